@@ -1,0 +1,1 @@
+"""Data platform that watches HVAC equipment, learns what normal looks like, and says what is wrong."""

@@ -1,0 +1,96 @@
+"""Asset checks: what must hold after each step."""
+
+from typing import Any
+
+import dagster as dg
+import numpy as np
+
+from hvac_platform.assets.device_profiles import device_profiles
+from hvac_platform.assets.raw_metrics import raw_metrics
+from hvac_platform.assets.snapshot_embeddings import snapshot_embeddings
+from hvac_platform.assets.windowed_snapshots import windowed_snapshots
+from hvac_platform.resources import PlatformResource
+from hvac_platform.stores.base import TableSlice
+from hvac_platform.stores.vectors import decoded_vectors
+from hvac_platform.timestamps import DAY_MS, now_ms
+
+MOST_REJECTED = 0.01
+OLDEST_PROFILE_MS = 2 * DAY_MS
+SAMPLE = 500
+
+
+def _latest(context: dg.AssetCheckExecutionContext, asset: dg.AssetsDefinition) -> dict[str, Any]:
+    """Metadata of the asset's latest materialization, as plain values."""
+    event = context.instance.get_latest_materialization_event(asset.key)
+    found = event.asset_materialization if event else None
+    return {name: value.value for name, value in found.metadata.items()} if found else {}
+
+
+@dg.asset_check(asset=raw_metrics, description=f"At most {MOST_REJECTED:.0%} of a run's messages are rejected.")
+def few_messages_rejected(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    """A producer that sends bad messages is noticed."""
+    share = float(_latest(context, raw_metrics).get("rejected_share", 0.0))
+    return dg.AssetCheckResult(
+        passed=share <= MOST_REJECTED,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"rejected_share": share},
+        description=f"{share:.2%} of the messages were rejected; see the table dead_letters",
+    )
+
+
+@dg.asset_check(asset=raw_metrics, description="Retention removed nothing before it was read.")
+def no_offsets_lost(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    """Offsets below the log's start are an explicit gap, never silence."""
+    skipped = int(_latest(context, raw_metrics).get("skipped_offsets", 0))
+    return dg.AssetCheckResult(
+        passed=skipped == 0,
+        severity=dg.AssetCheckSeverity.ERROR,
+        metadata={"skipped_offsets": skipped},
+        description=f"{skipped} offsets were gone before they were read: lengthen the topic's retention",
+    )
+
+
+@dg.asset_check(asset=windowed_snapshots, description="A run over accepted readings yields snapshots.")
+def snapshots_not_empty(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    """Readings without windows would mean that something is wrong with times or windows."""
+    accepted = int(_latest(context, raw_metrics).get("accepted", 0))
+    windows = int(_latest(context, windowed_snapshots).get("windows", 0))
+    return dg.AssetCheckResult(
+        passed=windows > 0 or accepted == 0,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"windows": windows, "accepted_readings": accepted},
+    )
+
+
+@dg.asset_check(asset=snapshot_embeddings, description="Vectors are finite and of unit length.")
+def vectors_are_sane(context: dg.AssetCheckExecutionContext, platform: PlatformResource) -> dg.AssetCheckResult:
+    """The newest vectors of every device, a sample of them."""
+    blobs: list[bytes] = []
+    for device in platform.store.devices()[:50]:
+        rows = TableSlice(
+            "device_state_snapshots", ("embedding",), device.device_id, device.last_seen - 10 * platform.settings.window_ms
+        )
+        for batch in platform.store.scan(rows):
+            blobs += [blob for blob in batch["embedding"] if blob is not None]
+    vectors = decoded_vectors(blobs[:SAMPLE])
+    norms = np.linalg.norm(vectors, axis=1)
+    bad = int((~np.isfinite(norms) | (np.abs(norms - 1) > 1e-3)).sum())
+    return dg.AssetCheckResult(passed=bad == 0, metadata={"vectors_checked": len(vectors), "bad": bad})
+
+
+@dg.asset_check(asset=device_profiles, description="Every device has a profile younger than two days.")
+def profiles_are_current(context: dg.AssetCheckExecutionContext, platform: PlatformResource) -> dg.AssetCheckResult:
+    """A stale profile compares today with a past that may no longer be normal."""
+    updated: dict[str, int] = {}
+    for batch in platform.store.scan(TableSlice("device_profiles", ("device_id", "profile_updated_at"))):
+        updated.update(zip(batch["device_id"], batch["profile_updated_at"], strict=True))
+    limit = now_ms() - OLDEST_PROFILE_MS
+    stale = [d.device_id for d in platform.store.devices() if updated.get(d.device_id, 0) < limit]
+    return dg.AssetCheckResult(
+        passed=not stale,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"devices_without_current_profile": len(stale), "examples": ", ".join(stale[:10])},
+    )
+
+
+checks = [few_messages_rejected, no_offsets_lost, snapshots_not_empty, vectors_are_sane, profiles_are_current]

@@ -1,0 +1,35 @@
+"""What all assets share: owners, retry policy, the config of ingestion runs."""
+
+import dagster as dg
+from pydantic import Field
+
+from hvac_platform.streams.ranges import OffsetRange
+
+OWNERS = ["team:hvac-platform"]
+
+RETRIES = dg.RetryPolicy(max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+
+
+class OffsetRangeConfig(dg.Config):
+    """One half-open range of offsets."""
+
+    partition: int = Field(description="Partition of the topic")
+    start: int = Field(description="First offset")
+    end: int = Field(description="First offset not included")
+    skipped: int = Field(0, description="Offsets before start that retention removed unread")
+
+
+class IngestionConfig(dg.Config):
+    """What an ingestion run reads. Without ranges it is a backfill: the days are replayed from the log or kept rows."""
+
+    ranges: list[OffsetRangeConfig] = Field(default_factory=list, description="Offset ranges; empty for a backfill")
+
+    def offset_ranges(self) -> list[OffsetRange]:
+        """The ranges as the ingestion code takes them."""
+        return [OffsetRange(r.partition, r.start, r.end, r.skipped) for r in self.ranges]
+
+
+def ingestion_run_config(ranges: tuple[OffsetRange, ...]) -> dict[str, object]:
+    """Run config of an ingestion run over these ranges."""
+    listed = [{"partition": r.partition, "start": r.start, "end": r.end, "skipped": r.skipped} for r in ranges]
+    return {"ops": {name: {"config": {"ranges": listed}} for name in ("raw_metrics", "consumer_offsets")}}

@@ -1,0 +1,128 @@
+"""device_profiles: what normal looks like, one partition a device."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from hvac_platform.assets.common import OWNERS, RETRIES
+from hvac_platform.assets.plots import line_plot
+from hvac_platform.assets.snapshot_embeddings import snapshot_embeddings
+from hvac_platform.detection.profile import Profile, TooFewSnapshotsError, similarity_to
+from hvac_platform.io_managers.slices import TableBatch, TableOutput
+from hvac_platform.monitoring.learning import learn_profile, profile_columns
+from hvac_platform.partitions import devices
+from hvac_platform.resources import PlatformResource
+from hvac_platform.timestamps import iso, parse_instant
+
+
+class ProfileConfig(dg.Config):
+    """How far back to learn from."""
+
+    days_back: float | None = Field(None, description="Days of history; HVAC_PROFILE_DAYS_BACK when absent")
+    min_snapshots: int | None = Field(None, description="Fewest normal snapshots; HVAC_PROFILE_MIN_SNAPSHOTS when absent")
+    until: str | None = Field(None, description="End of the history, ISO 8601; the device's newest reading when absent")
+
+
+@dg.asset(
+    partitions_def=devices,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    deps=[dg.AssetDep(snapshot_embeddings, partition_mapping=dg.AllPartitionMapping())],
+    group_name="learning",
+    kinds={"scylladb", "sqlite", "numpy"},
+    owners=OWNERS,
+    io_manager_key="store",
+    metadata={"table": "device_profiles"},
+    retry_policy=RETRIES,
+    freshness_policy=dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=36), warn_window=timedelta(hours=26)),
+)
+def device_profiles(
+    context: dg.AssetExecutionContext, config: ProfileConfig, platform: PlatformResource
+) -> TableOutput:
+    """Centroid, per-metric statistics and calibrated limits of a device's normal snapshots, in `device_profiles`.
+
+    Why: detection compares every window with it. Learned from the last days of normal snapshots (flagged and incomplete
+    ones are left out); rebuilt every night for all devices in one run, or on demand for one.
+    """
+    registered = {d.device_id: d for d in platform.store.devices()}
+    until_ms = parse_instant(config.until) if config.until else None
+    output = TableOutput(iter(()))
+
+    def batches() -> Iterator[TableBatch]:
+        built: list[tuple[Profile, int]] = []
+        refused: list[str] = []
+        for device_id in context.partition_keys:
+            if device_id not in registered:
+                refused.append(f"{device_id}: not in the registry; no reading of it was ever accepted")
+                continue
+            try:
+                profile, series, left_out = learn_profile(
+                    platform.store,
+                    registered[device_id],
+                    platform.encoder,
+                    platform.settings,
+                    days_back=config.days_back,
+                    min_snapshots=config.min_snapshots,
+                    until_ms=until_ms,
+                )
+            except TooFewSnapshotsError as error:
+                refused.append(str(error))
+                continue
+            context.log.info(
+                "%s: profile of %d snapshots, %s to %s",
+                *(device_id, profile.snapshot_count, iso(profile.span_start), iso(profile.span_end)),
+            )
+            built.append((profile, left_out))
+            if len(context.partition_keys) == 1:
+                output.metadata.update(_one_device(profile, left_out))
+                output.metadata["similarity_plot"] = dg.MetadataValue.md(
+                    line_plot(
+                        {"similarity to the centroid": similarity_to(series, profile)},
+                        series.times_ms,
+                        limit=profile.calibration.similarity,
+                    )
+                )
+            yield TableBatch(profile_columns(platform.store, registered[device_id], profile))
+        for reason in refused:
+            context.log.warning(reason)
+        if refused and not built:
+            raise dg.Failure("no profile was built: " + "; ".join(refused[:5]))
+        output.metadata["profiles"] = len(built)
+        if refused:
+            output.metadata["refused"] = dg.MetadataValue.md("\n".join(f"- {reason}" for reason in refused))
+        if len(built) > 1:
+            output.metadata["devices"] = _table_of(built)
+
+    output.batches = batches()
+    return output
+
+
+def _one_device(profile: Profile, left_out: int) -> dict[str, Any]:
+    limits = profile.calibration
+    rows = [
+        f"| {name} | {s.mean:.4g} | {s.std:.3g} | {s.min:.4g} | {s.max:.4g} |" for name, s in profile.metric_stats.items()
+    ]
+    return {
+        "snapshots_used": profile.snapshot_count,
+        "snapshots_left_out": left_out,
+        "span": f"{iso(profile.span_start)} to {iso(profile.span_end)}",
+        "embedding_method": profile.embedding_method,
+        "similarity_limit": limits.similarity,
+        "sigma_limit": limits.sigma,
+        "neighbour_distance_limit": limits.neighbour_distance,
+        "metric_statistics": dg.MetadataValue.md(
+            "\n".join(["| metric | mean | std | min | max |", "|---|---|---|---|---|", *rows])
+        ),
+    }
+
+
+def _table_of(built: list[tuple[Profile, int]]) -> dg.MetadataValue[Any]:
+    rows = [
+        f"| {p.device_id} | {p.snapshot_count} | {left_out} | {iso(p.span_start)} | {iso(p.span_end)} |"
+        for p, left_out in built[:200]
+    ]
+    return dg.MetadataValue.md(
+        "\n".join(["| device | snapshots | left out | from | to |", "|---|---|---|---|---|", *rows])
+    )

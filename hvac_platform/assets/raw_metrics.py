@@ -1,0 +1,77 @@
+"""raw_metrics: every accepted reading."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from hvac_platform.assets.common import OWNERS, RETRIES, IngestionConfig
+from hvac_platform.assets.iot_metrics import iot_metrics
+from hvac_platform.io_managers.slices import TableBatch, TableOutput
+from hvac_platform.partitions import daily, devices
+from hvac_platform.resources import PlatformResource
+from hvac_platform.stores.base import Device
+from hvac_platform.streams.ingestion import IngestionCounts, days_label, ingest_ranges, replay_days
+from hvac_platform.timestamps import now_ms
+
+
+@dg.asset(
+    partitions_def=daily,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    deps=[iot_metrics],
+    group_name="ingestion",
+    kinds={"kafka", "scylladb", "sqlite"},
+    owners=OWNERS,
+    io_manager_key="store",
+    metadata={"table": "device_metrics_raw"},
+    retry_policy=RETRIES,
+    pool="ingestion",
+)
+def raw_metrics(context: dg.AssetExecutionContext, config: IngestionConfig, platform: PlatformResource) -> TableOutput:
+    """Every accepted reading, upserted by device, time and metric into `device_metrics_raw`.
+
+    Why: everything else is computed from these rows, so that late, duplicate and out-of-order messages come out right. A
+    run reads exactly the offset ranges it was launched with; rejected messages go to `dead_letters` with the reason. A
+    backfill has no ranges: it replays its days from the log, and where retention has removed them keeps the rows that are
+    there.
+    """
+    counts = IngestionCounts()
+    ranges = config.offset_ranges()
+    output = TableOutput(iter(()))
+    common = {"now_ms": now_ms(), "window_ms": platform.settings.window_ms, "counts": counts}
+
+    def register(found: list[Device]) -> None:
+        platform.store.register_devices(found)
+        unknown = {d.device_id for d in found} - set(context.instance.get_dynamic_partitions(str(devices.name)))
+        if unknown:
+            context.instance.add_dynamic_partitions(str(devices.name), sorted(unknown))
+            context.log.info("new devices: %s", ", ".join(sorted(unknown)))
+
+    for lost in (r for r in ranges if r.skipped):
+        context.log.error(
+            "partition %d of %s: %d offsets before %d were removed by retention before they were read",
+            *(lost.partition, platform.topic, lost.skipped, lost.start),
+        )
+
+    def batches() -> Iterator[TableBatch]:
+        days = list(context.partition_keys)
+        if ranges:
+            yield from ingest_ranges(platform.log, platform.topic, ranges, register=register, **common)  # type: ignore[arg-type]
+        else:
+            yield from replay_days(platform.log, platform.topic, days, register=register, **common)  # type: ignore[arg-type]
+        context.log.info(
+            "%s: %d messages, %d accepted, %d rejected, %d devices",
+            *(days_label(days), counts.messages, counts.accepted, counts.rejected, len(counts.devices)),
+        )
+        output.metadata.update(
+            messages=counts.messages,
+            accepted=counts.accepted,
+            rejected=counts.rejected,
+            rejected_share=counts.rejected_share,
+            skipped_offsets=counts.skipped,
+            devices=len(counts.devices),
+            offset_ranges=", ".join(r.key for r in ranges) or "replay of days",
+            rejections=dg.MetadataValue.json(counts.reasons),
+        )
+
+    output.batches = batches()
+    return output

@@ -1,0 +1,42 @@
+"""Everything that Dagster loads: the table of contents of the platform."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from hvac_platform.assets.anomaly_events import anomaly_events
+from hvac_platform.assets.checks import checks
+from hvac_platform.assets.consumer_offsets import consumer_offsets
+from hvac_platform.assets.detection_report import detection_report
+from hvac_platform.assets.device_profiles import device_profiles
+from hvac_platform.assets.iot_metrics import iot_metrics
+from hvac_platform.assets.raw_metrics import raw_metrics
+from hvac_platform.assets.snapshot_embeddings import snapshot_embeddings
+from hvac_platform.assets.windowed_snapshots import windowed_snapshots
+from hvac_platform.io_managers.store_io_manager import StoreIOManager
+from hvac_platform.jobs import jobs
+from hvac_platform.resources import PlatformResource
+from hvac_platform.schedules import schedules
+from sensors.kafka_ingestion import kafka_ingestion
+from sensors.run_failure import run_failure
+
+platform = PlatformResource()
+
+defs = dg.Definitions(
+    assets=[
+        iot_metrics,
+        raw_metrics,
+        windowed_snapshots,
+        snapshot_embeddings,
+        consumer_offsets,
+        device_profiles,
+        anomaly_events,
+        detection_report,
+    ],
+    asset_checks=checks,
+    jobs=jobs,
+    schedules=schedules,
+    sensors=[kafka_ingestion, run_failure],
+    resources={"platform": platform, "store": StoreIOManager(platform=platform)},
+    executor=dg.in_process_executor,
+)

@@ -1,0 +1,57 @@
+"""Vector search: has this device been in a state like this before, and was it normal?"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvac_platform.detection.calibration import persistent
+from hvac_platform.detection.profile import Profile
+from hvac_platform.detection.verdicts import Verdicts
+from hvac_platform.snapshots import SnapshotSeries
+from hvac_platform.stores.base import Neighbours
+from hvac_platform.timestamps import iso
+
+NEIGHBOURS = 10
+AVERAGED = 5
+MIN_NORMAL = 3
+
+
+def mean_distance(found: Neighbours) -> NDArray[np.float64]:
+    """Mean cosine distance to the nearest five, float64 [n]; infinity where there are fewer than three."""
+    nearest = found.similarity[:, :AVERAGED]
+    known = np.isfinite(nearest)
+    enough = known.sum(axis=1) >= MIN_NORMAL
+    total = np.where(known, 1.0 - nearest, 0.0).sum(axis=1)
+    return np.where(enough, total / np.maximum(known.sum(axis=1), 1), np.inf)
+
+
+def judge_neighbours(
+    series: SnapshotSeries, normal: Neighbours, profile: Profile, *, min_normal: int = MIN_NORMAL
+) -> Verdicts:
+    """Verdict of vector search on every snapshot.
+
+    Args:
+        series: n snapshots.
+        normal: the ten nearest normal states of each, within the profile's span.
+        profile: holds the calibrated distance limit.
+        min_normal: fewer normal states than this within the limit make a snapshot novel.
+
+    score = mean distance to the five nearest normal states / limit. A snapshot is suspicious when that exceeds 1 or fewer
+    than ``min_normal`` of the ten nearest normal states lie within the limit (Laxhammar and Falkman 2014 for calibrated
+    nearest-neighbour distances).
+    """
+    limit = max(profile.calibration.neighbour_distance, 1e-9)
+    distances = 1.0 - normal.similarity
+    within = (distances <= limit).sum(axis=1)
+    score = np.minimum(mean_distance(normal) / limit, 1e6)
+    score = np.where(within < min_normal, np.maximum(score, 1.0 + 1e-9), score)
+    anomalous = persistent(score, series.times_ms, series.window_ms)
+    reasons: list[tuple[str, ...]] = [()] * len(series)
+    metrics: list[tuple[str, ...]] = [()] * len(series)
+    for i in np.flatnonzero(anomalous):
+        best = int(normal.times_ms[i, 0])
+        nearest = f"; the nearest was {iso(best)} at cosine {normal.similarity[i, 0]:.4f}" if best >= 0 else ""
+        reasons[i] = (f"{int(within[i])} of {normal.times_ms.shape[1]} nearest normal states are as close as usual{nearest}",)
+    level = np.where(anomalous, np.where(score > 3.0, 3, 4), 0).astype(np.int8)
+    return Verdicts("vector", series.times_ms, score, anomalous, level, reasons, metrics)

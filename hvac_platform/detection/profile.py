@@ -1,0 +1,257 @@
+"""Profile similarity: what normal looks like for a device, and how far a snapshot is from it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvac_platform.detection.calibration import exceedance_for, persistent, tail_limit
+from hvac_platform.detection.verdicts import Verdicts
+from hvac_platform.devices.registry import DeviceType
+from hvac_platform.snapshots import SnapshotSeries
+
+REASONS_PER_SNAPSHOT = 3
+EXCLUDED_NEAR_MS = 30 * 60_000  # a state's own neighbourhood in time is not its history
+
+
+class TooFewSnapshotsError(ValueError):
+    """Not enough normal snapshots for a profile; the message says how many there are."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetricStatistics:
+    """Statistics of one metric over normal snapshots, in the metric's unit; ``scale`` is what one sigma counts as."""
+
+    mean: float
+    std: float
+    min: float
+    max: float
+    scale: float
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """Limits of one device.
+
+    Attributes:
+        similarity: cosine to the centroid below which a snapshot is suspicious.
+        sigma: largest |z| above which it is.
+        neighbour_distance: mean cosine distance to the nearest normal states above which it is.
+    """
+
+    similarity: float = 0.85
+    sigma: float = 3.0
+    neighbour_distance: float = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What normal looks like for one device.
+
+    Attributes:
+        device_id: the device.
+        embedding_method: encoder of the centroid.
+        centroid: float32 [384], unit length.
+        metric_stats: statistics by metric.
+        calibration: limits.
+        snapshot_count: normal snapshots used; 0 for a provisional profile.
+        span_start: first snapshot used, epoch milliseconds.
+        span_end: end of the last.
+    """
+
+    device_id: str
+    embedding_method: str
+    centroid: NDArray[np.float32]
+    metric_stats: dict[str, MetricStatistics]
+    calibration: Calibration = field(default_factory=Calibration)
+    snapshot_count: int = 0
+    span_start: int = 0
+    span_end: int = 0
+
+    @property
+    def provisional(self) -> bool:
+        """Whether it rests on declared ranges alone."""
+        return self.snapshot_count == 0
+
+    @property
+    def version(self) -> int:
+        """63-bit fingerprint of the content."""
+        text = json.dumps([self.embedding_method, self.statistics_json(), asdict(self.calibration)], sort_keys=True)
+        digest = hashlib.blake2b(text.encode() + self.centroid.tobytes(), digest_size=8).digest()
+        return 0 if self.provisional else int.from_bytes(digest, "little") >> 1
+
+    def statistics_json(self) -> dict[str, dict[str, float]]:
+        """``metric_stats`` as plain maps."""
+        return {name: asdict(stats) for name, stats in self.metric_stats.items()}
+
+    def with_limits(self, similarity: float | None = None, sigma: float | None = None) -> Profile:
+        """The same profile with fixed limits in place of calibrated ones, where given."""
+        calibration = replace(
+            self.calibration,
+            similarity=self.calibration.similarity if similarity is None else similarity,
+            sigma=self.calibration.sigma if sigma is None else sigma,
+        )
+        return replace(self, calibration=calibration)
+
+
+def profile_from_row(row: dict[str, Any]) -> Profile:
+    """Profile from a row of ``device_profiles``."""
+    return Profile(
+        device_id=row["device_id"],
+        embedding_method=row["embedding_method"],
+        centroid=np.frombuffer(row["profile_embedding"], dtype="<f4").astype(np.float32),
+        metric_stats={name: MetricStatistics(**stats) for name, stats in row["metric_stats"].items()},
+        calibration=Calibration(**row["calibration"]),
+        snapshot_count=row["snapshot_count"],
+        span_start=row["span_start"],
+        span_end=row["span_end"],
+    )
+
+
+def build_profile(
+    series: SnapshotSeries,
+    neighbour_distances: NDArray[np.float64],
+    *,
+    embedding_method: str,
+    device_type: DeviceType | None = None,
+    min_snapshots: int = 5,
+    false_alarms_per_day: float = 1.0,
+) -> Profile:
+    """Learn a profile from normal snapshots.
+
+    The centroid is the mean of the unit vectors, scaled to unit length. Sigma of a metric is its standard deviation, at
+    least 0.5 % of its declared normal range (or of its mean) so that a constant metric doesn't alarm on its resolution.
+    Limits are those that the device's own normal data exceeds at the false-alarm budget.
+
+    Args:
+        series: normal snapshots with embeddings, n >= min_snapshots.
+        neighbour_distances: float64 [n], mean cosine distance of each snapshot to its nearest others.
+        embedding_method: encoder of the embeddings.
+        device_type: declared ranges, or None.
+        min_snapshots: fewest snapshots.
+        false_alarms_per_day: budget.
+
+    Raises:
+        TooFewSnapshotsError: fewer snapshots than that.
+    """
+    n = len(series)
+    if n < min_snapshots or series.embeddings is None:
+        raise TooFewSnapshotsError(
+            f"{series.device_id}: {n} normal snapshots with an embedding, {min_snapshots} are needed"
+        )
+    mean_vector = series.embeddings.astype(np.float64).mean(axis=0)
+    centroid = (mean_vector / np.linalg.norm(mean_vector)).astype(np.float32)
+    stats = _statistics(series, device_type)
+    draft = Profile(
+        series.device_id,
+        embedding_method,
+        centroid,
+        stats,
+        snapshot_count=n,
+        span_start=int(series.times_ms[0]),
+        span_end=int(series.times_ms[-1]) + series.window_ms,
+    )
+    p = exceedance_for(false_alarms_per_day, series.window_ms)
+    calibration = Calibration(
+        similarity=1.0 - _widened(tail_limit(1.0 - similarity_to(series, draft), p)),
+        sigma=max(3.0, tail_limit(np.abs(sigmas(series, draft)).max(axis=1, initial=0.0), p)),
+        neighbour_distance=_widened(tail_limit(neighbour_distances, p)),
+    )
+    return replace(draft, calibration=calibration)
+
+
+def _widened(limit: float) -> float:
+    """Room for the difference between one day and the next, which a day of training can't show."""
+    return float(limit * 1.5 + 1e-6)
+
+
+def _statistics(series: SnapshotSeries, device_type: DeviceType | None) -> dict[str, MetricStatistics]:
+    stats: dict[str, MetricStatistics] = {}
+    for j, name in enumerate(series.metric_names):
+        values = series.mean[:, j]
+        values = values[np.isfinite(values)]
+        if not len(values):
+            continue
+        normal = device_type.point(name).normal if device_type and name in device_type.metric_names else None
+        floor = 0.005 * ((normal[1] - normal[0]) if normal else max(abs(float(values.mean())), 1e-6))
+        stats[name] = MetricStatistics(
+            mean=float(values.mean()),
+            std=float(values.std()),
+            min=float(values.min()),
+            max=float(values.max()),
+            scale=max(float(values.std()), floor),
+        )
+    return stats
+
+
+def provisional_profile(device_id: str, device_type: DeviceType, encoder_method: str, encode: Any) -> Profile:
+    """A profile from declared ranges alone, until there is history: middle of the range, sigma a quarter of it."""
+    middles, stats = [], {}
+    for name in device_type.metric_names:
+        normal = device_type.point(name).normal
+        low, high = normal if normal else (0.0, 0.0)
+        middles.append((low + high) / 2)
+        if normal:
+            stats[name] = MetricStatistics((low + high) / 2, (high - low) / 4, low, high, (high - low) / 4)
+    row = np.array([middles])
+    ones = np.ones(row.shape, dtype=np.int64)
+    state = SnapshotSeries(
+        device_id, device_type.name, np.zeros(1, dtype=np.int64), device_type.metric_names, row, ones, row, row, row
+    )
+    centroid: NDArray[np.float32] = encode(state)[0]
+    return Profile(device_id, encoder_method, centroid, stats, Calibration(similarity=-1.0))
+
+
+def similarity_to(series: SnapshotSeries, profile: Profile) -> NDArray[np.float64]:
+    """Cosine of each snapshot's embedding to the profile's centroid, float64 [n]; NaN without embeddings."""
+    if series.embeddings is None:
+        return np.full(len(series), np.nan)
+    norms = np.linalg.norm(series.embeddings, axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        cosine: NDArray[np.float64] = (series.embeddings @ profile.centroid) / norms
+    return cosine.astype(np.float64)
+
+
+def sigmas(series: SnapshotSeries, profile: Profile) -> NDArray[np.float64]:
+    """Signed z of every metric, float64 [n, m]; 0 where the metric is absent or the profile doesn't know it."""
+    means = np.array([profile.metric_stats[n].mean if n in profile.metric_stats else np.nan for n in series.metric_names])
+    scales = np.array([profile.metric_stats[n].scale if n in profile.metric_stats else 1.0 for n in series.metric_names])
+    return np.nan_to_num((series.mean - means) / scales, posinf=0.0, neginf=0.0)
+
+
+def judge_profile(series: SnapshotSeries, profile: Profile) -> Verdicts:
+    """Verdict of profile similarity on every snapshot.
+
+    score = max((1 - cosine) / (1 - similarity limit), max|z| / sigma limit); alarm by
+    :func:`hvac_platform.detection.calibration.persistent`.
+    """
+    limits = profile.calibration
+    similarity = similarity_to(series, profile)
+    z = sigmas(series, profile)
+    distance_score = np.nan_to_num((1.0 - similarity) / max(1.0 - limits.similarity, 1e-9))
+    z_score = np.abs(z).max(axis=1, initial=0.0) / limits.sigma
+    score = np.maximum(distance_score, z_score)
+    anomalous = persistent(score, series.times_ms, series.window_ms)
+    note = " (provisional: no profile yet)" if profile.provisional else ""
+    reasons: list[tuple[str, ...]] = [()] * len(series)
+    metrics: list[tuple[str, ...]] = [()] * len(series)
+    for i in np.flatnonzero(anomalous):
+        top = np.argsort(-np.abs(z[i]))[:REASONS_PER_SNAPSHOT]
+        named = [j for j in top if abs(z[i, j]) > max(2.0, limits.sigma / 2)] or list(top[:1])
+        lines = []
+        if distance_score[i] > 1:
+            lines.append(f"similarity to the profile {similarity[i]:.4f} is below {limits.similarity:.4f}{note}")
+        for j in named:
+            name = series.metric_names[j]
+            if name in profile.metric_stats:
+                expected = profile.metric_stats[name].mean
+                lines.append(f"{name} {series.mean[i, j]:.4g} is {z[i, j]:+.1f} sigma from its usual {expected:.4g}{note}")
+        reasons[i] = tuple(lines)
+        metrics[i] = tuple(series.metric_names[j] for j in named)
+    level = np.where(anomalous, np.where(score > 3.0, 3, 4), 0).astype(np.int8)
+    return Verdicts("profile", series.times_ms, score, anomalous, level, reasons, metrics)

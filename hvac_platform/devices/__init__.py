@@ -1,0 +1,1 @@
+"""Device types (points, units, ranges, rules) as YAML, their registry, and fleets."""

@@ -1,0 +1,593 @@
+"""Device types: the points, ranges and fault rules of each kind of machine, read from YAML.
+
+A type is one YAML file in ``devices/types`` or in a folder named by the environment variable ``HVAC_DEVICE_TYPES``
+(several folders joined by the system's path separator). A file there may add a type or replace a built-in one of the
+same name. That variable is read here and not in the platform's settings, because device types are wanted by code that
+needs no settings at all: a simulator, a notebook, a test.
+
+The keys of a file, their defaults and the language of rules are described in ``docs/adding-a-device-type.md``.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import os
+import re
+import string
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Literal
+
+import msgspec
+import numexpr as ne
+import numpy as np
+import yaml
+
+DEVICE_TYPES_VARIABLE = "HVAC_DEVICE_TYPES"
+BUILT_IN_FOLDER = Path(__file__).parent / "types"
+
+#: Functions that an expression may call, all of numexpr.
+FUNCTIONS = frozenset({"abs", "where", "log", "exp", "sqrt", "sin", "cos", "tan", "floor", "ceil"})
+
+#: Prefixes of variables that expressions have beside the names of the file, see docs/adding-a-device-type.md.
+PREVIOUS, MINUTES, DAY_MEAN = "prev_", "minutes_", "daymean_"
+
+_ALLOWED_SYNTAX = (
+    ast.Expression, ast.BinOp, ast.UnaryOp, ast.Compare, ast.Call, ast.Name, ast.Constant, ast.Load,
+    ast.operator, ast.unaryop, ast.cmpop,
+)  # fmt: skip
+_Identifier = Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9_]*$")]
+_Text = Annotated[str, msgspec.Meta(min_length=1)]
+
+
+class DeviceTypeError(ValueError):
+    """A device type's file is wrong; the message names the file and the field in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One measured, commanded or counted quantity of a device.
+
+    Attributes:
+        name: metric name in messages, e.g. ``supply_air_temp``.
+        title: the same in words, for sentences.
+        unit: unit for display, e.g. ``°F``; empty for dimensionless quantities.
+        ucum: the unit as a UCUM code, or None.
+        brick: Brick 1.4 class, or None where Brick has none.
+        qudt: QUDT unit, or None.
+        normal: lowest and highest value in normal operation, or None when unknown.
+        hard: lowest and highest value that can be real; beyond it the sensor is at fault. None is unbounded.
+        kind: ``analog``, ``binary`` (0 or 1) or ``counter`` (never decreases).
+        may_hold: True where an unchanging value is no sign of a frozen sensor, e.g. a command.
+    """
+
+    name: str
+    title: str
+    unit: str = ""
+    ucum: str | None = None
+    brick: str | None = None
+    qudt: str | None = None
+    normal: tuple[float, float] | None = None
+    hard: tuple[float, float] | None = None
+    kind: str = "analog"
+    may_hold: bool = False
+
+    @property
+    def decimals(self) -> int:
+        """Digits after the point when a value is shown: two for narrow normal ranges, none for wide ones."""
+        if self.kind == "counter":
+            return 1
+        return _decimals(self.normal[1] - self.normal[0]) if self.normal else 2
+
+    def show(self, value: float) -> str:
+        """Value with its unit.
+
+        >>> Point("power_consumption", "power", "kW", normal=(0.2, 50)).show(0.84)
+        '0.8 kW'
+        """
+        return show(value, self.unit, self.decimals)
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One number that rules use: its value, unit, source and meaning."""
+
+    name: str
+    value: float
+    unit: str = ""
+    source: str = ""
+    note: str = ""
+
+    def show(self, value: float) -> str:
+        """Value with its unit, as few digits as it needs."""
+        return show(value, self.unit)
+
+
+@dataclass(frozen=True, slots=True)
+class Derived:
+    """One quantity computed from others, e.g. power per ton: its expression, unit and digits for display."""
+
+    name: str
+    expression: str
+    title: str
+    unit: str = ""
+    decimals: int = 1
+
+    def show(self, value: float) -> str:
+        """Value with its unit."""
+        return show(value, self.unit, self.decimals)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One relationship that does not hold on a healthy device.
+
+    Attributes:
+        id: e.g. ``rtu-1``; unique within the type.
+        title: the fault in a few words.
+        level: 1 life safety, 2 critical, 3 urgent, 4 normal priority.
+        when: boolean numexpr expression that is true in the fault.
+        for_minutes: how long ``when`` must have held without interruption.
+        suppress: names of conditions under which the rule is silent.
+        metrics: implicated metrics, most important first.
+        source: where the rule comes from.
+        message: sentence with ``{names}`` of metrics, parameters and derived quantities.
+        uses_out_of_range: True when readings beyond hard limits take part; False treats them as missing.
+    """
+
+    id: str
+    title: str
+    level: int
+    when: str
+    for_minutes: float
+    suppress: tuple[str, ...]
+    metrics: tuple[str, ...]
+    source: str
+    message: str
+    uses_out_of_range: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class DeviceType:
+    """A kind of machine. Compared and hashed by identity: the registry holds one instance of each.
+
+    Attributes:
+        name: canonical name, e.g. ``rooftop_unit``.
+        title: the name in words.
+        points: points in the order of the vector's components.
+        brick: Brick class, or None.
+        aliases: other names that messages may use.
+        parameters: numbers of the rules by name.
+        derived: derived quantities by name; each uses only those before it.
+        conditions: boolean expressions by name; each uses only those before it.
+        rules: relationship rules, in the order of the file.
+        sentinels: values that devices send in place of a reading, e.g. -999.
+        frozen_windows: number of windows without any change after which a sensor counts as frozen.
+        memory_minutes: longest time that a ``minutes_<condition>`` variable counts.
+    """
+
+    name: str
+    title: str
+    points: tuple[Point, ...]
+    brick: str | None = None
+    aliases: tuple[str, ...] = ()
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+    derived: Mapping[str, Derived] = field(default_factory=dict)
+    conditions: Mapping[str, str] = field(default_factory=dict)
+    rules: tuple[Rule, ...] = ()
+    sentinels: tuple[float, ...] = (-999.0,)
+    frozen_windows: int = 30
+    memory_minutes: float = 60.0
+
+    @cached_property
+    def index(self) -> Mapping[str, int]:
+        """Position of each metric among the points."""
+        return MappingProxyType({point.name: i for i, point in enumerate(self.points)})
+
+    @property
+    def metric_names(self) -> tuple[str, ...]:
+        """Names of the points, in order."""
+        return tuple(point.name for point in self.points)
+
+    def point(self, name: str) -> Point:
+        """The point of that name.
+
+        Raises:
+            KeyError: the type has no such point.
+        """
+        return self.points[self.index[name]]
+
+    def quantity(self, name: str) -> Point | Parameter | Derived | None:
+        """What a name in an expression or message stands for; ``prev_`` and ``daymean_`` stand for their point."""
+        for prefix in (PREVIOUS, DAY_MEAN):
+            if name not in self.index and name.removeprefix(prefix) in self.index:
+                name = name.removeprefix(prefix)
+        if name in self.index:
+            return self.point(name)
+        return self.parameters.get(name) or self.derived.get(name)
+
+    def inputs(self, expression: str) -> frozenset[str]:
+        """Metrics, ``prev_`` and ``daymean_`` metrics and ``hour`` that an expression rests on, through all names."""
+        leaves: set[str] = set()
+        for name in variables(expression):
+            condition = name.removeprefix(MINUTES)
+            if name in self.derived:
+                leaves |= self.inputs(self.derived[name].expression)
+            elif name in self.conditions:
+                leaves |= self.inputs(self.conditions[name])
+            elif condition != name and condition in self.conditions:
+                leaves |= self.inputs(self.conditions[condition])
+            elif name not in self.parameters:
+                leaves.add(name)
+        return frozenset(leaves)
+
+
+def show(value: float, unit: str = "", decimals: int | None = None) -> str:
+    """Number with its unit for a sentence; without ``decimals`` as few digits as the number needs.
+
+    >>> show(28, "°F", 1), show(30, "°F"), show(45, "%", 0), show(-0.01, "A", 1)
+    ('28.0 °F', '30 °F', '45 %', '0.0 A')
+    """
+    if decimals is None:
+        return f"{value:.10g} {unit}".rstrip()
+    text = f"{value:,.{decimals}f}"
+    if not text.strip("-0.,"):
+        text = text.removeprefix("-")
+    return f"{text} {unit}".rstrip()
+
+
+@lru_cache(maxsize=4096)
+def variables(expression: str) -> frozenset[str]:
+    """Names that an expression reads, functions aside.
+
+    >>> sorted(variables("abs(a - b) > 2"))
+    ['a', 'b']
+    """
+    tree = ast.parse(expression.strip(), mode="eval")
+    return frozenset(node.id for node in ast.walk(tree) if isinstance(node, ast.Name)) - FUNCTIONS
+
+
+def message_fields(message: str) -> tuple[str, ...]:
+    """Names in braces in a message template, in order."""
+    return tuple(name for _, name, _, _ in string.Formatter().parse(message) if name is not None)
+
+
+def device_types() -> dict[str, DeviceType]:
+    """All device types by canonical name: the built-in ones and those of the folders in HVAC_DEVICE_TYPES."""
+    return dict(load_device_types(_extra_folders()))
+
+
+def device_type(name: str) -> DeviceType | None:
+    """The type of that name or alias; None when there is none, and the device is then judged by what is learned."""
+    return load_device_types(_extra_folders()).get(canonical_type(name))
+
+
+def canonical_type(name: str) -> str:
+    """Canonical name of a device type, whatever the spelling of the producer; of an unknown type its slug.
+
+    >>> canonical_type("rooftopunit"), canonical_type("Rooftop-Unit"), canonical_type("RTU")
+    ('rooftop_unit', 'rooftop_unit', 'rooftop_unit')
+    >>> canonical_type("Heat Pump")
+    'heat_pump'
+    """
+    return _canonical_type(name, _extra_folders())
+
+
+def load_device_types(extra_folders: Sequence[Path] = ()) -> Mapping[str, DeviceType]:
+    """Device types by canonical name. Files are read once per process and set of folders.
+
+    Args:
+        extra_folders: folders whose ``*.yaml`` add types or replace built-in ones; a later folder wins.
+
+    Raises:
+        DeviceTypeError: a folder does not exist or a file is wrong.
+    """
+    return _load(tuple(Path(folder) for folder in extra_folders))
+
+
+def parse_device_type(text: str, file: str) -> DeviceType:
+    """One device type from YAML text; ``file`` names the source in errors.
+
+    >>> parse_device_type("{name: fan, points: [{name: speed, normal: [0, 100]}]}", "fan.yaml").points[0].title
+    'speed'
+
+    Raises:
+        DeviceTypeError: the text is not a valid device type.
+    """
+    try:
+        content = yaml.load(text, Loader=_StrictLoader)
+        return _build(msgspec.convert(content, _TypeFile))
+    except yaml.YAMLError as error:
+        raise DeviceTypeError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
+    except ValueError as error:  # includes msgspec.ValidationError, whose text ends with the path of the field
+        raise DeviceTypeError(f"{file}: {error}") from None
+
+
+def _extra_folders() -> tuple[Path, ...]:
+    return tuple(Path(folder) for folder in os.environ.get(DEVICE_TYPES_VARIABLE, "").split(os.pathsep) if folder)
+
+
+@lru_cache(maxsize=16)
+def _load(extra_folders: tuple[Path, ...]) -> Mapping[str, DeviceType]:
+    types: dict[str, DeviceType] = {}
+    for folder in (BUILT_IN_FOLDER, *extra_folders):
+        if not folder.is_dir():
+            raise DeviceTypeError(f"{folder}: no such folder of device types")
+        origin: dict[str, Path] = {}
+        for path in sorted(folder.glob("*.yaml")):
+            loaded = parse_device_type(path.read_text(encoding="utf-8"), str(path))
+            if loaded.name in origin:
+                raise DeviceTypeError(f"{path}: name: {loaded.name} is already defined in {origin[loaded.name].name}")
+            origin[loaded.name] = path
+            types[loaded.name] = loaded
+    _spellings(types.values())
+    return MappingProxyType(types)
+
+
+def _spellings(types: Iterable[DeviceType]) -> dict[str, str]:
+    """Canonical name by compact spelling; a name beats an alias, two types may not share an alias."""
+    spellings: dict[str, str] = {}
+    known = list(types)
+    for loaded in known:
+        for alias in loaded.aliases:
+            owner = spellings.setdefault(_compact(alias), loaded.name)
+            if owner != loaded.name:
+                raise DeviceTypeError(f"{loaded.name}: aliases: {alias} is already an alias of {owner}")
+    return spellings | {_compact(loaded.name): loaded.name for loaded in known}
+
+
+@lru_cache(maxsize=4096)
+def _canonical_type(name: str, extra_folders: tuple[Path, ...]) -> str:
+    known = _spellings_of(extra_folders).get(_compact(name))
+    return known or re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
+@lru_cache(maxsize=16)
+def _spellings_of(extra_folders: tuple[Path, ...]) -> Mapping[str, str]:
+    return MappingProxyType(_spellings(_load(extra_folders).values()))
+
+
+def _compact(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "", name.lower())
+
+
+def _decimals(span: float) -> int:
+    return 2 if span <= 5 else 1 if span < 300 else 0
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """YAML whose mappings may not repeat a key: plain YAML silently keeps the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is repeated", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+class _PointFile(msgspec.Struct, forbid_unknown_fields=True):
+    name: _Identifier
+    title: str = ""
+    unit: str = ""
+    ucum: str | None = None
+    brick: str | None = None
+    qudt: str | None = None
+    normal: tuple[float, float] | None = None
+    hard: tuple[float, float] | None = None
+    kind: Literal["analog", "binary", "counter"] = "analog"
+    may_hold: bool = False
+
+
+class _ParameterFile(msgspec.Struct, forbid_unknown_fields=True):
+    value: float
+    unit: str = ""
+    source: str = ""
+    note: str = ""
+
+
+class _DerivedFile(msgspec.Struct, forbid_unknown_fields=True):
+    expression: _Text
+    title: str = ""
+    unit: str = ""
+    decimals: Annotated[int, msgspec.Meta(ge=0, le=6)] = 1
+
+
+class _RuleFile(msgspec.Struct, forbid_unknown_fields=True, rename={"for_minutes": "for"}):
+    id: _Text
+    when: _Text
+    title: str = ""
+    level: Annotated[int, msgspec.Meta(ge=1, le=4)] = 4
+    for_minutes: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    suppress: str | list[str] = []
+    metrics: str | list[str] = []
+    source: str = ""
+    message: str = ""
+    uses_out_of_range: bool = False
+
+
+class _TypeFile(msgspec.Struct, forbid_unknown_fields=True):
+    """What a file may hold; msgspec refuses other keys and other kinds of value, and says where."""
+
+    name: _Identifier
+    points: Annotated[list[_PointFile], msgspec.Meta(min_length=1)]
+    title: str = ""
+    brick: str | None = None
+    aliases: list[_Text] = []
+    parameters: dict[_Identifier, float | _ParameterFile] = {}
+    derived: dict[_Identifier, str | _DerivedFile] = {}
+    conditions: dict[_Identifier, _Text] = {}
+    rules: list[_RuleFile] = []
+    sentinels: tuple[float, ...] = (-999.0,)
+    frozen_windows: Annotated[int, msgspec.Meta(ge=2)] = 30
+    memory_minutes: Annotated[float, msgspec.Meta(ge=1)] = 60.0
+
+
+class _Scope:
+    """The variables that an expression may name so far, each with an example value."""
+
+    def __init__(self, metric_names: Iterable[str], parameter_names: Iterable[str]) -> None:
+        metric_names = list(metric_names)
+        names = ["hour", *metric_names, *parameter_names]
+        names += [prefix + name for prefix in (PREVIOUS, DAY_MEAN) for name in metric_names]
+        self._examples = {name: np.ones(1) for name in names}
+        self._timed: set[str] = set()
+
+    def add_derived(self, place: str, name: str, expression: str) -> None:
+        """Check a derived quantity and make it known."""
+        self.check(place, expression, boolean=False)
+        self._examples[name] = np.ones(1)
+        self._note_timed(name, expression)
+
+    def add_condition(self, place: str, name: str, expression: str) -> None:
+        """Check a condition and make it known, with its minutes.
+
+        Minutes are counted only for conditions that rest on no minutes themselves: so the history that a verdict needs
+        is bounded by memory_minutes.
+        """
+        self.check(place, expression, boolean=True)
+        self._examples[name] = np.ones(1, dtype=np.bool_)
+        self._note_timed(name, expression)
+        if name not in self._timed:
+            self._examples[MINUTES + name] = np.ones(1)
+            self._timed.add(MINUTES + name)
+
+    def check(self, place: str, expression: str, *, boolean: bool) -> None:
+        """Refuse what numexpr would not compute, or would compute as something else than it looks like."""
+        problem = self._problem(expression, boolean)
+        _require(not problem, place, f"{problem} in {expression!r}")
+
+    def _note_timed(self, name: str, expression: str) -> None:
+        if variables(expression) & self._timed:
+            self._timed.add(name)
+
+    def _problem(self, expression: str, boolean: bool) -> str:
+        try:
+            nodes = list(ast.walk(ast.parse(expression, mode="eval")))
+        except SyntaxError:
+            return "syntax error"
+        if any(isinstance(node, ast.BoolOp | ast.Not) for node in nodes):
+            return "and, or, not (write &, |, ~ and put comparisons in parentheses)"
+        if any(isinstance(node, ast.Compare) and len(node.ops) > 1 for node in nodes):
+            return "a chain of comparisons (put each comparison in parentheses)"
+        for node in nodes:
+            if not isinstance(node, _ALLOWED_SYNTAX):
+                return f"{type(node).__name__} is not allowed"
+            if isinstance(node, ast.Call) and not (isinstance(node.func, ast.Name) and node.func.id in FUNCTIONS):
+                return "unknown function"
+            if isinstance(node, ast.Constant) and type(node.value) not in (int, float):
+                return f"{node.value!r} is not a number"
+        for name in sorted(variables(expression)):
+            if name not in self._examples:
+                return f"{name} is not defined"
+        examples = {name: self._examples[name] for name in variables(expression)}
+        try:
+            result = np.asarray(ne.evaluate(expression, local_dict=examples, global_dict={}))
+        except (ValueError, TypeError, NotImplementedError) as error:
+            return str(error)
+        if boolean != (result.dtype == np.bool_):
+            return f"must give {'true or false' if boolean else 'a number'}"
+        return ""
+
+
+def _require(condition: bool, place: str, problem: str) -> None:
+    if not condition:
+        raise ValueError(f"{place}: {problem}")
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _listed(value: str | list[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
+
+
+def _build(content: _TypeFile) -> DeviceType:
+    """The device type of a file, after the checks that concern more than one field."""
+    points = tuple(_build_point(item) for item in content.points)
+    names = [*(point.name for point in points), *content.parameters, *content.derived, *content.conditions]
+    reserved = FUNCTIONS | {"hour"} | {prefix + name for prefix in (PREVIOUS, MINUTES, DAY_MEAN) for name in names}
+    for i, name in enumerate(names):
+        taken = name in names[:i] or name in reserved
+        _require(not taken, name, "the name is taken; points, parameters, derived and conditions share their names")
+    parameters = {name: _build_parameter(name, given) for name, given in content.parameters.items()}
+
+    scope = _Scope([point.name for point in points], parameters)
+    derived: dict[str, Derived] = {}
+    for name, given in content.derived.items():
+        entry = given if isinstance(given, _DerivedFile) else _DerivedFile(given)
+        expression = " ".join(entry.expression.split())
+        scope.add_derived(f"derived.{name}", name, expression)
+        derived[name] = Derived(name, expression, entry.title or _words(name), entry.unit, entry.decimals)
+    conditions = {name: " ".join(expression.split()) for name, expression in content.conditions.items()}
+    for name, expression in conditions.items():
+        scope.add_condition(f"conditions.{name}", name, expression)
+    device_type = DeviceType(
+        name=content.name,
+        title=content.title or _words(content.name),
+        points=points,
+        brick=content.brick,
+        aliases=tuple(content.aliases),
+        parameters=MappingProxyType(parameters),
+        derived=MappingProxyType(derived),
+        conditions=MappingProxyType(conditions),
+        sentinels=content.sentinels,
+        frozen_windows=content.frozen_windows,
+        memory_minutes=content.memory_minutes,
+    )
+    rules = tuple(_build_rule(item, device_type, scope) for item in content.rules)
+    for i, rule in enumerate(rules):
+        _require(rule.id not in [other.id for other in rules[:i]], f"rules[{rule.id}].id", "is used twice")
+    return replace(device_type, rules=rules)
+
+
+def _build_point(item: _PointFile) -> Point:
+    place = f"points[{item.name}]"
+    for name, limits in (("normal", item.normal), ("hard", item.hard)):
+        ordered = limits is None or -math.inf < limits[0] < limits[1] < math.inf
+        _require(ordered, f"{place}.{name}", "must be [lowest, highest], finite and in order")
+    if item.normal and item.hard:
+        inside = item.hard[0] <= item.normal[0] and item.normal[1] <= item.hard[1]
+        _require(inside, f"{place}.normal", f"{list(item.normal)} must be inside hard {list(item.hard)}")
+    return Point(**msgspec.structs.asdict(item) | {"title": item.title or _words(item.name)})
+
+
+def _build_parameter(name: str, given: float | _ParameterFile) -> Parameter:
+    entry = given if isinstance(given, _ParameterFile) else _ParameterFile(given)
+    _require(math.isfinite(entry.value), f"parameters.{name}", "must be a finite number")
+    return Parameter(name, float(entry.value), entry.unit, entry.source, entry.note)
+
+
+def _build_rule(item: _RuleFile, device_type: DeviceType, scope: _Scope) -> Rule:
+    place = f"rules[{item.id}]"
+    when = " ".join(item.when.split())
+    scope.check(f"{place}.when", when, boolean=True)
+    rule = Rule(
+        id=item.id,
+        title=item.title or item.id,
+        level=item.level,
+        when=when,
+        for_minutes=item.for_minutes,
+        suppress=_listed(item.suppress),
+        metrics=_listed(item.metrics) or tuple(sorted(variables(when) & device_type.index.keys())),
+        source=item.source,
+        message=" ".join(item.message.split()) or item.title or item.id,
+        uses_out_of_range=item.uses_out_of_range,
+    )
+    for name in rule.suppress:
+        _require(name in device_type.conditions, f"{place}.suppress", f"{name} is not a condition")
+    for name in rule.metrics:
+        _require(name in device_type.index, f"{place}.metrics", f"{name} is not a point")
+    try:
+        fields = message_fields(rule.message)
+    except ValueError as error:
+        raise ValueError(f"{place}.message: {error}") from None
+    for name in fields:
+        known = device_type.quantity(name) is not None
+        _require(known, f"{place}.message", f"{{{name}}} is not a point, parameter or derived quantity")
+    return rule

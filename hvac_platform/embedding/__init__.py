@@ -1,0 +1,1 @@
+"""Encoders from a snapshot to a 384-float unit vector."""

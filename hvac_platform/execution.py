@@ -1,0 +1,96 @@
+"""Run the platform's jobs in this process: what the daemon would launch, for commands and demonstrations."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from hvac_platform.definitions import defs
+from hvac_platform.resources import PlatformResource
+from hvac_platform.schedules import partition_tags
+from hvac_platform.streams.ranges import PlannedRun
+from hvac_platform.timestamps import now_ms
+from sensors.kafka_ingestion import plan_tick
+
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+class RunFailedError(Exception):
+    """A run failed; the message says which step and why."""
+
+
+def open_instance(folder: Path) -> dg.DagsterInstance:
+    """Dagster instance of the ``dagster.yaml`` in a folder; its relative paths are relative to the working directory."""
+    return dg.DagsterInstance.from_config(str(folder))
+
+
+def run_job(
+    name: str,
+    instance: dg.DagsterInstance,
+    tags: Mapping[str, str],
+    run_config: Mapping[str, Any] | None = None,
+) -> dg.ExecuteInProcessResult:
+    """Execute a job in this process, quietly.
+
+    Raises:
+        RunFailedError: a step failed.
+    """
+    partition = tags.get("dagster/partition")
+    logging.getLogger("dagster").setLevel(logging.CRITICAL)
+    result = defs.resolve_job_def(name).execute_in_process(
+        instance=instance,
+        partition_key=partition,
+        tags={k: v for k, v in tags.items() if k != "dagster/partition"},
+        run_config={**(run_config or {}), **QUIET},
+        raise_on_error=False,
+    )
+    if not result.success:
+        failures = [event for event in result.all_events if event.is_step_failure]
+        reasons = [f"{e.step_key}: {_root_message(e.step_failure_data.error)}" for e in failures]
+        raise RunFailedError(f"run {result.run_id} of {name} failed: " + ("; ".join(reasons) or "see its log"))
+    return result
+
+
+def _root_message(error: Any) -> str:
+    """First line of the error at the bottom of a chain of causes."""
+    while error is not None and error.cause is not None:
+        error = error.cause
+    return str(error.message).strip().splitlines()[0] if error is not None else "unknown error"
+
+
+def ingest_everything(instance: dg.DagsterInstance, platform: PlatformResource) -> Iterator[PlannedRun]:
+    """Run what the ingestion sensor would launch, one run after the other, until nothing is left; yields each run done.
+
+    Raises:
+        RunFailedError: a run failed; what it concerned is ingested by the next call.
+    """
+    while True:
+        planned, waiting = plan_tick(instance, platform, now_ms())
+        if not planned:
+            if waiting:
+                raise RunFailedError("; ".join(waiting))
+            return
+        for run, request in planned:
+            run_job("ingestion", instance, request.tags or {}, request.run_config)
+            yield run
+
+
+def build_profiles(instance: dg.DagsterInstance, device_ids: list[str], *, until: str | None = None) -> None:
+    """Build profiles of devices that are next to one another in the order of registration, in one run."""
+    run_job(
+        "profiles",
+        instance,
+        partition_tags(device_ids[0], device_ids[-1]),
+        {"ops": {"device_profiles": {"config": {"until": until} if until else {}}}},
+    )
+
+
+def judge_days(instance: dg.DagsterInstance, first: str, last: str) -> None:
+    """Judge some days and report on them, in one run each."""
+    run_job("detection", instance, partition_tags(first, last))
+    run_job("report", instance, partition_tags(first, last))

@@ -1,0 +1,1 @@
+"""The IO manager between assets and the store."""

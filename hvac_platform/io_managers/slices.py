@@ -1,0 +1,88 @@
+"""What passes between assets and the IO manager: batches of rows out, lazy device-by-device slices in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from hvac_platform.stores.base import Columns, Store, TableSlice
+
+
+@dataclass(frozen=True, slots=True)
+class TouchedWindows:
+    """Windows that a batch of readings of one partition touched: starts by device, and each device's latest reading."""
+
+    topic: str
+    partition: int
+    sequence: int
+    starts_ms: dict[str, NDArray[np.int64]]
+    latest_ms: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class TableBatch:
+    """Rows to write.
+
+    Attributes:
+        columns: the rows.
+        table: the table, where it isn't the asset's own.
+        action: whole rows (upsert), some columns of rows that exist (update), or keys (delete).
+        touched: windows that the rows touched, to be handed to the assets below.
+    """
+
+    columns: Columns
+    table: str | None = None
+    action: Literal["upsert", "update", "delete"] = "upsert"
+    touched: TouchedWindows | None = None
+
+
+@dataclass
+class TableOutput:
+    """What an asset returns: batches, written one by one as they are made, and metadata that is complete at the end."""
+
+    batches: Iterator[TableBatch]
+    metadata: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSlice:
+    """Rows of one device in one half-open time range; nothing is read before it is asked for."""
+
+    store: Store
+    table: str
+    device_id: str
+    start_ms: int
+    end_ms: int
+
+    def batches(self, *columns: str) -> Iterator[dict[str, list[Any]]]:
+        """The rows as columns, at most 50,000 at a time."""
+        return self.store.scan(TableSlice(self.table, columns, self.device_id, self.start_ms, self.end_ms))
+
+    def columns(self, *columns: str) -> dict[str, list[Any]]:
+        """The rows as columns."""
+        merged: dict[str, list[Any]] = {name: [] for name in columns}
+        for batch in self.batches(*columns):
+            for name in columns:
+                merged[name] += batch[name]
+        return merged
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceSlices:
+    """A lazy, repeatable sequence of slices: memory doesn't grow with the fleet or with the number of days."""
+
+    make: Callable[[], Iterator[DeviceSlice]]
+
+    def __iter__(self) -> Iterator[DeviceSlice]:
+        """Slices by device and time."""
+        return self.make()
+
+    def frame(self, *columns: str) -> pd.DataFrame:
+        """Everything as one DataFrame, for assets and notebooks that ask for it."""
+        parts = [pd.DataFrame(batch) for part in self for batch in part.batches(*columns)]
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(columns))

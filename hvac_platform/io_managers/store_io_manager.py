@@ -1,0 +1,174 @@
+"""The IO manager: every asset's rows go to its table by key, and come back as lazy slices of what a run concerns."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import pandas as pd
+
+from hvac_platform.io_managers.slices import DeviceSlice, DeviceSlices, TableBatch, TableOutput, TouchedWindows
+from hvac_platform.resources import PlatformResource
+from hvac_platform.stores.base import Store, TableSlice
+from hvac_platform.stores.tables import Table, table
+from hvac_platform.streams.windows import window_ranges
+from hvac_platform.timestamps import day_windows, days_of, now_ms
+
+
+def table_of(definition_metadata: Any) -> Table:
+    """The table that an asset's definition metadata names."""
+    return table(str(definition_metadata["table"]))
+
+
+def column_schema(target: Table) -> dg.TableSchema:
+    """Dagster's view of a table's columns."""
+    columns = [
+        dg.TableColumn(
+            c.name,
+            c.type,
+            c.description,
+            constraints=dg.TableColumnConstraints(nullable=c.name not in target.key, unique=target.key == (c.name,)),
+        )
+        for c in target.columns.values()
+    ]
+    return dg.TableSchema(columns=columns)
+
+
+class StoreIOManager(dg.ConfigurableIOManager):  # type: ignore[misc]
+    """Writes :class:`TableOutput` or DataFrames by key; hands out :class:`DeviceSlices` or DataFrames."""
+
+    platform: dg.ResourceDependency[PlatformResource]
+
+    # -- out ---------------------------------------------------------------------------------------------------------
+
+    def handle_output(self, context: dg.OutputContext, obj: TableOutput | pd.DataFrame | None) -> None:
+        """Write what an asset returned; None writes nothing."""
+        if obj is None:
+            return
+        target = table_of(context.definition_metadata)
+        output = TableOutput(iter([_batch_of_frame(obj)])) if isinstance(obj, pd.DataFrame) else obj
+        rows = 0
+        days: set[str] = set()
+        for batch in output.batches:
+            written = self._write(context, target, batch)
+            if batch.table is None and batch.action != "delete":
+                rows += written
+                if target.time_column in batch.columns:
+                    days.update(days_of(np.asarray(batch.columns[target.time_column], dtype=np.int64)))
+        self._mark_other_days(context, days)
+        context.add_output_metadata(
+            {
+                **output.metadata,
+                "dagster/row_count": rows,
+                "dagster/table_name": target.name,
+                "dagster/column_schema": column_schema(target),
+                "store": self.platform.store.location.rsplit("/", 1)[-1],
+            }
+        )
+
+    def _write(self, context: dg.OutputContext, target: Table, batch: TableBatch) -> int:
+        store, name = self.platform.store, batch.table or target.name
+        rows = len(next(iter(batch.columns.values()), ()))
+        if rows:
+            if batch.action == "delete":
+                store.delete(name, batch.columns)
+            elif batch.action == "update":
+                store.update(name, batch.columns)
+            else:
+                store.upsert(name, batch.columns)
+        if batch.touched is not None:
+            self._keep_touched(store, _chain_of(context), batch.touched)
+        return rows
+
+    @staticmethod
+    def _keep_touched(store: Store, chain: str, touched: TouchedWindows) -> None:
+        devices = list(touched.starts_ms)
+        n = len(devices)
+        store.upsert(
+            "touched_windows",
+            {
+                "run_id": [chain] * n,
+                "sequence": [touched.sequence] * n,
+                "device_id": devices,
+                "topic": [touched.topic] * n,
+                "kafka_partition": [touched.partition] * n,
+                "window_starts": [touched.starts_ms[d].astype("<i8").tobytes() for d in devices],
+                "latest": [touched.latest_ms[d] for d in devices],
+                "written_at": [now_ms()] * n,
+            },
+        )
+
+    @staticmethod
+    def _mark_other_days(context: dg.OutputContext, days: Iterable[str]) -> None:
+        """Late rows went to their own day: say so on that day's partition as well."""
+        if not context.has_asset_partitions:
+            return
+        own, known = set(context.asset_partition_keys), context.asset_partitions_def
+        for day in sorted(set(days) - own):
+            if known.has_partition_key(day):
+                context.log_event(
+                    dg.AssetMaterialization(
+                        context.asset_key, partition=day, metadata={"late_rows_of_run_for": ", ".join(sorted(own)[:3])}
+                    )
+                )
+
+    # -- in ----------------------------------------------------------------------------------------------------------
+
+    def load_input(self, context: dg.InputContext) -> DeviceSlices | pd.DataFrame:
+        """Slices of the upstream table: the windows that this chain of runs touched, or else the whole days."""
+        upstream = context.upstream_output
+        assert upstream is not None  # noqa: S101 - Dagster always gives it for an asset
+        target = table_of(upstream.definition_metadata)
+        store = self.platform.store
+        window_ms = self.platform.settings.window_ms
+        chain = _chain_of(context)
+        days = list(context.asset_partition_keys) if context.has_asset_partitions else []
+
+        def slices() -> Iterator[DeviceSlice]:
+            touched = touched_starts(store, chain)
+            if touched:
+                for device_id, starts in touched.items():
+                    for start, end in window_ranges(starts, window_ms):
+                        yield DeviceSlice(store, target.name, device_id, start, end)
+            elif days:
+                for day in store.device_days(days[0], days[-1]):
+                    start, end = day_windows(day.date, window_ms)
+                    yield DeviceSlice(store, target.name, day.device_id, start, end)
+
+        lazy = DeviceSlices(slices)
+        if context.dagster_type.typing_type is pd.DataFrame:
+            return lazy.frame(*target.columns)
+        return lazy
+
+
+def touched_starts(store: Store, chain: str) -> dict[str, np.ndarray[Any, np.dtype[np.int64]]]:
+    """Window starts that a chain of runs touched, by device."""
+    parts: dict[str, list[np.ndarray[Any, np.dtype[np.int64]]]] = {}
+    rows = TableSlice("touched_windows", ("device_id", "window_starts"), equals=(("run_id", chain),))
+    for batch in store.scan(rows):
+        for device_id, blob in zip(batch["device_id"], batch["window_starts"], strict=True):
+            parts.setdefault(device_id, []).append(np.frombuffer(blob, dtype="<i8").astype(np.int64))
+    return {device_id: np.unique(np.concatenate(starts)) for device_id, starts in sorted(parts.items())}
+
+
+def touched_watermarks(store: Store, chain: str) -> dict[int, int]:
+    """Latest event time that a chain of runs saw, by partition of the topic."""
+    latest: dict[int, int] = {}
+    rows = TableSlice("touched_windows", ("kafka_partition", "latest"), equals=(("run_id", chain),))
+    for batch in store.scan(rows):
+        for partition, time_ms in zip(batch["kafka_partition"], batch["latest"], strict=True):
+            latest[partition] = max(latest.get(partition, time_ms), time_ms)
+    return latest
+
+
+def chain_of(run: dg.DagsterRun) -> str:
+    """Id of the first run of a chain of retries: what one attempt wrote, the next one finds."""
+    return run.root_run_id or run.run_id
+
+
+def _chain_of(context: dg.OutputContext | dg.InputContext) -> str:
+    return chain_of(context.step_context.dagster_run)
+
+
+def _batch_of_frame(frame: pd.DataFrame) -> TableBatch:
+    return TableBatch({str(name): frame[name].tolist() for name in frame.columns})

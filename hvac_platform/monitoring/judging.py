@@ -1,0 +1,306 @@
+"""Judge a device's windows with the three methods, and turn verdicts into rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvac_platform.config import Settings
+from hvac_platform.detection.consensus import votes
+from hvac_platform.detection.neighbours import NEIGHBOURS, judge_neighbours
+from hvac_platform.detection.profile import EXCLUDED_NEAR_MS, Profile, judge_profile
+from hvac_platform.detection.rules import evaluate_rules, rule_lookback_ms
+from hvac_platform.detection.verdicts import METHODS, Verdicts
+from hvac_platform.devices.registry import device_type
+from hvac_platform.embedding.base import Encoder
+from hvac_platform.io_managers.slices import TableBatch
+from hvac_platform.monitoring.learning import current_profile
+from hvac_platform.snapshots import SnapshotSeries
+from hvac_platform.stores.base import Device, DeviceDay, Store, TableSlice
+from hvac_platform.stores.series import read_series, select
+from hvac_platform.streams.windows import complete_until
+from hvac_platform.timestamps import day_windows, days_before
+
+CONTEXT_WINDOWS = 3  # what an alarm by two of three windows looks back on
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """Verdicts of every method on some windows of one device.
+
+    Attributes:
+        device: the device.
+        series: the n judged snapshots.
+        verdicts: verdicts by method, each over those n snapshots.
+        revisions: revision of each judged snapshot.
+        was_flagged: bool [n], flagged by an earlier judgement.
+        profile: the profile that they rest on, or None.
+        left_open: windows that are not complete yet.
+    """
+
+    device: Device
+    series: SnapshotSeries
+    verdicts: dict[str, Verdicts]
+    revisions: list[int]
+    was_flagged: NDArray[np.bool_]
+    profile: Profile | None
+    left_open: int
+
+    @property
+    def anomalous(self) -> NDArray[np.bool_]:
+        """Windows that any method calls anomalous, bool [n]."""
+        return votes(self.verdicts) > 0 if self.verdicts else np.zeros(0, dtype=bool)
+
+
+def unjudged_days(store: Store, today: str, days_back: int = 30) -> list[DeviceDay]:
+    """Device-days whose snapshots changed after they were last judged."""
+    return [
+        day
+        for day in store.device_days(days_before(today, days_back), today)
+        if day.snapshots_written_at is not None and day.snapshots_written_at >= (day.judged_at or 0)
+    ]
+
+
+def completeness_limit(store: Store, device: Device, settings: Settings, now_ms: int) -> int:
+    """Windows of the device that end at or before this instant are complete."""
+    entry = store.ledger(settings.kafka_topic).get(device.kafka_partition)
+    return complete_until(
+        entry.watermark if entry else None,
+        device.last_seen,
+        now_ms,
+        allowed_lateness_ms=settings.allowed_lateness_ms,
+        silence_ms=settings.silence_ms,
+    )
+
+
+def judged_revisions(store: Store, device_id: str, start_ms: int, end_ms: int) -> dict[int, int]:
+    """Revision that all methods have judged, by window start."""
+    found: dict[int, list[int]] = {}
+    rows = TableSlice("snapshot_verdicts", ("snapshot_time", "revision"), device_id, start_ms, end_ms)
+    for batch in store.scan(rows):
+        for time_ms, revision in zip(batch["snapshot_time"], batch["revision"], strict=True):
+            found.setdefault(time_ms, []).append(revision)
+    return {t: r[0] for t, r in found.items() if len(r) == len(METHODS) and len(set(r)) == 1}
+
+
+def has_unjudged(store: Store, settings: Settings, day: DeviceDay, now_ms: int) -> bool:
+    """Whether a device-day has a complete window that not all methods have judged as it now is."""
+    device = next((d for d in store.devices() if d.device_id == day.device_id), None)
+    if device is None:
+        return False
+    start_ms, end_ms = day_windows(day.date, settings.window_ms)
+    limit = completeness_limit(store, device, settings, now_ms)
+    judged = judged_revisions(store, day.device_id, start_ms, end_ms)
+    rows = TableSlice(
+        "device_state_snapshots", ("snapshot_time", "window_ms", "revision"), day.device_id, start_ms, end_ms
+    )
+    return any(
+        time_ms + window_ms <= limit and judged.get(time_ms) != revision
+        for batch in store.scan(rows)
+        for time_ms, window_ms, revision in zip(
+            batch["snapshot_time"], batch["window_ms"], batch["revision"], strict=True
+        )
+    )
+
+
+def judge_device(
+    store: Store,
+    device: Device,
+    encoder: Encoder,
+    settings: Settings,
+    start_ms: int,
+    end_ms: int,
+    *,
+    now_ms: int,
+    unjudged_only: bool = False,
+    similarity_threshold: float | None = None,
+    sigma_threshold: float | None = None,
+) -> Judgement:
+    """Judge a device's complete windows that start in [start_ms, end_ms).
+
+    Args:
+        store: where snapshots, profile and history are.
+        device: whose windows.
+        encoder: its method selects the vectors.
+        settings: lateness and silence decide which windows are complete.
+        start_ms: first window start included.
+        end_ms: first one excluded.
+        now_ms: the present.
+        unjudged_only: leave out windows whose current revision all methods have judged.
+        similarity_threshold: fixed limit in place of the calibrated one.
+        sigma_threshold: likewise.
+    """
+    declared = device_type(device.device_type)
+    context_ms = max(rule_lookback_ms(declared) if declared else 0, CONTEXT_WINDOWS * settings.window_ms)
+    series, extra = read_series(
+        store,
+        device.device_id,
+        device.device_type,
+        start_ms - context_ms,
+        end_ms,
+        embeddings=True,
+        embedding_method=encoder.method,
+        extra=("revision", "is_anomalous"),
+    )
+    limit = completeness_limit(store, device, settings, now_ms)
+    wanted = series.times_ms >= start_ms
+    complete = series.times_ms + series.window_ms <= limit
+    left_open = int((wanted & ~complete).sum())
+    wanted &= complete
+    revisions = np.array(extra["revision"], dtype=np.int64)
+    if unjudged_only and wanted.any():
+        judged = judged_revisions(store, device.device_id, start_ms, end_ms)
+        known = np.array([judged.get(int(t), -1) for t in series.times_ms], dtype=np.int64)
+        wanted &= known != revisions
+    chosen = np.flatnonzero(wanted)
+    profile = current_profile(store, device, encoder)
+    if profile is not None:
+        profile = profile.with_limits(similarity_threshold, sigma_threshold)
+    verdicts = _verdicts(store, device, series, chosen, profile) if len(chosen) else {}
+    flags = np.array([bool(flag) for flag in extra["is_anomalous"]], dtype=bool)
+    return Judgement(
+        device, select(series, chosen), verdicts, revisions[chosen].tolist(), flags[chosen], profile, left_open
+    )
+
+
+def _verdicts(
+    store: Store, device: Device, series: SnapshotSeries, chosen: NDArray[np.int64], profile: Profile | None
+) -> dict[str, Verdicts]:
+    """All three methods on the chosen rows, with the rows before them as context."""
+    until = int(chosen[-1]) + 1
+    first = max(0, int(chosen[0]) - CONTEXT_WINDOWS)
+    upto = select(series, np.arange(until))
+    recent = select(series, np.arange(first, until))
+    rules = _rows(evaluate_rules(upto, device_type(device.device_type)), chosen)
+    if profile is None:
+        return {"rules": rules, "profile": _silent("profile", rules), "vector": _silent("vector", rules)}
+    verdicts = {"rules": rules, "profile": _rows(judge_profile(recent, profile), chosen - first)}
+    embedded = (
+        np.isfinite(recent.embeddings).all(axis=1) if recent.embeddings is not None else np.zeros(len(recent), dtype=bool)
+    )
+    if profile.provisional or not embedded.all():
+        verdicts["vector"] = _silent("vector", rules)
+        return verdicts
+    assert recent.embeddings is not None  # noqa: S101
+    found = store.nearest(
+        device.device_id,
+        recent.embeddings,
+        NEIGHBOURS,
+        embedding_method=profile.embedding_method,
+        start_ms=profile.span_start,
+        end_ms=profile.span_end,
+        normal_only=True,
+        query_times_ms=recent.times_ms,
+        exclude_ms=EXCLUDED_NEAR_MS if int(recent.times_ms[0]) - EXCLUDED_NEAR_MS < profile.span_end else 0,
+    )
+    verdicts["vector"] = _rows(judge_neighbours(recent, found, profile), chosen - first)
+    return verdicts
+
+
+def _rows(verdicts: Verdicts, rows: NDArray[np.int64]) -> Verdicts:
+    return Verdicts(
+        verdicts.method,
+        verdicts.times_ms[rows],
+        verdicts.score[rows],
+        verdicts.anomalous[rows],
+        verdicts.level[rows],
+        [verdicts.reasons[i] for i in rows],
+        [verdicts.metrics[i] for i in rows],
+    )
+
+
+def _silent(method: str, like: Verdicts) -> Verdicts:
+    """A method that has nothing to compare with yet."""
+    n = len(like.times_ms)
+    return Verdicts(
+        method, like.times_ms, np.zeros(n), np.zeros(n, dtype=bool), np.zeros(n, dtype=np.int8), [()] * n, [()] * n
+    )
+
+
+def judgement_batches(judgement: Judgement) -> Iterator[TableBatch]:
+    """Rows of verdicts, events and flags; running it again rewrites the same rows."""
+    n = len(judgement.series)
+    if not n:
+        return
+    yield verdict_batch(judgement)
+    flagged = judgement.anomalous
+    scores = np.max([v.score for v in judgement.verdicts.values()], axis=0)
+    if flagged.any():
+        yield TableBatch(event_columns(judgement, np.flatnonzero(flagged), scores))
+    cleared = np.flatnonzero(judgement.was_flagged & ~flagged)
+    if len(cleared):
+        times = judgement.series.times_ms[cleared]
+        yield TableBatch(
+            {"device_id": [judgement.device.device_id] * len(cleared), "detected_at": times}, "anomaly_events", "delete"
+        )
+    yield TableBatch(
+        {
+            "device_id": [judgement.device.device_id] * n,
+            "snapshot_time": judgement.series.times_ms,
+            "is_anomalous": flagged,
+            "anomaly_score": scores,
+        },
+        table="device_state_snapshots",
+        action="update",
+    )
+
+
+def verdict_batch(judgement: Judgement) -> TableBatch:
+    """Rows of ``snapshot_verdicts``: every method's verdict on every window, normal ones too."""
+    n, columns = len(judgement.series), {}
+    version = judgement.profile.version if judgement.profile else 0
+    for method, verdicts in judgement.verdicts.items():
+        part: dict[str, list[Any]] = {
+            "device_id": [judgement.device.device_id] * n,
+            "snapshot_time": verdicts.times_ms.tolist(),
+            "method": [method] * n,
+            "score": verdicts.score.tolist(),
+            "anomalous": verdicts.anomalous.tolist(),
+            "level": verdicts.level.tolist(),
+            "reasons": verdicts.reasons,
+            "metrics": verdicts.metrics,
+            "profile_version": [0 if method == "rules" else version] * n,
+            "revision": judgement.revisions,
+        }
+        for name, values in part.items():
+            columns.setdefault(name, []).extend(values)
+    return TableBatch(columns, table="snapshot_verdicts")
+
+
+def event_columns(judgement: Judgement, rows: NDArray[np.int64], scores: NDArray[np.float64]) -> dict[str, list[Any]]:
+    """Rows of ``anomaly_events`` for the anomalous windows."""
+    device, series = judgement.device, judgement.series
+    columns: dict[str, list[Any]] = {
+        name: []
+        for name in ("event_id", "anomaly_type", "methods", "level", "reasons", "metrics", "metrics_snapshot")
+    }
+    for i in rows.tolist():
+        firing = [v for v in judgement.verdicts.values() if v.anomalous[i]]
+        methods = [v.method for v in firing]
+        columns["event_id"].append(f"{device.device_id}/{int(series.times_ms[i])}")
+        columns["anomaly_type"].append("consensus" if len(methods) > 1 else methods[0])
+        columns["methods"].append(methods)
+        columns["level"].append(min(int(v.level[i]) for v in firing))
+        columns["reasons"].append([reason for v in firing for reason in v.reasons[i]])
+        columns["metrics"].append(list(dict.fromkeys(name for v in firing for name in v.metrics[i])))
+        columns["metrics_snapshot"].append(
+            {
+                name: value
+                for name, value in zip(series.metric_names, series.mean[i].tolist(), strict=True)
+                if value == value
+            }
+        )
+    n = len(rows)
+    return {
+        "device_id": [device.device_id] * n,
+        "detected_at": series.times_ms[rows].tolist(),
+        "anomaly_score": scores[rows].tolist(),
+        "device_type": [device.device_type] * n,
+        "location": [device.location] * n,
+        "building_id": [device.building_id] * n,
+        **columns,
+    }

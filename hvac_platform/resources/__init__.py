@@ -1,0 +1,38 @@
+"""Dagster resources: store, message log, encoder. What they connect to is set in the environment, never in run config."""
+
+import dagster as dg
+
+from hvac_platform.config import Settings, load_settings
+from hvac_platform.embedding.base import Encoder
+from hvac_platform.resources.connections import make_encoder, open_log, open_store
+from hvac_platform.stores.base import Store
+from hvac_platform.streams.base import MessageLog
+
+
+class PlatformResource(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """Store, message log and encoder of this environment, opened when first used."""
+
+    @property
+    def settings(self) -> Settings:
+        """Settings of the process."""
+        return load_settings()
+
+    @property
+    def store(self) -> Store:
+        """The table store."""
+        return open_store(self.settings)
+
+    @property
+    def log(self) -> MessageLog:
+        """The message log."""
+        return open_log(self.settings)
+
+    @property
+    def topic(self) -> str:
+        """Topic of the metrics."""
+        return self.settings.kafka_topic
+
+    @property
+    def encoder(self) -> Encoder:
+        """Encoder of snapshots."""
+        return make_encoder(self.settings)

@@ -1,0 +1,1 @@
+"""Physics of the five device types, the weather that drives them, and labelled faults."""

@@ -1,0 +1,153 @@
+"""A fleet of simulated devices: readings for any span of time, chunk by chunk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvac_platform.devices.fleet import FleetDevice
+from hvac_platform.simulation.air_compressor import AirCompressors
+from hvac_platform.simulation.chiller import Chillers
+from hvac_platform.simulation.cooling_tower import CoolingTowers
+from hvac_platform.simulation.device_group import BLOCK_MS, DeviceGroup
+from hvac_platform.simulation.faults import FAULT_KINDS, Fault
+from hvac_platform.simulation.makeup_air_unit import MakeupAirUnits
+from hvac_platform.simulation.rooftop_unit import RooftopUnits
+from hvac_platform.simulation.sensors import SENSORS
+from hvac_platform.simulation.weather import Climate, Weather
+
+Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
+
+_GROUPS: tuple[type[DeviceGroup], ...] = (RooftopUnits, MakeupAirUnits, Chillers, CoolingTowers, AirCompressors)
+
+#: Simulation class of each device type that can be simulated.
+SIMULATED_TYPES: Mapping[str, type[DeviceGroup]] = MappingProxyType({group.device_type: group for group in _GROUPS})
+
+#: Blocks computed before the first reading, so that no start-up transient is seen.
+_WARM_UP_BLOCKS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedReadings:
+    """Readings of one device; t times, m metrics.
+
+    Attributes:
+        device: the device.
+        times_ms: int64 [t], epoch milliseconds UTC.
+        metric_names: m names in the order of the device type's points.
+        units: m units for display.
+        values: float64 [t, m].
+    """
+
+    device: FleetDevice
+    times_ms: Int64
+    metric_names: tuple[str, ...]
+    units: tuple[str, ...]
+    values: Float64
+
+
+class FleetSimulation:
+    """Simulates a fleet.
+
+    The same seed gives the same values, whether a span is asked for at once or in chunks and whatever other devices
+    the fleet has. All devices stand in one climate and share its weather.
+
+    Args:
+        devices: the fleet; ids must differ and types be simulated ones.
+        seed: seed of weather, individuality of devices, loads and sensor noise.
+        faults: what breaks, and when.
+        climate: where the fleet stands.
+
+    Raises:
+        ValueError: a device id twice, a type without simulation, or a fault of an unknown device or not of its type.
+
+    >>> fleet = FleetSimulation([FleetDevice("RTU-001", "rooftop_unit")], seed=1)
+    >>> readings, = fleet.advance(np.arange(0, 600_000, 60_000))
+    >>> readings.values.shape
+    (10, 14)
+    """
+
+    def __init__(
+        self,
+        devices: Sequence[FleetDevice],
+        *,
+        seed: int,
+        faults: Sequence[Fault] = (),
+        climate: Climate | None = None,
+    ) -> None:
+        self.devices = tuple(devices)
+        types = {device.device_id: device.device_type for device in self.devices}
+        if len(types) < len(self.devices):
+            raise ValueError("a device id appears twice in the fleet")
+        if unknown := sorted(set(types.values()) - SIMULATED_TYPES.keys()):
+            raise ValueError(f"no simulation of {', '.join(unknown)}; simulated are {', '.join(SIMULATED_TYPES)}")
+        for fault in faults:
+            _check(fault, types.get(fault.device_id))
+        self.faults = tuple(faults)
+        weather = Weather(seed, climate)
+        self._groups: list[DeviceGroup] = []
+        for device_type, group in SIMULATED_TYPES.items():
+            members = [device for device in self.devices if device.device_type == device_type]
+            if members:
+                of_type = [fault for fault in faults if types[fault.device_id] == device_type]
+                self._groups.append(group(members, seed, weather, of_type))
+        self._block_start_ms: int | None = None
+        self._latest_ms: int | None = None
+
+    def advance(self, times_ms: Int64) -> list[SimulatedReadings]:
+        """Readings at ``times_ms`` [t], strictly increasing and after those of the last call; in the order of devices.
+
+        Raises:
+            ValueError: times that do not increase.
+        """
+        times_ms = np.asarray(times_ms, dtype=np.int64)
+        if len(times_ms) == 0:
+            return self._readings(times_ms, [])
+        if np.any(np.diff(times_ms) <= 0) or (self._latest_ms is not None and times_ms[0] <= self._latest_ms):
+            raise ValueError("times must increase strictly, also from one call to the next")
+        self._latest_ms = int(times_ms[-1])
+        starts = times_ms // BLOCK_MS * BLOCK_MS
+        values = [np.empty((len(g.devices), len(times_ms), len(g.metric_names))) for g in self._groups]
+        for block_start in range(int(starts[0]), int(starts[-1]) + 1, BLOCK_MS):
+            self._catch_up(block_start)
+            here = slice(int(np.searchsorted(starts, block_start)), int(np.searchsorted(starts, block_start, "right")))
+            for group, readings in zip(self._groups, values, strict=True):
+                if here.start < here.stop:
+                    readings[:, here] = group.sample(block_start, times_ms[here])
+        return self._readings(times_ms, values)
+
+    def _catch_up(self, block_start: int) -> None:
+        """Advance every group to the block that starts at ``block_start``, from wherever it is."""
+        first = (
+            block_start - _WARM_UP_BLOCKS * BLOCK_MS
+            if self._block_start_ms is None
+            else self._block_start_ms + BLOCK_MS
+        )
+        for start in range(first, block_start + 1, BLOCK_MS):
+            for group in self._groups:
+                group.advance(start)
+        self._block_start_ms = block_start
+
+    def _readings(self, times_ms: Int64, values: Sequence[Float64]) -> list[SimulatedReadings]:
+        by_id: dict[str, SimulatedReadings] = {}
+        for i, group in enumerate(self._groups):
+            for row, device in enumerate(group.devices):
+                device_values = values[i][row] if values else np.empty((0, len(group.metric_names)))
+                by_id[device.device_id] = SimulatedReadings(
+                    device, times_ms, group.metric_names, group.units, device_values
+                )
+        return [by_id[device.device_id] for device in self.devices]
+
+
+def _check(fault: Fault, device_type: str | None) -> None:
+    if device_type is None:
+        raise ValueError(f"fault {fault.kind}: device {fault.device_id} is not in the fleet")
+    if device_type not in FAULT_KINDS[fault.kind].device_types:
+        raise ValueError(f"fault {fault.kind} does not apply to a {device_type} ({fault.device_id})")
+    if fault.metric is not None and fault.metric not in SENSORS[device_type]:
+        raise ValueError(f"fault {fault.kind} of {fault.device_id}: a {device_type} has no metric {fault.metric!r}")

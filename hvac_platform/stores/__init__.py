@@ -1,0 +1,1 @@
+"""The table store behind the assets: one protocol, an embedded and a CQL implementation."""

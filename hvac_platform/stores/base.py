@@ -1,0 +1,197 @@
+"""What every store can do. The assets, the IO manager and the commands know this protocol only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Columns = Mapping[str, Any]
+"""Rows as columns: one sequence or array a column, all of one length. Vectors are a float32 array [n, 384]."""
+
+EMBEDDING_DIMENSION = 384
+
+
+class StoreError(Exception):
+    """The store can't do what was asked; the message says what to do."""
+
+
+class EmbeddingError(StoreError, ValueError):
+    """A vector that must never be stored: zero, not finite, or of a wrong length."""
+
+
+@dataclass(frozen=True, slots=True)
+class TableSlice:
+    """Which rows to read: a table, some columns, one device or all, a half-open time range.
+
+    Attributes:
+        table: table name.
+        columns: names to read; empty reads all.
+        device_id: restrict to one device.
+        start_ms: first time included, epoch milliseconds.
+        end_ms: first time excluded.
+        equals: further columns that must have a value.
+    """
+
+    table: str
+    columns: tuple[str, ...] = ()
+    device_id: str | None = None
+    start_ms: int | None = None
+    end_ms: int | None = None
+    equals: tuple[tuple[str, Any], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """One row of the registry."""
+
+    device_id: str
+    device_type: str
+    location: str
+    building_id: str
+    first_seen: int
+    last_seen: int
+    kafka_partition: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceDay:
+    """A UTC day for which a device has data."""
+
+    device_id: str
+    date: str
+    raw_written_at: int | None
+    snapshots_written_at: int | None
+    judged_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerEntry:
+    """How far one partition of a topic is durably in."""
+
+    topic: str
+    kafka_partition: int
+    next_offset: int
+    run_id: str
+    updated_at: int
+    watermark: int | None
+    skipped_offsets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """The k nearest stored states of each of n queries, nearest first; absent ones are time -1, similarity NaN."""
+
+    times_ms: NDArray[np.int64]
+    similarity: NDArray[np.float64]
+    anomalous: NDArray[np.bool_]
+
+
+class Store(Protocol):
+    """Tables of the catalogue, the registry, the ledger and the nearest-neighbour search."""
+
+    @property
+    def location(self) -> str:
+        """Where the store is, for people: a path or hosts and keyspace."""
+        ...
+
+    def apply_schema(self, *, dry_run: bool = False) -> list[str]:
+        """Bring the schema to the current version; returns what was (or would be) done."""
+        ...
+
+    def schema_versions(self) -> tuple[int, int]:
+        """(version found, version that this code needs)."""
+        ...
+
+    def upsert(self, table: str, columns: Columns) -> int:
+        """Write whole rows by key; returns how many.
+
+        Raises:
+            EmbeddingError: a vector is zero, not finite or of a wrong length. Nothing is written.
+        """
+        ...
+
+    def update(self, table: str, columns: Columns) -> int:
+        """Write some columns of rows that exist; returns how many rows were given."""
+        ...
+
+    def delete(self, table: str, keys: Columns) -> None:
+        """Delete rows by their whole key."""
+        ...
+
+    def scan(self, rows: TableSlice, *, batch_rows: int = 50_000) -> Iterator[dict[str, list[Any]]]:
+        """Read rows in key order, at most ``batch_rows`` at a time."""
+        ...
+
+    def count(self, table: str, device_id: str | None = None) -> int:
+        """Number of rows of a table, or of one device in it."""
+        ...
+
+    def register_devices(self, devices: Sequence[Device]) -> list[str]:
+        """Add or refresh devices (first seen is the earliest, last seen the latest); returns the ids that are new."""
+        ...
+
+    def devices(self) -> list[Device]:
+        """All registered devices by id."""
+        ...
+
+    def device_days(self, start: str, end: str, device_id: str | None = None) -> list[DeviceDay]:
+        """Device-days with data from one date to another, both included, by device and date."""
+        ...
+
+    def mark_judged(self, days: Sequence[tuple[str, str]], judged_at: int) -> None:
+        """Record that these (device, date) had no complete, unjudged window left at that time."""
+        ...
+
+    def ledger(self, topic: str) -> dict[int, LedgerEntry]:
+        """Ledger entries of a topic by partition."""
+        ...
+
+    def advance_ledger(
+        self, topic: str, partition: int, start: int, end: int, *, run_id: str, watermark: int | None, skipped: int = 0
+    ) -> bool:
+        """Move the ledger from ``start`` to ``end``.
+
+        Returns False, and changes nothing, when the ledger stands elsewhere than at ``start`` (no entry counts as
+        ``start``): a replay of an old range never moves it.
+        """
+        ...
+
+    def nearest(
+        self,
+        device_id: str,
+        queries: NDArray[np.float32],
+        k: int,
+        *,
+        embedding_method: str,
+        start_ms: int | None = None,
+        end_ms: int | None = None,
+        normal_only: bool = False,
+        query_times_ms: NDArray[np.int64] | None = None,
+        exclude_ms: int = 0,
+    ) -> Neighbours:
+        """The k most similar stored states of one device, by cosine, within one embedding method.
+
+        Args:
+            device_id: whose states.
+            queries: float32 [n, 384].
+            k: how many for each query.
+            embedding_method: encoder that wrote the stored vectors.
+            start_ms: earliest state considered.
+            end_ms: first time no longer considered.
+            normal_only: leave flagged states out.
+            query_times_ms: int64 [n], used with ``exclude_ms``.
+            exclude_ms: states closer in time than this to their query are left out (a state is not its own history).
+        """
+        ...
+
+    def purge(self, now_ms: int) -> dict[str, int]:
+        """Delete rows whose time to live is over; returns rows deleted by table."""
+        ...
+
+    def close(self) -> None:
+        """Release the connection."""
+        ...

@@ -1,0 +1,411 @@
+"""The embedded store: SQLite through apsw, with sqlite-vec for nearest neighbours. No server needed.
+
+apsw brings its own SQLite, because the standard library's is often built without loadable extensions.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import apsw
+import msgspec
+import numpy as np
+import sqlite_vec
+from numpy.typing import NDArray
+
+from hvac_platform.stores.base import (
+    Columns,
+    Device,
+    DeviceDay,
+    LedgerEntry,
+    Neighbours,
+    StoreError,
+    TableSlice,
+)
+from hvac_platform.stores.tables import SCHEMA_DIRECTORY, Table, tables
+from hvac_platform.stores.tables import table as catalogue_table
+from hvac_platform.stores.vectors import NearestSearch, checked_vectors, decoded_vectors
+from hvac_platform.timestamps import DAY_MS, day_of, day_start, now_ms
+
+SCHEMA_VERSION = 1
+BUSY_TIMEOUT_MS = 60_000
+INDEXED_QUERIES = 8  # up to this many queries the vec0 index is faster than one pass over the table
+DAY_MARKS = {"device_metrics_raw": "raw_written_at", "device_state_snapshots": "snapshots_written_at"}
+
+_encode_json = msgspec.json.Encoder().encode
+_decode_json = msgspec.json.Decoder().decode
+_decode_map = msgspec.json.Decoder(dict[str, float]).decode
+
+
+def _to_sql(kind: str, values: Any) -> Sequence[Any]:
+    """A column as SQLite takes it."""
+    if kind == "vector":
+        return [row.tobytes() for row in checked_vectors(values).astype("<f4")]
+    if kind in {"map", "json"}:
+        return [_encode_json(value).decode() for value in values]
+    if isinstance(values, np.ndarray):
+        listed: list[Any] = values.tolist()
+        return listed
+    return list(values) if not isinstance(values, list) else values
+
+
+def _from_sql(kind: str, values: list[Any]) -> list[Any]:
+    """A column as the protocol gives it; vectors stay bytes until a caller stacks them."""
+    if kind == "map":
+        return [_decode_map(value) for value in values]
+    if kind == "json":
+        return [_decode_json(value) for value in values]
+    if kind == "boolean":
+        return [None if value is None else bool(value) for value in values]
+    return values
+
+
+class EmbeddedStore:
+    """Store in one SQLite file; many processes may use it at once (WAL, writers take turns)."""
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = Path(path)
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._connection = apsw.Connection(str(self._path))
+            self._connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+            self._connection.enable_load_extension(True)
+            self._connection.load_extension(sqlite_vec.loadable_path())
+            for pragma in (
+                "journal_mode=WAL",
+                "synchronous=NORMAL",
+                "cache_size=-65536",
+                "temp_store=MEMORY",
+                "wal_autocheckpoint=4000",
+            ):
+                self._connection.execute(f"PRAGMA {pragma}")
+        except apsw.Error as error:
+            raise StoreError(
+                f"can't open the embedded store {self._path}: {error}. Is HVAC_HOME a writable folder?"
+            ) from error
+        if self.schema_versions()[0] == 0:
+            self.apply_schema()
+
+    @property
+    def location(self) -> str:
+        """Path of the file."""
+        return str(self._path)
+
+    # -- schema ------------------------------------------------------------------------------------------------------
+
+    def schema_versions(self) -> tuple[int, int]:
+        """(version found, version needed)."""
+        return self._connection.pragma("user_version"), SCHEMA_VERSION
+
+    def apply_schema(self, *, dry_run: bool = False) -> list[str]:
+        """Create the tables of the current version in one transaction; does nothing when they are there."""
+        script = (SCHEMA_DIRECTORY / "embedded" / "store.sql").read_text(encoding="utf-8")
+        names = re.findall(r"CREATE (?:VIRTUAL )?(?:TABLE|INDEX|TRIGGER) (\w+)", script)
+        if self.schema_versions()[0] >= SCHEMA_VERSION:
+            return []
+        if not dry_run:
+            with self._write():
+                if self.schema_versions()[0] < SCHEMA_VERSION:  # another process may have been first
+                    self._connection.execute(script)
+                    self._connection.pragma("user_version", SCHEMA_VERSION)
+        return [f"create {name}" for name in names]
+
+    # -- rows --------------------------------------------------------------------------------------------------------
+
+    def upsert(self, table: str, columns: Columns) -> int:
+        """Write whole rows by key."""
+        target = catalogue_table(table)
+        names = [name for name in columns if name in target.columns and not _derived(target, name)]
+        values = [_to_sql(target.columns[name].type, columns[name]) for name in names]
+        if not values or not len(values[0]):
+            return 0
+        others = [name for name in names if name not in target.key]
+        action = (
+            "DO NOTHING"
+            if target.write_once or not others
+            else "DO UPDATE SET " + ", ".join(f"{name}=excluded.{name}" for name in others)
+        )
+        statement = (
+            f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))}) "
+            f"ON CONFLICT ({', '.join(target.key)}) {action}"
+        )
+        with self._write():
+            self._connection.executemany(statement, zip(*values, strict=True))
+            if table in DAY_MARKS:
+                self._mark_days(DAY_MARKS[table], columns["device_id"], columns[str(target.time_column)])
+        return len(values[0])
+
+    def update(self, table: str, columns: Columns) -> int:
+        """Write some columns of rows that exist."""
+        target = catalogue_table(table)
+        names = [name for name in columns if name not in target.key and not _derived(target, name)]
+        values = [_to_sql(target.columns[name].type, columns[name]) for name in (*names, *target.key)]
+        if not values or not len(values[0]):
+            return 0
+        statement = (
+            f"UPDATE {table} SET {', '.join(f'{name}=?' for name in names)} "
+            f"WHERE {' AND '.join(f'{name}=?' for name in target.key)}"
+        )
+        with self._write():
+            self._connection.executemany(statement, zip(*values, strict=True))
+        return len(values[0])
+
+    def delete(self, table: str, keys: Columns) -> None:
+        """Delete rows by their whole key."""
+        target = catalogue_table(table)
+        values = [_to_sql(target.columns[name].type, keys[name]) for name in target.key]
+        statement = f"DELETE FROM {table} WHERE {' AND '.join(f'{name}=?' for name in target.key)}"
+        with self._write():
+            self._connection.executemany(statement, zip(*values, strict=True))
+
+    def scan(self, rows: TableSlice, *, batch_rows: int = 50_000) -> Iterator[dict[str, list[Any]]]:
+        """Read rows in key order."""
+        target = catalogue_table(rows.table)
+        names = rows.columns or tuple(target.columns)
+        conditions, arguments = _conditions(target, rows)
+        statement = f"SELECT {', '.join(names)} FROM {rows.table}{conditions} ORDER BY {', '.join(target.key)}"
+        kinds = [target.columns[name].type for name in names]
+        cursor = iter(self._connection.execute(statement, arguments))
+        while batch := list(islice(cursor, batch_rows)):
+            yield {
+                name: _from_sql(kind, list(values))
+                for name, kind, values in zip(names, kinds, zip(*batch, strict=True), strict=True)
+            }
+
+    def count(self, table: str, device_id: str | None = None) -> int:
+        """Number of rows."""
+        catalogue_table(table)
+        if device_id is None:
+            return self._value(f"SELECT count(*) FROM {table}")
+        return self._value(f"SELECT count(*) FROM {table} WHERE device_id=?", (device_id,))
+
+    # -- registry and ledger -----------------------------------------------------------------------------------------
+
+    def register_devices(self, devices: Sequence[Device]) -> list[str]:
+        """Add or refresh devices."""
+        if not devices:
+            return []
+        with self._write():
+            known = {row[0] for row in self._connection.execute("SELECT device_id FROM devices")}
+            self._connection.executemany(
+                "INSERT INTO devices VALUES (?,?,?,?,?,?,?) ON CONFLICT (device_id) DO UPDATE SET "
+                "device_type=excluded.device_type, location=excluded.location, building_id=excluded.building_id, "
+                "first_seen=min(first_seen, excluded.first_seen), last_seen=max(last_seen, excluded.last_seen), "
+                "kafka_partition=excluded.kafka_partition",
+                [
+                    (d.device_id, d.device_type, d.location, d.building_id, d.first_seen, d.last_seen, d.kafka_partition)
+                    for d in devices
+                ],
+            )
+        return [d.device_id for d in devices if d.device_id not in known]
+
+    def devices(self) -> list[Device]:
+        """All registered devices by id."""
+        return [Device(*row) for row in self._connection.execute("SELECT * FROM devices ORDER BY device_id")]
+
+    def device_days(self, start: str, end: str, device_id: str | None = None) -> list[DeviceDay]:
+        """Device-days with data."""
+        condition, arguments = ("", ()) if device_id is None else (" AND device_id=?", (device_id,))
+        statement = f"SELECT * FROM device_days WHERE date BETWEEN ? AND ?{condition} ORDER BY device_id, date"
+        return [DeviceDay(*row) for row in self._connection.execute(statement, (start, end, *arguments))]
+
+    def mark_judged(self, days: Sequence[tuple[str, str]], judged_at: int) -> None:
+        """Record that these device-days had nothing left to judge."""
+        with self._write():
+            self._connection.executemany(
+                "UPDATE device_days SET judged_at=? WHERE device_id=? AND date=?", [(judged_at, *day) for day in days]
+            )
+
+    def ledger(self, topic: str) -> dict[int, LedgerEntry]:
+        """Ledger entries of a topic."""
+        rows = self._connection.execute(
+            "SELECT topic, kafka_partition, next_offset, run_id, updated_at, watermark, skipped_offsets "
+            "FROM ingestion_ledger WHERE topic=?",
+            (topic,),
+        )
+        return {row[1]: LedgerEntry(*row) for row in rows}
+
+    def advance_ledger(
+        self, topic: str, partition: int, start: int, end: int, *, run_id: str, watermark: int | None, skipped: int = 0
+    ) -> bool:
+        """Move the ledger from ``start`` to ``end`` if it stands at ``start``."""
+        with self._write():
+            entry = self.ledger(topic).get(partition)
+            if entry is not None and entry.next_offset != start:
+                return False
+            latest = max((w for w in (watermark, entry.watermark if entry else None) if w is not None), default=None)
+            self._connection.execute(
+                "INSERT OR REPLACE INTO ingestion_ledger VALUES (?,?,?,?,?,?,?)",
+                (topic, partition, end, run_id, now_ms(), latest, skipped + (entry.skipped_offsets if entry else 0)),
+            )
+        return True
+
+    # -- nearest neighbours ------------------------------------------------------------------------------------------
+
+    def nearest(
+        self,
+        device_id: str,
+        queries: NDArray[np.float32],
+        k: int,
+        *,
+        embedding_method: str,
+        start_ms: int | None = None,
+        end_ms: int | None = None,
+        normal_only: bool = False,
+        query_times_ms: NDArray[np.int64] | None = None,
+        exclude_ms: int = 0,
+    ) -> Neighbours:
+        """Exact nearest states: the vec0 index for a few queries, one pass over the table for many."""
+        search = NearestSearch(checked_vectors(queries), k, query_times_ms=query_times_ms, exclude_ms=exclude_ms)
+        conditions, arguments = ["device_id=?", "embedding_method=?"], [device_id, embedding_method]
+        for condition, value in (("snapshot_time>=?", start_ms), ("snapshot_time<?", end_ms)):
+            if value is not None:
+                conditions.append(condition)
+                arguments.append(value)  # type: ignore[arg-type]
+        if len(queries) <= INDEXED_QUERIES:
+            if normal_only:
+                conditions.append("is_anomalous=0")
+            return self._nearest_by_index(conditions, arguments, queries, k, query_times_ms, exclude_ms)
+        if normal_only:
+            conditions.append("coalesce(is_anomalous,0)=0")
+        cursor = iter(
+            self._connection.execute(
+                "SELECT snapshot_time, coalesce(is_anomalous,0), embedding FROM device_state_snapshots "
+                f"WHERE {' AND '.join(conditions)} AND embedding IS NOT NULL",
+                arguments,
+            )
+        )
+        while block := list(islice(cursor, 8192)):
+            times, flags, vectors = zip(*block, strict=True)
+            search.add(np.array(times, dtype=np.int64), decoded_vectors(vectors), np.array(flags, dtype=bool))
+        return search.result()
+
+    def _nearest_by_index(
+        self,
+        conditions: list[str],
+        arguments: list[str],
+        queries: NDArray[np.float32],
+        k: int,
+        query_times_ms: NDArray[np.int64] | None,
+        exclude_ms: int,
+    ) -> Neighbours:
+        n = len(queries)
+        times = np.full((n, k), -1, dtype=np.int64)
+        similarity = np.full((n, k), np.nan)
+        flags = np.zeros((n, k), dtype=bool)
+        window_ms = 1000
+        if exclude_ms:
+            window_ms = self._value(
+                "SELECT coalesce(min(window_ms), 1000) FROM (SELECT window_ms FROM device_state_snapshots "
+                "WHERE device_id=? LIMIT 100)",
+                (arguments[0],),
+            )
+        fetch = min(k + 2 * exclude_ms // window_ms + 1, 4096)  # vec0's own limit on k
+        statement = (
+            "SELECT snapshot_time, is_anomalous, distance FROM device_state_embedding_idx "
+            f"WHERE embedding MATCH ? AND k=? AND {' AND '.join(conditions)} ORDER BY distance"
+        )
+        for i, query in enumerate(queries):
+            found = self._connection.execute(statement, (query.astype("<f4").tobytes(), fetch, *arguments))
+            kept = [
+                row
+                for row in found
+                if not exclude_ms or query_times_ms is None or abs(row[0] - int(query_times_ms[i])) >= exclude_ms
+            ][:k]
+            for j, (time_ms, flag, distance) in enumerate(kept):
+                times[i, j], flags[i, j], similarity[i, j] = time_ms, bool(flag), 1.0 - distance
+        return Neighbours(times, similarity, flags)
+
+    # -- upkeep ------------------------------------------------------------------------------------------------------
+
+    def purge(self, now_ms: int) -> dict[str, int]:
+        """Delete what has outlived its table's time to live, which counts from the write as it does in CQL."""
+        deleted: dict[str, int] = {}
+        for name, spec in tables().items():
+            if spec.ttl_days is None:
+                continue
+            cutoff = now_ms - round(spec.ttl_days * DAY_MS)
+            with self._write():
+                deleted[name] = self._purge_table(name, cutoff)
+        return {name: rows for name, rows in deleted.items() if rows}
+
+    def _purge_table(self, name: str, cutoff: int) -> int:
+        by_write = {
+            "dead_letters": "rejected_at",
+            "touched_windows": "written_at",
+            "metric_aggregation_buffer": "window_start",
+        }
+        if name in by_write:
+            self._connection.execute(f"DELETE FROM {name} WHERE {by_write[name]}<?", (cutoff,))
+            return self._connection.changes()
+        mark = DAY_MARKS.get(name, "snapshots_written_at")
+        time_column = catalogue_table(name).time_column
+        expired = list(self._connection.execute(f"SELECT device_id, date FROM device_days WHERE {mark}<?", (cutoff,)))
+        rows = 0
+        for device_id, date in expired:
+            start = day_start(date)
+            self._connection.execute(
+                f"DELETE FROM {name} WHERE device_id=? AND {time_column}>=? AND {time_column}<?",
+                (device_id, start, start + DAY_MS),
+            )
+            rows += self._connection.changes()
+        return rows
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _value(self, statement: str, arguments: Sequence[Any] = ()) -> int:
+        row = next(iter(self._connection.execute(statement, arguments)))
+        return int(row[0])
+
+    def _mark_days(self, column: str, device_ids: Sequence[str], times_ms: NDArray[np.int64]) -> None:
+        days = (np.asarray(times_ms, dtype=np.int64) // DAY_MS).tolist()
+        written = now_ms()
+        marks = [(device, day_of(day * DAY_MS), written) for device, day in dict.fromkeys(zip(device_ids, days, strict=True))]
+        self._connection.executemany(
+            f"INSERT INTO device_days (device_id, date, {column}) VALUES (?,?,?) "
+            f"ON CONFLICT (device_id, date) DO UPDATE SET {column}=excluded.{column}",
+            marks,
+        )
+
+    @contextmanager
+    def _write(self) -> Iterator[None]:
+        """A transaction that takes the write lock at once, so that it waits instead of failing half-way."""
+        if self._connection.in_transaction:
+            yield
+            return
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+
+def _derived(target: Table, name: str) -> bool:
+    """Whether the database computes the column: the day follows from the time column."""
+    return name == "date" and target.time_column is not None
+
+
+def _conditions(target: Table, rows: TableSlice) -> tuple[str, list[Any]]:
+    pairs: list[tuple[str, Any]] = [(f"{name}=?", value) for name, value in rows.equals]
+    if rows.device_id is not None:
+        pairs.append(("device_id=?", rows.device_id))
+    if rows.start_ms is not None:
+        pairs.append((f"{target.time_column}>=?", rows.start_ms))
+    if rows.end_ms is not None:
+        pairs.append((f"{target.time_column}<?", rows.end_ms))
+    if not pairs:
+        return "", []
+    return " WHERE " + " AND ".join(clause for clause, _ in pairs), [value for _, value in pairs]
+
+

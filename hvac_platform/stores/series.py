@@ -1,0 +1,111 @@
+"""Snapshots of one device as arrays, read from any store."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvac_platform.snapshots import SnapshotSeries
+from hvac_platform.stores.base import EMBEDDING_DIMENSION, Store, TableSlice
+from hvac_platform.stores.vectors import decoded_vectors
+
+STATE_COLUMNS = ("snapshot_time", "window_ms", "metrics", "metric_summary")
+
+
+def series_from_columns(device_id: str, device_type: str, columns: dict[str, list[Any]]) -> SnapshotSeries:
+    """Series from columns of ``device_state_snapshots``.
+
+    The mean comes from ``metrics``; count, minimum, maximum and last from ``metric_summary``. Vectors are stacked when the
+    columns hold ``embedding``; a snapshot without one gets NaN.
+    """
+    metrics, summaries = columns["metrics"], columns["metric_summary"]
+    n = len(metrics)
+    names = list(metrics[0]) if n else []
+    uniform = all(len(row) == len(names) and list(row) == names for row in metrics)
+    if not uniform:
+        names = sorted({name for row in metrics for name in row})
+    mean = np.array([list(row.values()) for row in metrics] if uniform else _grid(metrics, names), dtype=np.float64)
+    absent = [0.0, np.nan, np.nan, np.nan]
+    summary = np.array(
+        [list(row.values()) for row in summaries]
+        if uniform
+        else [[row.get(name, absent) for name in names] for row in summaries],
+        dtype=np.float64,
+    ).reshape(n, len(names), 4)
+    vectors = None
+    if "embedding" in columns:
+        missing = bytes(np.full(EMBEDDING_DIMENSION, np.nan, dtype="<f4").tobytes())
+        vectors = decoded_vectors(missing if blob is None else blob for blob in columns["embedding"]).astype(np.float32)
+    return SnapshotSeries(
+        device_id=device_id,
+        device_type=device_type,
+        times_ms=np.array(columns["snapshot_time"], dtype=np.int64),
+        metric_names=tuple(names),
+        mean=mean.reshape(n, len(names)),
+        count=summary[:, :, 0].astype(np.int64),
+        minimum=summary[:, :, 1],
+        maximum=summary[:, :, 2],
+        last=summary[:, :, 3],
+        window_ms=int(columns["window_ms"][0]) if n else 60_000,
+        embeddings=vectors,
+    )
+
+
+def _grid(rows: list[dict[str, float]], names: list[str]) -> list[list[float]]:
+    return [[row.get(name, np.nan) for name in names] for row in rows]
+
+
+def read_series(
+    store: Store,
+    device_id: str,
+    device_type: str,
+    start_ms: int | None = None,
+    end_ms: int | None = None,
+    *,
+    embeddings: bool = False,
+    embedding_method: str | None = None,
+    extra: tuple[str, ...] = (),
+) -> tuple[SnapshotSeries, dict[str, list[Any]]]:
+    """Snapshots of a device between two instants, with further columns beside them.
+
+    Args:
+        store: where from.
+        device_id: whose.
+        device_type: its canonical type.
+        start_ms: first window start included.
+        end_ms: first one excluded.
+        embeddings: read the vectors too.
+        embedding_method: snapshots whose vector another method wrote count as without a vector.
+        extra: further columns of the table.
+
+    Returns:
+        The series and the further columns, aligned with it.
+    """
+    wanted = STATE_COLUMNS + (("embedding", "embedding_method") if embeddings else ()) + extra
+    columns: dict[str, list[Any]] = {name: [] for name in wanted}
+    for batch in store.scan(TableSlice("device_state_snapshots", wanted, device_id, start_ms, end_ms)):
+        for name in wanted:
+            columns[name] += batch[name]
+    if embeddings and embedding_method is not None:
+        columns["embedding"] = [
+            blob if method == embedding_method else None
+            for blob, method in zip(columns["embedding"], columns["embedding_method"], strict=True)
+        ]
+    return series_from_columns(device_id, device_type, columns), {name: columns[name] for name in extra}
+
+
+def select(series: SnapshotSeries, rows: NDArray[Any]) -> SnapshotSeries:
+    """Some snapshots of a series, by mask or by index."""
+    return replace(
+        series,
+        times_ms=series.times_ms[rows],
+        mean=series.mean[rows],
+        count=series.count[rows],
+        minimum=series.minimum[rows],
+        maximum=series.maximum[rows],
+        last=series.last[rows],
+        embeddings=None if series.embeddings is None else series.embeddings[rows],
+    )

@@ -1,0 +1,1 @@
+"""The message log: decoding, validation, offset ranges, windows."""

@@ -1,0 +1,142 @@
+"""Offset ranges: what to ingest next, which UTC days it concerns, and the run key it gets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hvac_platform.streams.base import MessageLog
+from hvac_platform.timestamps import DAY_MS, day_of, day_start
+
+
+@dataclass(frozen=True, slots=True)
+class OffsetRange:
+    """Half-open range of offsets of one partition.
+
+    Attributes:
+        partition: partition of the topic.
+        start: first offset.
+        end: first offset not included.
+        skipped: offsets just before ``start`` that retention removed unread.
+    """
+
+    partition: int
+    start: int
+    end: int
+    skipped: int = 0
+
+    @property
+    def key(self) -> str:
+        """Part of the run key: ``p:start-end``."""
+        return f"{self.partition}:{self.start}-{self.end}"
+
+
+def next_ranges(
+    next_offsets: Mapping[int, int], begin: Mapping[int, int], end: Mapping[int, int], max_messages: int
+) -> list[OffsetRange]:
+    """The next range of every partition that has something new.
+
+    A range starts where the ledger stands, whatever was launched before: a failed run can't make a gap. Where retention
+    has passed the ledger by, it starts at the log's begin and says how many offsets are gone.
+
+    Args:
+        next_offsets: the ledger by partition; a partition without an entry starts at the log's begin.
+        begin: first offset that the log still has.
+        end: first offset that the log doesn't have yet.
+        max_messages: longest range.
+
+    >>> next_ranges({0: 5}, {0: 0, 1: 2}, {0: 9, 1: 2}, 3)
+    [OffsetRange(partition=0, start=5, end=8, skipped=0)]
+    """
+    ranges = []
+    for partition in sorted(end):
+        stands_at = next_offsets.get(partition, begin[partition])
+        start = max(stands_at, begin[partition])
+        stop = min(end[partition], start + max_messages)
+        if stop > start or start > stands_at:
+            ranges.append(OffsetRange(partition, start, stop, skipped=start - stands_at))
+    return ranges
+
+
+class DayFinder:
+    """Which UTC day an offset belongs to, from the log's time index alone (no payload is read).
+
+    The day of an offset is that of the latest midnight whose first record is at or before it: the day that the partition's
+    event time has reached there. Late records beyond it belong to earlier days; they are found when they are read.
+    """
+
+    def __init__(self, log: MessageLog, topic: str, first_day_ms: int, now_ms: int) -> None:
+        self._log, self._topic = log, topic
+        self._first, self._last = first_day_ms // DAY_MS, max(now_ms, first_day_ms) // DAY_MS
+        self._midnights: dict[int, dict[int, int | None]] = {}
+
+    def _reached(self, partition: int, day: int) -> int | None:
+        """First offset of the partition at or after that day's midnight."""
+        if day not in self._midnights:
+            self._midnights[day] = self._log.offsets_for_time(self._topic, day * DAY_MS)
+        return self._midnights[day].get(partition)
+
+    def day(self, partition: int, offset: int) -> str:
+        """UTC day of an offset, between the first daily partition and today."""
+        low, high = self._first, self._last
+        while low < high:  # the first offset of a midnight grows with the midnight, so bisect
+            middle = (low + high + 1) // 2
+            reached = self._reached(partition, middle)
+            if reached is not None and reached <= offset:
+                low = middle
+            else:
+                high = middle - 1
+        return day_of(low * DAY_MS)
+
+    def until_midnight(self, wanted: OffsetRange) -> OffsetRange:
+        """The part of a range before the first record of its next day."""
+        tomorrow = day_start(self.day(wanted.partition, wanted.start)) // DAY_MS + 1
+        reached = self._reached(wanted.partition, tomorrow) if tomorrow <= self._last else None
+        if reached is not None and wanted.start < reached < wanted.end:
+            return OffsetRange(wanted.partition, wanted.start, reached, wanted.skipped)
+        return wanted
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRun:
+    """One ingestion run: ranges of one or more partitions, and the days they concern."""
+
+    topic: str
+    first_day: str
+    last_day: str
+    ranges: tuple[OffsetRange, ...]
+
+    @property
+    def messages(self) -> int:
+        """Messages in the ranges."""
+        return sum(r.end - r.start for r in self.ranges)
+
+    def run_key(self, attempt: int) -> str:
+        """``topic:day:p:start-end#attempt``; Dagster never launches a run key twice, so a retry needs a new one."""
+        days = self.first_day if self.first_day == self.last_day else f"{self.first_day}..{self.last_day}"
+        return f"{self.topic}:{days}:{'+'.join(r.key for r in self.ranges)}#{attempt}"
+
+
+def plan_runs(topic: str, ranges: Sequence[OffsetRange], days: DayFinder, max_messages: int) -> list[PlannedRun]:
+    """Group ranges into runs.
+
+    Ranges are cut at midnight. Those of one day share a run while together they stay within ``max_messages`` (a run has a
+    fixed cost); a backlog gets a run for each partition, which can go in parallel.
+
+    A short history of many days (an import of a year at 15 minutes) would make a run of almost nothing for every day, so a
+    range is cut at midnight only where it holds at least a tenth of ``max_messages`` before it.
+    """
+    together: dict[tuple[str, str], list[OffsetRange]] = {}
+    for wanted in ranges:
+        before_midnight = days.until_midnight(wanted)
+        part = before_midnight if before_midnight.end - before_midnight.start >= max_messages // 10 else wanted
+        first = days.day(part.partition, part.start)
+        last = days.day(part.partition, max(part.end - 1, part.start))
+        together.setdefault((first, max(first, last)), []).append(part)
+    runs: list[PlannedRun] = []
+    for (first, last), parts in sorted(together.items()):
+        if sum(p.end - p.start for p in parts) <= max_messages:
+            runs.append(PlannedRun(topic, first, last, tuple(parts)))
+        else:
+            runs += [PlannedRun(topic, first, last, (p,)) for p in parts]
+    return runs

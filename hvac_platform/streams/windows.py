@@ -1,0 +1,198 @@
+"""Windows: from raw readings to one snapshot a window, and when a window is complete."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvac_platform.timestamps import DAY_MS, window_floor
+
+SPLIT_WINDOWS = 60  # a run of untouched windows longer than this is not worth reading over
+
+
+@dataclass(frozen=True, slots=True)
+class WindowAggregate:
+    """Readings of one device aggregated by window and metric; n windows, m metrics, NaN and 0 where absent.
+
+    Attributes:
+        starts_ms: int64 [n], window starts, increasing.
+        metric_names: m names, sorted.
+        mean: float64 [n, m].
+        count: int64 [n, m].
+        minimum: float64 [n, m].
+        maximum: float64 [n, m].
+        last: float64 [n, m], reading with the latest timestamp.
+        coverage: float64 [n], share of the window's length that its readings span, between 0 and 1.
+    """
+
+    starts_ms: NDArray[np.int64]
+    metric_names: tuple[str, ...]
+    mean: NDArray[np.float64]
+    count: NDArray[np.int64]
+    minimum: NDArray[np.float64]
+    maximum: NDArray[np.float64]
+    last: NDArray[np.float64]
+    coverage: NDArray[np.float64]
+
+
+def aggregate_windows(
+    timestamps_ms: NDArray[np.int64], metric_names: Sequence[str], values: NDArray[np.float64], window_ms: int
+) -> WindowAggregate:
+    """Aggregate one device's readings by window.
+
+    Args:
+        timestamps_ms: int64 [r], in increasing order (equal ones allowed).
+        metric_names: r names.
+        values: float64 [r], finite.
+        window_ms: length of a window; windows are aligned to the epoch.
+
+    >>> a = aggregate_windows(np.array([0, 10_000, 60_000]), ["t", "t", "t"], np.array([1.0, 3.0, 5.0]), 60_000)
+    >>> a.starts_ms.tolist(), a.mean.tolist(), a.count.tolist(), a.last.tolist()
+    ([0, 60000], [[2.0], [5.0]], [[2], [1]], [[3.0], [5.0]])
+    """
+    codes_of: dict[str, int] = {name: i for i, name in enumerate(sorted(set(metric_names)))}
+    codes = np.fromiter(map(codes_of.__getitem__, metric_names), dtype=np.int64, count=len(metric_names))
+    floors = window_floor(timestamps_ms, window_ms)
+    starts, window_index = np.unique(floors, return_inverse=True)
+    n, m = len(starts), len(codes_of)
+    cell = window_index * m + codes
+    order = np.argsort(cell, kind="stable")  # stable: the last reading of a cell stays last
+    sorted_cells, sorted_values = cell[order], values[order]
+    first = np.flatnonzero(np.diff(sorted_cells, prepend=-1))
+    present = sorted_cells[first]
+    sizes = np.diff(first, append=len(order))
+
+    def grid(filled: NDArray[Any], empty: float) -> NDArray[np.float64]:
+        full = np.full(n * m, empty)
+        full[present] = filled
+        return full.reshape(n, m)
+
+    minimum, maximum = np.minimum.reduceat(sorted_values, first), np.maximum.reduceat(sorted_values, first)
+    with np.errstate(over="ignore"):  # readings near the float's limit: the mean stays within what was read
+        mean = np.clip(np.add.reduceat(sorted_values, first) / sizes, minimum, maximum)
+    return WindowAggregate(
+        starts_ms=starts.astype(np.int64),
+        metric_names=tuple(codes_of),
+        mean=grid(mean, np.nan),
+        count=grid(sizes, 0).astype(np.int64),
+        minimum=grid(minimum, np.nan),
+        maximum=grid(maximum, np.nan),
+        last=grid(sorted_values[first + sizes - 1], np.nan),
+        coverage=_coverage(timestamps_ms, window_index, n, window_ms),
+    )
+
+
+def _coverage(
+    timestamps_ms: NDArray[np.int64], window_index: NDArray[np.int64], windows: int, window_ms: int
+) -> NDArray[np.float64]:
+    """Share of each window that its readings span, taking the mean gap between instants as what one instant covers.
+
+    A window with a single instant says nothing of the gap and counts as whole.
+    """
+    new_instant = np.diff(timestamps_ms, prepend=timestamps_ms[:1] - 1) != 0
+    instants = np.bincount(window_index[new_instant], minlength=windows)
+    edges = np.searchsorted(window_index, np.arange(windows + 1))
+    span = timestamps_ms[edges[1:] - 1] - timestamps_ms[edges[:-1]]
+    gap = span / np.maximum(instants - 1, 1)
+    covered: NDArray[np.float64] = np.where(instants > 1, np.minimum(1.0, (span + gap) / window_ms), 1.0)
+    return covered
+
+
+def snapshot_columns(
+    device_id: str, aggregate: WindowAggregate, window_ms: int, declared_metrics: int = 0
+) -> dict[str, Any]:
+    """Rows of ``device_state_snapshots`` (without the embedding) from an aggregate.
+
+    ``completeness`` is the share of expected readings: coverage in time, times the share of metrics that are there, where
+    a metric is expected as often as the window's most frequent one. ``revision`` is a fingerprint of the content, so the
+    same readings give the same row however often and in whatever order they arrive.
+    """
+    names, n = aggregate.metric_names, len(aggregate.starts_ms)
+    most = aggregate.count.max(axis=1, initial=1)
+    expected_metrics = np.maximum((aggregate.count > 0).sum(axis=1), declared_metrics)
+    share = np.minimum(1.0, aggregate.count.sum(axis=1) / (most * expected_metrics))
+    stacked = np.stack(
+        [aggregate.count.astype(np.float64), aggregate.minimum, aggregate.maximum, aggregate.last], axis=2
+    )
+    means, summaries, there = aggregate.mean.tolist(), stacked.tolist(), (aggregate.count > 0).tolist()
+    whole = bool((aggregate.count > 0).all())
+    if whole:
+        metrics = [dict(zip(names, row, strict=True)) for row in means]
+        summary = [dict(zip(names, row, strict=True)) for row in summaries]
+    else:
+        metrics = [
+            {k: v for k, v, p in zip(names, row, mask, strict=True) if p}
+            for row, mask in zip(means, there, strict=True)
+        ]
+        summary = [
+            {k: v for k, v, p in zip(names, row, mask, strict=True) if p}
+            for row, mask in zip(summaries, there, strict=True)
+        ]
+    return {
+        "device_id": [device_id] * n,
+        "snapshot_time": aggregate.starts_ms,
+        "window_ms": [window_ms] * n,
+        "metrics": metrics,
+        "metric_summary": summary,
+        "completeness": np.round(aggregate.coverage * share, 4),
+        "revision": _revisions(aggregate, stacked),
+    }
+
+
+def _revisions(aggregate: WindowAggregate, stacked: NDArray[np.float64]) -> list[int]:
+    """63-bit fingerprint of each window's content; absent metrics don't enter it."""
+    there = aggregate.count > 0
+    masks = {row.tobytes(): row for row in there}
+    prefix = {
+        key: "\0".join(name for name, p in zip(aggregate.metric_names, row, strict=True) if p).encode()
+        for key, row in masks.items()
+    }
+    content = np.concatenate([aggregate.mean[:, :, None], stacked], axis=2)
+    return [
+        int.from_bytes(hashlib.blake2b(prefix[mask.tobytes()] + row[mask].tobytes(), digest_size=8).digest(), "little")
+        >> 1
+        for row, mask in zip(content, there, strict=True)
+    ]
+
+
+def touched_windows(
+    device_ids: Sequence[str], timestamps_ms: NDArray[np.int64], window_ms: int
+) -> dict[str, NDArray[np.int64]]:
+    """Starts of the windows that some readings fall in, by device, increasing."""
+    floors = window_floor(timestamps_ms, window_ms).tolist()
+    starts: dict[str, list[int]] = {}
+    for device_id, start in dict.fromkeys(zip(device_ids, floors, strict=True)):
+        starts.setdefault(device_id, []).append(start)
+    return {device_id: np.array(sorted(values), dtype=np.int64) for device_id, values in starts.items()}
+
+
+def window_ranges(starts_ms: NDArray[np.int64], window_ms: int) -> list[tuple[int, int]]:
+    """Cover window starts by few half-open time ranges, none longer than the rest of a UTC day's windows.
+
+    >>> window_ranges(np.array([0, 60_000, 7_200_000]), 60_000)
+    [(0, 120000), (7200000, 7260000)]
+    """
+    if not len(starts_ms):
+        return []
+    gap = np.diff(starts_ms) > SPLIT_WINDOWS * window_ms
+    midnight = np.diff(starts_ms // DAY_MS) != 0
+    cuts = np.flatnonzero(gap | midnight) + 1
+    return [(int(part[0]), int(part[-1]) + window_ms) for part in np.split(starts_ms, cuts)]
+
+
+def complete_until(
+    watermark_ms: int | None, last_seen_ms: int, now_ms: int, *, allowed_lateness_ms: int, silence_ms: int
+) -> int:
+    """Windows of a device that end at or before this instant are complete.
+
+    The watermark is the latest event time of the device's Kafka partition, never later than now, so that one clock that
+    runs ahead can't close the windows of others. A device whose partition has been silent is closed by the wall clock.
+    """
+    watermark = min(watermark_ms if watermark_ms is not None else last_seen_ms, now_ms)
+    by_clock = now_ms - silence_ms if now_ms - watermark > silence_ms else 0
+    return max(watermark - allowed_lateness_ms, by_clock - allowed_lateness_ms)

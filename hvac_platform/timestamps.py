@@ -1,0 +1,110 @@
+"""UTC days and instants: int64 milliseconds inside, timezone-aware at the edges."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+from numpy.typing import NDArray
+
+DAY_MS = 86_400_000
+
+
+def now_ms() -> int:
+    """The present in epoch milliseconds."""
+    return int(datetime.now(tz=UTC).timestamp() * 1000)
+
+
+def to_ms(instant: datetime) -> int:
+    """Epoch milliseconds of a datetime; a naive one is taken as UTC."""
+    aware = instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+    return round(aware.timestamp() * 1000)
+
+
+def to_datetime(milliseconds: int) -> datetime:
+    """Timezone-aware UTC datetime.
+
+    >>> to_datetime(0).isoformat()
+    '1970-01-01T00:00:00+00:00'
+    """
+    return datetime.fromtimestamp(milliseconds / 1000, tz=UTC)
+
+
+def iso(milliseconds: int) -> str:
+    """Time for people, to the second.
+
+    >>> iso(1_000)
+    '1970-01-01 00:00:01Z'
+    """
+    return f"{to_datetime(milliseconds):%Y-%m-%d %H:%M:%SZ}"
+
+
+def parse_instant(text: str) -> int:
+    """Epoch milliseconds of an ISO 8601 date or time; without an offset it is UTC.
+
+    Raises:
+        ValueError: it is not one.
+
+    >>> parse_instant("1970-01-02")
+    86400000
+    """
+    return to_ms(datetime.fromisoformat(text))
+
+
+def day_of(milliseconds: int) -> str:
+    """UTC day of an instant.
+
+    >>> day_of(86_400_000)
+    '1970-01-02'
+    """
+    return f"{to_datetime(milliseconds):%Y-%m-%d}"
+
+
+def day_start(date: str) -> int:
+    """Epoch milliseconds of the midnight that begins a UTC day.
+
+    >>> day_start("1970-01-02")
+    86400000
+    """
+    return to_ms(datetime.strptime(date, "%Y-%m-%d").replace(tzinfo=UTC))
+
+
+def days_between(start: str, end: str) -> list[str]:
+    """UTC days from one to another, both included.
+
+    >>> days_between("2026-02-28", "2026-03-01")
+    ['2026-02-28', '2026-03-01']
+    """
+    first, last = day_start(start), day_start(end)
+    return [day_of(t) for t in range(first, last + 1, DAY_MS)]
+
+
+def days_of(times_ms: NDArray[np.int64]) -> list[str]:
+    """The distinct UTC days of some instants, in order."""
+    return [day_of(int(d) * DAY_MS) for d in np.unique(times_ms // DAY_MS)]
+
+
+def window_floor(times_ms: NDArray[np.int64], window_ms: int) -> NDArray[np.int64]:
+    """Start of the window, aligned to the epoch, that holds each instant."""
+    floored: NDArray[np.int64] = times_ms - times_ms % window_ms
+    return floored
+
+
+def days_before(date: str, days: int) -> str:
+    """The UTC day that many days earlier.
+
+    >>> days_before("2026-03-01", 1)
+    '2026-02-28'
+    """
+    return day_of(to_ms(to_datetime(day_start(date)) - timedelta(days=days)))
+
+
+def day_windows(date: str, window_ms: int) -> tuple[int, int]:
+    """Half-open range of the window starts that belong to a UTC day: a window is of the day it starts in.
+
+    >>> day_windows("1970-01-02", 7_000)
+    (86401000, 172802000)
+    """
+    first = -(-day_start(date) // window_ms) * window_ms
+    last = -(-(day_start(date) + DAY_MS) // window_ms) * window_ms
+    return first, last

@@ -1,0 +1,284 @@
+"""Device types: what the built-in ones hold, how names are recognised, and what a wrong file is told."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from hvac_platform.devices.document import device_specifications
+from hvac_platform.devices.registry import (
+    DEVICE_TYPES_VARIABLE,
+    DeviceTypeError,
+    Point,
+    canonical_type,
+    device_type,
+    device_types,
+    load_device_types,
+    message_fields,
+    parse_device_type,
+    variables,
+)
+
+DOCS = Path(__file__).parents[2] / "docs"
+#: Sums over the points of a type: lowest normal, highest normal, lowest hard, highest hard.
+RANGE_SUMS = {
+    "rooftop_unit": (279.3, 2672.0, 115.0, 3534.0),
+    "makeup_air_unit": (140.2, 7459.0, -151.0, 13639.0),
+    "chiller": (338.5, 4034.0, 108.0, 7482.0),
+    "cooling_tower": (212.1, 2348.5, -32.0, 4255.0),
+    "air_compressor": (500.0, 105349.8, 50.0, 1008032.0),
+}
+FAN = "name: fan\npoints:\n  - {name: speed, normal: [0, 100], hard: [0, 200]}\n"
+
+
+class TestBuiltInTypes:
+    def test_points_of_each_type(self):
+        assert {name: len(t.points) for name, t in load_device_types().items()} == {
+            "rooftop_unit": 14,
+            "makeup_air_unit": 14,
+            "chiller": 15,
+            "cooling_tower": 14,
+            "air_compressor": 14,
+        }
+
+    def test_every_point_is_complete(self):
+        for loaded in load_device_types().values():
+            for point in loaded.points:
+                assert point.ucum, point.name
+                assert point.qudt, point.name
+                assert point.normal is not None, point.name
+                assert point.hard is not None, point.name
+                assert point.unit or point.ucum == "1", point.name
+                assert not re.search(r"[A-Z_]", point.title), point.name
+
+    def test_totals_of_the_ranges(self):
+        """A slip of a digit in any range shows in these sums."""
+        for name, loaded in load_device_types().items():
+            ranges = [(*point.normal, *point.hard) for point in loaded.points]
+            assert [sum(column) for column in zip(*ranges, strict=True)] == pytest.approx(RANGE_SUMS[name])
+
+    def test_kinds_follow_names(self):
+        for loaded in load_device_types().values():
+            for point in loaded.points:
+                expected = (
+                    "binary" if point.name.endswith("_status") else "counter" if point.name == "run_hours" else "analog"
+                )
+                assert point.kind == expected, point.name
+
+    def test_one_unit_for_one_kind_of_quantity(self):
+        units = {(p.ucum, p.unit) for t in load_device_types().values() for p in t.points}
+        assert len(units) == len({ucum for ucum, _ in units})
+
+    def test_rules_of_each_type(self):
+        assert {name: len(t.rules) for name, t in load_device_types().items()} == {
+            "rooftop_unit": 10,
+            "makeup_air_unit": 8,
+            "chiller": 11,
+            "cooling_tower": 10,
+            "air_compressor": 13,
+        }
+
+    def test_every_rule_says_what_where_and_why(self):
+        for loaded in load_device_types().values():
+            for rule in loaded.rules:
+                assert rule.metrics, rule.id
+                assert rule.source, rule.id
+                assert rule.title != rule.id, rule.id
+                assert rule.message != rule.title, rule.id
+
+    def test_numbers_of_rules_are_parameters(self):
+        """Expressions name their tolerances; only 0, 1, the test of a status and unit conversions are written out."""
+        allowed = {"0", "1", "24", "100", "0.01", "0.99"}
+        for loaded in load_device_types().values():
+            texts = [rule.when for rule in loaded.rules]
+            texts += [*loaded.conditions.values(), *(d.expression for d in loaded.derived.values())]
+            for text in texts:
+                assert set(re.findall(r"(?<![\w.])\d[\d.]*", text)) <= allowed, text
+
+    def test_no_parameter_is_idle(self):
+        for loaded in load_device_types().values():
+            used = set()
+            for text in (*loaded.conditions.values(), *(d.expression for d in loaded.derived.values())):
+                used |= variables(text)
+            for rule in loaded.rules:
+                used |= variables(rule.when) | set(message_fields(rule.message))
+            assert loaded.parameters.keys() <= used
+
+    def test_the_document_is_in_step_with_the_files(self):
+        text = (DOCS / "device-specifications.md").read_text(encoding="utf-8")
+        assert text == device_specifications(load_device_types()), (
+            "run python -m hvac_platform.devices.document docs/device-specifications.md"
+        )
+
+
+class TestLookup:
+    @pytest.mark.parametrize(
+        "spelling", ["rooftop_unit", "rooftopunit", "Rooftop-Unit", "ROOFTOP UNIT", "RooftopUnit", "rtu", " RTU "]
+    )
+    def test_spellings_of_one_type(self, spelling):
+        assert canonical_type(spelling) == "rooftop_unit"
+        assert device_type(spelling).name == "rooftop_unit"
+
+    @pytest.mark.parametrize(
+        ("spelling", "name"),
+        [
+            ("makeupairunit", "makeup_air_unit"),
+            ("Make-Up Air Unit", "makeup_air_unit"),
+            ("CH", "chiller"),
+            ("coolingtower", "cooling_tower"),
+            ("aircompressor", "air_compressor"),
+        ],
+    )
+    def test_the_other_types(self, spelling, name):
+        assert canonical_type(spelling) == name
+
+    def test_every_canonical_name_is_its_own(self):
+        assert [canonical_type(name) for name in device_types()] == list(device_types())
+
+    @pytest.mark.parametrize(
+        ("spelling", "slug"), [("boiler", "boiler"), ("Heat Pump", "heat_pump"), ("VAV-box 2", "vav_box_2")]
+    )
+    def test_an_unknown_type_keeps_its_name_as_a_slug(self, spelling, slug):
+        assert canonical_type(spelling) == slug
+        assert canonical_type(slug) == slug
+        assert device_type(spelling) is None
+
+    def test_points_by_name(self):
+        chiller = device_type("chiller")
+        assert chiller.point("cop").title == "coefficient of performance"
+        assert chiller.metric_names[chiller.index["cop"]] == "cop"
+        with pytest.raises(KeyError):
+            chiller.point("copper")
+
+    def test_the_same_object_every_time(self):
+        assert device_type("chiller") is device_type("CH")
+
+
+class TestShowing:
+    @pytest.mark.parametrize(
+        ("metric", "value", "text"),
+        [
+            ("supply_air_temp", 28, "28.0 °F"),
+            ("filter_pressure_drop", 1.234, "1.23 inH2O"),
+            ("fan_speed", 1234.5, "1,234 rpm"),
+            ("heating_valve_position", -0.01, "0.0 %"),
+        ],
+    )
+    def test_digits_suit_the_range(self, metric, value, text):
+        assert device_type("rooftop_unit").point(metric).show(value) == text
+
+    def test_without_a_range(self):
+        assert Point("x", "x").show(1.0) == "1.00"
+
+
+class TestUserTypes:
+    def test_the_smallest_type_has_sensible_defaults(self):
+        fan = parse_device_type("{name: exhaust_fan, points: [{name: fan_speed, normal: [0, 100]}]}", "fan.yaml")
+        assert fan.title == "exhaust fan"
+        assert fan.points == (Point("fan_speed", "fan speed", normal=(0.0, 100.0)),)
+        assert fan.points[0].hard is None
+        assert fan.points[0].kind == "analog"
+        assert fan.rules == ()
+
+    def test_a_rule_needs_only_an_id_and_a_condition(self):
+        fan = parse_device_type(FAN + "rules: [{id: f-1, when: speed > 90}]", "fan.yaml")
+        assert (fan.rules[0].level, fan.rules[0].metrics, fan.rules[0].message) == (4, ("speed",), "f-1")
+
+    def test_folders_of_the_environment_add_and_replace(self, tmp_path, monkeypatch):
+        first, second = tmp_path / "first", tmp_path / "second"
+        for folder in (first, second):
+            folder.mkdir()
+        (first / "fan.yaml").write_text(FAN)
+        (second / "chiller.yaml").write_text("{name: chiller, points: [{name: load}]}")
+        monkeypatch.setenv(DEVICE_TYPES_VARIABLE, os.pathsep.join([str(first), str(second)]))
+        assert device_type("FAN").metric_names == ("speed",)
+        assert device_type("chiller").metric_names == ("load",)
+        assert len(device_types()) == 6
+        monkeypatch.delenv(DEVICE_TYPES_VARIABLE)
+        assert device_type("fan") is None
+        assert len(device_type("chiller").points) == 15
+
+    def test_a_missing_folder_is_an_error(self, tmp_path):
+        with pytest.raises(DeviceTypeError, match="nowhere: no such folder"):
+            load_device_types([tmp_path / "nowhere"])
+
+    def test_two_files_with_one_name_are_an_error(self, tmp_path):
+        for file in ("a.yaml", "b.yaml"):
+            (tmp_path / file).write_text(FAN)
+        with pytest.raises(DeviceTypeError, match=r"b\.yaml: name: fan is already defined in a\.yaml"):
+            load_device_types([tmp_path])
+
+    def test_two_types_with_one_alias_are_an_error(self, tmp_path):
+        (tmp_path / "fan.yaml").write_text(FAN + "aliases: [rtu]")
+        with pytest.raises(DeviceTypeError, match=r"aliases: .* is already an alias"):
+            load_device_types([tmp_path])
+
+    def test_the_examples_of_the_guide_are_valid(self):
+        guide = (DOCS / "adding-a-device-type.md").read_text(encoding="utf-8")
+        smallest, rest = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
+        points = smallest + "  - {name: fan_speed}\n"
+        heat_pump = parse_device_type(points + rest, "heat_pump.yaml")
+        assert heat_pump.rules[0].suppress == ("stopped", "starting")
+        assert parse_device_type(smallest, "heat_pump.yaml").metric_names == ("supply_water_temp", "return_water_temp")
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("", "Expected `object`"),
+        (":::[", "Expected `object`"),
+        ("{name: [", "not valid YAML"),
+        ("{name: a, name: b}", "key 'name' is repeated"),
+        ("{name: fan}", "missing required field `points`"),
+        ("{name: fan, points: []}", "`$.points`"),
+        ("{name: Fan, points: [{name: speed}]}", "`$.name`"),
+        ("{name: fan, points: [{name: speed, nomal: [0, 1]}]}", "unknown field `nomal`"),
+        ("{name: fan, points: [{name: speed}], rulez: []}", "unknown field `rulez`"),
+        ("{name: fan, points: [{name: speed, normal: [0, fast]}]}", "`$.points[0].normal[1]`"),
+        ("{name: fan, points: [{name: speed, normal: [2, 1]}]}", "points[speed].normal: must be [lowest, highest]"),
+        ("{name: fan, points: [{name: speed, hard: [0, .inf]}]}", "points[speed].hard: must be [lowest, highest]"),
+        (
+            "{name: fan, points: [{name: speed, normal: [0, 9], hard: [1, 9]}]}",
+            "points[speed].normal: [0.0, 9.0] must be inside",
+        ),
+        ("{name: fan, points: [{name: speed, kind: digital}]}", "`$.points[0].kind`"),
+        ("{name: fan, points: [{name: speed}, {name: speed}]}", "speed: the name is taken"),
+        (FAN + "parameters: {speed: 1}", "speed: the name is taken"),
+        (FAN + "parameters: {where: 1}", "where: the name is taken"),
+        (FAN + "parameters: {prev_speed: 1}", "prev_speed: the name is taken"),
+        (FAN + "parameters: {limit: .nan}", "parameters.limit: must be a finite number"),
+        (FAN + "derived: {double: speed > 1}", "derived.double: must give a number"),
+        (FAN + "derived: {a: b + 1, b: speed}", "derived.a: b is not defined"),
+        (FAN + "conditions: {running: speed}", "conditions.running: must give true or false"),
+        (
+            FAN + "conditions: {a: speed > 1, b: minutes_a > 3, c: minutes_b > 3}",
+            "conditions.c: minutes_b is not defined",
+        ),
+        (FAN + "rules: [{id: r, when: sped > 1}]", "rules[r].when: sped is not defined"),
+        (FAN + "rules: [{id: r, when: speed}]", "rules[r].when: must give true or false"),
+        (FAN + "rules: [{id: r, when: speed >}]", "rules[r].when: syntax error"),
+        (FAN + "rules: [{id: r, when: 1 < speed < 2}]", "rules[r].when: a chain of comparisons"),
+        (FAN + "rules: [{id: r, when: speed > 1 and speed < 2}]", "rules[r].when: and, or, not"),
+        (FAN + "rules: [{id: r, when: 'open(1) > 1'}]", "rules[r].when: unknown function"),
+        (FAN + "rules: [{id: r, when: 'speed.real > 1'}]", "rules[r].when: Attribute is not allowed"),
+        (FAN + "rules: [{id: r, when: 'where(speed) > 1'}]", "rules[r].when: "),
+        (FAN + "rules: [{id: r, when: speed > 1, level: 5}]", "`$.rules[0].level`"),
+        (FAN + "rules: [{id: r, when: speed > 1, for: -1}]", "`$.rules[0].for`"),
+        (FAN + "rules: [{id: r, when: speed > 1, suppress: idle}]", "rules[r].suppress: idle is not a condition"),
+        (FAN + "rules: [{id: r, when: speed > 1, metrics: [sped]}]", "rules[r].metrics: sped is not a point"),
+        (FAN + "rules: [{id: r, when: speed > 1, message: 'at {sped}'}]", "rules[r].message: {sped} is not a point"),
+        (FAN + "rules: [{id: r, when: speed > 1, message: 'at {speed'}]", "rules[r].message: "),
+        (FAN + "rules: [{id: r, when: speed > 1}, {id: r, when: speed > 2}]", "rules[r].id: is used twice"),
+        (FAN + "frozen_windows: 1", "`$.frozen_windows`"),
+    ],
+)
+def test_a_wrong_file_is_refused_in_one_line_that_names_file_and_field(text, complaint):
+    with pytest.raises(DeviceTypeError) as refusal:
+        parse_device_type(text, "fan.yaml")
+    message = str(refusal.value)
+    assert message.startswith("fan.yaml: ")
+    assert complaint in message
+    assert "\n" not in message

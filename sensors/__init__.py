@@ -1,0 +1,1 @@
+"""Dagster sensors: Kafka ingestion, failed runs, anomaly alerts."""
