@@ -41,6 +41,20 @@ class TableBatch:
     touched: TouchedWindows | None = None
 
 
+def write_batch(store: Store, default_table: str, batch: TableBatch) -> int:
+    """Write one batch to its table; returns its number of rows."""
+    name = batch.table or default_table
+    rows = len(next(iter(batch.columns.values()), ()))
+    if rows:
+        if batch.action == "delete":
+            store.delete(name, batch.columns)
+        elif batch.action == "update":
+            store.update(name, batch.columns)
+        else:
+            store.upsert(name, batch.columns)
+    return rows
+
+
 @dataclass
 class TableOutput:
     """What an asset returns: batches, written one by one as they are made, and metadata that is complete at the end."""

@@ -7,7 +7,14 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
-from hvac_platform.io_managers.slices import DeviceSlice, DeviceSlices, TableBatch, TableOutput, TouchedWindows
+from hvac_platform.io_managers.slices import (
+    DeviceSlice,
+    DeviceSlices,
+    TableBatch,
+    TableOutput,
+    TouchedWindows,
+    write_batch,
+)
 from hvac_platform.resources import PlatformResource
 from hvac_platform.stores.base import Store, TableSlice
 from hvac_platform.stores.tables import Table, table
@@ -67,17 +74,9 @@ class StoreIOManager(dg.ConfigurableIOManager):  # type: ignore[misc]
         )
 
     def _write(self, context: dg.OutputContext, target: Table, batch: TableBatch) -> int:
-        store, name = self.platform.store, batch.table or target.name
-        rows = len(next(iter(batch.columns.values()), ()))
-        if rows:
-            if batch.action == "delete":
-                store.delete(name, batch.columns)
-            elif batch.action == "update":
-                store.update(name, batch.columns)
-            else:
-                store.upsert(name, batch.columns)
+        rows = write_batch(self.platform.store, target.name, batch)
         if batch.touched is not None:
-            self._keep_touched(store, _chain_of(context), batch.touched)
+            self._keep_touched(self.platform.store, _chain_of(context), batch.touched)
         return rows
 
     @staticmethod

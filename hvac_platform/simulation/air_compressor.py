@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.simulation.device_group import STEP_HOURS, Block, DeviceGroup, State, lag, working_hours
 from hvac_platform.simulation.faults import Fault
-from hvac_platform.simulation.weather import Weather
 
 Float64 = NDArray[np.float64]
 
@@ -47,8 +46,8 @@ class AirCompressors(DeviceGroup):
         "cooling_water_temp": 4.0,
     }
 
-    def __init__(self, devices: Sequence[FleetDevice], seed: int, weather: Weather, faults: Sequence[Fault]) -> None:
-        super().__init__(devices, seed, weather, faults)
+    def __init__(self, devices: Sequence[FleetDevice], seed: int, faults: Sequence[Fault]) -> None:
+        super().__init__(devices, seed, faults)
         self._capacity = self.individual(340.0, 440.0)
         self._setpoint = self.individual(109.0, 111.5)
         self._full_kw = self.individual(0.160, 0.172) * self._capacity

@@ -18,7 +18,6 @@ from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.simulation.device_group import Block, DeviceGroup, State, lag, working_hours
 from hvac_platform.simulation.faults import Fault
 from hvac_platform.simulation.refrigerant import saturation_pressure_psig
-from hvac_platform.simulation.weather import Weather
 
 Float64 = NDArray[np.float64]
 
@@ -52,8 +51,8 @@ class Chillers(DeviceGroup):
         "capacity_percentage": -6.0,
     }
 
-    def __init__(self, devices: Sequence[FleetDevice], seed: int, weather: Weather, faults: Sequence[Fault]) -> None:
-        super().__init__(devices, seed, weather, faults)
+    def __init__(self, devices: Sequence[FleetDevice], seed: int, faults: Sequence[Fault]) -> None:
+        super().__init__(devices, seed, faults)
         self._capacity = self.individual(280.0, 390.0)
         self._setpoint = self.individual(43.7, 44.3)
         self._flow = 2.1 * self._capacity

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.simulation.device_group import STEP_HOURS, Block, DeviceGroup, State, lag, working_hours
 from hvac_platform.simulation.faults import Fault
-from hvac_platform.simulation.weather import Weather
 
 Float64 = NDArray[np.float64]
 
@@ -28,7 +27,7 @@ _LEAST_SPEED = 0.1
 _NATURAL_DRAFT = 0.12
 _BASIN_LAG, _FAN_LAG = lag(280.0), lag(30.0)
 _PROPORTIONAL_GAIN, _INTEGRAL_GAIN = 0.06, 0.0025
-_LEAST_OUTLET_F = 61.3
+_LEAST_OUTLET_F = 60.6
 #: Cycles of concentration at which the blowdown valve opens and closes, and its position when open.
 _OPEN_ABOVE, _CLOSE_BELOW, _OPEN_SHARE = 6.7, 6.3, 0.4
 _LEVEL_SETPOINT, _MAKEUP_GPM_PER_PERCENT = 72.0, 0.8
@@ -48,13 +47,13 @@ class CoolingTowers(DeviceGroup):
         "power_consumption": 2.5,
     }
 
-    def __init__(self, devices: Sequence[FleetDevice], seed: int, weather: Weather, faults: Sequence[Fault]) -> None:
-        super().__init__(devices, seed, weather, faults)
+    def __init__(self, devices: Sequence[FleetDevice], seed: int, faults: Sequence[Fault]) -> None:
+        super().__init__(devices, seed, faults)
         self._flow = self.individual(650.0, 1100.0)
         self._design_range = self.individual(9.5, 10.5)
         self._design_approach = self.individual(4.7, 5.2)
         self._approach_setpoint = self.individual(6.2, 6.8)
-        self._base_load = self.individual(0.53, 0.59)
+        self._base_load = self.individual(0.56, 0.62)
         self._fan_kw = self.individual(0.021, 0.025) * self._flow
         self._basin_gallons = 1.9 * self._flow
         self._vibration = self.individual(1.6, 2.3)
@@ -64,7 +63,7 @@ class CoolingTowers(DeviceGroup):
         """Heat load, wet bulb, what the fill can do, and what faults force."""
         day = working_hours(block.hours - self._shift, 5.0, 22.0, 3.0)
         noise = self.load_noise(block)
-        load = self._base_load + 0.2 * day + 0.003 * (block.dry_bulb - 72.0) + 0.05 * noise
+        load = self._base_load + 0.2 * day + 0.002 * (block.dry_bulb - 72.0) + 0.05 * noise
         dirt = self.slow_drift(block)
         fouling = block.fault("fouling")
         degradation = block.fault("efficiency_degradation")

@@ -22,7 +22,7 @@ from hvac_platform.devices.registry import device_types
 from hvac_platform.simulation.faults import SENTINEL, Fault
 from hvac_platform.simulation.randomness import LatticeNoise, LoadNoise, entropy, generator
 from hvac_platform.simulation.sensors import SENSORS
-from hvac_platform.simulation.weather import DAY_S, Weather
+from hvac_platform.simulation.weather import DAY_S, OutdoorAir, Weather
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -54,6 +54,28 @@ def smoothstep(values: Float64) -> Float64:
 def working_hours(hours: Float64, start: float | Float64, end: float | Float64, ramp: float) -> Float64:
     """Activity from 0 at night to 1 by day, rising over ``ramp`` hours from ``start`` and falling until ``end``."""
     return smoothstep((hours - start) / ramp) * smoothstep((end - hours) / ramp)
+
+
+@dataclass(frozen=True, slots=True)
+class Outdoors:
+    """What all devices of a fleet share in a block of control steps; S = STEPS_PER_BLOCK steps.
+
+    Attributes:
+        times_ms: int64 [S], epoch milliseconds.
+        hours: float64 [S], site hour.
+        air: outdoor air.
+    """
+
+    times_ms: Int64
+    hours: Float64
+    air: OutdoorAir
+
+    @classmethod
+    def of_block(cls, weather: Weather, start_ms: int) -> Outdoors:
+        """The block that starts at ``start_ms``."""
+        times_ms = start_ms + np.arange(STEPS_PER_BLOCK, dtype=np.int64) * CONTROL_STEP_MS
+        times_s = times_ms / 1000.0
+        return cls(times_ms, weather.site_hour(times_s), weather.sample(times_s))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,12 +113,11 @@ class Block:
 
 
 class DeviceGroup(ABC):
-    """Devices of one type under one weather; d devices, m metrics.
+    """Devices of one type; d devices, m metrics.
 
     Args:
         devices: devices of this type.
         seed: seed of the simulation; a device's individuality, load and noise come from it and the device's id alone.
-        weather: outdoor air.
         faults: faults of these devices.
     """
 
@@ -105,10 +126,9 @@ class DeviceGroup(ABC):
     #: in a combination that the machine's physics does not produce.
     correlated_offsets: ClassVar[Mapping[str, float]]
 
-    def __init__(self, devices: Sequence[FleetDevice], seed: int, weather: Weather, faults: Sequence[Fault]) -> None:
+    def __init__(self, devices: Sequence[FleetDevice], seed: int, faults: Sequence[Fault]) -> None:
         self.devices = tuple(devices)
         ids = [device.device_id for device in self.devices]
-        self._weather = weather
         self._faults = [(ids.index(fault.device_id), fault) for fault in faults]
         self._held: dict[Fault, float] = {}
         self._measurement = [generator(seed, i, "measurement") for i in ids]
@@ -129,7 +149,7 @@ class DeviceGroup(ABC):
             np.stack([g.uniform(-1.0, 1.0, len(self.metric_names)) for g in self._individuality]) * self._noise
         )
         self._states: tuple[State, ...] = ()
-        self._block_start_ms: int | None = None
+        self._start_ms = 0
         self._series: dict[str, Float64] = {}
 
     @abstractmethod
@@ -168,14 +188,9 @@ class DeviceGroup(ABC):
         """Minimum and maximum of two values of the state loop."""
         return (np.minimum, np.maximum) if len(self.devices) > 1 else (min, max)
 
-    def sample(self, block_start_ms: int, times_ms: Int64) -> Float64:
-        """Readings at ascending ``times_ms`` [k], all within the block that starts at ``block_start_ms``: [d, k, m].
-
-        Blocks must be asked for in order, without gaps; the current one any number of times.
-        """
-        if block_start_ms != self._block_start_ms:
-            self.advance(block_start_ms)
-        steps = (times_ms - block_start_ms) // CONTROL_STEP_MS
+    def sample(self, times_ms: Int64) -> Float64:
+        """Readings at ascending ``times_ms`` [k], all within the block last advanced to: float64 [d, k, m]."""
+        steps = (times_ms - self._start_ms) // CONTROL_STEP_MS
         series = {name: values[steps] for name, values in self._series.items()}
         truth = self.observe(series)
         self._deviate(truth, times_ms)
@@ -191,9 +206,9 @@ class DeviceGroup(ABC):
         self._fail(readings, times_ms)
         return readings
 
-    def advance(self, block_start_ms: int) -> None:
-        """Compute the block of control steps that starts at ``block_start_ms``, from the state after the one before."""
-        block = self._block(block_start_ms)
+    def advance(self, outdoors: Outdoors) -> None:
+        """Compute the next block of control steps, from the state after the one before."""
+        block = self._block(outdoors)
         shape = block.none.shape
         drive = {name: np.ascontiguousarray(np.broadcast_to(v, shape)) for name, v in self.drive(block).items()}
         initial = self.initial_states()
@@ -203,23 +218,21 @@ class DeviceGroup(ABC):
         self._states = history[-1]
         states = np.array(history, dtype=np.float64).reshape(shape[0], len(initial), shape[1])
         self._series = drive | {name: states[:, i, :] for i, name in enumerate(initial)}
-        self._block_start_ms = block_start_ms
+        self._start_ms = int(outdoors.times_ms[0])
 
-    def _block(self, block_start_ms: int) -> Block:
-        times_ms = block_start_ms + np.arange(STEPS_PER_BLOCK, dtype=np.int64) * CONTROL_STEP_MS
-        times_s = times_ms / 1000.0
+    def _block(self, outdoors: Outdoors) -> Block:
+        times_ms = outdoors.times_ms
         shape = (STEPS_PER_BLOCK, len(self.devices))
         severity: dict[str, Float64] = {}
         for column, fault in self._faults:
             if fault.start_ms <= times_ms[-1] and fault.end_ms > times_ms[0]:
                 severity.setdefault(fault.kind, np.zeros(shape))[:, column] += fault.intensity(times_ms)
-        air = self._weather.sample(times_s)
         return Block(
-            times_s=times_s,
-            hours=self._weather.site_hour(times_s)[:, None],
-            dry_bulb=air.dry_bulb[:, None],
-            wet_bulb=air.wet_bulb[:, None],
-            humidity_ratio=air.humidity_ratio[:, None],
+            times_s=times_ms / 1000.0,
+            hours=outdoors.hours[:, None],
+            dry_bulb=outdoors.air.dry_bulb[:, None],
+            wet_bulb=outdoors.air.wet_bulb[:, None],
+            humidity_ratio=outdoors.air.humidity_ratio[:, None],
             faults=severity,
             none=np.zeros(shape),
         )

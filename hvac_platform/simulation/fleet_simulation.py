@@ -13,7 +13,7 @@ from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.simulation.air_compressor import AirCompressors
 from hvac_platform.simulation.chiller import Chillers
 from hvac_platform.simulation.cooling_tower import CoolingTowers
-from hvac_platform.simulation.device_group import BLOCK_MS, DeviceGroup
+from hvac_platform.simulation.device_group import BLOCK_MS, DeviceGroup, Outdoors
 from hvac_platform.simulation.faults import FAULT_KINDS, Fault
 from hvac_platform.simulation.makeup_air_unit import MakeupAirUnits
 from hvac_platform.simulation.rooftop_unit import RooftopUnits
@@ -30,6 +30,10 @@ SIMULATED_TYPES: Mapping[str, type[DeviceGroup]] = MappingProxyType({group.devic
 
 #: Blocks computed before the first reading, so that no start-up transient is seen.
 _WARM_UP_BLOCKS = 4
+
+#: Up to so many devices of a type each device's states advance as plain numbers, beyond it together as arrays: below,
+#: the overhead of array operations costs more than going through the devices one after the other.
+_FEW = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +93,15 @@ class FleetSimulation:
         for fault in faults:
             _check(fault, types.get(fault.device_id))
         self.faults = tuple(faults)
-        weather = Weather(seed, climate)
+        self._weather = Weather(seed, climate)
         self._groups: list[DeviceGroup] = []
         for device_type, group in SIMULATED_TYPES.items():
             members = [device for device in self.devices if device.device_type == device_type]
-            if members:
-                of_type = [fault for fault in faults if types[fault.device_id] == device_type]
-                self._groups.append(group(members, seed, weather, of_type))
+            size = 1 if len(members) <= _FEW else len(members)
+            for first in range(0, len(members), size):
+                together = members[first : first + size]
+                ids = {device.device_id for device in together}
+                self._groups.append(group(together, seed, [fault for fault in faults if fault.device_id in ids]))
         self._block_start_ms: int | None = None
         self._latest_ms: int | None = None
 
@@ -118,7 +124,7 @@ class FleetSimulation:
             here = slice(int(np.searchsorted(starts, block_start)), int(np.searchsorted(starts, block_start, "right")))
             for group, readings in zip(self._groups, values, strict=True):
                 if here.start < here.stop:
-                    readings[:, here] = group.sample(block_start, times_ms[here])
+                    readings[:, here] = group.sample(times_ms[here])
         return self._readings(times_ms, values)
 
     def _catch_up(self, block_start: int) -> None:
@@ -129,8 +135,9 @@ class FleetSimulation:
             else self._block_start_ms + BLOCK_MS
         )
         for start in range(first, block_start + 1, BLOCK_MS):
+            outdoors = Outdoors.of_block(self._weather, start)
             for group in self._groups:
-                group.advance(start)
+                group.advance(outdoors)
         self._block_start_ms = block_start
 
     def _readings(self, times_ms: Int64, values: Sequence[Float64]) -> list[SimulatedReadings]:

@@ -18,14 +18,13 @@ from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.simulation.device_group import Block, DeviceGroup, State, lag, working_hours
 from hvac_platform.simulation.faults import Fault
 from hvac_platform.simulation.psychrometrics import relative_humidity, saturation_humidity_ratio
-from hvac_platform.simulation.weather import Weather
 
 Float64 = NDArray[np.float64]
 
 _HEATING_TARGET_F, _COOLING_TARGET_F = 65.0, 67.0
 #: Outdoor temperatures that enable heating and cooling, and those that end them again.
 _HEAT_BELOW_F, _NO_HEAT_ABOVE_F = 57.0, 58.8
-_COOL_ABOVE_F, _NO_COOL_BELOW_F = 67.5, 66.3
+_COOL_ABOVE_F, _NO_COOL_BELOW_F = 66.8, 65.6
 #: Temperature change of the air at full flow by the full burner and the full cooling coil, °F.
 _BURNER_RISE_F, _COIL_DROP_F = 60.0, 34.0
 _FAN_HEAT_F = 1.2
@@ -50,8 +49,8 @@ class MakeupAirUnits(DeviceGroup):
         "power_consumption": 1.5,
     }
 
-    def __init__(self, devices: Sequence[FleetDevice], seed: int, weather: Weather, faults: Sequence[Fault]) -> None:
-        super().__init__(devices, seed, weather, faults)
+    def __init__(self, devices: Sequence[FleetDevice], seed: int, faults: Sequence[Fault]) -> None:
+        super().__init__(devices, seed, faults)
         self._design_flow = self.individual(2800.0, 4400.0)
         self._fan_pressure = self.individual(3.6, 3.95)
         self._filter_resistance = self.individual(0.42, 0.5)

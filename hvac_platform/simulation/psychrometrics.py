@@ -39,7 +39,7 @@ def relative_humidity(dry_bulb: Float64, humidity_ratio: Float64) -> Float64:
     """Relative humidity in percent, at most 100, of air at ``dry_bulb`` °F with ``humidity_ratio`` lb/lb.
 
     >>> round(float(relative_humidity(np.array(75.0), np.array(0.0093))), 1)
-    50.2
+    50.3
     """
     vapour = SEA_LEVEL_PSI * humidity_ratio / (MOLAR_MASS_RATIO + humidity_ratio)
     return np.minimum(100.0 * vapour / saturation_pressure(dry_bulb), 100.0)

@@ -64,7 +64,10 @@ class LatticeNoise:
         return knots[index] * (1.0 - weight) + knots[index + 1] * weight
 
     def _knots(self, block: int) -> Float64:
-        columns = [np.random.default_rng([e, block]).uniform(-1.0, 1.0, _KNOTS_PER_BLOCK) for e in self._entropies]
+        # Before 1970 blocks are negative, which seeds may not be.
+        columns = [
+            np.random.default_rng([e, block % 2**32]).uniform(-1.0, 1.0, _KNOTS_PER_BLOCK) for e in self._entropies
+        ]
         return np.stack(columns, axis=1)
 
 

@@ -18,7 +18,6 @@ from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.simulation.device_group import STEP_HOURS, Block, DeviceGroup, State, lag, working_hours
 from hvac_platform.simulation.faults import Fault
 from hvac_platform.simulation.psychrometrics import relative_humidity, saturation_humidity_ratio
-from hvac_platform.simulation.weather import Weather
 
 Float64 = NDArray[np.float64]
 
@@ -50,8 +49,8 @@ class RooftopUnits(DeviceGroup):
         "filter_pressure_drop": 0.12,
     }
 
-    def __init__(self, devices: Sequence[FleetDevice], seed: int, weather: Weather, faults: Sequence[Fault]) -> None:
-        super().__init__(devices, seed, weather, faults)
+    def __init__(self, devices: Sequence[FleetDevice], seed: int, faults: Sequence[Fault]) -> None:
+        super().__init__(devices, seed, faults)
         self._cooling_setpoint = np.round(self.individual(73.5, 75.0), 1)
         self._heating_setpoint = np.round(self.individual(68.5, 69.8), 1)
         self._compressor_kw = self.individual(5.5, 12.0)

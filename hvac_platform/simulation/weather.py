@@ -37,13 +37,13 @@ class Climate:
         utc_offset_hours: site time minus UTC.
     """
 
-    mean_f: float = 73.5
-    seasonal_f: float = 9.5
+    mean_f: float = 74.0
+    seasonal_f: float = 9.0
     daily_f: float = 8.0
-    synoptic_f: float = 3.5
+    synoptic_f: float = 3.0
     warmest_day: float = 203.0
     warmest_hour: float = 15.0
-    dew_point_depression_f: float = 16.0
+    dew_point_depression_f: float = 18.0
     utc_offset_hours: float = 0.0
 
 
@@ -109,6 +109,6 @@ class Weather:
             climate.mean_f + climate.seasonal_f * season + climate.synoptic_f * self._synoptic.sample(knots_s)[:, 0]
         )
         dry_bulb = air_mass + climate.daily_f * day + 0.6 * self._cloud.sample(knots_s)[:, 0]
-        dew_point = air_mass - climate.dew_point_depression_f + 1.5 * self._moisture.sample(knots_s)[:, 0]
+        dew_point = air_mass - climate.dew_point_depression_f + 1.2 * self._moisture.sample(knots_s)[:, 0]
         # Air cannot hold more water than at saturation; a climate may be set so damp that nights reach it.
         return dry_bulb, np.minimum(dew_point, dry_bulb - 0.5)

@@ -53,7 +53,7 @@ def cases(request):
             length = (200 if spec.onset_minutes is None else 50) * MINUTE_MS
             devices.append(device)
             faults.append(Fault(device.device_id, kind, noon, noon + length, metric, magnitude))
-        times = span(start, 22)
+        times = span(start + 5 * HOUR_MS, 17)
         normal, faulty = simulate(devices, times), simulate(devices, times, faults=faults)
         for fault, device in zip(faults, devices, strict=True):
             case = Case(fault, normal[device.device_id], faulty[device.device_id])
@@ -63,7 +63,7 @@ def cases(request):
 
 @pytest.mark.parametrize(("device_type", "kind"), PAIRS)
 def test_fault_departs_visibly_from_normal(cases, device_type, kind):
-    """Root mean square departure of the most affected metric, in standard deviations of that metric over a normal day."""
+    """Root mean square departure of the most affected metric, in standard deviations of its normal day."""
     case = cases[device_type, kind]
     if kind == "stuck_sensor":
         normal, faulty = case.pair(case.fault.metric)

@@ -1,6 +1,7 @@
 """Plans of faults: where they may lie, what they depend on, and their labels."""
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -29,7 +30,7 @@ def assert_sound(plan, devices, start_ms, end_ms):
         assert fault.end_ms - fault.start_ms <= FAULT_KINDS[fault.kind].minutes[1] * MINUTE_MS + 1000
     for device_id in types:
         own = [f for f in plan if f.device_id == device_id]
-        assert all(a.recovered_ms <= b.start_ms for a, b in zip(own, own[1:], strict=False))
+        assert all(a.recovered_ms <= b.start_ms for a, b in pairwise(own))
 
 
 @settings(max_examples=40, deadline=None)

@@ -1,0 +1,1 @@
+"""The ``hvac`` command line."""

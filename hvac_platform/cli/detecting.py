@@ -1,0 +1,322 @@
+"""Commands about normal and anomalous: ``profiles``, ``detect``, ``compare``, ``similar``."""
+
+from __future__ import annotations
+
+import enum
+import time
+from typing import Annotated, Any
+
+import numpy as np
+import typer
+
+from hvac_platform.cli.output import AsJson, console, errors, print_json, print_rows, progress_bar
+from hvac_platform.config import Settings, load_settings
+from hvac_platform.connections import make_encoder, open_store
+from hvac_platform.detection.profile import TooFewSnapshotsError
+from hvac_platform.detection.verdicts import METHODS
+from hvac_platform.io_managers.slices import write_batch
+from hvac_platform.monitoring.comparing import compare_device
+from hvac_platform.monitoring.judging import Judgement, judge_device, judgement_batches
+from hvac_platform.monitoring.learning import learn_profile, load_profile_row, profile_columns
+from hvac_platform.monitoring.similar import NoSnapshotError, similar_states
+from hvac_platform.stores.base import Device, Store, TableSlice
+from hvac_platform.timestamps import iso, now_ms, parse_instant
+
+CONTINUOUS_SECONDS = 30
+
+profiles = typer.Typer(no_args_is_help=True)
+
+Devices = Annotated[list[str] | None, typer.Option(help="Devices, repeated or separated by commas; all when absent.")]
+
+
+class Method(enum.StrEnum):
+    """Which method to show."""
+
+    RULES = "rules"
+    PROFILE = "profile"
+    VECTOR = "vector"
+    ALL = "all"
+
+
+def _chosen(store: Store, wanted: list[str] | None) -> list[Device]:
+    registered = {d.device_id: d for d in store.devices()}
+    if not wanted:
+        if not registered:
+            errors.print("hvac: no device has been registered yet: ingest some messages first")
+            raise typer.Exit(1)
+        return list(registered.values())
+    names = [name for listed in wanted for name in listed.replace(",", " ").split()]
+    unknown = [name for name in names if name not in registered]
+    if unknown:
+        known = ", ".join(list(registered)[:20]) or "none"
+        raise typer.BadParameter(f"{', '.join(unknown)} not registered; known devices: {known}")
+    return [registered[name] for name in names]
+
+
+def _instant(text: str | None) -> int | None:
+    if text is None:
+        return None
+    try:
+        return parse_instant(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not an ISO 8601 date or time") from None
+
+
+@profiles.command("build")
+def build(
+    devices: Devices = None,
+    days_back: Annotated[float | None, typer.Option(help="Days of history; HVAC_PROFILE_DAYS_BACK (1) when absent.")] = None,
+    min_snapshots: Annotated[int | None, typer.Option(help="Fewest normal snapshots (5 when absent).", min=2)] = None,
+    until: Annotated[str | None, typer.Option(help="End of the history (ISO 8601); the newest data when absent.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Learn what normal looks like. Exit code 1 when a device has too little data."""
+    settings = load_settings()
+    store, encoder = open_store(settings), make_encoder(settings)
+    chosen, until_ms = _chosen(store, devices), _instant(until)
+    rows, refused = [], []
+    with progress_bar("devices") as progress:
+        task = progress.add_task("build profiles", total=len(chosen))
+        for device in chosen:
+            try:
+                profile, _, left_out = learn_profile(
+                    store, device, encoder, settings, days_back=days_back, min_snapshots=min_snapshots, until_ms=until_ms
+                )
+            except TooFewSnapshotsError as error:
+                refused.append(str(error))
+            else:
+                store.upsert("device_profiles", profile_columns(store, device, profile))
+                rows.append(
+                    {
+                        "device": device.device_id,
+                        "snapshots": profile.snapshot_count,
+                        "left_out": left_out,
+                        "from": iso(profile.span_start),
+                        "to": iso(profile.span_end),
+                        "similarity_limit": round(profile.calibration.similarity, 4),
+                        "sigma_limit": round(profile.calibration.sigma, 2),
+                    }
+                )
+            progress.advance(task)
+    print_rows(rows, as_json=as_json, title="Profiles", empty="no profile was built")
+    for reason in refused:
+        errors.print(f"hvac: {reason}", soft_wrap=True)
+    if refused:
+        raise typer.Exit(1)
+
+
+@profiles.command("list")
+def list_profiles(as_json: AsJson = False) -> None:
+    """All profiles, and devices that have none yet."""
+    store = open_store(load_settings())
+    rows = []
+    for device in store.devices():
+        row = load_profile_row(store, device.device_id)
+        rows.append(
+            {
+                "device": device.device_id,
+                "type": device.device_type,
+                "snapshots": row["snapshot_count"] if row else 0,
+                "from": iso(row["span_start"]) if row else None,
+                "to": iso(row["span_end"]) if row else None,
+                "updated": iso(row["profile_updated_at"]) if row else None,
+                "encoder": row["embedding_method"] if row else None,
+            }
+        )
+    print_rows(rows, as_json=as_json, title="Profiles", empty="no device has been registered yet")
+
+
+@profiles.command("show")
+def show_profile(device: Annotated[str, typer.Argument(help="Device.")], as_json: AsJson = False) -> None:
+    """One profile: span, limits and the statistics of every metric."""
+    store = open_store(load_settings())
+    _chosen(store, [device])
+    row = load_profile_row(store, device)
+    if row is None:
+        errors.print(f"hvac: {device} has no profile yet: hvac profiles build --devices {device}")
+        raise typer.Exit(1)
+    statistics = [{"metric": name, **stats} for name, stats in row["metric_stats"].items()]
+    if as_json:
+        kept = ("snapshot_count", "embedding_method", "calibration", "profile_version")
+        times = ("span_start", "span_end", "profile_created_at", "profile_updated_at")
+        print_json(
+            {"device": device, **{k: row[k] for k in kept}, **{t: iso(row[t]) for t in times}, "metrics": statistics}
+        )
+        return
+    console.print(
+        f"{device} ({row['device_type']}): {row['snapshot_count']} snapshots, {iso(row['span_start'])} to "
+        f"{iso(row['span_end'])}, encoder {row['embedding_method']}"
+    )
+    console.print("limits: " + ", ".join(f"{name} {value:.4g}" for name, value in row["calibration"].items()))
+    print_rows(statistics, as_json=False)
+
+
+def detect(
+    method: Annotated[Method, typer.Option(help="Method whose verdicts are shown.")] = Method.ALL,
+    devices: Devices = None,
+    hours_back: Annotated[float, typer.Option(help="Hours before now to judge.", min=0)] = 24.0,
+    start: Annotated[str | None, typer.Option("--from", help="Judge from here (ISO 8601) instead.")] = None,
+    end: Annotated[str | None, typer.Option("--until", help="Judge up to here.")] = None,
+    similarity_threshold: Annotated[
+        float | None, typer.Option(help="Fixed similarity limit, e.g. 0.85; calibrated when absent.", min=-1, max=1)
+    ] = None,
+    sigma_threshold: Annotated[
+        float | None, typer.Option(help="Fixed sigma limit, e.g. 3.0; calibrated when absent.", min=0.1)
+    ] = None,
+    record: Annotated[bool, typer.Option("--record/--no-record", help="Store verdicts, events and flags.")] = True,
+    continuous: Annotated[bool, typer.Option(help=f"Again every {CONTINUOUS_SECONDS} s, new windows only.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Judge windows and show the anomalous ones, with reasons.
+
+    All methods always judge, so that what is recorded is whole; --method chooses what is shown.
+    """
+    settings = load_settings()
+    store = open_store(settings)
+    start_ms, end_ms = _instant(start), _instant(end)
+    seen: dict[str, int] = {}
+    while True:
+        now = now_ms()
+        begin = start_ms if start_ms is not None else now - round(hours_back * 3_600_000)
+        judged = windows = 0
+        rows: list[dict[str, Any]] = []
+        chosen = _chosen(store, devices)
+        with progress_bar("devices") as progress:
+            task = progress.add_task("judge", total=len(chosen))
+            for device in chosen:
+                judgement = judge_device(
+                    store,
+                    device,
+                    make_encoder(settings),
+                    settings,
+                    max(begin, seen.get(device.device_id, 0)),
+                    now if end_ms is None else end_ms,
+                    now_ms=now,
+                    similarity_threshold=similarity_threshold,
+                    sigma_threshold=sigma_threshold,
+                )
+                if record:
+                    for batch in judgement_batches(judgement):
+                        write_batch(store, "anomaly_events", batch)
+                if len(judgement.series):
+                    seen[device.device_id] = int(judgement.series.times_ms[-1]) + 1
+                judged += len(judgement.series)
+                windows += judgement.left_open
+                rows += _anomalies(judgement, method)
+                progress.advance(task)
+        if rows or not continuous:
+            empty = f"{judged} windows judged, none anomalous" if judged else _nothing_judged(settings, windows)
+            print_rows(rows, as_json=as_json, title=f"Anomalous windows ({judged} judged)", empty=empty)
+        if not continuous:
+            return
+        errors.print(f"{iso(now)}  {judged} windows judged, {len(rows)} anomalous; next in {CONTINUOUS_SECONDS} s")
+        try:
+            time.sleep(CONTINUOUS_SECONDS)
+        except KeyboardInterrupt:
+            return
+
+
+def _nothing_judged(settings: Settings, left_open: int) -> str:
+    if left_open:
+        return f"no complete windows yet: {left_open} wait for late readings ({settings.hvac_allowed_lateness_seconds} s)"
+    return "no windows in that time: see `hvac verify` for what there is, and --from or --hours-back to look elsewhere"
+
+
+def _anomalies(judgement: Judgement, method: Method) -> list[dict[str, Any]]:
+    shown = METHODS if method is Method.ALL else (method.value,)
+    rows = []
+    for i, time_ms in enumerate(judgement.series.times_ms.tolist()):
+        firing = [v for name, v in judgement.verdicts.items() if name in shown and v.anomalous[i]]
+        if firing:
+            rows.append(
+                {
+                    "device": judgement.device.device_id,
+                    "window": iso(time_ms),
+                    "score": round(float(max(v.score[i] for v in firing)), 2),
+                    "level": min(int(v.level[i]) for v in firing),
+                    "methods": [v.method for v in firing],
+                    "reasons": [reason for v in firing for reason in v.reasons[i]],
+                }
+            )
+    return rows
+
+
+def compare_methods(
+    devices: Annotated[list[str] | None, typer.Option("--device", "--devices", help="Devices; all when absent.")] = None,
+    start: Annotated[str | None, typer.Option("--from", help="From here (ISO 8601); all judged windows when absent.")] = None,
+    end: Annotated[str | None, typer.Option("--until", help="Up to here.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The three methods side by side on judged windows: anomalies, rates, consensus of two or more, disagreements."""
+    store = open_store(load_settings())
+    results: list[dict[str, Any]] = []
+    for device in _chosen(store, devices):
+        c = compare_device(store, device.device_id, _instant(start), _instant(end))
+        counts = {**{m: c.anomalies.get(m, 0) for m in METHODS}, "consensus": c.consensus, "any_method": c.any_method}
+        results += [
+            {
+                "device": device.device_id,
+                "method": "consensus (2+ methods)" if name == "consensus" else name.replace("_", " "),
+                "windows": c.windows,
+                "anomalous": count,
+                "rate": f"{c.rate(count):.1%}",
+                "alone": c.disagreements.get(name) if name in METHODS else None,
+            }
+            for name, count in counts.items()
+            if c.windows
+        ]
+    print_rows(results, as_json=as_json, title="Methods", empty="no judged windows: hvac detect judges some")
+    if results and not as_json:
+        console.print("alone: windows that only this method calls anomalous")
+
+
+def similar(
+    device: Annotated[str, typer.Option(help="Device.")],
+    at: Annotated[str | None, typer.Option(help="State at this time (ISO 8601); the newest when absent.")] = None,
+    limit: Annotated[int, typer.Option(help="States to show.", min=1, max=100)] = 5,
+    threshold: Annotated[float, typer.Option(help="Cosine from which a state counts as seen before.")] = 0.995,
+    as_json: AsJson = False,
+) -> None:
+    """Has this happened before? The most similar past states, with the difference of every metric."""
+    settings = load_settings()
+    store = open_store(settings)
+    chosen = _chosen(store, [device])[0]
+    try:
+        history = similar_states(
+            store, chosen, make_encoder(settings), at_ms=_instant(at), limit=limit, threshold=threshold
+        )
+    except NoSnapshotError as error:
+        errors.print(f"hvac: {error}; its data run from {iso(chosen.first_seen)} to {iso(chosen.last_seen)}", soft_wrap=True)
+        raise typer.Exit(1) from None
+    state_time = iso(int(history.state.times_ms[0]))
+    last = iso(history.last_seen_ms) if history.last_seen_ms is not None else None
+    if as_json:
+        similar_rows = [
+            {
+                "window": iso(s.time_ms),
+                "cosine": s.cosine,
+                "anomalous": s.anomalous,
+                "metrics": {name: {"then": then, "difference": d} for name, (then, d) in s.differences.items()},
+            }
+            for s in history.similar
+        ]
+        print_json(
+            {"device": device, "window": state_time, "seen": history.seen, "last_seen": last, "similar": similar_rows}
+        )
+        return
+    rows = [
+        {"window": iso(s.time_ms), "cosine": f"{s.cosine:.5f}", "state": "anomalous" if s.anomalous else "normal"}
+        for s in history.similar
+    ]
+    print_rows(rows, as_json=False, title=f"States of {device} most like {state_time}", empty="no earlier state")
+    if history.similar:
+        metric_rows = []
+        for name in history.state.metric_names:
+            row: dict[str, Any] = {"metric": name, "now": float(history.state.column(name)[0])}
+            for s in history.similar[:5]:
+                then, difference = s.differences.get(name, (np.nan, np.nan))
+                row[iso(s.time_ms)[5:16]] = f"{then:.4g} ({difference:+.3g})"
+            metric_rows.append(row)
+        print_rows(metric_rows, as_json=False, title="Then (difference from now to then)")
+    seen = f"seen {history.seen} times before, last {last}" if history.seen else "never seen before"
+    console.print(f"{seen} (cosine of {threshold:g} or more)")

@@ -1,0 +1,60 @@
+"""The application: every command, and one line for every expected error."""
+
+from __future__ import annotations
+
+import sys
+
+import apsw
+import typer
+
+from hvac_platform.cli import detecting, running, streaming, upkeep
+from hvac_platform.cli.output import errors
+from hvac_platform.config import ConfigError
+from hvac_platform.detection.profile import TooFewSnapshotsError
+from hvac_platform.devices.fleet import FleetError
+from hvac_platform.devices.registry import DeviceTypeError
+from hvac_platform.stores.base import StoreError
+from hvac_platform.streams.base import LogError
+
+app = typer.Typer(
+    help="Watch HVAC equipment: ingest its metrics, learn what is normal, say what is wrong and whether it happened before.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+app.command("simulate")(streaming.simulate)
+app.command("import")(streaming.import_files)
+app.command("ingest")(running.ingest)
+app.command("check")(upkeep.check)
+app.command("verify")(upkeep.verify)
+app.command("lag")(upkeep.lag)
+app.add_typer(upkeep.schema, name="schema", help="Show or apply the store's schema.")
+app.add_typer(detecting.profiles, name="profiles", help="Build, list and show device profiles.")
+app.command("detect")(detecting.detect)
+app.command("compare")(detecting.compare_methods)
+app.command("similar")(detecting.similar)
+app.command("up")(running.up)
+app.command("demo")(running.demo)
+
+EXPECTED = (
+    ConfigError,
+    DeviceTypeError,
+    FleetError,
+    LogError,
+    StoreError,
+    TooFewSnapshotsError,
+    apsw.BusyError,
+    apsw.FullError,
+    apsw.ReadOnlyError,
+)
+
+
+def main() -> None:
+    """Run the command line; an expected error is one line on standard error and exit code 1."""
+    try:
+        app()
+    except EXPECTED as error:
+        errors.print(f"hvac: {error}", soft_wrap=True)
+        sys.exit(1)

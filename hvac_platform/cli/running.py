@@ -1,0 +1,125 @@
+"""Commands that run the platform: ``up``, ``ingest``, ``demo``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hvac_platform.cli.output import console, errors, progress_bar
+from hvac_platform.config import Settings, load_settings
+
+
+def _enter(folder: Path, settings: Settings) -> None:
+    """Work where ``dagster.yaml`` is, with the store where it was: Dagster's paths are relative to the folder."""
+    os.environ["HVAC_HOME"] = str(settings.hvac_home)
+    os.chdir(folder)
+
+
+def ingest() -> None:
+    """Ingest everything that is waiting in the log, now and in this process: what the sensor would launch."""
+    import hvac_platform.execution as execution
+    from hvac_platform.resources import PlatformResource
+
+    settings = load_settings()
+    _enter(execution.PROJECT_ROOT, settings)
+    platform = PlatformResource()
+    ledger = platform.store.ledger(platform.topic)
+    begin = platform.log.begin_offsets(platform.topic)
+    waiting = sum(
+        end - (ledger[p].next_offset if p in ledger else begin[p])
+        for p, end in platform.log.end_offsets(platform.topic).items()
+    )
+    with progress_bar("messages") as progress:
+        task = progress.add_task("ingest", total=waiting)
+        messages = runs = 0
+        try:
+            for run in execution.ingest_everything(execution.open_instance(Path.cwd()), platform):
+                messages, runs = messages + run.messages, runs + 1
+                progress.update(task, advance=run.messages)
+        except execution.RunFailedError as error:
+            errors.print(f"hvac: {error}", soft_wrap=True)
+            raise typer.Exit(1) from None
+    console.print(f"ingested {messages} messages in {runs} runs")
+
+
+def up(
+    port: Annotated[int, typer.Option(help="Port of the Dagster pages on 127.0.0.1.", min=1, max=65535)] = 3000,
+    simulate: Annotated[bool, typer.Option("--simulate/--no-simulate", help="Stream the default fleet too.")] = False,
+) -> None:
+    """Bring the platform up: Dagster's pages, sensors and schedules; Ctrl-C stops what this command started."""
+    import hvac_platform.execution as execution
+
+    settings = load_settings()
+    _enter(execution.PROJECT_ROOT, settings)
+    _run_live(settings, Path.cwd(), port, ["--anomaly-rate", "8"] if simulate else None)
+
+
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="Stop after the report.")] = False,
+    port: Annotated[int, typer.Option(help="Port of the Dagster pages on 127.0.0.1.", min=1, max=65535)] = 3000,
+) -> None:
+    """Two days of history with labelled faults, learned from and judged; then live. In a folder of its own."""
+    from hvac_platform.demo import SEED, prepare_home, run_demo
+    from hvac_platform.live import LiveError, require_free_port
+
+    home = load_settings().hvac_home / "demo"
+    if not once:
+        try:
+            require_free_port(port)
+        except LiveError as error:
+            errors.print(f"hvac: {error}")
+            raise typer.Exit(1) from None
+    prepare_home(home)
+    os.environ["HVAC_HOME"] = str(home)
+    settings = load_settings()
+    _enter(home, settings)
+    report = run_demo(settings, console)
+    console.print(f"To look around: HVAC_HOME={os.path.relpath(home, os.environ.get('PWD', str(home)))} hvac --help")
+    if not once:
+        _run_live(settings, home, port, ["--seed", str(SEED), "--anomaly-rate", "8"])
+    console.print(report.line(), soft_wrap=True)
+
+
+def _run_live(settings: Settings, folder: Path, port: int, simulator: list[str] | None) -> None:
+    import hvac_platform.execution as execution
+    from hvac_platform.live import (
+        HOST,
+        LiveError,
+        StartedProcess,
+        fail_abandoned_runs,
+        start,
+        start_dagster,
+        stop,
+        wait_until_ready,
+        watch,
+    )
+
+    log = settings.hvac_home / "live.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    environment = {"HVAC_HOME": str(settings.hvac_home)}
+    started: list[StartedProcess] = []
+    try:
+        instance = execution.open_instance(folder)
+        for run_id in fail_abandoned_runs(instance):
+            errors.print(f"run {run_id[:8]} was abandoned when an earlier process ended; its messages are ingested again")
+        started.append(start_dagster(folder, execution.PROJECT_ROOT / "workspace.yaml", port, environment, log))
+        if simulator is not None:
+            command = [sys.executable, "-m", "hvac_platform.cli", "simulate", *simulator]
+            started.append(start("simulator", command, folder, environment, settings.hvac_home / "simulator.log"))
+        with errors.status("starting Dagster"):
+            wait_until_ready(started, port, log)
+        console.print(f"Dagster: http://{HOST}:{port}   log: {log.name} in {settings.hvac_home.name}   Ctrl-C stops")
+        watch(started, log)
+    except LiveError as error:
+        errors.print(f"hvac: {error}", soft_wrap=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        pass
+    finally:
+        if started:
+            errors.print("stopping")
+        stop(started)

@@ -1,0 +1,172 @@
+"""Commands that put messages into the log: ``simulate`` and ``import``."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hvac_platform.cli.output import AsJson, console, errors, print_rows, progress_bar
+from hvac_platform.config import load_settings
+from hvac_platform.connections import open_log
+from hvac_platform.devices.fleet import FleetDevice, check_fleet, default_fleet, fleet_of_size, load_fleet, parse_device
+from hvac_platform.importing import ImportMap, ImportRefusedError, import_file
+from hvac_platform.simulation.faults import Fault, plan_faults
+from hvac_platform.simulation.fleet_simulation import FleetSimulation
+from hvac_platform.simulation.streaming import stream_history, stream_live
+from hvac_platform.timestamps import DAY_MS, iso, now_ms, parse_instant
+
+DEFAULT_ANOMALY_RATE = 24.0
+LIVE_FAULT_DAYS = 7
+
+
+def _fleet(devices: list[str] | None, config: Path | None, size: int | None) -> list[FleetDevice]:
+    if sum(x is not None for x in (devices or None, config, size)) > 1:
+        raise typer.BadParameter("give one of --devices, --fleet-config and --fleet-size")
+    if devices:
+        return check_fleet([parse_device(text) for listed in devices for text in listed.replace(",", " ").split()])
+    if config is not None:
+        return load_fleet(config)
+    return default_fleet() if size is None else fleet_of_size(size)
+
+
+def _instant(text: str, option: str) -> int:
+    try:
+        return parse_instant(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not an ISO 8601 date or time", param_hint=option) from None
+
+
+def simulate(
+    devices: Annotated[list[str] | None, typer.Option(help="Devices as ID:type, e.g. RTU-001:rooftop_unit.")] = None,
+    fleet_config: Annotated[Path | None, typer.Option(help="Fleet as JSON.", exists=True, dir_okay=False)] = None,
+    fleet_size: Annotated[int | None, typer.Option(help="A made-up fleet of this many devices.", min=1)] = None,
+    interval: Annotated[float, typer.Option(help="Seconds between readings.", min=0.1)] = 10.0,
+    duration: Annotated[float | None, typer.Option(help="Seconds to run; for ever when absent.", min=0)] = None,
+    start: Annotated[str | None, typer.Option(help="Make history from here (ISO 8601) instead of live data.")] = None,
+    end: Annotated[str | None, typer.Option(help="End of the history; now when absent.")] = None,
+    anomaly_devices: Annotated[
+        list[str] | None, typer.Option(help="Devices that get faults; all when only a rate is given.")
+    ] = None,
+    anomaly_rate: Annotated[
+        float | None,
+        typer.Option(help=f"Faults per device-day; {DEFAULT_ANOMALY_RATE:g} when only devices are given.", min=0),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same readings.")] = 1,
+    labels: Annotated[Path | None, typer.Option(help="Write the planned faults to this JSON file.")] = None,
+) -> None:
+    """Simulate a fleet into the message log, live at the pace of the clock or as history at full speed."""
+    settings = load_settings()
+    log = open_log(settings)
+    fleet = _fleet(devices, fleet_config, fleet_size)
+    listed = [d for text in anomaly_devices or [] for d in text.replace(",", " ").split()]
+    rate = anomaly_rate if anomaly_rate is not None else (DEFAULT_ANOMALY_RATE if listed else 0.0)
+    interval_ms = round(interval * 1000)
+    began = now_ms()
+    start_ms = _instant(start, "--start") if start else began
+    if end:
+        end_ms: int | None = _instant(end, "--end")
+    elif start:
+        end_ms = began
+    else:
+        end_ms = None if duration is None else began + round(duration * 1000)
+    if end_ms is not None and end_ms <= start_ms and duration != 0:
+        raise typer.BadParameter(f"the end {iso(end_ms)} is not after the start {iso(start_ms)}")
+    try:
+        faults = plan_faults(
+            fleet, start_ms, end_ms or start_ms + LIVE_FAULT_DAYS * DAY_MS, seed=seed, rate=rate, device_ids=listed or None
+        )
+        simulation = FleetSimulation(fleet, seed=seed, faults=faults)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    _announce(faults, labels)
+    where = f"{settings.kafka_topic} in {settings.hvac_home}"
+    if start:
+        with progress_bar("hours") as progress:
+            assert end_ms is not None  # noqa: S101 - set above when there is a start
+            task = progress.add_task(f"{len(fleet)} devices into {where}", total=round((end_ms - start_ms) / 3_600_000))
+            messages = 0
+            for reached, messages in stream_history(
+                log, settings.kafka_topic, simulation, fleet, start_ms, end_ms, interval_ms
+            ):
+                progress.update(task, completed=round((reached - start_ms) / 3_600_000))
+        console.print(f"simulated {len(fleet)} devices, {messages} messages, {iso(start_ms)} to {iso(end_ms)}")
+        return
+    errors.print(f"simulating {len(fleet)} devices every {interval:g} s into {where}; Ctrl-C stops")
+    messages = 0
+    try:
+        for reached, messages in stream_live(log, settings.kafka_topic, simulation, interval_ms, until_ms=end_ms):
+            errors.print(f"{iso(reached)}  {messages} messages", end="\r" if errors.is_terminal else "\n")
+    except KeyboardInterrupt:
+        pass
+    console.print(f"simulated {len(fleet)} devices, {messages} messages")
+
+
+def _announce(faults: list[Fault], labels: Path | None) -> None:
+    if labels is not None:
+        labels.write_text(json.dumps([fault.to_dict() for fault in faults], indent=1))
+    for fault in faults[:10]:
+        metric = f" of {fault.metric}" if fault.metric else ""
+        errors.print(f"fault: {fault.device_id} {fault.kind}{metric} {iso(fault.start_ms)} to {iso(fault.end_ms)}")
+    if len(faults) > 10:
+        errors.print(f"… and {len(faults) - 10} more faults")
+
+
+def import_files(
+    files: Annotated[list[Path], typer.Argument(help="CSV or Parquet files.", exists=True, dir_okay=False)],
+    device_type: Annotated[str, typer.Option(help="Device type of the rows.")],
+    device_id: Annotated[
+        str | None, typer.Option(help="Device of the rows, where no column says so; the file's name when absent.")
+    ] = None,
+    map_file: Annotated[
+        Path | None, typer.Option("--map", help="YAML that maps columns to metrics.", exists=True, dir_okay=False)
+    ] = None,
+    time_column: Annotated[str | None, typer.Option(help="Column of the time; guessed when absent.")] = None,
+    location: Annotated[str, typer.Option(help="Location of the device.")] = "",
+    building_id: Annotated[str, typer.Option(help="Building of the device.")] = "",
+    as_json: AsJson = False,
+) -> None:
+    """Import historian exports (CSV or Parquet, wide or long) through the message log."""
+    settings = load_settings()
+    log = open_log(settings)
+    mapping = ImportMap.load(map_file) if map_file else ImportMap()
+    if time_column:
+        mapping = mapping.with_time_column(time_column)
+    results = []
+    for path in files:
+        device = FleetDevice(device_id or path.stem, device_type, location, building_id)
+        began = time.monotonic()
+        with progress_bar("bytes") as progress:
+            task = progress.add_task(f"import {path.name}", total=path.stat().st_size)
+            try:
+                result = import_file(
+                    log,
+                    settings.kafka_topic,
+                    path,
+                    device,
+                    mapping,
+                    on_progress=lambda done, t=task, p=progress: p.update(t, completed=done),  # type: ignore[misc]
+                )
+            except ImportRefusedError as error:
+                errors.print(f"hvac: {path}: {error}", soft_wrap=True)
+                raise typer.Exit(1) from None
+            progress.update(task, completed=path.stat().st_size)
+        results.append(
+            {
+                "file": path.name,
+                "device": result.devices,
+                "rows_read": result.rows,
+                "messages_sent": result.messages,
+                "refused": result.refused,
+                "from": iso(result.first_ms) if result.first_ms is not None else None,
+                "to": iso(result.last_ms) if result.last_ms is not None else None,
+                "ignored_columns": list(result.ignored_columns),
+                "seconds": round(time.monotonic() - began, 2),
+            }
+        )
+    print_rows(results, as_json=as_json, title="Imported")
+    if not as_json:
+        console.print("The ingestion sensor picks them up; without a running Dagster, `hvac ingest` does it now.")

@@ -1,0 +1,150 @@
+"""The platform live: Dagster (web pages, daemon, code server) and, if wanted, simulators, as processes of one command."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+
+HOST = "127.0.0.1"
+READY_SECONDS = 120
+STOP_SECONDS = 30
+HEARTBEAT_SECONDS = 60
+OWNED_BY_A_PROCESS = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+
+
+class LiveError(Exception):
+    """The platform can't be brought up; the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartedProcess:
+    """A process that this command started, by name and pid."""
+
+    name: str
+    process: subprocess.Popen[bytes]
+
+
+def _default_signals() -> None:
+    # A process started from a script with "&" inherits an ignored SIGINT, and Dagster copies that to SIGTERM.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def start(name: str, command: Sequence[str], folder: Path, environment: Mapping[str, str], log: Path) -> StartedProcess:
+    """Start a process in a session of its own, its output in a file."""
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            list(command),
+            cwd=folder,
+            env={**os.environ, **environment},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+            preexec_fn=_default_signals,
+        )
+    return StartedProcess(name, process)
+
+
+def stop(started: Sequence[StartedProcess]) -> None:
+    """Stop processes that :func:`start` started, and what they started; nothing else."""
+    for one in started:
+        if one.process.poll() is None:
+            with suppress(ProcessLookupError):
+                one.process.send_signal(signal.SIGINT)
+    deadline = time.monotonic() + STOP_SECONDS
+    for one in started:
+        with suppress(subprocess.TimeoutExpired):
+            one.process.wait(max(0.1, deadline - time.monotonic()))
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(one.process.pid, signal.SIGKILL)  # the session is ours: this reaches its stragglers only
+        with suppress(subprocess.TimeoutExpired):
+            one.process.wait(5)
+
+
+def require_free_port(port: int) -> None:
+    """Check that the port is free on loopback.
+
+    Raises:
+        LiveError: something listens there.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except OSError:
+            raise LiveError(f"port {port} is in use: stop what listens there, or choose another with --port") from None
+
+
+def fail_abandoned_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Mark runs as failed that say they are running although no daemon lives; returns their ids.
+
+    After a power cut a run stays STARTED for ever, and the sensor would wait for it for ever. While a daemon lives it
+    watches its own runs, so then nothing is touched.
+    """
+    newest = max((beat.timestamp for beat in instance.get_daemon_heartbeats().values()), default=0.0)
+    if time.time() - newest < HEARTBEAT_SECONDS:
+        return []
+    abandoned = instance.get_run_records(dg.RunsFilter(statuses=OWNED_BY_A_PROCESS))
+    for record in abandoned:
+        instance.report_run_failed(record.dagster_run, "the process that executed this run is gone")
+    return [record.dagster_run.run_id for record in abandoned]
+
+
+def start_dagster(folder: Path, workspace: Path, port: int, environment: Mapping[str, str], log: Path) -> StartedProcess:
+    """Start Dagster with its daemon; ``folder`` holds ``dagster.yaml``."""
+    require_free_port(port)
+    command = [sys.executable, "-m", "dagster", "dev", "-w", str(workspace), "-h", HOST, "-p", str(port)]
+    return start("dagster", command, folder, environment, log)
+
+
+def wait_until_ready(
+    started: Sequence[StartedProcess], port: int, log: Path, on_wait: Callable[[float], None] = lambda _: None
+) -> None:
+    """Wait until the web pages answer.
+
+    Raises:
+        LiveError: a process has ended, or two minutes have passed; the end of its log is in the message.
+    """
+    began = time.monotonic()
+    while (waited := time.monotonic() - began) < READY_SECONDS:
+        for one in started:
+            if one.process.poll() is not None:
+                raise LiveError(f"{one.name} ended with code {one.process.returncode}:\n{_tail(log)}")
+        with suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+            with urllib.request.urlopen(f"http://{HOST}:{port}/server_info", timeout=2) as answer:
+                if answer.status == 200:
+                    return
+        on_wait(waited)
+        time.sleep(0.5)
+    raise LiveError(f"Dagster did not answer on port {port} within {READY_SECONDS} s:\n{_tail(log)}")
+
+
+def watch(started: Sequence[StartedProcess], log: Path) -> None:
+    """Return when the user interrupts; raise when a process ends by itself.
+
+    Raises:
+        LiveError: a process has ended.
+    """
+    with suppress(KeyboardInterrupt):
+        while True:
+            for one in started:
+                if one.process.poll() is not None:
+                    raise LiveError(f"{one.name} ended with code {one.process.returncode}:\n{_tail(log)}")
+            time.sleep(1)
+
+
+def _tail(log: Path, lines: int = 15) -> str:
+    return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.exists() else ""

@@ -1,0 +1,115 @@
+"""Has this happened before? The past states most like a given one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hvac_platform.embedding.base import Encoder
+from hvac_platform.snapshots import SnapshotSeries
+from hvac_platform.stores.base import Device, Store
+from hvac_platform.stores.series import read_series, select
+
+SAME_EPISODE_MS = 30 * 60_000
+SEEN_LIMIT = 50
+
+
+class NoSnapshotError(ValueError):
+    """There is no snapshot to start from; the message says where there are some."""
+
+
+@dataclass(frozen=True, slots=True)
+class SimilarState:
+    """One past state.
+
+    Attributes:
+        time_ms: start of its window.
+        cosine: similarity to the state in question.
+        anomalous: whether it was flagged.
+        differences: per metric (value then, value in question minus value then), largest relative difference first.
+    """
+
+    time_ms: int
+    cosine: float
+    anomalous: bool
+    differences: dict[str, tuple[float, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A state and what the past has like it.
+
+    Attributes:
+        state: the state in question, a series of one snapshot.
+        similar: past states, most similar first, one an episode.
+        seen: separate past episodes at least as similar as ``threshold``.
+        last_seen_ms: latest of them, or None.
+        threshold: cosine from which a state counts as the same.
+    """
+
+    state: SnapshotSeries
+    similar: list[SimilarState]
+    seen: int
+    last_seen_ms: int | None
+    threshold: float
+
+
+def similar_states(
+    store: Store,
+    device: Device,
+    encoder: Encoder,
+    *,
+    at_ms: int | None = None,
+    limit: int = 5,
+    threshold: float = 0.995,
+) -> History:
+    """The past states of a device that are most like its state at an instant (by default the newest).
+
+    States within half an hour of it, and of one another, are one episode and count once.
+
+    Raises:
+        NoSnapshotError: the device has no snapshot at that time.
+    """
+    end_ms = device.last_seen + 1 if at_ms is None else at_ms + 1
+    series, _ = read_series(
+        store, device.device_id, device.device_type, end_ms - 3_600_000, end_ms, embeddings=True, embedding_method=encoder.method
+    )
+    if not len(series) or series.embeddings is None or not np.isfinite(series.embeddings[-1]).all():
+        raise NoSnapshotError(f"{device.device_id} has no embedded snapshot in the hour before that time")
+    row = len(series) - 1
+    found = store.nearest(
+        device.device_id,
+        series.embeddings[row:],
+        1000,
+        embedding_method=encoder.method,
+        end_ms=int(series.times_ms[row]) - SAME_EPISODE_MS,
+    )
+    episodes: list[tuple[int, float, bool]] = []
+    for time_ms, cosine, flag in zip(
+        found.times_ms[0].tolist(), found.similarity[0].tolist(), found.anomalous[0].tolist(), strict=True
+    ):
+        if time_ms >= 0 and all(abs(time_ms - earlier) >= SAME_EPISODE_MS for earlier, _, _ in episodes):
+            episodes.append((time_ms, cosine, flag))
+    seen = [time_ms for time_ms, cosine, _ in episodes if cosine >= threshold]
+    state = select(series, np.array([row]))
+    return History(
+        state,
+        [_compared(store, device, state, *episode) for episode in episodes[:limit]],
+        len(seen),
+        max(seen, default=None),
+        threshold,
+    )
+
+
+def _compared(
+    store: Store, device: Device, state: SnapshotSeries, time_ms: int, cosine: float, anomalous: bool
+) -> SimilarState:
+    past, _ = read_series(store, device.device_id, device.device_type, time_ms, time_ms + 1)
+    differences = {}
+    for name in state.metric_names:
+        now, then = float(state.column(name)[0]), float(past.column(name)[0])
+        if np.isfinite(now) and np.isfinite(then):
+            differences[name] = (then, now - then)
+    ordered = sorted(differences.items(), key=lambda item: -abs(item[1][1]) / (abs(item[1][0]) + 1.0))
+    return SimilarState(time_ms, cosine, anomalous, dict(ordered))
