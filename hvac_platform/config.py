@@ -36,7 +36,7 @@ class Settings(BaseSettings):
     hvac_profile_days_back: float = Field(1.0, gt=0, description="Days of history behind a profile")
     hvac_profile_min_snapshots: int = Field(5, ge=2, description="Fewest normal snapshots for a profile")
     hvac_false_alarms_per_day: float = Field(1.0, gt=0, description="False-alarm budget of each device and method")
-    hvac_keep_runs_days: float = Field(3.0, gt=0, description="Days that finished runs stay in Dagster's storage")
+    hvac_keep_runs_days: float = Field(1.0, gt=0, description="Days that finished runs stay in Dagster's storage")
 
     scylla_hosts: str = Field("", description="Comma-separated hosts; empty uses the embedded store")
     scylla_port: int = Field(9042, ge=1, le=65_535)

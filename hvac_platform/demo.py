@@ -131,7 +131,7 @@ def score_methods(
         times = np.array(sorted(set.intersection(*(set(f) for f in flags.values()))), dtype=np.int64)
         alarms = {m: np.array([flags[m][t] for t in times.tolist()], dtype=bool) for m in METHODS}
         count = np.sum(list(alarms.values()), axis=0)
-        spans = [(f.start_ms, f.end_ms) for f in faults if f.device_id == device.device_id]
+        spans = [(f.start_ms, f.end_ms, f.recovered_ms) for f in faults if f.device_id == device.device_id]
         for name, alarm in {**alarms, "consensus": count >= 2, "any method": count >= 1}.items():
             totals[name] = totals[name] + score_faults(times, alarm, spans)
     return totals

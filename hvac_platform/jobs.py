@@ -10,12 +10,10 @@ from hvac_platform.assets.raw_metrics import raw_metrics
 from hvac_platform.assets.snapshot_embeddings import snapshot_embeddings
 from hvac_platform.assets.windowed_snapshots import windowed_snapshots
 from hvac_platform.maintenance import apply_log_retention, delete_old_runs, purge_expired_rows
-from hvac_platform.partitions import daily, devices
 
 ingestion_job = dg.define_asset_job(
     "ingestion",
     selection=dg.AssetSelection.assets(raw_metrics, windowed_snapshots, snapshot_embeddings, consumer_offsets),
-    partitions_def=daily,
     description="New offsets of the topic to raw rows, snapshots and embeddings; the ledger moves last.",
     executor_def=dg.in_process_executor,
 )
@@ -23,7 +21,6 @@ ingestion_job = dg.define_asset_job(
 profiles_job = dg.define_asset_job(
     "profiles",
     selection=dg.AssetSelection.assets(device_profiles),
-    partitions_def=devices,
     description="Learn what normal looks like, for one device or for all in one run.",
     executor_def=dg.in_process_executor,
 )
@@ -31,7 +28,6 @@ profiles_job = dg.define_asset_job(
 detection_job = dg.define_asset_job(
     "detection",
     selection=dg.AssetSelection.assets(anomaly_events),
-    partitions_def=daily,
     description="Judge complete windows with rules, profile similarity and vector search.",
     executor_def=dg.in_process_executor,
 )
@@ -39,7 +35,6 @@ detection_job = dg.define_asset_job(
 report_job = dg.define_asset_job(
     "report",
     selection=dg.AssetSelection.assets(detection_report),
-    partitions_def=daily,
     description="The methods side by side for a day.",
     executor_def=dg.in_process_executor,
 )

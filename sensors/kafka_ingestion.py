@@ -1,7 +1,5 @@
 """kafka_ingestion: turns new offsets of the topic into ingestion runs."""
 
-from datetime import UTC, datetime
-
 import dagster as dg
 
 from hvac_platform.assets.common import ingestion_run_config
@@ -13,13 +11,14 @@ from hvac_platform.timestamps import day_start, now_ms
 
 PARTITION_TAG = "hvac/kafka_partition_{}"
 RANGES_TAG = "hvac/offset_ranges"
+TICK_SECONDS = 15  # a run has a fixed cost of seconds, and a window takes a minute
 FIRST_RETRY_SECONDS = 10
 LONGEST_RETRY_SECONDS = 600
 
 
 @dg.sensor(
     job=ingestion_job,
-    minimum_interval_seconds=5,
+    minimum_interval_seconds=TICK_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
         "Compares the ledger with the log's end offsets and requests runs over exactly the offsets in between. It reads no "
@@ -43,6 +42,7 @@ def plan_tick(
     present start has failed.
     """
     settings, topic = platform.settings, platform.topic
+    busy = active_partitions(instance)  # before the ledger: a run that ends in between has moved it by then
     ledger = platform.store.ledger(topic)
     ranges = next_ranges(
         {p: entry.next_offset for p, entry in ledger.items()},
@@ -50,14 +50,13 @@ def plan_tick(
         platform.log.end_offsets(topic),
         settings.hvac_max_messages_per_run,
     )
-    busy = active_partitions(instance)
     ready: list[OffsetRange] = []
     waiting: list[str] = []
     for wanted in ranges:
         if wanted.partition in busy:
             waiting.append(f"partition {wanted.partition} is being ingested by run {busy[wanted.partition][:8]}")
             continue
-        seconds = retry_delay(instance, wanted)
+        seconds = retry_delay(instance, wanted, now)
         if seconds > 0:
             waiting.append(f"partition {wanted.partition} failed and is tried again in {seconds:.0f} s")
             continue
@@ -93,7 +92,7 @@ def active_partitions(instance: dg.DagsterInstance) -> dict[int, str]:
     }
 
 
-def retry_delay(instance: dg.DagsterInstance, wanted: OffsetRange) -> float:
+def retry_delay(instance: dg.DagsterInstance, wanted: OffsetRange, now: int) -> float:
     """Seconds until a range may be tried again; 0 or less when it may go now."""
     tags = {PARTITION_TAG.format(wanted.partition): str(wanted.start)}
     failed = instance.get_run_records(
@@ -103,4 +102,4 @@ def retry_delay(instance: dg.DagsterInstance, wanted: OffsetRange) -> float:
         return 0.0
     ended = max(record.end_time or record.update_timestamp.timestamp() for record in failed)
     delay = min(FIRST_RETRY_SECONDS * 2 ** (len(failed) - 1), LONGEST_RETRY_SECONDS)
-    return ended + delay - datetime.now(tz=UTC).timestamp()
+    return float(ended + delay - now / 1000)

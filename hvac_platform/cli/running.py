@@ -94,6 +94,7 @@ def _run_live(settings: Settings, folder: Path, port: int, simulator: list[str] 
         start,
         start_dagster,
         stop,
+        stop_on_signals,
         wait_until_ready,
         watch,
     )
@@ -102,6 +103,7 @@ def _run_live(settings: Settings, folder: Path, port: int, simulator: list[str] 
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = {"HVAC_HOME": str(settings.hvac_home)}
     started: list[StartedProcess] = []
+    stop_on_signals()
     try:
         instance = execution.open_instance(folder)
         for run_id in fail_abandoned_runs(instance):
@@ -112,7 +114,10 @@ def _run_live(settings: Settings, folder: Path, port: int, simulator: list[str] 
             started.append(start("simulator", command, folder, environment, settings.hvac_home / "simulator.log"))
         with errors.status("starting Dagster"):
             wait_until_ready(started, port, log)
-        console.print(f"Dagster: http://{HOST}:{port}   log: {log.name} in {settings.hvac_home.name}   Ctrl-C stops")
+        pages = f"http://{HOST}:{port}"
+        groups = ",".join(f"global@global:{group}" for group in ("ingestion", "learning", "detection"))
+        console.print(f"Dagster: {pages}   (log: {log})\nLineage: {pages}/asset-groups?expanded={groups}", soft_wrap=True)
+        console.print("Ctrl-C stops everything that this command started.")
         watch(started, log)
     except LiveError as error:
         errors.print(f"hvac: {error}", soft_wrap=True)

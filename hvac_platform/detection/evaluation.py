@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-RECOVERY_MS = 30 * 60_000
 MERGE_MS = 10 * 60_000
 
 
@@ -37,10 +36,9 @@ NOTHING = FaultScore(0, 0, 0, ())
 def score_faults(
     times_ms: NDArray[np.int64],
     anomalous: NDArray[np.bool_],
-    faults: Sequence[tuple[int, int]],
+    faults: Sequence[tuple[int, int, int]],
     *,
     window_ms: int = 60_000,
-    recovery_ms: int = RECOVERY_MS,
 ) -> FaultScore:
     """Compare alarms with labelled faults of one device.
 
@@ -50,21 +48,21 @@ def score_faults(
     Args:
         times_ms: int64 [n], window starts.
         anomalous: bool [n].
-        faults: (start, end) of each, epoch milliseconds.
+        faults: (start, end, recovered) of each, epoch milliseconds; between end and recovered the data are neither faulty
+            nor normal.
         window_ms: length of a window.
-        recovery_ms: grace after a fault's end.
 
-    >>> score_faults(np.arange(5) * 60_000, np.array([0, 1, 0, 0, 1], bool), [(60_000, 120_000)], recovery_ms=0)
+    >>> score_faults(np.arange(5) * 60_000, np.array([0, 1, 0, 0, 1], bool), [(60_000, 120_000, 120_000)])
     FaultScore(found=1, missed=0, false_alarms=1, delays_ms=(60000,))
     """
     alarms = times_ms[anomalous]
     excused = np.zeros(len(alarms), dtype=bool)
     delays: list[int] = []
-    for start, end in faults:
+    for start, end, recovered in faults:
         inside = (alarms + window_ms > start) & (alarms < end)
         if inside.any():
             delays.append(max(0, int(alarms[inside][0]) + window_ms - start))
-        excused |= (alarms + window_ms > start) & (alarms < end + recovery_ms)
+        excused |= (alarms + window_ms > start) & (alarms < recovered)
     false = alarms[~excused]
     episodes = int((np.diff(false) > MERGE_MS).sum()) + 1 if len(false) else 0
     return FaultScore(len(delays), len(faults) - len(delays), episodes, tuple(delays))

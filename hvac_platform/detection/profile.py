@@ -175,7 +175,7 @@ def _statistics(series: SnapshotSeries, device_type: DeviceType | None) -> dict[
     for j, name in enumerate(series.metric_names):
         values = series.mean[:, j]
         values = values[np.isfinite(values)]
-        if not len(values):
+        if not len(values) or _is_counter(name, device_type):
             continue
         normal = device_type.point(name).normal if device_type and name in device_type.metric_names else None
         floor = 0.005 * ((normal[1] - normal[0]) if normal else max(abs(float(values.mean())), 1e-6))
@@ -189,6 +189,11 @@ def _statistics(series: SnapshotSeries, device_type: DeviceType | None) -> dict[
     return stats
 
 
+def _is_counter(name: str, device_type: DeviceType | None) -> bool:
+    """Counters never return to where they were, so they have no usual value."""
+    return device_type is not None and name in device_type.metric_names and device_type.point(name).kind == "counter"
+
+
 def provisional_profile(device_id: str, device_type: DeviceType, encoder_method: str, encode: Any) -> Profile:
     """A profile from declared ranges alone, until there is history: middle of the range, sigma a quarter of it."""
     middles, stats = [], {}
@@ -196,7 +201,7 @@ def provisional_profile(device_id: str, device_type: DeviceType, encoder_method:
         normal = device_type.point(name).normal
         low, high = normal if normal else (0.0, 0.0)
         middles.append((low + high) / 2)
-        if normal:
+        if normal and not _is_counter(name, device_type):
             stats[name] = MetricStatistics((low + high) / 2, (high - low) / 4, low, high, (high - low) / 4)
     row = np.array([middles])
     ones = np.ones(row.shape, dtype=np.int64)

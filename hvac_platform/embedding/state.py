@@ -33,7 +33,7 @@ class StateEncoder:
 
     With x_j = (v_j - middle_j) / (half the normal range of metric j), clipped to ±5, a snapshot becomes
     [c, x_1, …, x_m] / ‖·‖ padded with zeros, c = √m. Absent metrics count as mid-range. A metric without a declared
-    range contributes asinh(v) along a direction of its own.
+    range contributes asinh(v) along a direction of its own. Counters are left out.
     """
 
     method = "state-1"
@@ -44,6 +44,8 @@ class StateEncoder:
         vectors = np.zeros((len(series), EMBEDDING_DIMENSION))
         vectors[:, 0] = np.sqrt(max(1, len(series.metric_names)))
         for j, name in enumerate(series.metric_names):
+            if declared and name in declared.metric_names and declared.point(name).kind == "counter":
+                continue  # a counter never returns to where it was, so it says nothing of the state
             values = series.mean[:, j]
             slot = declared.metric_names.index(name) if declared and name in declared.metric_names else None
             normal = declared.point(name).normal if declared and slot is not None else None

@@ -6,6 +6,7 @@ apsw brings its own SQLite, because the standard library's is often built withou
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -76,8 +77,8 @@ class EmbeddedStore:
             self._connection.set_busy_timeout(BUSY_TIMEOUT_MS)
             self._connection.enable_load_extension(True)
             self._connection.load_extension(sqlite_vec.loadable_path())
+            _use_wal(self._connection)
             for pragma in (
-                "journal_mode=WAL",
                 "synchronous=NORMAL",
                 "cache_size=-65536",
                 "temp_store=MEMORY",
@@ -268,9 +269,10 @@ class EmbeddedStore:
                 conditions.append(condition)
                 arguments.append(value)  # type: ignore[arg-type]
         if len(queries) <= INDEXED_QUERIES:
-            if normal_only:
-                conditions.append("is_anomalous=0")
-            return self._nearest_by_index(conditions, arguments, queries, k, query_times_ms, exclude_ms)
+            indexed = [*conditions, "is_anomalous=0"] if normal_only else conditions
+            found = self._nearest_by_index(indexed, arguments, queries, k, query_times_ms, exclude_ms)
+            if found is not None:
+                return found
         if normal_only:
             conditions.append("coalesce(is_anomalous,0)=0")
         cursor = iter(
@@ -293,7 +295,8 @@ class EmbeddedStore:
         k: int,
         query_times_ms: NDArray[np.int64] | None,
         exclude_ms: int,
-    ) -> Neighbours:
+    ) -> Neighbours | None:
+        """Neighbours by the vec0 index; None when states to leave out have taken the place of others."""
         n = len(queries)
         times = np.full((n, k), -1, dtype=np.int64)
         similarity = np.full((n, k), np.nan)
@@ -311,12 +314,14 @@ class EmbeddedStore:
             f"WHERE embedding MATCH ? AND k=? AND {' AND '.join(conditions)} ORDER BY distance"
         )
         for i, query in enumerate(queries):
-            found = self._connection.execute(statement, (query.astype("<f4").tobytes(), fetch, *arguments))
+            found = list(self._connection.execute(statement, (query.astype("<f4").tobytes(), fetch, *arguments)))
             kept = [
                 row
                 for row in found
                 if not exclude_ms or query_times_ms is None or abs(row[0] - int(query_times_ms[i])) >= exclude_ms
             ][:k]
+            if len(kept) < k and len(found) == fetch:
+                return None
             for j, (time_ms, flag, distance) in enumerate(kept):
                 times[i, j], flags[i, j], similarity[i, j] = time_ms, bool(flag), 1.0 - distance
         return Neighbours(times, similarity, flags)
@@ -385,10 +390,24 @@ class EmbeddedStore:
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield
+            self._connection.execute("COMMIT")
         except BaseException:
-            self._connection.execute("ROLLBACK")
+            if self._connection.in_transaction:  # SQLite has rolled back by itself after some errors, such as a full disk
+                self._connection.execute("ROLLBACK")
             raise
-        self._connection.execute("COMMIT")
+
+
+def _use_wal(connection: apsw.Connection) -> None:
+    """Switch the file to WAL; the switch does not honour the busy timeout when several processes create the file."""
+    deadline = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            connection.pragma("journal_mode", "wal")
+            return
+        except apsw.BusyError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)
 
 
 def _derived(target: Table, name: str) -> bool:

@@ -47,6 +47,14 @@ CREATE VIRTUAL TABLE device_state_embedding_idx USING vec0 (
     chunk_size=256
 );
 
+CREATE TRIGGER device_state_inserted
+AFTER INSERT ON device_state_snapshots
+WHEN new.embedding IS NOT NULL
+BEGIN
+    INSERT INTO device_state_embedding_idx (rowid, device_id, snapshot_time, embedding_method, is_anomalous, embedding)
+    VALUES (new.id, new.device_id, new.snapshot_time, new.embedding_method, coalesce(new.is_anomalous, 0), new.embedding);
+END;
+
 CREATE TRIGGER device_state_embedding_set
 AFTER UPDATE OF embedding ON device_state_snapshots
 WHEN new.embedding IS NOT NULL

@@ -1,0 +1,186 @@
+"""What the tests share: a home folder, a Dagster instance, the platform on them, messages good and bad.
+
+Everything is real: the embedded log and store in a temporary folder, Dagster's own storage, processes that can be killed.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import shutil
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from hvac_platform.config import Settings
+from hvac_platform.execution import PROJECT_ROOT
+from hvac_platform.resources import PlatformResource
+from hvac_platform.stores.base import TableSlice
+from hvac_platform.stores.embedded import EmbeddedStore
+from hvac_platform.streams.messages import Metric, encode_metric, format_timestamp
+from hvac_platform.timestamps import day_start
+
+DAY, NEXT_DAY = "2025-03-10", "2025-03-11"  # past on every clock, and inside the daily partitions
+NOON_MS = day_start(DAY) + 12 * 3_600_000
+MIDNIGHT_MS = day_start(NEXT_DAY)
+SECOND_MS, MINUTE_MS, HOUR_MS = 1_000, 60_000, 3_600_000
+
+CONTENT_TABLES = {
+    "device_metrics_raw": (),
+    "device_state_snapshots": (),
+    "dead_letters": ("rejected_at",),
+}
+"""Tables whose content follows from the log alone, with the columns that don't."""
+
+
+# -- folders and services -----------------------------------------------------------------------------------------------
+
+
+def enter_home(folder, setenv, delenv, chdir):
+    """Point this process's platform at a folder, whatever the environment and ``.env`` files say."""
+    for name in Settings.model_fields:
+        delenv(name.upper())
+    setenv("HVAC_HOME", str(folder))
+    chdir(folder)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A folder of the test's own as HVAC_HOME and working directory, with Dagster's configuration in it."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    shutil.copy(PROJECT_ROOT / "dagster.yaml", folder / "dagster.yaml")
+    enter_home(folder, monkeypatch.setenv, lambda name: monkeypatch.delenv(name, raising=False), monkeypatch.chdir)
+    return folder
+
+
+@pytest.fixture
+def instance(home):
+    """A Dagster instance whose storage is in the home folder."""
+    with dg.DagsterInstance.local_temp(dagster_folder(home)) as opened:
+        yield opened
+
+
+@pytest.fixture
+def platform(home):
+    """Store, log and encoder in the home folder."""
+    opened = PlatformResource()
+    yield opened
+    opened.store.close()
+    opened.log.close()
+
+
+@pytest.fixture
+def store(tmp_path):
+    """An embedded store on its own."""
+    opened = EmbeddedStore(tmp_path / "store.db")
+    yield opened
+    opened.close()
+
+
+def dagster_folder(home):
+    """Where the test's Dagster instance is."""
+    folder = home / ".dagster"
+    folder.mkdir(exist_ok=True)
+    return str(folder)
+
+
+processes = multiprocessing.get_context("forkserver")  # children start with the imports done and nothing open
+processes.set_forkserver_preload(["hvac_platform.execution"])
+
+
+def in_home(home, function, *arguments):
+    """Body of a child process: enter the home folder, then do something."""
+    enter_home(Path(home), os.environ.__setitem__, lambda name: os.environ.pop(name, None), os.chdir)
+    function(*arguments)
+
+
+def start_process(home, function, *arguments):
+    """A child process that calls a function in a home folder."""
+    process = processes.Process(target=in_home, args=(str(home), function, *arguments))
+    process.start()
+    return process
+
+
+def all_succeed(started):
+    """Wait for child processes."""
+    for process in started:
+        process.join(120)
+    assert [process.exitcode for process in started] == [0] * len(started)
+
+
+# -- messages -----------------------------------------------------------------------------------------------------------
+
+
+def reading(
+    device_id="RTU-001",
+    at_ms=NOON_MS,
+    metric="supply_air_temp",
+    value=72.5,
+    *,
+    device_type="rooftop_unit",
+    unit="°F",
+    location="building-A",
+    building_id="bldg-001",
+):
+    """A good message, ready to append."""
+    metric = Metric(device_id, device_type, format_timestamp(at_ms), metric, value, unit, location, building_id)
+    return device_id.encode(), encode_metric(metric), at_ms
+
+
+def readings(device_id, start_ms, minutes, *, every_ms=10_000, metrics=("supply_air_temp", "fan_speed"), **fields):
+    """Good messages of one device over some minutes; the values vary with time and metric."""
+    return [
+        reading(device_id, at_ms, metric, 70.0 + (at_ms // every_ms * (j + 3)) % 17 / 4, **fields)
+        for at_ms in range(start_ms, start_ms + minutes * MINUTE_MS, every_ms)
+        for j, metric in enumerate(metrics)
+    ]
+
+
+def _changed(**changes):
+    fields = json.loads(reading()[1]) | changes
+    return json.dumps({name: value for name, value in fields.items() if value is not ...}).encode()
+
+
+BAD_VALUES = {
+    "not JSON": b'{"device_id": "RTU-001", ',
+    "not UTF-8": b"\xff\xfe{}",
+    "not an object": b"[1, 2, 3]",
+    "empty": b"",
+    "a tombstone": None,
+    "a missing field": _changed(metric_name=...),
+    "a reading in words": _changed(metric_value="hot"),
+    "a reading of null": _changed(metric_value=None),
+    "NaN": _changed(metric_value=float("nan")),
+    "infinity": _changed(metric_value=float("inf")),
+    "an unparsable time": _changed(timestamp="yesterday"),
+    "a time before 2000": _changed(timestamp="1999-12-31T23:59:59Z"),
+    "a time far ahead": _changed(timestamp="2999-01-01T00:00:00Z"),
+    "an empty device id": _changed(device_id=" "),
+    "an over-long device id": _changed(device_id="d" * 129),
+    "an over-long metric name": _changed(metric_name="m" * 129),
+    "an oversize message": _changed(location="x" * 70_000),
+}
+
+
+def bad(kind, at_ms=NOON_MS, key=b"RTU-001"):
+    """A message that must be rejected, ready to append."""
+    return key, BAD_VALUES[kind], at_ms
+
+
+# -- what is in the store -----------------------------------------------------------------------------------------------
+
+
+def rows(store, table, *columns, without=(), **restriction):
+    """Rows of a table in key order, as tuples."""
+    found = []
+    for batch in store.scan(TableSlice(table, columns, **restriction)):
+        found += zip(*(values for name, values in batch.items() if name not in without), strict=True)
+    return found
+
+
+def contents(store):
+    """Everything that follows from the log, in full."""
+    return {table: rows(store, table, without=without) for table, without in CONTENT_TABLES.items()}
