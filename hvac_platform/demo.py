@@ -142,9 +142,7 @@ def verdict_flags(store: Store, device_id: str, start_ms: int, end_ms: int) -> d
     flags: dict[str, dict[int, bool]] = {}
     rows = TableSlice("snapshot_verdicts", ("snapshot_time", "method", "anomalous"), device_id, start_ms, end_ms)
     for batch in store.scan(rows):
-        for time_ms, method, anomalous in zip(
-            batch["snapshot_time"], batch["method"], batch["anomalous"], strict=True
-        ):
+        for time_ms, method, anomalous in zip(batch["snapshot_time"], batch["method"], batch["anomalous"], strict=True):
             flags.setdefault(method, {})[time_ms] = anomalous
     return flags
 

@@ -178,7 +178,7 @@ def _by_device(
         wanted = repr(mapping.time_column) if mapping.time_column else "a time"
         raise ImportRefusedError(f"no column {wanted} among {', '.join(map(str, frame.columns))}; give --time-column")
     frame.index = _times(frame[time_column], mapping.timezone)
-    bad = frame.index.isna()
+    bad = np.asarray(frame.index.isna(), dtype=bool)
     result.refused += int(bad.sum())
     frame = frame.loc[~bad].drop(columns=[time_column])
     device_column = _column(frame, mapping.device_column, DEVICE_NAMES)
@@ -209,17 +209,16 @@ def _column(frame: pd.DataFrame, wanted: str | None, usual: tuple[str, ...]) -> 
 def _times(column: pd.Series[Any], timezone: str) -> pd.DatetimeIndex:
     """UTC times; NaT where the text is none. Numbers are epoch seconds, or milliseconds when they are that large."""
     if pd.api.types.is_numeric_dtype(column):
-        unit = "ms" if column.abs().median() > 1e11 else "s"
-        return pd.DatetimeIndex(pd.to_datetime(column, unit=unit, utc=True, errors="coerce"))
+        if column.abs().median() > 1e11:
+            return pd.DatetimeIndex(pd.to_datetime(column, unit="ms", utc=True, errors="coerce"))
+        return pd.DatetimeIndex(pd.to_datetime(column, unit="s", utc=True, errors="coerce"))
     parsed = pd.to_datetime(column, errors="coerce", format="mixed", utc=timezone == "UTC")
     if timezone != "UTC":
         parsed = parsed.dt.tz_localize(timezone, ambiguous="NaT", nonexistent="NaT").dt.tz_convert("UTC")
     return pd.DatetimeIndex(parsed)
 
 
-def _renamed(
-    part: pd.DataFrame, mapping: ImportMap, declared: DeviceType | None, result: ImportResult
-) -> pd.DataFrame:
+def _renamed(part: pd.DataFrame, mapping: ImportMap, declared: DeviceType | None, result: ImportResult) -> pd.DataFrame:
     """Columns as metrics: those of the map, or those that the type declares, or (of an unknown type) all numeric ones."""
     names: dict[str, str] = {}
     for column in map(str, part.columns):
@@ -240,7 +239,8 @@ def _numbers(frame: pd.DataFrame, result: ImportResult) -> pd.DataFrame:
     numeric = frame.apply(pd.to_numeric, errors="coerce").astype(np.float64)
     numeric = numeric.where(np.isfinite(numeric))
     result.refused += int((frame.notna() & numeric.isna()).to_numpy().sum())
-    return numeric.sort_index()
+    ordered: pd.DataFrame = numeric.sort_index()
+    return ordered
 
 
 def slug(name: str) -> str:

@@ -1,6 +1,7 @@
 """Jobs: ingestion, profiles, detection, report, maintenance."""
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from hvac_platform.assets.anomaly_events import anomaly_events
 from hvac_platform.assets.consumer_offsets import consumer_offsets
@@ -52,4 +53,10 @@ def maintenance_job() -> None:
     delete_old_runs()
 
 
-jobs = [ingestion_job, profiles_job, detection_job, report_job, maintenance_job]
+jobs: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
+    ingestion_job,
+    profiles_job,
+    detection_job,
+    report_job,
+    maintenance_job,
+]

@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from http.client import HTTPResponse
 from pathlib import Path
 
 import dagster as dg
@@ -113,7 +114,9 @@ def fail_abandoned_runs(instance: dg.DagsterInstance) -> list[str]:
     return [record.dagster_run.run_id for record in abandoned]
 
 
-def start_dagster(folder: Path, workspace: Path, port: int, environment: Mapping[str, str], log: Path) -> StartedProcess:
+def start_dagster(
+    folder: Path, workspace: Path, port: int, environment: Mapping[str, str], log: Path
+) -> StartedProcess:
     """Start Dagster with its daemon; ``folder`` holds ``dagster.yaml``."""
     require_free_port(port)
     command = [sys.executable, "-m", "dagster", "dev", "-w", str(workspace), "-h", HOST, "-p", str(port)]
@@ -133,13 +136,17 @@ def wait_until_ready(
         for one in started:
             if one.process.poll() is not None:
                 raise LiveError(f"{one.name} ended with code {one.process.returncode}:\n{_tail(log)}")
-        with suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-            with urllib.request.urlopen(f"http://{HOST}:{port}/server_info", timeout=2) as answer:
-                if answer.status == 200:
-                    return
+        with suppress(urllib.error.URLError, ConnectionError, TimeoutError), _answer(port) as answer:
+            if answer.status == 200:
+                return
         on_wait(waited)
         time.sleep(0.5)
     raise LiveError(f"Dagster did not answer on port {port} within {READY_SECONDS} s:\n{_tail(log)}")
+
+
+def _answer(port: int) -> HTTPResponse:
+    answer: HTTPResponse = urllib.request.urlopen(f"http://{HOST}:{port}/server_info", timeout=2)
+    return answer
 
 
 def watch(started: Sequence[StartedProcess], log: Path) -> None:

@@ -17,7 +17,7 @@ def purge_expired_rows(context: dg.OpExecutionContext, platform: PlatformResourc
     """What CQL does by itself, for the embedded store."""
     deleted = platform.store.purge(now_ms())
     context.log.info("purged %s", deleted or "nothing")
-    context.add_output_metadata({name: rows for name, rows in deleted.items()})
+    context.add_output_metadata(dict(deleted))
 
 
 @dg.op(description="Delete log records past the topic's retention, once they are all in.")

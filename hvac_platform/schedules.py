@@ -35,9 +35,7 @@ def detection_schedule(
     context: dg.ScheduleEvaluationContext, platform: PlatformResource
 ) -> dg.RunRequest | dg.SkipReason:
     """One run over the days that have something to judge."""
-    active = context.instance.get_run_records(
-        dg.RunsFilter(job_name=detection_job.name, statuses=ACTIVE), limit=1
-    )
+    active = context.instance.get_run_records(dg.RunsFilter(job_name=detection_job.name, statuses=ACTIVE), limit=1)
     if active:
         return dg.SkipReason(f"detection run {active[0].dagster_run.run_id[:8]} is still going")
     now = now_ms()

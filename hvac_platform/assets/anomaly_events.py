@@ -22,7 +22,9 @@ class DetectionConfig(dg.Config):
 
     unjudged_only: bool = Field(False, description="Only windows that are new or have changed since they were judged")
     devices: list[str] = Field(default_factory=list, description="Devices to judge; empty means all")
-    similarity_threshold: float | None = Field(None, description="Fixed limit in place of the calibrated one, e.g. 0.85")
+    similarity_threshold: float | None = Field(
+        None, description="Fixed limit in place of the calibrated one, e.g. 0.85"
+    )
     sigma_threshold: float | None = Field(None, description="Fixed limit in place of the calibrated one, e.g. 3.0")
 
 

@@ -68,7 +68,10 @@ def vectors_are_sane(context: dg.AssetCheckExecutionContext, platform: PlatformR
     blobs: list[bytes] = []
     for device in platform.store.devices()[:50]:
         rows = TableSlice(
-            "device_state_snapshots", ("embedding",), device.device_id, device.last_seen - 10 * platform.settings.window_ms
+            "device_state_snapshots",
+            ("embedding",),
+            device.device_id,
+            device.last_seen - 10 * platform.settings.window_ms,
         )
         for batch in platform.store.scan(rows):
             blobs += [blob for blob in batch["embedding"] if blob is not None]

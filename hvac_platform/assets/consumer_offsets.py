@@ -30,7 +30,11 @@ def consumer_offsets(
     """
     watermarks = touched_watermarks(platform.store, chain_of(context.run))
     moved: dict[int, int] = {}
+    entries, begins = platform.store.ledger(platform.topic), platform.log.begin_offsets(platform.topic)
     for r in config.offset_ranges():
+        if r.partition not in entries and r.start - r.skipped > begins[r.partition]:
+            context.log.warning("partition %d: nothing before %d is in, the ledger stays empty", r.partition, r.start)
+            continue
         advanced = platform.store.advance_ledger(
             platform.topic,
             r.partition,
@@ -43,7 +47,9 @@ def consumer_offsets(
         if advanced:
             moved[r.partition] = r.end
         else:
-            context.log.warning("partition %d: the ledger is not at %d, left as it is", r.partition, r.start - r.skipped)
+            context.log.warning(
+                "partition %d: the ledger is not at %d, left as it is", r.partition, r.start - r.skipped
+            )
     if moved:
         platform.log.commit(CONSUMER_GROUP, platform.topic, moved)
     ledger = platform.store.ledger(platform.topic)

@@ -33,7 +33,10 @@ def detection_report(context: dg.AssetExecutionContext, platform: PlatformResour
     output = TableOutput(iter(()))
 
     def batches() -> Iterator[TableBatch]:
-        lines = ["| day | device | windows | rules | profile | vector | consensus | any |", "|---|---|---|---|---|---|---|---|"]
+        lines = [
+            "| day | device | windows | rules | profile | vector | consensus | any |",
+            "|---|---|---|---|---|---|---|---|",
+        ]
         for date in context.partition_keys:
             start_ms, end_ms = day_windows(date, platform.settings.window_ms)
             for day in platform.store.device_days(date, date):

@@ -22,7 +22,9 @@ class ProfileConfig(dg.Config):
     """How far back to learn from."""
 
     days_back: float | None = Field(None, description="Days of history; HVAC_PROFILE_DAYS_BACK when absent")
-    min_snapshots: int | None = Field(None, description="Fewest normal snapshots; HVAC_PROFILE_MIN_SNAPSHOTS when absent")
+    min_snapshots: int | None = Field(
+        None, description="Fewest normal snapshots; HVAC_PROFILE_MIN_SNAPSHOTS when absent"
+    )
     until: str | None = Field(None, description="End of the history, ISO 8601; the device's newest reading when absent")
 
 
@@ -102,7 +104,8 @@ def device_profiles(
 def _one_device(profile: Profile, left_out: int) -> dict[str, Any]:
     limits = profile.calibration
     rows = [
-        f"| {name} | {s.mean:.4g} | {s.std:.3g} | {s.min:.4g} | {s.max:.4g} |" for name, s in profile.metric_stats.items()
+        f"| {name} | {s.mean:.4g} | {s.std:.3g} | {s.min:.4g} | {s.max:.4g} |"
+        for name, s in profile.metric_stats.items()
     ]
     return {
         "snapshots_used": profile.snapshot_count,

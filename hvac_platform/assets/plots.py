@@ -13,7 +13,9 @@ COLOURS = ("#2f6fdb", "#d9822b", "#1a9c6b", "#8f4fbf")
 MOST_POINTS = 240
 
 
-def line_plot(lines: Mapping[str, NDArray[np.float64]], times_ms: NDArray[np.int64], *, limit: float | None = None) -> str:
+def line_plot(
+    lines: Mapping[str, NDArray[np.float64]], times_ms: NDArray[np.int64], *, limit: float | None = None
+) -> str:
     """Markdown image of some lines over time, with an optional horizontal limit.
 
     Args:
@@ -39,9 +41,7 @@ def line_plot(lines: Mapping[str, NDArray[np.float64]], times_ms: NDArray[np.int
     for position, value in ((12, high), (HEIGHT - BOTTOM, low)):
         parts.append(f'<text x="2" y="{position}" font-size="10" fill="#666">{value:.4g}</text>')
     for i, (name, series) in enumerate(lines.items()):
-        points = " ".join(
-            f"{a:.1f},{b:.1f}" for a, b in zip(x, y(series[pick]), strict=True) if np.isfinite(b)
-        )
+        points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y(series[pick]), strict=True) if np.isfinite(b))
         colour = COLOURS[i % len(COLOURS)]
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.2"/>')
         parts.append(f'<text x="{LEFT + 150 * i}" y="{HEIGHT - 3}" font-size="10" fill="{colour}">{name}</text>')

@@ -8,7 +8,7 @@ from hvac_platform.assets.common import OWNERS, RETRIES
 from hvac_platform.io_managers.slices import DeviceSlices, TableBatch, TableOutput
 from hvac_platform.partitions import daily
 from hvac_platform.resources import PlatformResource
-from hvac_platform.stores.series import STATE_COLUMNS, series_from_columns
+from hvac_platform.streams.snapshotting import embedding_batches
 
 
 @dg.asset(
@@ -35,21 +35,9 @@ def snapshot_embeddings(
 
     def batches() -> Iterator[TableBatch]:
         encoded = 0
-        for part in windowed_snapshots:
-            columns = part.columns(*STATE_COLUMNS)
-            if not columns["snapshot_time"]:
-                continue
-            series = series_from_columns(part.device_id, types.get(part.device_id, ""), columns)
-            encoded += len(series)
-            yield TableBatch(
-                {
-                    "device_id": [part.device_id] * len(series),
-                    "snapshot_time": series.times_ms,
-                    "embedding": encoder.encode(series),
-                    "embedding_method": [encoder.method] * len(series),
-                },
-                action="update",
-            )
+        for batch in embedding_batches(windowed_snapshots, types, encoder):
+            encoded += len(batch.columns["snapshot_time"])
+            yield batch
         context.log.info("%d snapshots encoded by %s", encoded, encoder.method)
         output.metadata.update(embeddings=encoded, embedding_method=encoder.method)
 

@@ -3,14 +3,12 @@
 from collections.abc import Iterator
 
 import dagster as dg
-import numpy as np
 
 from hvac_platform.assets.common import OWNERS, RETRIES
-from hvac_platform.devices.registry import device_type
 from hvac_platform.io_managers.slices import DeviceSlices, TableBatch, TableOutput
 from hvac_platform.partitions import daily
 from hvac_platform.resources import PlatformResource
-from hvac_platform.streams.windows import aggregate_windows, snapshot_columns
+from hvac_platform.streams.snapshotting import SnapshotCounts, snapshot_batches
 
 
 @dg.asset(
@@ -33,26 +31,13 @@ def windowed_snapshots(
     """
     window_ms = platform.settings.window_ms
     types = {d.device_id: d.device_type for d in platform.store.devices()}
-    counted = {"windows": 0, "partial": 0}
+    counts = SnapshotCounts()
     output = TableOutput(iter(()))
 
     def batches() -> Iterator[TableBatch]:
-        for part in raw_metrics:
-            rows = part.columns("timestamp", "metric_name", "metric_value")
-            if not rows["timestamp"]:
-                continue
-            aggregate = aggregate_windows(
-                np.array(rows["timestamp"], dtype=np.int64), rows["metric_name"], np.array(rows["metric_value"]), window_ms
-            )
-            declared = device_type(types.get(part.device_id, ""))
-            columns = snapshot_columns(
-                part.device_id, aggregate, window_ms, len(declared.metric_names) if declared else 0
-            )
-            counted["windows"] += len(aggregate.starts_ms)
-            counted["partial"] += int((columns["completeness"] < 1).sum())
-            yield TableBatch(columns)
-        context.log.info("%d windows, %d of them partial so far", counted["windows"], counted["partial"])
-        output.metadata.update(**counted, window_seconds=window_ms // 1000)
+        yield from snapshot_batches(raw_metrics, types, window_ms, counts)
+        context.log.info("%d windows, %d of them partial", counts.windows, counts.partial)
+        output.metadata.update(windows=counts.windows, partial=counts.partial, window_seconds=window_ms // 1000)
 
     output.batches = batches()
     return output

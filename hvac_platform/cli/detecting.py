@@ -19,7 +19,7 @@ from hvac_platform.monitoring.comparing import compare_device
 from hvac_platform.monitoring.judging import Judgement, judge_device, judgement_batches
 from hvac_platform.monitoring.learning import learn_profile, load_profile_row, profile_columns
 from hvac_platform.monitoring.similar import NoSnapshotError, similar_states
-from hvac_platform.stores.base import Device, Store, TableSlice
+from hvac_platform.stores.base import Device, Store
 from hvac_platform.timestamps import iso, now_ms, parse_instant
 
 CONTINUOUS_SECONDS = 30
@@ -65,9 +65,13 @@ def _instant(text: str | None) -> int | None:
 @profiles.command("build")
 def build(
     devices: Devices = None,
-    days_back: Annotated[float | None, typer.Option(help="Days of history; HVAC_PROFILE_DAYS_BACK (1) when absent.")] = None,
+    days_back: Annotated[
+        float | None, typer.Option(help="Days of history; HVAC_PROFILE_DAYS_BACK (1) when absent.")
+    ] = None,
     min_snapshots: Annotated[int | None, typer.Option(help="Fewest normal snapshots (5 when absent).", min=2)] = None,
-    until: Annotated[str | None, typer.Option(help="End of the history (ISO 8601); the newest data when absent.")] = None,
+    until: Annotated[
+        str | None, typer.Option(help="End of the history (ISO 8601); the newest data when absent.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Learn what normal looks like. Exit code 1 when a device has too little data."""
@@ -80,7 +84,13 @@ def build(
         for device in chosen:
             try:
                 profile, _, left_out = learn_profile(
-                    store, device, encoder, settings, days_back=days_back, min_snapshots=min_snapshots, until_ms=until_ms
+                    store,
+                    device,
+                    encoder,
+                    settings,
+                    days_back=days_back,
+                    min_snapshots=min_snapshots,
+                    until_ms=until_ms,
                 )
             except TooFewSnapshotsError as error:
                 refused.append(str(error))
@@ -218,7 +228,9 @@ def detect(
 
 def _nothing_judged(settings: Settings, left_open: int) -> str:
     if left_open:
-        return f"no complete windows yet: {left_open} wait for late readings ({settings.hvac_allowed_lateness_seconds} s)"
+        return (
+            f"no complete windows yet: {left_open} wait for late readings ({settings.hvac_allowed_lateness_seconds} s)"
+        )
     return "no windows in that time: see `hvac verify` for what there is, and --from or --hours-back to look elsewhere"
 
 
@@ -242,8 +254,12 @@ def _anomalies(judgement: Judgement, method: Method) -> list[dict[str, Any]]:
 
 
 def compare_methods(
-    devices: Annotated[list[str] | None, typer.Option("--device", "--devices", help="Devices; all when absent.")] = None,
-    start: Annotated[str | None, typer.Option("--from", help="From here (ISO 8601); all judged windows when absent.")] = None,
+    devices: Annotated[
+        list[str] | None, typer.Option("--device", "--devices", help="Devices; all when absent.")
+    ] = None,
+    start: Annotated[
+        str | None, typer.Option("--from", help="From here (ISO 8601); all judged windows when absent.")
+    ] = None,
     end: Annotated[str | None, typer.Option("--until", help="Up to here.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -286,7 +302,9 @@ def similar(
             store, chosen, make_encoder(settings), at_ms=_instant(at), limit=limit, threshold=threshold
         )
     except NoSnapshotError as error:
-        errors.print(f"hvac: {error}; its data run from {iso(chosen.first_seen)} to {iso(chosen.last_seen)}", soft_wrap=True)
+        errors.print(
+            f"hvac: {error}; its data run from {iso(chosen.first_seen)} to {iso(chosen.last_seen)}", soft_wrap=True
+        )
         raise typer.Exit(1) from None
     state_time = iso(int(history.state.times_ms[0]))
     last = iso(history.last_seen_ms) if history.last_seen_ms is not None else None

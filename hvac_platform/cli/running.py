@@ -107,7 +107,9 @@ def _run_live(settings: Settings, folder: Path, port: int, simulator: list[str] 
     try:
         instance = execution.open_instance(folder)
         for run_id in fail_abandoned_runs(instance):
-            errors.print(f"run {run_id[:8]} was abandoned when an earlier process ended; its messages are ingested again")
+            errors.print(
+                f"run {run_id[:8]} was abandoned when an earlier process ended; its messages are ingested again"
+            )
         started.append(start_dagster(folder, execution.PROJECT_ROOT / "workspace.yaml", port, environment, log))
         if simulator is not None:
             command = [sys.executable, "-m", "hvac_platform.cli", "simulate", *simulator]
@@ -116,7 +118,9 @@ def _run_live(settings: Settings, folder: Path, port: int, simulator: list[str] 
             wait_until_ready(started, port, log)
         pages = f"http://{HOST}:{port}"
         groups = ",".join(f"global@global:{group}" for group in ("ingestion", "learning", "detection"))
-        console.print(f"Dagster: {pages}   (log: {log})\nLineage: {pages}/asset-groups?expanded={groups}", soft_wrap=True)
+        console.print(
+            f"Dagster: {pages}   (log: {log})\nLineage: {pages}/asset-groups?expanded={groups}", soft_wrap=True
+        )
         console.print("Ctrl-C stops everything that this command started.")
         watch(started, log)
     except LiveError as error:

@@ -77,7 +77,12 @@ def simulate(
         raise typer.BadParameter(f"the end {iso(end_ms)} is not after the start {iso(start_ms)}")
     try:
         faults = plan_faults(
-            fleet, start_ms, end_ms or start_ms + LIVE_FAULT_DAYS * DAY_MS, seed=seed, rate=rate, device_ids=listed or None
+            fleet,
+            start_ms,
+            end_ms or start_ms + LIVE_FAULT_DAYS * DAY_MS,
+            seed=seed,
+            rate=rate,
+            device_ids=listed or None,
         )
         simulation = FleetSimulation(fleet, seed=seed, faults=faults)
     except ValueError as error:
@@ -86,10 +91,10 @@ def simulate(
     where = f"{settings.kafka_topic} in {settings.hvac_home}"
     if start:
         with progress_bar("hours") as progress:
-            assert end_ms is not None  # noqa: S101 - set above when there is a start
+            assert end_ms is not None
             task = progress.add_task(f"{len(fleet)} devices into {where}", total=round((end_ms - start_ms) / 3_600_000))
             messages = 0
-            for reached, messages in stream_history(
+            for reached, messages in stream_history(  # noqa: B007 - the last count is wanted
                 log, settings.kafka_topic, simulation, fleet, start_ms, end_ms, interval_ms
             ):
                 progress.update(task, completed=round((reached - start_ms) / 3_600_000))

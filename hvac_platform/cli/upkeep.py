@@ -49,7 +49,9 @@ def _schema_state(settings: Settings) -> str:
 
 def _log_state(settings: Settings) -> str:
     log = open_log(settings)
-    messages = sum(log.end_offsets(settings.kafka_topic).values()) - sum(log.begin_offsets(settings.kafka_topic).values())
+    messages = sum(log.end_offsets(settings.kafka_topic).values()) - sum(
+        log.begin_offsets(settings.kafka_topic).values()
+    )
     return f"{settings.kafka_topic}, {len(log.partitions(settings.kafka_topic))} partitions, {messages} messages"
 
 

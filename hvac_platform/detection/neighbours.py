@@ -52,6 +52,8 @@ def judge_neighbours(
     for i in np.flatnonzero(anomalous):
         best = int(normal.times_ms[i, 0])
         nearest = f"; the nearest was {iso(best)} at cosine {normal.similarity[i, 0]:.4f}" if best >= 0 else ""
-        reasons[i] = (f"{int(within[i])} of {normal.times_ms.shape[1]} nearest normal states are as close as usual{nearest}",)
+        reasons[i] = (
+            f"{int(within[i])} of {normal.times_ms.shape[1]} nearest normal states are as close as usual{nearest}",
+        )
     level = np.where(anomalous, np.where(score > 3.0, 3, 4), 0).astype(np.int8)
     return Verdicts("vector", series.times_ms, score, anomalous, level, reasons, metrics)

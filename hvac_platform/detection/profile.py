@@ -224,9 +224,14 @@ def similarity_to(series: SnapshotSeries, profile: Profile) -> NDArray[np.float6
 
 def sigmas(series: SnapshotSeries, profile: Profile) -> NDArray[np.float64]:
     """Signed z of every metric, float64 [n, m]; 0 where the metric is absent or the profile doesn't know it."""
-    means = np.array([profile.metric_stats[n].mean if n in profile.metric_stats else np.nan for n in series.metric_names])
-    scales = np.array([profile.metric_stats[n].scale if n in profile.metric_stats else 1.0 for n in series.metric_names])
-    return np.nan_to_num((series.mean - means) / scales, posinf=0.0, neginf=0.0)
+    means = np.array(
+        [profile.metric_stats[n].mean if n in profile.metric_stats else np.nan for n in series.metric_names]
+    )
+    scales = np.array(
+        [profile.metric_stats[n].scale if n in profile.metric_stats else 1.0 for n in series.metric_names]
+    )
+    z: NDArray[np.float64] = np.nan_to_num((series.mean - means) / scales, posinf=0.0, neginf=0.0)
+    return z
 
 
 def judge_profile(series: SnapshotSeries, profile: Profile) -> Verdicts:
@@ -255,7 +260,9 @@ def judge_profile(series: SnapshotSeries, profile: Profile) -> Verdicts:
             name = series.metric_names[j]
             if name in profile.metric_stats:
                 expected = profile.metric_stats[name].mean
-                lines.append(f"{name} {series.mean[i, j]:.4g} is {z[i, j]:+.1f} sigma from its usual {expected:.4g}{note}")
+                lines.append(
+                    f"{name} {series.mean[i, j]:.4g} is {z[i, j]:+.1f} sigma from its usual {expected:.4g}{note}"
+                )
         reasons[i] = tuple(lines)
         metrics[i] = tuple(series.metric_names[j] for j in named)
     level = np.where(anomalous, np.where(score > 3.0, 3, 4), 0).astype(np.int8)

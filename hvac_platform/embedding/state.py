@@ -42,7 +42,7 @@ class StateEncoder:
         """Unit vectors float32 [n, 384] of n snapshots."""
         declared: DeviceType | None = device_type(series.device_type)
         vectors = np.zeros((len(series), EMBEDDING_DIMENSION))
-        vectors[:, 0] = np.sqrt(max(1, len(series.metric_names)))
+        vectors[:, 0] = np.sqrt(np.maximum(1, np.isfinite(series.mean).sum(axis=1)))
         for j, name in enumerate(series.metric_names):
             if declared and name in declared.metric_names and declared.point(name).kind == "counter":
                 continue  # a counter never returns to where it was, so it says nothing of the state

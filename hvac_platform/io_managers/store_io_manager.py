@@ -21,6 +21,9 @@ from hvac_platform.stores.tables import Table, table
 from hvac_platform.streams.windows import window_ranges
 from hvac_platform.timestamps import day_windows, days_of, now_ms
 
+NO_DEVICE = ""
+"""Stands for a range of offsets in ``touched_windows`` that no good message came of."""
+
 
 def table_of(definition_metadata: Any) -> Table:
     """The table that an asset's definition metadata names."""
@@ -41,7 +44,7 @@ def column_schema(target: Table) -> dg.TableSchema:
     return dg.TableSchema(columns=columns)
 
 
-class StoreIOManager(dg.ConfigurableIOManager):  # type: ignore[misc]
+class StoreIOManager(dg.ConfigurableIOManager):
     """Writes :class:`TableOutput` or DataFrames by key; hands out :class:`DeviceSlices` or DataFrames."""
 
     platform: dg.ResourceDependency[PlatformResource]
@@ -60,7 +63,7 @@ class StoreIOManager(dg.ConfigurableIOManager):  # type: ignore[misc]
             written = self._write(context, target, batch)
             if batch.table is None and batch.action != "delete":
                 rows += written
-                if target.time_column in batch.columns:
+                if target.time_column is not None and target.time_column in batch.columns:
                     days.update(days_of(np.asarray(batch.columns[target.time_column], dtype=np.int64)))
         self._mark_other_days(context, days)
         context.add_output_metadata(
@@ -81,7 +84,7 @@ class StoreIOManager(dg.ConfigurableIOManager):  # type: ignore[misc]
 
     @staticmethod
     def _keep_touched(store: Store, chain: str, touched: TouchedWindows) -> None:
-        devices = list(touched.starts_ms)
+        devices = list(touched.starts_ms) or [NO_DEVICE]
         n = len(devices)
         store.upsert(
             "touched_windows",
@@ -91,8 +94,10 @@ class StoreIOManager(dg.ConfigurableIOManager):  # type: ignore[misc]
                 "device_id": devices,
                 "topic": [touched.topic] * n,
                 "kafka_partition": [touched.partition] * n,
-                "window_starts": [touched.starts_ms[d].astype("<i8").tobytes() for d in devices],
-                "latest": [touched.latest_ms[d] for d in devices],
+                "window_starts": [
+                    touched.starts_ms[d].astype("<i8").tobytes() if d != NO_DEVICE else b"" for d in devices
+                ],
+                "latest": [touched.latest_ms.get(d, 0) for d in devices],
                 "written_at": [now_ms()] * n,
             },
         )
@@ -116,7 +121,7 @@ class StoreIOManager(dg.ConfigurableIOManager):  # type: ignore[misc]
     def load_input(self, context: dg.InputContext) -> DeviceSlices | pd.DataFrame:
         """Slices of the upstream table: the windows that this chain of runs touched, or else the whole days."""
         upstream = context.upstream_output
-        assert upstream is not None  # noqa: S101 - Dagster always gives it for an asset
+        assert upstream is not None
         target = table_of(upstream.definition_metadata)
         store = self.platform.store
         window_ms = self.platform.settings.window_ms
@@ -125,7 +130,7 @@ class StoreIOManager(dg.ConfigurableIOManager):  # type: ignore[misc]
 
         def slices() -> Iterator[DeviceSlice]:
             touched = touched_starts(store, chain)
-            if touched:
+            if touched is not None:
                 for device_id, starts in touched.items():
                     for start, end in window_ranges(starts, window_ms):
                         yield DeviceSlice(store, target.name, device_id, start, end)
@@ -140,23 +145,27 @@ class StoreIOManager(dg.ConfigurableIOManager):  # type: ignore[misc]
         return lazy
 
 
-def touched_starts(store: Store, chain: str) -> dict[str, np.ndarray[Any, np.dtype[np.int64]]]:
-    """Window starts that a chain of runs touched, by device."""
+def touched_starts(store: Store, chain: str) -> dict[str, np.ndarray[Any, np.dtype[np.int64]]] | None:
+    """Window starts that a chain of runs touched, by device; None when it reads whole days, not ranges of offsets."""
     parts: dict[str, list[np.ndarray[Any, np.dtype[np.int64]]]] = {}
     rows = TableSlice("touched_windows", ("device_id", "window_starts"), equals=(("run_id", chain),))
     for batch in store.scan(rows):
         for device_id, blob in zip(batch["device_id"], batch["window_starts"], strict=True):
             parts.setdefault(device_id, []).append(np.frombuffer(blob, dtype="<i8").astype(np.int64))
+    if not parts:
+        return None
+    parts.pop(NO_DEVICE, None)
     return {device_id: np.unique(np.concatenate(starts)) for device_id, starts in sorted(parts.items())}
 
 
 def touched_watermarks(store: Store, chain: str) -> dict[int, int]:
     """Latest event time that a chain of runs saw, by partition of the topic."""
     latest: dict[int, int] = {}
-    rows = TableSlice("touched_windows", ("kafka_partition", "latest"), equals=(("run_id", chain),))
+    rows = TableSlice("touched_windows", ("device_id", "kafka_partition", "latest"), equals=(("run_id", chain),))
     for batch in store.scan(rows):
-        for partition, time_ms in zip(batch["kafka_partition"], batch["latest"], strict=True):
-            latest[partition] = max(latest.get(partition, time_ms), time_ms)
+        for device_id, partition, time_ms in zip(*batch.values(), strict=True):
+            if device_id != NO_DEVICE:
+                latest[partition] = max(latest.get(partition, time_ms), time_ms)
     return latest
 
 

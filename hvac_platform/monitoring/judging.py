@@ -180,12 +180,14 @@ def _verdicts(
         return {"rules": rules, "profile": _silent("profile", rules), "vector": _silent("vector", rules)}
     verdicts = {"rules": rules, "profile": _rows(judge_profile(recent, profile), chosen - first)}
     embedded = (
-        np.isfinite(recent.embeddings).all(axis=1) if recent.embeddings is not None else np.zeros(len(recent), dtype=bool)
+        np.isfinite(recent.embeddings).all(axis=1)
+        if recent.embeddings is not None
+        else np.zeros(len(recent), dtype=bool)
     )
     if profile.provisional or not embedded.all():
         verdicts["vector"] = _silent("vector", rules)
         return verdicts
-    assert recent.embeddings is not None  # noqa: S101
+    assert recent.embeddings is not None
     found = store.nearest(
         device.device_id,
         recent.embeddings,
@@ -251,7 +253,8 @@ def judgement_batches(judgement: Judgement) -> Iterator[TableBatch]:
 
 def verdict_batch(judgement: Judgement) -> TableBatch:
     """Rows of ``snapshot_verdicts``: every method's verdict on every window, normal ones too."""
-    n, columns = len(judgement.series), {}
+    n = len(judgement.series)
+    columns: dict[str, list[Any]] = {}
     version = judgement.profile.version if judgement.profile else 0
     for method, verdicts in judgement.verdicts.items():
         part: dict[str, list[Any]] = {
@@ -275,8 +278,7 @@ def event_columns(judgement: Judgement, rows: NDArray[np.int64], scores: NDArray
     """Rows of ``anomaly_events`` for the anomalous windows."""
     device, series = judgement.device, judgement.series
     columns: dict[str, list[Any]] = {
-        name: []
-        for name in ("event_id", "anomaly_type", "methods", "level", "reasons", "metrics", "metrics_snapshot")
+        name: [] for name in ("event_id", "anomaly_type", "methods", "level", "reasons", "metrics", "metrics_snapshot")
     }
     for i in rows.tolist():
         firing = [v for v in judgement.verdicts.values() if v.anomalous[i]]

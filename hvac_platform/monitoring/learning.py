@@ -95,7 +95,9 @@ def learn_profile(
         query_times_ms=series.times_ms[sample],
         exclude_ms=min(EXCLUDED_NEAR_MS, len(series) * series.window_ms // 10),
     )
-    distances = mean_distance(search.add(series.times_ms, series.embeddings, np.zeros(len(series), dtype=bool)).result())
+    distances = mean_distance(
+        search.add(series.times_ms, series.embeddings, np.zeros(len(series), dtype=bool)).result()
+    )
     profile = build_profile(
         series,
         distances,

@@ -73,7 +73,13 @@ def similar_states(
     """
     end_ms = device.last_seen + 1 if at_ms is None else at_ms + 1
     series, _ = read_series(
-        store, device.device_id, device.device_type, end_ms - 3_600_000, end_ms, embeddings=True, embedding_method=encoder.method
+        store,
+        device.device_id,
+        device.device_type,
+        end_ms - 3_600_000,
+        end_ms,
+        embeddings=True,
+        embedding_method=encoder.method,
     )
     if not len(series) or series.embeddings is None or not np.isfinite(series.embeddings[-1]).all():
         raise NoSnapshotError(f"{device.device_id} has no embedded snapshot in the hour before that time")

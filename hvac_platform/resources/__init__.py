@@ -3,8 +3,8 @@
 import dagster as dg
 
 from hvac_platform.config import Settings, load_settings
-from hvac_platform.embedding.base import Encoder
 from hvac_platform.connections import make_encoder, open_log, open_store
+from hvac_platform.embedding.base import Encoder
 from hvac_platform.stores.base import Store
 from hvac_platform.streams.base import MessageLog
 

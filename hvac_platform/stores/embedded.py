@@ -36,6 +36,7 @@ from hvac_platform.timestamps import DAY_MS, day_of, day_start, now_ms
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_MS = 60_000
 INDEXED_QUERIES = 8  # up to this many queries the vec0 index is faster than one pass over the table
+TRANSPOSED_ROWS = 500  # few row tuples alive at once: many would make every garbage collection walk them
 DAY_MARKS = {"device_metrics_raw": "raw_written_at", "device_state_snapshots": "snapshots_written_at"}
 
 _encode_json = msgspec.json.Encoder().encode
@@ -172,11 +173,14 @@ class EmbeddedStore:
         statement = f"SELECT {', '.join(names)} FROM {rows.table}{conditions} ORDER BY {', '.join(target.key)}"
         kinds = [target.columns[name].type for name in names]
         cursor = iter(self._connection.execute(statement, arguments))
-        while batch := list(islice(cursor, batch_rows)):
-            yield {
-                name: _from_sql(kind, list(values))
-                for name, kind, values in zip(names, kinds, zip(*batch, strict=True), strict=True)
-            }
+        while True:
+            columns: list[list[Any]] = [[] for _ in names]
+            while len(columns[0]) < batch_rows and (block := list(islice(cursor, TRANSPOSED_ROWS))):
+                for column, values in zip(columns, zip(*block, strict=True), strict=True):
+                    column.extend(values)
+            if not columns[0]:
+                return
+            yield {name: _from_sql(kind, column) for name, kind, column in zip(names, kinds, columns, strict=True)}
 
     def count(self, table: str, device_id: str | None = None) -> int:
         """Number of rows."""
@@ -199,7 +203,15 @@ class EmbeddedStore:
                 "first_seen=min(first_seen, excluded.first_seen), last_seen=max(last_seen, excluded.last_seen), "
                 "kafka_partition=excluded.kafka_partition",
                 [
-                    (d.device_id, d.device_type, d.location, d.building_id, d.first_seen, d.last_seen, d.kafka_partition)
+                    (
+                        d.device_id,
+                        d.device_type,
+                        d.location,
+                        d.building_id,
+                        d.first_seen,
+                        d.last_seen,
+                        d.kafka_partition,
+                    )
                     for d in devices
                 ],
             )
@@ -374,7 +386,9 @@ class EmbeddedStore:
     def _mark_days(self, column: str, device_ids: Sequence[str], times_ms: NDArray[np.int64]) -> None:
         days = (np.asarray(times_ms, dtype=np.int64) // DAY_MS).tolist()
         written = now_ms()
-        marks = [(device, day_of(day * DAY_MS), written) for device, day in dict.fromkeys(zip(device_ids, days, strict=True))]
+        marks = [
+            (device, day_of(day * DAY_MS), written) for device, day in dict.fromkeys(zip(device_ids, days, strict=True))
+        ]
         self._connection.executemany(
             f"INSERT INTO device_days (device_id, date, {column}) VALUES (?,?,?) "
             f"ON CONFLICT (device_id, date) DO UPDATE SET {column}=excluded.{column}",
@@ -392,7 +406,8 @@ class EmbeddedStore:
             yield
             self._connection.execute("COMMIT")
         except BaseException:
-            if self._connection.in_transaction:  # SQLite has rolled back by itself after some errors, such as a full disk
+            # SQLite has rolled back by itself after some errors, such as a full disk.
+            if not self._connection.get_autocommit():
                 self._connection.execute("ROLLBACK")
             raise
 
@@ -426,5 +441,3 @@ def _conditions(target: Table, rows: TableSlice) -> tuple[str, list[Any]]:
     if not pairs:
         return "", []
     return " WHERE " + " AND ".join(clause for clause, _ in pairs), [value for _, value in pairs]
-
-

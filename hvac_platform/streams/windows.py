@@ -73,8 +73,12 @@ def aggregate_windows(
         return full.reshape(n, m)
 
     minimum, maximum = np.minimum.reduceat(sorted_values, first), np.maximum.reduceat(sorted_values, first)
-    with np.errstate(over="ignore"):  # readings near the float's limit: the mean stays within what was read
-        mean = np.clip(np.add.reduceat(sorted_values, first) / sizes, minimum, maximum)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = np.add.reduceat(sorted_values, first) / sizes
+    if not np.isfinite(mean).all():  # readings near a double's limit: divide before adding
+        shares = np.add.reduceat(sorted_values / np.repeat(sizes, sizes), first)
+        mean = np.where(np.isfinite(mean), mean, shares)
+    mean = np.clip(mean, minimum, maximum)  # rounding stays within what was read
     return WindowAggregate(
         starts_ms=starts.astype(np.int64),
         metric_names=tuple(codes_of),

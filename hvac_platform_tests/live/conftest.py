@@ -64,7 +64,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveDagster]:
     settings = load_settings()
     log = open_log(settings)
     messages = 0
-    for _, messages in stream_history(
+    for _, messages in stream_history(  # noqa: B007 - the last count is wanted
         log,
         settings.kafka_topic,
         FleetSimulation(default_fleet(), seed=7),
@@ -89,7 +89,9 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveDagster]:
 
 def run_hvac(home: Path, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "hvac_platform.cli", *arguments]
-    done = subprocess.run(command, env={**os.environ, "HVAC_HOME": str(home)}, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        command, env={**os.environ, "HVAC_HOME": str(home)}, capture_output=True, text=True, timeout=300
+    )
     if check:
         assert done.returncode == 0, done.stderr + done.stdout
     return done

@@ -70,7 +70,16 @@ def test_a_port_in_use_is_refused_with_what_to_do() -> None:
 
 
 def test_a_live_simulator_stops_cleanly_on_interrupt(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "hvac_platform.cli", "simulate", "--interval", "0.5", "--devices", "RTU-001:rooftop_unit"]
+    command = [
+        sys.executable,
+        "-m",
+        "hvac_platform.cli",
+        "simulate",
+        "--interval",
+        "0.5",
+        "--devices",
+        "RTU-001:rooftop_unit",
+    ]
     environment = {**os.environ, "HVAC_HOME": str(tmp_path)}
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True

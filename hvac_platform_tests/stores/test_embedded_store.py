@@ -17,7 +17,16 @@ from hvac_platform.stores.embedded import INDEXED_QUERIES, EmbeddedStore
 from hvac_platform.stores.tables import SCHEMA_DIRECTORY, tables
 from hvac_platform.stores.vectors import decoded_vectors
 from hvac_platform.timestamps import DAY_MS, day_start, now_ms
-from hvac_platform_tests.conftest import DAY, MIDNIGHT_MS, MINUTE_MS, NEXT_DAY, all_succeed, rows, start_process
+from hvac_platform_tests.conftest import (
+    DAY,
+    MIDNIGHT_MS,
+    MINUTE_MS,
+    NEXT_DAY,
+    all_succeed,
+    processes,
+    rows,
+    start_process,
+)
 
 T0 = day_start(DAY)
 
@@ -54,9 +63,7 @@ def profile(device_id="d", **columns):
         "embedding_method": ["m"],
         "metric_stats": [{"t": {"mean": 1.0}}],
         "calibration": [{"sigma": 3.0}],
-        **dict.fromkeys(
-            ("profile_version", "snapshot_count", "span_start", "span_end", "profile_created_at"), [1]
-        ),
+        **dict.fromkeys(("profile_version", "snapshot_count", "span_start", "span_end", "profile_created_at"), [1]),
         "profile_updated_at": [1],
         "last_seen": [1],
         **columns,
@@ -310,7 +317,9 @@ def test_a_device_is_new_once_and_its_span_only_grows(store):
 # -- ledger -------------------------------------------------------------------------------------------------------------
 
 
-@given(moves=st.lists(st.tuples(st.integers(0, 1), st.integers(0, 6), st.integers(0, 6), st.none() | st.integers(0, 9))))
+@given(
+    moves=st.lists(st.tuples(st.integers(0, 1), st.integers(0, 6), st.integers(0, 6), st.none() | st.integers(0, 9)))
+)
 @settings(max_examples=80, deadline=None)
 def test_the_ledger_moves_only_from_where_it_stands(moves):
     store = EmbeddedStore(":memory:")
@@ -387,10 +396,14 @@ class TestRefusedVectors:
 
     def test_in_a_profile(self, store, vectors, complaint):
         with pytest.raises(EmbeddingError, match=complaint):
-            store.upsert("device_profiles", {k: v * 3 for k, v in profile().items() if k != "profile_embedding"} | {
-                "device_id": ["a", "b", "c"],
-                "profile_embedding": vectors,
-            })
+            store.upsert(
+                "device_profiles",
+                {k: v * 3 for k, v in profile().items() if k != "profile_embedding"}
+                | {
+                    "device_id": ["a", "b", "c"],
+                    "profile_embedding": vectors,
+                },
+            )
         assert store.count("device_profiles") == 0
 
     def test_in_a_search(self, store, vectors, complaint):
@@ -582,8 +595,29 @@ def _write_much(path, process):
     store.close()
 
 
-def test_processes_that_open_and_write_at_once_lose_nothing(home):
-    path = str(home / "store.db")  # none of them finds a file: the schema is made once
+def _create_together(barrier, folder, number, rounds):
+    """At the same moment as the others, create a store that isn't there and write to it."""
+    for turn in range(rounds):
+        barrier.wait(60)
+        store = EmbeddedStore(f"{folder}/{turn}.db")
+        store.upsert("device_metrics_raw", raw([T0 + number], [1.0]))
+        store.close()
+
+
+def test_processes_may_create_the_store_at_the_same_moment(home):
+    together, rounds = 5, 20
+    barrier = processes.Barrier(together)
+    all_succeed(
+        [start_process(home, _create_together, barrier, str(home), number, rounds) for number in range(together)]
+    )
+    for turn in range(rounds):
+        store = EmbeddedStore(home / f"{turn}.db")
+        assert store.count("device_metrics_raw") == together
+        store.close()
+
+
+def test_processes_that_write_at_once_lose_nothing(home):
+    path = str(home / "store.db")
     all_succeed([start_process(home, _write_much, path, number) for number in range(4)])
     store = EmbeddedStore(path)
     assert [store.count("device_metrics_raw", f"d{number}") for number in range(4)] == [1_000] * 4

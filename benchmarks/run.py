@@ -1,0 +1,277 @@
+"""Benchmarks of the embedded default; prints, judges nothing. `make bench`, or `python benchmarks/run.py --help`.
+
+Ratios are taken in one run on one machine, so they hold where absolute figures don't.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from hvac_platform.config import Settings
+from hvac_platform.detection.profile import judge_profile
+from hvac_platform.detection.rules import evaluate_rules
+from hvac_platform.devices.fleet import FleetDevice, fleet_of_size
+from hvac_platform.devices.registry import device_type
+from hvac_platform.embedding.state import StateEncoder
+from hvac_platform.io_managers.slices import DeviceSlice, TableBatch, write_batch
+from hvac_platform.monitoring.learning import learn_profile
+from hvac_platform.simulation.fleet_simulation import FleetSimulation
+from hvac_platform.simulation.streaming import stream_history
+from hvac_platform.stores.embedded import EmbeddedStore
+from hvac_platform.stores.series import read_series
+from hvac_platform.streams.embedded import EmbeddedLog
+from hvac_platform.streams.ingestion import IngestionCounts, ingest_ranges
+from hvac_platform.streams.ranges import OffsetRange
+from hvac_platform.streams.snapshotting import SnapshotCounts, embedding_batches, snapshot_batches
+from hvac_platform.streams.windows import window_ranges
+from hvac_platform.timestamps import DAY_MS, day_start, now_ms
+
+TOPIC = "iot-metrics"
+DAY = "2026-06-10"
+WINDOW_MS = 60_000
+DEVICE = FleetDevice("RTU-001", "rooftop_unit", "building-A", "bldg-001")
+
+
+def timed(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def say(what: str, figure: str, note: str = "") -> None:
+    print(f"{what:<58}{figure:>18}   {note}".rstrip(), flush=True)
+
+
+def fill_log(log: EmbeddedLog, fleet: list[FleetDevice], days: int, interval_ms: int) -> int:
+    log.create_topic(TOPIC)
+    start = day_start(DAY)
+    messages = 0
+    simulation = FleetSimulation(fleet, seed=3)
+    for _, messages in stream_history(  # noqa: B007 - the last count is wantedlog, TOPIC, simulation, fleet, start, start + days * DAY_MS, interval_ms):
+        pass
+    return messages
+
+
+def ingest(
+    log: EmbeddedLog, store: EmbeddedStore, written: list[tuple[str, TableBatch]] | None = None
+) -> IngestionCounts:
+    """What an ingestion run does below Dagster: raw rows, snapshots and embeddings of all offsets, then the ledger."""
+    counts, touched = IngestionCounts(), {}
+
+    def keep(table: str, batch: TableBatch) -> None:
+        write_batch(store, table, batch)
+        if written is not None:
+            written.append((batch.table or table, batch))
+
+    ranges = [OffsetRange(p, 0, end) for p, end in log.end_offsets(TOPIC).items() if end]
+    for batch in ingest_ranges(
+        log, TOPIC, ranges, now_ms=now_ms(), window_ms=WINDOW_MS, register=store.register_devices, counts=counts
+    ):
+        keep("device_metrics_raw", batch)
+        for device_id, starts in (batch.touched.starts_ms if batch.touched else {}).items():
+            touched[device_id] = np.union1d(touched.get(device_id, starts), starts)
+    types = {d.device_id: d.device_type for d in store.devices()}
+
+    def slices(table: str) -> list[DeviceSlice]:
+        return [
+            DeviceSlice(store, table, device_id, start, end)
+            for device_id, starts in touched.items()
+            for start, end in window_ranges(starts, WINDOW_MS)
+        ]
+
+    for batch in snapshot_batches(slices("device_metrics_raw"), types, WINDOW_MS, SnapshotCounts()):
+        keep("device_state_snapshots", batch)
+    for batch in embedding_batches(slices("device_state_snapshots"), types, StateEncoder()):
+        keep("device_state_snapshots", batch)
+    for r in ranges:
+        store.advance_ledger(TOPIC, r.partition, r.start, r.end, run_id="bench", watermark=None)
+    return counts
+
+
+def bare_insert(path: Path, written: list[tuple[str, TableBatch]]) -> float:
+    """The same rows into the same tables of a fresh store with nothing but executemany in one transaction a table."""
+    from hvac_platform.stores.embedded import _to_sql
+    from hvac_platform.stores.tables import table as catalogue
+
+    connection = EmbeddedStore(path)._connection
+    prepared = []
+    for name, batch in written:
+        target = catalogue(name)
+        columns = [c for c in batch.columns if c in target.columns]
+        values = [_to_sql(target.columns[c].type, batch.columns[c]) for c in columns]
+        if batch.action == "update":
+            keys = [c for c in columns if c in target.key]
+            others = [c for c in columns if c not in target.key]
+            order = [columns.index(c) for c in (*others, *keys)]
+            sql = f"UPDATE {name} SET {','.join(f'{c}=?' for c in others)} WHERE {' AND '.join(f'{c}=?' for c in keys)}"
+            values = [values[i] for i in order]
+        else:
+            sql = f"INSERT INTO {name} ({','.join(columns)}) VALUES ({','.join('?' * len(columns))})"
+        prepared.append((sql, list(zip(*values, strict=True))))
+
+    def insert() -> None:
+        for sql, rows in prepared:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany(sql, rows)
+            connection.execute("COMMIT")
+
+    return timed(insert)
+
+
+def bench_ingestion(folder: Path, repeats: int) -> None:
+    log = EmbeddedLog(folder / "log.db")
+    messages = fill_log(log, [DEVICE], 1, 10_000)
+    seconds, bare = [], []
+    for i in range(repeats):
+        store = EmbeddedStore(folder / f"store{i}.db")
+        seconds.append(timed(lambda s=store: ingest(log, s)))  # type: ignore[misc]
+        rows = store.count("device_metrics_raw")
+        assert rows == messages, (rows, messages)
+        written: list[tuple[str, TableBatch]] = []
+        ingest(log, EmbeddedStore(folder / f"again{i}.db"), written)
+        bare.append(bare_insert(folder / f"bare{i}.db", written))
+    best, floor = float(np.median(seconds)), float(np.median(bare))
+    say(
+        "ingestion of one device-day, log to all three tables",
+        f"{messages / best:,.0f} msg/s",
+        f"{messages:,} messages, median of {repeats}",
+    )
+    say(
+        "the same rows by bare executemany", f"{messages / floor:,.0f} msg/s", f"ratio {floor / best:.2f} (aim >= 0.33)"
+    )
+
+
+def bench_detection(folder: Path) -> None:
+    log, store = EmbeddedLog(folder / "detect-log.db"), EmbeddedStore(folder / "detect.db")
+    fill_log(log, [DEVICE], 10, 60_000)
+    ingest(log, store)
+    device = store.devices()[0]
+    settings = Settings(hvac_home=folder)
+    profile, _, _ = learn_profile(store, device, StateEncoder(), settings, days_back=5)
+    series, _ = read_series(store, DEVICE.device_id, DEVICE.device_type, embeddings=True)
+    declared = device_type(DEVICE.device_type)
+    for name, work in (
+        ("rules", lambda: evaluate_rules(series, declared)),
+        ("profile", lambda: judge_profile(series, profile)),
+    ):
+        seconds = min(timed(work) for _ in range(5))
+        say(f"detection by {name}, {len(series):,} snapshots", f"{len(series) / seconds:,.0f} /s", "aim >= 50,000")
+    history = 130_000
+    repeat = -(-history // len(series))
+    assert series.embeddings is not None
+    noise = np.random.default_rng(0).normal(0, 1e-3, (repeat * len(series), 384)).astype(np.float32)
+    vectors = np.tile(series.embeddings, (repeat, 1)) + noise * (np.tile(series.embeddings, (repeat, 1)) != 0)
+    times = np.arange(len(vectors), dtype=np.int64)[:history] * WINDOW_MS
+    for begin in range(0, history, 20_000):
+        rows = slice(begin, min(history, begin + 20_000))
+        n = rows.stop - rows.start
+        empty = [{}] * n
+        ids = ["HIST"] * n
+        store.upsert(
+            "device_state_snapshots",
+            {"device_id": ids, "snapshot_time": times[rows], "window_ms": [WINDOW_MS] * n, "metrics": empty,
+             "metric_summary": empty, "completeness": [1.0] * n, "revision": [0] * n},
+        )  # fmt: skip
+        store.update(
+            "device_state_snapshots",
+            {
+                "device_id": ids,
+                "snapshot_time": times[rows],
+                "embedding": vectors[rows],
+                "embedding_method": ["state-1"] * n,
+            },
+        )
+    for batch in (1, 60, 1440):
+        queries = series.embeddings[:batch]
+        seconds = min(
+            timed(lambda q=queries: store.nearest("HIST", q, 10, embedding_method="state-1", normal_only=True))  # type: ignore[misc]
+            for _ in range(3)
+        )
+        how = "vec0 index" if batch <= 8 else "one pass"
+        say(
+            f"vector search in {history:,} states, {batch} windows at once",
+            f"{1000 * seconds / batch:.2f} ms/window",
+            f"{how}; aim < 20 in batch",
+        )
+
+
+def bench_simulation() -> None:
+    fleet = fleet_of_size(1000)
+    start = day_start(DAY)
+    simulation = FleetSimulation(fleet, seed=3)
+    readings = 0
+
+    def work() -> None:
+        nonlocal readings
+        for hour in range(24):
+            times = np.arange(start + hour * 3_600_000, start + (hour + 1) * 3_600_000, 60_000, dtype=np.int64)
+            readings += sum(r.values.size for r in simulation.advance(times))
+
+    seconds = timed(work)
+    say("simulation of a 1,000-device day at 60 s", f"{seconds:.1f} s", f"{readings:,} readings (aim < 60 s)")
+
+
+def bench_fleet(folder: Path, devices: int) -> None:
+    """A day of a fleet through real ingestion runs in a process of its own, for its memory."""
+    home = folder / "fleet"
+    home.mkdir()
+    log = EmbeddedLog(home / "log.db")
+    messages = fill_log(log, fleet_of_size(devices), 1, 60_000)
+    log.close()
+    began = time.perf_counter()
+    root = Path(__file__).resolve().parents[1]
+    shutil.copy(root / "dagster.yaml", home)
+    child = subprocess.run(
+        [sys.executable, str(Path(__file__).resolve()), "--fleet-run"],
+        cwd=home, env={**os.environ, "HVAC_HOME": str(home)}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    seconds = time.perf_counter() - began
+    say(
+        f"{devices:,}-device day through Dagster runs", f"{messages / seconds:,.0f} msg/s",
+        f"{messages:,} messages, {seconds:.0f} s, {child.stdout.strip()} (aim < 600 MB)",
+    )  # fmt: skip
+
+
+def fleet_run() -> None:
+    import warnings
+
+    warnings.simplefilter("ignore")
+    from hvac_platform.execution import ingest_everything, open_instance
+    from hvac_platform.resources import PlatformResource
+
+    runs = sum(1 for _ in ingest_everything(open_instance(Path.cwd()), PlatformResource()))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{runs} runs, peak RSS {peak:.0f} MB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--devices", type=int, default=1000, help="devices of the fleet benchmark; 0 leaves it out")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--fleet-run", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.fleet_run:
+        fleet_run()
+        return
+    with tempfile.TemporaryDirectory(prefix="hvac-bench-") as name:
+        folder = Path(name)
+        bench_simulation()
+        bench_ingestion(folder, arguments.repeats)
+        bench_detection(folder)
+        if arguments.devices:
+            bench_fleet(folder, arguments.devices)
+
+
+if __name__ == "__main__":
+    main()
