@@ -58,8 +58,8 @@ def fill_log(log: EmbeddedLog, fleet: list[FleetDevice], days: int, interval_ms:
     start = day_start(DAY)
     messages = 0
     simulation = FleetSimulation(fleet, seed=3)
-    for _, messages in stream_history(  # noqa: B007 - the last count is wantedlog, TOPIC, simulation, fleet, start, start + days * DAY_MS, interval_ms):
-        pass
+    for _, appended in stream_history(log, TOPIC, simulation, fleet, start, start + days * DAY_MS, interval_ms):
+        messages = appended
     return messages
 
 

@@ -135,7 +135,9 @@ def judge_device(
         sigma_threshold: likewise.
     """
     declared = device_type(device.device_type)
-    context_ms = max(rule_lookback_ms(declared) if declared else 0, CONTEXT_WINDOWS * settings.window_ms)
+    context_ms = max(
+        rule_lookback_ms(declared, settings.window_ms) if declared else 0, CONTEXT_WINDOWS * settings.window_ms
+    )
     series, extra = read_series(
         store,
         device.device_id,
@@ -184,23 +186,37 @@ def _verdicts(
         if recent.embeddings is not None
         else np.zeros(len(recent), dtype=bool)
     )
-    if profile.provisional or not embedded.all():
+    if profile.provisional or not embedded.any():
         verdicts["vector"] = _silent("vector", rules)
         return verdicts
-    assert recent.embeddings is not None
+    known = select(recent, embedded)
+    assert known.embeddings is not None
     found = store.nearest(
         device.device_id,
-        recent.embeddings,
+        known.embeddings,
         NEIGHBOURS,
         embedding_method=profile.embedding_method,
         start_ms=profile.span_start,
         end_ms=profile.span_end,
         normal_only=True,
-        query_times_ms=recent.times_ms,
-        exclude_ms=EXCLUDED_NEAR_MS if int(recent.times_ms[0]) - EXCLUDED_NEAR_MS < profile.span_end else 0,
+        query_times_ms=known.times_ms,
+        exclude_ms=EXCLUDED_NEAR_MS if int(known.times_ms[0]) - EXCLUDED_NEAR_MS < profile.span_end else 0,
     )
-    verdicts["vector"] = _rows(judge_neighbours(recent, found, profile), chosen - first)
+    judged = _spread(judge_neighbours(known, found, profile), embedded, recent.times_ms)
+    verdicts["vector"] = _rows(judged, chosen - first)
     return verdicts
+
+
+def _spread(verdicts: Verdicts, mask: NDArray[np.bool_], times_ms: NDArray[np.int64]) -> Verdicts:
+    """Verdicts on the rows of a mask as verdicts on all rows: a snapshot without a vector is not suspicious for that."""
+    n = len(mask)
+    score, anomalous, level = np.zeros(n), np.zeros(n, dtype=bool), np.zeros(n, dtype=np.int8)
+    reasons: list[tuple[str, ...]] = [()] * n
+    metrics: list[tuple[str, ...]] = [()] * n
+    score[mask], anomalous[mask], level[mask] = verdicts.score, verdicts.anomalous, verdicts.level
+    for i, row in enumerate(np.flatnonzero(mask)):
+        reasons[row], metrics[row] = verdicts.reasons[i], verdicts.metrics[i]
+    return Verdicts(verdicts.method, times_ms, score, anomalous, level, reasons, metrics)
 
 
 def _rows(verdicts: Verdicts, rows: NDArray[np.int64]) -> Verdicts:
@@ -224,31 +240,29 @@ def _silent(method: str, like: Verdicts) -> Verdicts:
 
 
 def judgement_batches(judgement: Judgement) -> Iterator[TableBatch]:
-    """Rows of verdicts, events and flags; running it again rewrites the same rows."""
+    """Rows of verdicts, events and flags; running it again rewrites the same rows.
+
+    Verdicts come last: they are what says that a window is judged, so a crash before them means that it is judged again.
+    An event is taken back before its flag is, for the flag is how the next judgement knows of it.
+    """
     n = len(judgement.series)
     if not n:
         return
-    yield verdict_batch(judgement)
+    device_id, times = judgement.device.device_id, judgement.series.times_ms
     flagged = judgement.anomalous
     scores = np.max([v.score for v in judgement.verdicts.values()], axis=0)
-    if flagged.any():
-        yield TableBatch(event_columns(judgement, np.flatnonzero(flagged), scores))
     cleared = np.flatnonzero(judgement.was_flagged & ~flagged)
     if len(cleared):
-        times = judgement.series.times_ms[cleared]
-        yield TableBatch(
-            {"device_id": [judgement.device.device_id] * len(cleared), "detected_at": times}, "anomaly_events", "delete"
-        )
+        taken_back = {"device_id": [device_id] * len(cleared), "detected_at": times[cleared]}
+        yield TableBatch(taken_back, "anomaly_events", "delete")
     yield TableBatch(
-        {
-            "device_id": [judgement.device.device_id] * n,
-            "snapshot_time": judgement.series.times_ms,
-            "is_anomalous": flagged,
-            "anomaly_score": scores,
-        },
+        {"device_id": [device_id] * n, "snapshot_time": times, "is_anomalous": flagged, "anomaly_score": scores},
         table="device_state_snapshots",
         action="update",
     )
+    if flagged.any():
+        yield TableBatch(event_columns(judgement, np.flatnonzero(flagged), scores))
+    yield verdict_batch(judgement)
 
 
 def verdict_batch(judgement: Judgement) -> TableBatch:
