@@ -14,6 +14,7 @@ from hvac_platform.maintenance import apply_log_retention, delete_old_runs, purg
 
 ingestion_job = dg.define_asset_job(
     "ingestion",
+    tags={"hvac/job": "ingestion"},
     selection=dg.AssetSelection.assets(raw_metrics, windowed_snapshots, snapshot_embeddings, consumer_offsets),
     description="New offsets of the topic to raw rows, snapshots and embeddings; the ledger moves last.",
     executor_def=dg.in_process_executor,
@@ -21,6 +22,7 @@ ingestion_job = dg.define_asset_job(
 
 profiles_job = dg.define_asset_job(
     "profiles",
+    tags={"hvac/job": "profiles"},
     selection=dg.AssetSelection.assets(device_profiles),
     description="Learn what normal looks like, for one device or for all in one run.",
     executor_def=dg.in_process_executor,
@@ -28,6 +30,7 @@ profiles_job = dg.define_asset_job(
 
 detection_job = dg.define_asset_job(
     "detection",
+    tags={"hvac/job": "detection"},
     selection=dg.AssetSelection.assets(anomaly_events),
     description="Judge complete windows with rules, profile similarity and vector search.",
     executor_def=dg.in_process_executor,
@@ -35,6 +38,7 @@ detection_job = dg.define_asset_job(
 
 report_job = dg.define_asset_job(
     "report",
+    tags={"hvac/job": "report"},
     selection=dg.AssetSelection.assets(detection_report),
     description="The methods side by side for a day.",
     executor_def=dg.in_process_executor,

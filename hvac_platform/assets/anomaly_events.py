@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import dagster as dg
 from pydantic import Field
 
-from hvac_platform.assets.common import OWNERS, RETRIES
+from hvac_platform.assets.common import ARRIVING, OWNERS, RETRIES
 from hvac_platform.assets.device_profiles import device_profiles
 from hvac_platform.assets.snapshot_embeddings import snapshot_embeddings
 from hvac_platform.detection.consensus import compare
 from hvac_platform.detection.verdicts import METHODS
 from hvac_platform.io_managers.slices import TableBatch, TableOutput
-from hvac_platform.monitoring.judging import judge_device, judgement_batches
+from hvac_platform.monitoring.judging import judge_device, judgement_batches, needs_judging
 from hvac_platform.partitions import daily
 from hvac_platform.resources import PlatformResource
 from hvac_platform.timestamps import day_windows, now_ms
@@ -42,6 +42,7 @@ class DetectionConfig(dg.Config):
     metadata={"table": "anomaly_events"},
     retry_policy=RETRIES,
     pool="detection",
+    freshness_policy=ARRIVING,
 )
 def anomaly_events(
     context: dg.AssetExecutionContext, config: DetectionConfig, platform: PlatformResource
@@ -61,6 +62,8 @@ def anomaly_events(
             start_ms, end_ms = day_windows(date, platform.settings.window_ms)
             for day in platform.store.device_days(date, date):
                 if day.device_id not in registered or (config.devices and day.device_id not in config.devices):
+                    continue
+                if config.unjudged_only and not needs_judging(day):
                     continue
                 began = now_ms()
                 judgement = judge_device(

@@ -1,11 +1,16 @@
 """What all assets share: owners, retry policy, the config of ingestion runs."""
 
+from datetime import timedelta
+
 import dagster as dg
 from pydantic import Field
 
 from hvac_platform.streams.ranges import OffsetRange
 
 OWNERS = ["team:hvac-platform"]
+
+ARRIVING = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=1), warn_window=timedelta(minutes=15))
+"""For what follows the stream: metrics arrive every few seconds, so an hour without any is an outage."""
 
 RETRIES = dg.RetryPolicy(max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from hvac_platform.assets.common import OWNERS, RETRIES, IngestionConfig
+from hvac_platform.assets.common import ARRIVING, OWNERS, RETRIES, IngestionConfig
 from hvac_platform.assets.iot_metrics import iot_metrics
 from hvac_platform.io_managers.slices import TableBatch, TableOutput
 from hvac_platform.partitions import daily, devices
@@ -25,6 +25,7 @@ from hvac_platform.timestamps import now_ms
     metadata={"table": "device_metrics_raw"},
     retry_policy=RETRIES,
     pool="ingestion",
+    freshness_policy=ARRIVING,
 )
 def raw_metrics(context: dg.AssetExecutionContext, config: IngestionConfig, platform: PlatformResource) -> TableOutput:
     """Every accepted reading, upserted by device, time and metric into `device_metrics_raw`.

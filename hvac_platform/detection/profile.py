@@ -234,7 +234,15 @@ def sigmas(series: SnapshotSeries, profile: Profile) -> NDArray[np.float64]:
     return z
 
 
-def judge_profile(series: SnapshotSeries, profile: Profile) -> Verdicts:
+def _shown(name: str, value: float, device_type: DeviceType | None) -> tuple[str, str]:
+    """Title of a metric and a value with its unit, as far as the device type declares them."""
+    if device_type is not None and name in device_type.metric_names:
+        point = device_type.point(name)
+        return point.title, point.show(value)
+    return name, f"{value:.4g}"
+
+
+def judge_profile(series: SnapshotSeries, profile: Profile, device_type: DeviceType | None = None) -> Verdicts:
     """Verdict of profile similarity on every snapshot.
 
     score = max((1 - cosine) / (1 - similarity limit), max|z| / sigma limit); alarm by
@@ -259,10 +267,9 @@ def judge_profile(series: SnapshotSeries, profile: Profile) -> Verdicts:
         for j in named:
             name = series.metric_names[j]
             if name in profile.metric_stats:
-                expected = profile.metric_stats[name].mean
-                lines.append(
-                    f"{name} {series.mean[i, j]:.4g} is {z[i, j]:+.1f} sigma from its usual {expected:.4g}{note}"
-                )
+                title, value = _shown(name, float(series.mean[i, j]), device_type)
+                usual = _shown(name, profile.metric_stats[name].mean, device_type)[1]
+                lines.append(f"{title} {value} is {z[i, j]:+.1f} sigma from its usual {usual}{note}")
         reasons[i] = tuple(lines)
         metrics[i] = tuple(series.metric_names[j] for j in named)
     level = np.where(anomalous, np.where(score > 3.0, 3, 4), 0).astype(np.int8)

@@ -23,8 +23,9 @@ from hvac_platform.snapshots import SnapshotSeries
 from hvac_platform.stores.base import Device, DeviceDay, Store, TableSlice
 from hvac_platform.stores.series import read_series, select
 from hvac_platform.streams.windows import complete_until
-from hvac_platform.timestamps import day_windows, days_before
+from hvac_platform.timestamps import day_windows
 
+FIRST_DAY = "2000-01-01"
 CONTEXT_WINDOWS = 3  # what an alarm by two of three windows looks back on
 
 
@@ -56,13 +57,14 @@ class Judgement:
         return votes(self.verdicts) > 0 if self.verdicts else np.zeros(0, dtype=bool)
 
 
-def unjudged_days(store: Store, today: str, days_back: int = 30) -> list[DeviceDay]:
-    """Device-days whose snapshots changed after they were last judged."""
-    return [
-        day
-        for day in store.device_days(days_before(today, days_back), today)
-        if day.snapshots_written_at is not None and day.snapshots_written_at >= (day.judged_at or 0)
-    ]
+def needs_judging(day: DeviceDay) -> bool:
+    """Whether the snapshots of a device-day changed after it was last judged."""
+    return day.snapshots_written_at is not None and day.snapshots_written_at >= (day.judged_at or 0)
+
+
+def unjudged_days(store: Store, today: str) -> list[DeviceDay]:
+    """Device-days, up to today, whose snapshots changed after they were last judged."""
+    return [day for day in store.device_days(FIRST_DAY, today) if needs_judging(day)]
 
 
 def completeness_limit(store: Store, device: Device, settings: Settings, now_ms: int) -> int:
@@ -180,7 +182,10 @@ def _verdicts(
     rules = _rows(evaluate_rules(upto, device_type(device.device_type)), chosen)
     if profile is None:
         return {"rules": rules, "profile": _silent("profile", rules), "vector": _silent("vector", rules)}
-    verdicts = {"rules": rules, "profile": _rows(judge_profile(recent, profile), chosen - first)}
+    verdicts = {
+        "rules": rules,
+        "profile": _rows(judge_profile(recent, profile, device_type(device.device_type)), chosen - first),
+    }
     embedded = (
         np.isfinite(recent.embeddings).all(axis=1)
         if recent.embeddings is not None
