@@ -156,7 +156,7 @@ def print_report(report: DemoReport, store: Store, faults: Sequence[Fault], cons
         delay = f"{np.median(score.delays_ms) / 60_000:.0f} min" if score.delays_ms else "-"
         false = f"{score.false_alarms / max(1, report.device_days):.2f}"
         table.add_row(name, str(score.found), str(score.missed), false, delay)
-    console.print(table)
+    console.print(table, soft_wrap=False)
     table = Table(title="Faults", title_justify="left")
     for heading in ("device", "fault", "from", "to", "found by", "first reason"):
         table.add_column(heading, overflow="fold")
@@ -170,4 +170,4 @@ def print_report(report: DemoReport, store: Store, faults: Sequence[Fault], cons
         label = fault.kind.replace("_", " ") + (f" ({fault.metric})" if fault.metric else "")
         times = iso(fault.start_ms)[11:16], iso(fault.end_ms)[11:16]
         table.add_row(fault.device_id, label, *times, ", ".join(methods) or "missed", reason)
-    console.print(table)
+    console.print(table, soft_wrap=False)

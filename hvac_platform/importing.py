@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -114,6 +115,8 @@ def import_file(
     device = replace(device, device_type=canonical_type(device.device_type))
     declared = device_type(device.device_type)
     for frame, done in _chunks(path):
+        if frame.empty:
+            continue
         result.rows += len(frame)
         for one, wide in _by_device(frame, device, mapping, declared, result):
             records = encode_readings(
@@ -153,11 +156,14 @@ def _chunks(path: Path) -> Iterator[tuple[pd.DataFrame, int]]:
         return
     separator = _separator(path)
     try:
-        with path.open("rb") as handle:
-            for frame in pd.read_csv(handle, sep=separator, chunksize=ROWS_A_CHUNK, skipinitialspace=True):
+        with path.open("rb") as handle, warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # rows longer than the header would lose cells
+            for frame in pd.read_csv(
+                handle, sep=separator, chunksize=ROWS_A_CHUNK, skipinitialspace=True, index_col=False
+            ):
                 yield frame, handle.tell()
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ImportRefusedError(f"not a readable CSV file: {error}") from None
+    except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise ImportRefusedError(f"not a readable CSV file: {str(error).strip()}") from None
 
 
 def _separator(path: Path) -> str:

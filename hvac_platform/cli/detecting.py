@@ -110,7 +110,7 @@ def build(
             progress.advance(task)
     print_rows(rows, as_json=as_json, title="Profiles", empty="no profile was built")
     for reason in refused:
-        errors.print(f"hvac: {reason}", soft_wrap=True)
+        errors.print(f"hvac: {reason}")
     if refused:
         raise typer.Exit(1)
 

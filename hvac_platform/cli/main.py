@@ -56,5 +56,5 @@ def main() -> None:
     try:
         app()
     except EXPECTED as error:
-        errors.print(f"hvac: {error}", soft_wrap=True)
+        errors.print(f"hvac: {error}")
         sys.exit(1)

@@ -13,6 +13,13 @@ from hvac_platform.cli.output import console, errors, progress_bar
 from hvac_platform.config import Settings, load_settings
 
 
+def _dagster_folder() -> Path:
+    """Where ``dagster.yaml`` is: the working directory if it has one, else the repository's root."""
+    from hvac_platform.execution import PROJECT_ROOT
+
+    return Path.cwd() if (Path.cwd() / "dagster.yaml").exists() else PROJECT_ROOT
+
+
 def _enter(folder: Path, settings: Settings) -> None:
     """Work where ``dagster.yaml`` is, with the store where it was: Dagster's paths are relative to the folder."""
     os.environ["HVAC_HOME"] = str(settings.hvac_home)
@@ -25,7 +32,7 @@ def ingest() -> None:
     from hvac_platform.resources import PlatformResource
 
     settings = load_settings()
-    _enter(execution.PROJECT_ROOT, settings)
+    _enter(_dagster_folder(), settings)
     platform = PlatformResource()
     ledger = platform.store.ledger(platform.topic)
     begin = platform.log.begin_offsets(platform.topic)
@@ -41,7 +48,7 @@ def ingest() -> None:
                 messages, runs = messages + run.messages, runs + 1
                 progress.update(task, advance=run.messages)
         except execution.RunFailedError as error:
-            errors.print(f"hvac: {error}", soft_wrap=True)
+            errors.print(f"hvac: {error}")
             raise typer.Exit(1) from None
     console.print(f"ingested {messages} messages in {runs} runs")
 
@@ -51,10 +58,8 @@ def up(
     simulate: Annotated[bool, typer.Option("--simulate/--no-simulate", help="Stream the default fleet too.")] = False,
 ) -> None:
     """Bring the platform up: Dagster's pages, sensors and schedules; Ctrl-C stops what this command started."""
-    import hvac_platform.execution as execution
-
     settings = load_settings()
-    _enter(execution.PROJECT_ROOT, settings)
+    _enter(_dagster_folder(), settings)
     _run_live(settings, Path.cwd(), port, ["--anomaly-rate", "8"] if simulate else None)
 
 
@@ -81,7 +86,7 @@ def demo(
     console.print(f"To look around: HVAC_HOME={os.path.relpath(home, os.environ.get('PWD', str(home)))} hvac --help")
     if not once:
         _run_live(settings, home, port, ["--seed", str(SEED), "--anomaly-rate", "8"])
-    console.print(report.line(), soft_wrap=True)
+    console.print(report.line())
 
 
 def _run_live(settings: Settings, folder: Path, port: int, simulator: list[str] | None) -> None:
@@ -124,7 +129,7 @@ def _run_live(settings: Settings, folder: Path, port: int, simulator: list[str] 
         console.print("Ctrl-C stops everything that this command started.")
         watch(started, log)
     except LiveError as error:
-        errors.print(f"hvac: {error}", soft_wrap=True)
+        errors.print(f"hvac: {error}")
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         pass

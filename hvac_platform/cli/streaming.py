@@ -156,7 +156,7 @@ def import_files(
                     on_progress=lambda done, t=task, p=progress: p.update(t, completed=done),  # type: ignore[misc]
                 )
             except ImportRefusedError as error:
-                errors.print(f"hvac: {path}: {error}", soft_wrap=True)
+                errors.print(f"hvac: {path}: {error}")
                 raise typer.Exit(1) from None
             progress.update(task, completed=path.stat().st_size)
         results.append(

@@ -1,4 +1,4 @@
-"""The embedded store does what the protocol says: whole writes by key, exact neighbours, a ledger that only moves on."""
+"""The embedded store does what the protocol says: whole writes by key, exact neighbours, a forward ledger."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def profile(device_id="d", **columns):
         "embedding_method": ["m"],
         "metric_stats": [{"t": {"mean": 1.0}}],
         "calibration": [{"sigma": 3.0}],
-        **dict.fromkeys(("profile_version", "snapshot_count", "span_start", "span_end", "profile_created_at"), [1]),
+        **{name: [1] for name in ("profile_version", "snapshot_count", "span_start", "span_end", "profile_created_at")},
         "profile_updated_at": [1],
         "last_seen": [1],
         **columns,
@@ -92,7 +92,7 @@ def flag(store, times_ms, flags):
     store.update("device_state_snapshots", columns)
 
 
-# -- schema -------------------------------------------------------------------------------------------------------------
+# -- schema ------------------------------------------------------------------------------------------------------------
 
 SQL_TYPES = {
     **dict.fromkeys(("text", "map", "json"), "TEXT"),
@@ -146,7 +146,7 @@ def test_the_schema_is_applied_once(store):
     assert store.apply_schema() == []
 
 
-# -- rows ---------------------------------------------------------------------------------------------------------------
+# -- rows --------------------------------------------------------------------------------------------------------------
 
 
 def test_every_kind_of_column_comes_back_as_it_went_in(store):
@@ -272,7 +272,7 @@ def test_count_is_of_a_table_or_of_one_device(store):
     assert (store.count("device_metrics_raw"), store.count("device_metrics_raw", "d")) == (3, 2)
 
 
-# -- days and registry --------------------------------------------------------------------------------------------------
+# -- days and registry -------------------------------------------------------------------------------------------------
 
 
 def test_the_days_of_a_device_are_known_from_its_writes(store):
@@ -314,7 +314,7 @@ def test_a_device_is_new_once_and_its_span_only_grows(store):
     assert (known.first_seen, known.last_seen, known.location) == (50, 300, "building-A")
 
 
-# -- ledger -------------------------------------------------------------------------------------------------------------
+# -- ledger ------------------------------------------------------------------------------------------------------------
 
 
 @given(
@@ -356,7 +356,7 @@ def test_skipped_offsets_add_up(store):
     assert store.ledger("t")[0].skipped_offsets == 11
 
 
-# -- vectors that must never be stored ----------------------------------------------------------------------------------
+# -- vectors that must never be stored ---------------------------------------------------------------------------------
 
 
 def _with(row, value):
@@ -411,7 +411,7 @@ class TestRefusedVectors:
             store.nearest("d", vectors, 1, embedding_method="m")
 
 
-# -- nearest neighbours -------------------------------------------------------------------------------------------------
+# -- nearest neighbours ------------------------------------------------------------------------------------------------
 
 
 def by_hand(vectors, times, flags, queries, k, *, normal_only, exclude_ms, query_times, low, high):
@@ -547,7 +547,7 @@ def test_states_near_in_time_are_left_out_however_short_their_windows(store):
     assert np.isfinite(found.similarity).all()
 
 
-# -- time to live -------------------------------------------------------------------------------------------------------
+# -- time to live ------------------------------------------------------------------------------------------------------
 
 
 def test_purge_removes_what_was_written_longer_ago_than_its_time_to_live(store, monkeypatch):
@@ -573,7 +573,7 @@ def test_old_data_that_was_written_just_now_stays(store):
     assert store.purge(now_ms()) == {}
 
 
-# -- many processes -----------------------------------------------------------------------------------------------------
+# -- many processes ----------------------------------------------------------------------------------------------------
 
 
 def _write_much(path, process):
