@@ -16,7 +16,6 @@ from hvac_platform.assets.windowed_snapshots import windowed_snapshots
 from hvac_platform.io_managers.store_io_manager import StoreIOManager
 from hvac_platform.jobs import jobs
 from hvac_platform.resources import PlatformResource
-from hvac_platform.run_logging import console
 from hvac_platform.schedules import schedules
 from sensors.kafka_ingestion import kafka_ingestion
 from sensors.run_failure import run_failure
@@ -39,6 +38,5 @@ defs = dg.Definitions(
     schedules=schedules,
     sensors=[kafka_ingestion, run_failure],
     resources={"platform": platform, "store": StoreIOManager(platform=platform)},
-    loggers={"console": console},
     executor=dg.in_process_executor,
 )

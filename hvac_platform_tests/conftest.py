@@ -59,7 +59,7 @@ def home(tmp_path, monkeypatch):
 @pytest.fixture
 def instance(home):
     """A Dagster instance whose storage is in the home folder."""
-    with dg.DagsterInstance.local_temp(dagster_folder(home)) as opened:
+    with open_dagster(home) as opened:
         yield opened
 
 
@@ -80,11 +80,11 @@ def store(tmp_path):
     opened.close()
 
 
-def dagster_folder(home):
-    """Where the test's Dagster instance is."""
+def open_dagster(home):
+    """The Dagster instance of a home folder; several processes may open it."""
     folder = home / ".dagster"
     folder.mkdir(exist_ok=True)
-    return str(folder)
+    return dg.DagsterInstance.local_temp(str(folder), overrides={"telemetry": {"enabled": False}})
 
 
 processes = multiprocessing.get_context("forkserver")  # children start with the imports done and nothing open
