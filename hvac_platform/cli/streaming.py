@@ -13,7 +13,6 @@ from hvac_platform.cli.output import AsJson, console, errors, print_rows, progre
 from hvac_platform.config import load_settings
 from hvac_platform.connections import open_log
 from hvac_platform.devices.fleet import FleetDevice, check_fleet, default_fleet, fleet_of_size, load_fleet, parse_device
-from hvac_platform.importing import ImportMap, ImportRefusedError, import_file
 from hvac_platform.simulation.faults import Fault, plan_faults
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
 from hvac_platform.simulation.streaming import stream_history, stream_live
@@ -135,6 +134,8 @@ def import_files(
     as_json: AsJson = False,
 ) -> None:
     """Import historian exports (CSV or Parquet, wide or long) through the message log."""
+    from hvac_platform.importing import ImportMap, ImportRefusedError, import_file  # brings pandas
+
     settings = load_settings()
     log = open_log(settings)
     mapping = ImportMap.load(map_file) if map_file else ImportMap()

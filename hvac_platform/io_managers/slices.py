@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from hvac_platform.stores.base import Columns, Store, TableSlice
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,5 +100,7 @@ class DeviceSlices:
 
     def frame(self, *columns: str) -> pd.DataFrame:
         """Everything as one DataFrame, for assets and notebooks that ask for it."""
+        import pandas as pd  # here, because commands that need no frame should start at once
+
         parts = [pd.DataFrame(batch) for part in self for batch in part.batches(*columns)]
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=list(columns))
