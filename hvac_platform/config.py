@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from datetime import date
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -52,14 +54,33 @@ class Settings(BaseSettings):
 
     kafka_bootstrap_servers: str = Field(default="", description="host:port,…; empty uses the embedded log")
     kafka_topic: str = "iot-metrics"
+    kafka_partitions: int = Field(default=3, ge=1, description="Partitions of the topic when it is created")
+    kafka_retention_days: float = Field(
+        default=7.0, gt=0, description="Retention of the topic when it is created, by record timestamp"
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    kafka_sasl_username: str = ""
+    kafka_sasl_password: SecretStr = SecretStr("")
+    kafka_ssl_cafile: Path | None = Field(default=None, description="Certificates (PEM) that sign the brokers'")
 
     ollama_base_url: str = "http://localhost:11434"
     ollama_model: str = "all-minilm:l6-v2"
+
+    @field_validator("kafka_ssl_cafile", mode="before")
+    @classmethod
+    def _empty_is_none(cls, value: object) -> object:
+        return value or None
 
     @field_validator("hvac_home")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().resolve()
+
+    @property
+    def kafka_retention_ms(self) -> int:
+        """Retention of a new topic in milliseconds."""
+        return round(self.kafka_retention_days * 86_400_000)
 
     @property
     def window_ms(self) -> int:
@@ -78,23 +99,27 @@ class Settings(BaseSettings):
 
 
 def load_settings() -> Settings:
-    """Settings from the environment.
+    """Settings from the environment and ``.env``; read again only when one of them has changed.
 
     Raises:
         ConfigError: a value can't be used; or it asks for a server that this version has no client for.
     """
+    dotenv = Path(".env").resolve()
+    changed = dotenv.stat().st_mtime_ns if dotenv.exists() else None
+    return _read(tuple(os.environ.get(name.upper()) for name in Settings.model_fields), str(dotenv), changed)
+
+
+@lru_cache(maxsize=16)
+def _read(_environment: tuple[str | None, ...], _dotenv: str, _changed: int | None) -> Settings:
+    """Settings for one state of the environment: parsing takes milliseconds, and resources ask at every turn."""
     try:
         settings = Settings()
     except ValidationError as error:
         first = error.errors()[0]
         name = "_".join(str(part) for part in first["loc"]).upper()
         raise ConfigError(f"{name}={first.get('input')!r}: {first['msg']}") from None
-    for name, value in (
-        ("SCYLLA_HOSTS", settings.scylla_hosts),
-        ("KAFKA_BOOTSTRAP_SERVERS", settings.kafka_bootstrap_servers),
-    ):
-        if value:
-            raise ConfigError(f"{name} is set, but this version runs on the embedded store and log only: unset it")
+    if settings.scylla_hosts:
+        raise ConfigError("SCYLLA_HOSTS is set, but this version runs on the embedded store only: unset it")
     if settings.hvac_embedding == "text":
         raise ConfigError("HVAC_EMBEDDING=text needs the Ollama embedder, which this version lacks: use state")
     return settings

@@ -22,7 +22,12 @@ HOST = "127.0.0.1"
 READY_SECONDS = 120
 STOP_SECONDS = 30
 HEARTBEAT_SECONDS = 60
-OWNED_BY_A_PROCESS = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+OWNED_BY_A_PROCESS = [
+    dg.DagsterRunStatus.NOT_STARTED,  # its process died between creating and starting it
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
 
 
 class LiveError(Exception):

@@ -1,5 +1,7 @@
 """Schedules: detection every minute, profiles and report every night, upkeep every hour."""
 
+from collections.abc import Sequence
+
 import dagster as dg
 
 from hvac_platform.jobs import detection_job, maintenance_job, profiles_job, report_job
@@ -25,6 +27,18 @@ def partition_tags(first: str, last: str) -> dict[str, str]:
     return {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
 
 
+def latest_stretch(days: Sequence[str]) -> list[str]:
+    """The last of some UTC days in order, with those that precede it without a gap.
+
+    >>> latest_stretch(["2025-01-01", "2026-02-28", "2026-03-01"])
+    ['2026-02-28', '2026-03-01']
+    """
+    first = len(days) - 1
+    while first > 0 and days[first - 1] == days_before(days[first], 1):
+        first -= 1
+    return list(days[first:])
+
+
 @dg.schedule(
     cron_schedule="* * * * *",
     job=detection_job,
@@ -34,7 +48,7 @@ def partition_tags(first: str, last: str) -> dict[str, str]:
 def detection_schedule(
     context: dg.ScheduleEvaluationContext, platform: PlatformResource
 ) -> dg.RunRequest | dg.SkipReason:
-    """One run over the days that have something to judge."""
+    """One run over the latest consecutive days that have something to judge; earlier ones come with the next ticks."""
     active = context.instance.get_run_records(dg.RunsFilter(job_name=detection_job.name, statuses=ACTIVE), limit=1)
     if active:
         return dg.SkipReason(f"detection run {active[0].dagster_run.run_id[:8]} is still going")
@@ -47,9 +61,10 @@ def detection_schedule(
             "no complete, unjudged windows"
             + (f": {len(days)} device-days have windows that are still open" if days else "; no snapshot is newer")
         )
-    context.log.info("unjudged windows on %s", days_label(pending))
+    stretch = latest_stretch(pending)
+    context.log.info("unjudged windows on %s", days_label(stretch))
     return dg.RunRequest(
-        tags=partition_tags(pending[0], pending[-1]),
+        tags=partition_tags(stretch[0], stretch[-1]),
         run_config={"ops": {"anomaly_events": {"config": {"unjudged_only": True}}}},
     )
 

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
 
 from hvac_platform.config import Settings
 from hvac_platform.execution import PROJECT_ROOT
@@ -33,6 +35,12 @@ CONTENT_TABLES = {
     "dead_letters": ("rejected_at",),
 }
 """Tables whose content follows from the log alone, with the columns that don't."""
+
+
+@event.listens_for(Engine, "connect")
+def _trust_the_operating_system(connection, _):
+    """Dagster's own storage need not survive a power cut in tests: most of a small run's time would be waiting for disks."""
+    connection.execute("PRAGMA synchronous = OFF")
 
 
 # -- folders and services ----------------------------------------------------------------------------------------------
@@ -88,7 +96,15 @@ def open_dagster(home):
 
 
 processes = multiprocessing.get_context("forkserver")  # children start with the imports done and nothing open
-processes.set_forkserver_preload(["hvac_platform.execution"])
+processes.set_forkserver_preload(
+    [
+        "hvac_platform.execution",
+        "hvac_platform_tests.conftest",
+        *("dagster._core.storage.sqlite_storage", "dagster._core.storage.local_compute_log_manager"),
+        *("dagster._core.execution.execute_in_process", "dagster._core.executor.in_process"),
+        *("dagster._core.storage.migration.utils", "dagster._daemon", "dagster._core.execution.submit_asset_runs"),
+    ]
+)
 
 
 def in_home(home, function, *arguments):

@@ -17,12 +17,17 @@ from hvac_platform.timestamps import DAY_MS, now_ms
 MOST_REJECTED = 0.01
 OLDEST_PROFILE_MS = 2 * DAY_MS
 SAMPLE = 500
+RECENT = 50
 
 
 def _latest(context: dg.AssetCheckExecutionContext, asset: dg.AssetsDefinition) -> dict[str, Any]:
-    """Metadata of the asset's latest materialization, as plain values."""
-    event = context.instance.get_latest_materialization_event(asset.key)
-    found = event.asset_materialization if event else None
+    """Metadata of the asset's materialization by this run, or else of its latest one, as plain values.
+
+    Runs over other partitions of the topic go on in parallel, so the latest one need not be this run's.
+    """
+    events = [r.event_log_entry for r in context.instance.fetch_materializations(asset.key, limit=RECENT).records]
+    own = [event for event in events if event.run_id == context.run.run_id]
+    found = next((event.asset_materialization for event in own or events), None)
     return {name: value.value for name, value in found.metadata.items()} if found else {}
 
 

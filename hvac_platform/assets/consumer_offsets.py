@@ -29,7 +29,6 @@ def consumer_offsets(
     that means the same range again, which upserts make harmless. A backfill carries no ranges and moves nothing.
     """
     watermarks = touched_watermarks(platform.store, chain_of(context.run))
-    moved: dict[int, int] = {}
     entries, begins = platform.store.ledger(platform.topic), platform.log.begin_offsets(platform.topic)
     for r in config.offset_ranges():
         if r.partition not in entries and r.start - r.skipped > begins[r.partition]:
@@ -44,15 +43,15 @@ def consumer_offsets(
             watermark=watermarks.get(r.partition),
             skipped=r.skipped,
         )
-        if advanced:
-            moved[r.partition] = r.end
-        else:
-            context.log.warning(
-                "partition %d: the ledger is not at %d, left as it is", r.partition, r.start - r.skipped
-            )
-    if moved:
-        platform.log.commit(CONSUMER_GROUP, platform.topic, moved)
+        if not advanced:
+            stands = r.start - r.skipped
+            context.log.warning("partition %d: the ledger is not at %d, left as it is", r.partition, stands)
+    committed = platform.log.committed(CONSUMER_GROUP, platform.topic)
     ledger = platform.store.ledger(platform.topic)
+    # Also those of an earlier run that died between the ledger and the group.
+    differing = {p: entry.next_offset for p, entry in ledger.items() if committed.get(p) != entry.next_offset}
+    if differing:
+        platform.log.commit(CONSUMER_GROUP, platform.topic, differing)
     ends = platform.log.end_offsets(platform.topic)
     lag = sum(end - (ledger[p].next_offset if p in ledger else 0) for p, end in ends.items())
     return dg.MaterializeResult(

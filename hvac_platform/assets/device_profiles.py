@@ -90,7 +90,7 @@ def device_profiles(
         for reason in refused:
             context.log.warning(reason)
         if refused and not built:
-            raise dg.Failure("no profile was built: " + "; ".join(refused[:5]))
+            raise dg.Failure("no profile was built: " + "; ".join(refused[:5]), allow_retries=False)
         output.metadata["profiles"] = len(built)
         if refused:
             output.metadata["refused"] = dg.MetadataValue.md("\n".join(f"- {reason}" for reason in refused))

@@ -175,7 +175,7 @@ class EmbeddedStore:
         cursor = iter(self._connection.execute(statement, arguments))
         while True:
             columns: list[list[Any]] = [[] for _ in names]
-            while len(columns[0]) < batch_rows and (block := list(islice(cursor, TRANSPOSED_ROWS))):
+            while block := list(islice(cursor, min(TRANSPOSED_ROWS, batch_rows - len(columns[0])))):
                 for column, values in zip(columns, zip(*block, strict=True), strict=True):
                     column.extend(values)
             if not columns[0]:
