@@ -4,7 +4,7 @@ VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test check bench lock clean
+.PHONY: setup demo test integration services services-down check bench lock clean
 
 setup: $(STAMP)
 
@@ -23,6 +23,17 @@ demo: setup
 
 test: setup
 	@$(BIN)/python -m pytest
+
+# The tests against real servers, which they start themselves on ports of their own.
+integration: setup
+	@HVAC_SERVICES=1 $(BIN)/python -m pytest hvac_platform_tests/integration
+
+# Kafka, Cassandra and Ollama on loopback. Some of them: make services ONLY=kafka
+services: setup
+	@$(BIN)/python -m hvac_platform_tests.services up $(ONLY)
+
+services-down: setup
+	@$(BIN)/python -m hvac_platform_tests.services down $(ONLY)
 
 check: setup
 	@$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""One store and one log a thread, opened when first used and shared by everything in it."""
+"""Store and log, opened when first used: embedded ones once a thread, a server's clients once a process."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from hvac_platform.embedding.base import Encoder
 from hvac_platform.embedding.state import StateEncoder
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.embedded import EmbeddedStore
-from hvac_platform.streams.base import MessageLog
+from hvac_platform.streams.base import LogError, MessageLog
 from hvac_platform.streams.embedded import EmbeddedLog
+from hvac_platform.streams.kafka import KafkaLog, KafkaSecurity
 
 _local = threading.local()  # a connection's transactions must not mix with another thread's
+_kafka_logs: dict[tuple[str, KafkaSecurity, str], KafkaLog] = {}  # safe for threads, and each has connections
+_kafka_lock = threading.Lock()
 
 
 def open_store(settings: Settings) -> Store:
@@ -26,6 +29,10 @@ def open_store(settings: Settings) -> Store:
 
 def open_log(settings: Settings) -> MessageLog:
     """The message log that the environment asks for, with the topic in it."""
+    return _kafka_log(settings) if settings.kafka_bootstrap_servers else _embedded_log(settings)
+
+
+def _embedded_log(settings: Settings) -> MessageLog:
     logs: dict[str, MessageLog] = _local.__dict__.setdefault("logs", {})
     path = settings.hvac_home / "log.db"
     if str(path) not in logs or not path.exists():
@@ -34,6 +41,33 @@ def open_log(settings: Settings) -> MessageLog:
         log.create_topic(settings.kafka_topic)
         logs[str(path)] = log
     return logs[str(path)]
+
+
+def _kafka_log(settings: Settings) -> MessageLog:
+    security = KafkaSecurity(
+        protocol=settings.kafka_security_protocol,
+        mechanism=settings.kafka_sasl_mechanism,
+        username=settings.kafka_sasl_username,
+        password=settings.kafka_sasl_password,
+        ca_file=settings.kafka_ssl_cafile,
+    )
+    key = (settings.kafka_bootstrap_servers, security, settings.kafka_topic)
+    opened = _kafka_logs.get(key)
+    if opened is not None and not opened.closed:
+        return opened
+    log = KafkaLog(settings.kafka_bootstrap_servers, security=security)
+    try:
+        log.create_topic(settings.kafka_topic, settings.kafka_partitions, settings.kafka_retention_ms)
+    except LogError:
+        log.close()
+        raise
+    with _kafka_lock:  # not held while connecting: no thread waits for another's time-out
+        faster = _kafka_logs.get(key)
+        if faster is None or faster.closed:
+            _kafka_logs[key] = log
+            return log
+    log.close()
+    return faster
 
 
 def make_encoder(settings: Settings) -> Encoder:

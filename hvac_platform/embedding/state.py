@@ -42,16 +42,18 @@ class StateEncoder:
         """Unit vectors float32 [n, 384] of n snapshots."""
         declared: DeviceType | None = device_type(series.device_type)
         vectors = np.zeros((len(series), EMBEDDING_DIMENSION))
-        vectors[:, 0] = np.sqrt(np.maximum(1, np.isfinite(series.mean).sum(axis=1)))
+        known = np.where(np.isfinite(series.mean), series.mean, np.nan)
+        vectors[:, 0] = np.sqrt(np.maximum(1, np.isfinite(known).sum(axis=1)))
         for j, name in enumerate(series.metric_names):
             if declared and name in declared.metric_names and declared.point(name).kind == "counter":
                 continue  # a counter never returns to where it was, so it says nothing of the state
-            values = series.mean[:, j]
+            values = known[:, j]
             slot = declared.metric_names.index(name) if declared and name in declared.metric_names else None
             normal = declared.point(name).normal if declared and slot is not None else None
             if slot is not None and normal is not None and slot + 1 < LEARNED_OFFSET:
                 middle, half = (normal[0] + normal[1]) / 2, max((normal[1] - normal[0]) / 2, 1e-9)
-                vectors[:, slot + 1] = np.nan_to_num(np.clip((values - middle) / half, -CLIP, CLIP))
+                with np.errstate(over="ignore"):
+                    vectors[:, slot + 1] = np.nan_to_num(np.clip((values - middle) / half, -CLIP, CLIP))
             else:
                 slots, signs = _learned_direction(name)
                 scaled = np.nan_to_num(np.arcsinh(values))

@@ -128,14 +128,14 @@ def test_a_range_is_cut_at_midnight_and_the_rest_follows_in_the_next_tick(instan
 
 
 def test_a_sparse_history_of_many_days_is_one_run_over_their_range(instance, platform):
-    platform.log.append(platform.topic, [reading(at_ms=MIDNIGHT_MS - n * DAY_MS) for n in (30, 20, 10, 0)])
+    platform.log.append(platform.topic, [reading(at_ms=MIDNIGHT_MS - n * DAY_MS) for n in (12, 8, 4, 0)])
     (request,) = tick(instance, platform)
     assert "dagster/partition" not in request.tags
-    assert request.tags["dagster/asset_partition_range_start"] == days_before(NEXT_DAY, 30)
+    assert request.tags["dagster/asset_partition_range_start"] == days_before(NEXT_DAY, 12)
     assert request.tags["dagster/asset_partition_range_end"] == NEXT_DAY
     execute(instance, request)
     assert platform.store.count("device_state_snapshots") == 4
-    assert len(instance.get_materialized_partitions(dg.AssetKey("snapshot_embeddings"))) == 31
+    assert len(instance.get_materialized_partitions(dg.AssetKey("snapshot_embeddings"))) == 13
 
 
 def test_a_backlog_goes_by_capped_runs_of_one_partition_each(instance, platform, monkeypatch):

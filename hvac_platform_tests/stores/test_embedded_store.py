@@ -605,7 +605,7 @@ def _create_together(barrier, folder, number, rounds):
 
 
 def test_processes_may_create_the_store_at_the_same_moment(home):
-    together, rounds = 5, 20
+    together, rounds = 5, 12
     barrier = processes.Barrier(together)
     all_succeed(
         [start_process(home, _create_together, barrier, str(home), number, rounds) for number in range(together)]

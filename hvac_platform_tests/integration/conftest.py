@@ -1,0 +1,53 @@
+"""Real servers for the tests of this folder, started through the harness on ports and in folders of their own.
+
+They run when HVAC_SERVICES=1 (``make integration`` sets it); a server that can't start is a failure then. Otherwise they
+are skipped.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+import pytest
+
+from hvac_platform.streams.base import KEEP_FOREVER
+from hvac_platform.streams.kafka import KafkaLog
+from hvac_platform_tests.services.base import DEFAULT_FOLDER, free_port
+from hvac_platform_tests.services.kafka import Kafka, SecuredListener
+
+HERE = Path(__file__).parent
+ASKED_FOR = os.environ.get("HVAC_SERVICES") == "1"
+
+
+def pytest_collection_modifyitems(items):
+    if not ASKED_FOR:
+        for item in items:
+            if HERE in item.path.parents:
+                item.add_marker(pytest.mark.skip(reason="needs real servers: make integration (sets HVAC_SERVICES=1)"))
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory):
+    """A Kafka broker that tests may kill; whoever does starts it again."""
+    secured = SecuredListener(free_port(), "hvac", secrets.token_hex(12))
+    started = Kafka(DEFAULT_FOLDER / "cache", tmp_path_factory.mktemp("kafka"), free_port(), secured=secured)
+    started.up()
+    yield started
+    started.down()
+
+
+@pytest.fixture
+def topic():
+    """A name that no other test uses."""
+    return f"metrics-{secrets.token_hex(6)}"
+
+
+@pytest.fixture
+def kafka_log(broker, topic):
+    """A log on the broker, with a topic of three partitions."""
+    opened = KafkaLog(broker.bootstrap_servers)
+    opened.create_topic(topic, retention_ms=KEEP_FOREVER)
+    yield opened
+    opened.close()

@@ -1,0 +1,107 @@
+"""``python -m hvac_platform_tests.services up|down|status [kafka cassandra ollama] [--port kafka=19092]``."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import logging
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from hvac_platform.live import HOST
+from hvac_platform_tests.services.base import DEFAULT_FOLDER, Service, ServiceError
+from hvac_platform_tests.services.registry import SERVICES, service
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Start, stop or show servers; 0 when what was asked for is so, 1 when it isn't."""
+    parser = argparse.ArgumentParser(
+        prog="python -m hvac_platform_tests.services",
+        description="Kafka, Cassandra and Ollama on loopback, as processes of their own.",
+    )
+    parser.add_argument("action", choices=["up", "down", "status"])
+    parser.add_argument("services", nargs="*", metavar="service", help=f"some of {', '.join(SERVICES)}; default all")
+    parser.add_argument("--port", action="append", default=[], metavar="SERVICE=PORT", type=_port)
+    parser.add_argument("--folder", type=Path, default=DEFAULT_FOLDER, help="holds downloads, data and logs")
+    options = parser.parse_args(arguments)
+    unknown = [name for name in options.services if name not in SERVICES]
+    if unknown:
+        parser.error(f"there is no service {unknown[0]!r}, only {', '.join(SERVICES)}")
+    folder, ports = options.folder.resolve(), dict(options.port)
+    chosen = [service(name, folder, ports.get(name)) for name in options.services or SERVICES]
+    logging.getLogger("kafka").setLevel(logging.CRITICAL)  # a broker that doesn't answer yet is no news here
+    try:
+        with _alone(folder):
+            return {"up": _up, "down": _down, "status": _status}[options.action](chosen)
+    except ServiceError as error:
+        print(f"services: {error}", file=sys.stderr)
+        return 1
+
+
+def _port(text: str) -> tuple[str, int]:
+    name, _, number = text.partition("=")
+    if name not in SERVICES or not number.isdigit() or not 0 < int(number) < 65_536:
+        raise argparse.ArgumentTypeError(f"write it as SERVICE=PORT, for example kafka=19092, not {text!r}")
+    return name, int(number)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One command at a time, so that two don't start the same server."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _up(chosen: Sequence[Service]) -> int:
+    began = time.monotonic()
+    failures = []
+    started = []
+    for one in chosen:
+        try:
+            verb = "starting" if one.start() else "runs already"
+        except ServiceError as error:
+            failures.append(error)
+            continue
+        print(f"{one.name}: {verb}", flush=True)
+        started.append(one)
+    for one in started:
+        try:
+            one.wait_until_ready()
+        except ServiceError as error:
+            failures.append(error)
+    _status(chosen)
+    if failures:
+        raise ServiceError("\nservices: ".join(map(str, failures)))
+    print(f"all ready after {time.monotonic() - began:.1f} s; to use them:")
+    for one in chosen:
+        for name, value in one.settings.items():
+            print(f"export {name}={value}")
+    return 0
+
+
+def _down(chosen: Sequence[Service]) -> int:
+    for one in chosen:
+        print(f"{one.name}: {'stopped' if one.down() else 'does not run'}", flush=True)
+    return 0
+
+
+def _status(chosen: Sequence[Service]) -> int:
+    all_run = True
+    for one in chosen:
+        running = one.running()
+        if running is None:
+            print(f"{one.name:<10} stopped")
+        else:
+            port = running.ports["port"]
+            print(f"{one.name:<10} {HOST}:{port:<6} pid {running.pid:<8} log {one.log}")
+        all_run = all_run and running is not None
+    return 0 if all_run else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""A Kafka broker (KRaft, its own controller) from Maven jars."""
+
+from __future__ import annotations
+
+import base64
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError
+
+from hvac_platform.live import HOST
+from hvac_platform_tests.services.base import CONFIGURATION, Service, fill_in, require_tools, run
+from hvac_platform_tests.services.maven import jars, require_java
+
+HEAP = "512m"
+
+
+@dataclass(frozen=True, slots=True)
+class SecuredListener:
+    """A second listener of the broker, with SCRAM authentication over TLS."""
+
+    port: int
+    username: str
+    password: str
+
+
+class Kafka(Service):
+    """One Kafka broker.
+
+    Args:
+        cache: folder of the jars.
+        folder: folder of this broker.
+        port: port of the plain listener.
+        secured: a second listener, with SCRAM-SHA-512 and TLS; fixed when the data folder is made.
+    """
+
+    name = "kafka"
+    default_port = 9092
+    internal_ports = ("controller",)
+
+    def __init__(
+        self, cache: Path, folder: Path, port: int | None = None, *, secured: SecuredListener | None = None
+    ) -> None:
+        super().__init__(cache, folder, port)
+        self.secured = secured
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """Address of the plain listener."""
+        return f"{HOST}:{self.port}"
+
+    @property
+    def certificate(self) -> Path:
+        """Certificate of the secured listener, which signs itself."""
+        return self.folder / "certificate.pem"
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Environment variables that point the platform at the plain listener."""
+        return {"KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers}
+
+    @property
+    def secured_settings(self) -> dict[str, str]:
+        """Environment variables that point the platform at the secured listener."""
+        assert self.secured is not None
+        return {
+            "KAFKA_BOOTSTRAP_SERVERS": f"{HOST}:{self.secured.port}",
+            "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+            "KAFKA_SASL_MECHANISM": "SCRAM-SHA-512",
+            "KAFKA_SASL_USERNAME": self.secured.username,
+            "KAFKA_SASL_PASSWORD": self.secured.password,
+            "KAFKA_SSL_CAFILE": str(self.certificate),
+        }
+
+    def fetch(self) -> None:
+        """Fetch the jars."""
+        require_java(self.name, oldest=17)
+        jars(self.name, self.cache)
+
+    def prepare(self) -> None:
+        """Write the configuration; format the data folder the first time."""
+        data = self.folder / "data"
+        properties = self.folder / "server.properties"
+        listeners = f"PLAINTEXT://{self.bootstrap_servers}"
+        if self.secured is not None:
+            listeners += f",SECURED://{HOST}:{self.secured.port}"
+        fill_in(
+            CONFIGURATION / "kafka" / "server.properties",
+            properties,
+            listeners=listeners,
+            controller_port=self.internal_port("controller"),
+            data=data,
+        )
+        users = []
+        if self.secured is not None:
+            self._make_certificate()
+            secured_properties = self.folder / "secured.properties"
+            keystore = self.folder / "keystore.pem"
+            fill_in(CONFIGURATION / "kafka" / "secured.properties", secured_properties, keystore=keystore)
+            with properties.open("a") as combined:
+                combined.write(secured_properties.read_text())
+            secret = f"name={self.secured.username},password={self.secured.password}"
+            users = ["--add-scram", f"SCRAM-SHA-512=[{secret}]"]
+        if not (data / "meta.properties").exists():
+            cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
+            storage_tool = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties), *users]
+            run(self.name, "formatting the data folder", self._java("-Xmx128m", *storage_tool))
+
+    def _make_certificate(self) -> None:
+        require_tools(self.name, "openssl")
+        keystore = self.folder / "keystore.pem"
+        if keystore.exists():
+            return
+        key = self.folder / "key.pem"
+        names = f"subjectAltName=IP:{HOST},DNS:localhost"
+        subject = ["-subj", "/CN=localhost", "-addext", names, "-days", "30"]
+        files = ["-keyout", str(key), "-out", str(self.certificate)]
+        making = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", *subject, *files]
+        run(self.name, "making a certificate", making)
+        keystore.write_text(key.read_text() + self.certificate.read_text())
+
+    def command(self) -> list[str]:
+        """The broker in the foreground."""
+        logging = f"-Dlog4j2.configurationFile={CONFIGURATION / 'kafka' / 'log4j2.xml'}"
+        memory = [f"-Xms{HEAP}", f"-Xmx{HEAP}", "-XX:+UseG1GC", "-XX:+ExitOnOutOfMemoryError"]
+        return self._java(*memory, logging, "kafka.Kafka", str(self.folder / "server.properties"))
+
+    def _java(self, *arguments: str) -> list[str]:
+        return ["java", "-cp", str(jars(self.name, self.cache) / "*"), *arguments]
+
+    def answers(self) -> bool:
+        """Whether it describes its cluster, with itself in it."""
+        try:
+            with KafkaAdminClient(bootstrap_servers=self.bootstrap_servers, bootstrap_timeout_ms=2_000) as admin:
+                return bool(admin.describe_cluster()["brokers"])
+        except KafkaError:
+            return False
