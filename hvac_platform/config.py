@@ -24,9 +24,12 @@ class Settings(BaseSettings):
     The names are the environment's, in lower case: ``hvac_home`` is ``HVAC_HOME``.
     """
 
-    model_config = SettingsConfigDict(env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True, env_ignore_empty=True
+    )
 
     hvac_home: Path = Field(default=Path(".hvac"), description="Folder of the embedded store and log")
+    hvac_device_types: str = Field(default="", description="Folders with more device types, separated like PATH")
     hvac_window_seconds: int = Field(default=60, ge=1, le=86_400, description="Length of a snapshot's window")
     hvac_allowed_lateness_seconds: int = Field(
         default=30, ge=0, description="How long a window waits for late readings"
@@ -118,6 +121,8 @@ def _read(_environment: tuple[str | None, ...], _dotenv: str, _changed: int | No
         first = error.errors()[0]
         name = "_".join(str(part) for part in first["loc"]).upper()
         raise ConfigError(f"{name}={first.get('input')!r}: {first['msg']}") from None
+    if settings.hvac_device_types:  # the registry reads the environment, which a .env file doesn't change
+        os.environ.setdefault("HVAC_DEVICE_TYPES", settings.hvac_device_types)
     if settings.scylla_hosts:
         raise ConfigError("SCYLLA_HOSTS is set, but this version runs on the embedded store only: unset it")
     if settings.hvac_embedding == "text":

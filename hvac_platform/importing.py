@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import pandas as pd
@@ -60,12 +61,27 @@ class ImportMap:
         Raises:
             ImportRefusedError: it isn't one; the message names the key.
         """
-        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        try:
+            document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise ImportRefusedError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
         known = set(cls.__dataclass_fields__)
         if not isinstance(document, dict) or set(document) - known:
             bad = ", ".join(sorted(map(str, set(document) - known))) if isinstance(document, dict) else "not a mapping"
             raise ImportRefusedError(f"{path}: unknown keys {bad}; known are {', '.join(sorted(known))}")
-        return cls(**{**document, "ignore": tuple(document.get("ignore", ()))})
+        columns, ignore, timezone = (
+            document.get("columns", {}),
+            document.get("ignore", []),
+            document.get("timezone", "UTC"),
+        )
+        if not isinstance(columns, dict) or not isinstance(ignore, list):
+            raise ImportRefusedError(f"{path}: columns must be a mapping of column to metric, ignore a list of columns")
+        try:
+            ZoneInfo(str(timezone))
+        except (ZoneInfoNotFoundError, ValueError):
+            raise ImportRefusedError(f"{path}: unknown timezone {timezone!r}, e.g. Europe/Berlin") from None
+        names = {str(column): str(metric) for column, metric in columns.items()}
+        return cls(**{**document, "columns": names, "ignore": tuple(map(str, ignore))})
 
     def with_time_column(self, name: str) -> ImportMap:
         """The same map with the column of the time given."""
@@ -114,6 +130,12 @@ def import_file(
     result = ImportResult()
     device = replace(device, device_type=canonical_type(device.device_type))
     declared = device_type(device.device_type)
+    undeclared = sorted(set(mapping.columns.values()) - set(declared.metric_names)) if declared else []
+    if declared and undeclared:
+        raise ImportRefusedError(
+            f"the map names metrics that {declared.name} does not declare: {', '.join(undeclared)}; "
+            f"declared are {', '.join(declared.metric_names)}"
+        )
     for frame, done in _chunks(path):
         if frame.empty:
             continue
@@ -181,8 +203,10 @@ def _by_device(
     """Wide frames (UTC index, a column a metric) of each device in a chunk."""
     time_column = _column(frame, mapping.time_column, TIME_NAMES)
     if time_column is None:
-        wanted = repr(mapping.time_column) if mapping.time_column else "a time"
-        raise ImportRefusedError(f"no column {wanted} among {', '.join(map(str, frame.columns))}; give --time-column")
+        there = ", ".join(map(str, frame.columns))
+        if mapping.time_column:
+            raise ImportRefusedError(f"there is no column {mapping.time_column!r}; the columns are {there}")
+        raise ImportRefusedError(f"none of the columns {there} looks like a time; give --time-column")
     frame.index = _times(frame[time_column], mapping.timezone)
     bad = np.asarray(frame.index.isna(), dtype=bool)
     result.refused += int(bad.sum())
@@ -226,6 +250,9 @@ def _times(column: pd.Series[Any], timezone: str) -> pd.DatetimeIndex:
 
 def _renamed(part: pd.DataFrame, mapping: ImportMap, declared: DeviceType | None, result: ImportResult) -> pd.DataFrame:
     """Columns as metrics: those of the map, or those that the type declares, or (of an unknown type) all numeric ones."""
+    missing = sorted(set(mapping.columns) - set(map(str, part.columns)))
+    if missing:
+        raise ImportRefusedError(f"the map names columns that the file lacks: {', '.join(missing)}")
     names: dict[str, str] = {}
     for column in map(str, part.columns):
         name = mapping.columns.get(column) if mapping.columns else metric_name(column, declared)

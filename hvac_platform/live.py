@@ -104,14 +104,14 @@ def require_free_port(port: int) -> None:
             raise LiveError(f"port {port} is in use: stop what listens there, or choose another with --port") from None
 
 
-def fail_abandoned_runs(instance: dg.DagsterInstance) -> list[str]:
+def fail_abandoned_runs(instance: dg.DagsterInstance, *, daemon_stopped: bool = False) -> list[str]:
     """Mark runs as failed that say they are running although no daemon lives; returns their ids.
 
     After a power cut a run stays STARTED for ever, and the sensor would wait for it for ever. While a daemon lives it
-    watches its own runs, so then nothing is touched.
+    watches its own runs, so then nothing is touched, unless the caller has just stopped it.
     """
     newest = max((beat.timestamp for beat in instance.get_daemon_heartbeats().values()), default=0.0)
-    if time.time() - newest < HEARTBEAT_SECONDS:
+    if not daemon_stopped and time.time() - newest < HEARTBEAT_SECONDS:
         return []
     abandoned = instance.get_run_records(dg.RunsFilter(statuses=OWNED_BY_A_PROCESS))
     for record in abandoned:

@@ -131,7 +131,25 @@ def test_a_separator_at_the_end_of_every_line_does_no_harm(log: EmbeddedLog, tmp
     assert imported(log, tmp_path / "a.csv", "time;cop\n2026-01-01 00:00;5;\n2026-01-01 00:01;6;\n").messages == 2
 
 
-def test_an_unknown_key_in_a_map_is_named(tmp_path: Path) -> None:
-    (tmp_path / "map.yaml").write_text("time_colum: When\n")
-    with pytest.raises(ImportRefusedError, match="time_colum"):
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("time_colum: When", "time_colum"),
+        ("a: [", "not YAML"),
+        ("ignore: 5", "ignore"),
+        ("columns: [a]", "columns"),
+        ("timezone: Mars/Base", "Mars/Base"),
+    ],
+)
+def test_a_map_that_is_none_says_why(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "map.yaml").write_text(text)
+    with pytest.raises(ImportRefusedError, match=says):
         ImportMap.load(tmp_path / "map.yaml")
+
+
+@pytest.mark.parametrize(("columns", "says"), [({"x": "curent"}, "curent"), ({"x": "cop"}, "lacks: x")])
+def test_a_map_that_does_not_fit_type_or_file_is_refused(
+    log: EmbeddedLog, tmp_path: Path, columns: dict[str, str], says: str
+) -> None:
+    with pytest.raises(ImportRefusedError, match=says):
+        imported(log, tmp_path / "a.csv", "time,cop\n2026-01-01,5\n", ImportMap(columns=columns))

@@ -12,10 +12,12 @@ from hvac_platform.assets.plots import line_plot
 from hvac_platform.assets.snapshot_embeddings import snapshot_embeddings
 from hvac_platform.detection.profile import Profile, TooFewSnapshotsError, similarity_to
 from hvac_platform.io_managers.slices import TableBatch, TableOutput
-from hvac_platform.monitoring.learning import learn_profile, profile_columns
+from hvac_platform.monitoring.learning import history_coverage, learn_profile, profile_columns
 from hvac_platform.partitions import devices
 from hvac_platform.resources import PlatformResource
 from hvac_platform.timestamps import iso, parse_instant
+
+THIN_HISTORY = 0.5
 
 
 class ProfileConfig(dg.Config):
@@ -49,6 +51,7 @@ def device_profiles(
     ones are left out); rebuilt every night for all devices in one run, or on demand for one.
     """
     registered = {d.device_id: d for d in platform.store.devices()}
+    days_back = config.days_back or platform.settings.hvac_profile_days_back
     until_ms = parse_instant(config.until) if config.until else None
     output = TableOutput(iter(()))
 
@@ -65,7 +68,7 @@ def device_profiles(
                     registered[device_id],
                     platform.encoder,
                     platform.settings,
-                    days_back=config.days_back,
+                    days_back=days_back,
                     min_snapshots=config.min_snapshots,
                     until_ms=until_ms,
                 )
@@ -76,9 +79,15 @@ def device_profiles(
                 "%s: profile of %d snapshots, %s to %s",
                 *(device_id, profile.snapshot_count, iso(profile.span_start), iso(profile.span_end)),
             )
+            coverage = history_coverage(profile, platform.settings.window_ms, days_back)
+            if coverage < THIN_HISTORY:
+                context.log.warning(
+                    "%s: its snapshots cover %.0f %% of %g days; the profile is not yet typical, build it again later",
+                    *(device_id, 100 * coverage, days_back),
+                )
             built.append((profile, left_out))
             if len(context.partition_keys) == 1:
-                output.metadata.update(_one_device(profile, left_out))
+                output.metadata.update(_one_device(profile, left_out), history_coverage=coverage)
                 output.metadata["similarity_plot"] = dg.MetadataValue.md(
                     line_plot(
                         {"similarity to the centroid": similarity_to(series, profile)},

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from hvac_platform.cli.choosing import chosen_devices, instant, require_order
 from hvac_platform.cli.output import AsJson, console, errors, print_json, print_rows, progress_bar
 from hvac_platform.config import Settings, load_settings
 from hvac_platform.connections import make_encoder, open_store
@@ -19,8 +20,7 @@ from hvac_platform.monitoring.comparing import compare_device
 from hvac_platform.monitoring.judging import Judgement, judge_device, judgement_batches
 from hvac_platform.monitoring.learning import learn_profile, load_profile_row, profile_columns
 from hvac_platform.monitoring.similar import NoSnapshotError, similar_states
-from hvac_platform.stores.base import Device, Store
-from hvac_platform.timestamps import iso, now_ms, parse_instant
+from hvac_platform.timestamps import iso, now_ms
 
 CONTINUOUS_SECONDS = 30
 
@@ -38,30 +38,6 @@ class Method(enum.StrEnum):
     ALL = "all"
 
 
-def _chosen(store: Store, wanted: list[str] | None) -> list[Device]:
-    registered = {d.device_id: d for d in store.devices()}
-    if not wanted:
-        if not registered:
-            errors.print("hvac: no device has been registered yet: ingest some messages first")
-            raise typer.Exit(1)
-        return list(registered.values())
-    names = [name for listed in wanted for name in listed.replace(",", " ").split()]
-    unknown = [name for name in names if name not in registered]
-    if unknown:
-        known = ", ".join(list(registered)[:20]) or "none"
-        raise typer.BadParameter(f"{', '.join(unknown)} not registered; known devices: {known}")
-    return [registered[name] for name in names]
-
-
-def _instant(text: str | None) -> int | None:
-    if text is None:
-        return None
-    try:
-        return parse_instant(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not an ISO 8601 date or time") from None
-
-
 @profiles.command("build")
 def build(
     devices: Devices = None,
@@ -77,7 +53,7 @@ def build(
     """Learn what normal looks like. Exit code 1 when a device has too little data."""
     settings = load_settings()
     store, encoder = open_store(settings), make_encoder(settings)
-    chosen, until_ms = _chosen(store, devices), _instant(until)
+    chosen, until_ms = chosen_devices(store, devices), instant(until, "--until")
     rows, refused = [], []
     with progress_bar("devices") as progress:
         task = progress.add_task("build profiles", total=len(chosen))
@@ -140,7 +116,7 @@ def list_profiles(as_json: AsJson = False) -> None:
 def show_profile(device: Annotated[str, typer.Argument(help="Device.")], as_json: AsJson = False) -> None:
     """One profile: span, limits and the statistics of every metric."""
     store = open_store(load_settings())
-    _chosen(store, [device])
+    chosen_devices(store, [device])
     row = load_profile_row(store, device)
     if row is None:
         errors.print(f"hvac: {device} has no profile yet: hvac profiles build --devices {device}")
@@ -183,14 +159,15 @@ def detect(
     """
     settings = load_settings()
     store = open_store(settings)
-    start_ms, end_ms = _instant(start), _instant(end)
+    start_ms, end_ms = instant(start, "--from"), instant(end, "--until")
+    require_order(start_ms, end_ms)
     seen: dict[str, int] = {}
     while True:
         now = now_ms()
         begin = start_ms if start_ms is not None else now - round(hours_back * 3_600_000)
         judged = windows = 0
         rows: list[dict[str, Any]] = []
-        chosen = _chosen(store, devices)
+        chosen = chosen_devices(store, devices)
         with progress_bar("devices") as progress:
             task = progress.add_task("judge", total=len(chosen))
             for device in chosen:
@@ -265,9 +242,11 @@ def compare_methods(
 ) -> None:
     """The three methods side by side on judged windows: anomalies, rates, consensus of two or more, disagreements."""
     store = open_store(load_settings())
+    start_ms, end_ms = instant(start, "--from"), instant(end, "--until")
+    require_order(start_ms, end_ms)
     results: list[dict[str, Any]] = []
-    for device in _chosen(store, devices):
-        c = compare_device(store, device.device_id, _instant(start), _instant(end))
+    for device in chosen_devices(store, devices):
+        c = compare_device(store, device.device_id, start_ms, end_ms)
         counts = {**{m: c.anomalies.get(m, 0) for m in METHODS}, "consensus": c.consensus, "any_method": c.any_method}
         results += [
             {
@@ -290,16 +269,18 @@ def similar(
     device: Annotated[str, typer.Option(help="Device.")],
     at: Annotated[str | None, typer.Option(help="State at this time (ISO 8601); the newest when absent.")] = None,
     limit: Annotated[int, typer.Option(help="States to show.", min=1, max=100)] = 5,
-    threshold: Annotated[float, typer.Option(help="Cosine from which a state counts as seen before.")] = 0.995,
+    threshold: Annotated[
+        float, typer.Option(help="Cosine from which a state counts as seen before.", min=-1, max=1)
+    ] = 0.995,
     as_json: AsJson = False,
 ) -> None:
     """Has this happened before? The most similar past states, with the difference of every metric."""
     settings = load_settings()
     store = open_store(settings)
-    chosen = _chosen(store, [device])[0]
+    chosen = chosen_devices(store, [device])[0]
     try:
         history = similar_states(
-            store, chosen, make_encoder(settings), at_ms=_instant(at), limit=limit, threshold=threshold
+            store, chosen, make_encoder(settings), at_ms=instant(at, "--at"), limit=limit, threshold=threshold
         )
     except NoSnapshotError as error:
         errors.print(

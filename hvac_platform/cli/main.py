@@ -58,3 +58,8 @@ def main() -> None:
     except EXPECTED as error:
         errors.print(f"hvac: {error}")
         sys.exit(1)
+    except OSError as error:
+        errors.print(f"hvac: {error.filename or ''}: {error.strerror or error}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from dotenv import dotenv_values
 
 from hvac_platform.cli.output import console, errors, progress_bar
 from hvac_platform.config import Settings, load_settings
@@ -22,6 +23,9 @@ def _dagster_folder() -> Path:
 
 def _enter(folder: Path, settings: Settings) -> None:
     """Work where ``dagster.yaml`` is, with the store where it was: Dagster's paths are relative to the folder."""
+    for name, value in dotenv_values(".env").items():
+        if value:
+            os.environ.setdefault(name, value)  # the new folder has no .env
     os.environ["HVAC_HOME"] = str(settings.hvac_home)
     os.chdir(folder)
 
@@ -29,11 +33,13 @@ def _enter(folder: Path, settings: Settings) -> None:
 def ingest() -> None:
     """Ingest everything that is waiting in the log, now and in this process: what the sensor would launch."""
     import hvac_platform.execution as execution
+    from hvac_platform.live import fail_abandoned_runs
     from hvac_platform.resources import PlatformResource
 
     settings = load_settings()
     _enter(_dagster_folder(), settings)
-    platform = PlatformResource()
+    platform, instance = PlatformResource(), execution.open_instance(Path.cwd())
+    fail_abandoned_runs(instance)
     ledger = platform.store.ledger(platform.topic)
     begin = platform.log.begin_offsets(platform.topic)
     waiting = sum(
@@ -44,7 +50,7 @@ def ingest() -> None:
         task = progress.add_task("ingest", total=waiting)
         messages = runs = 0
         try:
-            for run in execution.ingest_everything(execution.open_instance(Path.cwd()), platform):
+            for run in execution.ingest_everything(instance, platform):
                 messages, runs = messages + run.messages, runs + 1
                 progress.update(task, advance=run.messages)
         except execution.RunFailedError as error:
@@ -136,4 +142,5 @@ def _run_live(settings: Settings, folder: Path, port: int, simulator: list[str] 
     finally:
         if started:
             errors.print("stopping")
-        stop(started)
+            stop(started)
+            fail_abandoned_runs(execution.open_instance(folder), daemon_stopped=True)

@@ -13,6 +13,7 @@ from hvac_platform.cli.output import AsJson, console, errors, print_rows, progre
 from hvac_platform.config import load_settings
 from hvac_platform.connections import open_log
 from hvac_platform.devices.fleet import FleetDevice, check_fleet, default_fleet, fleet_of_size, load_fleet, parse_device
+from hvac_platform.devices.registry import canonical_type
 from hvac_platform.simulation.faults import Fault, plan_faults
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
 from hvac_platform.simulation.streaming import stream_history, stream_live
@@ -138,10 +139,16 @@ def import_files(
 
     settings = load_settings()
     log = open_log(settings)
-    mapping = ImportMap.load(map_file) if map_file else ImportMap()
+    if not canonical_type(device_type):
+        raise typer.BadParameter("is empty", param_hint="--device-type")
+    try:
+        mapping = ImportMap.load(map_file) if map_file else ImportMap()
+    except ImportRefusedError as error:
+        errors.print(f"hvac: {error}")
+        raise typer.Exit(1) from None
     if time_column:
         mapping = mapping.with_time_column(time_column)
-    results = []
+    results: list[dict[str, object]] = []
     for path in files:
         device = FleetDevice(device_id or path.stem, device_type, location, building_id)
         began = time.monotonic()
@@ -157,6 +164,7 @@ def import_files(
                     on_progress=lambda done, t=task, p=progress: p.update(t, completed=done),  # type: ignore[misc]
                 )
             except ImportRefusedError as error:
+                print_rows(results, as_json=as_json, title="Imported before the refused file", empty="nothing imported")
                 errors.print(f"hvac: {path}: {error}")
                 raise typer.Exit(1) from None
             progress.update(task, completed=path.stat().st_size)

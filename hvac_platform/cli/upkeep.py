@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from hvac_platform.cli.choosing import chosen_devices
 from hvac_platform.cli.output import AsJson, console, print_rows
 from hvac_platform.config import CONSUMER_GROUP, Settings, load_settings
 from hvac_platform.connections import make_encoder, open_log, open_store
@@ -32,9 +33,9 @@ def check(as_json: AsJson = False) -> None:
 
     probe("store", "set HVAC_HOME to a writable folder", lambda s: open_store(s).location)
     probe("schema", "hvac schema apply", _schema_state)
-    probe("message log", "set HVAC_HOME to a writable folder", _log_state)
+    probe("message log", "check KAFKA_TOPIC and that HVAC_HOME is a writable folder", _log_state)
     probe("encoder", "set HVAC_EMBEDDING=state", lambda s: make_encoder(s).method)
-    probe("device types", "correct the YAML file", lambda _: ", ".join(sorted(device_types())))
+    probe("device types", "correct the YAML file, or HVAC_DEVICE_TYPES", lambda _: ", ".join(sorted(device_types())))
     print_rows(rows, as_json=as_json, title="Check")
     if not all(row["ok"] for row in rows):
         raise typer.Exit(1)
@@ -62,9 +63,7 @@ def verify(
     settings = load_settings()
     store = open_store(settings)
     rows = []
-    for device in store.devices():
-        if devices and device.device_id not in devices:
-            continue
+    for device in chosen_devices(store, devices):
         times: list[int] = []
         embedded = flagged = 0
         columns = ("snapshot_time", "embedding_method", "is_anomalous")
@@ -85,12 +84,24 @@ def verify(
                 "windows_missing": int((steps[steps > 1] - 1).sum()),
                 "first_reading": iso(device.first_seen),
                 "last_reading": iso(device.last_seen),
-                "minutes_ago": round((now_ms() - device.last_seen) / 60_000, 1),
+                "age": age(now_ms() - device.last_seen),
             }
         )
-    print_rows(rows, as_json=as_json, title="Devices", empty="no device has been registered yet")
+    print_rows(rows, as_json=as_json, title="Devices")
     if not as_json:
         console.print(f"dead letters: {store.count('dead_letters')}")
+
+
+def age(milliseconds: int) -> str:
+    """How long ago, in the largest unit that fits.
+
+    >>> age(90_000), age(3 * 86_400_000)
+    ('1 min', '3 d')
+    """
+    for unit, length in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000)):
+        if milliseconds >= length:
+            return f"{milliseconds // length} {unit}"
+    return f"{max(0, milliseconds) // 1000} s"
 
 
 def lag(as_json: AsJson = False) -> None:

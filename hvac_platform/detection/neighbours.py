@@ -38,7 +38,8 @@ def judge_neighbours(
         min_normal: fewer normal states than this within the limit make a snapshot novel.
 
     score = mean distance to the five nearest normal states / limit. A snapshot is suspicious when that exceeds 1 or fewer
-    than ``min_normal`` of the ten nearest normal states lie within the limit (Laxhammar and Falkman 2014 for calibrated
+    than ``min_normal`` of the ten nearest normal states lie within the limit; where there are fewer than that many states
+    to compare with, the method is silent (Laxhammar and Falkman 2014 for calibrated
     nearest-neighbour distances).
     """
     limit = max(profile.calibration.neighbour_distance, 1e-9)
@@ -46,6 +47,8 @@ def judge_neighbours(
     within = (distances <= limit).sum(axis=1)
     score = np.minimum(mean_distance(normal) / limit, 1e6)
     score = np.where(within < min_normal, np.maximum(score, 1.0 + 1e-9), score)
+    no_history = (normal.times_ms >= 0).sum(axis=1) < min_normal  # nothing to compare with says nothing of the state
+    score = np.where(no_history, 0.0, score)
     anomalous = persistent(score, series.times_ms, series.window_ms)
     reasons: list[tuple[str, ...]] = [()] * len(series)
     metrics: list[tuple[str, ...]] = [()] * len(series)

@@ -16,7 +16,8 @@ from hvac_platform.devices.registry import DeviceType
 from hvac_platform.snapshots import SnapshotSeries
 
 REASONS_PER_SNAPSHOT = 3
-EXCLUDED_NEAR_MS = 30 * 60_000  # a state's own neighbourhood in time is not its history
+LONGEST_EXCLUSION_MS = 30 * 60_000
+LAXEST = {"similarity": 0.85, "sigma": 6.0, "neighbour_distance": 0.05}  # patchy history must not blind a detector
 
 
 class TooFewSnapshotsError(ValueError):
@@ -34,6 +35,11 @@ class MetricStatistics:
     scale: float
 
 
+def exclusion_ms(snapshots: int, window_ms: int) -> int:
+    """How near in time a state counts as another's own surroundings: half an hour, or a tenth of a short history."""
+    return min(LONGEST_EXCLUSION_MS, snapshots * window_ms // 10)
+
+
 @dataclass(frozen=True, slots=True)
 class Calibration:
     """Limits of one device.
@@ -42,11 +48,13 @@ class Calibration:
         similarity: cosine to the centroid below which a snapshot is suspicious.
         sigma: largest |z| above which it is.
         neighbour_distance: mean cosine distance to the nearest normal states above which it is.
+        exclude_ms: states nearer in time than this are a state's own surroundings, not its history.
     """
 
     similarity: float = 0.85
     sigma: float = 3.0
     neighbour_distance: float = 0.05
+    exclude_ms: int = 30 * 60_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +129,14 @@ def build_profile(
     device_type: DeviceType | None = None,
     min_snapshots: int = 5,
     false_alarms_per_day: float = 1.0,
+    exclude_ms: int = LONGEST_EXCLUSION_MS,
 ) -> Profile:
     """Learn a profile from normal snapshots.
 
     The centroid is the mean of the unit vectors, scaled to unit length. Sigma of a metric is its standard deviation, at
     least 0.5 % of its declared normal range (or of its mean) so that a constant metric doesn't alarm on its resolution.
-    Limits are those that the device's own normal data exceeds at the false-alarm budget.
+    Limits are those that the device's own normal data exceeds at the false-alarm budget, but never laxer than cosine 0.85,
+    6 sigma and distance 0.05.
 
     Args:
         series: normal snapshots with embeddings, n >= min_snapshots.
@@ -135,6 +145,7 @@ def build_profile(
         device_type: declared ranges, or None.
         min_snapshots: fewest snapshots.
         false_alarms_per_day: budget.
+        exclude_ms: states this near in time were left out of the distances.
 
     Raises:
         TooFewSnapshotsError: fewer snapshots than that.
@@ -158,9 +169,10 @@ def build_profile(
     )
     p = exceedance_for(false_alarms_per_day, series.window_ms)
     calibration = Calibration(
-        similarity=1.0 - _widened(tail_limit(1.0 - similarity_to(series, draft), p)),
-        sigma=max(3.0, tail_limit(np.abs(sigmas(series, draft)).max(axis=1, initial=0.0), p)),
-        neighbour_distance=_widened(tail_limit(neighbour_distances, p)),
+        similarity=max(LAXEST["similarity"], 1.0 - _widened(tail_limit(1.0 - similarity_to(series, draft), p))),
+        sigma=min(LAXEST["sigma"], max(3.0, tail_limit(np.abs(sigmas(series, draft)).max(axis=1, initial=0.0), p))),
+        neighbour_distance=min(LAXEST["neighbour_distance"], _widened(tail_limit(neighbour_distances, p))),
+        exclude_ms=exclude_ms,
     )
     return replace(draft, calibration=calibration)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hvac_platform.config import Settings
 from hvac_platform.detection.consensus import votes
 from hvac_platform.detection.neighbours import NEIGHBOURS, judge_neighbours
-from hvac_platform.detection.profile import EXCLUDED_NEAR_MS, Profile, judge_profile
+from hvac_platform.detection.profile import Profile, judge_profile
 from hvac_platform.detection.rules import evaluate_rules, rule_lookback_ms
 from hvac_platform.detection.verdicts import METHODS, Verdicts
 from hvac_platform.devices.registry import device_type
@@ -186,16 +186,15 @@ def _verdicts(
         "rules": rules,
         "profile": _rows(judge_profile(recent, profile, device_type(device.device_type)), chosen - first),
     }
-    embedded = (
-        np.isfinite(recent.embeddings).all(axis=1)
-        if recent.embeddings is not None
-        else np.zeros(len(recent), dtype=bool)
-    )
+    embedded = np.zeros(len(recent), dtype=bool)
+    if recent.embeddings is not None:
+        embedded |= np.isfinite(recent.embeddings).all(axis=1)
     if profile.provisional or not embedded.any():
         verdicts["vector"] = _silent("vector", rules)
         return verdicts
     known = select(recent, embedded)
     assert known.embeddings is not None
+    near = profile.calibration.exclude_ms
     found = store.nearest(
         device.device_id,
         known.embeddings,
@@ -205,7 +204,7 @@ def _verdicts(
         end_ms=profile.span_end,
         normal_only=True,
         query_times_ms=known.times_ms,
-        exclude_ms=EXCLUDED_NEAR_MS if int(known.times_ms[0]) - EXCLUDED_NEAR_MS < profile.span_end else 0,
+        exclude_ms=near if int(known.times_ms[0]) - near < profile.span_end else 0,
     )
     judged = _spread(judge_neighbours(known, found, profile), embedded, recent.times_ms)
     verdicts["vector"] = _rows(judged, chosen - first)

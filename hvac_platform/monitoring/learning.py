@@ -10,10 +10,10 @@ import numpy as np
 from hvac_platform.config import Settings
 from hvac_platform.detection.neighbours import AVERAGED, mean_distance
 from hvac_platform.detection.profile import (
-    EXCLUDED_NEAR_MS,
     Profile,
     TooFewSnapshotsError,
     build_profile,
+    exclusion_ms,
     profile_from_row,
     provisional_profile,
 )
@@ -89,11 +89,12 @@ def learn_profile(
             f"({left_out} were left out as flagged or incomplete); wait for more data or look further back"
         )
     sample = np.unique(np.linspace(0, len(series) - 1, min(len(series), CALIBRATION_SAMPLE)).astype(np.int64))
+    exclude_ms = exclusion_ms(len(series), series.window_ms)
     search = NearestSearch(
         series.embeddings[sample],
         AVERAGED,
         query_times_ms=series.times_ms[sample],
-        exclude_ms=min(EXCLUDED_NEAR_MS, len(series) * series.window_ms // 10),
+        exclude_ms=exclude_ms,
     )
     distances = mean_distance(
         search.add(series.times_ms, series.embeddings, np.zeros(len(series), dtype=bool)).result()
@@ -105,6 +106,7 @@ def learn_profile(
         device_type=device_type(device.device_type),
         min_snapshots=least,
         false_alarms_per_day=settings.hvac_false_alarms_per_day,
+        exclude_ms=exclude_ms,
     )
     return profile, series, left_out
 
@@ -146,3 +148,8 @@ def current_profile(store: Store, device: Device, encoder: Encoder) -> Profile |
         return profile_from_row(row)
     declared = device_type(device.device_type)
     return provisional_profile(device.device_id, declared, encoder.method, encoder.encode) if declared else None
+
+
+def history_coverage(profile: Profile, window_ms: int, days_back: float) -> float:
+    """Share of the days asked for that a profile's snapshots cover; low where history is short or patchy."""
+    return min(1.0, profile.snapshot_count * window_ms / (days_back * DAY_MS))

@@ -158,8 +158,8 @@ class KafkaLog:
     read has a consumer of its own, so reads may interleave. Offsets are those of committed records: an open transaction
     ends the log for its readers, records of an aborted one are never read.
 
-    Everything is bounded in time: a question fails after ``answer_seconds``, an append after ``delivery_seconds``, and
-    the next one starts afresh.
+    Everything is bounded in time: a question fails after ``answer_seconds`` (up to 10 s later where a host takes a
+    connection and then says nothing), an append after ``delivery_seconds`` more, and the next one starts afresh.
 
     Args:
         bootstrap_servers: ``host:port,…`` of some brokers.
@@ -604,7 +604,7 @@ class KafkaLog:
                 f"can't {doing}: no TLS connection with Kafka at {self.bootstrap_servers}: {_one_line(error)}: "
                 f"check KAFKA_SSL_CAFILE and KAFKA_SECURITY_PROTOCOL={self._security.protocol}"
             )
-        if getattr(error, "retriable", False):
+        if getattr(error, "retriable", False) or isinstance(error, kafka_errors.KafkaProtocolError):
             return self._no_answer(doing, error)
         return LogError(f"can't {doing}: {type(error).__name__}: {_one_line(error)}")
 

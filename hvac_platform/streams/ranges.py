@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from hvac_platform.streams.base import MessageLog
 from hvac_platform.timestamps import DAY_MS, day_of, day_start
 
+MOST_DAYS = 31  # a run over daily partitions far apart would claim all days between
+
 
 @dataclass(frozen=True, slots=True)
 class OffsetRange:
@@ -88,13 +90,17 @@ class DayFinder:
                 high = middle - 1
         return day_of(low * DAY_MS)
 
-    def until_midnight(self, wanted: OffsetRange) -> OffsetRange:
-        """The part of a range before the first record of its next day."""
-        tomorrow = day_start(self.day(wanted.partition, wanted.start)) // DAY_MS + 1
-        reached = self._reached(wanted.partition, tomorrow) if tomorrow <= self._last else None
+    def within_days(self, wanted: OffsetRange, days: int) -> OffsetRange:
+        """The part of a range before the first record that is this many days after its first day."""
+        later = day_start(self.day(wanted.partition, wanted.start)) // DAY_MS + days
+        reached = self._reached(wanted.partition, later) if later <= self._last else None
         if reached is not None and wanted.start < reached < wanted.end:
             return OffsetRange(wanted.partition, wanted.start, reached, wanted.skipped)
         return wanted
+
+    def until_midnight(self, wanted: OffsetRange) -> OffsetRange:
+        """The part of a range before the first record of its next day."""
+        return self.within_days(wanted, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +130,11 @@ def plan_runs(topic: str, ranges: Sequence[OffsetRange], days: DayFinder, max_me
     fixed cost); a backlog gets a run for each partition, which can go in parallel.
 
     A short history of many days (an import of a year at 15 minutes) would make a run of almost nothing for every day, so a
-    range is cut at midnight only where it holds at least a tenth of ``max_messages`` before it.
+    range is cut at midnight only where it holds at least a tenth of ``max_messages`` before it, or after a month.
     """
     together: dict[tuple[str, str], list[OffsetRange]] = {}
-    for wanted in ranges:
+    for whole in ranges:
+        wanted = days.within_days(whole, MOST_DAYS)
         before_midnight = days.until_midnight(wanted)
         part = before_midnight if before_midnight.end - before_midnight.start >= max_messages // 10 else wanted
         first = days.day(part.partition, part.start)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -232,20 +232,27 @@ def test_a_combination_never_seen_is_novel_though_each_metric_is_in_its_range(hi
     )
 
 
-def test_a_history_without_enough_normal_states_makes_everything_novel(history, learned):
+def test_a_history_without_enough_normal_states_says_nothing_of_a_state(learned):
     few = machine(2)
     verdicts = judge_neighbours(few, neighbours_of(few, few), learned)
-    assert verdicts.anomalous.all()
-    assert np.isfinite(verdicts.score).all()
+    assert not verdicts.anomalous.any()
+    assert verdicts.score.tolist() == [0.0, 0.0]
 
 
-def test_an_empty_history_is_said_without_a_nearest_state(learned):
+def test_an_empty_history_is_silent(learned):
     series = machine(3)
     absent = Neighbours(np.full((3, 10), -1), np.full((3, 10), np.nan), np.zeros((3, 10), dtype=bool))
     verdicts = judge_neighbours(series, absent, learned)
-    assert verdicts.anomalous.all()
-    assert verdicts.reasons[0] == ("0 of 10 nearest normal states are as close as usual",)
-    assert np.isfinite(verdicts.score).all()
+    assert not verdicts.anomalous.any()
+    assert verdicts.reasons == [(), (), ()]
+
+
+def test_states_far_from_a_sufficient_history_are_novel(history, learned):
+    strange = machine(5, seed=9)
+    opposite = replace(strange, embeddings=-strange.embeddings)
+    verdicts = judge_neighbours(opposite, neighbours_of(opposite, history), learned)
+    assert verdicts.anomalous[1:].all()
+    assert verdicts.reasons[1][0].startswith("0 of 10 nearest normal states")
 
 
 def test_a_search_by_blocks_is_a_search_over_all(history):

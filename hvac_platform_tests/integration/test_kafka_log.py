@@ -567,7 +567,7 @@ def test_a_broker_that_hangs_is_a_clear_error_too(broker, kafka_log, topic):
             began = time.monotonic()
             with pytest.raises(LogError, match="check that the brokers run"):
                 ask()
-            assert time.monotonic() - began < 3 * ANSWER_SECONDS
+            assert time.monotonic() - began < ANSWER_SECONDS + 12  # kafka-python gives a connection 10 s
     finally:
         os.kill(pid, signal.SIGCONT)
     kafka_log.append(topic, numbered(1))

@@ -12,6 +12,7 @@ from collections import Counter
 import dagster as dg
 import numpy as np
 import pytest
+from dagster._core.test_utils import create_run_for_test
 
 from hvac_platform.config import CONSUMER_GROUP
 from hvac_platform.execution import RunFailedError, ingest_everything
@@ -195,6 +196,25 @@ def test_a_killed_run_holds_its_partitions_until_it_is_known_to_be_dead(home, fi
         ((run, request), *_), _ = kafka_ingestion.plan_tick(instance, platform, now_ms() + 31_000)
         assert request.run_key == run.run_key(2)
         assert request.run_key != dead.tags.get("dagster/run_key")
+
+
+@pytest.mark.parametrize(
+    ("status", "abandoned"),
+    [
+        (dg.DagsterRunStatus.NOT_STARTED, True),  # killed between creating the run and starting it
+        (dg.DagsterRunStatus.STARTING, True),
+        (dg.DagsterRunStatus.STARTED, True),
+        (dg.DagsterRunStatus.CANCELING, True),
+        (dg.DagsterRunStatus.SUCCESS, False),
+        (dg.DagsterRunStatus.CANCELED, False),
+    ],
+)
+def test_whatever_a_process_may_leave_behind_is_known_to_be_dead(instance, platform, status, abandoned):
+    platform.log.append(platform.topic, messages()[0][:1])
+    ((_, request),), _ = kafka_ingestion.plan_tick(instance, platform, now_ms())
+    run = create_run_for_test(instance, job_name="ingestion", status=status, tags=dict(request.tags))
+    assert fail_abandoned_runs(instance) == ([run.run_id] if abandoned else [])
+    assert kafka_ingestion.active_partitions(instance) == {}
 
 
 # The write at which to die, and whether before its commit: the first rows, among the rows, among snapshots, among

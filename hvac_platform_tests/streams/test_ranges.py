@@ -183,3 +183,15 @@ def test_a_run_key_says_topic_day_ranges_and_attempt():
     assert one.run_key(2) != one.run_key(1)
     several = PlannedRun("iot-metrics", DAY, NEXT_DAY, (OffsetRange(0, 5, 9),))
     assert several.run_key(3) == f"iot-metrics:{DAY}..{NEXT_DAY}:0:5-9#3"
+
+
+def test_days_far_apart_do_not_share_a_run(tmp_path):
+    log = EmbeddedLog(tmp_path / "far.db")
+    log.create_topic(TOPIC, 1)
+    old, new = day_start("2020-03-09"), day_start("2026-06-10")
+    fill(log, 0, [old, old + HOUR_MS, new, new + HOUR_MS])
+    days = DayFinder(log, TOPIC, day_start("2020-01-01"), new + DAY_MS)
+    (first,) = plan_runs(TOPIC, [OffsetRange(0, 0, 4)], days, 100_000)
+    assert (first.first_day, first.last_day, first.ranges) == ("2020-03-09", "2020-03-09", (OffsetRange(0, 0, 2),))
+    (second,) = plan_runs(TOPIC, [OffsetRange(0, 2, 4)], days, 100_000)
+    assert (second.first_day, second.last_day) == ("2026-06-10", "2026-06-10")

@@ -1,0 +1,54 @@
+"""Options that several commands share: devices and instants."""
+
+from __future__ import annotations
+
+import typer
+
+from hvac_platform.cli.output import errors
+from hvac_platform.stores.base import Device, Store
+from hvac_platform.timestamps import iso, parse_instant
+
+
+def chosen_devices(store: Store, wanted: list[str] | None) -> list[Device]:
+    """Registered devices by name, repeated or separated by commas; all when none is named.
+
+    Raises:
+        typer.BadParameter: a name is not registered.
+        typer.Exit: none is registered at all.
+    """
+    registered = {d.device_id: d for d in store.devices()}
+    if not wanted:
+        if not registered:
+            errors.print("hvac: no device has been registered yet: ingest some messages first")
+            raise typer.Exit(1)
+        return list(registered.values())
+    names = [name for listed in wanted for name in listed.replace(",", " ").split()]
+    unknown = [name for name in names if name not in registered]
+    if unknown:
+        known = ", ".join(list(registered)[:20]) or "none"
+        raise typer.BadParameter(f"{', '.join(unknown)} not registered; known devices: {known}", param_hint="--devices")
+    return [registered[name] for name in names]
+
+
+def instant(text: str | None, option: str) -> int | None:
+    """Epoch milliseconds of an ISO 8601 date or time, or None.
+
+    Raises:
+        typer.BadParameter: it is not one; names the option.
+    """
+    if text is None:
+        return None
+    try:
+        return parse_instant(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not an ISO 8601 date or time", param_hint=option) from None
+
+
+def require_order(start_ms: int | None, end_ms: int | None) -> None:
+    """Check that a span has its start before its end.
+
+    Raises:
+        typer.BadParameter: it has not.
+    """
+    if start_ms is not None and end_ms is not None and start_ms >= end_ms:
+        raise typer.BadParameter(f"the end {iso(end_ms)} is not after the start {iso(start_ms)}", param_hint="--until")
