@@ -51,6 +51,9 @@ def test_stop_ends_what_was_started_with_its_children_and_nothing_else(tmp_path:
         family = [mine.process.pid, *children(mine.process.pid)]
         assert len(family) == 2
         stop([mine])
+        deadline = time.monotonic() + 10
+        while any(alive(pid) for pid in family) and time.monotonic() < deadline:
+            time.sleep(0.1)  # a killed grandchild takes a moment to go
         assert not any(alive(pid) for pid in family)
         assert alive(bystander.pid)
     finally:
