@@ -48,16 +48,6 @@ def _default_signals() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def stop_on_signals() -> None:
-    """Make SIGINT and SIGTERM raise KeyboardInterrupt here, also where SIGINT was inherited as ignored."""
-
-    def interrupt(_signal: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, interrupt)
-    signal.signal(signal.SIGTERM, interrupt)
-
-
 def start(name: str, command: Sequence[str], folder: Path, environment: Mapping[str, str], log: Path) -> StartedProcess:
     """Start a process in a session of its own, its output in a file."""
     with log.open("ab") as output:

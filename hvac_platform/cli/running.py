@@ -12,6 +12,7 @@ from dotenv import dotenv_values
 
 from hvac_platform.cli.output import console, errors, progress_bar
 from hvac_platform.config import Settings, load_settings
+from hvac_platform.interrupts import stop_on_signals
 
 
 def _dagster_folder() -> Path:
@@ -105,7 +106,6 @@ def _run_live(settings: Settings, folder: Path, port: int, simulator: list[str] 
         start,
         start_dagster,
         stop,
-        stop_on_signals,
         wait_until_ready,
         watch,
     )

@@ -14,6 +14,7 @@ from hvac_platform.config import load_settings
 from hvac_platform.connections import open_log
 from hvac_platform.devices.fleet import FleetDevice, check_fleet, default_fleet, fleet_of_size, load_fleet, parse_device
 from hvac_platform.devices.registry import canonical_type
+from hvac_platform.interrupts import stop_on_signals
 from hvac_platform.simulation.faults import Fault, plan_faults
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
 from hvac_platform.simulation.streaming import stream_history, stream_live
@@ -102,6 +103,7 @@ def simulate(
         return
     errors.print(f"simulating {len(fleet)} devices every {interval:g} s into {where}; Ctrl-C stops")
     messages = 0
+    stop_on_signals()
     try:
         for reached, messages in stream_live(log, settings.kafka_topic, simulation, interval_ms, until_ms=end_ms):
             errors.print(f"{iso(reached)}  {messages} messages", end="\r" if errors.is_terminal else "\n")

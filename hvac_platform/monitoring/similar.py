@@ -11,7 +11,7 @@ from hvac_platform.snapshots import SnapshotSeries
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.series import read_series, select
 
-SAME_EPISODE_MS = 30 * 60_000
+LONGEST_EPISODE_MS = 30 * 60_000
 SEEN_LIMIT = 50
 
 
@@ -66,7 +66,8 @@ def similar_states(
 ) -> History:
     """The past states of a device that are most like its state at an instant (by default the newest).
 
-    States within half an hour of it, and of one another, are one episode and count once.
+    States within half an hour of it, and of one another, are one episode and count once (in a recording of less than five
+    hours, those within a tenth of it).
 
     Raises:
         NoSnapshotError: the device has no snapshot at that time.
@@ -84,18 +85,19 @@ def similar_states(
     if not len(series) or series.embeddings is None or not np.isfinite(series.embeddings[-1]).all():
         raise NoSnapshotError(f"{device.device_id} has no embedded snapshot in the hour before that time")
     row = len(series) - 1
+    episode_ms = min(LONGEST_EPISODE_MS, (device.last_seen - device.first_seen) // 10)
     found = store.nearest(
         device.device_id,
         series.embeddings[row:],
         1000,
         embedding_method=encoder.method,
-        end_ms=int(series.times_ms[row]) - SAME_EPISODE_MS,
+        end_ms=int(series.times_ms[row]) - episode_ms,
     )
     episodes: list[tuple[int, float, bool]] = []
     for time_ms, cosine, flag in zip(
         found.times_ms[0].tolist(), found.similarity[0].tolist(), found.anomalous[0].tolist(), strict=True
     ):
-        if time_ms >= 0 and all(abs(time_ms - earlier) >= SAME_EPISODE_MS for earlier, _, _ in episodes):
+        if time_ms >= 0 and all(abs(time_ms - earlier) >= episode_ms for earlier, _, _ in episodes):
             episodes.append((time_ms, cosine, flag))
     seen = [time_ms for time_ms, cosine, _ in episodes if cosine >= threshold]
     state = select(series, np.array([row]))

@@ -218,8 +218,8 @@ def test_whatever_a_process_may_leave_behind_is_known_to_be_dead(instance, platf
 
 
 # The write at which to die, and whether before its commit: the first rows, among the rows, among snapshots, among
-# vectors, at the end; and between the ledger and the group's offsets.
-STAGES = [(1, True), (5, False), (25, True), (28, False), (34, True), ("commit of the group", False)]
+# vectors, between the ledgers of two partitions; and between the ledger and the group's offsets.
+STAGES = [(1, True), (5, False), (25, True), (28, False), (34, True), (38, False), ("commit of the group", False)]
 RANDOM_KILLS = 2
 
 
@@ -242,7 +242,7 @@ def test_after_kills_at_every_stage_and_at_random_moments_nothing_is_lost_or_twi
     ends, history = platform.log.end_offsets(platform.topic), []
     generator = random.Random()
     with open_dagster(home) as instance:
-        for stage in [*STAGES, *(generator.uniform(0, 0.6) for _ in range(RANDOM_KILLS))]:
+        for stage in [*STAGES, *(generator.uniform(0.1, 1.2) for _ in range(RANDOM_KILLS))]:
             if ledger(platform) == ends:  # a kill came too late: begin again, over the same tables
                 platform.store.delete(
                     "ingestion_ledger", {"topic": [platform.topic] * 3, "kafka_partition": sorted(ends)}

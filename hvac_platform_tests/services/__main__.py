@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("services", nargs="*", metavar="service", help=f"some of {', '.join(SERVICES)}; default all")
     parser.add_argument("--port", action="append", default=[], metavar="SERVICE=PORT", type=_port)
     parser.add_argument("--folder", type=Path, default=DEFAULT_FOLDER, help="holds downloads, data and logs")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     unknown = [name for name in options.services if name not in SERVICES]
     if unknown:
         parser.error(f"there is no service {unknown[0]!r}, only {', '.join(SERVICES)}")

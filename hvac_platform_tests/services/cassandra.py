@@ -7,7 +7,7 @@ import struct
 
 from hvac_platform.live import HOST
 from hvac_platform_tests.services.base import CONFIGURATION, Service, fill_in
-from hvac_platform_tests.services.maven import jars, require_java
+from hvac_platform_tests.services.maven import fetch_jars, jars
 
 HEAP = "1g"
 OPTIONS_REQUEST = struct.pack(
@@ -30,8 +30,7 @@ class Cassandra(Service):
 
     def fetch(self) -> None:
         """Fetch the jars."""
-        require_java(self.name, oldest=17, newest=17)
-        jars(self.name, self.cache)
+        fetch_jars(self.name, self.cache, oldest_java=17, newest_java=17)
 
     def prepare(self) -> None:
         """Write the configuration."""

@@ -12,7 +12,7 @@ from kafka.errors import KafkaError
 
 from hvac_platform.live import HOST
 from hvac_platform_tests.services.base import CONFIGURATION, Service, fill_in, require_tools, run
-from hvac_platform_tests.services.maven import jars, require_java
+from hvac_platform_tests.services.maven import fetch_jars, jars
 
 HEAP = "512m"
 
@@ -76,8 +76,7 @@ class Kafka(Service):
 
     def fetch(self) -> None:
         """Fetch the jars."""
-        require_java(self.name, oldest=17)
-        jars(self.name, self.cache)
+        fetch_jars(self.name, self.cache, oldest_java=17)
 
     def prepare(self) -> None:
         """Write the configuration; format the data folder the first time."""

@@ -13,44 +13,35 @@ COPY_DEPENDENCIES = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy
 
 
 def jars(service: str, cache: Path) -> Path:
-    """Folder with a server's jars, by the version that its ``pom.xml`` names; fetched if it isn't there.
+    """Folder of a server's jars, by the version that its ``pom.xml`` names."""
+    (version,) = re.findall(r"<server\.version>(.+?)</server\.version>", _pom(service).read_text())
+    return cache / f"{service}-{version}"
+
+
+def fetch_jars(service: str, cache: Path, *, oldest_java: int, newest_java: int | None = None) -> None:
+    """Fetch a server's jars, unless they are in the cache, and check that its Java is there.
 
     Raises:
-        ServiceError: Maven is missing or fails.
+        ServiceError: Java or Maven is missing, Java has a version that the server doesn't run on, or Maven fails.
     """
-    pom = CONFIGURATION / service / "pom.xml"
-    (version,) = re.findall(r"<server\.version>(.+?)</server\.version>", pom.read_text())
-    folder = cache / f"{service}-{version}"
-    if not folder.exists():
-        require_tools(service, "java", "mvn")
-        partial = folder.with_name(folder.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        run(
-            service,
-            f"fetching version {version} with Maven",
-            [
-                "mvn",
-                "-B",
-                "-q",
-                "-f",
-                str(pom),
-                COPY_DEPENDENCIES,
-                f"-DoutputDirectory={partial}",
-                "-DincludeScope=runtime",
-            ],
-        )
-        partial.rename(folder)
-    return folder
+    folder = jars(service, cache)
+    require_tools(service, "java", *([] if folder.exists() else ["mvn"]))
+    _require_java_version(service, oldest_java, newest_java)
+    if folder.exists():
+        return
+    partial = folder.with_name(folder.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    options = ["-f", str(_pom(service)), f"-DoutputDirectory={partial}", "-DincludeScope=runtime"]
+    run(service, f"fetching {folder.name} with Maven", ["mvn", "-B", "-q", COPY_DEPENDENCIES, *options])
+    partial.rename(folder)
 
 
-def require_java(service: str, *, oldest: int, newest: int | None = None) -> None:
-    """Check the version of Java.
+def _pom(service: str) -> Path:
+    return CONFIGURATION / service / "pom.xml"
 
-    Raises:
-        ServiceError: there is none, or one that the server doesn't run on.
-    """
-    require_tools(service, "java")
+
+def _require_java_version(service: str, oldest: int, newest: int | None) -> None:
     said = subprocess.run(["java", "-version"], capture_output=True, text=True).stderr
     found = re.search(r'version "(\d+)', said)
     version = int(found.group(1)) if found else 0
