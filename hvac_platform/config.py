@@ -54,6 +54,11 @@ class Settings(BaseSettings):
     scylla_username: str = ""
     scylla_password: SecretStr = SecretStr("")
     scylla_keyspace: str = "iot_monitoring"
+    scylla_dialect: Literal["", "scylla", "cassandra"] = Field(default="", description="Detected when empty")
+    scylla_datacenter: str = Field(default="", description="Local data center; any when empty")
+    scylla_replication_factor: int = Field(
+        default=3, ge=1, description="Of a keyspace that is created; 1 in development"
+    )
 
     kafka_bootstrap_servers: str = Field(default="", description="host:port,…; empty uses the embedded log")
     kafka_topic: str = "iot-metrics"
@@ -123,8 +128,6 @@ def _read(_environment: tuple[str | None, ...], _dotenv: str, _changed: int | No
         raise ConfigError(f"{name}={first.get('input')!r}: {first['msg']}") from None
     if settings.hvac_device_types:  # the registry reads the environment, which a .env file doesn't change
         os.environ.setdefault("HVAC_DEVICE_TYPES", settings.hvac_device_types)
-    if settings.scylla_hosts:
-        raise ConfigError("SCYLLA_HOSTS is set, but this version runs on the embedded store only: unset it")
     if settings.hvac_embedding == "text":
         raise ConfigError("HVAC_EMBEDDING=text needs the Ollama embedder, which this version lacks: use state")
     return settings

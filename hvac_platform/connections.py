@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 from hvac_platform.config import Settings
 from hvac_platform.embedding.base import Encoder
@@ -15,11 +16,35 @@ from hvac_platform.streams.kafka import KafkaLog, KafkaSecurity
 
 _local = threading.local()  # a connection's transactions must not mix with another thread's
 _kafka_logs: dict[tuple[str, KafkaSecurity, str], KafkaLog] = {}  # safe for threads, and each has connections
-_kafka_lock = threading.Lock()
+_cql_stores: dict[Any, Store] = {}  # a session is safe for threads, and a process needs one
+_lock = threading.Lock()
 
 
 def open_store(settings: Settings) -> Store:
     """The store that the environment asks for."""
+    return _cql_store(settings) if settings.scylla_hosts else _embedded_store(settings)
+
+
+def _cql_store(settings: Settings) -> Store:
+    from hvac_platform.stores.cql import CqlSettings, CqlStore  # the driver takes a while to load
+
+    wanted = CqlSettings(
+        hosts=tuple(host.strip() for host in settings.scylla_hosts.split(",") if host.strip()),
+        port=settings.scylla_port,
+        keyspace=settings.scylla_keyspace,
+        username=settings.scylla_username,
+        password=settings.scylla_password.get_secret_value(),
+        dialect=settings.scylla_dialect,
+        datacenter=settings.scylla_datacenter,
+        replication_factor=settings.scylla_replication_factor,
+    )
+    with _lock:
+        if wanted not in _cql_stores:
+            _cql_stores[wanted] = CqlStore(wanted)
+        return _cql_stores[wanted]
+
+
+def _embedded_store(settings: Settings) -> Store:
     stores: dict[str, Store] = _local.__dict__.setdefault("stores", {})
     path = settings.hvac_home / "store.db"
     if str(path) not in stores or not path.exists():
@@ -61,7 +86,7 @@ def _kafka_log(settings: Settings) -> MessageLog:
     except LogError:
         log.close()
         raise
-    with _kafka_lock:  # not held while connecting: no thread waits for another's time-out
+    with _lock:  # not held while connecting: no thread waits for another's time-out
         faster = _kafka_logs.get(key)
         if faster is None or faster.closed:
             _kafka_logs[key] = log

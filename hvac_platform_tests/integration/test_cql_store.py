@@ -1,0 +1,195 @@
+"""The CQL store on a real Cassandra: the same behaviour as the embedded store, and a whole ingestion on it."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+
+import numpy as np
+import pytest
+
+from hvac_platform.stores.base import Device, EmbeddingError, StoreError, TableSlice
+from hvac_platform.stores.cql import CqlSettings, CqlStore, schema_statements
+from hvac_platform.stores.embedded import EmbeddedStore
+from hvac_platform.timestamps import day_start
+from hvac_platform_tests.services.base import DEFAULT_FOLDER, free_port
+from hvac_platform_tests.services.cassandra import Cassandra
+
+START_MS = day_start("2026-06-10")
+WINDOW_MS = 60_000
+RTU = Device("RTU-001", "rooftop_unit", "building-A", "bldg-001", START_MS, START_MS + 1, 0)
+
+
+@pytest.fixture(scope="module")
+def cassandra(tmp_path_factory):
+    node = Cassandra(DEFAULT_FOLDER / "cache", tmp_path_factory.mktemp("cassandra"), free_port())
+    node.up()
+    yield node
+    node.down()
+
+
+@pytest.fixture(scope="module")
+def store(cassandra):
+    keyspace = f"hvac_{secrets.token_hex(4)}"
+    opened = CqlStore(CqlSettings(("127.0.0.1",), port=cassandra.port, keyspace=keyspace, replication_factor=1))
+    yield opened
+    opened.close()
+
+
+def snapshots(n, device_id="RTU-001"):
+    generator = np.random.default_rng(3)
+    return {
+        "device_id": [device_id] * n,
+        "snapshot_time": START_MS + np.arange(n) * WINDOW_MS,
+        "window_ms": [WINDOW_MS] * n,
+        "metrics": [{"a": float(i), "b": 2.5} for i in range(n)],
+        "metric_summary": [{"a": [6, 1.0, 2.0, 1.5], "b": [6, 1.0, 2.0, 1.5]}] * n,
+        "completeness": np.ones(n),
+        "revision": generator.integers(0, 2**62, n),
+    }
+
+
+def embeddings(n):
+    vectors = np.random.default_rng(4).normal(size=(n, 384)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def rows(store, table, *columns, **where):
+    found = {name: [] for name in columns}
+    for batch in store.scan(TableSlice(table, columns, **where)):
+        for name in columns:
+            found[name] += batch[name]
+    return found
+
+
+def test_the_schema_is_applied_once_and_again_without_effect(store):
+    assert store.dialect == "cassandra"
+    assert store.schema_versions() == (1, 1)
+    assert store.apply_schema() == []
+
+
+def test_both_dialects_differ_in_keyspace_and_index_only():
+    cassandra, scylla = (schema_statements(d, "k", "dc1", 3) for d in ("cassandra", "scylla"))
+    assert cassandra[1:-1] == scylla[1:-1]
+    assert "tablets" in scylla[0]
+    assert "((device_id), embedding)" in scylla[-1]
+    assert "StorageAttachedIndex" in cassandra[-1]
+    with pytest.raises(StoreError, match="cassandra or scylla"):
+        schema_statements("oracle", "k", "dc1", 3)
+
+
+def test_readings_come_back_in_order_of_time_however_often_they_are_written(store):
+    store.register_devices([RTU])
+    times = START_MS - 3_600_000 + np.arange(0, 7_200_000, 10_000)  # across midnight
+    columns = {
+        "device_id": ["RTU-001"] * len(times),
+        "timestamp": times,
+        "metric_name": ["power_consumption"] * len(times),
+        "metric_value": np.arange(len(times), dtype=float),
+        "unit": ["kW"] * len(times),
+    }
+    for _ in range(2):
+        assert store.upsert("device_metrics_raw", columns) == len(times)
+    read = rows(store, "device_metrics_raw", "timestamp", "metric_value", device_id="RTU-001")
+    assert read["timestamp"] == times.tolist()
+    assert read["metric_value"] == columns["metric_value"].tolist()
+    assert store.count("device_metrics_raw", "RTU-001") == len(times)
+    part = rows(
+        store, "device_metrics_raw", "timestamp", device_id="RTU-001", start_ms=START_MS - 1, end_ms=START_MS + 20_000
+    )
+    assert part["timestamp"] == [START_MS, START_MS + 10_000]
+    assert [d.date for d in store.device_days("2026-06-01", "2026-06-30")] == ["2026-06-09", "2026-06-10"]
+
+
+def test_nearest_states_are_those_of_the_embedded_store(store, tmp_path):
+    local = EmbeddedStore(tmp_path / "store.db")
+    vectors = embeddings(200)
+    for each in (store, local):
+        each.register_devices([RTU])
+        each.upsert("device_state_snapshots", snapshots(200))
+        keys = {name: snapshots(200)[name] for name in ("device_id", "snapshot_time")}
+        each.update("device_state_snapshots", {**keys, "embedding": vectors, "embedding_method": ["m"] * 200})
+        flagged = {name: values[:20] for name, values in keys.items()}
+        each.update("device_state_snapshots", {**flagged, "is_anomalous": [True] * 20})
+    for queries in (vectors[:3], vectors[:30]):
+        options = {
+            "embedding_method": "m",
+            "normal_only": True,
+            "start_ms": START_MS,
+            "end_ms": START_MS + 150 * WINDOW_MS,
+        }
+        far, near = (each.nearest("RTU-001", queries, 10, **options) for each in (store, local))
+        assert far.times_ms.tolist() == near.times_ms.tolist()
+        np.testing.assert_allclose(far.similarity, near.similarity, atol=1e-6)
+    read = rows(store, "device_state_snapshots", "metrics", "metric_summary", "embedding", device_id="RTU-001")
+    assert read["metrics"][3] == {"a": 3.0, "b": 2.5}
+    assert read["metric_summary"][0] == {"a": [6, 1.0, 2.0, 1.5], "b": [6, 1.0, 2.0, 1.5]}
+    assert np.frombuffer(read["embedding"][5], dtype="<f4").tolist() == vectors[5].tolist()
+
+
+@pytest.mark.parametrize("bad", [np.zeros((1, 384)), np.full((1, 384), np.nan), np.ones((1, 383))])
+def test_a_vector_that_would_poison_the_index_never_reaches_the_server(store, bad):
+    key = {"device_id": ["BAD"], "snapshot_time": np.array([START_MS])}
+    with pytest.raises(EmbeddingError):
+        store.update("device_state_snapshots", {**key, "embedding": bad, "embedding_method": ["m"]})
+    with pytest.raises(EmbeddingError):
+        store.nearest("RTU-001", bad, 3, embedding_method="m")
+    assert rows(
+        store, "device_state_snapshots", "snapshot_time", device_id="BAD", start_ms=START_MS, end_ms=START_MS + 1
+    ) == {"snapshot_time": []}
+
+
+def test_the_ledger_moves_only_from_where_it_stands(store):
+    assert store.advance_ledger("t", 0, 0, 10, run_id="a", watermark=5)
+    assert not store.advance_ledger("t", 0, 0, 10, run_id="b", watermark=6)
+    assert store.advance_ledger("t", 0, 10, 30, run_id="c", watermark=None, skipped=2)
+    entry = store.ledger("t")[0]
+    assert (entry.next_offset, entry.run_id, entry.watermark, entry.skipped_offsets) == (30, "c", 5, 2)
+
+
+def test_a_server_that_is_not_there_is_one_clear_line():
+    with pytest.raises(StoreError, match="SCYLLA_HOSTS"):
+        CqlStore(CqlSettings(("127.0.0.1",), port=free_port(), username="u", password="secret-word"))
+    assert "secret-word" not in repr(CqlSettings(("h",), password="secret-word"))
+
+
+def test_an_hour_of_the_fleet_is_ingested_learned_and_judged_on_cassandra(cassandra, tmp_path, monkeypatch):
+    import dagster as dg
+
+    from hvac_platform import execution
+    from hvac_platform.devices.fleet import default_fleet
+    from hvac_platform.resources import PlatformResource
+    from hvac_platform.simulation.fleet_simulation import FleetSimulation
+    from hvac_platform.simulation.streaming import stream_history
+
+    shutil.copy(execution.PROJECT_ROOT / "dagster.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for name, value in {
+        "HVAC_HOME": str(tmp_path),
+        "SCYLLA_HOSTS": "127.0.0.1",
+        "SCYLLA_PORT": str(cassandra.port),
+        "SCYLLA_KEYSPACE": f"hvac_{secrets.token_hex(4)}",
+        "SCYLLA_REPLICATION_FACTOR": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    platform = PlatformResource()
+    fleet = default_fleet()
+    sent = 0
+    for _, appended in stream_history(
+        platform.log, platform.topic, FleetSimulation(fleet, seed=2), fleet, START_MS, START_MS + 3_600_000, 10_000
+    ):
+        sent = appended
+    (tmp_path / "dagster").mkdir()
+    with dg.DagsterInstance.local_temp(str(tmp_path / "dagster")) as instance:
+        for _ in execution.ingest_everything(instance, platform):
+            pass
+        assert isinstance(platform.store, CqlStore)
+        assert platform.store.count("device_metrics_raw") == sent == 71 * 360
+        assert platform.store.count("device_state_snapshots") == 5 * 60
+        assert sum(e.next_offset for e in platform.store.ledger(platform.topic).values()) == sent
+        registered = list(instance.get_dynamic_partitions("devices"))
+        execution.build_profiles(instance, registered)
+        execution.judge_days(instance, "2026-06-10", "2026-06-10")
+    assert platform.store.count("device_profiles") == 5
+    assert platform.store.count("snapshot_verdicts") == 3 * 5 * 60
+    platform.store.close()
