@@ -384,11 +384,16 @@ class EmbeddedStore:
         return int(row[0])
 
     def _mark_days(self, column: str, device_ids: Sequence[str], times_ms: NDArray[np.int64]) -> None:
-        days = (np.asarray(times_ms, dtype=np.int64) // DAY_MS).tolist()
+        days = np.asarray(times_ms, dtype=np.int64) // DAY_MS
+        first = int(days[0])
+        single = bool((days == first).all())  # most batches lie within a day
+        pairs = (
+            [(d, first) for d in dict.fromkeys(device_ids)]
+            if single
+            else dict.fromkeys(zip(device_ids, days.tolist(), strict=True))
+        )
         written = now_ms()
-        marks = [
-            (device, day_of(day * DAY_MS), written) for device, day in dict.fromkeys(zip(device_ids, days, strict=True))
-        ]
+        marks = [(device, day_of(day * DAY_MS), written) for device, day in pairs]
         self._connection.executemany(
             f"INSERT INTO device_days (device_id, date, {column}) VALUES (?,?,?) "
             f"ON CONFLICT (device_id, date) DO UPDATE SET {column}=excluded.{column}",

@@ -168,11 +168,17 @@ def touched_windows(
     device_ids: Sequence[str], timestamps_ms: NDArray[np.int64], window_ms: int
 ) -> dict[str, NDArray[np.int64]]:
     """Starts of the windows that some readings fall in, by device, increasing."""
-    floors = window_floor(timestamps_ms, window_ms).tolist()
-    starts: dict[str, list[int]] = {}
-    for device_id, start in dict.fromkeys(zip(device_ids, floors, strict=True)):
-        starts.setdefault(device_id, []).append(start)
-    return {device_id: np.array(sorted(values), dtype=np.int64) for device_id, values in starts.items()}
+    code_of = {device_id: code for code, device_id in enumerate(dict.fromkeys(device_ids))}
+    floors = window_floor(timestamps_ms, window_ms)
+    if len(code_of) <= 1:
+        return {device_id: np.unique(floors) for device_id in code_of}
+    codes = np.fromiter(map(code_of.__getitem__, device_ids), dtype=np.int64, count=len(device_ids))
+    earliest = int(floors.min())
+    width = (int(floors.max()) - earliest) // window_ms + 1
+    pairs = np.unique(codes * width + (floors - earliest) // window_ms)  # one integer a (device, window)
+    edges = np.searchsorted(pairs // width, np.arange(len(code_of) + 1))
+    starts = pairs % width * window_ms + earliest
+    return {device_id: starts[edges[code] : edges[code + 1]] for device_id, code in code_of.items()}
 
 
 def window_ranges(starts_ms: NDArray[np.int64], window_ms: int) -> list[tuple[int, int]]:
