@@ -99,7 +99,6 @@ def test_a_live_simulator_stops_cleanly_on_interrupt(tmp_path: Path) -> None:
 def test_runs_that_no_process_owns_are_marked_as_failed_so_that_ingestion_goes_on(tmp_path: Path) -> None:
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         run = instance.create_run_for_job(ingestion_job.resolve(asset_graph=_graph()))
-        instance.report_run_canceling  # noqa: B018 - exists
         instance.handle_new_event(_started(run))
         assert fail_abandoned_runs(instance) == [run.run_id]
         failed = instance.get_run_by_id(run.run_id)
