@@ -33,7 +33,7 @@ from hvac_platform.stores.series import read_series
 from hvac_platform.streams.embedded import EmbeddedLog
 from hvac_platform.streams.ingestion import IngestionCounts, ingest_ranges
 from hvac_platform.streams.ranges import OffsetRange
-from hvac_platform.streams.snapshotting import SnapshotCounts, embedding_batches, snapshot_batches
+from hvac_platform.streams.snapshotting import EmbeddingCounts, SnapshotCounts, embedding_batches, snapshot_batches
 from hvac_platform.streams.windows import window_ranges
 from hvac_platform.timestamps import DAY_MS, day_start, now_ms
 
@@ -92,7 +92,7 @@ def ingest(
 
     for batch in snapshot_batches(slices("device_metrics_raw"), types, WINDOW_MS, SnapshotCounts()):
         keep("device_state_snapshots", batch)
-    for batch in embedding_batches(slices("device_state_snapshots"), types, StateEncoder()):
+    for batch in embedding_batches(slices("device_state_snapshots"), types, StateEncoder(), EmbeddingCounts()):
         keep("device_state_snapshots", batch)
     for r in ranges:
         store.advance_ledger(TOPIC, r.partition, r.start, r.end, run_id="bench", watermark=None)
