@@ -18,8 +18,9 @@ $(STAMP): requirements.lock requirements-installer.lock pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# SERVICES=1: on Kafka and Cassandra, which it starts (make services-down stops them).
 demo: setup
-	@$(BIN)/hvac demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
+	@$(if $(SERVICES),$(BIN)/python -m hvac_platform_tests.services run -- )$(BIN)/hvac demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
 
 test: setup
 	@$(BIN)/python -m pytest
@@ -44,7 +45,7 @@ bench: setup
 	@$(BIN)/python benchmarks/run.py
 
 lock:
-	$(BIN)/uv pip compile --quiet --universal --no-strip-extras --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --extra dev pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --no-strip-extras --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --extra dev --extra cluster pyproject.toml -o requirements.lock
 
 clean:
 	rm -rf $(VENV) .dagster .hvac
