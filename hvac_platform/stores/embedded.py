@@ -417,10 +417,14 @@ class EmbeddedStore:
         try:
             yield
             self._connection.execute("COMMIT")
-        except BaseException:
+        except BaseException as error:
             # SQLite has rolled back by itself after some errors, such as a full disk.
             if not self._connection.get_autocommit():
                 self._connection.execute("ROLLBACK")
+            if isinstance(error, apsw.FullError):
+                raise StoreError(
+                    f"the disk is full, {self._path} can't grow: free some space; nothing that was acknowledged is lost"
+                ) from error
             raise
 
 
