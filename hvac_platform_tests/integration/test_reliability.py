@@ -18,13 +18,14 @@ from kafka import KafkaAdminClient
 
 from hvac_platform.config import CONSUMER_GROUP
 from hvac_platform.execution import ingest_everything
-from hvac_platform.live import fail_abandoned_runs
+from hvac_platform.live import HOST, fail_abandoned_runs
 from hvac_platform.resources import PlatformResource
 from hvac_platform_tests.conftest import NOON_MS, open_dagster, reading, start_process
 from hvac_platform_tests.integration.traffic import Traffic, account, assert_nothing_lost, ingest_until_in
 from hvac_platform_tests.services.base import DEFAULT_FOLDER, free_port
 from hvac_platform_tests.services.cassandra import Cassandra
 from hvac_platform_tests.services.kafka import Kafka
+from hvac_platform_tests.services.proxy import TcpProxy
 from sensors import kafka_ingestion
 
 KILLS = 20
@@ -172,7 +173,8 @@ def test_one_of_two_brokers_is_killed_during_ingestion(
         second.up()
         environment = on_servers(first, node, keyspace, topic)
         environment["KAFKA_BOOTSTRAP_SERVERS"] = f"{first.bootstrap_servers},{second.bootstrap_servers}"
-        (platform,) = opened = [next(platforms := platform_in(environment, monkeypatch))]
+        platforms = platform_in(environment, monkeypatch)
+        platform = next(platforms)
         traffic = Traffic(platform.log, topic)
         with KafkaAdminClient(bootstrap_servers=first.bootstrap_servers) as admin:
             (described,) = admin.describe_topics([topic])
@@ -183,11 +185,62 @@ def test_one_of_two_brokers_is_killed_during_ingestion(
         counted = account(platform, traffic)
         say(counted, f"{traffic.again} appends repeated, {len(errors)} failed runs or ticks")
         assert_nothing_lost(counted)
-        assert opened
         platforms.close()
     finally:
         second.down()
         first.down()
+
+
+# -- networks that fail ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def proxied(node, tmp_path_factory):
+    """A broker that clients reach through a proxy only, and a proxy before the node."""
+    with TcpProxy(HOST, port := free_port()) as to_broker, TcpProxy(HOST, node.port) as to_node:
+        folder = tmp_path_factory.mktemp("proxied")
+        broker = Kafka(DEFAULT_FOLDER / "cache", folder, port, advertised_port=to_broker.port)
+        broker.up()
+        yield to_broker, to_node
+        broker.down()
+
+
+FAULTS = {
+    "cut": lambda proxy: proxy.cut(),
+    "silent": lambda proxy: proxy.pause(),
+    "slow": lambda proxy: proxy.slow(0.05),
+}
+
+
+@pytest.mark.parametrize(("fault", "seconds"), [("cut", 8), ("silent", 8), ("slow", 8), ("cut", 45)])
+def test_the_network_to_broker_and_node_fails_during_ingestion(
+    fault, seconds, home, instance, proxied, node, keyspace, topic, monkeypatch, say
+):
+    to_broker, to_node = proxied
+    environment = on_servers(node, node, keyspace, topic) | {
+        "KAFKA_BOOTSTRAP_SERVERS": f"{HOST}:{to_broker.port}",
+        "SCYLLA_PORT": str(to_node.port),
+    }
+    platforms = platform_in(environment, monkeypatch)
+    platform = next(platforms)
+    traffic = Traffic(platform.log, topic)
+
+    def fails(proxy):
+        FAULTS[fault](proxy)
+        time.sleep(seconds)
+        proxy.heal()
+
+    list(ingest_everything(instance, platform))
+    began = time.monotonic()
+    errors = ingested_meanwhile(instance, platform, traffic, [lambda: fails(to_broker), lambda: fails(to_node)])
+    counted = account(platform, traffic)
+    say(
+        counted,
+        f"{traffic.again} appends repeated, {len(errors)} failed runs or ticks, {time.monotonic() - began:.0f} s",
+        *sorted({error[:300] for error in errors}),
+    )
+    assert_nothing_lost(counted)
+    platforms.close()
 
 
 # -- messages that lie -------------------------------------------------------------------------------------------------
