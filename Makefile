@@ -45,7 +45,7 @@ bench: setup
 	@$(BIN)/python benchmarks/run.py
 
 lock:
-	$(BIN)/uv pip compile --quiet --universal --no-strip-extras --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --extra dev --extra cluster pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --no-strip-extras --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --extra dev --extra cluster --extra fast pyproject.toml -o requirements.lock
 
 clean:
 	rm -rf $(VENV) .dagster .hvac

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from functools import lru_cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from hvac_platform.config import Settings
@@ -111,7 +112,7 @@ def _kafka_log(settings: Settings) -> MessageLog:
     opened = _kafka_logs.get(key)
     if opened is not None and not opened.closed:
         return opened
-    log = KafkaLog(settings.kafka_bootstrap_servers, security=security)
+    log = _new_kafka_log(settings.kafka_bootstrap_servers, security)
     try:
         log.create_topic(settings.kafka_topic, settings.kafka_partitions, settings.kafka_retention_ms)
     except LogError:
@@ -124,6 +125,14 @@ def _kafka_log(settings: Settings) -> MessageLog:
             return log
     log.close()
     return faster
+
+
+def _new_kafka_log(bootstrap_servers: str, security: KafkaSecurity) -> KafkaLog:
+    if find_spec("confluent_kafka") is None:
+        return KafkaLog(bootstrap_servers, security=security)
+    from hvac_platform.streams.kafka_fast import FastKafkaLog
+
+    return FastKafkaLog(bootstrap_servers, security=security)
 
 
 def make_encoder(settings: Settings) -> Encoder:
