@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -39,7 +39,11 @@ WINDOW_MS = 60_000
 INTERVAL_MS = 10_000
 HOURS = 24
 TURNS = 3
-PEERS = ("quix_streams", "bytewax")
+PEERS = {
+    "Quix Streams: the same means": ("quix_streams", ()),
+    "Bytewax: the same means": ("bytewax", ()),
+    "Bytewax, tuned by hand": ("bytewax", ("tuned",)),
+}
 
 
 @dataclass(frozen=True)
@@ -136,11 +140,14 @@ def fill(log: KafkaLog, topic: str, hours: int) -> dict[int, int]:
     return log.end_offsets(topic)
 
 
-def peer(name: str, python: Path, bootstrap: str, topic: str, messages: int) -> Turn:
+def peer(name: str, options: Sequence[str], python: Path, bootstrap: str, topic: str, messages: int) -> Turn:
     """One turn of a stream processor in a process of its own; its time is from the first message to the last window."""
     script = Path(__file__).parent / "peers" / f"{name}_mean.py"
     done = subprocess.run(
-        [str(python), str(script), bootstrap, topic, str(messages)], capture_output=True, text=True, timeout=900
+        [str(python), str(script), bootstrap, topic, str(messages), *options],
+        capture_output=True,
+        text=True,
+        timeout=900,
     )
     if done.returncode:
         raise RuntimeError(f"{name} failed:\n{done.stderr[-2000:]}")
@@ -181,9 +188,9 @@ def run(bootstrap: str, *, hours: int = HOURS, turns: int = TURNS, peers_python:
         fast = FastKafkaLog(bootstrap)
         ways["platform with [fast]: decode, check, windows"] = lambda: timed(lambda: platform_loop(fast, topic, ends))
     if peers_python is not None:
-        for name in PEERS:
-            ways[f"{name.replace('_', ' ')}: the same means"] = lambda name=name: peer(  # type: ignore[misc]
-                name, peers_python, bootstrap, topic, total
+        for way, (name, options) in PEERS.items():
+            ways[way] = lambda name=name, options=options: peer(  # type: ignore[misc]
+                name, options, peers_python, bootstrap, topic, total
             )
     taken: dict[str, list[Turn]] = defaultdict(list)
     for _ in range(turns):

@@ -306,7 +306,7 @@ class KafkaLog:
             consumer.assign([assigned])
             consumer.seek(assigned, start)
             position, moved_at = start, time.monotonic()
-            pending = _Columns()
+            pending = RecordColumns()
             while position < end:
                 wanted = min(max_records - len(pending.offsets), end - position)
                 try:
@@ -328,7 +328,7 @@ class KafkaLog:
                     batch = pending.batch(topic, partition, end)
                     if len(batch):
                         yield batch
-                    pending, moved_at = _Columns(), time.monotonic()
+                    pending, moved_at = RecordColumns(), time.monotonic()
         finally:
             consumer.close(autocommit=False, timeout_ms=self._answer_ms)
 
@@ -637,7 +637,7 @@ def _check_record(topic: str, key: bytes | None, value: bytes | None, timestamp_
         raise LogError(f"{topic}: a record needs a key or a value")
 
 
-class _Columns:
+class RecordColumns:
     """Records of one partition as they arrive, by column: the client's own tuples are let go of at once."""
 
     def __init__(self) -> None:

@@ -10,15 +10,14 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from kafka import errors as kafka_errors
 
 from hvac_platform.streams.base import LogError, Record, RecordBatch
 from hvac_platform.streams.embedded import MAX_RECORD_BYTES
-from hvac_platform.streams.kafka import BATCH_OVERHEAD_BYTES, COMPRESSION, INHERITED_BY_FORK, KafkaLog
+from hvac_platform.streams.kafka import BATCH_OVERHEAD_BYTES, COMPRESSION, INHERITED_BY_FORK, KafkaLog, RecordColumns
 
-_POLLED_MESSAGES = 10_000
+_POLLED_MESSAGES = 1_000  # while they are still in the processor's cache
 _POLL_SECONDS = 0.2
 _QUEUED_KILOBYTES = 32_768  # fetched ahead of the reader; what lies behind the end of the range is thrown away
 _UNUSED_GROUP = "hvac-platform-ranges"  # librdkafka wants a name, though a consumer with assigned partitions joins none
@@ -110,9 +109,10 @@ class FastKafkaLog(KafkaLog):
         try:
             consumer.assign([TopicPartition(topic, partition, start)])
             position, moved_at = start, time.monotonic()
-            pending: list[Any] = []
+            pending = RecordColumns()
             while position < end:
-                polled = consumer.consume(min(_POLLED_MESSAGES, max_records - len(pending)), _POLL_SECONDS)
+                wanted = min(_POLLED_MESSAGES, max_records - len(pending.offsets))
+                polled = consumer.consume(wanted, _POLL_SECONDS)
                 records: list[Any] = [message for message in polled if message.error() is None]
                 reached: int = records[-1].offset() + 1 if records else position
                 for message in polled if len(records) < len(polled) else ():
@@ -124,7 +124,7 @@ class FastKafkaLog(KafkaLog):
                         raise LogError(f"can't {doing} {position}: {error.str()}")
                     # The end of the partition may lie behind offsets that hold no record.
                     reached = max(reached, message.offset() or 0)
-                pending += records
+                _add(pending, records)
                 if reached > position:
                     position, moved_at = reached, time.monotonic()
                 elif time.monotonic() - moved_at > self._answer_seconds:
@@ -132,11 +132,11 @@ class FastKafkaLog(KafkaLog):
                     raise self._no_answer(
                         f"{doing} {position}", KafkaException(failures[-1].str()) if failures else None
                     )
-                if len(pending) >= max_records or position >= end:
-                    batch = _batch(topic, partition, pending, end)
+                if len(pending.offsets) >= max_records or position >= end:
+                    batch = pending.batch(topic, partition, end)
                     if len(batch):
                         yield batch
-                    pending, moved_at = [], time.monotonic()
+                    pending, moved_at = RecordColumns(), time.monotonic()
         except KafkaException as failure:
             raise LogError(f"can't {doing} {start}: {failure}") from failure
         finally:
@@ -182,18 +182,10 @@ def _in_the_other_clients_words(error: KafkaError) -> Exception:
     return kafka_errors.KafkaTimeoutError(error.str())  # type: ignore[no-any-return]
 
 
-def _batch(topic: str, partition: int, records: list[Any], end: int) -> RecordBatch:
-    """The records before ``end`` as columns."""
-    offsets = np.array([record.offset() for record in records], dtype=np.int64)
-    n = int(np.searchsorted(offsets, end))
-    kept = records[:n]
-    headers = [record.headers() for record in kept]
-    return RecordBatch(
-        topic,
-        partition,
-        offsets[:n],
-        np.array([record.timestamp()[1] for record in kept], dtype=np.int64),
-        [record.key() for record in kept],
-        [record.value() for record in kept],
-        [tuple(of_record or ()) for of_record in headers] if any(headers) else [],
-    )
+def _add(columns: RecordColumns, records: Sequence[Any]) -> None:
+    """Add confluent-kafka's messages."""
+    columns.offsets += [record.offset() for record in records]
+    columns.timestamps += [record.timestamp()[1] for record in records]
+    columns.keys += [record.key() for record in records]
+    columns.values += [record.value() for record in records]
+    columns.headers += [record.headers() or () for record in records]
