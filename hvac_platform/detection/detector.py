@@ -34,7 +34,7 @@ from hvac_platform.detection.observations import (
     numeric_columns,
     observe,
 )
-from hvac_platform.detection.reference import Memory, Trace, trace
+from hvac_platform.detection.reference import Memory, Stuck, Trace, trace
 from hvac_platform.detection.rules import evaluate_rules, rule_lookback_ms
 from hvac_platform.detection.scaling import Scale, robust_scale
 from hvac_platform.detection.smoothing import ewma
@@ -61,9 +61,11 @@ ALARM_CAP = 10.0
 SCORE_WEIGHT = 0.3
 PRESENT = 0.5
 LEAST_LIMIT = 1.3
+ROOM, ROOM_DAYS = 1.5, 7.0
 RULE_LEVEL = 3
 MOST_RULE_ROWS = 1500
 COUNTER_STEPS = 20
+RECENT_ROWS, SUSTAINED_ROWS = 10, 30
 
 NOW = ("profile", "neighbours")
 SUSTAINED = ("sustained profile 10", "sustained metric 10", "sustained profile 30", "sustained metric 30")
@@ -146,7 +148,7 @@ class FittedDetector:
         if not len(observations.order):
             return _frame(metrics.index, {name: np.zeros(0) for name in _COLUMNS})
         before = self.memory if self._continues(observations) else None
-        followed = trace(observations, self.scale, self.levels, before)
+        followed = self._trace(observations, before)
         judged = self._judge(observations, followed, before)
         rules = self._rules(observations, before is not None)
         anomalous = (judged["now"] | judged["sustained"] | judged["frozen"] | rules) & ~followed.silent
@@ -180,7 +182,8 @@ class FittedDetector:
 
         Returns:
             One row a metric: ``observed``, ``expected`` (its conditional expectation) and ``usual`` (median of the
-            training), in the metric's unit; ``sigmas`` (conditional deviation, signed); ``direction`` (high, low or as expected).
+            training), in the metric's unit; ``sigmas`` (conditional deviation, signed); ``direction`` (high, low or as
+            expected).
 
         Raises:
             UnusableMetricsError: the row has none of the detector's metrics.
@@ -194,7 +197,7 @@ class FittedDetector:
         single = Observations(
             values[None, :], np.zeros(1, dtype=np.int64), (Stretch(0, 1, None),), np.zeros(1, dtype=np.int64), 1
         )
-        followed = trace(single, self.scale, self.levels, None)
+        followed = self._trace(single, None)
         expected = self._expected(followed)[0]
         deviations = self.levels.deviations(followed.level)
         sigmas = conditional_sigmas(deviations, self.levels.precision)[0]
@@ -216,7 +219,7 @@ class FittedDetector:
         self._check(metrics)
         observations = observe(metrics, self.metric_names, segments, self.interval_ms)
         before = self.memory if self._continues(observations) else None
-        followed = trace(observations, self.scale, self.levels, before)
+        followed = self._trace(observations, before)
         vectors = state_embeddings(
             self.states.apply(followed.against_adapted()), observations.times_ms, clock=self.clock
         )
@@ -240,6 +243,10 @@ class FittedDetector:
                 f"reported is a column of NaN"
             )
 
+    def _trace(self, observations: Observations, before: Memory | None) -> Trace:
+        stuck = Stuck(self.repetition, self.limits["frozen"])
+        return trace(observations, self.scale, self.levels, self.surprises["level"], before, stuck)
+
     def _continues(self, observations: Observations) -> bool:
         if not observations.stretches:
             return False
@@ -250,8 +257,8 @@ class FittedDetector:
 
     def _judge(self, observations: Observations, followed: Trace, before: Memory | None) -> dict[str, Any]:
         statistics = _statistics(followed, observations.times_ms, self.states, self.averages, self.normal, self.clock)
-        surprise = {name: calibrated.of(statistics[name]) for name, calibrated in self.surprises.items()}
-        fast, slow, score, present = _combined(surprise, observations.stretches, before)
+        surprise = {name: self.surprises[name].of(statistics[name]) for name in _CALIBRATED}
+        fast, slow, score, present = _combined(surprise, followed, observations.stretches, before)
         still = self.repetition.surprise(observations.values, followed.runs)
         stillest = still.max(axis=1)
         earlier = (np.zeros(2), np.zeros(2)) if before is None else (before.fast, before.slow)
@@ -344,7 +351,8 @@ def fit_detector(
     scale = robust_scale(observations.values, *_declared_ranges(declared, names))
     z = scale.apply(observations.values)
     levels = fit_whitening(np.where(np.isfinite(z), z, 0.0))
-    followed = trace(observations, scale, levels, None)
+    ordinary = fit_surprise(np.linalg.norm(levels.apply(np.clip(np.where(np.isfinite(z), z, 0.0), -8.0, 8.0)), axis=1))
+    followed = trace(observations, scale, levels, ordinary, None)
     heard = np.flatnonzero(~followed.silent)
     if len(heard) < LEAST_ROWS:
         raise UnusableMetricsError(f"{len(heard)} rows with readings, at least {LEAST_ROWS} are needed")
@@ -352,19 +360,21 @@ def fit_detector(
     clock = span_ms >= CLOCK_DAYS * DAY_MS
 
     held_out = _cross_fitted(followed, observations.times_ms, heard, clock)
-    surprises = {name: fit_surprise(values[heard]) for name, values in held_out.items() if name != "adapted wins"}
-    surprise = {name: surprises[name].of(held_out[name]) for name in surprises}
+    surprises = {name: fit_surprise(held_out[name][heard]) for name in _CALIBRATED}
+    surprise = {name: surprises[name].of(held_out[name]) for name in _CALIBRATED}
     states = fit_whitening(followed.against_adapted()[heard])
     averages = tuple(fit_whitening(average[heard]) for average in followed.sustained)
     normal = _normal_states(states, followed.against_adapted()[heard], observations.times_ms[heard], clock)
 
-    fast, slow, score, present = _combined(surprise, observations.stretches, None)
+    fast, slow, score, present = _combined(surprise, followed, observations.stretches, None)
     repetition = fit_repetition(observations.values, followed.runs)
     each = false_alarms_per_day / 2.0
     rows_per_day = DAY_MS / observations.interval_ms
+    room = _room(span_ms)
     limits = {
-        "now": max(LEAST_LIMIT, budget_limit(_level(fast, observations)[heard], observations.interval_ms, each)),
-        "sustained": max(LEAST_LIMIT, budget_limit(_level(slow, observations)[heard], observations.interval_ms, each)),
+        name: room * max(LEAST_LIMIT, budget_limit(_level(level, observations)[heard], observations.interval_ms, each))
+        for name, level in (("now", fast), ("sustained", slow))
+    } | {
         # Bonferroni over metrics and rows, at a tenth of the budget: runs are rare events with a known probability.
         "frozen": float(np.log10(10.0 * len(names) * rows_per_day / false_alarms_per_day)),
     }
@@ -373,7 +383,9 @@ def fit_detector(
         keep = min(MOST_RULE_ROWS, rule_lookback_ms(declared, observations.interval_ms) // observations.interval_ms + 1)
         last = observations.stretches[-1]
         keep = min(keep, last.stop - last.start)
-    memory = replace(followed.memory, fast=fast[-2:], slow=slow[-2:], smoothed=np.array([score[-1], present[-1]]))
+    memory = replace(
+        followed.memory, fast=fast[-2:], slow=slow[-2:], smoothed=np.array([score[-1], slow[-1], present[-1]])
+    )
     return FittedDetector(
         metric_names=tuple(names),
         left_out=left_out,
@@ -386,7 +398,7 @@ def fit_detector(
         averages=(averages[0], averages[1]),
         normal=normal,
         clock=clock,
-        surprises=surprises,
+        surprises={**surprises, "level": ordinary},
         limits=limits,
         repetition=repetition,
         memory=memory,
@@ -395,6 +407,7 @@ def fit_detector(
     )
 
 
+_CALIBRATED = tuple(f"{prefix}{name}" for prefix in ("", "alarm ") for name in (*NOW, *SUSTAINED))
 _COLUMNS = (
     "score",
     "is_anomalous",
@@ -493,23 +506,42 @@ def _statistics(
         deviations = whitening.deviations(followed.sustained[k][rows])
         found[SUSTAINED[2 * k]] = np.linalg.norm(deviations @ whitening.root, axis=1)
         found[SUSTAINED[2 * k + 1]] = np.abs(conditional_sigmas(deviations, whitening.precision)).max(axis=1)
+        anew = whitening.deviations(followed.cleared[k][rows])
+        distance = np.linalg.norm(anew @ whitening.root, axis=1)
+        largest = np.abs(conditional_sigmas(anew, whitening.precision)).max(axis=1)
+        found[f"alarm {SUSTAINED[2 * k]}"] = np.minimum(found[SUSTAINED[2 * k]], distance)
+        found[f"alarm {SUSTAINED[2 * k + 1]}"] = np.minimum(found[SUSTAINED[2 * k + 1]], largest)
     return found
 
 
 def _combined(
-    surprise: Mapping[str, Float64], stretches: Sequence[Stretch], before: Memory | None
+    surprise: Mapping[str, Float64], followed: Trace, stretches: Sequence[Stretch], before: Memory | None
 ) -> tuple[Float64, Float64, Float64, Float64]:
-    """Fast and sustained surprise of the alarm, the score, and the smoothed fast surprise; each float64 [n]."""
+    """Fast and sustained surprise of the alarm, the score, and the smoothed fast surprise; each float64 [n].
+
+    A level or an average that has only begun is as noisy as its first row. Until it is as old as its own memory, the alarm
+    believes it only as far as the state alone is odd.
+    """
     fast = np.mean([np.minimum(surprise[f"alarm {name}"], ALARM_CAP) for name in NOW], axis=0)
-    slow = np.mean([np.minimum(surprise[name], ALARM_CAP) for name in SUSTAINED], axis=0)
-    mean = np.mean([np.minimum(surprise[name], CAP) for name in (*NOW, *SUSTAINED)], axis=0)
-    both = np.stack([mean, np.minimum(fast, CAP)], axis=1)
+    everything = (*NOW, *SUSTAINED)
+    mean = np.mean([np.minimum(surprise[name], CAP) for name in everything], axis=0)
+    overall = np.mean([np.minimum(surprise[f"alarm {name}"], ALARM_CAP) for name in everything], axis=0)
+    young, younger = followed.age < SUSTAINED_ROWS, followed.age < RECENT_ROWS
+    fast = np.where(younger, np.minimum(fast, followed.oddity), fast)
+    overall = np.where(young, np.minimum(overall, followed.oddity), overall)
+    both = np.stack([mean, overall, np.minimum(fast, CAP)], axis=1)
     smoothed = np.empty_like(both)
     for position, stretch in enumerate(stretches):
         rows = slice(stretch.start, stretch.stop)
-        start = before.smoothed if before is not None and position == 0 else np.zeros(2)
+        start = before.smoothed if before is not None and position == 0 else np.zeros(3)
         smoothed[rows] = ewma(both[rows], SCORE_WEIGHT, start)
-    return fast, slow, smoothed[:, 0], smoothed[:, 1]
+    return fast, np.minimum(smoothed[:, 1], overall), smoothed[:, 0], smoothed[:, 2]
+
+
+def _room(span_ms: int) -> float:
+    """Factor on limits for slow variation that the training can't have shown: 1.5 up to a day of it, 1 from a week on."""
+    days = max(span_ms / DAY_MS, 1.0)
+    return float(np.interp(np.log(days), (0.0, np.log(ROOM_DAYS)), (ROOM, 1.0)))
 
 
 def _level(surprise: Float64, observations: Observations) -> Float64:

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvac_platform.detection.attribution import imputed, plausible
-from hvac_platform.detection.frozen import run_lengths
+from hvac_platform.detection.frozen import Repetition, run_lengths
 from hvac_platform.detection.observations import Observations, carried_forward
 from hvac_platform.detection.scaling import Scale
 from hvac_platform.detection.smoothing import ewma, restarted
+from hvac_platform.detection.surprise import Surprise
 from hvac_platform.detection.whitening import Whitening
 
 Float64 = NDArray[np.float64]
@@ -21,7 +22,7 @@ RECENT_WEIGHT = 0.1
 SUSTAINED_WEIGHTS = (0.1, 0.03)
 RECENT_CLIP = 8.0
 EPISODE_ROWS = 3
-EPISODE_METRICS = 2
+ODD = 2.3  # one normal state in two hundred is as surprising
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,30 +34,42 @@ class Memory:
         label: its segment, or None.
         adapted: float64 [m], recent level as it was.
         plausible: float64 [m], recent level with outlying readings left out.
-        implausible_rows: rows in a row, up to here, with two or more outlying metrics.
+        odd_rows: how many rows in a row, up to here, were odd in themselves.
+        age: rows since the plausible level began anew.
         sustained: float64 [2, m], averages of both sustained weights.
+        cleared: float64 [2, m], the same, begun anew after each outlying episode.
         carried: float64 [m], last known readings, NaN for none.
         carried_age: int64 [m], rows since.
         run: int64 [m], run of equal readings.
         last: float64 [m], the row's readings.
         fast: float64 [2], fast surprise of the last two rows.
         slow: float64 [2], sustained surprise of the last two rows.
-        smoothed: float64 [2], smoothed score and smoothed fast surprise.
+        smoothed: float64 [3], smoothed score, sustained surprise and fast surprise.
     """
 
     time_ms: int
     label: str | None
     adapted: Float64
     plausible: Float64
-    implausible_rows: int
+    odd_rows: int
+    age: int
     sustained: Float64
+    cleared: Float64
     carried: Float64
     carried_age: Int64
     run: Int64
     last: Float64
     fast: Float64 = field(default_factory=lambda: np.zeros(2))
     slow: Float64 = field(default_factory=lambda: np.zeros(2))
-    smoothed: Float64 = field(default_factory=lambda: np.zeros(2))
+    smoothed: Float64 = field(default_factory=lambda: np.zeros(3))
+
+
+@dataclass(frozen=True, slots=True)
+class Stuck:
+    """How metrics usually repeat themselves, and the surprise above which one is stuck."""
+
+    repetition: Repetition
+    limit: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +82,9 @@ class Trace:
         adapted: float64 [n, m], recent level as it was.
         plausible: float64 [n, m], recent level with outlying readings left out.
         sustained: float64 [2, n, m], averages over about 10 and 30 rows.
+        cleared: float64 [2, n, m], the same, begun anew after each outlying episode.
+        oddity: float64 [n], surprise of the state alone.
+        age: int64 [n], rows since the plausible level and the cleared averages began anew.
         runs: int64 [n, m], run of equal readings.
         silent: bool [n], rows without any reading.
         memory: of the last row.
@@ -79,6 +95,9 @@ class Trace:
     adapted: Float64
     plausible: Float64
     sustained: Float64
+    cleared: Float64
+    oddity: Float64
+    age: Int64
     runs: Int64
     silent: NDArray[np.bool_]
     memory: Memory
@@ -95,19 +114,29 @@ class Trace:
         return np.hstack([self.level, np.clip(self.level, -RECENT_CLIP, RECENT_CLIP) - reference])
 
 
-def trace(observations: Observations, scale: Scale, levels: Whitening, before: Memory | None) -> Trace:
+def trace(
+    observations: Observations,
+    scale: Scale,
+    levels: Whitening,
+    ordinary: Surprise,
+    before: Memory | None,
+    stuck: Stuck | None = None,
+) -> Trace:
     """Follow the records row by row; each row's levels rest on it and earlier rows of its stretch alone.
 
     Recent levels are averages with weight 0.1 of z clipped at ±8. The adapted one takes readings as they are and so gets
     used to a lasting change. The plausible one takes, for outlying metrics, what the others imply; so a fault
-    neither pulls it along nor leaves a trace in it. It starts afresh after three rows or more in which two or more
-    metrics were outlying, since what others imply is no guide then.
+    neither pulls it along nor leaves a trace in it. What others imply is no guide where many metrics are at fault, so it
+    starts afresh after three rows or more that were odd in themselves: a metric outlying, the whole state surprising, or a
+    sensor stuck. So do the cleared averages, as a control chart is reset after a signal.
 
     Args:
         observations: the rows.
         scale: of the metrics.
         levels: covariance of z alone.
+        ordinary: calibration of the whole state's distance under it.
         before: memory that the first stretch carries on from, or None.
+        stuck: how to tell stuck sensors, or None to leave them out of account.
     """
     n, m = observations.values.shape
     values = observations.values
@@ -122,9 +151,22 @@ def trace(observations: Observations, scale: Scale, levels: Whitening, before: M
     usual = np.where(
         replaced[:, None] > 0, _undone(usual_deviations, levels), clipped
     )  # exact where nothing was replaced
+    oddity = ordinary.of(np.linalg.norm(levels.apply(clipped), axis=1))
+    no_run = np.zeros(m, dtype=np.int64)
+    runs = run_lengths(
+        values,
+        observations.stretches,
+        no_run if before is None else before.run,
+        np.full(m, np.nan) if before is None else before.last,
+    )
+    odd = (replaced > 0) | (oddity > ODD)
+    if stuck is not None:
+        odd |= stuck.repetition.surprise(values, runs).max(axis=1, initial=0.0) > stuck.limit
+    age = np.zeros(n, dtype=np.int64)
+    odd_rows = 0
     adapted, followed = np.empty_like(level), np.empty_like(level)
     sustained = np.empty((len(SUSTAINED_WEIGHTS), n, m))
-    run_of_outliers = 0
+    cleared = np.empty_like(sustained)
     for position, stretch in enumerate(observations.stretches):
         rows = slice(stretch.start, stretch.stop)
         carried = before if position == 0 else None
@@ -133,19 +175,14 @@ def trace(observations: Observations, scale: Scale, levels: Whitening, before: M
         )
         start = usual[stretch.start] if carried is None else carried.plausible
         average = ewma(usual[rows], RECENT_WEIGHT, start)
-        restarts, run_of_outliers = _restarts(
-            replaced[rows] >= EPISODE_METRICS, 0 if carried is None else carried.implausible_rows
-        )
+        restarts, odd_rows = _restarts(odd[rows], 0 if carried is None else carried.odd_rows)
+        age[rows] = _ages_since(restarts, None if carried is None else carried.age)
         followed[rows] = restarted(average, usual[rows], RECENT_WEIGHT, restarts)
         for k, weight in enumerate(SUSTAINED_WEIGHTS):
-            sustained[k, rows] = ewma(clipped[rows], weight, np.zeros(m) if carried is None else carried.sustained[k])
-    no_run = np.zeros(m, dtype=np.int64)
-    runs = run_lengths(
-        values,
-        observations.stretches,
-        no_run if before is None else before.run,
-        np.full(m, np.nan) if before is None else before.last,
-    )
+            first = clipped[stretch.start]
+            sustained[k, rows] = ewma(clipped[rows], weight, first if carried is None else carried.sustained[k])
+            anew = ewma(clipped[rows], weight, first if carried is None else carried.cleared[k])
+            cleared[k, rows] = restarted(anew, clipped[rows], weight, restarts)
     silent = ~np.isfinite(values).any(axis=1)
     ages = _ages(values, observations, before)
     memory = Memory(
@@ -153,14 +190,16 @@ def trace(observations: Observations, scale: Scale, levels: Whitening, before: M
         label=observations.stretches[-1].label,
         adapted=adapted[-1],
         plausible=followed[-1],
-        implausible_rows=run_of_outliers,
+        odd_rows=odd_rows,
+        age=int(age[-1]),
         sustained=sustained[:, -1],
+        cleared=cleared[:, -1],
         carried=filled[-1],
         carried_age=ages,
         run=runs[-1],
         last=values[-1],
     )
-    return Trace(level, usual, adapted, followed, sustained, runs, silent, memory)
+    return Trace(level, usual, adapted, followed, sustained, cleared, oddity, age, runs, silent, memory)
 
 
 def _completed(z: Float64, unknown: NDArray[np.bool_], levels: Whitening) -> Float64:
@@ -177,14 +216,21 @@ def _undone(deviations: Float64, levels: Whitening) -> Float64:
     return features
 
 
-def _restarts(outlying: NDArray[np.bool_], before: int) -> tuple[NDArray[np.bool_], int]:
-    """Rows that follow three or more outlying ones, bool [n], and how many outlying rows the end stands at."""
-    rows = np.arange(len(outlying))
-    calm = np.maximum.accumulate(np.where(outlying, -1, rows))
-    length = np.where(outlying, rows - calm + np.where(calm < 0, before, 0), 0)
-    length = np.where(outlying & (calm < 0), rows + 1 + before, length)
+def _restarts(odd: NDArray[np.bool_], before: int) -> tuple[NDArray[np.bool_], int]:
+    """Rows that follow three or more odd ones, bool [n], and how many odd rows the end stands at."""
+    rows = np.arange(len(odd))
+    calm = np.maximum.accumulate(np.where(odd, -1, rows))
+    length = np.where(odd, np.where(calm < 0, rows + 1 + before, rows - calm), 0)
     earlier = np.r_[before, length[:-1]]
-    return ~outlying & (earlier >= EPISODE_ROWS), int(length[-1])
+    return ~odd & (earlier >= EPISODE_ROWS), int(length[-1])
+
+
+def _ages_since(restarts: NDArray[np.bool_], before: int | None) -> Int64:
+    """Rows since the latest restart, or since the stretch began, int64 [n]."""
+    rows = np.arange(len(restarts))
+    latest = np.maximum.accumulate(np.where(restarts, rows, -1))
+    ages: Int64 = np.where(latest >= 0, rows - latest, rows + (0 if before is None else before + 1))
+    return ages
 
 
 def _carried_over(filled: Float64, before: Memory) -> Float64:

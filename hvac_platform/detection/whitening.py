@@ -16,8 +16,8 @@ SHRINKAGE_SHARE = 0.1
 RIDGE = 1e-4
 DRIFT_BLOCKS = 4
 DRIFT_WEIGHT = 5.0
-KEPT_SHARE = 0.95
-REFITS = 2
+KEPT_SHARE = 0.98
+REFITS = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ def fit_whitening(features: Float64) -> Whitening:
     Features are put on a robust scale and clipped at ±6. The sample covariance is shrunk to its diagonal by a tenth of the
     oracle approximating weight and gets a ridge of 1e-4 of the mean variance. Five times the covariance of four block
     means is added: directions that wandered during training will wander on, by more than the training has shown, so
-    they must count less. The fit is repeated twice on the 95 % of rows with the lowest T², so that a few per cent of
+    they must count less. The fit is repeated on the 98 % of rows with the lowest T², so that a few per cent of
     faulty rows in the training do not widen what counts as normal.
 
     Args:
