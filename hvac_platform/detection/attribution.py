@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 Float64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
-OUTLYING = 5.0
+OUTLYING = 8.0
 ROUNDS = 4
 SWEEPS = 4
 
@@ -74,7 +74,7 @@ def imputed(deviations: Float64, precision: Float64, unknown: Bool) -> Float64:
 def plausible(deviations: Float64, precision: Float64) -> tuple[Float64, NDArray[np.int64]]:
     """States with outlying features replaced by what the others imply, and how many of each row were.
 
-    The feature with the largest conditional deviation beyond 5 is declared unknown and imputed; then the next, up to four.
+    The feature with the largest conditional deviation beyond 8 is declared unknown and imputed; then the next, up to four.
 
     Args:
         deviations: float64 [n, p].

@@ -61,7 +61,7 @@ ALARM_CAP = 10.0
 SCORE_WEIGHT = 0.3
 PRESENT = 0.5
 LEAST_LIMIT = 1.3
-ROOM, ROOM_DAYS = 1.5, 7.0
+ROOM_SHORT, ROOM_LONG, ROOM_DAYS = {"now": 2.4, "sustained": 1.55}, 1.2, 7.0
 RULE_LEVEL = 3
 MOST_RULE_ROWS = 1500
 COUNTER_STEPS = 20
@@ -87,7 +87,7 @@ class FittedDetector:
         averages: covariances of the two sustained averages.
         normal: float32 [k, 2m + 3], embeddings of normal states.
         clock: whether the hour of the day is part of them.
-        surprises: calibration of each statistic; those of the alarm have the prefix ``alarm``.
+        surprises: calibration of each statistic.
         limits: surprise above which ``now`` and ``sustained`` alarm.
         repetition: how the metrics usually repeat themselves.
         memory: where the training ended.
@@ -257,8 +257,9 @@ class FittedDetector:
 
     def _judge(self, observations: Observations, followed: Trace, before: Memory | None) -> dict[str, Any]:
         statistics = _statistics(followed, observations.times_ms, self.states, self.averages, self.normal, self.clock)
-        surprise = {name: self.surprises[name].of(statistics[name]) for name in _CALIBRATED}
-        fast, slow, score, present = _combined(surprise, followed, observations.stretches, before)
+        surprise = _surprise(self.surprises, statistics)
+        fast, slow, smoothed = _combined(surprise, followed, observations.stretches, before)
+        score, present = smoothed[:, 0], smoothed[:, 1]
         still = self.repetition.surprise(observations.values, followed.runs)
         stillest = still.max(axis=1)
         earlier = (np.zeros(2), np.zeros(2)) if before is None else (before.fast, before.slow)
@@ -360,19 +361,20 @@ def fit_detector(
     clock = span_ms >= CLOCK_DAYS * DAY_MS
 
     held_out = _cross_fitted(followed, observations.times_ms, heard, clock)
-    surprises = {name: fit_surprise(held_out[name][heard]) for name in _CALIBRATED}
-    surprise = {name: surprises[name].of(held_out[name]) for name in _CALIBRATED}
+    surprises = {name: fit_surprise(held_out[name][heard]) for name in (*NOW, *SUSTAINED)}
+    surprise = _surprise(surprises, held_out)
     states = fit_whitening(followed.against_adapted()[heard])
     averages = tuple(fit_whitening(average[heard]) for average in followed.sustained)
     normal = _normal_states(states, followed.against_adapted()[heard], observations.times_ms[heard], clock)
 
-    fast, slow, score, present = _combined(surprise, followed, observations.stretches, None)
+    fast, slow, smoothed = _combined(surprise, followed, observations.stretches, None)
     repetition = fit_repetition(observations.values, followed.runs)
     each = false_alarms_per_day / 2.0
     rows_per_day = DAY_MS / observations.interval_ms
-    room = _room(span_ms)
+    room = {name: _room(short, span_ms) for name, short in ROOM_SHORT.items()}
     limits = {
-        name: room * max(LEAST_LIMIT, budget_limit(_level(level, observations)[heard], observations.interval_ms, each))
+        name: room[name]
+        * max(LEAST_LIMIT, budget_limit(_level(level, observations)[heard], observations.interval_ms, each))
         for name, level in (("now", fast), ("sustained", slow))
     } | {
         # Bonferroni over metrics and rows, at a tenth of the budget: runs are rare events with a known probability.
@@ -383,9 +385,7 @@ def fit_detector(
         keep = min(MOST_RULE_ROWS, rule_lookback_ms(declared, observations.interval_ms) // observations.interval_ms + 1)
         last = observations.stretches[-1]
         keep = min(keep, last.stop - last.start)
-    memory = replace(
-        followed.memory, fast=fast[-2:], slow=slow[-2:], smoothed=np.array([score[-1], slow[-1], present[-1]])
-    )
+    memory = replace(followed.memory, fast=fast[-2:], slow=slow[-2:], smoothed=smoothed[-1])
     return FittedDetector(
         metric_names=tuple(names),
         left_out=left_out,
@@ -407,7 +407,6 @@ def fit_detector(
     )
 
 
-_CALIBRATED = tuple(f"{prefix}{name}" for prefix in ("", "alarm ") for name in (*NOW, *SUSTAINED))
 _COLUMNS = (
     "score",
     "is_anomalous",
@@ -482,66 +481,69 @@ def _statistics(
 ) -> dict[str, Float64]:
     """Uncalibrated statistics of some rows, each float64 [n].
 
-    A row counts as odd for the alarm only as far as it is odd against both recent levels: the adapted one forgives a slow
-    drift, the plausible one forgives what a past fault has left in the adapted one.
+    For the alarm a row counts as odd only as far as it is odd against levels and averages of both kinds: those that take
+    readings as they are forgive a slow drift, those that began anew forgive what a past fault has left in the others.
     """
     times = times_ms[rows]
     by_adapted = states.apply(followed.against_adapted()[rows])
     by_plausible = states.apply(followed.against_plausible()[rows])
-    adapted, against = np.linalg.norm(by_adapted, axis=1), np.linalg.norm(by_plausible, axis=1)
-    near_adapted = mean_nearest_distance(state_embeddings(by_adapted, times, clock=clock), normal)
-    near_plausible = near_adapted.copy()
+    found = {"profile": np.linalg.norm(by_adapted, axis=1)}
+    anew = {"profile": np.linalg.norm(by_plausible, axis=1)}
+    found["neighbours"] = mean_nearest_distance(state_embeddings(by_adapted, times, clock=clock), normal)
+    anew["neighbours"] = found["neighbours"].copy()
     differ = np.flatnonzero(np.abs(by_adapted - by_plausible).max(axis=1, initial=0.0) > 1e-3)
-    near_plausible[differ] = mean_nearest_distance(
-        state_embeddings(by_plausible[differ], times[differ], clock=clock), normal
-    )
-    found = {
-        "profile": adapted,
-        "neighbours": near_adapted,
-        "alarm profile": np.minimum(adapted, against),
-        "alarm neighbours": np.minimum(near_adapted, near_plausible),
-        "adapted wins": (adapted <= against).astype(np.float64),
-    }
+    embedded = state_embeddings(by_plausible[differ], times[differ], clock=clock)
+    anew["neighbours"][differ] = mean_nearest_distance(embedded, normal)
     for k, whitening in enumerate(averages):
-        deviations = whitening.deviations(followed.sustained[k][rows])
-        found[SUSTAINED[2 * k]] = np.linalg.norm(deviations @ whitening.root, axis=1)
-        found[SUSTAINED[2 * k + 1]] = np.abs(conditional_sigmas(deviations, whitening.precision)).max(axis=1)
-        anew = whitening.deviations(followed.cleared[k][rows])
-        distance = np.linalg.norm(anew @ whitening.root, axis=1)
-        largest = np.abs(conditional_sigmas(anew, whitening.precision)).max(axis=1)
-        found[f"alarm {SUSTAINED[2 * k]}"] = np.minimum(found[SUSTAINED[2 * k]], distance)
-        found[f"alarm {SUSTAINED[2 * k + 1]}"] = np.minimum(found[SUSTAINED[2 * k + 1]], largest)
-    return found
+        names = SUSTAINED[2 * k : 2 * k + 2]
+        found |= dict(zip(names, _distances(whitening, followed.sustained[k][rows]), strict=True))
+        anew |= dict(zip(names, _distances(whitening, followed.cleared[k][rows]), strict=True))
+    found |= {f"alarm {name}": np.minimum(found[name], anew[name]) for name in anew}
+    return found | {"adapted wins": (found["profile"] <= anew["profile"]).astype(np.float64)}
+
+
+def _distances(whitening: Whitening, average: Float64) -> tuple[Float64, Float64]:
+    """Root of T², and the largest conditional deviation of any metric, of n averages; each float64 [n]."""
+    deviations = whitening.deviations(average)
+    largest = np.abs(conditional_sigmas(deviations, whitening.precision)).max(axis=1)
+    return np.linalg.norm(deviations @ whitening.root, axis=1), largest
+
+
+def _surprise(surprises: Mapping[str, Surprise], statistics: Mapping[str, Float64]) -> dict[str, Float64]:
+    """Surprise of every statistic, also as the alarm takes it; each float64 [n]."""
+    return {
+        f"{prefix}{name}": surprises[name].of(statistics[f"{prefix}{name}"])
+        for prefix in ("", "alarm ")
+        for name in (*NOW, *SUSTAINED)
+    }
 
 
 def _combined(
     surprise: Mapping[str, Float64], followed: Trace, stretches: Sequence[Stretch], before: Memory | None
-) -> tuple[Float64, Float64, Float64, Float64]:
-    """Fast and sustained surprise of the alarm, the score, and the smoothed fast surprise; each float64 [n].
+) -> tuple[Float64, Float64, Float64]:
+    """Fast and sustained surprise of the alarm, float64 [n]; smoothed score and fast surprise, float64 [n, 2].
 
     A level or an average that has only begun is as noisy as its first row. Until it is as old as its own memory, the alarm
     believes it only as far as the state alone is odd.
     """
     fast = np.mean([np.minimum(surprise[f"alarm {name}"], ALARM_CAP) for name in NOW], axis=0)
-    everything = (*NOW, *SUSTAINED)
-    mean = np.mean([np.minimum(surprise[name], CAP) for name in everything], axis=0)
-    overall = np.mean([np.minimum(surprise[f"alarm {name}"], ALARM_CAP) for name in everything], axis=0)
-    young, younger = followed.age < SUSTAINED_ROWS, followed.age < RECENT_ROWS
-    fast = np.where(younger, np.minimum(fast, followed.oddity), fast)
-    overall = np.where(young, np.minimum(overall, followed.oddity), overall)
-    both = np.stack([mean, overall, np.minimum(fast, CAP)], axis=1)
+    slow = np.mean([np.minimum(surprise[f"alarm {name}"], ALARM_CAP) for name in SUSTAINED], axis=0)
+    mean = np.mean([np.minimum(surprise[name], CAP) for name in (*NOW, *SUSTAINED)], axis=0)
+    fast = np.where(followed.age < RECENT_ROWS, np.minimum(fast, followed.oddity), fast)
+    slow = np.where(followed.age < SUSTAINED_ROWS, np.minimum(slow, followed.oddity), slow)
+    both = np.stack([mean, np.minimum(fast, CAP)], axis=1)
     smoothed = np.empty_like(both)
     for position, stretch in enumerate(stretches):
         rows = slice(stretch.start, stretch.stop)
-        start = before.smoothed if before is not None and position == 0 else np.zeros(3)
+        start = before.smoothed if before is not None and position == 0 else np.zeros(2)
         smoothed[rows] = ewma(both[rows], SCORE_WEIGHT, start)
-    return fast, np.minimum(smoothed[:, 1], overall), smoothed[:, 0], smoothed[:, 2]
+    return fast, slow, smoothed
 
 
-def _room(span_ms: int) -> float:
-    """Factor on limits for slow variation that the training can't have shown: 1.5 up to a day of it, 1 from a week on."""
+def _room(short: float, span_ms: int) -> float:
+    """Factor on a limit for slow variation that the training can't have shown: ``short`` up to a day of it, 1.2 from a week."""
     days = max(span_ms / DAY_MS, 1.0)
-    return float(np.interp(np.log(days), (0.0, np.log(ROOM_DAYS)), (ROOM, 1.0)))
+    return float(np.interp(np.log(days), (0.0, np.log(ROOM_DAYS)), (short, ROOM_LONG)))
 
 
 def _level(surprise: Float64, observations: Observations) -> Float64:

@@ -22,7 +22,7 @@ RECENT_WEIGHT = 0.1
 SUSTAINED_WEIGHTS = (0.1, 0.03)
 RECENT_CLIP = 8.0
 EPISODE_ROWS = 3
-ODD = 2.3  # one normal state in two hundred is as surprising
+ODD = 6.0  # gross: an average would remember it for long
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class Memory:
         last: float64 [m], the row's readings.
         fast: float64 [2], fast surprise of the last two rows.
         slow: float64 [2], sustained surprise of the last two rows.
-        smoothed: float64 [3], smoothed score, sustained surprise and fast surprise.
+        smoothed: float64 [2], smoothed score and smoothed fast surprise.
     """
 
     time_ms: int
@@ -61,7 +61,7 @@ class Memory:
     last: Float64
     fast: Float64 = field(default_factory=lambda: np.zeros(2))
     slow: Float64 = field(default_factory=lambda: np.zeros(2))
-    smoothed: Float64 = field(default_factory=lambda: np.zeros(3))
+    smoothed: Float64 = field(default_factory=lambda: np.zeros(2))
 
 
 @dataclass(frozen=True, slots=True)
