@@ -58,13 +58,14 @@ CLOCK_DAYS = 2.0
 DAY_MS = 86_400_000
 CAP = 5.0
 ALARM_CAP = 10.0
-SCORE_WEIGHT = 0.3
+SCORE_WEIGHT = 0.5
 PRESENT = 0.5
 LEAST_LIMIT = 1.3
-ROOM_SHORT, ROOM_LONG, ROOM_DAYS = {"now": 2.4, "sustained": 1.55}, 1.2, 7.0
+ROOM_SHORT, ROOM_LONG, ROOM_DAYS = {"now": 2.4, "sustained": 1.55}, 1.2, 3.0
 RULE_LEVEL = 3
 MOST_RULE_ROWS = 1500
 COUNTER_STEPS = 20
+CARRIED_ROWS = 50  # a smoothed surprise of longer ago counts for nothing
 RECENT_ROWS, SUSTAINED_ROWS = 10, 30
 
 NOW = ("profile", "neighbours")
@@ -258,7 +259,7 @@ class FittedDetector:
     def _judge(self, observations: Observations, followed: Trace, before: Memory | None) -> dict[str, Any]:
         statistics = _statistics(followed, observations.times_ms, self.states, self.averages, self.normal, self.clock)
         surprise = _surprise(self.surprises, statistics)
-        fast, slow, smoothed = _combined(surprise, followed, observations.stretches, before)
+        fast, slow, smoothed = _combined(surprise, followed.age, followed.oddity, observations.stretches, before)
         score, present = smoothed[:, 0], smoothed[:, 1]
         still = self.repetition.surprise(observations.values, followed.runs)
         stillest = still.max(axis=1)
@@ -367,7 +368,7 @@ def fit_detector(
     averages = tuple(fit_whitening(average[heard]) for average in followed.sustained)
     normal = _normal_states(states, followed.against_adapted()[heard], observations.times_ms[heard], clock)
 
-    fast, slow, smoothed = _combined(surprise, followed, observations.stretches, None)
+    fast, slow, _ = _combined(surprise, followed.age, followed.oddity, observations.stretches, None)
     repetition = fit_repetition(observations.values, followed.runs)
     each = false_alarms_per_day / 2.0
     rows_per_day = DAY_MS / observations.interval_ms
@@ -385,7 +386,19 @@ def fit_detector(
         keep = min(MOST_RULE_ROWS, rule_lookback_ms(declared, observations.interval_ms) // observations.interval_ms + 1)
         last = observations.stretches[-1]
         keep = min(keep, last.stop - last.start)
-    memory = replace(followed.memory, fast=fast[-2:], slow=slow[-2:], smoothed=smoothed[-1])
+    # What is remembered is what the final model says of the last rows, not what it said before it had seen them.
+    end = slice(max(observations.stretches[-1].start, len(fast) - CARRIED_ROWS), len(fast))
+    statistics = _statistics(followed, observations.times_ms, states, averages, normal, clock, end)
+    fast, slow, smoothed = _combined(
+        _surprise(surprises, statistics),
+        followed.age[end],
+        followed.oddity[end],
+        (Stretch(0, end.stop - end.start, None),),
+        None,
+    )
+    memory = replace(
+        followed.memory, fast=np.r_[0.0, 0.0, fast][-2:], slow=np.r_[0.0, 0.0, slow][-2:], smoothed=smoothed[-1]
+    )
     return FittedDetector(
         metric_names=tuple(names),
         left_out=left_out,
@@ -519,7 +532,11 @@ def _surprise(surprises: Mapping[str, Surprise], statistics: Mapping[str, Float6
 
 
 def _combined(
-    surprise: Mapping[str, Float64], followed: Trace, stretches: Sequence[Stretch], before: Memory | None
+    surprise: Mapping[str, Float64],
+    age: NDArray[np.int64],
+    oddity: Float64,
+    stretches: Sequence[Stretch],
+    before: Memory | None,
 ) -> tuple[Float64, Float64, Float64]:
     """Fast and sustained surprise of the alarm, float64 [n]; smoothed score and fast surprise, float64 [n, 2].
 
@@ -529,8 +546,8 @@ def _combined(
     fast = np.mean([np.minimum(surprise[f"alarm {name}"], ALARM_CAP) for name in NOW], axis=0)
     slow = np.mean([np.minimum(surprise[f"alarm {name}"], ALARM_CAP) for name in SUSTAINED], axis=0)
     mean = np.mean([np.minimum(surprise[name], CAP) for name in (*NOW, *SUSTAINED)], axis=0)
-    fast = np.where(followed.age < RECENT_ROWS, np.minimum(fast, followed.oddity), fast)
-    slow = np.where(followed.age < SUSTAINED_ROWS, np.minimum(slow, followed.oddity), slow)
+    fast = np.where(age < RECENT_ROWS, np.minimum(fast, oddity), fast)
+    slow = np.where(age < SUSTAINED_ROWS, np.minimum(slow, oddity), slow)
     both = np.stack([mean, np.minimum(fast, CAP)], axis=1)
     smoothed = np.empty_like(both)
     for position, stretch in enumerate(stretches):
@@ -541,7 +558,10 @@ def _combined(
 
 
 def _room(short: float, span_ms: int) -> float:
-    """Factor on a limit for slow variation that the training can't have shown: ``short`` up to a day of it, 1.2 from a week."""
+    """Factor on a limit for slow variation that the training can't have shown: 1.2 from three days on.
+
+    ``short`` is the factor up to a day.
+    """
     days = max(span_ms / DAY_MS, 1.0)
     return float(np.interp(np.log(days), (0.0, np.log(ROOM_DAYS)), (short, ROOM_LONG)))
 
@@ -611,7 +631,7 @@ def _detector_of(document: Mapping[str, Any]) -> FittedDetector:
     memory, repetition = document["memory"], document["repetition"]
     whole = {"carried_age", "run"}
     plain = {"time_ms", "label", "implausible_rows"}
-    remembered = {
+    remembered: dict[str, Any] = {
         name: value if name in plain else np.array(value, dtype=np.int64 if name in whole else np.float64)
         for name, value in memory.items()
     }
