@@ -34,7 +34,8 @@ def persists(surprise: Float64, limit: float, before: Float64) -> Bool:
     """
     extended = np.r_[before, surprise] > limit
     earlier = extended[:-2] | extended[1:-1]
-    return (extended[2:] & earlier) | (surprise > AT_ONCE * limit)
+    alarm: Bool = (extended[2:] & earlier) | (surprise > AT_ONCE * limit)
+    return alarm
 
 
 def persistent_level(surprise: Float64, stretches: Sequence[Stretch]) -> Float64:

@@ -61,7 +61,7 @@ ALARM_CAP = 10.0
 SCORE_WEIGHT = 0.5
 PRESENT = 0.5
 LEAST_LIMIT = 1.3
-ROOM_SHORT, ROOM_LONG, ROOM_DAYS = {"now": 2.4, "sustained": 1.55}, 1.2, 3.0
+ROOM_SHORT, ROOM_LONG, ROOM_DAYS = {"now": 2.0, "sustained": 1.75}, 1.2, 3.0
 RULE_LEVEL = 3
 MOST_RULE_ROWS = 1500
 COUNTER_STEPS = 20
@@ -213,7 +213,8 @@ class FittedDetector:
             index=pd.Index(self.metric_names, name="metric"),
         )
         known = table[np.isfinite(values)]
-        return known.reindex(known["sigmas"].abs().sort_values(ascending=False, kind="stable").index)
+        ordered: pd.DataFrame = known.reindex(known["sigmas"].abs().sort_values(ascending=False, kind="stable").index)
+        return ordered
 
     def embed(self, metrics: pd.DataFrame, *, segments: Segments | None = None) -> Float32:
         """Unit vectors float32 [n, 2m + 3] of rows of metrics: neighbours are found by their cosine."""
@@ -228,7 +229,8 @@ class FittedDetector:
 
     def to_document(self) -> dict[str, Any]:
         """The detector as plain values, for JSON."""
-        return _plain(self)
+        document: dict[str, Any] = _plain(self)
+        return document
 
     @classmethod
     def from_document(cls, document: Mapping[str, Any]) -> FittedDetector:
@@ -362,11 +364,12 @@ def fit_detector(
     clock = span_ms >= CLOCK_DAYS * DAY_MS
 
     held_out = _cross_fitted(followed, observations.times_ms, heard, clock)
-    surprises = {name: fit_surprise(held_out[name][heard]) for name in (*NOW, *SUSTAINED)}
+    # Averages remember a fault for much longer than it lasts. What began anew after it is as clean as the rows are.
+    surprises = {name: fit_surprise(held_out[f"alarm {name}"][heard]) for name in (*NOW, *SUSTAINED)}
     surprise = _surprise(surprises, held_out)
-    states = fit_whitening(followed.against_adapted()[heard])
-    averages = tuple(fit_whitening(average[heard]) for average in followed.sustained)
-    normal = _normal_states(states, followed.against_adapted()[heard], observations.times_ms[heard], clock)
+    states = fit_whitening(followed.against_plausible()[heard])
+    averages = tuple(fit_whitening(average[heard]) for average in followed.cleared)
+    normal = _normal_states(states, followed.against_plausible()[heard], observations.times_ms[heard], clock)
 
     fast, slow, _ = _combined(surprise, followed.age, followed.oddity, observations.stretches, None)
     repetition = fit_repetition(observations.values, followed.runs)
@@ -574,13 +577,13 @@ def _cross_fitted(
     followed: Trace, times_ms: NDArray[np.int64], heard: NDArray[np.int64], clock: bool
 ) -> dict[str, Float64]:
     """Statistics of each row under a model that was fitted to other rows: five contiguous folds."""
-    features = followed.against_adapted()
+    features = followed.against_plausible()
     folds = np.array_split(heard, FOLDS)
     result: dict[str, Float64] = {}
     for k, fold in enumerate(folds):
         others = np.concatenate([f for i, f in enumerate(folds) if i != k])
         states = fit_whitening(features[others])
-        averages = [fit_whitening(average[others]) for average in followed.sustained]
+        averages = [fit_whitening(average[others]) for average in followed.cleared]
         normal = _normal_states(states, features[others], times_ms[others], clock)
         for name, values in _statistics(followed, times_ms, states, averages, normal, clock, fold).items():
             result.setdefault(name, np.zeros(len(times_ms)))[fold] = values
