@@ -334,7 +334,7 @@ def fit_detector(
 
     Args:
         metrics: n >= 50 mostly normal rows, UTC DatetimeIndex, one numeric column a metric under any name; NaN where
-            missing. Any interval from 1 s to 15 min.
+            missing. Any interval from 1 s to 15 min (up to 1 h it works, with less to learn from).
         device_type: name of a device type, or one; its declared ranges steady the scales of short histories, and its rules
             alarm too. Without it everything is learned.
         segments: label of the record that each row belongs to; rows of different records are never compared in sequence.
@@ -350,7 +350,7 @@ def fit_detector(
     observations = observe(metrics, names, segments)
     if not SHORTEST_MS <= observations.interval_ms <= LONGEST_MS:
         raise UnusableMetricsError(
-            f"rows are {observations.interval_ms / 1000:g} s apart; intervals from 1 s to 15 min can be judged"
+            f"rows are {observations.interval_ms / 1000:g} s apart; intervals from 1 s to 1 h can be judged"
         )
     scale = robust_scale(observations.values, *_declared_ranges(declared, names))
     z = scale.apply(observations.values)

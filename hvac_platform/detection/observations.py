@@ -16,7 +16,7 @@ Bool = NDArray[np.bool_]
 
 GAP_INTERVALS = 5  # a longer silence than this many intervals ends what is remembered of the rows before
 CARRIED_ROWS = 10  # for so long a missing reading counts as the metric's last one
-SHORTEST_MS, LONGEST_MS = 1_000, 900_000  # intervals that are judged: 1 s to 15 min
+SHORTEST_MS, LONGEST_MS = 1_000, 3_600_000  # intervals that are judged; meant for 1 s to 15 min
 
 
 class UnusableMetricsError(ValueError):

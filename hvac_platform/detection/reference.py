@@ -183,7 +183,7 @@ def trace(
             sustained[k, rows] = ewma(clipped[rows], weight, first if carried is None else carried.sustained[k])
             anew = ewma(clipped[rows], weight, first if carried is None else carried.cleared[k])
             cleared[k, rows] = restarted(anew, clipped[rows], weight, restarts)
-    silent: NDArray[np.bool_] = ~np.isfinite(values).any(axis=1)
+    silent = np.asarray(~np.isfinite(values).any(axis=1), dtype=np.bool_)
     ages = _ages(values, observations, before)
     memory = Memory(
         time_ms=int(observations.times_ms[-1]),
