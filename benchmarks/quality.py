@@ -36,7 +36,7 @@ Bool = NDArray[np.bool_]
 DAY_MS, HOUR_MS, MINUTE_MS = 86_400_000, 3_600_000, 60_000
 TRAIN_ROWS_SKAB = 400
 TRAIN_SHARE_NAB = 0.15
-UNSEEN_SEEDS = (901, 902, 903, 904)
+UNSEEN_SEEDS = (911, 912, 913, 914)
 START_DATES = ("2026-07-06", "2026-04-13", "2026-10-05", "2026-01-12")
 TRAIN_DAYS, TEST_DAYS = 7, 3
 FAULTS_PER_DAY = 5.0
@@ -430,7 +430,7 @@ the mean over records; F1, FAR (share of normal rows that alarm) and MAR (share 
 rows together. An event is found when any alarm overlaps it; false alarms less than ten minutes apart are one; rows in
 which a simulated machine recovers from a fault count neither way.</p>
 <p>What was looked at: the detector was developed on SKAB's valve1, all 16 files, with their labels in sight, and on
-simulator seeds 1 to 6; its constants were chosen there. The SKAB figures are therefore those of a development set. The
+simulator seeds 1 to 8; its constants were chosen there. The SKAB figures are therefore those of a development set. The
 simulator's seeds below were not used for it, and nothing was tuned on NAB. PyOD's detectors have their default
 parameters, robustly scaled rows, at most 3000 evenly spread training rows, and alarm in two of three rows above the
 99.5 % quantile of their training scores. max |z| alarms above 3.</p>

@@ -177,12 +177,12 @@ def trace(
         average = ewma(usual[rows], RECENT_WEIGHT, start)
         restarts, odd_rows = _restarts(odd[rows], 0 if carried is None else carried.odd_rows)
         age[rows] = _ages_since(restarts, None if carried is None else carried.age)
-        followed[rows] = restarted(average, usual[rows], RECENT_WEIGHT, restarts)
+        followed[rows] = restarted(average, RECENT_WEIGHT, restarts, start)
         for k, weight in enumerate(SUSTAINED_WEIGHTS):
             first = clipped[stretch.start]
             sustained[k, rows] = ewma(clipped[rows], weight, first if carried is None else carried.sustained[k])
-            anew = ewma(clipped[rows], weight, first if carried is None else carried.cleared[k])
-            cleared[k, rows] = restarted(anew, clipped[rows], weight, restarts)
+            begin = first if carried is None else carried.cleared[k]
+            cleared[k, rows] = restarted(ewma(clipped[rows], weight, begin), weight, restarts, begin)
     silent = np.asarray(~np.isfinite(values).any(axis=1), dtype=np.bool_)
     ages = _ages(values, observations, before)
     memory = Memory(

@@ -36,22 +36,31 @@ def ewma(values: Float64, weight: float, start: Float64) -> Float64:
     return averaged
 
 
-def restarted(averaged: Float64, values: Float64, weight: float, restarts: NDArray[np.bool_]) -> Float64:
-    """An average as if it had begun anew, at the value itself, on every row of ``restarts``.
+def restarted(averaged: Float64, weight: float, restarts: NDArray[np.bool_], start: Float64) -> Float64:
+    """An average as if it had begun anew on every row of ``restarts``, without bias towards the first value.
 
-    The recursion is linear, so a restart at row p adds (x_p - y_p)(1 - weight)^(i-p) to row i >= p.
+    k rows after a restart at row p the recursion has gathered y_i - (1 - weight)^k · y_{p-1} since then, with a total weight
+    of 1 - (1 - weight)^k; their ratio weighs the rows since p as the average does, and no row counts for more than it should
+    (Kingma and Ba, Adam, 2015, section 3, correct a moving average in the same way).
 
     Args:
         averaged: float64 [n, m] from :func:`ewma`.
-        values: float64 [n, m] that it averages.
         weight: its weight.
         restarts: bool [n].
+        start: float64 [m], the average before the first row.
+
+    >>> plain = ewma(np.array([[8.0], [1.0], [3.0]]), 0.5, np.zeros(1))
+    >>> restarted(plain, 0.5, np.array([False, True, False]), np.zeros(1)).ravel().round(3).tolist()
+    [4.0, 1.0, 2.333]
     """
-    rows = np.arange(len(values))
+    rows = np.arange(len(averaged))
     latest = np.maximum.accumulate(np.where(restarts, rows, -1))
     if not len(rows) or latest[-1] < 0:
         return averaged
-    at = np.maximum(latest, 0)
-    fading = np.where(latest >= 0, (1.0 - weight) ** (rows - at), 0.0)[:, None]
-    corrected: Float64 = averaged + (values[at] - averaged[at]) * fading
+    since = np.flatnonzero(latest >= 0)
+    at = latest[since]
+    before = np.where((at > 0)[:, None], averaged[np.maximum(at - 1, 0)], start)
+    remaining = ((1.0 - weight) ** (since - at + 1))[:, None]
+    corrected = averaged.copy()
+    corrected[since] = (averaged[since] - remaining * before) / (1.0 - remaining)
     return corrected
