@@ -4,7 +4,7 @@ VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: setup demo test integration services services-down check bench lock clean
+.PHONY: setup demo test integration services services-down check bench bench-quality lock clean
 
 setup: $(STAMP)
 
@@ -42,6 +42,10 @@ check: setup
 
 bench: setup
 	@$(BIN)/python benchmarks/run.py
+
+# How well faults are found. DATA=path adds SKAB and NAB; PyOD joins the comparison where the extra `bench` is installed.
+bench-quality: setup
+	@PYTHONPATH=$(CURDIR) OMP_NUM_THREADS=1 $(BIN)/python benchmarks/quality.py $(if $(DATA),--data $(DATA))
 
 lock:
 	$(BIN)/uv pip compile --quiet --universal --no-strip-extras --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --extra dev pyproject.toml -o requirements.lock
