@@ -216,6 +216,21 @@ class FittedDetector:
         ordered: pd.DataFrame = known.reindex(known["sigmas"].abs().sort_values(ascending=False, kind="stable").index)
         return ordered
 
+    def deviations(self, metrics: pd.DataFrame, *, segments: Segments | None = None) -> pd.DataFrame:
+        """Observed less expected value of every metric, in its unit: n rows, one column a metric; NaN where missing.
+
+        Expected is what the other metrics imply, so load and weather are accounted for.
+        """
+        self._check(metrics)
+        observations = observe(metrics, self.metric_names, segments, self.interval_ms)
+        if not len(observations.order):
+            return pd.DataFrame(columns=list(self.metric_names), index=metrics.index, dtype=np.float64)
+        before = self.memory if self._continues(observations) else None
+        followed = self._trace(observations, before)
+        deviations = observations.values - self._expected(followed)
+        back = np.argsort(observations.order, kind="stable")
+        return pd.DataFrame(deviations[back], index=metrics.index, columns=list(self.metric_names))
+
     def embed(self, metrics: pd.DataFrame, *, segments: Segments | None = None) -> Float32:
         """Unit vectors float32 [n, 2m + 3] of rows of metrics: neighbours are found by their cosine."""
         self._check(metrics)
