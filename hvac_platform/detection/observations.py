@@ -15,6 +15,7 @@ Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
 
 GAP_INTERVALS = 5  # a longer silence than this many intervals ends what is remembered of the rows before
+LARGEST = 1e100  # readings beyond it are as far off as can be; their squares still are numbers
 CARRIED_ROWS = 10  # for so long a missing reading counts as the metric's last one
 SHORTEST_MS, LONGEST_MS = 1_000, 3_600_000  # intervals that are judged; meant for 1 s to 15 min
 
@@ -95,7 +96,8 @@ def observe(
     bounds = [0, *breaks.tolist(), len(order)] if len(order) else []
     stretches = tuple(Stretch(a, b, None if texts is None else str(texts[a])) for a, b in pairwise(bounds))
     values = metrics.loc[:, list(names)].to_numpy(dtype=np.float64, na_value=np.nan)[order]
-    return Observations(np.where(np.isfinite(values), values, np.nan), times_ms, stretches, order, interval_ms)
+    values = np.where(np.isfinite(values), np.clip(values, -LARGEST, LARGEST), np.nan)
+    return Observations(values, times_ms, stretches, order, interval_ms)
 
 
 def numeric_columns(metrics: pd.DataFrame) -> list[str]:

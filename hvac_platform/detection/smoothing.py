@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
 Float64 = NDArray[np.float64]
 
 _BLOCK = 64
+
+
+@lru_cache(maxsize=16)
+def _kernel(weight: float) -> tuple[Float64, Float64]:
+    """Weights of a block's rows in its averages, float64 [64, 64], and of the average before it, float64 [64, 1]."""
+    lags = np.subtract.outer(np.arange(_BLOCK), np.arange(_BLOCK))
+    kernel = np.where(lags >= 0, weight * (1.0 - weight) ** np.maximum(lags, 0), 0.0)
+    return kernel, (1.0 - weight) ** np.arange(1, _BLOCK + 1)[:, None]
 
 
 def ewma(values: Float64, weight: float, start: Float64) -> Float64:
@@ -23,9 +33,7 @@ def ewma(values: Float64, weight: float, start: Float64) -> Float64:
     >>> ewma(np.array([[1.0], [1.0]]), 0.5, np.zeros(1)).ravel().tolist()
     [0.5, 0.75]
     """
-    lags = np.subtract.outer(np.arange(_BLOCK), np.arange(_BLOCK))
-    kernel = np.where(lags >= 0, weight * (1.0 - weight) ** np.maximum(lags, 0), 0.0)
-    decay = (1.0 - weight) ** np.arange(1, _BLOCK + 1)[:, None]
+    kernel, decay = _kernel(weight)
     averaged = np.empty_like(values)
     before = start
     for first in range(0, len(values), _BLOCK):
