@@ -14,7 +14,7 @@ Bool = NDArray[np.bool_]
 
 AT_ONCE = 2.0
 BLOCKS_AT_LEAST = 12
-BLOCK_ROWS = 60
+BLOCK_ROWS, LEAST_BLOCK_ROWS, BLOCK_MS = 60, 4, 3_600_000
 QUARTILES = 0.25, 0.75
 DAY_MS = 86_400_000
 
@@ -53,17 +53,19 @@ def budget_limit(level: Float64, interval_ms: int, alarms_per_day: float) -> flo
     """The limit that normal data exceed in as many episodes a day as the budget allows.
 
     Maxima of blocks of rows follow a Gumbel distribution where the tail is exponential, which that of a surprise is by
-    construction (Fisher and Tippett 1928; Coles, An Introduction to Statistical Modeling of Extreme Values, 2001, chapter
-    3). Blocks keep together what is correlated. The distribution is fitted to the quartiles of the maxima, which a few
-    faulty blocks hardly move: σ = (q75 - q25) / 1.5725, μ = q50 + σ·ln(ln 2). A record shorter than a day says
-    nothing of events rarer than itself, so the limit is never set for less than one event in three times its length.
+    construction (Fisher and Tippett 1928; Coles, An Introduction to Statistical Modeling of Extreme Values, 2001,
+    chapter 3). Blocks of an hour, but 4 to 60 rows, keep together what is correlated. The distribution is fitted to the
+    quartiles of the maxima, which a few faulty blocks hardly move: σ = (q75 - q25) / 1.5725, μ = q50 + σ·ln(ln 2). A record
+    shorter than a day says nothing of events rarer than itself, so the limit is never set for less than one event in
+    three times its length.
 
     Args:
         level: float64 [n] of normal data in order of time, from :func:`persistent_level`.
         interval_ms: time between rows.
         alarms_per_day: budget.
     """
-    rows = max(1, min(BLOCK_ROWS, len(level) // BLOCKS_AT_LEAST))
+    rows = int(np.clip(BLOCK_MS // interval_ms, LEAST_BLOCK_ROWS, BLOCK_ROWS))
+    rows = max(1, min(rows, len(level) // BLOCKS_AT_LEAST))
     count = len(level) // rows
     maxima = level[: count * rows].reshape(count, rows).max(axis=1)
     low, middle, high = np.quantile(maxima, (QUARTILES[0], 0.5, QUARTILES[1]))

@@ -62,6 +62,7 @@ SCORE_WEIGHT = 0.5
 PRESENT = 0.5
 LEAST_LIMIT = 1.3
 ROOM_SHORT, ROOM_LONG, ROOM_DAYS = {"now": 2.0, "sustained": 1.75}, 1.2, 3.0
+ROOM_ROWS = 1000.0
 RULE_LEVEL = 3
 MOST_RULE_ROWS = 1500
 COUNTER_STEPS = 20
@@ -390,7 +391,7 @@ def fit_detector(
     repetition = fit_repetition(observations.values, followed.runs)
     each = false_alarms_per_day / 2.0
     rows_per_day = DAY_MS / observations.interval_ms
-    room = {name: _room(short, span_ms) for name, short in ROOM_SHORT.items()}
+    room = {name: _room(short, span_ms, len(heard)) for name, short in ROOM_SHORT.items()}
     limits = {
         name: room[name]
         * max(LEAST_LIMIT, budget_limit(_level(level, observations)[heard], observations.interval_ms, each))
@@ -575,13 +576,13 @@ def _combined(
     return fast, slow, smoothed
 
 
-def _room(short: float, span_ms: int) -> float:
-    """Factor on a limit for slow variation that the training can't have shown: 1.2 from three days on.
+def _room(short: float, span_ms: int, rows: int) -> float:
+    """Factor on a limit for variation that the training can't have shown: 1.2 from three days and 3000 rows on.
 
-    ``short`` is the factor up to a day.
+    ``short`` is the factor up to a day or a thousand rows, whichever is less.
     """
-    days = max(span_ms / DAY_MS, 1.0)
-    return float(np.interp(np.log(days), (0.0, np.log(ROOM_DAYS)), (short, ROOM_LONG)))
+    amount = max(1.0, min(span_ms / DAY_MS, rows / ROOM_ROWS))
+    return float(np.interp(np.log(amount), (0.0, np.log(ROOM_DAYS)), (short, ROOM_LONG)))
 
 
 def _level(surprise: Float64, observations: Observations) -> Float64:

@@ -17,7 +17,8 @@ def _kernel(weight: float) -> tuple[Float64, Float64]:
     """Weights of a block's rows in its averages, float64 [64, 64], and of the average before it, float64 [64, 1]."""
     lags = np.subtract.outer(np.arange(_BLOCK), np.arange(_BLOCK))
     kernel = np.where(lags >= 0, weight * (1.0 - weight) ** np.maximum(lags, 0), 0.0)
-    return kernel, (1.0 - weight) ** np.arange(1, _BLOCK + 1)[:, None]
+    decay = (1.0 - weight) ** np.arange(1, _BLOCK + 1, dtype=np.float64)[:, None]
+    return np.asarray(kernel, dtype=np.float64), np.asarray(decay, dtype=np.float64)
 
 
 def ewma(values: Float64, weight: float, start: Float64) -> Float64:
