@@ -232,6 +232,20 @@ class FittedDetector:
         back = np.argsort(observations.order, kind="stable")
         return pd.DataFrame(deviations[back], index=metrics.index, columns=list(self.metric_names))
 
+    def sigmas(self, metrics: pd.DataFrame, *, segments: Segments | None = None) -> pd.DataFrame:
+        """Conditional deviation of every metric in standard deviations of this device's normal, signed; n rows.
+
+        Missing readings count as what the others imply, so as 0.
+        """
+        self._check(metrics)
+        observations = observe(metrics, self.metric_names, segments, self.interval_ms)
+        if not len(observations.order):
+            return pd.DataFrame(columns=list(self.metric_names), index=metrics.index, dtype=np.float64)
+        followed = self._trace(observations, self.memory if self._continues(observations) else None)
+        sigmas = conditional_sigmas(self.levels.deviations(followed.level), self.levels.precision)
+        back = np.argsort(observations.order, kind="stable")
+        return pd.DataFrame(sigmas[back], index=metrics.index, columns=list(self.metric_names))
+
     def embed(self, metrics: pd.DataFrame, *, segments: Segments | None = None) -> Float32:
         """Unit vectors float32 [n, 2m + 3] of rows of metrics: neighbours are found by their cosine."""
         self._check(metrics)
