@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+PEERS := $(CURDIR)/.venv-bench
 
 .PHONY: setup demo test integration services services-down check bench bench-quality lock clean
 
@@ -18,8 +19,9 @@ $(STAMP): requirements.lock requirements-installer.lock pyproject.toml
 	@$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
+# SERVICES=1: on Kafka and Cassandra, which it starts (make services-down stops them).
 demo: setup
-	@$(BIN)/hvac demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
+	@$(if $(SERVICES),$(BIN)/python -m hvac_platform_tests.services run -- )$(BIN)/hvac demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
 
 test: setup
 	@$(BIN)/python -m pytest
@@ -40,15 +42,21 @@ check: setup
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-bench: setup
-	@$(BIN)/python benchmarks/run.py
+# SERVICES=1: on Kafka and Cassandra, beside stream processors in an environment of their own. Some parts: ONLY="streams cql"
+bench: setup $(if $(SERVICES),$(PEERS)/.installed)
+	@$(if $(SERVICES),$(BIN)/python -m hvac_platform_tests.services run kafka cassandra -- $(BIN)/python benchmarks/servers.py $(ONLY) --peers-python $(PEERS)/bin/python $(if $(DAYS),--days $(DAYS)),$(BIN)/python benchmarks/run.py)
+
+$(PEERS)/.installed: benchmarks/peers/requirements.lock | $(STAMP)
+	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
+	@$(BIN)/uv pip install --quiet --python $(PEERS)/bin/python --require-hashes -r benchmarks/peers/requirements.lock
+	@touch $@
 
 # How well faults are found. DATA=path adds SKAB and NAB; PyOD joins the comparison where the extra `bench` is installed.
 bench-quality: setup
 	@PYTHONPATH=$(CURDIR) OMP_NUM_THREADS=1 $(BIN)/python benchmarks/quality.py $(if $(DATA),--data $(DATA))
 
 lock:
-	$(BIN)/uv pip compile --quiet --universal --no-strip-extras --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --extra dev pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --no-strip-extras --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --extra dev --extra cluster --extra fast pyproject.toml -o requirements.lock
 
 clean:
-	rm -rf $(VENV) .dagster .hvac
+	rm -rf $(VENV) $(PEERS) .dagster .hvac

@@ -33,7 +33,7 @@ from hvac_platform.stores.series import read_series
 from hvac_platform.streams.embedded import EmbeddedLog
 from hvac_platform.streams.ingestion import IngestionCounts, ingest_ranges
 from hvac_platform.streams.ranges import OffsetRange
-from hvac_platform.streams.snapshotting import SnapshotCounts, embedding_batches, snapshot_batches
+from hvac_platform.streams.snapshotting import EmbeddingCounts, SnapshotCounts, embedding_batches, snapshot_batches
 from hvac_platform.streams.windows import window_ranges
 from hvac_platform.timestamps import DAY_MS, day_start, now_ms
 
@@ -64,7 +64,10 @@ def fill_log(log: EmbeddedLog, fleet: list[FleetDevice], days: int, interval_ms:
 
 
 def ingest(
-    log: EmbeddedLog, store: EmbeddedStore, written: list[tuple[str, TableBatch]] | None = None
+    log: EmbeddedLog,
+    store: EmbeddedStore,
+    written: list[tuple[str, TableBatch]] | None = None,
+    topic: str = TOPIC,
 ) -> IngestionCounts:
     """What an ingestion run does below Dagster: raw rows, snapshots and embeddings of all offsets, then the ledger."""
     counts, touched = IngestionCounts(), {}
@@ -74,9 +77,9 @@ def ingest(
         if written is not None:
             written.append((batch.table or table, batch))
 
-    ranges = [OffsetRange(p, 0, end) for p, end in log.end_offsets(TOPIC).items() if end]
+    ranges = [OffsetRange(p, 0, end) for p, end in log.end_offsets(topic).items() if end]
     for batch in ingest_ranges(
-        log, TOPIC, ranges, now_ms=now_ms(), window_ms=WINDOW_MS, register=store.register_devices, counts=counts
+        log, topic, ranges, now_ms=now_ms(), window_ms=WINDOW_MS, register=store.register_devices, counts=counts
     ):
         keep("device_metrics_raw", batch)
         for device_id, starts in (batch.touched.starts_ms if batch.touched else {}).items():
@@ -92,10 +95,10 @@ def ingest(
 
     for batch in snapshot_batches(slices("device_metrics_raw"), types, WINDOW_MS, SnapshotCounts()):
         keep("device_state_snapshots", batch)
-    for batch in embedding_batches(slices("device_state_snapshots"), types, StateEncoder()):
+    for batch in embedding_batches(slices("device_state_snapshots"), types, StateEncoder(), EmbeddingCounts()):
         keep("device_state_snapshots", batch)
     for r in ranges:
-        store.advance_ledger(TOPIC, r.partition, r.start, r.end, run_id="bench", watermark=None)
+        store.advance_ledger(topic, r.partition, r.start, r.end, run_id="bench", watermark=None)
     return counts
 
 

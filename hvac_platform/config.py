@@ -59,6 +59,16 @@ class Settings(BaseSettings):
     scylla_replication_factor: int = Field(
         default=3, ge=1, description="Of a keyspace that is created; 1 in development"
     )
+    scylla_consistency: Literal["LOCAL_QUORUM", "QUORUM", "LOCAL_ONE", "ONE", "ALL"] = Field(
+        default="LOCAL_QUORUM", description="Of reads and writes; a step reads what the one before wrote"
+    )
+    scylla_tls: bool = Field(default=False, description="TLS; a SCYLLA_SSL_ file switches it on too")
+    scylla_ssl_cafile: Path | None = Field(default=None, description="Certificates (PEM) that sign the nodes'")
+    scylla_ssl_check_hostname: bool = Field(
+        default=True, description="Whether a node's certificate must name its address"
+    )
+    scylla_ssl_certfile: Path | None = Field(default=None, description="This client's certificate (PEM)")
+    scylla_ssl_keyfile: Path | None = Field(default=None, description="Its key, where it is in a file of its own")
 
     kafka_bootstrap_servers: str = Field(default="", description="host:port,…; empty uses the embedded log")
     kafka_topic: str = "iot-metrics"
@@ -75,7 +85,9 @@ class Settings(BaseSettings):
     ollama_base_url: str = "http://localhost:11434"
     ollama_model: str = "all-minilm:l6-v2"
 
-    @field_validator("kafka_ssl_cafile", mode="before")
+    @field_validator(
+        "kafka_ssl_cafile", "scylla_ssl_cafile", "scylla_ssl_certfile", "scylla_ssl_keyfile", mode="before"
+    )
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
         return value or None
@@ -110,7 +122,7 @@ def load_settings() -> Settings:
     """Settings from the environment and ``.env``; read again only when one of them has changed.
 
     Raises:
-        ConfigError: a value can't be used; or it asks for a server that this version has no client for.
+        ConfigError: a value can't be used.
     """
     dotenv = Path(".env").resolve()
     changed = dotenv.stat().st_mtime_ns if dotenv.exists() else None
@@ -128,6 +140,4 @@ def _read(_environment: tuple[str | None, ...], _dotenv: str, _changed: int | No
         raise ConfigError(f"{name}={first.get('input')!r}: {first['msg']}") from None
     if settings.hvac_device_types:  # the registry reads the environment, which a .env file doesn't change
         os.environ.setdefault("HVAC_DEVICE_TYPES", settings.hvac_device_types)
-    if settings.hvac_embedding == "text":
-        raise ConfigError("HVAC_EMBEDDING=text needs the Ollama embedder, which this version lacks: use state")
     return settings

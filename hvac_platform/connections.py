@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
-from typing import Any
+from functools import lru_cache
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 from hvac_platform.config import Settings
 from hvac_platform.embedding.base import Encoder
@@ -14,34 +17,63 @@ from hvac_platform.streams.base import LogError, MessageLog
 from hvac_platform.streams.embedded import EmbeddedLog
 from hvac_platform.streams.kafka import KafkaLog, KafkaSecurity
 
+if TYPE_CHECKING:
+    from hvac_platform.stores.cql import CqlSettings, CqlStore
+
 _local = threading.local()  # a connection's transactions must not mix with another thread's
 _kafka_logs: dict[tuple[str, KafkaSecurity, str], KafkaLog] = {}  # safe for threads, and each has connections
-_cql_stores: dict[Any, Store] = {}  # a session is safe for threads, and a process needs one
+_cql_stores: dict[tuple[int, CqlSettings], CqlStore] = {}  # a session is safe for threads, and a process needs one
 _lock = threading.Lock()
 
 
 def open_store(settings: Settings) -> Store:
-    """The store that the environment asks for."""
+    """The store that the environment asks for, with its schema brought to the current version."""
     return _cql_store(settings) if settings.scylla_hosts else _embedded_store(settings)
 
 
-def _cql_store(settings: Settings) -> Store:
-    from hvac_platform.stores.cql import CqlSettings, CqlStore  # the driver takes a while to load
+def open_store_as_it_is(settings: Settings) -> Store:
+    """The store without a change to the schema of a server; for who applies it, or asks what applying it would do."""
+    if not settings.scylla_hosts:
+        return _embedded_store(settings)
+    from hvac_platform.stores.cql import CqlStore
 
-    wanted = CqlSettings(
+    return CqlStore(_cql_settings(settings), create=False)
+
+
+def _cql_settings(settings: Settings) -> CqlSettings:
+    from hvac_platform.stores.cql import CqlSettings, TlsSettings  # the driver takes a while to load
+
+    files = (settings.scylla_ssl_cafile, settings.scylla_ssl_certfile, settings.scylla_ssl_keyfile)
+    tls = TlsSettings(
+        ca_file=settings.scylla_ssl_cafile,
+        check_hostname=settings.scylla_ssl_check_hostname,
+        certificate_file=settings.scylla_ssl_certfile,
+        key_file=settings.scylla_ssl_keyfile,
+    )
+    return CqlSettings(
         hosts=tuple(host.strip() for host in settings.scylla_hosts.split(",") if host.strip()),
         port=settings.scylla_port,
         keyspace=settings.scylla_keyspace,
         username=settings.scylla_username,
-        password=settings.scylla_password.get_secret_value(),
+        password=settings.scylla_password,
         dialect=settings.scylla_dialect,
         datacenter=settings.scylla_datacenter,
         replication_factor=settings.scylla_replication_factor,
+        consistency=settings.scylla_consistency,
+        tls=tls if settings.scylla_tls or any(files) else None,
     )
+
+
+def _cql_store(settings: Settings) -> Store:
+    from hvac_platform.stores.cql import CqlStore
+
+    wanted = _cql_settings(settings)
+    key = (os.getpid(), wanted)  # a session does not survive a fork
     with _lock:
-        if wanted not in _cql_stores:
-            _cql_stores[wanted] = CqlStore(wanted)
-        return _cql_stores[wanted]
+        opened = _cql_stores.get(key)
+        if opened is None or opened.closed:
+            opened = _cql_stores[key] = CqlStore(wanted)
+        return opened
 
 
 def _embedded_store(settings: Settings) -> Store:
@@ -80,7 +112,7 @@ def _kafka_log(settings: Settings) -> MessageLog:
     opened = _kafka_logs.get(key)
     if opened is not None and not opened.closed:
         return opened
-    log = KafkaLog(settings.kafka_bootstrap_servers, security=security)
+    log = _new_kafka_log(settings.kafka_bootstrap_servers, security)
     try:
         log.create_topic(settings.kafka_topic, settings.kafka_partitions, settings.kafka_retention_ms)
     except LogError:
@@ -95,7 +127,23 @@ def _kafka_log(settings: Settings) -> MessageLog:
     return faster
 
 
+def _new_kafka_log(bootstrap_servers: str, security: KafkaSecurity) -> KafkaLog:
+    if find_spec("confluent_kafka") is None:
+        return KafkaLog(bootstrap_servers, security=security)
+    from hvac_platform.streams.kafka_fast import FastKafkaLog
+
+    return FastKafkaLog(bootstrap_servers, security=security)
+
+
 def make_encoder(settings: Settings) -> Encoder:
     """The encoder that ``HVAC_EMBEDDING`` names."""
-    del settings  # one encoder so far
-    return StateEncoder()
+    if settings.hvac_embedding == "state":
+        return StateEncoder()
+    return _text_encoder(settings.ollama_base_url, settings.ollama_model)
+
+
+@lru_cache(maxsize=4)
+def _text_encoder(base_url: str, model: str) -> Encoder:
+    from hvac_platform.embedding.ollama import OllamaEncoder  # its client takes a while to load
+
+    return OllamaEncoder(base_url, model)

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,17 @@ def prepare_home(home: Path) -> None:
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     shutil.copy(PROJECT_ROOT / "dagster.yaml", home / "dagster.yaml")
+
+
+def demo_names(settings: Settings, at_ms: int) -> dict[str, str]:
+    """Topic and keyspace of a demonstration on servers: new ones, so that nothing of the user's is touched."""
+    mark = datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y%m%d%H%M%S")
+    names = {}
+    if settings.kafka_bootstrap_servers:
+        names["KAFKA_TOPIC"] = f"{settings.kafka_topic}-demo-{mark}"
+    if settings.scylla_hosts:
+        names["SCYLLA_KEYSPACE"] = f"{settings.scylla_keyspace[:28]}_demo_{mark}"  # 48 characters at most
+    return names
 
 
 def run_demo(settings: Settings, console: Console, *, fleet: Sequence[FleetDevice] | None = None) -> DemoReport:

@@ -57,8 +57,12 @@ def run_job(
 
 
 def _root_message(error: Any) -> str:
-    """First line of the error at the bottom of a chain of causes."""
-    while error is not None and error.cause is not None:
+    """First line of the error below Dagster's own: what it came from in turn says less to a user."""
+    while (
+        error is not None
+        and error.cause is not None
+        and (error.cls_name or "").startswith(("Dagster", "RetryRequested"))
+    ):
         error = error.cause
     return str(error.message).strip().splitlines()[0] if error is not None else "unknown error"
 

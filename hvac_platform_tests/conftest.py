@@ -9,6 +9,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import sqlite3
 from pathlib import Path
 
 import dagster as dg
@@ -40,7 +41,8 @@ CONTENT_TABLES = {
 @event.listens_for(Engine, "connect")
 def _trust_the_operating_system(connection, _):
     """Dagster's own storage need not survive a power cut in tests: most of a small run's time would be waiting for disks."""
-    connection.execute("PRAGMA synchronous = OFF")
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous = OFF")
 
 
 # -- folders and services ----------------------------------------------------------------------------------------------

@@ -19,6 +19,9 @@ from hvac_platform.partitions import daily, devices
 from hvac_platform.stores.tables import tables
 from hvac_platform.timestamps import day_of, days_before, now_ms
 
+BRIDGES = {"hvac_platform.simulation.streaming", "hvac_platform.embedding.ollama"}
+"""Modules between the science and what is outside: the log, a model's server."""
+
 repository = defs.get_repository_def()
 graph = repository.asset_graph
 
@@ -52,6 +55,7 @@ CHECKS = {
     ("raw_metrics", "no_offsets_lost"),
     ("windowed_snapshots", "snapshots_not_empty"),
     ("snapshot_embeddings", "vectors_are_sane"),
+    ("snapshot_embeddings", "every_snapshot_embedded"),
     ("device_profiles", "profiles_are_current"),
 }
 
@@ -156,7 +160,7 @@ def test_the_science_knows_no_dagster_and_no_database():
         module.name
         for package in (hvac_platform.detection, hvac_platform.embedding, hvac_platform.simulation)
         for module in pkgutil.walk_packages(package.__path__, package.__name__ + ".")
-        if module.name != "hvac_platform.simulation.streaming"  # the bridge from simulated arrays to the log
+        if module.name not in BRIDGES
     ]
     assert len(modules) > 15
     code = f"import importlib, sys\nfor name in {modules}: importlib.import_module(name)\n" + (

@@ -86,6 +86,20 @@ def vectors_are_sane(context: dg.AssetCheckExecutionContext, platform: PlatformR
     return dg.AssetCheckResult(passed=bad == 0, metadata={"vectors_checked": len(vectors), "bad": bad})
 
 
+@dg.asset_check(asset=snapshot_embeddings, description="Every snapshot of the run got its embedding.")
+def every_snapshot_embedded(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    """An encoder that is down, or can't take a state, is noticed; no vector is made up in its place."""
+    latest = _latest(context, snapshot_embeddings)
+    waiting, refused = int(latest.get("waiting", 0)), int(latest.get("refused", 0))
+    outage = str(latest.get("outage", "none"))
+    return dg.AssetCheckResult(
+        passed=waiting == 0 and refused == 0 and outage == "none",
+        severity=dg.AssetCheckSeverity.ERROR if outage != "none" else dg.AssetCheckSeverity.WARN,
+        metadata={"waiting": waiting, "refused": refused},
+        description=f"{waiting} snapshots wait for an embedding and {refused} can't have one; outage: {outage}",
+    )
+
+
 @dg.asset_check(asset=device_profiles, description="Every device has a profile younger than two days.")
 def profiles_are_current(context: dg.AssetCheckExecutionContext, platform: PlatformResource) -> dg.AssetCheckResult:
     """A stale profile compares today with a past that may no longer be normal."""
@@ -101,4 +115,11 @@ def profiles_are_current(context: dg.AssetCheckExecutionContext, platform: Platf
     )
 
 
-checks = [few_messages_rejected, no_offsets_lost, snapshots_not_empty, vectors_are_sane, profiles_are_current]
+checks = [
+    few_messages_rejected,
+    no_offsets_lost,
+    snapshots_not_empty,
+    vectors_are_sane,
+    every_snapshot_embedded,
+    profiles_are_current,
+]

@@ -8,7 +8,7 @@ from hvac_platform.assets.common import OWNERS, RETRIES
 from hvac_platform.io_managers.slices import DeviceSlices, TableBatch, TableOutput
 from hvac_platform.partitions import daily
 from hvac_platform.resources import PlatformResource
-from hvac_platform.streams.snapshotting import embedding_batches
+from hvac_platform.streams.snapshotting import EmbeddingCounts, backlog_batches, embedding_batches
 
 
 @dg.asset(
@@ -27,19 +27,35 @@ def snapshot_embeddings(
     """384-float unit vector of every snapshot, in `device_state_snapshots.embedding` beside the name of its encoder.
 
     Why: nearness of vectors is nearness of states, which profile similarity and vector search rest on. Every vector is
-    finite and non-zero.
+    finite and non-zero. While the encoder's server is unavailable, snapshots stay without one, the check fails, and the
+    next run makes up for it: ingestion never waits for a model.
     """
-    encoder = platform.encoder
-    types = {d.device_id: d.device_type for d in platform.store.devices()}
+    encoder, store = platform.encoder, platform.store
+    types = {d.device_id: d.device_type for d in store.devices()}
+    counts = EmbeddingCounts()
     output = TableOutput(iter(()))
 
     def batches() -> Iterator[TableBatch]:
-        encoded = 0
-        for batch in embedding_batches(windowed_snapshots, types, encoder):
-            encoded += len(batch.columns["snapshot_time"])
-            yield batch
-        context.log.info("%d snapshots encoded by %s", encoded, encoder.method)
-        output.metadata.update(embeddings=encoded, embedding_method=encoder.method)
+        yield from embedding_batches(windowed_snapshots, types, encoder, counts)
+        yield from backlog_batches(store, types, encoder, platform.settings.window_ms, counts)
+        context.log.info("%d snapshots encoded by %s", counts.encoded, encoder.method)
+        if counts.caught_up:
+            context.log.info("%d of them had waited for it since an earlier run", counts.caught_up)
+        if counts.refused:
+            context.log.warning("%d snapshots can't be encoded by %s and stay without", counts.refused, encoder.method)
+        if counts.outage:
+            context.log.error(
+                "%d snapshots are stored without an embedding, the next run makes up for it: %s",
+                *(counts.waiting, counts.outage),
+            )
+        output.metadata.update(
+            embeddings=counts.encoded,
+            embedding_method=encoder.method,
+            caught_up=counts.caught_up,
+            refused=counts.refused,
+            waiting=counts.waiting,
+            outage=counts.outage or "none",
+        )
 
     output.batches = batches()
     return output

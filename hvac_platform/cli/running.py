@@ -13,6 +13,9 @@ from dotenv import dotenv_values
 from hvac_platform.cli.output import console, errors, progress_bar
 from hvac_platform.config import Settings, load_settings
 from hvac_platform.interrupts import stop_on_signals
+from hvac_platform.stores.base import StoreError
+from hvac_platform.streams.base import LogError
+from hvac_platform.timestamps import now_ms
 
 
 def _dagster_folder() -> Path:
@@ -74,8 +77,12 @@ def demo(
     once: Annotated[bool, typer.Option("--once", help="Stop after the report.")] = False,
     port: Annotated[int, typer.Option(help="Port of the Dagster pages on 127.0.0.1.", min=1, max=65535)] = 3000,
 ) -> None:
-    """Two days of history with labelled faults, learned from and judged; then live. In a folder of its own."""
-    from hvac_platform.demo import SEED, prepare_home, run_demo
+    """Two days of history with labelled faults, learned from and judged; then live.
+
+    In a folder of its own, and where servers are named in a topic and a keyspace of its own.
+    """
+    from hvac_platform.demo import SEED, demo_names, prepare_home, run_demo
+    from hvac_platform.execution import RunFailedError
     from hvac_platform.live import LiveError, require_free_port
 
     home = load_settings().hvac_home / "demo"
@@ -87,10 +94,17 @@ def demo(
             raise typer.Exit(1) from None
     prepare_home(home)
     os.environ["HVAC_HOME"] = str(home)
+    named = demo_names(load_settings(), now_ms())
+    os.environ.update(named)
     settings = load_settings()
     _enter(home, settings)
-    report = run_demo(settings, console)
-    console.print(f"To look around: HVAC_HOME={os.path.relpath(home, os.environ.get('PWD', str(home)))} hvac --help")
+    try:
+        report = run_demo(settings, console)
+    except (LogError, StoreError, RunFailedError) as error:
+        errors.print(f"hvac: {error}")
+        raise typer.Exit(1) from None
+    look = {"HVAC_HOME": os.path.relpath(home, os.environ.get("PWD", str(home))), **named}
+    console.print(f"To look around: {' '.join(f'{k}={v}' for k, v in look.items())} hvac --help", soft_wrap=True)
     if not once:
         _run_live(settings, home, port, ["--seed", str(SEED), "--anomaly-rate", "8"])
     console.print(report.line())

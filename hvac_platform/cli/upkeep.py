@@ -11,7 +11,8 @@ import typer
 from hvac_platform.cli.choosing import chosen_devices
 from hvac_platform.cli.output import AsJson, console, print_rows
 from hvac_platform.config import CONSUMER_GROUP, Settings, load_settings
-from hvac_platform.connections import make_encoder, open_log, open_store
+from hvac_platform.connections import make_encoder, open_log, open_store, open_store_as_it_is
+from hvac_platform.detection.profile import provisional_profile
 from hvac_platform.devices.registry import device_types
 from hvac_platform.stores.base import TableSlice
 from hvac_platform.stores.tables import tables
@@ -31,10 +32,21 @@ def check(as_json: AsJson = False) -> None:
         except Exception as error:  # every failure is a finding here, whatever its type
             rows.append({"part": name, "ok": False, "state": str(error), "what_to_do": remedy})
 
-    probe("store", "set HVAC_HOME to a writable folder", lambda s: open_store(s).location)
+    servers = "check {} and that the server is up; docs/troubleshooting.md lists the usual causes"
+    probe(
+        "store",
+        servers.format("SCYLLA_HOSTS") if settings.scylla_hosts else "set HVAC_HOME to a writable folder",
+        lambda s: open_store(s).location,
+    )
     probe("schema", "hvac schema apply", _schema_state)
-    probe("message log", "check KAFKA_TOPIC and that HVAC_HOME is a writable folder", _log_state)
-    probe("encoder", "set HVAC_EMBEDDING=state", lambda s: make_encoder(s).method)
+    probe(
+        "message log",
+        servers.format("KAFKA_BOOTSTRAP_SERVERS")
+        if settings.kafka_bootstrap_servers
+        else "check KAFKA_TOPIC and that HVAC_HOME is a writable folder",
+        _log_state,
+    )
+    probe("encoder", "see what it says, or set HVAC_EMBEDDING=state", _encoder_state)
     probe("device types", "correct the YAML file, or HVAC_DEVICE_TYPES", lambda _: ", ".join(sorted(device_types())))
     print_rows(rows, as_json=as_json, title="Check")
     if not all(row["ok"] for row in rows):
@@ -46,6 +58,13 @@ def _schema_state(settings: Settings) -> str:
     if found != needed:
         raise RuntimeError(f"the store has schema version {found}, this code needs {needed}")
     return f"version {found}, {len(tables())} tables"
+
+
+def _encoder_state(settings: Settings) -> str:
+    """Encode the middle of a device type's ranges: for a server behind the encoder that is the whole way and back."""
+    encoder, declared = make_encoder(settings), next(iter(device_types().values()))
+    provisional_profile("check", declared, encoder.method, encoder.encode)
+    return encoder.method
 
 
 def _log_state(settings: Settings) -> str:
@@ -147,12 +166,20 @@ def show_schema(as_json: AsJson = False) -> None:
 
 @schema.command("apply")
 def apply_schema(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would be done; on a CQL server, print the statements.")
+    ] = False,
 ) -> None:
     """Bring the store's schema to the current version; safe to repeat."""
-    store = open_store(load_settings())
+    store = open_store_as_it_is(load_settings())
+    before, needed = store.schema_versions()
     done = store.apply_schema(dry_run=dry_run)
     for line in done:
-        console.print(("would " if dry_run else "") + line)
-    found, needed = store.schema_versions()
+        # Without markup and wrapping: a dry run on a CQL server prints statements that cqlsh takes.
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    if dry_run:
+        state = f"would go from schema version {before} to {needed}; nothing was done" if done else "nothing to do"
+        console.print(f"-- {store.location}: {state}", highlight=False, soft_wrap=True)
+        return
+    found, _ = store.schema_versions()
     console.print(f"{store.location}: schema version {found} of {needed}" + ("" if done else ", nothing to do"))

@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 from hvac_platform.snapshots import SnapshotSeries
 
 
+class EncoderUnavailableError(Exception):
+    """The encoder's server can't be used at the moment; the message says why and what to do."""
+
+
 class Encoder(Protocol):
     """Encodes snapshots of one device."""
 
@@ -19,5 +23,9 @@ class Encoder(Protocol):
         ...
 
     def encode(self, series: SnapshotSeries) -> NDArray[np.float32]:
-        """Unit vectors float32 [n, 384], finite and non-zero."""
+        """Unit vectors float32 [n, 384]: finite and non-zero, or all NaN where a snapshot can't be encoded at all.
+
+        Raises:
+            EncoderUnavailableError: the server behind the encoder can't be used; the same snapshots may do later.
+        """
         ...

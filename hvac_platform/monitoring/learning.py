@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hvac_platform.config import Settings
 from hvac_platform.detection.neighbours import AVERAGED, mean_distance
@@ -19,9 +20,9 @@ from hvac_platform.detection.profile import (
 )
 from hvac_platform.detection.rules import evaluate_rules
 from hvac_platform.devices.registry import device_type
-from hvac_platform.embedding.base import Encoder
+from hvac_platform.embedding.base import Encoder, EncoderUnavailableError
 from hvac_platform.snapshots import SnapshotSeries
-from hvac_platform.stores.base import Device, Store, TableSlice
+from hvac_platform.stores.base import EMBEDDING_DIMENSION, Device, Store, TableSlice
 from hvac_platform.stores.series import read_series, select
 from hvac_platform.stores.vectors import NearestSearch
 from hvac_platform.timestamps import DAY_MS, now_ms
@@ -147,7 +148,18 @@ def current_profile(store: Store, device: Device, encoder: Encoder) -> Profile |
     if row is not None and row["embedding_method"] == encoder.method:
         return profile_from_row(row)
     declared = device_type(device.device_type)
-    return provisional_profile(device.device_id, declared, encoder.method, encoder.encode) if declared else None
+    if declared is None:
+        return None
+
+    def encode(state: SnapshotSeries) -> NDArray[np.float32]:
+        try:
+            return encoder.encode(state)
+        except (
+            EncoderUnavailableError
+        ):  # a provisional profile sets no limit on similarity: rules and ranges still judge
+            return np.full((len(state), EMBEDDING_DIMENSION), np.nan, dtype=np.float32)
+
+    return provisional_profile(device.device_id, declared, encoder.method, encode)
 
 
 def history_coverage(profile: Profile, window_ms: int, days_back: float) -> float:

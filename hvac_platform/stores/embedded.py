@@ -33,7 +33,7 @@ from hvac_platform.stores.tables import table as catalogue_table
 from hvac_platform.stores.vectors import NearestSearch, checked_vectors, decoded_vectors
 from hvac_platform.timestamps import DAY_MS, day_of, day_start, now_ms
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_TIMEOUT_MS = 60_000
 INDEXED_QUERIES = 8  # up to this many queries the vec0 index is faster than one pass over the table
 TRANSPOSED_ROWS = 500  # few row tuples alive at once: many would make every garbage collection walk them
@@ -67,6 +67,12 @@ def _from_sql(kind: str, values: list[Any]) -> list[Any]:
     return values
 
 
+def _schema_script(found: int) -> str:
+    """DDL from a version to the current one; version 0 is an empty file."""
+    names = ["store.sql"] if found == 0 else [f"upgrade_{v}.sql" for v in range(found + 1, SCHEMA_VERSION + 1)]
+    return "\n".join((SCHEMA_DIRECTORY / "embedded" / name).read_text(encoding="utf-8") for name in names)
+
+
 class EmbeddedStore:
     """Store in one SQLite file; many processes may use it at once (WAL, writers take turns)."""
 
@@ -90,8 +96,7 @@ class EmbeddedStore:
             raise StoreError(
                 f"can't open the embedded store {self._path}: {error}. Is HVAC_HOME a writable folder?"
             ) from error
-        if self.schema_versions()[0] == 0:
-            self.apply_schema()
+        self.apply_schema()
 
     @property
     def location(self) -> str:
@@ -105,17 +110,19 @@ class EmbeddedStore:
         return self._connection.pragma("user_version"), SCHEMA_VERSION
 
     def apply_schema(self, *, dry_run: bool = False) -> list[str]:
-        """Create the tables of the current version in one transaction; does nothing when they are there."""
-        script = (SCHEMA_DIRECTORY / "embedded" / "store.sql").read_text(encoding="utf-8")
-        names = re.findall(r"CREATE (?:VIRTUAL )?(?:TABLE|INDEX|TRIGGER) (\w+)", script)
-        if self.schema_versions()[0] >= SCHEMA_VERSION:
+        """Bring the schema to the current version in one transaction; does nothing when it is there, or newer."""
+        found = self.schema_versions()[0]
+        if found >= SCHEMA_VERSION:
             return []
         if not dry_run:
             with self._write():
-                if self.schema_versions()[0] < SCHEMA_VERSION:  # another process may have been first
-                    self._connection.execute(script)
-                    self._connection.pragma("user_version", SCHEMA_VERSION)
-        return [f"create {name}" for name in names]
+                found = self.schema_versions()[0]  # another process may have been first
+                self._connection.execute(_schema_script(found))
+                self._connection.pragma("user_version", max(found, SCHEMA_VERSION))
+        return [
+            f"create {name}"
+            for name in re.findall(r"CREATE (?:VIRTUAL )?(?:TABLE|INDEX|TRIGGER) (\w+)", _schema_script(found))
+        ]
 
     # -- rows --------------------------------------------------------------------------------------------------------
 
@@ -410,10 +417,14 @@ class EmbeddedStore:
         try:
             yield
             self._connection.execute("COMMIT")
-        except BaseException:
+        except BaseException as error:
             # SQLite has rolled back by itself after some errors, such as a full disk.
             if not self._connection.get_autocommit():
                 self._connection.execute("ROLLBACK")
+            if isinstance(error, apsw.FullError):
+                raise StoreError(
+                    f"the disk is full, {self._path} can't grow: free some space; nothing that was acknowledged is lost"
+                ) from error
             raise
 
 

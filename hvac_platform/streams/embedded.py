@@ -491,6 +491,10 @@ class EmbeddedLog:
         except apsw.BusyError as error:
             waited = _BUSY_TIMEOUT_MS // 1000
             raise LogError(f"{self.path}: another process held the write lock for {waited} s") from error
+        except apsw.FullError as error:
+            raise LogError(
+                f"the disk is full, {self.path} can't grow: free some space, then append these records again"
+            ) from error
 
 
 def _schema_version(connection: apsw.Connection) -> int:

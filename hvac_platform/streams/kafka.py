@@ -50,7 +50,7 @@ BATCH_BYTES = 16_384
 LINGER_MS = 10
 COMPRESSION = "gzip"
 
-_BATCH_OVERHEAD_BYTES = 4_096
+BATCH_OVERHEAD_BYTES = 4_096
 _FETCH_BYTES = 1_048_576
 _FETCH_WAIT_MS = 50  # what is read is there already; a longer wait would only delay the next request
 _PAUSE_SECONDS = 0.2
@@ -107,7 +107,7 @@ def _quieten_client() -> None:
 _quieten_client()
 
 # Clients that came through a fork have sockets that belong to the parent: they must be neither used nor closed.
-_inherited_by_fork: list[Any] = []
+INHERITED_BY_FORK: list[Any] = []
 
 T = TypeVar("T")
 
@@ -210,7 +210,7 @@ class KafkaLog:
             "replication_factor": -1,
             "configs": {
                 "retention.ms": str(retention_ms),
-                "max.message.bytes": str(MAX_RECORD_BYTES + _BATCH_OVERHEAD_BYTES),
+                "max.message.bytes": str(MAX_RECORD_BYTES + BATCH_OVERHEAD_BYTES),
             },
         }
 
@@ -306,7 +306,7 @@ class KafkaLog:
             consumer.assign([assigned])
             consumer.seek(assigned, start)
             position, moved_at = start, time.monotonic()
-            pending = _Columns()
+            pending = RecordColumns()
             while position < end:
                 wanted = min(max_records - len(pending.offsets), end - position)
                 try:
@@ -328,7 +328,7 @@ class KafkaLog:
                     batch = pending.batch(topic, partition, end)
                     if len(batch):
                         yield batch
-                    pending, moved_at = _Columns(), time.monotonic()
+                    pending, moved_at = RecordColumns(), time.monotonic()
         finally:
             consumer.close(autocommit=False, timeout_ms=self._answer_ms)
 
@@ -457,7 +457,7 @@ class KafkaLog:
         if self._closed:
             raise LogError(f"the log at {self.bootstrap_servers} is closed")
         if self._pid != os.getpid():
-            _inherited_by_fork.extend((self._admin, self._producer))
+            INHERITED_BY_FORK.extend((self._admin, self._producer))
             self._forget_clients()
 
     @property
@@ -501,7 +501,7 @@ class KafkaLog:
                 linger_ms=self._linger_ms,
                 delivery_timeout_ms=delivery_ms,
                 max_block_ms=self._answer_ms,
-                max_request_size=MAX_RECORD_BYTES + _BATCH_OVERHEAD_BYTES,
+                max_request_size=MAX_RECORD_BYTES + BATCH_OVERHEAD_BYTES,
                 allow_auto_create_topics=False,
                 metrics_enabled=False,
                 **options,
@@ -637,7 +637,7 @@ def _check_record(topic: str, key: bytes | None, value: bytes | None, timestamp_
         raise LogError(f"{topic}: a record needs a key or a value")
 
 
-class _Columns:
+class RecordColumns:
     """Records of one partition as they arrive, by column: the client's own tuples are let go of at once."""
 
     def __init__(self) -> None:

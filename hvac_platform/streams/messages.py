@@ -143,9 +143,7 @@ def decode_batch(batch: RecordBatch, *, now_ms: int) -> tuple[DecodedBatch, list
     Returns:
         The good messages as columns, and the others with their reasons; both in offset order.
     """
-    decoded = [_decode_or_none(value) for value in batch.values]
-    messages = [message for message in decoded if message is not None]
-    accepted = np.fromiter((message is not None for message in decoded), np.bool_, len(decoded))
+    messages, accepted = _decode_all(batch.values)
 
     timestamps_ms = _per_distinct([message.timestamp for message in messages], _timestamp_or_unparsable)
     metric_values = np.array([message.metric_value for message in messages], dtype=np.float64)
@@ -352,6 +350,19 @@ def encode_readings(
             if number != b"null"
         ]
     return records
+
+
+def _decode_all(values: Sequence[bytes | None]) -> tuple[list[Metric], NDArray[np.bool_]]:
+    """The values that can be decoded, and bool [n], which those are."""
+    try:
+        messages = list(map(_decode, values))  # type: ignore[arg-type]
+    except (ValueError, RecursionError, TypeError):  # one is bad: look at each
+        decoded = [_decode_or_none(value) for value in values]
+        accepted = np.fromiter((message is not None for message in decoded), np.bool_, len(decoded))
+        return [message for message in decoded if message is not None], accepted
+    sizes = np.fromiter(map(len, values), np.int64, len(values))  # type: ignore[arg-type]
+    fits = sizes <= MAX_VALUE_BYTES
+    return messages if fits.all() else list(compress(messages, fits)), fits
 
 
 def _decode_or_none(value: bytes | None) -> Metric | None:

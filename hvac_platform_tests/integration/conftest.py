@@ -14,6 +14,7 @@ import pytest
 
 from hvac_platform.streams.base import KEEP_FOREVER
 from hvac_platform.streams.kafka import KafkaLog
+from hvac_platform.streams.kafka_fast import FastKafkaLog
 from hvac_platform_tests.services.base import DEFAULT_FOLDER, free_port
 from hvac_platform_tests.services.kafka import Kafka, SecuredListener
 
@@ -48,6 +49,15 @@ def topic():
 def kafka_log(broker, topic):
     """A log on the broker, with a topic of three partitions."""
     opened = KafkaLog(broker.bootstrap_servers)
+    opened.create_topic(topic, retention_ms=KEEP_FOREVER)
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def fast_kafka_log(broker, topic):
+    """The same, read through confluent-kafka."""
+    opened = FastKafkaLog(broker.bootstrap_servers)
     opened.create_topic(topic, retention_ms=KEEP_FOREVER)
     yield opened
     opened.close()

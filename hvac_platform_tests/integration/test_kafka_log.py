@@ -43,11 +43,11 @@ from hvac_platform_tests.conftest import BAD_VALUES, DAY, HOUR_MS, NOON_MS, bad,
 ANSWER_SECONDS = 3.0
 
 
-@pytest.fixture(params=["embedded", "kafka"])
+@pytest.fixture(params=["embedded", "kafka", "fast kafka"])
 def log(request, tmp_path, topic):
-    """Each of the two logs, with a topic of three partitions."""
-    if request.param == "kafka":
-        yield request.getfixturevalue("kafka_log")
+    """Each log, Kafka's with both of its readers, with a topic of three partitions."""
+    if request.param != "embedded":
+        yield request.getfixturevalue(request.param.replace(" ", "_") + "_log")
         return
     opened = EmbeddedLog(tmp_path / "log.db", batch_records=10)
     opened.create_topic(topic, retention_ms=KEEP_FOREVER)

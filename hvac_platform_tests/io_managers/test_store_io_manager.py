@@ -27,7 +27,7 @@ from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.streams.embedded import EmbeddedLog
 from hvac_platform.streams.ingestion import BUFFER_MS, IngestionCounts, ingest_ranges
 from hvac_platform.streams.ranges import OffsetRange
-from hvac_platform.streams.snapshotting import SnapshotCounts, embedding_batches, snapshot_batches
+from hvac_platform.streams.snapshotting import EmbeddingCounts, SnapshotCounts, embedding_batches, snapshot_batches
 from hvac_platform.streams.windows import window_ranges
 from hvac_platform.timestamps import DAY_MS, day_of, days_before, now_ms
 from hvac_platform_tests.conftest import (
@@ -125,7 +125,7 @@ def replay(log, runs, window_ms):
         states = [DeviceSlice(store, "device_state_snapshots", *span) for span in spans]
         for batch in snapshot_batches(readings, types, window_ms, SnapshotCounts()):
             write_batch(store, "device_state_snapshots", batch)
-        for batch in embedding_batches(states, types, StateEncoder()):
+        for batch in embedding_batches(states, types, StateEncoder(), EmbeddingCounts()):
             write_batch(store, "device_state_snapshots", batch)
     devices = [(d.device_id, d.first_seen, d.last_seen) for d in store.devices()]
     result = contents(store) | {"devices": devices}

@@ -18,7 +18,7 @@ from hvac_platform.monitoring.judging import has_unjudged, judge_device, judgeme
 from hvac_platform.monitoring.learning import current_profile, learn_profile, normal_snapshots, profile_columns
 from hvac_platform.schedules import detection_schedule, nightly_profiles, partition_tags
 from hvac_platform.stores.base import Device, DeviceDay
-from hvac_platform.streams.snapshotting import SnapshotCounts, embedding_batches, snapshot_batches
+from hvac_platform.streams.snapshotting import EmbeddingCounts, SnapshotCounts, embedding_batches, snapshot_batches
 from hvac_platform.timestamps import DAY_MS, day_of, day_windows, now_ms
 from hvac_platform_tests.conftest import DAY, HOUR_MS, MIDNIGHT_MS, MINUTE_MS, NEXT_DAY, rows
 
@@ -73,7 +73,7 @@ def bring_in(store, device, readings, *, encoder=ENCODER):
         write_batch(store, "device_state_snapshots", batch)
     if encoder is not None:
         states = DeviceSlice(store, "device_state_snapshots", device.device_id, low, high)
-        for batch in embedding_batches([states], types, encoder):
+        for batch in embedding_batches([states], types, encoder, EmbeddingCounts()):
             write_batch(store, "device_state_snapshots", batch)
     store.register_devices([replace(device, first_seen=min(times), last_seen=max(times))])
     return next(d for d in store.devices() if d.device_id == device.device_id)

@@ -1,10 +1,14 @@
-"""``python -m hvac_platform_tests.services up|down|status [kafka cassandra ollama] [--port kafka=19092]``."""
+"""``python -m hvac_platform_tests.services up|down|status [kafka cassandra ollama] [--port kafka=19092]``.
+
+``… run -- COMMAND`` starts all of them and runs a command with the environment that points the platform at them.
+"""
 
 from __future__ import annotations
 
 import argparse
 import fcntl
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -18,15 +22,20 @@ from hvac_platform_tests.services.registry import SERVICES, service
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Start, stop or show servers; 0 when what was asked for is so, 1 when it isn't."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    command = given[given.index("--") + 1 :] if "--" in given else []
+    given = given[: len(given) - len(command) - 1] if "--" in given else given
     parser = argparse.ArgumentParser(
         prog="python -m hvac_platform_tests.services",
         description="Kafka, Cassandra and Ollama on loopback, as processes of their own.",
     )
-    parser.add_argument("action", choices=["up", "down", "status"])
+    parser.add_argument("action", choices=["up", "down", "status", "run"])
     parser.add_argument("services", nargs="*", metavar="service", help=f"some of {', '.join(SERVICES)}; default all")
     parser.add_argument("--port", action="append", default=[], metavar="SERVICE=PORT", type=_port)
     parser.add_argument("--folder", type=Path, default=DEFAULT_FOLDER, help="holds downloads, data and logs")
-    options = parser.parse_intermixed_args(arguments)
+    options = parser.parse_intermixed_args(given)
+    if (options.action == "run") != bool(command):
+        parser.error("a command comes after --, with run and only with it")
     unknown = [name for name in options.services if name not in SERVICES]
     if unknown:
         parser.error(f"there is no service {unknown[0]!r}, only {', '.join(SERVICES)}")
@@ -35,10 +44,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("kafka").setLevel(logging.CRITICAL)  # a broker that doesn't answer yet is no news here
     try:
         with _alone(folder):
-            return {"up": _up, "down": _down, "status": _status}[options.action](chosen)
+            actions = {"up": _up, "down": _down, "status": _status, "run": _up}
+            result = actions[options.action](chosen)
     except ServiceError as error:
         print(f"services: {error}", file=sys.stderr)
         return 1
+    if command:
+        for one in chosen:
+            os.environ.update(one.settings)
+        os.execvp(command[0], command)  # the servers go on when it ends; "down" stops them
+    return result
 
 
 def _port(text: str) -> tuple[str, int]:

@@ -1,4 +1,4 @@
-"""A Kafka broker (KRaft, its own controller) from Maven jars."""
+"""Kafka brokers (KRaft) from Maven jars: one that is its own controller, and others that join it."""
 
 from __future__ import annotations
 
@@ -34,6 +34,9 @@ class Kafka(Service):
         folder: folder of this broker.
         port: port of the plain listener.
         secured: a second listener, with SCRAM-SHA-512 and TLS; fixed when the data folder is made.
+        advertised_port: port that clients are told to use, where something stands between them and the broker.
+        joins: the broker that is the controller of the cluster; None makes a cluster of its own.
+        replication: replication factor of topics, also of Kafka's own.
     """
 
     name = "kafka"
@@ -41,10 +44,21 @@ class Kafka(Service):
     internal_ports = ("controller",)
 
     def __init__(
-        self, cache: Path, folder: Path, port: int | None = None, *, secured: SecuredListener | None = None
+        self,
+        cache: Path,
+        folder: Path,
+        port: int | None = None,
+        *,
+        secured: SecuredListener | None = None,
+        advertised_port: int | None = None,
+        joins: Kafka | None = None,
+        replication: int = 1,
     ) -> None:
         super().__init__(cache, folder, port)
         self.secured = secured
+        self.advertised_port = advertised_port
+        self.joins = joins
+        self.replication = replication
 
     @property
     def bootstrap_servers(self) -> str:
@@ -82,14 +96,21 @@ class Kafka(Service):
         """Write the configuration; format the data folder the first time."""
         data = self.folder / "data"
         properties = self.folder / "server.properties"
+        controller_port = (self.joins or self).internal_port("controller")
         listeners = f"PLAINTEXT://{self.bootstrap_servers}"
+        advertised = f"PLAINTEXT://{HOST}:{self.advertised_port or self.port}"
         if self.secured is not None:
-            listeners += f",SECURED://{HOST}:{self.secured.port}"
+            secured = f",SECURED://{HOST}:{self.secured.port}"
+            listeners, advertised = listeners + secured, advertised + secured
         fill_in(
             CONFIGURATION / "kafka" / "server.properties",
             properties,
-            listeners=listeners,
-            controller_port=self.internal_port("controller"),
+            roles="broker" if self.joins else "broker,controller",
+            node=2 if self.joins else 1,
+            listeners=listeners if self.joins else f"{listeners},CONTROLLER://{HOST}:{controller_port}",
+            advertised=advertised,
+            controller_port=controller_port,
+            replication=self.replication,
             data=data,
         )
         users = []
@@ -103,9 +124,15 @@ class Kafka(Service):
             secret = f"name={self.secured.username},password={self.secured.password}"
             users = ["--add-scram", f"SCRAM-SHA-512=[{secret}]"]
         if not (data / "meta.properties").exists():
-            cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")
+            cluster_id = self.joins.cluster_id if self.joins else _new_cluster_id()
             storage_tool = ["kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(properties), *users]
             run(self.name, "formatting the data folder", self._java("-Xmx128m", *storage_tool))
+
+    @property
+    def cluster_id(self) -> str:
+        """Id of the cluster, as the data folder has it."""
+        lines = (self.folder / "data" / "meta.properties").read_text().splitlines()
+        return next(line.partition("=")[2] for line in lines if line.startswith("cluster.id="))
 
     def _make_certificate(self) -> None:
         require_tools(self.name, "openssl")
@@ -133,6 +160,11 @@ class Kafka(Service):
         """Whether it describes its cluster, with itself in it."""
         try:
             with KafkaAdminClient(bootstrap_servers=self.bootstrap_servers, bootstrap_timeout_ms=2_000) as admin:
-                return bool(admin.describe_cluster()["brokers"])
+                ports = {broker["port"] for broker in admin.describe_cluster()["brokers"]}
         except KafkaError:
             return False
+        return (self.advertised_port or self.port) in ports
+
+
+def _new_cluster_id() -> str:
+    return base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "A")

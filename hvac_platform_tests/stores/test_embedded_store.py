@@ -142,8 +142,22 @@ def test_an_unknown_table_is_named_with_those_that_exist(store):
 
 
 def test_the_schema_is_applied_once(store):
-    assert store.schema_versions() == (1, 1)
+    assert store.schema_versions() == (2, 2)
     assert store.apply_schema() == []
+
+
+def test_a_store_of_the_first_version_is_upgraded_when_it_is_opened(store, tmp_path):
+    def schema(path):
+        database = apsw.Connection(str(path))
+        return set(database.execute("SELECT type, name, sql FROM sqlite_master WHERE sql NOT NULL"))
+
+    path = tmp_path / "first.db"
+    EmbeddedStore(path).close()
+    first = apsw.Connection(str(path))
+    first.execute("DROP TABLE embedding_backlog; DROP TRIGGER device_state_embedding_withdrawn; PRAGMA user_version=1")
+    first.close()
+    EmbeddedStore(path).close()
+    assert schema(path) == schema(store.location)
 
 
 # -- rows --------------------------------------------------------------------------------------------------------------

@@ -65,6 +65,14 @@ BEGIN
     VALUES (new.id, new.device_id, new.snapshot_time, new.embedding_method, coalesce(new.is_anomalous, 0), new.embedding);
 END;
 
+-- A vector whose method is taken away no longer counts.
+CREATE TRIGGER device_state_embedding_withdrawn
+AFTER UPDATE OF embedding_method ON device_state_snapshots
+WHEN new.embedding_method IS NULL AND old.embedding_method IS NOT NULL
+BEGIN
+    DELETE FROM device_state_embedding_idx WHERE rowid = new.id;
+END;
+
 CREATE TRIGGER device_state_flag_set
 AFTER UPDATE OF is_anomalous ON device_state_snapshots
 WHEN new.embedding IS NOT NULL AND coalesce(old.is_anomalous, 0) IS NOT coalesce(new.is_anomalous, 0)
@@ -184,6 +192,14 @@ CREATE TABLE touched_windows (
     latest INTEGER NOT NULL,
     written_at INTEGER NOT NULL,
     PRIMARY KEY (run_id, kafka_partition, sequence, device_id)
+) WITHOUT ROWID;
+
+CREATE TABLE embedding_backlog (
+    device_id TEXT NOT NULL,
+    date TEXT NOT NULL,
+    since INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    PRIMARY KEY (device_id, date)
 ) WITHOUT ROWID;
 
 CREATE TABLE detection_reports (

@@ -1,0 +1,192 @@
+"""The platform on Kafka and Cassandra beside what it is compared with; prints, judges nothing. `make bench SERVICES=1`.
+
+Uses the servers that KAFKA_BOOTSTRAP_SERVERS and SCYLLA_HOSTS name, in topics and keyspaces of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import secrets
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import cql
+import recall
+import streams
+from cassandra.cluster import Cluster
+from kafka import KafkaConsumer, TopicPartition
+from run import ingest
+
+from hvac_platform.config import Settings, load_settings
+from hvac_platform.connections import open_log, open_store
+from hvac_platform.streams.base import MessageLog
+from hvac_platform.timestamps import DAY_MS, day_start, days_before
+
+PIPELINE_HOURS = 8
+NAIVE_SECONDS = 15.0
+PARTS = ("streams", "cql", "pipeline", "recall", "backfill")
+
+
+def say(what: str, figure: str, note: str = "") -> None:
+    print(f"{what:<58}{figure:>18}   {note}".rstrip(), flush=True)
+
+
+def own_names() -> Settings:
+    """Settings with a topic and a keyspace that nothing else uses."""
+    mark = secrets.token_hex(4)
+    os.environ.update(KAFKA_TOPIC=f"bench-{mark}", SCYLLA_KEYSPACE=f"bench_{mark}", KAFKA_RETENTION_DAYS="36500")
+    return load_settings()
+
+
+def message_at_a_time(settings: Settings, ends: dict[int, int], seconds: float) -> float:
+    """Messages a second of a consumer that handles one message after the other: decode, then two synchronous inserts."""
+    cluster = Cluster(settings.scylla_hosts.split(","), port=settings.scylla_port)
+    session = cluster.connect()
+    keyspace = settings.scylla_keyspace
+    raw = session.prepare(
+        f"INSERT INTO {keyspace}.device_metrics_raw (device_id, date, timestamp, metric_name, metric_value, unit) "
+        "VALUES (?,?,?,?,?,?)"
+    )
+    buffer = session.prepare(
+        f"INSERT INTO {keyspace}.metric_aggregation_buffer "
+        "(device_id, window_start, metric_name, metric_value, last_updated) VALUES (?,?,?,?,?)"
+    )
+    consumer = KafkaConsumer(bootstrap_servers=settings.kafka_bootstrap_servers, enable_auto_commit=False)
+    assigned = [TopicPartition(settings.kafka_topic, partition) for partition, end in ends.items() if end]
+    consumer.assign(assigned)
+    consumer.seek_to_beginning(*assigned)
+    messages, began = 0, 0.0
+    for record in consumer:
+        began = began or time.perf_counter()
+        reading = json.loads(record.value)
+        device, at, metric, value = (
+            reading[name] for name in ("device_id", "timestamp", "metric_name", "metric_value")
+        )
+        session.execute(raw, (device, at[:10], record.timestamp, metric, value, reading["unit"]))
+        session.execute(buffer, (device, record.timestamp // 60_000 * 60_000, metric, value, record.timestamp))
+        messages += 1
+        if time.perf_counter() - began > seconds:
+            break
+    consumer.close()
+    cluster.shutdown()
+    return messages / (time.perf_counter() - began)
+
+
+def pipeline(hours: int) -> None:
+    """Kafka → Cassandra, all tables, without Dagster; beside a consumer that handles a message at a time."""
+    settings = own_names()
+    log, store = open_log(settings), open_store(settings)
+    ends = streams.fill(log, settings.kafka_topic, hours)  # type: ignore[arg-type]
+    total = sum(ends.values())
+    wall, cpu = time.perf_counter(), time.process_time()
+    counts = ingest(log, store, topic=settings.kafka_topic)  # type: ignore[arg-type]
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    if counts.accepted != total:
+        raise RuntimeError(f"{counts.accepted} of {total} messages were ingested")
+    naive = message_at_a_time(settings, ends, NAIVE_SECONDS)
+    rate = total / wall
+    say(
+        "Kafka → Cassandra, all tables",
+        f"{rate:,.0f} msg/s",
+        f"{total} messages; CPU {total / cpu:,.0f} msg/s; {rate / naive:.0f} times a message at a time",
+    )
+    say("a message at a time, two synchronous inserts", f"{naive:,.0f} msg/s")
+
+
+def backfill(days: int) -> None:
+    """Replay of some days of the five-device fleet at 10 s in one Dagster run, in a process of its own."""
+    settings = own_names()
+    log = open_log(settings)
+    began = time.perf_counter()
+    messages = fill_days(log, settings.kafka_topic, days)
+    say(
+        f"backfill: {days} days produced",
+        f"{messages / (time.perf_counter() - began):,.0f} msg/s",
+        f"{messages} messages",
+    )
+    first = streams.DAY
+    last = days_before(first, 1 - days)
+    with tempfile.TemporaryDirectory(prefix="hvac-bench-backfill-") as home:
+        command = [sys.executable, __file__, "--replay", first, last]
+        done = subprocess.run(command, env={**os.environ, "HVAC_HOME": home}, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(done.stderr[-2000:])
+    told = json.loads(done.stdout.strip().splitlines()[-1])
+    say(
+        f"backfill: {days} days in one run, with snapshots and vectors",
+        f"{messages / told['seconds']:,.0f} msg/s",
+        f"{told['seconds']:.0f} s, CPU {told['cpu_seconds']:.0f} s, peak RSS {told['rss_mb']:.0f} MB; "
+        f"{told['rows']} raw rows, {told['snapshots']} snapshots",
+    )
+
+
+def fill_days(log: MessageLog, topic: str, days: int) -> int:
+    """The default fleet's readings of some days; how many."""
+    from hvac_platform.devices.fleet import default_fleet
+    from hvac_platform.simulation.fleet_simulation import FleetSimulation
+    from hvac_platform.simulation.streaming import stream_history
+
+    fleet, start = default_fleet(), day_start(streams.DAY)
+    simulation = FleetSimulation(fleet, seed=5)
+    messages = 0
+    for _, appended in stream_history(log, topic, simulation, fleet, start, start + days * DAY_MS, 10_000):
+        messages = appended
+    return messages
+
+
+def replay(first: str, last: str) -> None:
+    """Body of the backfill's process: the run that Dagster's backfill of these days launches."""
+    import dagster as dg
+
+    from hvac_platform.execution import run_job
+    from hvac_platform.schedules import partition_tags
+
+    wall = time.perf_counter()
+    with dg.DagsterInstance.local_temp(str(load_settings().hvac_home)) as instance:
+        run_job("ingestion", instance, partition_tags(first, last))
+    seconds = time.perf_counter() - wall
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    store = open_store(load_settings())
+    rows, snapshots = store.count("device_metrics_raw"), store.count("device_state_snapshots")
+    told = {"seconds": seconds, "cpu_seconds": used.ru_utime + used.ru_stime, "rss_mb": used.ru_maxrss / 1024}
+    print(json.dumps({**told, "rows": rows, "snapshots": snapshots}))
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Read the arguments and run."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="default all")
+    parser.add_argument("--days", type=int, default=30, help="days of the backfill")
+    parser.add_argument("--hours", type=int, default=streams.HOURS, help="hours in the topic that is read")
+    parser.add_argument("--peers-python", type=Path, help="interpreter that has the stream processors installed")
+    parser.add_argument("--replay", nargs=2, metavar=("FIRST", "LAST"), help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
+    if options.replay:
+        return replay(*options.replay)
+    settings = load_settings()
+    if not settings.kafka_bootstrap_servers or not settings.scylla_hosts:
+        parser.error("KAFKA_BOOTSTRAP_SERVERS and SCYLLA_HOSTS must name servers; make bench SERVICES=1 starts them")
+    chosen = options.parts or PARTS
+    hosts, port = settings.scylla_hosts.split(","), settings.scylla_port
+    if "streams" in chosen:
+        streams.run(settings.kafka_bootstrap_servers, hours=options.hours, peers_python=options.peers_python)
+    if "cql" in chosen:
+        cql.run(hosts, port)
+    if "pipeline" in chosen:
+        pipeline(PIPELINE_HOURS)
+    if "recall" in chosen:
+        recall.run(hosts, port)
+    if "backfill" in chosen:
+        backfill(options.days)
+    return None
+
+
+if __name__ == "__main__":
+    main()

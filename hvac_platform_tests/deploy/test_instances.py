@@ -1,0 +1,124 @@
+"""Dagster's instance files: what may run at once, and what happens to the place of a run that was killed."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import dagster as dg
+import pytest
+import yaml
+from dagster._core.instance.config import dagster_instance_config
+from dagster._core.storage.dagster_run import DagsterRun
+from dagster._core.test_utils import create_run_for_test
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import EmptyWorkspaceTarget
+from dagster._daemon.monitoring.concurrency import execute_concurrency_slots_iteration
+from dagster._utils.tags import TagConcurrencyLimitsCounter
+
+from hvac_platform.config import Settings
+from hvac_platform.execution import PROJECT_ROOT
+from hvac_platform.jobs import ingestion_job
+from hvac_platform_tests.conftest import open_dagster
+from sensors.kafka_ingestion import PARTITION_TAG
+
+PARTITIONS = Settings.model_fields["kafka_partitions"].default
+FILES = ["dagster.yaml", "deploy/docker/dagster.yaml", "deploy/celery/dagster.yaml"]
+
+
+def document(file):
+    return yaml.safe_load((PROJECT_ROOT / file).read_text())
+
+
+def helm_as_instance():
+    """What the Helm values say of concurrency and monitoring, in the words of an instance file."""
+    values = document("deploy/kubernetes/values.yaml")
+    runs, pools = values["concurrency"]["runs"], values["concurrency"]["pools"]
+    return {
+        "concurrency": {
+            "runs": {
+                "max_concurrent_runs": runs["maxConcurrentRuns"],
+                "tag_concurrency_limits": runs["tagConcurrencyLimits"],
+            },
+            "pools": {"default_limit": pools["defaultLimit"]},
+        },
+        "run_monitoring": {
+            "enabled": values["dagsterDaemon"]["runMonitoring"]["enabled"],
+            "free_slots_after_run_end_seconds": values["dagsterDaemon"]["runMonitoring"]["freeSlotsAfterRunEndSeconds"],
+        },
+    }
+
+
+INSTANCES = {**{file: document(file) for file in FILES}, "deploy/kubernetes/values.yaml": helm_as_instance()}
+
+
+def ingestion(*partitions):
+    """An ingestion run over some partitions of the topic, tagged as the sensor does it."""
+    return DagsterRun(
+        job_name="ingestion", tags={**ingestion_job.tags, **{PARTITION_TAG.format(p): "0" for p in partitions}}
+    )
+
+
+def blocked(file, run, *in_progress):
+    limits = INSTANCES[file]["concurrency"]["runs"]["tag_concurrency_limits"]
+    return TagConcurrencyLimitsCounter(limits, list(in_progress)).is_blocked(run)
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_dagster_accepts_the_file(file, tmp_path, monkeypatch):
+    for name, value in {
+        "DAGSTER_POSTGRES_HOST": "postgres",
+        "DAGSTER_POSTGRES_PORT": "5432",
+        "DAGSTER_POSTGRES_DB": "dagster",
+        "DAGSTER_POSTGRES_USER": "dagster",
+        "DAGSTER_POSTGRES_PASSWORD": "p",
+        "CELERY_BROKER_URL": "redis://broker/0",
+        "CELERY_RESULT_BACKEND": "redis://broker/1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    (tmp_path / "dagster.yaml").write_text((PROJECT_ROOT / file).read_text())
+    config, _ = dagster_instance_config(str(tmp_path))
+    assert config["run_monitoring"]["enabled"]
+
+
+@pytest.mark.parametrize("file", INSTANCES)
+def test_runs_of_different_partitions_go_at_once_and_two_of_one_partition_never(file):
+    runs = INSTANCES[file]["concurrency"]["runs"]
+    assert runs["max_concurrent_runs"] >= 3
+    assert not blocked(file, ingestion(1), ingestion(0))
+    assert not blocked(file, ingestion(1))
+    for partition in range(PARTITIONS):
+        assert blocked(file, ingestion(partition), ingestion(partition))
+        assert blocked(file, ingestion(partition), ingestion(*range(PARTITIONS)))
+    assert INSTANCES[file]["concurrency"]["pools"]["default_limit"] >= 2
+
+
+@pytest.mark.parametrize("file", [file for file in INSTANCES if file != "dagster.yaml"])
+def test_on_servers_every_partition_can_be_ingested_at_once_with_room_for_detection(file):
+    others = [ingestion(p) for p in range(PARTITIONS - 1)]
+    assert not blocked(file, ingestion(PARTITIONS - 1), *others)
+    everything = [*others, ingestion(PARTITIONS - 1)]
+    assert not blocked(file, DagsterRun(job_name="detection", tags={"hvac/job": "detection"}), *everything)
+    runs, pools = (INSTANCES[file]["concurrency"][part] for part in ("runs", "pools"))
+    assert min(runs["max_concurrent_runs"], pools["default_limit"]) > PARTITIONS
+
+
+@pytest.mark.parametrize("file", INSTANCES)
+def test_the_place_of_a_killed_run_in_a_pool_is_given_back(file, home):
+    """Dagster keeps it for ever unless told otherwise: as many kills as the pool has places would end ingestion."""
+    with open_dagster(home) as instance:
+        storage = instance.event_log_storage
+        storage.set_concurrency_slots("ingestion", 1)
+        killed = create_run_for_test(instance, job_name="ingestion", status=dg.DagsterRunStatus.STARTED)
+        assert storage.claim_concurrency_slot("ingestion", killed.run_id, "raw_metrics").is_claimed
+        instance.report_run_failed(killed)
+        assert not storage.claim_concurrency_slot("ingestion", "next", "raw_metrics").is_claimed
+
+        monitoring = INSTANCES[file]["run_monitoring"]
+        assert monitoring["enabled"]
+        assert 0 < monitoring["free_slots_after_run_end_seconds"] <= 300
+        instance._settings["run_monitoring"] = {**monitoring, "free_slots_after_run_end_seconds": 1}
+        time.sleep(2.1)
+        with WorkspaceProcessContext(instance, EmptyWorkspaceTarget()) as workspace:
+            list(execute_concurrency_slots_iteration(workspace, logging.getLogger(__name__)))
+        assert storage.claim_concurrency_slot("ingestion", "next", "raw_metrics").is_claimed
