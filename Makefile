@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS := $(CURDIR)/.venv-bench
 
-.PHONY: setup demo test integration services services-down check bench lock clean
+.PHONY: setup demo test integration services services-down check bench bench-quality lock clean
 
 setup: $(STAMP)
 
@@ -50,6 +50,10 @@ $(PEERS)/.installed: benchmarks/peers/requirements.lock | $(STAMP)
 	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
 	@$(BIN)/uv pip install --quiet --python $(PEERS)/bin/python --require-hashes -r benchmarks/peers/requirements.lock
 	@touch $@
+
+# How well faults are found. DATA=path adds SKAB and NAB; PyOD joins the comparison where the extra `bench` is installed.
+bench-quality: setup
+	@PYTHONPATH=$(CURDIR) OMP_NUM_THREADS=1 $(BIN)/python benchmarks/quality.py $(if $(DATA),--data $(DATA))
 
 lock:
 	$(BIN)/uv pip compile --quiet --universal --no-strip-extras --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --extra dev --extra cluster --extra fast pyproject.toml -o requirements.lock

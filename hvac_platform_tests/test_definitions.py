@@ -164,10 +164,23 @@ def test_the_science_knows_no_dagster_and_no_database():
     ]
     assert len(modules) > 15
     code = f"import importlib, sys\nfor name in {modules}: importlib.import_module(name)\n" + (
-        "foreign = {'dagster', 'apsw', 'sqlite_vec', 'kafka', 'confluent_kafka', 'cassandra', 'pandas', 'ollama'}\n"
+        "foreign = {'dagster', 'apsw', 'sqlite_vec', 'kafka', 'confluent_kafka', 'cassandra', 'ollama'}\n"
         "print(sorted(foreign & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_what_the_assets_use_of_the_science_does_without_pandas():
+    """Only the detector takes tables, and it is imported when it is asked for."""
+    used = ("rules", "profile", "neighbours", "consensus", "calibration", "evaluation")
+    code = (
+        f"import importlib, sys\nfor name in {used}: importlib.import_module('hvac_platform.detection.' + name)\n"
+        "print('pandas' in sys.modules)\nfrom hvac_platform.detection import fit_detector\nprint('pandas' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["False", "True"]

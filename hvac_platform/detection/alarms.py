@@ -1,0 +1,76 @@
+"""From surprise to alarms: persistence, and a limit that holds a false-alarm budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvac_platform.detection.observations import Stretch
+
+Float64 = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+
+AT_ONCE = 2.0
+BLOCKS_AT_LEAST = 12
+BLOCK_ROWS, LEAST_BLOCK_ROWS, BLOCK_MS = 60, 4, 3_600_000
+QUARTILES = 0.25, 0.75
+DAY_MS = 86_400_000
+
+
+def persists(surprise: Float64, limit: float, before: Float64) -> Bool:
+    """Rows above the limit that are the second of the last three, or above twice the limit; bool [n].
+
+    An alarm holds only while the row itself is above the limit, so it ends with its cause.
+
+    Args:
+        surprise: float64 [n].
+        limit: above this a row is suspicious.
+        before: float64 [2], surprise of the two rows before the first.
+
+    >>> persists(np.array([3.0, 0.0, 3.0, 5.0, 0.0]), 2.0, np.zeros(2)).tolist()
+    [False, False, True, True, False]
+    """
+    extended = np.r_[before, surprise] > limit
+    earlier = extended[:-2] | extended[1:-1]
+    alarm: Bool = (extended[2:] & earlier) | (surprise > AT_ONCE * limit)
+    return alarm
+
+
+def persistent_level(surprise: Float64, stretches: Sequence[Stretch]) -> Float64:
+    """The limit under which each row would just alarm, float64 [n]: min(S_i, max(S_{i-1}, S_{i-2})), or S_i / 2."""
+    level = np.empty_like(surprise)
+    for stretch in stretches:
+        part = surprise[stretch.start : stretch.stop]
+        padded = np.r_[0.0, 0.0, part]
+        neighbour = np.maximum(padded[:-2], padded[1:-1])
+        level[stretch.start : stretch.stop] = np.maximum(np.minimum(part, neighbour), part / AT_ONCE)
+    return level
+
+
+def budget_limit(level: Float64, interval_ms: int, alarms_per_day: float) -> float:
+    """The limit that normal data exceed in as many episodes a day as the budget allows.
+
+    Maxima of blocks of rows follow a Gumbel distribution where the tail is exponential, which that of a surprise is by
+    construction (Fisher and Tippett 1928; Coles, An Introduction to Statistical Modeling of Extreme Values, 2001,
+    chapter 3). Blocks of an hour, but 4 to 60 rows, keep together what is correlated. The distribution is fitted to the
+    quartiles of the maxima, which a few faulty blocks hardly move: σ = (q75 - q25) / 1.5725, μ = q50 + σ·ln(ln 2). A record
+    shorter than a day says nothing of events rarer than itself, so the limit is never set for less than one event in
+    three times its length.
+
+    Args:
+        level: float64 [n] of normal data in order of time, from :func:`persistent_level`.
+        interval_ms: time between rows.
+        alarms_per_day: budget.
+    """
+    rows = int(np.clip(BLOCK_MS // interval_ms, LEAST_BLOCK_ROWS, BLOCK_ROWS))
+    rows = max(1, min(rows, len(level) // BLOCKS_AT_LEAST))
+    count = len(level) // rows
+    maxima = level[: count * rows].reshape(count, rows).max(axis=1)
+    low, middle, high = np.quantile(maxima, (QUARTILES[0], 0.5, QUARTILES[1]))
+    spread = max((high - low) / (np.log(np.log(4.0)) - np.log(np.log(4.0 / 3.0))), 0.05)
+    mode = middle + spread * np.log(np.log(2.0))
+    expected = alarms_per_day * rows * interval_ms / DAY_MS
+    share = float(np.clip(max(expected, 1.0 / (3.0 * count)), 1e-6, 0.5))
+    return float(mode - spread * np.log(-np.log(1.0 - share)))

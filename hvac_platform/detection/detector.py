@@ -1,0 +1,694 @@
+"""The detector: what normal looks like for one device, and how surprising each row of its metrics is.
+
+A row is judged from three sides, each calibrated on data that it was not fitted to:
+
+- *now*: Hotelling's T² of the state and its recent change, and the distance to the nearest normal states;
+- *for some time*: T² and the largest conditional deviation of averages over about 10 and 30 rows (multivariate EWMA
+  control chart: Lowry, Woodall, Champ and Rigdon, Technometrics 34, 1992);
+- *too still*: a live sensor that repeats itself.
+
+Pure: tables and arrays in, tables out. docs/detection.md has the formulas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from hvac_platform.detection.alarms import budget_limit, persistent_level, persists
+from hvac_platform.detection.attribution import conditional_sigmas, pair_contributions
+from hvac_platform.detection.frozen import Repetition, fit_repetition
+from hvac_platform.detection.nearest import mean_nearest_distance, state_embeddings
+from hvac_platform.detection.observations import (
+    GAP_INTERVALS,
+    LONGEST_MS,
+    SHORTEST_MS,
+    Observations,
+    Stretch,
+    UnusableMetricsError,
+    numeric_columns,
+    observe,
+)
+from hvac_platform.detection.reference import Memory, Stuck, Trace, trace
+from hvac_platform.detection.rules import evaluate_rules, rule_lookback_ms
+from hvac_platform.detection.scaling import Scale, robust_scale
+from hvac_platform.detection.smoothing import ewma
+from hvac_platform.detection.surprise import Surprise, fit_surprise
+from hvac_platform.detection.whitening import Whitening, fit_whitening
+from hvac_platform.devices.registry import DeviceType
+from hvac_platform.devices.registry import device_type as registered_type
+from hvac_platform.snapshots import SnapshotSeries
+
+Float64 = NDArray[np.float64]
+Float32 = NDArray[np.float32]
+Bool = NDArray[np.bool_]
+Segments = pd.Series | Sequence[object] | NDArray[np.generic]
+
+LEAST_ROWS = 50
+LEAST_KNOWN = 0.5
+FOLDS = 5
+NORMAL_STATES = 1000
+NORMAL_SURPRISE = 2.5
+CLOCK_DAYS = 2.0
+DAY_MS = 86_400_000
+CAP = 5.0
+ALARM_CAP = 10.0
+SCORE_WEIGHT = 0.5
+PRESENT = 0.5
+LEAST_LIMIT = 1.3
+ROOM_SHORT, ROOM_LONG, ROOM_DAYS = {"now": 2.0, "sustained": 1.75}, 1.2, 3.0
+ROOM_ROWS = 1000.0
+RULE_LEVEL = 3
+MOST_RULE_ROWS = 1500
+COUNTER_STEPS = 20
+CARRIED_ROWS = 50  # a smoothed surprise of longer ago counts for nothing
+RECENT_ROWS, SUSTAINED_ROWS = 10, 30
+
+NOW = ("profile", "neighbours")
+SUSTAINED = ("sustained profile 10", "sustained metric 10", "sustained profile 30", "sustained metric 30")
+
+
+@dataclass(frozen=True, slots=True)
+class FittedDetector:
+    """What normal looks like for one device; made by :func:`fit_detector`, never changed.
+
+    Attributes:
+        metric_names: the m metrics that it judges.
+        left_out: columns of the training that it doesn't judge, with the reason.
+        device_type: name of the device type whose rules count too, or None.
+        interval_ms: usual time between rows.
+        false_alarms_per_day: budget that the limits hold.
+        scale: robust centre and spread of each metric.
+        levels: covariance of the scaled metrics.
+        states: covariance of the state and its recent change.
+        averages: covariances of the two sustained averages.
+        normal: float32 [k, 2m + 3], embeddings of normal states.
+        clock: whether the hour of the day is part of them.
+        surprises: calibration of each statistic.
+        limits: surprise above which ``now`` and ``sustained`` alarm.
+        repetition: how the metrics usually repeat themselves.
+        memory: where the training ended.
+        recent_times_ms: int64 [r], last rows of the training, for rules.
+        recent_values: float64 [r, m], their readings.
+    """
+
+    metric_names: tuple[str, ...]
+    left_out: Mapping[str, str]
+    device_type: str | None
+    interval_ms: int
+    false_alarms_per_day: float
+    scale: Scale
+    levels: Whitening
+    states: Whitening
+    averages: tuple[Whitening, Whitening]
+    normal: Float32
+    clock: bool
+    surprises: Mapping[str, Surprise]
+    limits: Mapping[str, float]
+    repetition: Repetition
+    memory: Memory
+    recent_times_ms: NDArray[np.int64]
+    recent_values: Float64
+
+    def score(
+        self,
+        metrics: pd.DataFrame,
+        *,
+        segments: Segments | None = None,
+        maintenance: Sequence[tuple[pd.Timestamp, pd.Timestamp]] = (),
+    ) -> pd.DataFrame:
+        """Judge rows of metrics. Row i rests on rows up to i alone.
+
+        What is remembered carries on from the end of the training when the first row follows it within five intervals (and
+        carries the same segment label, where both have labels). It starts afresh at each other segment and gap.
+
+        Args:
+            metrics: n rows, UTC DatetimeIndex increasing within each segment, with at least the metrics of the training.
+            segments: label of the record of each row.
+            maintenance: spans [from, until) in which nothing alarms.
+
+        Returns:
+            n rows with the index of ``metrics``:
+            ``score``: surprise, 0 to 5; 2 means that one normal row in a hundred is as odd. NaN for a row without readings.
+            ``is_anomalous``: whether it alarms.
+            ``profile_similarity``: cosine to the centre of normal, c/√(c² + T²).
+            ``neighbour_distance``: mean cosine distance to the five nearest normal states.
+            ``top_metric``: metric that speaks most against the row.
+            ``observed``, ``expected``: that metric's reading, and what the others imply, in its unit.
+            ``reason``: ``now``, ``sustained``, ``frozen`` or ``rule`` where it alarms, else empty.
+
+        Raises:
+            UnusableMetricsError: the table isn't as described.
+        """
+        self._check(metrics)
+        observations = observe(metrics, self.metric_names, segments, self.interval_ms)
+        if not len(observations.order):
+            return _frame(metrics.index, {name: np.zeros(0) for name in _COLUMNS})
+        before = self.memory if self._continues(observations) else None
+        followed = self._trace(observations, before)
+        judged = self._judge(observations, followed, before)
+        rules = self._rules(observations, before is not None)
+        anomalous = (judged["now"] | judged["sustained"] | judged["frozen"] | rules) & ~followed.silent
+        for start, end in maintenance:
+            inside = (observations.times_ms >= _epoch_ms(start)) & (observations.times_ms < _epoch_ms(end))
+            anomalous &= ~inside
+        reason = np.select(
+            [judged["frozen"], judged["now"], judged["sustained"], rules], ["frozen", "now", "sustained", "rule"], ""
+        )
+        top = judged["top"]
+        rows = np.arange(len(top))
+        expected = self._expected(followed)[rows, top]
+        columns = {
+            "score": np.where(followed.silent, np.nan, judged["score"]),
+            "is_anomalous": anomalous,
+            "profile_similarity": judged["similarity"],
+            "neighbour_distance": judged["distance"],
+            "top_metric": np.array(self.metric_names, dtype=object)[top],
+            "observed": observations.values[rows, top],
+            "expected": expected,
+            "reason": np.where(anomalous, reason, "").astype(object),
+        }
+        back = np.argsort(observations.order, kind="stable")
+        return _frame(metrics.index, {name: values[back] for name, values in columns.items()})
+
+    def explain(self, row: pd.Series) -> pd.DataFrame:
+        """What each metric of one row would be if the others are right, most deviating metric first.
+
+        Args:
+            row: readings by metric, as ``metrics.iloc[i]`` gives them; missing ones are left out.
+
+        Returns:
+            One row a metric: ``observed``, ``expected`` (its conditional expectation) and ``usual`` (median of the
+            training), in the metric's unit; ``sigmas`` (conditional deviation, signed); ``direction`` (high, low or as
+            expected).
+
+        Raises:
+            UnusableMetricsError: the row has none of the detector's metrics.
+        """
+        values = pd.to_numeric(row.reindex(list(self.metric_names)), errors="coerce").to_numpy(dtype=np.float64)
+        values = np.where(np.isfinite(values), values, np.nan)
+        if not np.isfinite(values).any():
+            raise UnusableMetricsError(
+                f"the row has no reading of {', '.join(self.metric_names)}: pass a row of metrics, as metrics.iloc[i]"
+            )
+        single = Observations(
+            values[None, :], np.zeros(1, dtype=np.int64), (Stretch(0, 1, None),), np.zeros(1, dtype=np.int64), 1
+        )
+        followed = self._trace(single, None)
+        expected = self._expected(followed)[0]
+        deviations = self.levels.deviations(followed.level)
+        sigmas = conditional_sigmas(deviations, self.levels.precision)[0]
+        table = pd.DataFrame(
+            {
+                "observed": values,
+                "expected": expected,
+                "usual": self.scale.centre,
+                "sigmas": sigmas,
+                "direction": np.select([sigmas > 3.0, sigmas < -3.0], ["high", "low"], "as expected"),
+            },
+            index=pd.Index(self.metric_names, name="metric"),
+        )
+        known = table[np.isfinite(values)]
+        ordered: pd.DataFrame = known.reindex(known["sigmas"].abs().sort_values(ascending=False, kind="stable").index)
+        return ordered
+
+    def deviations(self, metrics: pd.DataFrame, *, segments: Segments | None = None) -> pd.DataFrame:
+        """Observed less expected value of every metric, in its unit: n rows, one column a metric; NaN where missing.
+
+        Expected is what the other metrics imply, so load and weather are accounted for.
+        """
+        self._check(metrics)
+        observations = observe(metrics, self.metric_names, segments, self.interval_ms)
+        if not len(observations.order):
+            return pd.DataFrame(columns=list(self.metric_names), index=metrics.index, dtype=np.float64)
+        before = self.memory if self._continues(observations) else None
+        followed = self._trace(observations, before)
+        deviations = observations.values - self._expected(followed)
+        back = np.argsort(observations.order, kind="stable")
+        return pd.DataFrame(deviations[back], index=metrics.index, columns=list(self.metric_names))
+
+    def sigmas(self, metrics: pd.DataFrame, *, segments: Segments | None = None) -> pd.DataFrame:
+        """Conditional deviation of every metric in standard deviations of this device's normal, signed; n rows.
+
+        Missing readings count as what the others imply, so as 0.
+        """
+        self._check(metrics)
+        observations = observe(metrics, self.metric_names, segments, self.interval_ms)
+        if not len(observations.order):
+            return pd.DataFrame(columns=list(self.metric_names), index=metrics.index, dtype=np.float64)
+        followed = self._trace(observations, self.memory if self._continues(observations) else None)
+        sigmas = conditional_sigmas(self.levels.deviations(followed.level), self.levels.precision)
+        back = np.argsort(observations.order, kind="stable")
+        return pd.DataFrame(sigmas[back], index=metrics.index, columns=list(self.metric_names))
+
+    def embed(self, metrics: pd.DataFrame, *, segments: Segments | None = None) -> Float32:
+        """Unit vectors float32 [n, 2m + 3] of rows of metrics: neighbours are found by their cosine."""
+        self._check(metrics)
+        observations = observe(metrics, self.metric_names, segments, self.interval_ms)
+        before = self.memory if self._continues(observations) else None
+        followed = self._trace(observations, before)
+        vectors = state_embeddings(
+            self.states.apply(followed.against_adapted()), observations.times_ms, clock=self.clock
+        )
+        return vectors[np.argsort(observations.order, kind="stable")]
+
+    def to_document(self) -> dict[str, Any]:
+        """The detector as plain values, for JSON."""
+        document: dict[str, Any] = _plain(self)
+        return document
+
+    @classmethod
+    def from_document(cls, document: Mapping[str, Any]) -> FittedDetector:
+        """The detector of a document."""
+        return _detector_of(document)
+
+    def _check(self, metrics: pd.DataFrame) -> None:
+        names = numeric_columns(metrics)
+        missing = [name for name in self.metric_names if name not in names]
+        if missing:
+            raise UnusableMetricsError(
+                f"columns missing that the detector was fitted on: {', '.join(missing)}; a metric that is not "
+                f"reported is a column of NaN"
+            )
+
+    def _trace(self, observations: Observations, before: Memory | None) -> Trace:
+        stuck = Stuck(self.repetition, self.limits["frozen"])
+        return trace(observations, self.scale, self.levels, self.surprises["level"], before, stuck)
+
+    def _continues(self, observations: Observations) -> bool:
+        if not observations.stretches:
+            return False
+        label = observations.stretches[0].label
+        same = label is None or self.memory.label is None or label == self.memory.label
+        silence = int(observations.times_ms[0]) - self.memory.time_ms
+        return same and 0 < silence <= GAP_INTERVALS * self.interval_ms
+
+    def _judge(self, observations: Observations, followed: Trace, before: Memory | None) -> dict[str, Any]:
+        statistics = _statistics(followed, observations.times_ms, self.states, self.averages, self.normal, self.clock)
+        surprise = _surprise(self.surprises, statistics)
+        fast, slow, smoothed = _combined(surprise, followed.age, followed.oddity, observations.stretches, before)
+        score, present = smoothed[:, 0], smoothed[:, 1]
+        still = self.repetition.surprise(observations.values, followed.runs)
+        stillest = still.max(axis=1)
+        earlier = (np.zeros(2), np.zeros(2)) if before is None else (before.fast, before.slow)
+        now, sustained = np.zeros(len(fast), dtype=np.bool_), np.zeros(len(fast), dtype=np.bool_)
+        for position, stretch in enumerate(observations.stretches):
+            rows = slice(stretch.start, stretch.stop)
+            fast_before, slow_before = earlier if position == 0 else (np.zeros(2), np.zeros(2))
+            now[rows] = persists(fast[rows], self.limits["now"], fast_before)
+            sustained[rows] = persists(slow[rows], self.limits["sustained"], slow_before)
+        sustained &= present > PRESENT
+        frozen = stillest > self.limits["frozen"]
+        adapted = pair_contributions(self.states.deviations(followed.against_adapted()), self.states.precision)
+        against = pair_contributions(self.states.deviations(followed.against_plausible()), self.states.precision)
+        immediate = np.where((statistics["adapted wins"] > 0)[:, None], adapted, against).argmax(axis=1)
+        lasting = np.abs(
+            conditional_sigmas(self.averages[0].deviations(followed.sustained[0]), self.averages[0].precision)
+        ).argmax(axis=1)
+        more_now = fast / self.limits["now"] >= slow / self.limits["sustained"]
+        top = np.where(frozen, still.argmax(axis=1), np.where(more_now, immediate, lasting))
+        c = np.sqrt(2.0 * len(self.metric_names))
+        return {
+            "score": np.maximum(score, np.where(frozen, np.minimum(stillest, CAP), 0.0)),
+            "now": now,
+            "sustained": sustained,
+            "frozen": frozen,
+            "similarity": c / np.sqrt(c**2 + statistics["alarm profile"] ** 2),
+            "distance": statistics["alarm neighbours"],
+            "top": top,
+        }
+
+    def _expected(self, followed: Trace) -> Float64:
+        """What the other metrics imply of each, in the metrics' units, float64 [n, m]."""
+        deviations = self.levels.deviations(followed.usual)
+        implied = deviations - (deviations @ self.levels.precision) / np.diag(self.levels.precision)
+        z = (implied + self.levels.mean) * self.levels.scale.spread + self.levels.scale.centre
+        expected: Float64 = z * self.scale.spread + self.scale.centre
+        return expected
+
+    def _rules(self, observations: Observations, continues: bool) -> Bool:
+        declared = registered_type(self.device_type) if self.device_type else None
+        fired = np.zeros(len(observations.values), dtype=np.bool_)
+        if declared is None:
+            return fired
+        for position, stretch in enumerate(observations.stretches):
+            times, values = (
+                observations.times_ms[stretch.start : stretch.stop],
+                observations.values[stretch.start : stretch.stop],
+            )
+            context = 0
+            if position == 0 and continues:
+                context = len(self.recent_times_ms)
+                times, values = np.r_[self.recent_times_ms, times], np.vstack([self.recent_values, values])
+            verdicts = evaluate_rules(_series(declared, self.metric_names, times, values, self.interval_ms), declared)
+            severe = verdicts.anomalous & (verdicts.level <= RULE_LEVEL)
+            fired[stretch.start : stretch.stop] = severe[context:]
+        return fired
+
+
+def fit_detector(
+    metrics: pd.DataFrame,
+    *,
+    device_type: str | DeviceType | None = None,
+    segments: Segments | None = None,
+    false_alarms_per_day: float = 1.0,
+) -> FittedDetector:
+    """Learn what normal looks like for one device.
+
+    A few per cent of faulty rows do no harm; nobody has to find them first.
+
+    Args:
+        metrics: n >= 50 mostly normal rows, UTC DatetimeIndex, one numeric column a metric under any name; NaN where
+            missing. Any interval from 1 s to 15 min (up to 1 h it works, with less to learn from).
+        device_type: name of a device type, or one; its declared ranges steady the scales of short histories, and its rules
+            alarm too. Without it everything is learned.
+        segments: label of the record that each row belongs to; rows of different records are never compared in sequence.
+        false_alarms_per_day: budget.
+
+    Raises:
+        UnusableMetricsError: the table can't be learned from; the message says why.
+    """
+    declared = registered_type(device_type) if isinstance(device_type, str) else device_type
+    if not 0 < false_alarms_per_day < float("inf"):
+        raise UnusableMetricsError(f"false_alarms_per_day must be positive, not {false_alarms_per_day}")
+    names, left_out = _judged_columns(metrics, declared)
+    observations = observe(metrics, names, segments)
+    if not SHORTEST_MS <= observations.interval_ms <= LONGEST_MS:
+        raise UnusableMetricsError(
+            f"rows are {observations.interval_ms / 1000:g} s apart; intervals from 1 s to 1 h can be judged"
+        )
+    scale = robust_scale(observations.values, *_declared_ranges(declared, names))
+    z = scale.apply(observations.values)
+    levels = fit_whitening(np.where(np.isfinite(z), z, 0.0))
+    ordinary = fit_surprise(np.linalg.norm(levels.apply(np.clip(np.where(np.isfinite(z), z, 0.0), -8.0, 8.0)), axis=1))
+    followed = trace(observations, scale, levels, ordinary, None)
+    heard = np.flatnonzero(~followed.silent)
+    if len(heard) < LEAST_ROWS:
+        raise UnusableMetricsError(f"{len(heard)} rows with readings, at least {LEAST_ROWS} are needed")
+    span_ms = int(observations.times_ms.max() - observations.times_ms.min())
+    clock = span_ms >= CLOCK_DAYS * DAY_MS
+
+    held_out = _cross_fitted(followed, observations.times_ms, heard, clock)
+    # Averages remember a fault for much longer than it lasts. What began anew after it is as clean as the rows are.
+    surprises = {name: fit_surprise(held_out[f"alarm {name}"][heard]) for name in (*NOW, *SUSTAINED)}
+    surprise = _surprise(surprises, held_out)
+    states = fit_whitening(followed.against_plausible()[heard])
+    averages = tuple(fit_whitening(average[heard]) for average in followed.cleared)
+    normal = _normal_states(states, followed.against_plausible()[heard], observations.times_ms[heard], clock)
+
+    fast, slow, _ = _combined(surprise, followed.age, followed.oddity, observations.stretches, None)
+    repetition = fit_repetition(observations.values, followed.runs)
+    each = false_alarms_per_day / 2.0
+    rows_per_day = DAY_MS / observations.interval_ms
+    room = {name: _room(short, span_ms, len(heard)) for name, short in ROOM_SHORT.items()}
+    limits = {
+        name: room[name]
+        * max(LEAST_LIMIT, budget_limit(_level(level, observations)[heard], observations.interval_ms, each))
+        for name, level in (("now", fast), ("sustained", slow))
+    } | {
+        # Bonferroni over metrics and rows, at a tenth of the budget: runs are rare events with a known probability.
+        "frozen": float(np.log10(10.0 * len(names) * rows_per_day / false_alarms_per_day)),
+    }
+    keep = 0
+    if declared is not None:
+        keep = min(MOST_RULE_ROWS, rule_lookback_ms(declared, observations.interval_ms) // observations.interval_ms + 1)
+        last = observations.stretches[-1]
+        keep = min(keep, last.stop - last.start)
+    # What is remembered is what the final model says of the last rows, not what it said before it had seen them.
+    end = slice(max(observations.stretches[-1].start, len(fast) - CARRIED_ROWS), len(fast))
+    statistics = _statistics(followed, observations.times_ms, states, averages, normal, clock, end)
+    fast, slow, smoothed = _combined(
+        _surprise(surprises, statistics),
+        followed.age[end],
+        followed.oddity[end],
+        (Stretch(0, end.stop - end.start, None),),
+        None,
+    )
+    memory = replace(
+        followed.memory, fast=np.r_[0.0, 0.0, fast][-2:], slow=np.r_[0.0, 0.0, slow][-2:], smoothed=smoothed[-1]
+    )
+    return FittedDetector(
+        metric_names=tuple(names),
+        left_out=left_out,
+        device_type=None if declared is None else declared.name,
+        interval_ms=observations.interval_ms,
+        false_alarms_per_day=false_alarms_per_day,
+        scale=scale,
+        levels=levels,
+        states=states,
+        averages=(averages[0], averages[1]),
+        normal=normal,
+        clock=clock,
+        surprises={**surprises, "level": ordinary},
+        limits=limits,
+        repetition=repetition,
+        memory=memory,
+        recent_times_ms=observations.times_ms[len(observations.times_ms) - keep :],
+        recent_values=observations.values[len(observations.values) - keep :],
+    )
+
+
+_COLUMNS = (
+    "score",
+    "is_anomalous",
+    "profile_similarity",
+    "neighbour_distance",
+    "top_metric",
+    "observed",
+    "expected",
+    "reason",
+)
+
+
+def _frame(index: pd.Index, columns: Mapping[str, Any]) -> pd.DataFrame:
+    table = pd.DataFrame({name: columns[name] for name in _COLUMNS}, index=index)
+    return table.astype({"is_anomalous": bool, "top_metric": object, "reason": object})
+
+
+def _epoch_ms(time: pd.Timestamp) -> int:
+    return int(pd.Timestamp(time).timestamp() * 1000)
+
+
+def _judged_columns(metrics: pd.DataFrame, declared: DeviceType | None) -> tuple[list[str], dict[str, str]]:
+    """Columns to judge, and why others are not."""
+    names = numeric_columns(metrics)
+    if len(metrics) < LEAST_ROWS:
+        raise UnusableMetricsError(f"{len(metrics)} rows, at least {LEAST_ROWS} normal ones are needed")
+    left_out: dict[str, str] = {}
+    kept: list[str] = []
+    moving = False
+    for name in names:
+        column = metrics[name].to_numpy(dtype=np.float64, na_value=np.nan)
+        column = column[np.isfinite(column)]
+        counter = declared is not None and name in declared.metric_names and declared.point(name).kind == "counter"
+        if len(column) < LEAST_KNOWN * len(metrics):
+            left_out[name] = f"known in {len(column)} of {len(metrics)} rows, half is needed"
+        elif counter or _counts(column):
+            left_out[name] = "a counter: it never returns to where it was"
+        else:
+            kept.append(name)
+            moving |= bool(np.ptp(column) > 0)
+    if not kept:
+        reasons = "; ".join(f"{name}: {why}" for name, why in left_out.items())
+        raise UnusableMetricsError(f"no metric can be judged ({reasons})")
+    if not moving:
+        raise UnusableMetricsError(f"nothing to learn: all of {', '.join(kept)} are constant")
+    return kept, left_out
+
+
+def _counts(column: Float64) -> bool:
+    """Whether a metric only ever grows, on many occasions: run hours, meter readings."""
+    steps = np.diff(column)
+    grows = np.count_nonzero(steps > 0)
+    return bool(grows > max(COUNTER_STEPS, 0.02 * len(steps)) and not np.any(steps < 0))
+
+
+def _declared_ranges(declared: DeviceType | None, names: Sequence[str]) -> tuple[Float64 | None, Float64 | None]:
+    if declared is None:
+        return None, None
+    ranges = [declared.point(n).normal if n in declared.metric_names else None for n in names]
+    bounds = np.array([(np.nan, np.nan) if r is None else r for r in ranges], dtype=np.float64)
+    return bounds[:, 0], bounds[:, 1]
+
+
+def _statistics(
+    followed: Trace,
+    times_ms: NDArray[np.int64],
+    states: Whitening,
+    averages: Sequence[Whitening],
+    normal: Float32,
+    clock: bool,
+    rows: NDArray[np.int64] | slice = slice(None),
+) -> dict[str, Float64]:
+    """Uncalibrated statistics of some rows, each float64 [n].
+
+    For the alarm a row counts as odd only as far as it is odd against levels and averages of both kinds: those that take
+    readings as they are forgive a slow drift, those that began anew forgive what a past fault has left in the others.
+    """
+    times = times_ms[rows]
+    by_adapted = states.apply(followed.against_adapted()[rows])
+    by_plausible = states.apply(followed.against_plausible()[rows])
+    found = {"profile": np.linalg.norm(by_adapted, axis=1)}
+    anew = {"profile": np.linalg.norm(by_plausible, axis=1)}
+    found["neighbours"] = mean_nearest_distance(state_embeddings(by_adapted, times, clock=clock), normal)
+    anew["neighbours"] = found["neighbours"].copy()
+    differ = np.flatnonzero(np.abs(by_adapted - by_plausible).max(axis=1, initial=0.0) > 1e-3)
+    embedded = state_embeddings(by_plausible[differ], times[differ], clock=clock)
+    anew["neighbours"][differ] = mean_nearest_distance(embedded, normal)
+    for k, whitening in enumerate(averages):
+        names = SUSTAINED[2 * k : 2 * k + 2]
+        found |= dict(zip(names, _distances(whitening, followed.sustained[k][rows]), strict=True))
+        anew |= dict(zip(names, _distances(whitening, followed.cleared[k][rows]), strict=True))
+    found |= {f"alarm {name}": np.minimum(found[name], anew[name]) for name in anew}
+    return found | {"adapted wins": (found["profile"] <= anew["profile"]).astype(np.float64)}
+
+
+def _distances(whitening: Whitening, average: Float64) -> tuple[Float64, Float64]:
+    """Root of T², and the largest conditional deviation of any metric, of n averages; each float64 [n]."""
+    deviations = whitening.deviations(average)
+    largest = np.abs(conditional_sigmas(deviations, whitening.precision)).max(axis=1)
+    return np.linalg.norm(deviations @ whitening.root, axis=1), largest
+
+
+def _surprise(surprises: Mapping[str, Surprise], statistics: Mapping[str, Float64]) -> dict[str, Float64]:
+    """Surprise of every statistic, also as the alarm takes it; each float64 [n]."""
+    return {
+        f"{prefix}{name}": surprises[name].of(statistics[f"{prefix}{name}"])
+        for prefix in ("", "alarm ")
+        for name in (*NOW, *SUSTAINED)
+    }
+
+
+def _combined(
+    surprise: Mapping[str, Float64],
+    age: NDArray[np.int64],
+    oddity: Float64,
+    stretches: Sequence[Stretch],
+    before: Memory | None,
+) -> tuple[Float64, Float64, Float64]:
+    """Fast and sustained surprise of the alarm, float64 [n]; smoothed score and fast surprise, float64 [n, 2].
+
+    A level or an average that has only begun is as noisy as its first row. Until it is as old as its own memory, the alarm
+    believes it only as far as the state alone is odd.
+    """
+    fast = np.mean([np.minimum(surprise[f"alarm {name}"], ALARM_CAP) for name in NOW], axis=0)
+    slow = np.mean([np.minimum(surprise[f"alarm {name}"], ALARM_CAP) for name in SUSTAINED], axis=0)
+    mean = np.mean([np.minimum(surprise[name], CAP) for name in (*NOW, *SUSTAINED)], axis=0)
+    fast = np.where(age < RECENT_ROWS, np.minimum(fast, oddity), fast)
+    slow = np.where(age < SUSTAINED_ROWS, np.minimum(slow, oddity), slow)
+    both = np.stack([mean, np.minimum(fast, CAP)], axis=1)
+    smoothed = np.empty_like(both)
+    for position, stretch in enumerate(stretches):
+        rows = slice(stretch.start, stretch.stop)
+        start = before.smoothed if before is not None and position == 0 else np.zeros(2)
+        smoothed[rows] = ewma(both[rows], SCORE_WEIGHT, start)
+    return fast, slow, smoothed
+
+
+def _room(short: float, span_ms: int, rows: int) -> float:
+    """Factor on a limit for variation that the training can't have shown: 1.2 from three days and 3000 rows on.
+
+    ``short`` is the factor up to a day or a thousand rows, whichever is less.
+    """
+    amount = max(1.0, min(span_ms / DAY_MS, rows / ROOM_ROWS))
+    return float(np.interp(np.log(amount), (0.0, np.log(ROOM_DAYS)), (short, ROOM_LONG)))
+
+
+def _level(surprise: Float64, observations: Observations) -> Float64:
+    return persistent_level(surprise, observations.stretches)
+
+
+def _cross_fitted(
+    followed: Trace, times_ms: NDArray[np.int64], heard: NDArray[np.int64], clock: bool
+) -> dict[str, Float64]:
+    """Statistics of each row under a model that was fitted to other rows: five contiguous folds."""
+    features = followed.against_plausible()
+    folds = np.array_split(heard, FOLDS)
+    result: dict[str, Float64] = {}
+    for k, fold in enumerate(folds):
+        others = np.concatenate([f for i, f in enumerate(folds) if i != k])
+        states = fit_whitening(features[others])
+        averages = [fit_whitening(average[others]) for average in followed.cleared]
+        normal = _normal_states(states, features[others], times_ms[others], clock)
+        for name, values in _statistics(followed, times_ms, states, averages, normal, clock, fold).items():
+            result.setdefault(name, np.zeros(len(times_ms)))[fold] = values
+    return result
+
+
+def _normal_states(states: Whitening, features: Float64, times_ms: NDArray[np.int64], clock: bool) -> Float32:
+    """Embeddings of at most a thousand normal states; the oddest rows of the training are not among them."""
+    white = states.apply(features)
+    distance = np.linalg.norm(white, axis=1)
+    ordinary = np.flatnonzero(fit_surprise(distance).of(distance) <= NORMAL_SURPRISE)
+    chosen = ordinary[np.unique(np.linspace(0, len(ordinary) - 1, min(NORMAL_STATES, len(ordinary))).astype(np.int64))]
+    return state_embeddings(white[chosen], times_ms[chosen], clock=clock)
+
+
+def _series(
+    declared: DeviceType, names: tuple[str, ...], times_ms: NDArray[np.int64], values: Float64, interval_ms: int
+) -> SnapshotSeries:
+    count = np.isfinite(values).astype(np.int64)
+    return SnapshotSeries("", declared.name, times_ms, names, values, count, values, values, values, interval_ms)
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses and arrays as dicts and lists; NaN as None, which JSON has."""
+    if hasattr(value, "__dataclass_fields__"):
+        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
+
+
+def _floats(value: Any) -> Float64:
+    return np.array(value, dtype=np.float64)
+
+
+def _whitening_of(document: Mapping[str, Any]) -> Whitening:
+    scale = Scale(_floats(document["scale"]["centre"]), _floats(document["scale"]["spread"]))
+    return Whitening(scale, _floats(document["mean"]), _floats(document["root"]), _floats(document["precision"]))
+
+
+def _detector_of(document: Mapping[str, Any]) -> FittedDetector:
+    memory, repetition = document["memory"], document["repetition"]
+    whole = {"carried_age", "run"}
+    plain = {"time_ms", "label", "implausible_rows"}
+    remembered: dict[str, Any] = {
+        name: value if name in plain else np.array(value, dtype=np.int64 if name in whole else np.float64)
+        for name, value in memory.items()
+    }
+    m = len(document["metric_names"])
+    return FittedDetector(
+        metric_names=tuple(document["metric_names"]),
+        left_out=dict(document["left_out"]),
+        device_type=document["device_type"],
+        interval_ms=document["interval_ms"],
+        false_alarms_per_day=document["false_alarms_per_day"],
+        scale=Scale(_floats(document["scale"]["centre"]), _floats(document["scale"]["spread"])),
+        levels=_whitening_of(document["levels"]),
+        states=_whitening_of(document["states"]),
+        averages=(_whitening_of(document["averages"][0]), _whitening_of(document["averages"][1])),
+        normal=np.array(document["normal"], dtype=np.float32),
+        clock=document["clock"],
+        surprises={n: Surprise(_floats(s["body"]), s["shape"]) for n, s in document["surprises"].items()},
+        limits=dict(document["limits"]),
+        repetition=Repetition(
+            _floats(repetition["log_repeat"]),
+            _floats(repetition["longest"]),
+            tuple(_floats(places) for places in repetition["resting"]),
+        ),
+        memory=Memory(**remembered),
+        recent_times_ms=np.array(document["recent_times_ms"], dtype=np.int64),
+        recent_values=_floats(document["recent_values"]).reshape(-1, m),
+    )
