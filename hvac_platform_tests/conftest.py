@@ -129,6 +129,22 @@ def all_succeed(started):
     assert [process.exitcode for process in started] == [0] * len(started)
 
 
+@pytest.fixture
+def say(request, record_property):
+    """Keep what a test counted; all of it is printed at the end of the run."""
+    return lambda *parts: record_property("counted", f"{request.node.name}: {'; '.join(map(str, parts))}")
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Print what the tests counted."""
+    reports = [report for outcome in ("passed", "failed") for report in terminalreporter.getreports(outcome)]
+    counted = [text for report in reports for name, text in report.user_properties if name == "counted"]
+    if counted:
+        terminalreporter.section("counted")
+        for text in counted:
+            terminalreporter.line(text)
+
+
 # -- messages ----------------------------------------------------------------------------------------------------------
 
 

@@ -12,11 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from hvac_platform.resources import PlatformResource
 from hvac_platform.streams.base import KEEP_FOREVER
 from hvac_platform.streams.kafka import KafkaLog
 from hvac_platform.streams.kafka_fast import FastKafkaLog
+from hvac_platform_tests.integration.traffic import Traffic
 from hvac_platform_tests.services.base import DEFAULT_FOLDER, free_port
+from hvac_platform_tests.services.cassandra import Cassandra
 from hvac_platform_tests.services.kafka import Kafka, SecuredListener
+from sensors import kafka_ingestion
 
 HERE = Path(__file__).parent
 ASKED_FOR = os.environ.get("HVAC_SERVICES") == "1"
@@ -61,3 +65,50 @@ def fast_kafka_log(broker, topic):
     opened.create_topic(topic, retention_ms=KEEP_FOREVER)
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="module")
+def node(tmp_path_factory):
+    """A Cassandra node that tests may kill; whoever does starts it again."""
+    folder = tmp_path_factory.mktemp("cassandra")
+    started = Cassandra(DEFAULT_FOLDER / "cache", folder, free_port(), commitlog_sync="group")
+    started.up()
+    yield started
+    started.down()
+
+
+@pytest.fixture(scope="module")
+def keyspace():
+    return f"hvac_{secrets.token_hex(4)}"
+
+
+@pytest.fixture
+def environment(broker, node, keyspace, topic):
+    """Variables that put the platform on these servers, with a topic of the test's own."""
+    return on_servers(broker, node, keyspace, topic)
+
+
+def on_servers(broker, node, keyspace, topic):
+    """Messages of the past are sent, so retention is long: it goes by record timestamps."""
+    names = {"SCYLLA_KEYSPACE": keyspace, "KAFKA_TOPIC": topic, "KAFKA_RETENTION_DAYS": "36500"}
+    return {**broker.settings, **node.settings, **names}
+
+
+@pytest.fixture
+def servers(home, environment, monkeypatch):
+    """The platform on the servers; what failed is tried again at once."""
+    yield from platform_in(environment, monkeypatch)
+
+
+def platform_in(environment, monkeypatch):
+    monkeypatch.setattr(kafka_ingestion, "FIRST_RETRY_SECONDS", 0)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    platform = PlatformResource()
+    yield platform
+    platform.log.close()
+
+
+@pytest.fixture
+def traffic(servers):
+    return Traffic(servers.log, servers.topic)

@@ -275,7 +275,7 @@ def seconds_together(one, other):
 # -- the tests ----------------------------------------------------------------------------------------------------------
 
 
-def test_runs_of_different_partitions_execute_on_both_workers_at_the_same_time(cluster, capsys):
+def test_runs_of_different_partitions_execute_on_both_workers_at_the_same_time(cluster, say):
     sent = fill(cluster.platform)
     for name in WORKERS:
         cluster.start_worker(name)
@@ -302,17 +302,16 @@ def test_runs_of_different_partitions_execute_on_both_workers_at_the_same_time(c
         and (seconds := seconds_together(one, other)) > 0
     ]
     assert overlaps
-    with capsys.disabled():
-        shares = ", ".join(f"{count} on the {name} worker" for name, count in sorted(Counter(worker.values()).items()))
-        began, ended = min(r.start_time for r in done), max(r.end_time for r in done)
-        print(
-            f"\n{sum(map(len, sent.values()))} readings of {len(DEVICES)} partitions by {len(done)} runs in "
-            f"{ended - began:.0f} s: {shares}; "
-            f"{len(overlaps)} pairs on different workers overlapped, by up to {max(overlaps):.1f} s"
-        )
+    shares = ", ".join(f"{count} on the {name} worker" for name, count in sorted(Counter(worker.values()).items()))
+    began, ended = min(r.start_time for r in done), max(r.end_time for r in done)
+    say(
+        f"{sum(map(len, sent.values()))} readings of {len(DEVICES)} partitions by {len(done)} runs in {ended - began:.0f} s",
+        shares,
+        f"{len(overlaps)} pairs on different workers overlapped, by up to {max(overlaps):.1f} s",
+    )
 
 
-def test_what_a_killed_worker_was_doing_is_done_by_another(cluster, capsys):
+def test_what_a_killed_worker_was_doing_is_done_by_another(cluster, say):
     """The broker doesn't notice that a worker lost its power: the longest allowed runtime does."""
     cluster.configure("run_monitoring", **WATCHED_CLOSELY)
     sent = fill(cluster.platform)
@@ -332,7 +331,4 @@ def test_what_a_killed_worker_was_doing_is_done_by_another(cluster, capsys):
     assert_one_run_at_a_time_for_each_partition(cluster)
     failed = {record.dagster_run.run_id for record in cluster.runs(dg.DagsterRunStatus.FAILURE)}
     assert failed >= interrupted
-    with capsys.disabled():
-        print(
-            f"\n{len(interrupted)} runs died with their worker, {len(failed)} failed in all; every reading is in once"
-        )
+    say(f"{len(interrupted)} runs died with their worker, {len(failed)} failed in all; every reading is in once")

@@ -114,7 +114,7 @@ class Writer:
         return self.acknowledged
 
 
-def counted(store, batches, capsys, what, errors=()):
+def counted(store, batches, say, what, errors=()):
     """(rows lost, rows twice, batches that differ from what was written); printed."""
     lost, duplicated, wrong = 0, 0, 0
     for batch in range(batches):
@@ -126,11 +126,10 @@ def counted(store, batches, capsys, what, errors=()):
         lost += len(set(written["timestamp"].tolist()) - set(times))
         duplicated += len(times) - len(set(times))
         wrong += values != written["metric_value"].tolist()
-    with capsys.disabled():
-        print(
-            f"\n{what}: {batches * ROWS} rows acknowledged, lost {lost}, duplicated {duplicated}, "
-            f"{wrong} batches differ, {len(errors)} failed calls"
-        )
+    say(
+        f"{what}: {batches * ROWS} rows acknowledged, lost {lost}, duplicated {duplicated}",
+        f"{wrong} batches differ, {len(errors)} failed calls",
+    )
     return lost, duplicated, wrong
 
 
@@ -138,7 +137,7 @@ def assert_nothing_lost(counts):
     assert counts == (0, 0, 0)
 
 
-def test_a_killed_node_loses_no_acknowledged_row(node, capsys):
+def test_a_killed_node_loses_no_acknowledged_row(node, say):
     store = CqlStore(settings(["127.0.0.1"], node.port))
     writer = Writer(store)
     for _ in range(3):
@@ -150,11 +149,11 @@ def test_a_killed_node_loses_no_acknowledged_row(node, capsys):
         node.up()
         writer.wait_for(3)
     batches = writer.finish()
-    assert_nothing_lost(counted(store, batches, capsys, "one node, kill -9 three times", writer.errors))
+    assert_nothing_lost(counted(store, batches, say, "one node, kill -9 three times", writer.errors))
     store.close()
 
 
-def test_the_ledger_moves_once_whatever_the_node_does(node, capsys):
+def test_the_ledger_moves_once_whatever_the_node_does(node, say):
     store = CqlStore(settings(["127.0.0.1"], node.port))
     moved, stop = [], threading.Event()
 
@@ -186,14 +185,13 @@ def test_the_ledger_moves_once_whatever_the_node_does(node, capsys):
     stop.set()
     thread.join()
     entry = store.ledger("t")[0]
-    with capsys.disabled():
-        print(f"\nledger under kill -9 twice: {len(moved)} moves, stands at {entry.next_offset}")
+    say(f"{len(moved)} moves, stands at {entry.next_offset}")
     assert None not in moved
     assert entry.next_offset == 10 * len(moved)
     store.close()
 
 
-def test_with_two_replicas_a_killed_node_stops_quorum_writes_and_loses_nothing(pair, capsys):
+def test_with_two_replicas_a_killed_node_stops_quorum_writes_and_loses_nothing(pair, say):
     first, second = pair
     store = CqlStore(settings([first.address, second.address], first.port))
     writer = Writer(store)
@@ -207,11 +205,11 @@ def test_with_two_replicas_a_killed_node_stops_quorum_writes_and_loses_nothing(p
     writer.wait_for(10)
     batches = writer.finish()
     assert before < batches
-    assert_nothing_lost(counted(store, batches, capsys, "two nodes, LOCAL_QUORUM, one killed", writer.errors))
+    assert_nothing_lost(counted(store, batches, say, "two nodes, LOCAL_QUORUM, one killed", writer.errors))
     store.close()
 
 
-def test_with_one_acknowledgement_writing_goes_on_while_a_node_is_down(pair, capsys):
+def test_with_one_acknowledgement_writing_goes_on_while_a_node_is_down(pair, say):
     first, second = pair
     one = settings([first.address, second.address], first.port, consistency="LOCAL_ONE", patience_seconds=20.0)
     store = CqlStore(one)
@@ -225,14 +223,14 @@ def test_with_one_acknowledgement_writing_goes_on_while_a_node_is_down(pair, cap
     batches = writer.finish()
     assert writer.errors == []
     quorum = CqlStore(settings([first.address, second.address], first.port, keyspace=one.keyspace))
-    counts = counted(quorum, batches, capsys, "two nodes, LOCAL_ONE, one killed", writer.errors)
+    counts = counted(quorum, batches, say, "two nodes, LOCAL_ONE, one killed", writer.errors)
     assert_nothing_lost(counts)
     quorum.close()
     store.close()
 
 
 @pytest.mark.parametrize("fault", ["pause", "cut"])
-def test_a_network_that_fails_ends_in_a_clear_error_and_a_later_success(node, capsys, fault):
+def test_a_network_that_fails_ends_in_a_clear_error_and_a_later_success(node, say, fault):
     with TcpProxy("127.0.0.1", node.port) as proxy:
         store = CqlStore(settings(["127.0.0.1"], proxy.port))
         writer = Writer(store)
@@ -247,11 +245,11 @@ def test_a_network_that_fails_ends_in_a_clear_error_and_a_later_success(node, ca
         proxy.heal()
         writer.wait_for(5)
         batches = writer.finish()
-        assert_nothing_lost(counted(store, batches, capsys, f"network {fault}", writer.errors))
+        assert_nothing_lost(counted(store, batches, say, f"network {fault}", writer.errors))
         store.close()
 
 
-def test_a_slow_network_is_slow_and_nothing_else(node, capsys):
+def test_a_slow_network_is_slow_and_nothing_else(node, say):
     with TcpProxy("127.0.0.1", node.port) as proxy:
         store = CqlStore(settings(["127.0.0.1"], proxy.port))
         writer = Writer(store)
@@ -261,5 +259,5 @@ def test_a_slow_network_is_slow_and_nothing_else(node, capsys):
         proxy.heal()
         batches = writer.finish()
         assert writer.errors == []
-        assert_nothing_lost(counted(store, batches, capsys, "network slowed by 0.2 s a packet", writer.errors))
+        assert_nothing_lost(counted(store, batches, say, "network slowed by 0.2 s a packet", writer.errors))
         store.close()

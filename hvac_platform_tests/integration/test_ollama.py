@@ -68,7 +68,7 @@ def test_a_model_that_is_not_there_comes_with_the_command_that_gets_it(ollama):
 
 
 def test_ingestion_goes_on_while_the_server_is_killed_and_restarted_and_no_snapshot_stays_without_its_vector(
-    ollama, platform, instance, monkeypatch, capsys
+    ollama, platform, instance, monkeypatch, say
 ):
     monkeypatch.setenv("HVAC_EMBEDDING", "text")
     monkeypatch.setenv("OLLAMA_BASE_URL", ollama.url)
@@ -90,6 +90,5 @@ def test_ingestion_goes_on_while_the_server_is_killed_and_restarted_and_no_snaps
     assert methods[5] == [text] * 6
     stored = platform.store.count("device_metrics_raw")
     assert rows(platform.store, "embedding_backlog") == []
-    with capsys.disabled():
-        print(f"\nollama gone for two of six minutes: {sent} sent, {stored} stored, lost {sent - stored}")
+    say(f"{sent} sent, {stored} stored, lost {sent - stored}")
     assert stored == sent

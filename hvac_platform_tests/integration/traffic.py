@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import secrets
+import threading
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -150,3 +151,26 @@ def assert_nothing_lost(account):
     """The four promises of ingestion."""
     assert (account.lost, account.duplicated, account.unwindowed, account.unembedded) == (0, 0, 0, 0), str(account)
     assert account.dead_letters == account.bad, str(account)
+
+
+def ingested_meanwhile(instance, platform, traffic, disturbances, *, rest_seconds=1.0):
+    """Send and ingest while things happen to the servers; errors of ingestion on the way.
+
+    Args:
+        instance: Dagster's.
+        platform: on the servers.
+        traffic: sends a few minutes of readings before each disturbance and after it.
+        disturbances: called one after the other, each in the middle of an ingestion.
+        rest_seconds: how long ingestion goes on before the next one.
+    """
+    errors = []
+    for disturb in disturbances:
+        traffic.send(minutes=20, bad_messages=10)
+        ingesting = threading.Thread(target=lambda: errors.extend(ingest_until_in(instance, platform)))
+        ingesting.start()
+        time.sleep(rest_seconds + random.uniform(0, 1))
+        disturb()
+        traffic.send(minutes=5, bad_messages=5)
+        ingesting.join()
+    errors.extend(ingest_until_in(instance, platform))
+    return errors

@@ -235,7 +235,7 @@ def killed_at_random(home, instance, seconds):
 
 
 def test_after_kills_at_every_stage_and_at_random_moments_nothing_is_lost_or_twice(
-    home, filled, expected, monkeypatch, capsys
+    home, filled, expected, monkeypatch, say
 ):
     monkeypatch.setattr(kafka_ingestion, "FIRST_RETRY_SECONDS", 0)
     platform, good, wrong = filled
@@ -268,9 +268,8 @@ def test_after_kills_at_every_stage_and_at_random_moments_nothing_is_lost_or_twi
     assert any(raw < good and not snapshots for raw, snapshots, _, _ in stages)
     assert any(snapshots > vectors for _, snapshots, vectors, _ in stages)
     assert any(offsets for *_, offsets in stages)
-    with capsys.disabled():
-        print(
-            f"\n{len(history)} kills: {statuses['FAILURE']} runs died, {statuses['SUCCESS']} ended; {good} good messages"
-        )
-        print(f"are in once, {wrong} bad ones in dead_letters. Readings/snapshots/vectors/offsets after each kill:")
-        print(", ".join("/".join(map(str, seen)) for seen in stages))
+    say(
+        f"{len(history)} kills, {statuses['FAILURE']} runs died, {statuses['SUCCESS']} ended",
+        f"{good} good messages are in once, {wrong} bad ones in dead_letters",
+        "readings/snapshots/vectors/offsets after each kill: " + ", ".join("/".join(map(str, seen)) for seen in stages),
+    )

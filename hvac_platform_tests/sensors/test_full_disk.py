@@ -41,9 +41,7 @@ def filled_up(folder):
     return filler
 
 
-def test_a_full_disk_fails_the_run_with_its_reason_and_the_next_run_has_everything(
-    small_disk, home, monkeypatch, capsys
-):
+def test_a_full_disk_fails_the_run_with_its_reason_and_the_next_run_has_everything(small_disk, home, monkeypatch, say):
     monkeypatch.setenv("HVAC_HOME", str(small_disk))
     monkeypatch.setattr(kafka_ingestion, "FIRST_RETRY_SECONDS", 0)
     platform = PlatformResource()
@@ -61,11 +59,7 @@ def test_a_full_disk_fails_the_run_with_its_reason_and_the_next_run_has_everythi
     stored = set(rows(platform.store, "device_metrics_raw", "timestamp", "metric_name"))
     sent = {(NOON_MS + i * 10_000, metric) for i in range(240 * 6) for metric in ("supply_air_temp", "fan_speed")}
     letters = platform.store.count("dead_letters")
-    with capsys.disabled():
-        print(
-            f"\nfull disk: {len(sent)} sent, lost {len(sent - stored)}, duplicated {len(stored - sent)}, "
-            f"{letters} dead letters"
-        )
+    say(f"{len(sent)} sent, lost {len(sent - stored)}, duplicated {len(stored - sent)}, {letters} dead letters")
     assert stored == sent
     assert letters == 7
     assert platform.store.count("device_state_snapshots") == 240
