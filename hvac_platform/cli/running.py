@@ -105,6 +105,13 @@ def demo(
         raise typer.Exit(1) from None
     look = {"HVAC_HOME": os.path.relpath(home, os.environ.get("PWD", str(home))), **named}
     console.print(f"To look around: {' '.join(f'{k}={v}' for k, v in look.items())} hvac --help", soft_wrap=True)
+    removal = {
+        "KAFKA_TOPIC": "kafka-topics.sh --bootstrap-server {0} --delete --topic {1}",
+        "SCYLLA_KEYSPACE": 'cqlsh -e "DROP KEYSPACE {1}"',
+    }
+    for name, value in named.items():
+        command = removal[name].format(settings.kafka_bootstrap_servers, value)
+        console.print(f"To remove what it made: {command}", soft_wrap=True, highlight=False)
     if not once:
         _run_live(settings, home, port, ["--seed", str(SEED), "--anomaly-rate", "8"])
     console.print(report.line())

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from hvac_platform.cli.output import AsJson, console, errors, print_rows, progress_bar
-from hvac_platform.config import load_settings
+from hvac_platform.config import Settings, load_settings
 from hvac_platform.connections import open_log
 from hvac_platform.devices.fleet import FleetDevice, check_fleet, default_fleet, fleet_of_size, load_fleet, parse_device
 from hvac_platform.devices.registry import canonical_type
@@ -32,6 +32,17 @@ def _fleet(devices: list[str] | None, config: Path | None, size: int | None) -> 
     if config is not None:
         return load_fleet(config)
     return default_fleet() if size is None else fleet_of_size(size)
+
+
+def _warn_of_retention(settings: Settings, first_ms: int) -> None:
+    """Kafka's retention goes by the time of the readings, so old history may be gone before it is ingested."""
+    if settings.kafka_bootstrap_servers and first_ms < now_ms() - settings.kafka_retention_ms:
+        errors.print(
+            f"warning: readings of {iso(first_ms)} are older than KAFKA_RETENTION_DAYS={settings.kafka_retention_days:g}; "
+            f"where topic {settings.kafka_topic} has that retention, Kafka deletes them within minutes: ingest them at "
+            "once, or lengthen the topic's retention.ms first",
+            soft_wrap=True,
+        )
 
 
 def _instant(text: str, option: str) -> int:
@@ -89,8 +100,9 @@ def simulate(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     _announce(faults, labels)
-    where = f"{settings.kafka_topic} in {settings.hvac_home}"
+    where = f"{settings.kafka_topic} in {settings.kafka_bootstrap_servers or settings.hvac_home}"
     if start:
+        _warn_of_retention(settings, start_ms)
         with progress_bar("hours") as progress:
             assert end_ms is not None
             task = progress.add_task(f"{len(fleet)} devices into {where}", total=round((end_ms - start_ms) / 3_600_000))
@@ -183,6 +195,8 @@ def import_files(
                 "seconds": round(time.monotonic() - began, 2),
             }
         )
+        if result.first_ms is not None:
+            _warn_of_retention(settings, result.first_ms)
     print_rows(results, as_json=as_json, title="Imported")
     if not as_json:
         console.print("The ingestion sensor picks them up; without a running Dagster, `hvac ingest` does it now.")

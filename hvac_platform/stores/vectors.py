@@ -19,7 +19,8 @@ def checked_vectors(vectors: object) -> NDArray[np.float32]:
         EmbeddingError: naming the first bad row.
     """
     try:
-        array = np.asarray(vectors, dtype=np.float32)
+        with np.errstate(over="ignore"):  # what overflows is infinite, and refused below
+            array = np.asarray(vectors, dtype=np.float32)
     except (ValueError, TypeError) as error:
         raise EmbeddingError(f"embeddings are not an array of numbers: {error}") from None
     if array.ndim != 2 or array.shape[1] != EMBEDDING_DIMENSION:
@@ -30,6 +31,11 @@ def checked_vectors(vectors: object) -> NDArray[np.float32]:
     nonzero = (array != 0).any(axis=1)
     if not nonzero.all():
         raise EmbeddingError(f"embedding {int(np.argmin(nonzero))} is all zeros")
+    with np.errstate(over="ignore", under="ignore"):
+        squared = np.einsum("ij,ij->i", array, array)
+    measurable = np.isfinite(squared) & (squared >= np.finfo(np.float32).tiny)
+    if not measurable.all():  # its length is 0 or infinite in float32, so its cosine is NaN: the same harm
+        raise EmbeddingError(f"embedding {int(np.argmin(measurable))} has no length that a float can hold")
     return array
 
 

@@ -12,8 +12,11 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from hvac_platform.cli import streaming
 from hvac_platform.cli.main import app, main
+from hvac_platform.config import Settings
 from hvac_platform.execution import PROJECT_ROOT
+from hvac_platform.timestamps import DAY_MS, now_ms
 
 COMMANDS = [
     [],
@@ -177,3 +180,15 @@ def test_too_little_data_says_what_to_do(ingested: Path) -> None:
     result = hvac("profiles", "build", "--devices", "CH-001", "--until", "2026-06-10T00:03")
     assert result.exit_code == 1
     assert "5 are needed" in " ".join(result.output.split())
+
+
+def test_history_that_kafka_would_delete_at_once_is_warned_of(monkeypatch):
+    said = []
+    monkeypatch.setattr(streaming.errors, "print", lambda text, **_: said.append(text))
+    week = Settings(kafka_bootstrap_servers="broker:9092", kafka_retention_days=7)
+    streaming._warn_of_retention(week, now_ms() - 6 * DAY_MS)
+    streaming._warn_of_retention(Settings(kafka_bootstrap_servers=""), 0)
+    assert said == []
+    streaming._warn_of_retention(week, now_ms() - 8 * DAY_MS)
+    assert "older than KAFKA_RETENTION_DAYS=7" in said[0]
+    assert "retention.ms" in said[0]

@@ -35,7 +35,8 @@ FUZZED = 100_000
 @pytest.fixture(scope="module")
 def node(tmp_path_factory):
     """A Cassandra node that tests may kill; whoever does starts it again."""
-    started = Cassandra(DEFAULT_FOLDER / "cache", tmp_path_factory.mktemp("cassandra"), free_port())
+    folder = tmp_path_factory.mktemp("cassandra")
+    started = Cassandra(DEFAULT_FOLDER / "cache", folder, free_port(), commitlog_sync="group")
     started.up()
     yield started
     started.down()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -36,6 +37,7 @@ DEBIAN_PACKAGES = {
     "gcc": "gcc",
     "g++": "g++",
     "openssl": "openssl",
+    "keytool": "openjdk-17-jre-headless",
 }
 
 
@@ -245,8 +247,9 @@ class Service(ABC):
             os.kill(running.pid, number)
 
     def _is_gone(self, running: Running) -> bool:
-        if self._process is not None:
-            self._process.process.poll()
+        if self._process is not None and self._process.process.pid == running.pid:
+            # Not before all of its threads have ended: a zombie's last ones may still hold its ports.
+            return self._process.process.poll() is not None
         return process_identity(running.pid) != running.started
 
 
@@ -294,10 +297,16 @@ def require_free_port(service: str, port: int) -> None:
 
 
 def free_port() -> int:
-    """A port that nothing listens on at the moment."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
+    """A port that nothing listens on at the moment.
+
+    Below the ports that the system gives to clients: one that knocks at a killed server's port could otherwise be given
+    that very port, connect to itself, and keep the server from having it again.
+    """
+    while True:
+        port = random.randrange(20_000, 32_768)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((HOST, port))
+            return port
 
 
 def fill_in(template: Path, target: Path, **words: object) -> None:

@@ -1,0 +1,159 @@
+"""The schema on a CQL cluster: statements of both dialects, the version that is there, and how to get to this one."""
+
+from __future__ import annotations
+
+import re
+from string import Template
+from typing import Any
+
+from cassandra import AlreadyExists
+
+from hvac_platform.stores.base import StoreError
+from hvac_platform.stores.cql_client import CqlClient
+from hvac_platform.stores.tables import SCHEMA_DIRECTORY, tables
+from hvac_platform.timestamps import now_ms
+
+SCHEMA_VERSION = 2
+"""1: as first released. 2: on Cassandra the vector index is on a table of its own, ``snapshot_vectors``."""
+VERSION_TABLE = "schema_versions"
+VECTOR_TABLE = "snapshot_vectors"
+INDEX = "device_state_embedding_idx"
+DIALECTS = ("cassandra", "scylla")
+DDL_SECONDS = 60.0
+
+_CREATED = re.compile(r"CREATE (KEYSPACE|TABLE|CUSTOM INDEX) IF NOT EXISTS (\S+)")
+
+
+def schema_statements(dialect: str, keyspace: str, datacenter: str, replication_factor: int) -> list[str]:
+    """DDL of a dialect with its variables filled in: keyspace, tables, vector index.
+
+    Raises:
+        StoreError: there is no such dialect.
+    """
+    values = {"keyspace": keyspace, "datacenter": datacenter, "replication_factor": str(replication_factor)}
+    return [
+        statement
+        for path in (f"{_known(dialect)}/keyspace.cql", "cql/tables.cql", f"{dialect}/index.cql")
+        for statement in _statements(path, values)
+    ]
+
+
+def _known(dialect: str) -> str:
+    if dialect not in DIALECTS:
+        raise StoreError(f"unknown CQL dialect {dialect!r}: set SCYLLA_DIALECT to cassandra or scylla")
+    return dialect
+
+
+def _statements(path: str, values: dict[str, str]) -> list[str]:
+    """Statements of one file under schema/, without comments."""
+    text = (SCHEMA_DIRECTORY / path).read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("--")]
+    return [s.strip() for s in Template("\n".join(lines)).substitute(values).split(";") if s.strip()]
+
+
+class CqlSchema:
+    """The platform's keyspace on one cluster."""
+
+    def __init__(self, client: CqlClient) -> None:
+        self._client = client
+        self._keyspace = client.settings.keyspace
+        self._dialect = client.settings.dialect and _known(client.settings.dialect)
+
+    @property
+    def dialect(self) -> str:
+        """``scylla`` or ``cassandra``: as set, else by the system table that only ScyllaDB has."""
+        if not self._dialect:
+            found = self._names("system", "tables", "table_name")
+            self._dialect = "scylla" if "scylla_local" in found else "cassandra"
+        return self._dialect
+
+    @property
+    def separate_vectors(self) -> bool:
+        """Whether vectors are indexed in a table of their own: on Cassandra."""
+        return self.dialect == "cassandra"
+
+    def versions(self) -> tuple[int, int]:
+        """(version found, version needed); a keyspace that lacks a table counts as version 0."""
+        there = self._names(self._keyspace, "tables", "table_name")
+        if VERSION_TABLE not in there:
+            return int("device_state_snapshots" in there), SCHEMA_VERSION  # version 1 did not record itself
+        needed = {*tables(), *([VECTOR_TABLE] if self.separate_vectors else [])}
+        if not needed <= there or INDEX not in self._names(self._keyspace, "indexes", "index_name"):
+            return 0, SCHEMA_VERSION
+        return self._recorded(there), SCHEMA_VERSION
+
+    def _recorded(self, there: set[str]) -> int:
+        if VERSION_TABLE not in there:
+            return 0
+        rows = self._client.execute(f"SELECT version FROM {self._keyspace}.{VERSION_TABLE}")
+        return max((row[0] for row in rows), default=0)
+
+    def moves_vectors(self) -> bool:
+        """Whether the keyspace has snapshots of version 1, whose vectors are not in the table that version 2 searches."""
+        there = self._names(self._keyspace, "tables", "table_name")
+        return self.separate_vectors and "device_state_snapshots" in there and self._recorded(there) < 2
+
+    def statements(self) -> list[str]:
+        """The statements that are still to be run, in order; the last one records the version."""
+        found, _ = self.versions()
+        if found >= SCHEMA_VERSION:
+            return []
+        settings = self._client.settings
+        datacenter = settings.datacenter or str(self._client.execute("SELECT data_center FROM system.local").one()[0])
+        complete = schema_statements(self.dialect, self._keyspace, datacenter, settings.replication_factor)
+        keyspaces = self._names(None, "keyspaces", "keyspace_name")
+        if self._keyspace not in keyspaces:
+            self._require_nodes(datacenter)
+        there = self._names(self._keyspace, "tables", "table_name")
+        indexes = self._names(self._keyspace, "indexes", "index_name")
+        upgrade = []
+        if self.moves_vectors():
+            upgrade = _statements("cassandra/upgrade_2.cql", {"keyspace": self._keyspace})
+            indexes.discard(INDEX)
+        existing = {"keyspace": keyspaces, "table": there, "index": indexes}
+        missing = [s for s in complete if (created := _created(s))[1] not in existing[created[0]]]
+        return [*upgrade, *missing, self._recording()]
+
+    def _recording(self) -> str:
+        return (
+            f"INSERT INTO {self._keyspace}.{VERSION_TABLE} (version, applied_at) VALUES ({SCHEMA_VERSION}, {now_ms()})"
+        )
+
+    def _require_nodes(self, datacenter: str) -> None:
+        """A keyspace with more replicas than nodes would accept no write at a quorum."""
+        wanted, there = self._client.settings.replication_factor, self._client.nodes(datacenter)
+        if there == 0:
+            raise StoreError(f"no node is in data center {datacenter!r}: check SCYLLA_DATACENTER")
+        if wanted > there:
+            raise StoreError(
+                f"data center {datacenter} has {there} {'node' if there == 1 else 'nodes'}, "
+                f"SCYLLA_REPLICATION_FACTOR={wanted} needs as many nodes: set it to {there}"
+                f"{' (development)' if there == 1 else ''}, or add nodes"
+            )
+
+    def run(self, statement: str) -> str:
+        """Run one statement; returns what it did in a few words. Safe for several processes at once."""
+
+        def once() -> None:
+            try:
+                self._client.execute_once(statement, timeout=DDL_SECONDS)
+            except AlreadyExists:  # another process was first
+                return
+
+        self._client.retried(once)
+        kind, name = _created(statement)
+        return f"create {kind} {name}" if kind else " ".join(statement.split("(")[0].split())
+
+    def _names(self, keyspace: str | None, kind: str, column: str) -> set[Any]:
+        condition, arguments = ("", None) if keyspace is None else (" WHERE keyspace_name=%s", (keyspace,))
+        return {
+            row[0] for row in self._client.execute(f"SELECT {column} FROM system_schema.{kind}{condition}", arguments)
+        }
+
+
+def _created(statement: str) -> tuple[str, str]:
+    """Kind and bare name of what a statement creates; empty when it creates nothing."""
+    found = _CREATED.match(statement)
+    if found is None:
+        return "", ""
+    return found[1].split()[-1].lower(), found[2].rsplit(".", 1)[-1]
