@@ -486,8 +486,8 @@ NOTES = """
 <p>Scores are compared row by row with the labels: no point-adjustment (one hit does not make a whole event found in the
 row figures), no look-ahead, no threshold chosen on the test labels. Every method learns from the same rows. AUROC is
 the mean over records; F1, FAR (share of normal rows that alarm) and MAR (share of faulty rows that don't) are of all
-rows together. An event is found when any alarm overlaps it; false alarms less than ten minutes apart are one; rows in
-which a simulated machine recovers from a fault count neither way.</p>
+rows together. An event is found when any alarm overlaps it; false alarms of adjacent rows or less than ten minutes
+apart are one; rows in which a simulated machine recovers from a fault count neither way.</p>
 <p>What was looked at: the detector was developed on SKAB's valve1, all 16 files, with their labels in sight, and on
 simulator seeds 1 to 8; its constants were chosen there. The SKAB figures are therefore those of a development set. The
 simulator's seeds below were not used for it, and nothing was tuned on NAB. PyOD's detectors have their default

@@ -69,7 +69,8 @@ RULE_LEVEL = 3
 MOST_RULE_ROWS = 1500
 COUNTER_STEPS = 20
 CARRIED_ROWS = 50  # a smoothed surprise of longer ago counts for nothing
-RECENT_ROWS, SUSTAINED_ROWS = 10, 30
+RECENT_ROWS, SETTLED_ROWS, SUSTAINED_ROWS = 10, 20, 30
+SETTLED_ROWS_FROM_MS = 10_000
 
 NOW = ("profile", "neighbours")
 SUSTAINED = ("sustained profile 10", "sustained metric 10", "sustained profile 30", "sustained metric 30")
@@ -387,7 +388,9 @@ class FittedDetector:
     def _judge(self, observations: Observations, followed: Trace, before: Memory | None) -> dict[str, Any]:
         statistics = _statistics(followed, observations.times_ms, self.states, self.averages, self.normal, self.clock)
         surprise = _surprise(self.surprises, statistics)
-        fast, slow, smoothed = _combined(surprise, followed.age, followed.oddity, observations.stretches, before)
+        fast, slow, smoothed = _combined(
+            surprise, followed.age, followed.oddity, observations.stretches, before, settled_rows(self.interval_ms)
+        )
         score, present = smoothed[:, 0], smoothed[:, 1]
         still = self.repetition.surprise(observations.values, followed.runs)
         stillest = still.max(axis=1)
@@ -500,7 +503,8 @@ def fit_detector(
     averages = tuple(fit_whitening(average[heard]) for average in followed.cleared)
     normal = _normal_states(states, followed.against_plausible()[heard], observations.times_ms[heard], clock)
 
-    fast, slow, _ = _combined(surprise, followed.age, followed.oddity, observations.stretches, None)
+    settled = settled_rows(observations.interval_ms)
+    fast, slow, _ = _combined(surprise, followed.age, followed.oddity, observations.stretches, None, settled)
     repetition = fit_repetition(observations.values, followed.runs)
     each = false_alarms_per_day / 2.0
     rows_per_day = DAY_MS / observations.interval_ms
@@ -527,6 +531,7 @@ def fit_detector(
         followed.oddity[end],
         (Stretch(0, end.stop - end.start, None),),
         None,
+        settled,
     )
     memory = replace(
         followed.memory, fast=np.r_[0.0, 0.0, fast][-2:], slow=np.r_[0.0, 0.0, slow][-2:], smoothed=smoothed[-1]
@@ -675,16 +680,17 @@ def _combined(
     oddity: Float64,
     stretches: Sequence[Stretch],
     before: Memory | None,
+    settled: int,
 ) -> tuple[Float64, Float64, Float64]:
     """Fast and sustained surprise of the alarm, float64 [n]; smoothed score and fast surprise, float64 [n, 2].
 
-    A level or an average that has only begun is as noisy as its first row. Until it is as old as its own memory, the alarm
-    believes it only as far as the state alone is odd.
+    A level or an average that has only begun is as noisy as its first row, and lags less behind a drift than in the
+    training. Until it has settled, the alarm believes it only as far as the state alone is odd.
     """
     fast = np.mean([np.minimum(surprise[f"alarm {name}"], ALARM_CAP) for name in NOW], axis=0)
     slow = np.mean([np.minimum(surprise[f"alarm {name}"], ALARM_CAP) for name in SUSTAINED], axis=0)
     mean = np.mean([np.minimum(surprise[name], CAP) for name in (*NOW, *SUSTAINED)], axis=0)
-    fast = np.where(age < RECENT_ROWS, np.minimum(fast, oddity), fast)
+    fast = np.where(age < settled, np.minimum(fast, oddity), fast)
     slow = np.where(age < SUSTAINED_ROWS, np.minimum(slow, oddity), slow)
     both = np.stack([mean, np.minimum(fast, CAP)], axis=1)
     smoothed = np.empty_like(both)
@@ -693,6 +699,16 @@ def _combined(
         start = before.smoothed if before is not None and position == 0 else np.zeros(2)
         smoothed[rows] = ewma(both[rows], SCORE_WEIGHT, start)
     return fast, slow, smoothed
+
+
+def settled_rows(interval_ms: int) -> int:
+    """Rows after which a level that began anew counts like those of the training.
+
+    An average with weight w lags 1/w - 1 = 9 rows behind a drift, one that began k rows ago by k·r^k/(1 - r^k) less,
+    r = 1 - w: at 10 rows it has reached 40 % of its lag, at 20 rows 69 %. Where a row stands for ten seconds or
+    more, load and weather drift noticeably within so many rows, and 20 are waited for; between faster rows they don't.
+    """
+    return SETTLED_ROWS if interval_ms >= SETTLED_ROWS_FROM_MS else RECENT_ROWS
 
 
 def _room(short: float, span_ms: int, rows: int) -> float:
