@@ -4,6 +4,7 @@ VENV := $(CURDIR)/.venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 PEERS := $(CURDIR)/.venv-bench
+QUALITY := $(CURDIR)/.venv-quality
 
 .PHONY: setup demo test integration services services-down check bench bench-quality lock clean
 
@@ -52,12 +53,19 @@ $(PEERS)/.installed: benchmarks/peers/requirements.lock | $(STAMP)
 	@$(BIN)/uv pip install --quiet --python $(PEERS)/bin/python --require-hashes -r benchmarks/peers/requirements.lock
 	@touch $@
 
-# How well faults are found. DATA=path adds SKAB and NAB; PyOD joins the comparison where the extra `bench` is installed.
-bench-quality: setup
-	@PYTHONPATH=$(CURDIR) OMP_NUM_THREADS=1 $(BIN)/python benchmarks/quality.py $(if $(DATA),--data $(DATA))
+# How well faults are found, beside PyOD in an environment of its own. DATA=path adds SKAB and NAB, a server at
+# OLLAMA_BASE_URL the text embedding; further options: make bench-quality OPTIONS="--only skab --seeds 921 922"
+bench-quality: setup $(QUALITY)/.installed
+	@PYTHONPATH=$(CURDIR) OMP_NUM_THREADS=1 $(QUALITY)/bin/python benchmarks/quality.py $(if $(DATA),--data $(DATA)) $(OPTIONS)
+
+$(QUALITY)/.installed: benchmarks/quality.requirements.lock | $(STAMP)
+	@test -x $(QUALITY)/bin/python || $(PYTHON) -m venv $(QUALITY)
+	@$(BIN)/uv pip install --quiet --python $(QUALITY)/bin/python --require-hashes -r benchmarks/quality.requirements.lock
+	@touch $@
 
 lock:
 	$(BIN)/uv pip compile --quiet --universal --no-strip-extras --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --extra dev --extra cluster --extra fast pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --no-strip-extras --generate-hashes --no-emit-index-url --no-header --python-version 3.11 --constraints requirements.lock pyproject.toml benchmarks/quality.requirements.in -o benchmarks/quality.requirements.lock
 
 clean:
-	rm -rf $(VENV) $(PEERS) .dagster .hvac
+	rm -rf $(VENV) $(PEERS) $(QUALITY) .dagster .hvac

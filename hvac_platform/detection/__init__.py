@@ -11,10 +11,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hvac_platform.detection.detector import FittedDetector, fit_detector
     from hvac_platform.detection.observations import UnusableMetricsError
+    from hvac_platform.detection.state import DetectorState
 
-__all__ = ["FittedDetector", "UnusableMetricsError", "fit_detector"]
+__all__ = ["DetectorState", "FittedDetector", "UnusableMetricsError", "fit_detector"]
 
-_HOMES = {"FittedDetector": "detector", "fit_detector": "detector", "UnusableMetricsError": "observations"}
+_HOMES = {
+    "FittedDetector": "detector",
+    "fit_detector": "detector",
+    "UnusableMetricsError": "observations",
+    "DetectorState": "state",
+}
 
 
 def __getattr__(name: str) -> Any:

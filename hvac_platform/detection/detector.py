@@ -13,7 +13,7 @@ Pure: tables and arrays in, tables out. docs/detection.md has the formulas.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,11 +33,13 @@ from hvac_platform.detection.observations import (
     UnusableMetricsError,
     numeric_columns,
     observe,
+    record_labels,
 )
 from hvac_platform.detection.reference import Memory, Stuck, Trace, trace
 from hvac_platform.detection.rules import evaluate_rules, rule_lookback_ms
 from hvac_platform.detection.scaling import Scale, robust_scale
 from hvac_platform.detection.smoothing import ewma
+from hvac_platform.detection.state import DetectorState, Record, memory_of, plain
 from hvac_platform.detection.surprise import Surprise, fit_surprise
 from hvac_platform.detection.whitening import Whitening, fit_whitening
 from hvac_platform.devices.registry import DeviceType
@@ -67,7 +69,8 @@ RULE_LEVEL = 3
 MOST_RULE_ROWS = 1500
 COUNTER_STEPS = 20
 CARRIED_ROWS = 50  # a smoothed surprise of longer ago counts for nothing
-RECENT_ROWS, SUSTAINED_ROWS = 10, 30
+RECENT_ROWS, SETTLED_ROWS, SUSTAINED_ROWS = 10, 20, 30
+SETTLED_ROWS_FROM_MS = 10_000
 
 NOW = ("profile", "neighbours")
 SUSTAINED = ("sustained profile 10", "sustained metric 10", "sustained profile 30", "sustained metric 30")
@@ -145,14 +148,86 @@ class FittedDetector:
         Raises:
             UnusableMetricsError: the table isn't as described.
         """
+        return self.advance(metrics, segments=segments, maintenance=maintenance)[0]
+
+    def advance(
+        self,
+        metrics: pd.DataFrame,
+        state: DetectorState | None = None,
+        *,
+        segments: Segments | None = None,
+        maintenance: Sequence[tuple[pd.Timestamp, pd.Timestamp]] = (),
+    ) -> tuple[pd.DataFrame, DetectorState]:
+        """Judge the next rows, and say where that leaves each record: for rows that come a few at a time.
+
+        Calls that pass on each other's state give together what :meth:`score` gives of all rows at once.
+
+        Args:
+            metrics: n rows, as for :meth:`score`.
+            state: what the call before returned; None carries on from the end of the training.
+            segments: label of the record of each row.
+            maintenance: spans [from, until) in which nothing alarms.
+
+        Returns:
+            The table that :meth:`score` returns, and the state after the last row.
+
+        Raises:
+            UnusableMetricsError: the table isn't as described, or has rows that the state has seen already.
+        """
         self._check(metrics)
-        observations = observe(metrics, self.metric_names, segments, self.interval_ms)
-        if not len(observations.order):
-            return _frame(metrics.index, {name: np.zeros(0) for name in _COLUMNS})
-        before = self.memory if self._continues(observations) else None
+        labels = record_labels(segments, metrics)
+        training = Record(self.memory, self.recent_times_ms, self.recent_values)
+        following = DetectorState((training,), begun=False) if state is None else state
+        begun = following.begun
+        tables, positions = [], []
+        record: Record | None
+        for number, label in enumerate(dict.fromkeys(labels)):
+            rows = np.flatnonzero(labels == label) if label is not None else np.arange(len(metrics))
+            part = metrics.iloc[rows]
+            if not begun and number == 0 and None in (label, self.memory.label):
+                record, following = training, DetectorState()  # there is no telling the two records apart
+            else:
+                record = following.of(label)
+            observations = observe(part, self.metric_names, None if label is None else labels[rows], self.interval_ms)
+            if begun and record is not None:
+                self._check_state(record, observations)
+            table, record = self._advance_record(part.index, observations, record, maintenance)
+            following = following.with_record(record)
+            tables.append(table)
+            positions.append(rows)
+        if not tables:
+            return _frame(metrics.index, {name: np.zeros(0) for name in _COLUMNS}), following
+        if len(tables) == 1:
+            return tables[0], following
+        back = np.argsort(np.concatenate(positions), kind="stable")
+        return pd.concat(tables).iloc[back].set_axis(metrics.index), following
+
+    def _check_state(self, record: Record, observations: Observations) -> None:
+        if len(record.memory.last) != len(self.metric_names):
+            raise UnusableMetricsError(
+                f"the state is of {len(record.memory.last)} metrics, the detector of {len(self.metric_names)}: "
+                "pass the state that this detector returned"
+            )
+        if int(observations.times_ms[0]) <= record.memory.time_ms:
+            first, last = (
+                pd.Timestamp(t, unit="ms", tz="UTC") for t in (int(observations.times_ms[0]), record.memory.time_ms)
+            )
+            raise UnusableMetricsError(f"{first} was judged before, the state is of {last}: pass only later rows")
+
+    def _advance_record(
+        self,
+        index: pd.Index,
+        observations: Observations,
+        record: Record | None,
+        maintenance: Sequence[tuple[pd.Timestamp, pd.Timestamp]],
+    ) -> tuple[pd.DataFrame, Record]:
+        """Judge rows of one record that follow what is remembered of it, if they do."""
+        if record is not None and not self._follows(observations, record.memory):
+            record = None
+        before = None if record is None else record.memory
         followed = self._trace(observations, before)
         judged = self._judge(observations, followed, before)
-        rules = self._rules(observations, before is not None)
+        rules = self._rules(observations, record)
         anomalous = (judged["now"] | judged["sustained"] | judged["frozen"] | rules) & ~followed.silent
         for start, end in maintenance:
             inside = (observations.times_ms >= _epoch_ms(start)) & (observations.times_ms < _epoch_ms(end))
@@ -161,20 +236,39 @@ class FittedDetector:
             [judged["frozen"], judged["now"], judged["sustained"], rules], ["frozen", "now", "sustained", "rule"], ""
         )
         top = judged["top"]
-        rows = np.arange(len(top))
-        expected = self._expected(followed)[rows, top]
+        each = np.arange(len(top))
         columns = {
             "score": np.where(followed.silent, np.nan, judged["score"]),
             "is_anomalous": anomalous,
             "profile_similarity": judged["similarity"],
             "neighbour_distance": judged["distance"],
             "top_metric": np.array(self.metric_names, dtype=object)[top],
-            "observed": observations.values[rows, top],
-            "expected": expected,
+            "observed": observations.values[each, top],
+            "expected": self._expected(followed)[each, top],
             "reason": np.where(anomalous, reason, "").astype(object),
         }
-        back = np.argsort(observations.order, kind="stable")
-        return _frame(metrics.index, {name: values[back] for name, values in columns.items()})
+        last = observations.stretches[-1]
+        earlier = record if len(observations.stretches) == 1 else None
+        memory = replace(
+            followed.memory,
+            fast=_last_two(None if earlier is None else earlier.memory.fast, judged["fast"][last.start :]),
+            slow=_last_two(None if earlier is None else earlier.memory.slow, judged["slow"][last.start :]),
+            smoothed=judged["smoothed"][-1],
+        )
+        return _frame(index, columns), self._remembered(memory, observations, earlier)
+
+    def _remembered(self, memory: Memory, observations: Observations, earlier: Record | None) -> Record:
+        """The memory of the last row, and the rows before it that rules need."""
+        last = observations.stretches[-1]
+        declared = registered_type(self.device_type) if self.device_type else None
+        if declared is None:
+            return Record(memory, np.zeros(0, dtype=np.int64), np.zeros((0, len(self.metric_names))))
+        times, values = observations.times_ms[last.start : last.stop], observations.values[last.start : last.stop]
+        if earlier is not None:
+            times, values = np.r_[earlier.recent_times_ms, times], np.vstack([earlier.recent_values, values])
+        since = memory.time_ms - rule_lookback_ms(declared, self.interval_ms) - self.interval_ms
+        first = int(np.searchsorted(times, since))
+        return Record(memory, times[first:], values[first:])
 
     def explain(self, row: pd.Series) -> pd.DataFrame:
         """What each metric of one row would be if the others are right, most deviating metric first.
@@ -259,7 +353,7 @@ class FittedDetector:
 
     def to_document(self) -> dict[str, Any]:
         """The detector as plain values, for JSON."""
-        document: dict[str, Any] = _plain(self)
+        document: dict[str, Any] = plain(self)
         return document
 
     @classmethod
@@ -281,17 +375,22 @@ class FittedDetector:
         return trace(observations, self.scale, self.levels, self.surprises["level"], before, stuck)
 
     def _continues(self, observations: Observations) -> bool:
+        """Whether the first rows carry on from the end of the training."""
         if not observations.stretches:
             return False
         label = observations.stretches[0].label
         same = label is None or self.memory.label is None or label == self.memory.label
-        silence = int(observations.times_ms[0]) - self.memory.time_ms
-        return same and 0 < silence <= GAP_INTERVALS * self.interval_ms
+        return same and self._follows(observations, self.memory)
+
+    def _follows(self, observations: Observations, memory: Memory) -> bool:
+        return 0 < int(observations.times_ms[0]) - memory.time_ms <= GAP_INTERVALS * self.interval_ms
 
     def _judge(self, observations: Observations, followed: Trace, before: Memory | None) -> dict[str, Any]:
         statistics = _statistics(followed, observations.times_ms, self.states, self.averages, self.normal, self.clock)
         surprise = _surprise(self.surprises, statistics)
-        fast, slow, smoothed = _combined(surprise, followed.age, followed.oddity, observations.stretches, before)
+        fast, slow, smoothed = _combined(
+            surprise, followed.age, followed.oddity, observations.stretches, before, settled_rows(self.interval_ms)
+        )
         score, present = smoothed[:, 0], smoothed[:, 1]
         still = self.repetition.surprise(observations.values, followed.runs)
         stillest = still.max(axis=1)
@@ -321,6 +420,9 @@ class FittedDetector:
             "similarity": c / np.sqrt(c**2 + statistics["alarm profile"] ** 2),
             "distance": statistics["alarm neighbours"],
             "top": top,
+            "fast": fast,
+            "slow": slow,
+            "smoothed": smoothed,
         }
 
     def _expected(self, followed: Trace) -> Float64:
@@ -331,7 +433,7 @@ class FittedDetector:
         expected: Float64 = z * self.scale.spread + self.scale.centre
         return expected
 
-    def _rules(self, observations: Observations, continues: bool) -> Bool:
+    def _rules(self, observations: Observations, record: Record | None) -> Bool:
         declared = registered_type(self.device_type) if self.device_type else None
         fired = np.zeros(len(observations.values), dtype=np.bool_)
         if declared is None:
@@ -342,9 +444,9 @@ class FittedDetector:
                 observations.values[stretch.start : stretch.stop],
             )
             context = 0
-            if position == 0 and continues:
-                context = len(self.recent_times_ms)
-                times, values = np.r_[self.recent_times_ms, times], np.vstack([self.recent_values, values])
+            if position == 0 and record is not None:
+                context = len(record.recent_times_ms)
+                times, values = np.r_[record.recent_times_ms, times], np.vstack([record.recent_values, values])
             verdicts = evaluate_rules(_series(declared, self.metric_names, times, values, self.interval_ms), declared)
             severe = verdicts.anomalous & (verdicts.level <= RULE_LEVEL)
             fired[stretch.start : stretch.stop] = severe[context:]
@@ -401,7 +503,8 @@ def fit_detector(
     averages = tuple(fit_whitening(average[heard]) for average in followed.cleared)
     normal = _normal_states(states, followed.against_plausible()[heard], observations.times_ms[heard], clock)
 
-    fast, slow, _ = _combined(surprise, followed.age, followed.oddity, observations.stretches, None)
+    settled = settled_rows(observations.interval_ms)
+    fast, slow, _ = _combined(surprise, followed.age, followed.oddity, observations.stretches, None, settled)
     repetition = fit_repetition(observations.values, followed.runs)
     each = false_alarms_per_day / 2.0
     rows_per_day = DAY_MS / observations.interval_ms
@@ -428,6 +531,7 @@ def fit_detector(
         followed.oddity[end],
         (Stretch(0, end.stop - end.start, None),),
         None,
+        settled,
     )
     memory = replace(
         followed.memory, fast=np.r_[0.0, 0.0, fast][-2:], slow=np.r_[0.0, 0.0, slow][-2:], smoothed=smoothed[-1]
@@ -468,6 +572,12 @@ _COLUMNS = (
 def _frame(index: pd.Index, columns: Mapping[str, Any]) -> pd.DataFrame:
     table = pd.DataFrame({name: columns[name] for name in _COLUMNS}, index=index)
     return table.astype({"is_anomalous": bool, "top_metric": object, "reason": object})
+
+
+def _last_two(before: Float64 | None, surprise: Float64) -> Float64:
+    """Surprise of the last two rows of a record, which may have begun before these rows; float64 [2]."""
+    last: Float64 = np.r_[np.zeros(2) if before is None else before, surprise][-2:]
+    return last
 
 
 def _epoch_ms(time: pd.Timestamp) -> int:
@@ -570,16 +680,17 @@ def _combined(
     oddity: Float64,
     stretches: Sequence[Stretch],
     before: Memory | None,
+    settled: int,
 ) -> tuple[Float64, Float64, Float64]:
     """Fast and sustained surprise of the alarm, float64 [n]; smoothed score and fast surprise, float64 [n, 2].
 
-    A level or an average that has only begun is as noisy as its first row. Until it is as old as its own memory, the alarm
-    believes it only as far as the state alone is odd.
+    A level or an average that has only begun is as noisy as its first row, and lags less behind a drift than in the
+    training. Until it has settled, the alarm believes it only as far as the state alone is odd.
     """
     fast = np.mean([np.minimum(surprise[f"alarm {name}"], ALARM_CAP) for name in NOW], axis=0)
     slow = np.mean([np.minimum(surprise[f"alarm {name}"], ALARM_CAP) for name in SUSTAINED], axis=0)
     mean = np.mean([np.minimum(surprise[name], CAP) for name in (*NOW, *SUSTAINED)], axis=0)
-    fast = np.where(age < RECENT_ROWS, np.minimum(fast, oddity), fast)
+    fast = np.where(age < settled, np.minimum(fast, oddity), fast)
     slow = np.where(age < SUSTAINED_ROWS, np.minimum(slow, oddity), slow)
     both = np.stack([mean, np.minimum(fast, CAP)], axis=1)
     smoothed = np.empty_like(both)
@@ -588,6 +699,16 @@ def _combined(
         start = before.smoothed if before is not None and position == 0 else np.zeros(2)
         smoothed[rows] = ewma(both[rows], SCORE_WEIGHT, start)
     return fast, slow, smoothed
+
+
+def settled_rows(interval_ms: int) -> int:
+    """Rows after which a level that began anew counts like those of the training.
+
+    An average with weight w lags 1/w - 1 = 9 rows behind a drift, one that began k rows ago by k·r^k/(1 - r^k) less,
+    r = 1 - w: at 10 rows it has reached 40 % of its lag, at 20 rows 69 %. Where a row stands for ten seconds or
+    more, load and weather drift noticeably within so many rows, and 20 are waited for; between faster rows they don't.
+    """
+    return SETTLED_ROWS if interval_ms >= SETTLED_ROWS_FROM_MS else RECENT_ROWS
 
 
 def _room(short: float, span_ms: int, rows: int) -> float:
@@ -636,21 +757,6 @@ def _series(
     return SnapshotSeries("", declared.name, times_ms, names, values, count, values, values, values, interval_ms)
 
 
-def _plain(value: Any) -> Any:
-    """Dataclasses and arrays as dicts and lists; NaN as None, which JSON has."""
-    if hasattr(value, "__dataclass_fields__"):
-        return {f.name: _plain(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, np.ndarray):
-        return _plain(value.tolist())
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value
-
-
 def _floats(value: Any) -> Float64:
     return np.array(value, dtype=np.float64)
 
@@ -661,13 +767,7 @@ def _whitening_of(document: Mapping[str, Any]) -> Whitening:
 
 
 def _detector_of(document: Mapping[str, Any]) -> FittedDetector:
-    memory, repetition = document["memory"], document["repetition"]
-    whole = {"carried_age", "run"}
-    plain = {"time_ms", "label", "implausible_rows"}
-    remembered: dict[str, Any] = {
-        name: value if name in plain else np.array(value, dtype=np.int64 if name in whole else np.float64)
-        for name, value in memory.items()
-    }
+    repetition = document["repetition"]
     m = len(document["metric_names"])
     return FittedDetector(
         metric_names=tuple(document["metric_names"]),
@@ -688,7 +788,7 @@ def _detector_of(document: Mapping[str, Any]) -> FittedDetector:
             _floats(repetition["longest"]),
             tuple(_floats(places) for places in repetition["resting"]),
         ),
-        memory=Memory(**remembered),
+        memory=memory_of(document["memory"]),
         recent_times_ms=np.array(document["recent_times_ms"], dtype=np.int64),
         recent_values=_floats(document["recent_values"]).reshape(-1, m),
     )

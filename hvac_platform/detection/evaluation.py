@@ -43,7 +43,7 @@ def score_faults(
     """Compare alarms with labelled faults of one device.
 
     A fault is found when an anomalous window overlaps it. Anomalous windows outside every fault (and the time a machine
-    takes to recover from it) form false alarms; those less than ten minutes apart are one.
+    takes to recover from it) form false alarms; those of adjacent windows or less than ten minutes apart are one.
 
     Args:
         times_ms: int64 [n], window starts.
@@ -64,5 +64,5 @@ def score_faults(
             delays.append(max(0, int(alarms[inside][0]) + window_ms - start))
         excused |= (alarms + window_ms > start) & (alarms < recovered)
     false = alarms[~excused]
-    episodes = int((np.diff(false) > MERGE_MS).sum()) + 1 if len(false) else 0
+    episodes = int((np.diff(false) > max(MERGE_MS, window_ms)).sum()) + 1 if len(false) else 0
     return FaultScore(len(delays), len(faults) - len(delays), episodes, tuple(delays))

@@ -117,6 +117,20 @@ def numeric_columns(metrics: pd.DataFrame) -> list[str]:
     return names
 
 
+def record_labels(
+    segments: pd.Series | Sequence[object] | NDArray[np.generic] | None, metrics: pd.DataFrame
+) -> NDArray[np.object_]:
+    """Label of the record of each row as text, object [n]; all None without segments.
+
+    Raises:
+        UnusableMetricsError: the segments don't label each row.
+    """
+    labels = _labels(segments, metrics)
+    if labels is None:
+        return np.full(len(metrics), None, dtype=object)
+    return np.array([str(label) for label in labels.tolist()], dtype=object)
+
+
 def carried_forward(values: Float64, stretches: Sequence[Stretch]) -> Float64:
     """Missing readings replaced by the metric's last one, at most ten rows old and of the same stretch; [n, m]."""
     rows = np.arange(len(values))[:, None]

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from hvac_platform.detection.attribution import imputed, plausible
 from hvac_platform.detection.frozen import Repetition, run_lengths
-from hvac_platform.detection.observations import Observations, carried_forward
+from hvac_platform.detection.observations import CARRIED_ROWS, Observations, carried_forward
 from hvac_platform.detection.scaling import Scale
-from hvac_platform.detection.smoothing import ewma, restarted
+from hvac_platform.detection.smoothing import ewma, gathered_weight, restarted
 from hvac_platform.detection.surprise import Surprise
 from hvac_platform.detection.whitening import Whitening
 
@@ -35,7 +35,8 @@ class Memory:
         adapted: float64 [m], recent level as it was.
         plausible: float64 [m], recent level with outlying readings left out.
         odd_rows: how many rows in a row, up to here, were odd in themselves.
-        age: rows since the plausible level began anew.
+        age: rows since the plausible level began anew, or since the record began.
+        begun_anew: whether it has; then ``plausible`` and ``cleared`` are weighted sums of the age + 1 rows since.
         sustained: float64 [2, m], averages of both sustained weights.
         cleared: float64 [2, m], the same, begun anew after each outlying episode.
         carried: float64 [m], last known readings, NaN for none.
@@ -53,6 +54,7 @@ class Memory:
     plausible: Float64
     odd_rows: int
     age: int
+    begun_anew: bool
     sustained: Float64
     cleared: Float64
     carried: Float64
@@ -142,7 +144,7 @@ def trace(
     values = observations.values
     filled = carried_forward(values, observations.stretches)
     if before is not None and n:
-        filled = _carried_over(filled, before)
+        filled = _carried_over(filled, before, observations.stretches[0].stop)
     z = scale.apply(filled)
     unknown = ~np.isfinite(z)
     level = _completed(z, unknown, levels)
@@ -163,7 +165,7 @@ def trace(
     if stuck is not None:
         odd |= stuck.repetition.surprise(values, runs).max(axis=1, initial=0.0) > stuck.limit
     age = np.zeros(n, dtype=np.int64)
-    odd_rows = 0
+    odd_rows, begun_anew = 0, False
     adapted, followed = np.empty_like(level), np.empty_like(level)
     sustained = np.empty((len(SUSTAINED_WEIGHTS), n, m))
     cleared = np.empty_like(sustained)
@@ -177,23 +179,28 @@ def trace(
         average = ewma(usual[rows], RECENT_WEIGHT, start)
         restarts, odd_rows = _restarts(odd[rows], 0 if carried is None else carried.odd_rows)
         age[rows] = _ages_since(restarts, None if carried is None else carried.age)
-        followed[rows] = restarted(average, RECENT_WEIGHT, restarts, start)
+        gathered = carried.age + 1 if carried is not None and carried.begun_anew else 0
+        begun_anew = bool(gathered or restarts.any())
+        followed[rows] = restarted(average, RECENT_WEIGHT, restarts, start, gathered)
         for k, weight in enumerate(SUSTAINED_WEIGHTS):
             first = clipped[stretch.start]
             sustained[k, rows] = ewma(clipped[rows], weight, first if carried is None else carried.sustained[k])
             begin = first if carried is None else carried.cleared[k]
-            cleared[k, rows] = restarted(ewma(clipped[rows], weight, begin), weight, restarts, begin)
+            cleared[k, rows] = restarted(ewma(clipped[rows], weight, begin), weight, restarts, begin, gathered)
     silent = np.asarray(~np.isfinite(values).any(axis=1), dtype=np.bool_)
     ages = _ages(values, observations, before)
+    weights = np.array([RECENT_WEIGHT, *SUSTAINED_WEIGHTS])[:, None]
+    gathered_weights = gathered_weight(weights, age[-1] + 1) if begun_anew else np.ones_like(weights)
     memory = Memory(
         time_ms=int(observations.times_ms[-1]),
         label=observations.stretches[-1].label,
         adapted=adapted[-1],
-        plausible=followed[-1],
+        plausible=followed[-1] * gathered_weights[0],
         odd_rows=odd_rows,
         age=int(age[-1]),
+        begun_anew=begun_anew,
         sustained=sustained[:, -1],
-        cleared=cleared[:, -1],
+        cleared=cleared[:, -1] * gathered_weights[1:],
         carried=filled[-1],
         carried_age=ages,
         run=runs[-1],
@@ -233,11 +240,9 @@ def _ages_since(restarts: NDArray[np.bool_], before: int | None) -> Int64:
     return ages
 
 
-def _carried_over(filled: Float64, before: Memory) -> Float64:
-    """Fill the first rows from readings before them, while those are at most ten rows old."""
-    from hvac_platform.detection.observations import CARRIED_ROWS
-
-    head = filled[:CARRIED_ROWS]
+def _carried_over(filled: Float64, before: Memory, stop: int) -> Float64:
+    """Fill the first rows, up to ``stop``, from readings before them, while those are at most ten rows old."""
+    head = filled[: min(CARRIED_ROWS, stop)]
     ages = before.carried_age[None, :] + np.arange(1, len(head) + 1)[:, None]
     unseen = np.maximum.accumulate(np.isfinite(head), axis=0) == 0
     usable = unseen & (ages <= CARRIED_ROWS) & np.isfinite(before.carried)[None, :]

@@ -45,7 +45,9 @@ def ewma(values: Float64, weight: float, start: Float64) -> Float64:
     return averaged
 
 
-def restarted(averaged: Float64, weight: float, restarts: NDArray[np.bool_], start: Float64) -> Float64:
+def restarted(
+    averaged: Float64, weight: float, restarts: NDArray[np.bool_], start: Float64, gathered_rows: int = 0
+) -> Float64:
     """An average as if it had begun anew on every row of ``restarts``, without bias towards the first value.
 
     k rows after a restart at row p the recursion has gathered y_i - (1 - weight)^k · y_{p-1} since then, with a total weight
@@ -57,6 +59,8 @@ def restarted(averaged: Float64, weight: float, restarts: NDArray[np.bool_], sta
         weight: its weight.
         restarts: bool [n].
         start: float64 [m], the average before the first row.
+        gathered_rows: rows that ``start`` has gathered since a restart before the first row; then ``start`` is their
+            weighted sum, the mean times :func:`gathered_weight`. 0 where nothing has begun anew.
 
     >>> plain = ewma(np.array([[8.0], [1.0], [3.0]]), 0.5, np.zeros(1))
     >>> restarted(plain, 0.5, np.array([False, True, False]), np.zeros(1)).ravel().round(3).tolist()
@@ -64,12 +68,20 @@ def restarted(averaged: Float64, weight: float, restarts: NDArray[np.bool_], sta
     """
     rows = np.arange(len(averaged))
     latest = np.maximum.accumulate(np.where(restarts, rows, -1))
-    if not len(rows) or latest[-1] < 0:
+    if not len(rows) or (latest[-1] < 0 and not gathered_rows):
         return averaged
+    corrected = averaged.copy()
+    if gathered_rows:
+        earlier = np.flatnonzero(latest < 0)
+        corrected[earlier] /= gathered_weight(weight, gathered_rows + 1 + earlier)[:, None]
     since = np.flatnonzero(latest >= 0)
     at = latest[since]
     before = np.where((at > 0)[:, None], averaged[np.maximum(at - 1, 0)], start)
-    remaining = ((1.0 - weight) ** (since - at + 1))[:, None]
-    corrected = averaged.copy()
-    corrected[since] = (averaged[since] - remaining * before) / (1.0 - remaining)
+    total = gathered_weight(weight, since - at + 1)[:, None]
+    corrected[since] = (averaged[since] - (1.0 - total) * before) / total
     return corrected
+
+
+def gathered_weight(weight: float | Float64, rows: NDArray[np.int64] | np.int64) -> Float64:
+    """Total weight 1 - (1 - weight)^k of the last k rows in an average."""
+    return np.asarray(1.0 - (1.0 - weight) ** rows, dtype=np.float64)

@@ -20,6 +20,7 @@ DRIFT_WEIGHT = 5.0
 CORE_SHARE = 0.9
 CORE_STEPS = 3
 ORDINARY = 2.5
+LEAST_SPREAD = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +80,11 @@ def fit_whitening(features: Float64) -> Whitening:
     once on all rows that are ordinary by the result, so that what is rare but normal comes back.
 
     Args:
-        features: float64 [n, p], finite, in order of time.
+        features: float64 [n, p] in robust sigmas of the metrics, finite, in order of time.
     """
     scale = robust_scale(features)
+    # The change of a metric that never moved is rounding, which must not become the unit that it is measured in.
+    scale = Scale(scale.centre, np.where(scale.spread < LEAST_SPREAD, 1.0, scale.spread))
     clipped = np.clip(scale.apply(features), -FIT_CLIP, FIT_CLIP)
     kept = clipped
     for step in range(CORE_STEPS + 2):

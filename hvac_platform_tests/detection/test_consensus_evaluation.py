@@ -129,3 +129,9 @@ def test_windows_of_other_lengths_overlap_by_their_own_length(window_ms):
     alarms = np.arange(10) == 4
     fault = [(int(4.5 * window_ms), 6 * window_ms, 6 * window_ms)]
     assert score_faults(times, alarms, fault, window_ms=window_ms).delays_ms == (window_ms // 2,)
+
+
+def test_adjacent_windows_are_one_false_alarm_however_long_they_are():
+    quarter = 15 * 60_000
+    alarms = np.array([0, 1, 1, 1, 0, 1, 0, 0], dtype=bool)
+    assert score_faults(np.arange(8) * quarter, alarms, [], window_ms=quarter).false_alarms == 2

@@ -102,6 +102,15 @@ class TestWhitening:
         assert oas_shrinkage(sample, 10) > oas_shrinkage(sample, 1000)
         assert oas_shrinkage(np.eye(5), 100) == 1.0
 
+    def test_rounding_of_a_still_feature_is_not_its_unit(self):
+        generator = np.random.default_rng(8)
+        features = generator.normal(size=(400, 3))
+        features[:, 2] = 1e-16 * generator.normal(size=400)
+        whitening = fit_whitening(features)
+        typical, rounded = np.zeros((1, 3)), np.array([[0.0, 0.0, 1e-15]])
+        np.testing.assert_allclose(whitening.apply(rounded), whitening.apply(typical), atol=1e-9)
+        assert np.linalg.norm(whitening.apply(np.array([[0.0, 0.0, 1.0]]))) > 10.0
+
 
 class TestSurprise:
     @given(seed=st.integers(0, 50), scale=st.floats(0.01, 100.0))
