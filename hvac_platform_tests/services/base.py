@@ -28,6 +28,7 @@ DEFAULT_FOLDER = PROJECT_ROOT / ".services"
 READY_SECONDS = 120
 STOP_SECONDS = 30
 POLL_SECONDS = 0.2
+LETTING_GO_SECONDS = 3  # a server that has just ended may hold its port for a moment
 LOG_LINES = 15
 
 DEBIAN_PACKAGES = {
@@ -285,15 +286,27 @@ def require_free_port(service: str, port: int) -> None:
     Raises:
         ServiceError: something does.
     """
+    deadline = time.monotonic() + LETTING_GO_SECONDS
+    while not _is_free(port):
+        if time.monotonic() > deadline:
+            raise ServiceError(
+                f"{service} can't have port {port}, another process listens there: "
+                f"choose another with --port {service}=PORT"
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def _is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((HOST, port))
         except OSError:
-            raise ServiceError(
-                f"{service} can't have port {port}, another process listens there: "
-                f"choose another with --port {service}=PORT"
-            ) from None
+            return False
+    return True
+
+
+_ports = random.SystemRandom()  # other processes look for ports as well, and may have the same seed
 
 
 def free_port() -> int:
@@ -303,7 +316,7 @@ def free_port() -> int:
     that very port, connect to itself, and keep the server from having it again.
     """
     while True:
-        port = random.randrange(20_000, 32_768)
+        port = _ports.randrange(20_000, 32_768)
         with socket.socket() as probe, suppress(OSError):
             probe.bind((HOST, port))
             return port
