@@ -40,7 +40,7 @@ class Settings(BaseSettings):
     hvac_embedding: Literal["state", "text"] = Field(default="state", description="Encoder of snapshots")
     hvac_start_date: date = Field(default=date(2020, 1, 1), description="First daily partition")
     hvac_max_messages_per_run: int = Field(default=500_000, ge=1_000, description="Most messages that one run ingests")
-    hvac_profile_days_back: float = Field(default=1.0, gt=0, description="Days of history behind a profile")
+    hvac_profile_days_back: float = Field(default=7.0, gt=0, description="Days of history behind a profile")
     hvac_profile_min_snapshots: int = Field(default=5, ge=2, description="Fewest normal snapshots for a profile")
     hvac_false_alarms_per_day: float = Field(
         default=1.0, gt=0, description="False-alarm budget of each device and method"

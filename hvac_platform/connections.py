@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from hvac_platform.config import Settings
 from hvac_platform.embedding.base import Encoder
+from hvac_platform.embedding.learned import Encoders
 from hvac_platform.embedding.state import StateEncoder
-from hvac_platform.stores.base import Store
+from hvac_platform.stores.base import Store, TableSlice
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.streams.base import LogError, MessageLog
 from hvac_platform.streams.embedded import EmbeddedLog
@@ -135,11 +136,18 @@ def _new_kafka_log(bootstrap_servers: str, security: KafkaSecurity) -> KafkaLog:
     return FastKafkaLog(bootstrap_servers, security=security)
 
 
-def make_encoder(settings: Settings) -> Encoder:
-    """The encoder that ``HVAC_EMBEDDING`` names."""
-    if settings.hvac_embedding == "state":
-        return StateEncoder()
-    return _text_encoder(settings.ollama_base_url, settings.ollama_model)
+def make_encoders(settings: Settings, store: Store) -> Encoders:
+    """The encoders that ``HVAC_EMBEDDING`` names: a device's own where its profile has one, or one of text for all."""
+    if settings.hvac_embedding == "text":
+        return Encoders(_text_encoder(settings.ollama_base_url, settings.ollama_model))
+    return Encoders(StateEncoder(), lambda device_id: _detector_column(store, device_id))
+
+
+def _detector_column(store: Store, device_id: str) -> bytes | None:
+    for batch in store.scan(TableSlice("device_profiles", ("detector",), device_id)):
+        content: bytes | None = batch["detector"][0]
+        return content
+    return None
 
 
 @lru_cache(maxsize=4)

@@ -69,7 +69,7 @@ def anomaly_events(
                 judgement = judge_device(
                     platform.store,
                     registered[day.device_id],
-                    platform.encoder,
+                    platform.encoders,
                     platform.settings,
                     start_ms,
                     end_ms,

@@ -1,5 +1,6 @@
 """device_profiles: what normal looks like, one partition a device."""
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -10,12 +11,13 @@ from pydantic import Field
 from hvac_platform.assets.common import OWNERS, RETRIES
 from hvac_platform.assets.plots import line_plot
 from hvac_platform.assets.snapshot_embeddings import snapshot_embeddings
-from hvac_platform.detection.profile import Profile, TooFewSnapshotsError, similarity_to
+from hvac_platform.detection.profile import TooFewSnapshotsError, similarity_to
 from hvac_platform.io_managers.slices import TableBatch, TableOutput
-from hvac_platform.monitoring.learning import history_coverage, learn_profile, profile_columns
-from hvac_platform.partitions import devices
+from hvac_platform.monitoring.learning import Lesson, history_coverage, learn_profile, lesson_batches
+from hvac_platform.partitions import daily, devices
 from hvac_platform.resources import PlatformResource
-from hvac_platform.timestamps import iso, parse_instant
+from hvac_platform.streams.snapshotting import EmbeddingCounts
+from hvac_platform.timestamps import day_of, days_between, iso, parse_instant
 
 THIN_HISTORY = 0.5
 
@@ -28,6 +30,8 @@ class ProfileConfig(dg.Config):
         None, description="Fewest normal snapshots; HVAC_PROFILE_MIN_SNAPSHOTS when absent"
     )
     until: str | None = Field(None, description="End of the history, ISO 8601; the device's newest reading when absent")
+    refit: bool = Field(False, description="Fit the encoder anew, whether or not the history calls for it")
+    include_flagged: bool = Field(False, description="Learn from flagged windows too: what they show is the new normal")
 
 
 @dg.asset(
@@ -45,62 +49,77 @@ class ProfileConfig(dg.Config):
 def device_profiles(
     context: dg.AssetExecutionContext, config: ProfileConfig, platform: PlatformResource
 ) -> TableOutput:
-    """Centroid, per-metric statistics and calibrated limits of a device's normal snapshots, in `device_profiles`.
+    """What is normal for a device, in `device_profiles`: encoder, centroid, per-metric statistics and calibrated limits.
 
     Why: detection compares every window with it. Learned from the last days of normal snapshots (flagged and incomplete
-    ones are left out); rebuilt every night for all devices in one run, or on demand for one.
+    ones are left out); rebuilt every night for all devices in one run, or on demand for one. A new encoder is fitted only
+    when history has doubled, normal states have drifted, or on request; the device's snapshots then get new embeddings.
     """
-    registered = {d.device_id: d for d in platform.store.devices()}
+    store = platform.store
+    registered = {d.device_id: d for d in store.devices()}
     days_back = config.days_back or platform.settings.hvac_profile_days_back
     until_ms = parse_instant(config.until) if config.until else None
     output = TableOutput(iter(()))
 
     def batches() -> Iterator[TableBatch]:
-        built: list[tuple[Profile, int]] = []
+        built: list[Lesson] = []
         refused: list[str] = []
+        reembedded: Counter[str] = Counter()
         for device_id in context.partition_keys:
             if device_id not in registered:
                 refused.append(f"{device_id}: not in the registry; no reading of it was ever accepted")
                 continue
+            device = registered[device_id]
             try:
-                profile, series, left_out = learn_profile(
-                    platform.store,
-                    registered[device_id],
-                    platform.encoder,
+                lesson = learn_profile(
+                    store,
+                    device,
+                    platform.encoders,
                     platform.settings,
                     days_back=days_back,
                     min_snapshots=config.min_snapshots,
                     until_ms=until_ms,
+                    refit=config.refit,
+                    include_flagged=config.include_flagged,
                 )
             except TooFewSnapshotsError as error:
                 refused.append(str(error))
                 continue
+            profile = lesson.profile
             context.log.info(
-                "%s: profile of %d snapshots, %s to %s",
+                "%s: profile of %d snapshots, %s to %s; encoder %s",
                 *(device_id, profile.snapshot_count, iso(profile.span_start), iso(profile.span_end)),
+                f"fitted anew: {lesson.refitted}" if lesson.refitted else f"kept, {profile.embedding_method}",
             )
+            if lesson.note:
+                context.log.info("%s: no encoder of its own yet: %s", device_id, lesson.note)
             coverage = history_coverage(profile, platform.settings.window_ms, days_back)
             if coverage < THIN_HISTORY:
                 context.log.warning(
                     "%s: its snapshots cover %.0f %% of %g days; the profile is not yet typical, build it again later",
                     *(device_id, 100 * coverage, days_back),
                 )
-            built.append((profile, left_out))
+            built.append(lesson)
             if len(context.partition_keys) == 1:
-                output.metadata.update(_one_device(profile, left_out), history_coverage=coverage)
-                output.metadata["similarity_plot"] = dg.MetadataValue.md(
-                    line_plot(
-                        {"similarity to the centroid": similarity_to(series, profile)},
-                        series.times_ms,
-                        limit=profile.calibration.similarity,
-                    )
-                )
-            yield TableBatch(profile_columns(platform.store, registered[device_id], profile))
+                output.metadata.update(_one_device(lesson), history_coverage=coverage)
+            counts = EmbeddingCounts()
+            yield from lesson_batches(store, device, lesson, counts)
+            if counts.encoded:
+                for day in days_between(day_of(profile.span_start), day_of(device.last_seen)):
+                    reembedded[day] += 1
         for reason in refused:
             context.log.warning(reason)
         if refused and not built:
             raise dg.Failure("no profile was built: " + "; ".join(refused[:5]), allow_retries=False)
+        for day, count in sorted(reembedded.items()):
+            if daily.has_partition_key(day):
+                context.log_event(
+                    dg.AssetMaterialization(
+                        snapshot_embeddings.key, partition=day, metadata={"devices_with_a_new_encoder": count}
+                    )
+                )
         output.metadata["profiles"] = len(built)
+        output.metadata["encoders_fitted"] = sum(bool(lesson.refitted) for lesson in built)
         if refused:
             output.metadata["refused"] = dg.MetadataValue.md("\n".join(f"- {reason}" for reason in refused))
         if len(built) > 1:
@@ -110,7 +129,8 @@ def device_profiles(
     return output
 
 
-def _one_device(profile: Profile, left_out: int) -> dict[str, Any]:
+def _one_device(lesson: Lesson) -> dict[str, Any]:
+    profile = lesson.profile
     limits = profile.calibration
     rows = [
         f"| {name} | {s.mean:.4g} | {s.std:.3g} | {s.min:.4g} | {s.max:.4g} |"
@@ -118,23 +138,33 @@ def _one_device(profile: Profile, left_out: int) -> dict[str, Any]:
     ]
     return {
         "snapshots_used": profile.snapshot_count,
-        "snapshots_left_out": left_out,
+        "snapshots_left_out": lesson.left_out,
         "span": f"{iso(profile.span_start)} to {iso(profile.span_end)}",
         "embedding_method": profile.embedding_method,
+        "encoder": f"fitted anew: {lesson.refitted}" if lesson.refitted else lesson.note or "kept",
         "similarity_limit": limits.similarity,
         "sigma_limit": limits.sigma,
         "neighbour_distance_limit": limits.neighbour_distance,
         "metric_statistics": dg.MetadataValue.md(
             "\n".join(["| metric | mean | std | min | max |", "|---|---|---|---|---|", *rows])
         ),
+        "similarity_plot": dg.MetadataValue.md(
+            line_plot(
+                {"similarity to the centroid": similarity_to(lesson.series, profile)},
+                lesson.series.times_ms,
+                limit=limits.similarity,
+            )
+        ),
     }
 
 
-def _table_of(built: list[tuple[Profile, int]]) -> dg.MetadataValue[Any]:
+def _table_of(built: list[Lesson]) -> dg.MetadataValue[Any]:
     rows = [
-        f"| {p.device_id} | {p.snapshot_count} | {left_out} | {iso(p.span_start)} | {iso(p.span_end)} |"
-        for p, left_out in built[:200]
+        f"| {p.device_id} | {p.snapshot_count} | {lesson.left_out} | {iso(p.span_start)} | {iso(p.span_end)} | "
+        f"{p.embedding_method}{' (new)' if lesson.refitted else ''} |"
+        for lesson in built[:200]
+        for p in (lesson.profile,)
     ]
     return dg.MetadataValue.md(
-        "\n".join(["| device | snapshots | left out | from | to |", "|---|---|---|---|---|", *rows])
+        "\n".join(["| device | snapshots | left out | from | to | encoder |", "|---|---|---|---|---|---|", *rows])
     )

@@ -27,22 +27,24 @@ def snapshot_embeddings(
     """384-float unit vector of every snapshot, in `device_state_snapshots.embedding` beside the name of its encoder.
 
     Why: nearness of vectors is nearness of states, which profile similarity and vector search rest on. Every vector is
-    finite and non-zero. While the encoder's server is unavailable, snapshots stay without one, the check fails, and the
-    next run makes up for it: ingestion never waits for a model.
+    finite and non-zero. A device's own encoder is used as soon as its profile has one, and a general one before. While the
+    encoder's server is unavailable, snapshots stay without one, the check fails, and the next run makes up for it:
+    ingestion never waits for a model.
     """
-    encoder, store = platform.encoder, platform.store
+    encoders, store = platform.encoders, platform.store
     types = {d.device_id: d.device_type for d in store.devices()}
     counts = EmbeddingCounts()
     output = TableOutput(iter(()))
 
     def batches() -> Iterator[TableBatch]:
-        yield from embedding_batches(windowed_snapshots, types, encoder, counts)
-        yield from backlog_batches(store, types, encoder, platform.settings.window_ms, counts)
-        context.log.info("%d snapshots encoded by %s", counts.encoded, encoder.method)
+        yield from embedding_batches(windowed_snapshots, types, encoders, counts)
+        yield from backlog_batches(store, types, encoders, platform.settings.window_ms, counts)
+        encoder = "the devices' own encoders" if encoders.learned else encoders.common.method
+        context.log.info("%d snapshots encoded by %s", counts.encoded, encoder)
         if counts.caught_up:
             context.log.info("%d of them had waited for it since an earlier run", counts.caught_up)
         if counts.refused:
-            context.log.warning("%d snapshots can't be encoded by %s and stay without", counts.refused, encoder.method)
+            context.log.warning("%d snapshots can't be encoded by %s and stay without", counts.refused, encoder)
         if counts.outage:
             context.log.error(
                 "%d snapshots are stored without an embedding, the next run makes up for it: %s",
@@ -50,7 +52,7 @@ def snapshot_embeddings(
             )
         output.metadata.update(
             embeddings=counts.encoded,
-            embedding_method=encoder.method,
+            embedding_method=encoder,
             caught_up=counts.caught_up,
             refused=counts.refused,
             waiting=counts.waiting,

@@ -12,14 +12,15 @@ import typer
 from hvac_platform.cli.choosing import chosen_devices, instant, require_order
 from hvac_platform.cli.output import AsJson, console, errors, print_json, print_rows, progress_bar
 from hvac_platform.config import Settings, load_settings
-from hvac_platform.connections import make_encoder, open_store
+from hvac_platform.connections import make_encoders, open_store
 from hvac_platform.detection.profile import TooFewSnapshotsError
 from hvac_platform.detection.verdicts import METHODS
 from hvac_platform.io_managers.slices import write_batch
 from hvac_platform.monitoring.comparing import compare_device
 from hvac_platform.monitoring.judging import Judgement, judge_device, judgement_batches
-from hvac_platform.monitoring.learning import learn_profile, load_profile_row, profile_columns
+from hvac_platform.monitoring.learning import learn_profile, lesson_batches, load_profile_row
 from hvac_platform.monitoring.similar import NoSnapshotError, similar_states
+from hvac_platform.streams.snapshotting import EmbeddingCounts
 from hvac_platform.timestamps import iso, now_ms
 
 CONTINUOUS_SECONDS = 30
@@ -42,45 +43,55 @@ class Method(enum.StrEnum):
 def build(
     devices: Devices = None,
     days_back: Annotated[
-        float | None, typer.Option(help="Days of history; HVAC_PROFILE_DAYS_BACK (1) when absent.")
+        float | None, typer.Option(help="Days of history; HVAC_PROFILE_DAYS_BACK (7) when absent.")
     ] = None,
     min_snapshots: Annotated[int | None, typer.Option(help="Fewest normal snapshots (5 when absent).", min=2)] = None,
     until: Annotated[
         str | None, typer.Option(help="End of the history (ISO 8601); the newest data when absent.")
     ] = None,
+    refit: Annotated[bool, typer.Option(help="Fit the encoder anew, whether or not the history calls for it.")] = False,
+    include_flagged: Annotated[
+        bool, typer.Option(help="Learn from flagged windows too: what they show is the new normal.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Learn what normal looks like. Exit code 1 when a device has too little data."""
     settings = load_settings()
-    store, encoder = open_store(settings), make_encoder(settings)
+    store = open_store(settings)
+    encoders = make_encoders(settings, store)
     chosen, until_ms = chosen_devices(store, devices), instant(until, "--until")
     rows, refused = [], []
     with progress_bar("devices") as progress:
         task = progress.add_task("build profiles", total=len(chosen))
         for device in chosen:
             try:
-                profile, _, left_out = learn_profile(
+                lesson = learn_profile(
                     store,
                     device,
-                    encoder,
+                    encoders,
                     settings,
                     days_back=days_back,
                     min_snapshots=min_snapshots,
                     until_ms=until_ms,
+                    refit=refit,
+                    include_flagged=include_flagged,
                 )
             except TooFewSnapshotsError as error:
                 refused.append(str(error))
             else:
-                store.upsert("device_profiles", profile_columns(store, device, profile))
+                counts, profile = EmbeddingCounts(), lesson.profile
+                for batch in lesson_batches(store, device, lesson, counts):
+                    write_batch(store, "device_profiles", batch)
                 rows.append(
                     {
                         "device": device.device_id,
                         "snapshots": profile.snapshot_count,
-                        "left_out": left_out,
+                        "left_out": lesson.left_out,
                         "from": iso(profile.span_start),
                         "to": iso(profile.span_end),
-                        "similarity_limit": round(profile.calibration.similarity, 4),
-                        "sigma_limit": round(profile.calibration.sigma, 2),
+                        "encoder": profile.embedding_method,
+                        "fitted": lesson.refitted or lesson.note or "kept",
+                        "embedded_anew": counts.encoded,
                     }
                 )
             progress.advance(task)
@@ -174,7 +185,7 @@ def detect(
                 judgement = judge_device(
                     store,
                     device,
-                    make_encoder(settings),
+                    make_encoders(settings, store),
                     settings,
                     max(begin, seen.get(device.device_id, 0)),
                     now if end_ms is None else end_ms,
@@ -280,7 +291,7 @@ def similar(
     chosen = chosen_devices(store, [device])[0]
     try:
         history = similar_states(
-            store, chosen, make_encoder(settings), at_ms=instant(at, "--at"), limit=limit, threshold=threshold
+            store, chosen, make_encoders(settings, store), at_ms=instant(at, "--at"), limit=limit, threshold=threshold
         )
     except NoSnapshotError as error:
         errors.print(

@@ -11,7 +11,7 @@ import typer
 from hvac_platform.cli.choosing import chosen_devices
 from hvac_platform.cli.output import AsJson, console, print_rows
 from hvac_platform.config import CONSUMER_GROUP, Settings, load_settings
-from hvac_platform.connections import make_encoder, open_log, open_store, open_store_as_it_is
+from hvac_platform.connections import make_encoders, open_log, open_store, open_store_as_it_is
 from hvac_platform.detection.profile import provisional_profile
 from hvac_platform.devices.registry import device_types
 from hvac_platform.stores.base import TableSlice
@@ -62,7 +62,7 @@ def _schema_state(settings: Settings) -> str:
 
 def _encoder_state(settings: Settings) -> str:
     """Encode the middle of a device type's ranges: for a server behind the encoder that is the whole way and back."""
-    encoder, declared = make_encoder(settings), next(iter(device_types().values()))
+    encoder, declared = make_encoders(settings, open_store(settings)).common, next(iter(device_types().values()))
     provisional_profile("check", declared, encoder.method, encoder.encode)
     return encoder.method
 

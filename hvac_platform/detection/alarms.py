@@ -17,6 +17,7 @@ BLOCKS_AT_LEAST = 12
 BLOCK_ROWS, LEAST_BLOCK_ROWS, BLOCK_MS = 60, 4, 3_600_000
 QUARTILES = 0.25, 0.75
 DAY_MS = 86_400_000
+ROOM_LONG, ROOM_DAYS, ROOM_ROWS = 1.2, 3.0, 1000.0
 
 
 def persists(surprise: Float64, limit: float, before: Float64) -> Bool:
@@ -74,3 +75,15 @@ def budget_limit(level: Float64, interval_ms: int, alarms_per_day: float) -> flo
     expected = alarms_per_day * rows * interval_ms / DAY_MS
     share = float(np.clip(max(expected, 1.0 / (3.0 * count)), 1e-6, 0.5))
     return float(mode - spread * np.log(-np.log(1.0 - share)))
+
+
+def room_for_variation(short: float, span_ms: int, rows: int) -> float:
+    """Factor on a limit for variation that the training can't have shown: 1.2 from three days and 3000 rows on.
+
+    ``short`` is the factor up to a day or a thousand rows, whichever is less.
+
+    >>> room_for_variation(2.0, DAY_MS, 1440), room_for_variation(2.0, 7 * DAY_MS, 7 * 1440)
+    (2.0, 1.2)
+    """
+    amount = max(1.0, min(span_ms / DAY_MS, rows / ROOM_ROWS))
+    return float(np.interp(np.log(amount), (0.0, np.log(ROOM_DAYS)), (short, ROOM_LONG)))

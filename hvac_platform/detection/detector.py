@@ -12,15 +12,18 @@ Pure: tables and arrays in, tables out. docs/detection.md has the formulas.
 
 from __future__ import annotations
 
+import hashlib
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hvac_platform.detection.alarms import budget_limit, persistent_level, persists
+from hvac_platform.detection.alarms import budget_limit, persistent_level, persists, room_for_variation
 from hvac_platform.detection.attribution import conditional_sigmas, pair_contributions
 from hvac_platform.detection.frozen import Repetition, fit_repetition
 from hvac_platform.detection.nearest import mean_nearest_distance, state_embeddings
@@ -39,7 +42,7 @@ from hvac_platform.detection.reference import Memory, Stuck, Trace, trace
 from hvac_platform.detection.rules import evaluate_rules, rule_lookback_ms
 from hvac_platform.detection.scaling import Scale, robust_scale
 from hvac_platform.detection.smoothing import ewma
-from hvac_platform.detection.state import DetectorState, Record, memory_of, plain
+from hvac_platform.detection.state import DetectorState, Record, memory_of, packed, plain, unpacked
 from hvac_platform.detection.surprise import Surprise, fit_surprise
 from hvac_platform.detection.whitening import Whitening, fit_whitening
 from hvac_platform.devices.registry import DeviceType
@@ -63,8 +66,7 @@ ALARM_CAP = 10.0
 SCORE_WEIGHT = 0.5
 PRESENT = 0.5
 LEAST_LIMIT = 1.3
-ROOM_SHORT, ROOM_LONG, ROOM_DAYS = {"now": 2.0, "sustained": 1.75}, 1.2, 3.0
-ROOM_ROWS = 1000.0
+ROOM_SHORT = {"now": 2.0, "sustained": 1.75}
 RULE_LEVEL = 3
 MOST_RULE_ROWS = 1500
 COUNTER_STEPS = 20
@@ -74,6 +76,27 @@ SETTLED_ROWS_FROM_MS = 10_000
 
 NOW = ("profile", "neighbours")
 SUSTAINED = ("sustained profile 10", "sustained metric 10", "sustained profile 30", "sustained metric 30")
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """n rows of a record from all sides; m metrics.
+
+    Attributes:
+        table: what :meth:`FittedDetector.score` says of them, without rules.
+        ratio: float64 [n], the largest of the statistics that alarm, in proportion to its limit.
+        expected: float64 [n, m], what the other metrics imply of each, in its unit.
+        sigmas: float64 [n, m], conditional deviation of each, signed; 0 where a reading is missing.
+        vectors: float32 [n, 2m + 3], unit vectors as :meth:`FittedDetector.embed` gives them.
+        silent: bool [n], rows without any reading.
+    """
+
+    table: pd.DataFrame
+    ratio: Float64
+    expected: Float64
+    sigmas: Float64
+    vectors: Float32
+    silent: Bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +237,38 @@ class FittedDetector:
             )
             raise UnusableMetricsError(f"{first} was judged before, the state is of {last}: pass only later rows")
 
+    def examine(self, metrics: pd.DataFrame) -> Examination:
+        """Everything there is to say of rows of one record: what :meth:`score` says, and what it rests on.
+
+        Rows that follow the end of the training carry on from there. Rules are left out of account.
+
+        Args:
+            metrics: n >= 1 rows, as for :meth:`score`.
+
+        Raises:
+            UnusableMetricsError: the table isn't as described.
+        """
+        self._check(metrics)
+        observations = observe(metrics, self.metric_names, None, self.interval_ms)
+        if not len(observations.times_ms):
+            raise UnusableMetricsError("no rows: there is nothing to examine")
+        training = Record(self.memory, self.recent_times_ms, self.recent_values)
+        record = training if self._follows(observations, self.memory) else None
+        before = None if record is None else record.memory
+        followed = self._trace(observations, before)
+        judged = self._judge(observations, followed, before)
+        no_rules = np.zeros(len(metrics), dtype=np.bool_)
+        white = self.states.apply(followed.against_adapted())
+        sigmas = conditional_sigmas(self.levels.deviations(followed.level), self.levels.precision)
+        return Examination(
+            table=_frame(metrics.index, self._columns(observations, followed, judged, no_rules, ())),
+            ratio=np.where(followed.silent, 0.0, judged["ratio"]),
+            expected=self._expected(followed),
+            sigmas=np.where(np.isfinite(observations.values), sigmas, 0.0),
+            vectors=state_embeddings(white, observations.times_ms, clock=self.clock),
+            silent=followed.silent,
+        )
+
     def _advance_record(
         self,
         index: pd.Index,
@@ -227,26 +282,7 @@ class FittedDetector:
         before = None if record is None else record.memory
         followed = self._trace(observations, before)
         judged = self._judge(observations, followed, before)
-        rules = self._rules(observations, record)
-        anomalous = (judged["now"] | judged["sustained"] | judged["frozen"] | rules) & ~followed.silent
-        for start, end in maintenance:
-            inside = (observations.times_ms >= _epoch_ms(start)) & (observations.times_ms < _epoch_ms(end))
-            anomalous &= ~inside
-        reason = np.select(
-            [judged["frozen"], judged["now"], judged["sustained"], rules], ["frozen", "now", "sustained", "rule"], ""
-        )
-        top = judged["top"]
-        each = np.arange(len(top))
-        columns = {
-            "score": np.where(followed.silent, np.nan, judged["score"]),
-            "is_anomalous": anomalous,
-            "profile_similarity": judged["similarity"],
-            "neighbour_distance": judged["distance"],
-            "top_metric": np.array(self.metric_names, dtype=object)[top],
-            "observed": observations.values[each, top],
-            "expected": self._expected(followed)[each, top],
-            "reason": np.where(anomalous, reason, "").astype(object),
-        }
+        columns = self._columns(observations, followed, judged, self._rules(observations, record), maintenance)
         last = observations.stretches[-1]
         earlier = record if len(observations.stretches) == 1 else None
         memory = replace(
@@ -256,6 +292,35 @@ class FittedDetector:
             smoothed=judged["smoothed"][-1],
         )
         return _frame(index, columns), self._remembered(memory, observations, earlier)
+
+    def _columns(
+        self,
+        observations: Observations,
+        followed: Trace,
+        judged: Mapping[str, Any],
+        rules: Bool,
+        maintenance: Sequence[tuple[pd.Timestamp, pd.Timestamp]],
+    ) -> dict[str, Any]:
+        """Columns of the table that :meth:`score` returns."""
+        anomalous = (judged["now"] | judged["sustained"] | judged["frozen"] | rules) & ~followed.silent
+        for start, end in maintenance:
+            inside = (observations.times_ms >= _epoch_ms(start)) & (observations.times_ms < _epoch_ms(end))
+            anomalous &= ~inside
+        reason = np.select(
+            [judged["frozen"], judged["now"], judged["sustained"], rules], ["frozen", "now", "sustained", "rule"], ""
+        )
+        top = judged["top"]
+        each = np.arange(len(top))
+        return {
+            "score": np.where(followed.silent, np.nan, judged["score"]),
+            "is_anomalous": anomalous,
+            "profile_similarity": judged["similarity"],
+            "neighbour_distance": judged["distance"],
+            "top_metric": np.array(self.metric_names, dtype=object)[top],
+            "observed": observations.values[each, top],
+            "expected": self._expected(followed)[each, top],
+            "reason": np.where(anomalous, reason, "").astype(object),
+        }
 
     def _remembered(self, memory: Memory, observations: Observations, earlier: Record | None) -> Record:
         """The memory of the last row, and the rows before it that rules need."""
@@ -351,6 +416,27 @@ class FittedDetector:
         )
         return vectors[np.argsort(observations.order, kind="stable")]
 
+    @property
+    def similarity_limit(self) -> float:
+        """Cosine to the centre of normal at which Hotelling's T² alone reaches the limit of what alarms now."""
+        distance = self.surprises["profile"].statistic_at(self.limits["now"])
+        return float(1.0 / np.sqrt(1.0 + distance**2 / (2.0 * len(self.metric_names))))
+
+    @property
+    def encoder_version(self) -> str:
+        """Fingerprint of what :meth:`embed` rests on, 12 hexadecimal digits: vectors of different ones can't be compared."""
+        parts = (self.metric_names, self.clock, self.scale, self.levels, self.states)
+        return hashlib.blake2b(msgspec.msgpack.encode(packed(parts)), digest_size=6).hexdigest()
+
+    def to_bytes(self) -> bytes:
+        """The detector in few bytes, for a column of a table: arrays as they are in memory, compressed."""
+        return zlib.compress(msgspec.msgpack.encode(packed(self)), level=1)
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> FittedDetector:
+        """The detector of :meth:`to_bytes`."""
+        return _detector_of(unpacked(msgspec.msgpack.decode(zlib.decompress(content))))
+
     def to_document(self) -> dict[str, Any]:
         """The detector as plain values, for JSON."""
         document: dict[str, Any] = plain(self)
@@ -412,7 +498,15 @@ class FittedDetector:
         more_now = fast / self.limits["now"] >= slow / self.limits["sustained"]
         top = np.where(frozen, still.argmax(axis=1), np.where(more_now, immediate, lasting))
         c = np.sqrt(2.0 * len(self.metric_names))
+        ratio = np.maximum.reduce(
+            [
+                fast / self.limits["now"],
+                np.where(present > PRESENT, slow / self.limits["sustained"], 0.0),
+                np.minimum(stillest / self.limits["frozen"], ALARM_CAP),
+            ]
+        )
         return {
+            "ratio": ratio,
             "score": np.maximum(score, np.where(frozen, np.minimum(stillest, CAP), 0.0)),
             "now": now,
             "sustained": sustained,
@@ -508,7 +602,7 @@ def fit_detector(
     repetition = fit_repetition(observations.values, followed.runs)
     each = false_alarms_per_day / 2.0
     rows_per_day = DAY_MS / observations.interval_ms
-    room = {name: _room(short, span_ms, len(heard)) for name, short in ROOM_SHORT.items()}
+    room = {name: room_for_variation(short, span_ms, len(heard)) for name, short in ROOM_SHORT.items()}
     limits = {
         name: room[name]
         * max(LEAST_LIMIT, budget_limit(_level(level, observations)[heard], observations.interval_ms, each))
@@ -709,15 +803,6 @@ def settled_rows(interval_ms: int) -> int:
     more, load and weather drift noticeably within so many rows, and 20 are waited for; between faster rows they don't.
     """
     return SETTLED_ROWS if interval_ms >= SETTLED_ROWS_FROM_MS else RECENT_ROWS
-
-
-def _room(short: float, span_ms: int, rows: int) -> float:
-    """Factor on a limit for variation that the training can't have shown: 1.2 from three days and 3000 rows on.
-
-    ``short`` is the factor up to a day or a thousand rows, whichever is less.
-    """
-    amount = max(1.0, min(span_ms / DAY_MS, rows / ROOM_ROWS))
-    return float(np.interp(np.log(amount), (0.0, np.log(ROOM_DAYS)), (short, ROOM_LONG)))
 
 
 def _level(surprise: Float64, observations: Observations) -> Float64:

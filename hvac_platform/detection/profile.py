@@ -5,18 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hvac_platform.detection.alarms import budget_limit, persistent_level, room_for_variation
 from hvac_platform.detection.calibration import exceedance_for, persistent, tail_limit
-from hvac_platform.detection.verdicts import Verdicts
+from hvac_platform.detection.observations import Stretch
+from hvac_platform.detection.surprise import Surprise, fit_surprise
+from hvac_platform.detection.verdicts import Verdicts, shown
 from hvac_platform.devices.registry import DeviceType
 from hvac_platform.snapshots import SnapshotSeries
 
+if TYPE_CHECKING:
+    from hvac_platform.detection.detector import FittedDetector
+
 REASONS_PER_SNAPSHOT = 3
 LONGEST_EXCLUSION_MS = 30 * 60_000
+NEIGHBOUR_ROOM, NEIGHBOUR_SHARE, LEAST_SURPRISE = 2.0, 0.25, 1.3
 LAXEST = {"similarity": 0.85, "sigma": 6.0, "neighbour_distance": 0.05}  # patchy history must not blind a detector
 
 
@@ -49,12 +57,40 @@ class Calibration:
         sigma: largest |z| above which it is.
         neighbour_distance: mean cosine distance to the nearest normal states above which it is.
         exclude_ms: states nearer in time than this are a state's own surroundings, not its history.
+        neighbour_body: quantiles 0, 1, … 90 % of that distance on normal data; empty where the distance itself is limited.
+        neighbour_shape: index of its tail.
+        neighbour_surprise: surprise of that distance above which a snapshot is suspicious.
     """
 
     similarity: float = 0.85
     sigma: float = 3.0
     neighbour_distance: float = 0.05
     exclude_ms: int = 30 * 60_000
+    neighbour_body: tuple[float, ...] = ()
+    neighbour_shape: float = 0.0
+    neighbour_surprise: float = 0.0
+
+    @property
+    def neighbours(self) -> Surprise | None:
+        """Calibration of the distance to the nearest normal states, or None."""
+        return Surprise(np.array(self.neighbour_body), self.neighbour_shape) if self.neighbour_body else None
+
+
+@dataclass(frozen=True, slots=True)
+class Fit:
+    """What a detector was fitted on, and why.
+
+    Attributes:
+        count: normal snapshots.
+        start_ms: first of them.
+        end_ms: end of the last one.
+        reason: why it was fitted anew.
+    """
+
+    count: int
+    start_ms: int
+    end_ms: int
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +106,10 @@ class Profile:
         snapshot_count: normal snapshots used; 0 for a provisional profile.
         span_start: first snapshot used, epoch milliseconds.
         span_end: end of the last.
+        detector: encoder and calibration learned from the device's own history; None while there is too little, and where
+            another encoder made the embeddings.
+        fit: what the detector was fitted on.
+        fixed: limits were given by hand; the detector's own count for nothing then.
     """
 
     device_id: str
@@ -80,6 +120,9 @@ class Profile:
     snapshot_count: int = 0
     span_start: int = 0
     span_end: int = 0
+    detector: FittedDetector | None = None
+    fit: Fit | None = None
+    fixed: bool = False
 
     @property
     def provisional(self) -> bool:
@@ -89,7 +132,10 @@ class Profile:
     @property
     def version(self) -> int:
         """63-bit fingerprint of the content."""
-        text = json.dumps([self.embedding_method, self.statistics_json(), asdict(self.calibration)], sort_keys=True)
+        limits = {**self.detector.limits} if self.detector else {}
+        text = json.dumps(
+            [self.embedding_method, self.statistics_json(), asdict(self.calibration), limits], sort_keys=True
+        )
         digest = hashlib.blake2b(text.encode() + self.centroid.tobytes(), digest_size=8).digest()
         return 0 if self.provisional else int.from_bytes(digest, "little") >> 1
 
@@ -104,11 +150,12 @@ class Profile:
             similarity=self.calibration.similarity if similarity is None else similarity,
             sigma=self.calibration.sigma if sigma is None else sigma,
         )
-        return replace(self, calibration=calibration)
+        return replace(self, calibration=calibration, fixed=similarity is not None or sigma is not None)
 
 
 def profile_from_row(row: dict[str, Any]) -> Profile:
     """Profile from a row of ``device_profiles``."""
+    content = row.get("detector")
     return Profile(
         device_id=row["device_id"],
         embedding_method=row["embedding_method"],
@@ -118,7 +165,16 @@ def profile_from_row(row: dict[str, Any]) -> Profile:
         snapshot_count=row["snapshot_count"],
         span_start=row["span_start"],
         span_end=row["span_end"],
+        detector=_detector_of(content) if content else None,
+        fit=Fit(**row["fit"]) if row.get("fit") else None,
     )
+
+
+@lru_cache(maxsize=64)
+def _detector_of(content: bytes) -> FittedDetector:
+    from hvac_platform.detection.detector import FittedDetector  # brings pandas, which a profile without one needs not
+
+    return FittedDetector.from_bytes(content)
 
 
 def build_profile(
@@ -130,6 +186,8 @@ def build_profile(
     min_snapshots: int = 5,
     false_alarms_per_day: float = 1.0,
     exclude_ms: int = LONGEST_EXCLUSION_MS,
+    detector: FittedDetector | None = None,
+    fit: Fit | None = None,
 ) -> Profile:
     """Learn a profile from normal snapshots.
 
@@ -146,6 +204,8 @@ def build_profile(
         min_snapshots: fewest snapshots.
         false_alarms_per_day: budget.
         exclude_ms: states this near in time were left out of the distances.
+        detector: the device's own, whose embeddings the series holds; or None.
+        fit: what it was fitted on.
 
     Raises:
         TooFewSnapshotsError: fewer snapshots than that.
@@ -166,6 +226,8 @@ def build_profile(
         snapshot_count=n,
         span_start=int(series.times_ms[0]),
         span_end=int(series.times_ms[-1]) + series.window_ms,
+        detector=detector,
+        fit=fit,
     )
     p = exceedance_for(false_alarms_per_day, series.window_ms)
     calibration = Calibration(
@@ -174,7 +236,40 @@ def build_profile(
         neighbour_distance=min(LAXEST["neighbour_distance"], _widened(tail_limit(neighbour_distances, p))),
         exclude_ms=exclude_ms,
     )
+    if detector is not None:
+        calibration = _learned_calibration(calibration, series, neighbour_distances, detector, false_alarms_per_day)
     return replace(draft, calibration=calibration)
+
+
+def _learned_calibration(
+    calibration: Calibration,
+    series: SnapshotSeries,
+    neighbour_distances: NDArray[np.float64],
+    detector: FittedDetector,
+    false_alarms_per_day: float,
+) -> Calibration:
+    """Limits of learned embeddings: their distances are those of the device's own normal, whatever its declared ranges.
+
+    The distance to the nearest states is calibrated like the detector's statistics: a surprise, and the limit on it that
+    normal data exceed within the budget, with room for what a short history can't show.
+    """
+    known = np.isfinite(neighbour_distances)
+    if not known.any():
+        return replace(calibration, similarity=detector.similarity_limit, neighbour_distance=float("inf"))
+    surprise = fit_surprise(neighbour_distances[known])
+    level = persistent_level(surprise.of(neighbour_distances[known]), [Stretch(0, int(known.sum()), None)])
+    span_ms = int(series.times_ms[-1] - series.times_ms[0])
+    limit = room_for_variation(NEIGHBOUR_ROOM, span_ms, len(series)) * max(
+        LEAST_SURPRISE, budget_limit(level, series.window_ms, NEIGHBOUR_SHARE * false_alarms_per_day)
+    )
+    return replace(
+        calibration,
+        similarity=detector.similarity_limit,
+        neighbour_distance=surprise.statistic_at(limit),
+        neighbour_body=tuple(surprise.body.tolist()),
+        neighbour_shape=surprise.shape,
+        neighbour_surprise=limit,
+    )
 
 
 def _widened(limit: float) -> float:
@@ -246,14 +341,6 @@ def sigmas(series: SnapshotSeries, profile: Profile) -> NDArray[np.float64]:
     return z
 
 
-def _shown(name: str, value: float, device_type: DeviceType | None) -> tuple[str, str]:
-    """Title of a metric and a value with its unit, as far as the device type declares them."""
-    if device_type is not None and name in device_type.metric_names:
-        point = device_type.point(name)
-        return point.title, point.show(value)
-    return name, f"{value:.4g}"
-
-
 def judge_profile(series: SnapshotSeries, profile: Profile, device_type: DeviceType | None = None) -> Verdicts:
     """Verdict of profile similarity on every snapshot.
 
@@ -279,8 +366,8 @@ def judge_profile(series: SnapshotSeries, profile: Profile, device_type: DeviceT
         for j in named:
             name = series.metric_names[j]
             if name in profile.metric_stats:
-                title, value = _shown(name, float(series.mean[i, j]), device_type)
-                usual = _shown(name, profile.metric_stats[name].mean, device_type)[1]
+                title, value = shown(name, float(series.mean[i, j]), device_type)
+                usual = shown(name, profile.metric_stats[name].mean, device_type)[1]
                 lines.append(f"{title} {value} is {z[i, j]:+.1f} sigma from its usual {usual}{note}")
         reasons[i] = tuple(lines)
         metrics[i] = tuple(series.metric_names[j] for j in named)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hvac_platform.detection.reference import Memory
 
+ARRAY = "__array__"  # marks an array among packed values
 _WHOLE_NUMBERS = {"carried_age", "run"}
 _SCALARS = {"time_ms", "label", "odd_rows", "age", "begun_anew"}
 
@@ -75,6 +76,31 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, float) and not np.isfinite(value):
         return None
+    return value
+
+
+def packed(value: Any) -> Any:
+    """Dataclasses as dicts, and arrays as their type, shape and bytes, for MessagePack."""
+    if hasattr(value, "__dataclass_fields__"):
+        return {f.name: packed(getattr(value, f.name)) for f in fields(value)}
+    if isinstance(value, np.ndarray):
+        little = value.astype(value.dtype.newbyteorder("<"))
+        return {ARRAY: little.dtype.str, "shape": list(value.shape), "data": little.tobytes()}
+    if isinstance(value, Mapping):
+        return {key: packed(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [packed(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def unpacked(value: Any) -> Any:
+    """The values that :func:`packed` was given, dataclasses as dicts and tuples as lists."""
+    if isinstance(value, dict):
+        if ARRAY in value:
+            return np.frombuffer(value["data"], dtype=value[ARRAY]).reshape(value["shape"])
+        return {key: unpacked(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [unpacked(item) for item in value]
     return value
 
 

@@ -37,6 +37,16 @@ class Surprise:
         beyond = 1.0 + np.log(np.maximum(statistic / threshold, 1.0)) / (self.shape * np.log(10.0))
         return np.where(statistic > threshold, beyond, inside)
 
+    def statistic_at(self, surprise: float) -> float:
+        """The value that has a surprise, from 1 on: q·10^(β·(S - 1)).
+
+        >>> s = Surprise(np.linspace(0.0, 0.9, 91), 0.5)
+        >>> round(float(s.of(np.array([s.statistic_at(2.5)]))[0]), 9)
+        2.5
+        """
+        threshold = max(float(self.body[-1]), 1e-12)
+        return float(threshold * 10.0 ** (self.shape * (surprise - 1.0)))
+
 
 def fit_surprise(statistic: Float64) -> Surprise:
     """Calibrate on normal data that the statistic was not fitted to.

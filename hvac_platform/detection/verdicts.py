@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from hvac_platform.devices.registry import DeviceType
+
 METHODS = ("rules", "profile", "vector")
 
 
@@ -31,3 +33,15 @@ class Verdicts:
     level: NDArray[np.int8]
     reasons: list[tuple[str, ...]]
     metrics: list[tuple[str, ...]]
+
+
+def shown(name: str, value: float, device_type: DeviceType | None) -> tuple[str, str]:
+    """Title of a metric and a value with its unit, as far as the device type declares them.
+
+    >>> shown("rotor_wobble", 0.12345, None)
+    ('rotor_wobble', '0.1234')
+    """
+    if device_type is not None and name in device_type.metric_names:
+        point = device_type.point(name)
+        return point.title, point.show(value)
+    return name, f"{value:.4g}"

@@ -22,6 +22,11 @@ class Encoder(Protocol):
         """Name and version; vectors of different methods are never compared."""
         ...
 
+    @property
+    def context_windows(self) -> int:
+        """How many snapshots before a snapshot its vector rests on; 0 where it stands for itself."""
+        ...
+
     def encode(self, series: SnapshotSeries) -> NDArray[np.float32]:
         """Unit vectors float32 [n, 384]: finite and non-zero, or all NaN where a snapshot can't be encoded at all.
 

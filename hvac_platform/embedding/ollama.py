@@ -42,6 +42,8 @@ class OllamaEncoder:
         attempts: tries of one batch before the server counts as unavailable.
     """
 
+    context_windows = 0
+
     def __init__(
         self, base_url: str, model: str, *, request_seconds: float = REQUEST_SECONDS, attempts: int = ATTEMPTS
     ) -> None:

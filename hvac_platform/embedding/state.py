@@ -37,6 +37,7 @@ class StateEncoder:
     """
 
     method = "state-1"
+    context_windows = 0
 
     def encode(self, series: SnapshotSeries) -> NDArray[np.float32]:
         """Unit vectors float32 [n, 384] of n snapshots."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,10 +15,12 @@ from hvac_platform.detection.neighbours import NEIGHBOURS, judge_neighbours
 from hvac_platform.detection.profile import Profile, judge_profile
 from hvac_platform.detection.rules import evaluate_rules, rule_lookback_ms
 from hvac_platform.detection.verdicts import METHODS, Verdicts
-from hvac_platform.devices.registry import device_type
+from hvac_platform.devices.registry import DeviceType, device_type
 from hvac_platform.embedding.base import Encoder
+from hvac_platform.embedding.learned import Encoders
 from hvac_platform.io_managers.slices import TableBatch
 from hvac_platform.monitoring.learning import current_profile
+from hvac_platform.monitoring.maintenance import in_maintenance, maintenance_spans
 from hvac_platform.snapshots import SnapshotSeries
 from hvac_platform.stores.base import Device, DeviceDay, Store, TableSlice
 from hvac_platform.stores.series import read_series, select
@@ -112,7 +114,7 @@ def has_unjudged(store: Store, settings: Settings, day: DeviceDay, now_ms: int) 
 def judge_device(
     store: Store,
     device: Device,
-    encoder: Encoder,
+    encoders: Encoders,
     settings: Settings,
     start_ms: int,
     end_ms: int,
@@ -127,7 +129,7 @@ def judge_device(
     Args:
         store: where snapshots, profile and history are.
         device: whose windows.
-        encoder: its method selects the vectors.
+        encoders: of all devices.
         settings: lateness and silence decide which windows are complete.
         start_ms: first window start included.
         end_ms: first one excluded.
@@ -137,17 +139,24 @@ def judge_device(
         sigma_threshold: likewise.
     """
     declared = device_type(device.device_type)
-    context_ms = max(
+    profile = current_profile(store, device, encoders)
+    if profile is not None:
+        profile = profile.with_limits(similarity_threshold, sigma_threshold)
+    begin_ms = start_ms - max(
         rule_lookback_ms(declared, settings.window_ms) if declared else 0, CONTEXT_WINDOWS * settings.window_ms
     )
+    if profile is not None and profile.detector is not None:
+        from hvac_platform.detection.learned import context_start
+
+        begin_ms = min(begin_ms, context_start(start_ms, settings.window_ms))
     series, extra = read_series(
         store,
         device.device_id,
         device.device_type,
-        start_ms - context_ms,
+        begin_ms,
         end_ms,
-        embeddings=True,
-        embedding_method=encoder.method,
+        embeddings=not encoders.learned,
+        embedding_method=encoders.common.method,
         extra=("revision", "is_anomalous"),
     )
     limit = completeness_limit(store, device, settings, now_ms)
@@ -161,10 +170,8 @@ def judge_device(
         known = np.array([judged.get(int(t), -1) for t in series.times_ms], dtype=np.int64)
         wanted &= known != revisions
     chosen = np.flatnonzero(wanted)
-    profile = current_profile(store, device, encoder)
-    if profile is not None:
-        profile = profile.with_limits(similarity_threshold, sigma_threshold)
-    verdicts = _verdicts(store, device, series, chosen, profile) if len(chosen) else {}
+    verdicts = _verdicts(store, device, series, chosen, profile, encoders) if len(chosen) else {}
+    _silence(verdicts, in_maintenance(series.times_ms[chosen], maintenance_spans(store, device.device_id)))
     flags = np.array([bool(flag) for flag in extra["is_anomalous"]], dtype=bool)
     return Judgement(
         device, select(series, chosen), verdicts, revisions[chosen].tolist(), flags[chosen], profile, left_open
@@ -172,20 +179,23 @@ def judge_device(
 
 
 def _verdicts(
-    store: Store, device: Device, series: SnapshotSeries, chosen: NDArray[np.int64], profile: Profile | None
+    store: Store,
+    device: Device,
+    series: SnapshotSeries,
+    chosen: NDArray[np.int64],
+    profile: Profile | None,
+    encoders: Encoders,
 ) -> dict[str, Verdicts]:
     """All three methods on the chosen rows, with the rows before them as context."""
+    declared = device_type(device.device_type)
     until = int(chosen[-1]) + 1
     first = max(0, int(chosen[0]) - CONTEXT_WINDOWS)
     upto = select(series, np.arange(until))
-    recent = select(series, np.arange(first, until))
-    rules = _rows(evaluate_rules(upto, device_type(device.device_type)), chosen)
+    rules = _rows(evaluate_rules(upto, declared), chosen)
     if profile is None:
         return {"rules": rules, "profile": _silent("profile", rules), "vector": _silent("vector", rules)}
-    verdicts = {
-        "rules": rules,
-        "profile": _rows(judge_profile(recent, profile, device_type(device.device_type)), chosen - first),
-    }
+    recent, by_profile = _judged_by_profile(upto, first, profile, encoders.common, declared)
+    verdicts = {"rules": rules, "profile": _rows(by_profile, chosen - first)}
     embedded = np.zeros(len(recent), dtype=bool)
     if recent.embeddings is not None:
         embedded |= np.isfinite(recent.embeddings).all(axis=1)
@@ -209,6 +219,44 @@ def _verdicts(
     judged = _spread(judge_neighbours(known, found, profile), embedded, recent.times_ms)
     verdicts["vector"] = _rows(judged, chosen - first)
     return verdicts
+
+
+def _judged_by_profile(
+    upto: SnapshotSeries, first: int, profile: Profile, common: Encoder, declared: DeviceType | None
+) -> tuple[SnapshotSeries, Verdicts]:
+    """The rows from ``first`` on with the embeddings that the profile compares, and its verdicts on them.
+
+    Learned embeddings are made here rather than read: those stored may be of an encoder that has been replaced since.
+    """
+    rows = np.arange(first, len(upto))
+    recent = select(upto, rows)
+    if profile.detector is None:
+        if recent.embeddings is None:
+            recent = replace(recent, embeddings=common.encode(recent))
+        return recent, judge_profile(recent, profile, declared)
+    from hvac_platform.detection.learned import examine_windows, learned_verdicts
+
+    wanted = np.zeros(len(upto), dtype=np.bool_)
+    wanted[rows] = True
+    learned = examine_windows(upto, wanted, profile.detector)
+    recent = replace(recent, embeddings=learned.vectors)
+    if profile.fixed:
+        return recent, judge_profile(recent, profile, declared)
+    return recent, learned_verdicts(learned, profile.detector, declared)
+
+
+def _silence(verdicts: dict[str, Verdicts], mask: NDArray[np.bool_]) -> None:
+    """Nothing alarms in the masked windows; scores stay as they are."""
+    if not mask.any():
+        return
+    for method, v in verdicts.items():
+        verdicts[method] = replace(
+            v,
+            anomalous=v.anomalous & ~mask,
+            level=np.where(mask, 0, v.level).astype(np.int8),
+            reasons=[() if quiet else reason for quiet, reason in zip(mask.tolist(), v.reasons, strict=True)],
+            metrics=[() if quiet else names for quiet, names in zip(mask.tolist(), v.metrics, strict=True)],
+        )
 
 
 def _spread(verdicts: Verdicts, mask: NDArray[np.bool_], times_ms: NDArray[np.int64]) -> Verdicts:

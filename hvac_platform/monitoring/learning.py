@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from hvac_platform.config import Settings
 from hvac_platform.detection.neighbours import AVERAGED, mean_distance
 from hvac_platform.detection.profile import (
+    Fit,
     Profile,
     TooFewSnapshotsError,
     build_profile,
@@ -21,24 +23,63 @@ from hvac_platform.detection.profile import (
 from hvac_platform.detection.rules import evaluate_rules
 from hvac_platform.devices.registry import device_type
 from hvac_platform.embedding.base import Encoder, EncoderUnavailableError
+from hvac_platform.embedding.learned import Encoders, LearnedEncoder
+from hvac_platform.io_managers.slices import TableBatch
+from hvac_platform.monitoring.maintenance import in_maintenance, maintenance_spans
 from hvac_platform.snapshots import SnapshotSeries
 from hvac_platform.stores.base import EMBEDDING_DIMENSION, Device, Store, TableSlice
 from hvac_platform.stores.series import read_series, select
 from hvac_platform.stores.vectors import NearestSearch
+from hvac_platform.streams.snapshotting import EmbeddingCounts, reembedding_batches
 from hvac_platform.timestamps import DAY_MS, now_ms
+
+if TYPE_CHECKING:
+    from hvac_platform.detection.detector import FittedDetector
 
 CALIBRATION_SAMPLE = 3000  # distances of so many snapshots calibrate a limit as well as those of all
 LEAST_COMPLETE = 0.5
+LEAST_KNOWN = 0.5
 URGENT = 3
+LEAST_FIT = 200
+"""Fewest normal snapshots for a detector; with fewer, a profile rests on centroid and statistics."""
+GROWTH = 2.0
+DRIFTED_SHARE, DRIFT_SURPRISE, DRIFT_ROWS = 0.3, 1.0, 720
+"""One normal window in ten has a surprise of 1 or more; three in ten over half a day of a minute's windows is drift."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """What came of learning from a device's history.
+
+    Attributes:
+        profile: what is normal now.
+        series: the n normal snapshots that it rests on, with the embeddings that it was calibrated on.
+        left_out: snapshots that were not fit to learn from.
+        refitted: why the encoder was fitted anew, so that snapshots need new embeddings; empty when it was kept.
+        note: why there is no detector, where there could be one; else empty.
+    """
+
+    profile: Profile
+    series: SnapshotSeries
+    left_out: int
+    refitted: str = ""
+    note: str = ""
 
 
 def normal_snapshots(
-    store: Store, device: Device, encoder: Encoder, start_ms: int, end_ms: int
-) -> tuple[SnapshotSeries, int]:
-    """Snapshots fit to learn from, and how many were left out.
+    store: Store,
+    device: Device,
+    embedding_method: str | None,
+    start_ms: int,
+    end_ms: int,
+    *,
+    include_flagged: bool = False,
+) -> tuple[SnapshotSeries, NDArray[np.bool_]]:
+    """Snapshots between two instants, and which are fit to learn from, bool [n].
 
-    Left out are flagged ones, those that a rule of level 3 or above speaks against, those that hold less than half of the
-    expected readings, and those that another encoder (or none) has embedded.
+    Unfit are flagged ones, those in a maintenance span, those that a rule of level 3 or above speaks against, those that
+    hold less than half of the expected readings, and, where an embedding method is given, those that another encoder (or
+    none) has embedded.
     """
     series, extra = read_series(
         store,
@@ -46,70 +87,213 @@ def normal_snapshots(
         device.device_type,
         start_ms,
         end_ms,
-        embeddings=True,
-        embedding_method=encoder.method,
+        embeddings=embedding_method is not None,
+        embedding_method=embedding_method,
         extra=("is_anomalous", "completeness"),
     )
-    if not len(series) or series.embeddings is None:
-        return series, 0
+    if not len(series):
+        return series, np.zeros(0, dtype=np.bool_)
     rules = evaluate_rules(series, device_type(device.device_type))
-    fit = (
-        np.isfinite(series.embeddings).all(axis=1)
-        & ~np.array([bool(flag) for flag in extra["is_anomalous"]])
-        & (np.array(extra["completeness"]) >= LEAST_COMPLETE)
-        & ~(rules.anomalous & (rules.level <= URGENT))
-    )
-    return select(series, fit), int((~fit).sum())
+    fit = (np.array(extra["completeness"]) >= LEAST_COMPLETE) & ~(rules.anomalous & (rules.level <= URGENT))
+    fit &= ~in_maintenance(series.times_ms, maintenance_spans(store, device.device_id))
+    if not include_flagged:
+        fit &= ~np.array([bool(flag) for flag in extra["is_anomalous"]])
+    if series.embeddings is not None:
+        fit &= np.isfinite(series.embeddings).all(axis=1)
+    return series, fit
 
 
 def learn_profile(
     store: Store,
     device: Device,
-    encoder: Encoder,
+    encoders: Encoders,
     settings: Settings,
     *,
     days_back: float | None = None,
     min_snapshots: int | None = None,
     until_ms: int | None = None,
-) -> tuple[Profile, SnapshotSeries, int]:
+    refit: bool = False,
+    include_flagged: bool = False,
+) -> Lesson:
     """Learn a profile from the days before an instant (by default the end of the device's data).
 
-    Returns:
-        The profile, the snapshots it rests on, and how many were left out.
+    Where devices have encoders of their own, the device's is fitted when it has none yet, when its history has doubled, when
+    what it reports, the window, the budget or its normal states have changed, and on request. Otherwise
+    centroid, statistics and the calibration of vector search are refreshed and its embeddings stay as they are.
+
+    Args:
+        store: where snapshots and the present profile are.
+        device: whose.
+        encoders: of all devices.
+        settings: defaults, and the false-alarm budget.
+        days_back: days of history.
+        min_snapshots: fewest normal snapshots.
+        until_ms: end of the history.
+        refit: fit the encoder anew in any case.
+        include_flagged: learn from flagged windows too: what they show is the new normal.
 
     Raises:
         TooFewSnapshotsError: not enough normal snapshots; the message says what to do.
     """
     end_ms = device.last_seen + 1 if until_ms is None else until_ms
     span_days = settings.hvac_profile_days_back if days_back is None else days_back
-    series, left_out = normal_snapshots(store, device, encoder, end_ms - round(span_days * DAY_MS), end_ms)
+    start_ms = end_ms - round(span_days * DAY_MS)
+    common = None if encoders.learned else encoders.common.method
+    whole, fit = normal_snapshots(store, device, common, start_ms, end_ms, include_flagged=include_flagged)
+    normal, left_out = select(whole, fit), int((~fit).sum())
     least = settings.hvac_profile_min_snapshots if min_snapshots is None else min_snapshots
-    if len(series) < least or series.embeddings is None:
+    if len(normal) < least:
         raise TooFewSnapshotsError(
-            f"{device.device_id}: {len(series)} normal snapshots in the last {span_days:g} days, {least} are needed "
-            f"({left_out} were left out as flagged or incomplete); wait for more data or look further back"
+            f"{device.device_id}: {len(normal)} normal snapshots in the last {span_days:g} days, {least} are needed "
+            f"({left_out} were left out as flagged, incomplete or in maintenance); wait for more data or look further back"
         )
-    sample = np.unique(np.linspace(0, len(series) - 1, min(len(series), CALIBRATION_SAMPLE)).astype(np.int64))
-    exclude_ms = exclusion_ms(len(series), series.window_ms)
-    search = NearestSearch(
-        series.embeddings[sample],
-        AVERAGED,
-        query_times_ms=series.times_ms[sample],
-        exclude_ms=exclude_ms,
-    )
-    distances = mean_distance(
-        search.add(series.times_ms, series.embeddings, np.zeros(len(series), dtype=bool)).result()
-    )
+    present = load_profile(store, device.device_id)
+    detector, fitted, why, note = None, None, "", ""
+    if encoders.learned:
+        detector, fitted, why, note = _detector_for(device, whole, fit, present, settings, end_ms, refit)
+    encoder: Encoder = LearnedEncoder(detector) if detector is not None else encoders.common
+    if encoders.learned:
+        vectors = encoder.encode(whole)
+        known = np.isfinite(vectors).all(axis=1)
+        left_out += int((fit & ~known).sum())
+        normal = select(replace(whole, embeddings=vectors), fit & known)
+        if detector is None and present is not None and present.detector is not None:
+            why = "the history at hand is too short for an encoder of its own"
     profile = build_profile(
-        series,
-        distances,
+        normal,
+        _distances(normal, learned=detector is not None),
         embedding_method=encoder.method,
         device_type=device_type(device.device_type),
         min_snapshots=least,
         false_alarms_per_day=settings.hvac_false_alarms_per_day,
-        exclude_ms=exclude_ms,
+        exclude_ms=exclusion_ms(len(normal), normal.window_ms),
+        detector=detector,
+        fit=fitted,
     )
-    return profile, series, left_out
+    return Lesson(profile, normal, left_out, why, note)
+
+
+def _distances(series: SnapshotSeries, *, learned: bool) -> NDArray[np.float64]:
+    """Mean cosine distance of snapshots to the nearest others that are not their own surroundings.
+
+    Of all of them in order where runs of suspicious windows count (learned embeddings fill few of the 384 slots), of a
+    sample where only the distribution does.
+    """
+    assert series.embeddings is not None
+    vectors, rows = series.embeddings, np.arange(len(series))
+    if learned:
+        vectors = vectors[:, : int(np.flatnonzero(vectors.any(axis=0)).max()) + 1]
+    else:
+        rows = np.unique(np.linspace(0, len(series) - 1, min(len(series), CALIBRATION_SAMPLE)).astype(np.int64))
+    search = NearestSearch(
+        vectors[rows],
+        AVERAGED,
+        query_times_ms=series.times_ms[rows],
+        exclude_ms=exclusion_ms(len(series), series.window_ms),
+    )
+    return mean_distance(search.add(series.times_ms, vectors, np.zeros(len(series), dtype=bool)).result())
+
+
+def _detector_for(
+    device: Device,
+    whole: SnapshotSeries,
+    fit: NDArray[np.bool_],
+    present: Profile | None,
+    settings: Settings,
+    end_ms: int,
+    refit: bool,
+) -> tuple[FittedDetector | None, Fit | None, str, str]:
+    """Detector, what it rests on, why it is a new one (empty: the present one is kept), why there is none."""
+    from hvac_platform.detection import UnusableMetricsError, fit_detector
+    from hvac_platform.detection.learned import MOST_METRICS, frame_of
+
+    normal = select(whole, fit)
+    why = "asked for" if refit else refit_reason(present, whole, fit, settings, end_ms)
+    if not why and present is not None:
+        return present.detector, present.fit, "", ""
+    if len(normal) < LEAST_FIT:
+        return None, None, "", f"{len(normal)} normal snapshots, {LEAST_FIT} are needed for an encoder of its own"
+    try:
+        detector = fit_detector(
+            frame_of(normal),
+            device_type=device_type(device.device_type),
+            false_alarms_per_day=settings.hvac_false_alarms_per_day,
+        )
+    except UnusableMetricsError as error:
+        return None, None, "", str(error)
+    if len(detector.metric_names) > MOST_METRICS:
+        return None, None, "", f"{len(detector.metric_names)} metrics, an embedding holds {MOST_METRICS}"
+    span = Fit(len(normal), int(normal.times_ms[0]), int(normal.times_ms[-1]) + normal.window_ms, why)
+    return detector, span, why, ""
+
+
+def refit_reason(
+    present: Profile | None, whole: SnapshotSeries, fit: NDArray[np.bool_], settings: Settings, end_ms: int
+) -> str:
+    """Why a device's encoder has to be fitted anew; empty when it can stay.
+
+    So the number of fits, and of snapshots that get new embeddings, grows with the logarithm of the history.
+
+    Args:
+        present: profile as it stands, or None.
+        whole: history at hand, n snapshots.
+        fit: bool [n], those that are normal.
+        settings: the false-alarm budget.
+        end_ms: end of the history asked for.
+    """
+    if present is None or present.detector is None or present.fit is None:
+        return "there was none"
+    detector, count = present.detector, int(fit.sum())
+    if present.fit.end_ms > end_ms:
+        return "the history asked for ends before the one that it was fitted on"
+    if detector.interval_ms != whole.window_ms:
+        return f"the window is {whole.window_ms // 1000} s, it was {detector.interval_ms // 1000} s"
+    if detector.false_alarms_per_day != settings.hvac_false_alarms_per_day:
+        return f"the budget is {settings.hvac_false_alarms_per_day:g} false alarms a day"
+    known = np.isfinite(whole.mean[fit]).mean(axis=0) if count else np.zeros(len(whole.metric_names))
+    judged = {*detector.metric_names, *detector.left_out}
+    new = [n for n, share in zip(whole.metric_names, known, strict=True) if share >= LEAST_KNOWN and n not in judged]
+    if new:
+        return f"new metrics: {', '.join(new[:5])}"
+    if count >= GROWTH * present.fit.count:
+        return f"the history has grown from {present.fit.count} to {count} normal snapshots"
+    return _drift(present, whole, fit)
+
+
+def _drift(present: Profile, whole: SnapshotSeries, fit: NDArray[np.bool_]) -> str:
+    """Whether the newest normal windows are odder than normal windows should be, without being anomalous."""
+    from hvac_platform.detection.learned import examine_windows
+
+    assert present.detector is not None
+    assert present.fit is not None
+    newest = np.flatnonzero(fit & (whole.times_ms >= present.fit.end_ms))[-DRIFT_ROWS:]
+    if len(newest) < DRIFT_ROWS:
+        return ""
+    wanted = np.zeros(len(whole), dtype=np.bool_)
+    wanted[newest] = True
+    share = float((examine_windows(whole, wanted, present.detector).surprise > DRIFT_SURPRISE).mean())
+    return (
+        f"drift: {share:.0%} of the newest normal windows are as odd as one in ten was" if share > DRIFTED_SHARE else ""
+    )
+
+
+def lesson_batches(store: Store, device: Device, lesson: Lesson, counts: EmbeddingCounts) -> Iterator[TableBatch]:
+    """Rows of what was learned: new embeddings where the encoder is a new one, then the profile.
+
+    The profile comes last: a process that dies before it fits again, and writes the same. Embeddings reach
+    from the first snapshot of the profile's span to the newest one there is, for detection looks for neighbours among them.
+    """
+    if lesson.refitted:
+        profile = lesson.profile
+        encoder: Encoder
+        if profile.detector is not None:
+            encoder = LearnedEncoder(profile.detector)
+        else:
+            from hvac_platform.embedding.state import StateEncoder
+
+            encoder = StateEncoder()
+        yield from reembedding_batches(store, device, encoder, profile.span_start, device.last_seen + 1, counts)
+    yield TableBatch(profile_columns(store, device, lesson.profile), table="device_profiles")
 
 
 def profile_columns(store: Store, device: Device, profile: Profile) -> dict[str, list[Any]]:
@@ -129,6 +313,8 @@ def profile_columns(store: Store, device: Device, profile: Profile) -> dict[str,
         "snapshot_count": [profile.snapshot_count],
         "span_start": [profile.span_start],
         "span_end": [profile.span_end],
+        "detector": [None if profile.detector is None else profile.detector.to_bytes()],
+        "fit": [None if profile.fit is None else asdict(profile.fit)],
         "profile_created_at": [earlier["profile_created_at"] if earlier else now],
         "profile_updated_at": [now],
         "last_seen": [device.last_seen],
@@ -142,24 +328,33 @@ def load_profile_row(store: Store, device_id: str) -> dict[str, Any] | None:
     return None
 
 
-def current_profile(store: Store, device: Device, encoder: Encoder) -> Profile | None:
+def load_profile(store: Store, device_id: str) -> Profile | None:
+    """Profile of a device, or None."""
+    row = load_profile_row(store, device_id)
+    return profile_from_row(row) if row is not None else None
+
+
+def current_profile(store: Store, device: Device, encoders: Encoders) -> Profile | None:
     """The device's profile; a provisional one from declared ranges while there is none; None for an unknown type."""
-    row = load_profile_row(store, device.device_id)
-    if row is not None and row["embedding_method"] == encoder.method:
-        return profile_from_row(row)
+    profile = load_profile(store, device.device_id)
+    common = encoders.common
+    if profile is not None and (
+        profile.embedding_method == common.method or (encoders.learned and profile.detector is not None)
+    ):
+        return profile
     declared = device_type(device.device_type)
     if declared is None:
         return None
 
     def encode(state: SnapshotSeries) -> NDArray[np.float32]:
         try:
-            return encoder.encode(state)
+            return common.encode(state)
         except (
             EncoderUnavailableError
         ):  # a provisional profile sets no limit on similarity: rules and ranges still judge
             return np.full((len(state), EMBEDDING_DIMENSION), np.nan, dtype=np.float32)
 
-    return provisional_profile(device.device_id, declared, encoder.method, encode)
+    return provisional_profile(device.device_id, declared, common.method, encode)
 
 
 def history_coverage(profile: Profile, window_ms: int, days_back: float) -> float:

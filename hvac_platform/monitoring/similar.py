@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hvac_platform.embedding.base import Encoder
+from hvac_platform.embedding.learned import Encoders
 from hvac_platform.snapshots import SnapshotSeries
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.series import read_series, select
 
 LONGEST_EPISODE_MS = 30 * 60_000
+RECENT_MS = 3_600_000
 SEEN_LIMIT = 50
 
 
@@ -58,7 +59,7 @@ class History:
 def similar_states(
     store: Store,
     device: Device,
-    encoder: Encoder,
+    encoders: Encoders,
     *,
     at_ms: int | None = None,
     limit: int = 5,
@@ -73,15 +74,20 @@ def similar_states(
         NoSnapshotError: the device has no snapshot at that time.
     """
     end_ms = device.last_seen + 1 if at_ms is None else at_ms + 1
+    encoder = encoders.of(device.device_id)
     series, _ = read_series(
         store,
         device.device_id,
         device.device_type,
-        end_ms - 3_600_000,
+        end_ms - RECENT_MS,
         end_ms,
         embeddings=True,
         embedding_method=encoder.method,
     )
+    if encoder.context_windows and len(series):  # what is stored may be of an encoder that has been replaced since
+        before_ms = end_ms - RECENT_MS - encoder.context_windows * series.window_ms
+        series, _ = read_series(store, device.device_id, device.device_type, before_ms, end_ms)
+        series = replace(series, embeddings=encoder.encode(series))
     if not len(series) or series.embeddings is None or not np.isfinite(series.embeddings[-1]).all():
         raise NoSnapshotError(f"{device.device_id} has no embedded snapshot in the hour before that time")
     row = len(series) - 1

@@ -3,8 +3,8 @@
 import dagster as dg
 
 from hvac_platform.config import Settings, load_settings
-from hvac_platform.connections import make_encoder, open_log, open_store
-from hvac_platform.embedding.base import Encoder
+from hvac_platform.connections import make_encoders, open_log, open_store
+from hvac_platform.embedding.learned import Encoders
 from hvac_platform.stores.base import Store
 from hvac_platform.streams.base import MessageLog
 
@@ -33,6 +33,6 @@ class PlatformResource(dg.ConfigurableResource):  # type: ignore[type-arg]
         return self.settings.kafka_topic
 
     @property
-    def encoder(self) -> Encoder:
-        """Encoder of snapshots."""
-        return make_encoder(self.settings)
+    def encoders(self) -> Encoders:
+        """Encoders of snapshots."""
+        return make_encoders(self.settings, self.store)

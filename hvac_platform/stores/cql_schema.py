@@ -6,15 +6,16 @@ import re
 from string import Template
 from typing import Any
 
-from cassandra import AlreadyExists
+from cassandra import AlreadyExists, InvalidRequest
 
 from hvac_platform.stores.base import StoreError
 from hvac_platform.stores.cql_client import CqlClient
 from hvac_platform.stores.tables import SCHEMA_DIRECTORY, tables
 from hvac_platform.timestamps import now_ms
 
-SCHEMA_VERSION = 2
-"""1: as first released. 2: on Cassandra the vector index is on a table of its own, ``snapshot_vectors``."""
+SCHEMA_VERSION = 3
+"""1: as first released. 2: on Cassandra the vector index is on a table of its own, ``snapshot_vectors``. 3: profiles hold
+the device's encoder, reports hold energy; incidents, maintenance."""
 VERSION_TABLE = "schema_versions"
 VECTOR_TABLE = "snapshot_vectors"
 INDEX = "device_state_embedding_idx"
@@ -22,6 +23,7 @@ DIALECTS = ("cassandra", "scylla")
 DDL_SECONDS = 60.0
 
 _CREATED = re.compile(r"CREATE (KEYSPACE|TABLE|CUSTOM INDEX) IF NOT EXISTS (\S+)")
+_ADDED = re.compile(r"ALTER TABLE \S+\.(\w+) ADD (\w+) ")
 
 
 def schema_statements(dialect: str, keyspace: str, datacenter: str, replication_factor: int) -> list[str]:
@@ -110,9 +112,22 @@ class CqlSchema:
         if self.moves_vectors():
             upgrade = _statements("cassandra/upgrade_2.cql", {"keyspace": self._keyspace})
             indexes.discard(INDEX)
+        upgrade += self._missing_columns(there)
         existing = {"keyspace": keyspaces, "table": there, "index": indexes}
         missing = [s for s in complete if (created := _created(s))[1] not in existing[created[0]]]
         return [*upgrade, *missing, self._recording()]
+
+    def _missing_columns(self, there: set[str]) -> list[str]:
+        """Columns of version 3 that tables of an earlier one lack; a table that is yet to be created has them."""
+        known = {
+            (row[0], row[1])
+            for row in self._client.execute(
+                "SELECT table_name, column_name FROM system_schema.columns WHERE keyspace_name=%s", (self._keyspace,)
+            )
+        }
+        statements = _statements("cql/upgrade_3.cql", {"keyspace": self._keyspace})
+        added = {s: (found[1], found[2]) for s in statements if (found := _ADDED.match(s))}
+        return [s for s, (table, column) in added.items() if table in there and (table, column) not in known]
 
     def _recording(self) -> str:
         return (
@@ -139,9 +154,15 @@ class CqlSchema:
                 self._client.execute_once(statement, timeout=DDL_SECONDS)
             except AlreadyExists:  # another process was first
                 return
+            except InvalidRequest as error:
+                if _ADDED.match(statement) and "already exists" in str(error):  # likewise
+                    return
+                raise
 
         self._client.retried(once)
         kind, name = _created(statement)
+        if added := _ADDED.match(statement):
+            return f"add column {added[2]} to {added[1]}"
         return f"create {kind} {name}" if kind else " ".join(statement.split("(")[0].split())
 
     def _names(self, keyspace: str | None, kind: str, column: str) -> set[Any]:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hvac_platform.devices.registry import device_type
 from hvac_platform.embedding.base import Encoder, EncoderUnavailableError
+from hvac_platform.embedding.learned import Encoders
 from hvac_platform.io_managers.slices import DeviceSlice, TableBatch
 from hvac_platform.snapshots import SnapshotSeries
-from hvac_platform.stores.base import Store, TableSlice
-from hvac_platform.stores.series import STATE_COLUMNS, series_from_columns
+from hvac_platform.stores.base import Device, Store, TableSlice
+from hvac_platform.stores.series import STATE_COLUMNS, select, series_from_columns
 from hvac_platform.streams.windows import aggregate_windows, snapshot_columns
 from hvac_platform.timestamps import day_of, day_windows, now_ms
 
@@ -78,7 +80,7 @@ class EmbeddingCounts:
 def embedding_batches(
     slices: Iterable[DeviceSlice],
     device_types: Mapping[str, str],
-    encoder: Encoder,
+    encoders: Encoders,
     counts: EmbeddingCounts,
 ) -> Iterator[TableBatch]:
     """Embeddings of the snapshots of some slices, as updates of ``device_state_snapshots``.
@@ -87,24 +89,23 @@ def embedding_batches(
     ``embedding_backlog``; the server is not asked again for these slices.
     """
     for part in slices:
-        columns = part.columns(*STATE_COLUMNS)
-        for first in range(0, len(columns["snapshot_time"]), ENCODED_SNAPSHOTS):
-            some = {name: values[first : first + ENCODED_SNAPSHOTS] for name, values in columns.items()}
-            series = series_from_columns(part.device_id, device_types.get(part.device_id, ""), some)
-            encoded = _encoded(series, encoder, counts)
+        encoder = encoders.of(part.device_id)
+        for series, wanted in _in_context(part, device_types.get(part.device_id, ""), encoder.context_windows):
+            encoded = _encoded(series, wanted, encoder, counts)
             if encoded is not None:
                 yield encoded
                 continue
-            counts.waiting += len(series)
+            times_ms = series.times_ms[wanted]
+            counts.waiting += len(times_ms)
             yield TableBatch(
                 {
-                    "device_id": [part.device_id] * len(series),
-                    "snapshot_time": series.times_ms,
-                    "embedding_method": [None] * len(series),
+                    "device_id": [part.device_id] * len(times_ms),
+                    "snapshot_time": times_ms,
+                    "embedding_method": [None] * len(times_ms),
                 },
                 action="update",
             )
-            days = sorted({day_of(int(t)) for t in series.times_ms})
+            days = sorted({day_of(int(t)) for t in times_ms})
             yield TableBatch(
                 {
                     "device_id": [part.device_id] * len(days),
@@ -116,10 +117,45 @@ def embedding_batches(
             )
 
 
+def _in_context(
+    part: DeviceSlice, device_type: str, context_windows: int
+) -> Iterator[tuple[SnapshotSeries, NDArray[np.bool_]]]:
+    """Snapshots of a slice, some at a time, each time with those before them that their encoder wants to see.
+
+    Yields series and bool [n], which of its snapshots are to be encoded.
+    """
+    columns = part.columns(*STATE_COLUMNS)
+    times = columns["snapshot_time"]
+    if times and context_windows:
+        before = replace(
+            part, start_ms=times[0] - context_windows * max(columns["window_ms"]), end_ms=part.start_ms
+        ).columns(*STATE_COLUMNS)
+    else:
+        before = {name: [] for name in STATE_COLUMNS}
+    ahead = len(before["snapshot_time"])
+    together = {name: before[name] + columns[name] for name in STATE_COLUMNS}
+    for first in range(0, len(times), ENCODED_SNAPSHOTS):
+        begin, end = max(0, ahead + first - context_windows), ahead + first + ENCODED_SNAPSHOTS
+        some = {name: values[begin:end] for name, values in together.items()}
+        series = series_from_columns(part.device_id, device_type, some)
+        yield series, np.arange(len(series)) >= ahead + first - begin
+
+
+def reembedding_batches(
+    store: Store, device: Device, encoder: Encoder, start_ms: int, end_ms: int, counts: EmbeddingCounts
+) -> Iterator[TableBatch]:
+    """Embeddings, by one encoder, of a device's snapshots between two instants, as updates of ``device_state_snapshots``."""
+    part = DeviceSlice(store, "device_state_snapshots", device.device_id, start_ms, end_ms)
+    for series, wanted in _in_context(part, device.device_type, encoder.context_windows):
+        encoded = _encoded(series, wanted, encoder, counts)
+        if encoded is not None:
+            yield replace(encoded, table="device_state_snapshots")
+
+
 def backlog_batches(
     store: Store,
     device_types: Mapping[str, str],
-    encoder: Encoder,
+    encoders: Encoders,
     window_ms: int,
     counts: EmbeddingCounts,
     most: int = BACKLOG_SNAPSHOTS,
@@ -136,17 +172,17 @@ def backlog_batches(
     for device_id, date in sorted(days, key=lambda day: (day[1], day[0])):
         if counts.outage:
             return
-        columns = DeviceSlice(store, "device_state_snapshots", device_id, *day_windows(date, window_ms)).columns(
-            *STATE_COLUMNS, "embedding_method"
-        )
-        left = [i for i, method in enumerate(columns["embedding_method"]) if method is None]
-        for first in range(0, len(left), ENCODED_SNAPSHOTS):
+        encoder = encoders.of(device_id)
+        part = DeviceSlice(store, "device_state_snapshots", device_id, *day_windows(date, window_ms))
+        columns = part.columns("snapshot_time", "embedding_method")
+        left = {t for t, m in zip(columns["snapshot_time"], columns["embedding_method"], strict=True) if m is None}
+        for series, whole in _in_context(part, device_types.get(device_id, ""), encoder.context_windows):
+            wanted = whole & np.array([t in left for t in series.times_ms.tolist()], dtype=np.bool_)
+            if not wanted.any():
+                continue
             if counts.caught_up >= most:
                 return
-            rows = left[first : first + ENCODED_SNAPSHOTS]
-            some = {name: [columns[name][i] for i in rows] for name in STATE_COLUMNS}
-            series = series_from_columns(device_id, device_types.get(device_id, ""), some)
-            batch = _encoded(series, encoder, counts)
+            batch = _encoded(series, wanted, encoder, counts)
             if batch is None:
                 return
             yield batch
@@ -163,23 +199,28 @@ def backlog_batches(
         yield TableBatch({"device_id": [device_id], "date": [date]}, table="embedding_backlog", action="delete")
 
 
-def _encoded(series: SnapshotSeries, encoder: Encoder, counts: EmbeddingCounts) -> TableBatch | None:
-    """Vectors of some snapshots as an update; None when the encoder's server is (or was just) unavailable."""
+def _encoded(
+    series: SnapshotSeries, wanted: NDArray[np.bool_], encoder: Encoder, counts: EmbeddingCounts
+) -> TableBatch | None:
+    """Vectors of the wanted snapshots as an update; None when the encoder's server is (or was just) unavailable."""
     if counts.outage:
         return None
+    shown = series if encoder.context_windows else select(series, wanted)
     try:
-        vectors = encoder.encode(series)
+        vectors = encoder.encode(shown)
     except EncoderUnavailableError as error:
         counts.outage = str(error)
         return None
+    if encoder.context_windows:
+        vectors = vectors[wanted]
     good = np.isfinite(vectors).all(axis=1)
     n = int(good.sum())
     counts.encoded += n
-    counts.refused += len(series) - n
+    counts.refused += len(vectors) - n
     return TableBatch(
         {
             "device_id": [series.device_id] * n,
-            "snapshot_time": series.times_ms[good],
+            "snapshot_time": series.times_ms[wanted][good],
             "embedding": vectors[good],
             "embedding_method": [encoder.method] * n,
         },

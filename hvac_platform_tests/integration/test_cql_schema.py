@@ -118,11 +118,11 @@ def test_version_1_becomes_version_2_with_its_vectors(node, keyspace):
     client.close()
 
     older = CqlStore(settings(node, keyspace), create=False)
-    assert older.schema_versions() == (1, 2)
+    assert older.schema_versions() == (1, 3)
     done = older.apply_schema()
     assert done[0].startswith("DROP INDEX IF EXISTS")
     assert "copy 5 vectors to snapshot_vectors" in done
-    assert older.schema_versions() == (2, 2)
+    assert older.schema_versions() == (3, 3)
     found = older.nearest("d", vectors[3:4], 1, embedding_method="m")
     assert found.times_ms.tolist() == [[START_MS + 3 * 60_000]]
     older.close()

@@ -142,7 +142,7 @@ def test_an_unknown_table_is_named_with_those_that_exist(store):
 
 
 def test_the_schema_is_applied_once(store):
-    assert store.schema_versions() == (2, 2)
+    assert store.schema_versions() == (3, 3)
     assert store.apply_schema() == []
 
 

@@ -102,7 +102,10 @@ CREATE TABLE device_profiles (
     span_end INTEGER NOT NULL,
     profile_created_at INTEGER NOT NULL,
     profile_updated_at INTEGER NOT NULL,
-    last_seen INTEGER NOT NULL
+    last_seen INTEGER NOT NULL,
+    detector BLOB,
+    fit TEXT,
+    energy TEXT
 ) WITHOUT ROWID;
 
 CREATE TABLE anomaly_events (
@@ -211,5 +214,46 @@ CREATE TABLE detection_reports (
     vector INTEGER NOT NULL,
     consensus INTEGER NOT NULL,
     any_method INTEGER NOT NULL,
+    incidents INTEGER,
+    energy_kwh REAL,
+    expected_kwh REAL,
+    excess_kwh REAL,
     PRIMARY KEY (date, device_id)
+) WITHOUT ROWID;
+
+CREATE TABLE incidents (
+    device_id TEXT NOT NULL,
+    started_at INTEGER NOT NULL,
+    ended_at INTEGER NOT NULL,
+    incident_id TEXT NOT NULL,
+    status TEXT NOT NULL,
+    severity TEXT NOT NULL,
+    level INTEGER NOT NULL,
+    windows INTEGER NOT NULL,
+    peak_score REAL NOT NULL,
+    methods TEXT NOT NULL,
+    rules TEXT NOT NULL,
+    metrics TEXT NOT NULL,
+    reasons TEXT NOT NULL,
+    signature TEXT NOT NULL,
+    kinds TEXT NOT NULL,
+    similar TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    cause TEXT NOT NULL,
+    excess_kwh REAL,
+    device_type TEXT NOT NULL,
+    location TEXT NOT NULL,
+    building_id TEXT NOT NULL,
+    updated_at INTEGER NOT NULL,
+    label TEXT,
+    PRIMARY KEY (device_id, started_at)
+) WITHOUT ROWID;
+
+CREATE TABLE maintenance_spans (
+    device_id TEXT NOT NULL,
+    starts_at INTEGER NOT NULL,
+    ends_at INTEGER NOT NULL,
+    note TEXT NOT NULL,
+    added_at INTEGER NOT NULL,
+    PRIMARY KEY (device_id, starts_at)
 ) WITHOUT ROWID;

@@ -1,0 +1,176 @@
+"""Snapshots under a fitted detector: the same judgement of a window whether it comes alone or with a whole day."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from hvac_platform.detection.detector import FittedDetector
+from hvac_platform.detection.nearest import DIMENSION, padded
+from hvac_platform.detection.verdicts import Verdicts, shown
+from hvac_platform.devices.registry import DeviceType
+from hvac_platform.snapshots import SnapshotSeries
+
+Float64 = NDArray[np.float64]
+
+BLOCK_WINDOWS = 360
+CONTEXT_WINDOWS = 240
+"""The slowest average forgets at 3 % a window: 0.07 % of it is left after so many."""
+REASONS_PER_SNAPSHOT = 3
+NAMED_SIGMAS = 3.0
+URGENT_RATIO = 2.0
+MOST_METRICS = (DIMENSION - 3) // 2
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """k windows under a detector of m metrics.
+
+    Attributes:
+        times_ms: int64 [k], window starts.
+        anomalous: bool [k].
+        ratio: float64 [k], score of the alarm; 1 is the limit.
+        similarity: float64 [k], cosine to the centre of normal.
+        surprise: float64 [k], -log10 of the share of normal windows that are as odd; NaN without readings.
+        reason: object [k], ``now``, ``sustained`` or ``frozen``; empty where normal.
+        top: int64 [k], the metric that speaks most against the window.
+        observed: float64 [k, m], means of the window.
+        expected: float64 [k, m], what the other metrics imply of each.
+        sigmas: float64 [k, m], conditional deviations.
+        vectors: float32 [k, 384], state embeddings; NaN without readings.
+    """
+
+    times_ms: NDArray[np.int64]
+    anomalous: NDArray[np.bool_]
+    ratio: Float64
+    similarity: Float64
+    surprise: Float64
+    reason: NDArray[np.object_]
+    top: NDArray[np.int64]
+    observed: Float64
+    expected: Float64
+    sigmas: Float64
+    vectors: NDArray[np.float32]
+
+
+def frame_of(series: SnapshotSeries) -> pd.DataFrame:
+    """Means of the snapshots as a table for :func:`~hvac_platform.detection.fit_detector`: n rows, one column a metric."""
+    index = pd.DatetimeIndex(pd.to_datetime(series.times_ms, unit="ms", utc=True))
+    return pd.DataFrame(series.mean, index=index, columns=list(series.metric_names))
+
+
+def block_start(time_ms: int, window_ms: int) -> int:
+    """Start of the block of windows that a window lies in; blocks are aligned to the epoch.
+
+    >>> block_start(6 * 3_600_000 + 60_000, 60_000) == 6 * 3_600_000
+    True
+    """
+    return time_ms - time_ms % (BLOCK_WINDOWS * window_ms)
+
+
+def context_start(time_ms: int, window_ms: int) -> int:
+    """First window that the judgement of a window rests on."""
+    return block_start(time_ms, window_ms) - CONTEXT_WINDOWS * window_ms
+
+
+def examine_windows(series: SnapshotSeries, wanted: NDArray[np.bool_], detector: FittedDetector) -> Learned:
+    """Judge some windows of a series.
+
+    What a detector remembers begins at the block's start less 240 windows, whichever windows are asked for. So a window's
+    judgement depends on it and on what came before it alone: live, minute by minute, and in a backfill it is the same.
+
+    Args:
+        series: n snapshots, from :func:`context_start` of the first wanted one.
+        wanted: bool [n], k of them.
+        detector: of the device.
+    """
+    names = list(detector.metric_names)
+    frame = frame_of(series).reindex(columns=names)
+    blocks = series.times_ms // (BLOCK_WINDOWS * series.window_ms)
+    parts = []
+    for block in np.unique(blocks[wanted]):
+        chosen = np.flatnonzero(wanted & (blocks == block))
+        begin = (int(block) * BLOCK_WINDOWS - CONTEXT_WINDOWS) * series.window_ms
+        rows = slice(int(np.searchsorted(series.times_ms, begin)), int(chosen[-1]) + 1)
+        examined = detector.examine(frame.iloc[rows])
+        here = chosen - rows.start
+        table = examined.table.iloc[here]
+        vectors = padded(examined.vectors[here])
+        vectors[examined.silent[here]] = np.nan
+        codes = {name: j for j, name in enumerate(names)}
+        parts.append(
+            Learned(
+                times_ms=series.times_ms[chosen],
+                anomalous=table["is_anomalous"].to_numpy(dtype=np.bool_),
+                ratio=examined.ratio[here],
+                similarity=table["profile_similarity"].to_numpy(dtype=np.float64),
+                surprise=table["score"].to_numpy(dtype=np.float64),
+                reason=table["reason"].to_numpy(dtype=object),
+                top=np.array([codes[name] for name in table["top_metric"]], dtype=np.int64),
+                observed=frame.to_numpy()[chosen],
+                expected=examined.expected[here],
+                sigmas=examined.sigmas[here],
+                vectors=vectors,
+            )
+        )
+    if not parts:
+        return _nothing(len(names))
+    return Learned(*(np.concatenate([getattr(p, f) for p in parts]) for f in Learned.__dataclass_fields__))
+
+
+def _nothing(m: int) -> Learned:
+    none, grid = np.zeros(0), np.zeros((0, m))
+    return Learned(
+        times_ms=np.zeros(0, dtype=np.int64),
+        anomalous=np.zeros(0, dtype=np.bool_),
+        ratio=none,
+        similarity=none,
+        surprise=none,
+        reason=np.zeros(0, dtype=object),
+        top=np.zeros(0, dtype=np.int64),
+        observed=grid,
+        expected=grid,
+        sigmas=grid,
+        vectors=np.zeros((0, DIMENSION), dtype=np.float32),
+    )
+
+
+def learned_verdicts(learned: Learned, detector: FittedDetector, device_type: DeviceType | None) -> Verdicts:
+    """Verdict of profile similarity on examined windows, with what moved and what it should have been.
+
+    Level is 3 (urgent) where the alarm is beyond twice its limit, else 4.
+    """
+    k = len(learned.times_ms)
+    reasons: list[tuple[str, ...]] = [()] * k
+    metrics: list[tuple[str, ...]] = [()] * k
+    for i in np.flatnonzero(learned.anomalous).tolist():
+        named = named_metrics(learned.sigmas[i], int(learned.top[i]))
+        if learned.reason[i] == "frozen":
+            named = [int(learned.top[i])]
+            title, value = shown(detector.metric_names[named[0]], float(learned.observed[i, named[0]]), device_type)
+            reasons[i] = (f"{title} stands still at {value}, which it never did for so long",)
+        else:
+            since = "for some time " if learned.reason[i] == "sustained" else ""
+            reasons[i] = tuple(
+                f"{since}{_deviation(learned, i, j, detector.metric_names[j], device_type)}" for j in named
+            )
+        metrics[i] = tuple(detector.metric_names[j] for j in named)
+    level = np.where(learned.anomalous, np.where(learned.ratio > URGENT_RATIO, 3, 4), 0).astype(np.int8)
+    return Verdicts("profile", learned.times_ms, learned.ratio, learned.anomalous, level, reasons, metrics)
+
+
+def named_metrics(sigmas: Float64, top: int) -> list[int]:
+    """Metrics worth naming, the top one first: at most three, beyond three conditional deviations."""
+    order = [j for j in np.argsort(-np.abs(sigmas)).tolist() if j != top and abs(sigmas[j]) > NAMED_SIGMAS]
+    return [top, *order[: REASONS_PER_SNAPSHOT - 1]]
+
+
+def _deviation(learned: Learned, i: int, j: int, name: str, device_type: DeviceType | None) -> str:
+    title, expected = shown(name, float(learned.expected[i, j]), device_type)
+    if not np.isfinite(learned.observed[i, j]):
+        return f"{title} is missing where the other metrics imply {expected}"
+    observed = shown(name, float(learned.observed[i, j]), device_type)[1]
+    return f"{title} {observed} where the other metrics imply {expected} ({learned.sigmas[i, j]:+.1f} sigma)"
