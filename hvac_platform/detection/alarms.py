@@ -77,13 +77,29 @@ def budget_limit(level: Float64, interval_ms: int, alarms_per_day: float) -> flo
     return float(mode - spread * np.log(-np.log(1.0 - share)))
 
 
-def room_for_variation(short: float, span_ms: int, rows: int) -> float:
-    """Factor on a limit for variation that the training can't have shown: 1.2 from three days and 3000 rows on.
+def counted_limit(level: Float64, interval_ms: int, alarms_per_day: float) -> float:
+    """The limit that the given data exceed in no more blocks of an hour than the budget allows; at least one may.
 
-    ``short`` is the factor up to a day or a thousand rows, whichever is less.
+    What :func:`budget_limit` estimates from the quartiles, counted: rare but regular states such as start-ups lie beyond
+    the quartiles of any distribution.
+
+    >>> counted_limit(np.repeat([1.0, 1.0, 3.0, 5.0], 60), 60_000, 1.0)
+    3.0
+    """
+    rows = int(np.clip(BLOCK_MS // interval_ms, LEAST_BLOCK_ROWS, BLOCK_ROWS))
+    padded = np.r_[level, np.full(-len(level) % rows, level[-1])]
+    maxima = np.sort(padded.reshape(-1, rows).max(axis=1))[::-1]
+    allowed = max(1, int(alarms_per_day * len(level) * interval_ms / DAY_MS))
+    return float(maxima[min(allowed, len(maxima) - 1)])
+
+
+def room_for_variation(short: float, span_ms: int, rows: int, long: float = ROOM_LONG) -> float:
+    """Factor on a limit for variation that the training can't have shown.
+
+    ``short`` is the factor up to a day or a thousand rows, whichever is less, ``long`` that from three days and 3000 rows.
 
     >>> room_for_variation(2.0, DAY_MS, 1440), room_for_variation(2.0, 7 * DAY_MS, 7 * 1440)
     (2.0, 1.2)
     """
     amount = max(1.0, min(span_ms / DAY_MS, rows / ROOM_ROWS))
-    return float(np.interp(np.log(amount), (0.0, np.log(ROOM_DAYS)), (short, ROOM_LONG)))
+    return float(np.interp(np.log(amount), (0.0, np.log(ROOM_DAYS)), (short, long)))

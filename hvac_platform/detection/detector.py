@@ -88,6 +88,8 @@ class Examination:
         expected: float64 [n, m], what the other metrics imply of each, in its unit.
         sigmas: float64 [n, m], conditional deviation of each, signed; 0 where a reading is missing.
         vectors: float32 [n, 2m + 3], unit vectors as :meth:`FittedDetector.embed` gives them.
+        settling: float64 [n], while levels settle after an episode, how odd the state alone is in proportion to the limit:
+            more than that nothing that rests on levels should be believed. Infinite where they have settled.
         silent: bool [n], rows without any reading.
     """
 
@@ -96,6 +98,7 @@ class Examination:
     expected: Float64
     sigmas: Float64
     vectors: Float32
+    settling: Float64
     silent: Bool
 
 
@@ -258,14 +261,16 @@ class FittedDetector:
         followed = self._trace(observations, before)
         judged = self._judge(observations, followed, before)
         no_rules = np.zeros(len(metrics), dtype=np.bool_)
-        white = self.states.apply(followed.against_adapted())
         sigmas = conditional_sigmas(self.levels.deviations(followed.level), self.levels.precision)
         return Examination(
             table=_frame(metrics.index, self._columns(observations, followed, judged, no_rules, ())),
             ratio=np.where(followed.silent, 0.0, judged["ratio"]),
             expected=self._expected(followed),
             sigmas=np.where(np.isfinite(observations.values), sigmas, 0.0),
-            vectors=state_embeddings(white, observations.times_ms, clock=self.clock),
+            vectors=self._vectors(observations, followed),
+            settling=np.where(
+                followed.age < settled_rows(self.interval_ms), followed.oddity / self.limits["now"], np.inf
+            ),
             silent=followed.silent,
         )
 
@@ -411,10 +416,15 @@ class FittedDetector:
         observations = observe(metrics, self.metric_names, segments, self.interval_ms)
         before = self.memory if self._continues(observations) else None
         followed = self._trace(observations, before)
-        vectors = state_embeddings(
-            self.states.apply(followed.against_adapted()), observations.times_ms, clock=self.clock
-        )
-        return vectors[np.argsort(observations.order, kind="stable")]
+        return self._vectors(observations, followed)[np.argsort(observations.order, kind="stable")]
+
+    def _vectors(self, observations: Observations, followed: Trace) -> Float32:
+        """Embeddings of the rows, against the level that each departs from less, as the alarm takes it."""
+        by_adapted = self.states.apply(followed.against_adapted())
+        by_plausible = self.states.apply(followed.against_plausible())
+        nearer = np.linalg.norm(by_adapted, axis=1) <= np.linalg.norm(by_plausible, axis=1)
+        white = np.where(nearer[:, None], by_adapted, by_plausible)
+        return state_embeddings(white, observations.times_ms, clock=self.clock)
 
     @property
     def similarity_limit(self) -> float:

@@ -41,6 +41,7 @@ class Learned:
         expected: float64 [k, m], what the other metrics imply of each.
         sigmas: float64 [k, m], conditional deviations.
         vectors: float32 [k, 384], state embeddings; NaN without readings.
+        settling: float64 [k], bound on scores that rest on recent levels, while those settle; else infinite.
     """
 
     times_ms: NDArray[np.int64]
@@ -54,6 +55,7 @@ class Learned:
     expected: Float64
     sigmas: Float64
     vectors: NDArray[np.float32]
+    settling: Float64
 
 
 def frame_of(series: SnapshotSeries) -> pd.DataFrame:
@@ -114,6 +116,7 @@ def examine_windows(series: SnapshotSeries, wanted: NDArray[np.bool_], detector:
                 expected=examined.expected[here],
                 sigmas=examined.sigmas[here],
                 vectors=vectors,
+                settling=examined.settling[here],
             )
         )
     if not parts:
@@ -135,6 +138,7 @@ def _nothing(m: int) -> Learned:
         expected=grid,
         sigmas=grid,
         vectors=np.zeros((0, DIMENSION), dtype=np.float32),
+        settling=none,
     )
 
 

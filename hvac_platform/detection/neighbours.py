@@ -15,7 +15,6 @@ from hvac_platform.timestamps import iso
 NEIGHBOURS = 10
 AVERAGED = 5
 MIN_NORMAL = 3
-URGENT_DISTANCE, URGENT_RATIO = 3.0, 2.0
 
 
 def mean_distance(found: Neighbours) -> NDArray[np.float64]:
@@ -28,7 +27,12 @@ def mean_distance(found: Neighbours) -> NDArray[np.float64]:
 
 
 def judge_neighbours(
-    series: SnapshotSeries, normal: Neighbours, profile: Profile, *, min_normal: int = MIN_NORMAL
+    series: SnapshotSeries,
+    normal: Neighbours,
+    profile: Profile,
+    *,
+    min_normal: int = MIN_NORMAL,
+    bound: NDArray[np.float64] | None = None,
 ) -> Verdicts:
     """Verdict of vector search on every snapshot.
 
@@ -37,25 +41,22 @@ def judge_neighbours(
         normal: the ten nearest normal states of each, within the profile's span.
         profile: holds the calibrated distance limit.
         min_normal: fewer normal states than this within the limit make a snapshot novel.
+        bound: float64 [n], scores are never more than this; where absent, they are what they are.
 
-    score = mean distance to the five nearest normal states / limit, or the surprise of that distance / its limit where the
-    profile calibrates it so. A snapshot is suspicious when that exceeds 1 or fewer than ``min_normal`` of the ten nearest
-    normal states lie within the limit; where there are fewer than that many states to compare with, the method is silent
-    (Laxhammar and Falkman 2014 for calibrated
+    score = mean distance to the five nearest normal states / limit. A snapshot is suspicious when that exceeds 1 or fewer
+    than ``min_normal`` of the ten nearest normal states lie within the limit; where there are fewer than that many states
+    to compare with, the method is silent (Laxhammar and Falkman 2014 for calibrated
     nearest-neighbour distances).
     """
     limit = max(profile.calibration.neighbour_distance, 1e-9)
     distances = 1.0 - normal.similarity
     within = (distances <= limit).sum(axis=1)
-    calibrated = profile.calibration.neighbours
-    distance = mean_distance(normal)
-    if calibrated is None:
-        score = np.minimum(distance / limit, 1e6)
-    else:
-        score = np.minimum(calibrated.of(np.minimum(distance, 2.0)) / profile.calibration.neighbour_surprise, 1e6)
+    score = np.minimum(mean_distance(normal) / limit, 1e6)
     score = np.where(within < min_normal, np.maximum(score, 1.0 + 1e-9), score)
     no_history = (normal.times_ms >= 0).sum(axis=1) < min_normal  # nothing to compare with says nothing of the state
     score = np.where(no_history, 0.0, score)
+    if bound is not None:
+        score = np.minimum(score, bound)
     anomalous = persistent(score, series.times_ms, series.window_ms)
     reasons: list[tuple[str, ...]] = [()] * len(series)
     metrics: list[tuple[str, ...]] = [()] * len(series)
@@ -65,6 +66,5 @@ def judge_neighbours(
         reasons[i] = (
             f"{int(within[i])} of {normal.times_ms.shape[1]} nearest normal states are as close as usual{nearest}",
         )
-    urgent = URGENT_DISTANCE if calibrated is None else URGENT_RATIO
-    level = np.where(anomalous, np.where(score > urgent, 3, 4), 0).astype(np.int8)
+    level = np.where(anomalous, np.where(score > 3.0, 3, 4), 0).astype(np.int8)
     return Verdicts("vector", series.times_ms, score, anomalous, level, reasons, metrics)

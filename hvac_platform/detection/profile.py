@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hvac_platform.detection.alarms import budget_limit, persistent_level, room_for_variation
+from hvac_platform.detection.alarms import budget_limit, counted_limit, persistent_level, room_for_variation
 from hvac_platform.detection.calibration import exceedance_for, persistent, tail_limit
 from hvac_platform.detection.observations import Stretch
-from hvac_platform.detection.surprise import Surprise, fit_surprise
 from hvac_platform.detection.verdicts import Verdicts, shown
 from hvac_platform.devices.registry import DeviceType
 from hvac_platform.snapshots import SnapshotSeries
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 
 REASONS_PER_SNAPSHOT = 3
 LONGEST_EXCLUSION_MS = 30 * 60_000
-NEIGHBOUR_ROOM, NEIGHBOUR_SHARE, LEAST_SURPRISE = 2.0, 0.25, 1.3
+NEIGHBOUR_SHARE, NEIGHBOUR_ROOM, NEIGHBOUR_ROOM_LONG, LARGEST_DISTANCE = 0.25, 1.5, 1.3, 0.95
 LAXEST = {"similarity": 0.85, "sigma": 6.0, "neighbour_distance": 0.05}  # patchy history must not blind a detector
 
 
@@ -57,23 +56,12 @@ class Calibration:
         sigma: largest |z| above which it is.
         neighbour_distance: mean cosine distance to the nearest normal states above which it is.
         exclude_ms: states nearer in time than this are a state's own surroundings, not its history.
-        neighbour_body: quantiles 0, 1, … 90 % of that distance on normal data; empty where the distance itself is limited.
-        neighbour_shape: index of its tail.
-        neighbour_surprise: surprise of that distance above which a snapshot is suspicious.
     """
 
     similarity: float = 0.85
     sigma: float = 3.0
     neighbour_distance: float = 0.05
     exclude_ms: int = 30 * 60_000
-    neighbour_body: tuple[float, ...] = ()
-    neighbour_shape: float = 0.0
-    neighbour_surprise: float = 0.0
-
-    @property
-    def neighbours(self) -> Surprise | None:
-        """Calibration of the distance to the nearest normal states, or None."""
-        return Surprise(np.array(self.neighbour_body), self.neighbour_shape) if self.neighbour_body else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,27 +236,25 @@ def _learned_calibration(
     detector: FittedDetector,
     false_alarms_per_day: float,
 ) -> Calibration:
-    """Limits of learned embeddings: their distances are those of the device's own normal, whatever its declared ranges.
+    """Limits of learned embeddings: their distances are in units of the device's own normal, whatever its declared ranges.
 
-    The distance to the nearest states is calibrated like the detector's statistics: a surprise, and the limit on it that
-    normal data exceed within the budget, with room for what a short history can't show.
+    The limit of the distance to the nearest states is what the device's own days exceed within the budget, by the maxima of
+    blocks of an hour and by count, with room for what a short history can't show. Its share of the budget is a quarter: what
+    vector search finds the detector finds too, more often than not.
     """
-    known = np.isfinite(neighbour_distances)
-    if not known.any():
-        return replace(calibration, similarity=detector.similarity_limit, neighbour_distance=float("inf"))
-    surprise = fit_surprise(neighbour_distances[known])
-    level = persistent_level(surprise.of(neighbour_distances[known]), [Stretch(0, int(known.sum()), None)])
-    span_ms = int(series.times_ms[-1] - series.times_ms[0])
-    limit = room_for_variation(NEIGHBOUR_ROOM, span_ms, len(series)) * max(
-        LEAST_SURPRISE, budget_limit(level, series.window_ms, NEIGHBOUR_SHARE * false_alarms_per_day)
-    )
+    distances = neighbour_distances[np.isfinite(neighbour_distances)]
+    if not len(distances):
+        return replace(calibration, similarity=detector.similarity_limit, neighbour_distance=LARGEST_DISTANCE)
+    unit = max(float(np.quantile(distances, 0.9)), 1e-9)
+    level = persistent_level(distances / unit, [Stretch(0, len(distances), None)])
+    span_ms = int(series.times_ms[-1] - series.times_ms[0]) + series.window_ms
+    budget = NEIGHBOUR_SHARE * false_alarms_per_day
+    expected = max(budget_limit(level, series.window_ms, budget), counted_limit(level, series.window_ms, budget))
+    limit = unit * expected * room_for_variation(NEIGHBOUR_ROOM, span_ms, len(series), NEIGHBOUR_ROOM_LONG)
     return replace(
         calibration,
         similarity=detector.similarity_limit,
-        neighbour_distance=surprise.statistic_at(limit),
-        neighbour_body=tuple(surprise.body.tolist()),
-        neighbour_shape=surprise.shape,
-        neighbour_surprise=limit,
+        neighbour_distance=float(min(limit, LARGEST_DISTANCE)),
     )
 
 

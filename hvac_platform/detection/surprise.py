@@ -65,4 +65,4 @@ def fit_surprise(statistic: Float64) -> Surprise:
     threshold = max(float(body[-1]), 1e-12)
     excess = np.log(np.maximum(statistic[statistic > threshold], threshold) / threshold)
     shape = float(np.median(excess)) / np.log(2.0) if len(excess) else 0.0
-    return Surprise(body, max(shape, LEAST_SHAPE))
+    return Surprise(body, float(max(shape, LEAST_SHAPE)))

@@ -194,7 +194,7 @@ def _verdicts(
     rules = _rows(evaluate_rules(upto, declared), chosen)
     if profile is None:
         return {"rules": rules, "profile": _silent("profile", rules), "vector": _silent("vector", rules)}
-    recent, by_profile = _judged_by_profile(upto, first, profile, encoders.common, declared)
+    recent, by_profile, bound = _judged_by_profile(upto, first, profile, encoders.common, declared)
     verdicts = {"rules": rules, "profile": _rows(by_profile, chosen - first)}
     embedded = np.zeros(len(recent), dtype=bool)
     if recent.embeddings is not None:
@@ -216,15 +216,16 @@ def _verdicts(
         query_times_ms=known.times_ms,
         exclude_ms=near if int(known.times_ms[0]) - near < profile.span_end else 0,
     )
-    judged = _spread(judge_neighbours(known, found, profile), embedded, recent.times_ms)
+    judged = judge_neighbours(known, found, profile, bound=None if bound is None else bound[embedded])
+    judged = _spread(judged, embedded, recent.times_ms)
     verdicts["vector"] = _rows(judged, chosen - first)
     return verdicts
 
 
 def _judged_by_profile(
     upto: SnapshotSeries, first: int, profile: Profile, common: Encoder, declared: DeviceType | None
-) -> tuple[SnapshotSeries, Verdicts]:
-    """The rows from ``first`` on with the embeddings that the profile compares, and its verdicts on them.
+) -> tuple[SnapshotSeries, Verdicts, NDArray[np.float64] | None]:
+    """The rows from ``first`` on with the embeddings that the profile compares, its verdicts, and a bound on scores.
 
     Learned embeddings are made here rather than read: those stored may be of an encoder that has been replaced since.
     """
@@ -233,7 +234,7 @@ def _judged_by_profile(
     if profile.detector is None:
         if recent.embeddings is None:
             recent = replace(recent, embeddings=common.encode(recent))
-        return recent, judge_profile(recent, profile, declared)
+        return recent, judge_profile(recent, profile, declared), None
     from hvac_platform.detection.learned import examine_windows, learned_verdicts
 
     wanted = np.zeros(len(upto), dtype=np.bool_)
@@ -241,8 +242,8 @@ def _judged_by_profile(
     learned = examine_windows(upto, wanted, profile.detector)
     recent = replace(recent, embeddings=learned.vectors)
     if profile.fixed:
-        return recent, judge_profile(recent, profile, declared)
-    return recent, learned_verdicts(learned, profile.detector, declared)
+        return recent, judge_profile(recent, profile, declared), learned.settling
+    return recent, learned_verdicts(learned, profile.detector, declared), learned.settling
 
 
 def _silence(verdicts: dict[str, Verdicts], mask: NDArray[np.bool_]) -> None:
