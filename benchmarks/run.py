@@ -19,10 +19,13 @@ from pathlib import Path
 import numpy as np
 
 from hvac_platform.config import Settings
+from hvac_platform.detection import fit_detector
+from hvac_platform.detection.learned import examine_windows, frame_of
 from hvac_platform.detection.profile import judge_profile
 from hvac_platform.detection.rules import evaluate_rules
 from hvac_platform.devices.fleet import FleetDevice, fleet_of_size
 from hvac_platform.devices.registry import device_type
+from hvac_platform.embedding.learned import Encoders
 from hvac_platform.embedding.state import StateEncoder
 from hvac_platform.io_managers.slices import DeviceSlice, TableBatch, write_batch
 from hvac_platform.monitoring.learning import learn_profile
@@ -95,7 +98,9 @@ def ingest(
 
     for batch in snapshot_batches(slices("device_metrics_raw"), types, WINDOW_MS, SnapshotCounts()):
         keep("device_state_snapshots", batch)
-    for batch in embedding_batches(slices("device_state_snapshots"), types, StateEncoder(), EmbeddingCounts()):
+    for batch in embedding_batches(
+        slices("device_state_snapshots"), types, Encoders(StateEncoder()), EmbeddingCounts()
+    ):
         keep("device_state_snapshots", batch)
     for r in ranges:
         store.advance_ledger(topic, r.partition, r.start, r.end, run_id="bench", watermark=None)
@@ -161,12 +166,15 @@ def bench_detection(folder: Path) -> None:
     ingest(log, store)
     device = store.devices()[0]
     settings = Settings(hvac_home=folder)
-    profile, _, _ = learn_profile(store, device, StateEncoder(), settings, days_back=5)
+    profile = learn_profile(store, device, Encoders(StateEncoder()), settings, days_back=5).profile
     series, _ = read_series(store, DEVICE.device_id, DEVICE.device_type, embeddings=True)
+    detector = fit_detector(frame_of(series), device_type=DEVICE.device_type)
+    everything = np.ones(len(series), dtype=bool)
     declared = device_type(DEVICE.device_type)
     for name, work in (
         ("rules", lambda: evaluate_rules(series, declared)),
-        ("profile", lambda: judge_profile(series, profile)),
+        ("profile (learned)", lambda: examine_windows(series, everything, detector)),
+        ("profile (fixed limits)", lambda: judge_profile(series, profile)),
     ):
         seconds = min(timed(work) for _ in range(5))
         say(f"detection by {name}, {len(series):,} snapshots", f"{len(series) / seconds:,.0f} /s", "aim >= 50,000")

@@ -22,6 +22,7 @@ RECENT_WEIGHT = 0.1
 SUSTAINED_WEIGHTS = (0.1, 0.03)
 RECENT_CLIP = 8.0
 EPISODE_ROWS = 3
+BRIEF_FROM_MS = 10_000
 ODD = 6.0  # gross: an average would remember it for long
 
 
@@ -177,16 +178,20 @@ def trace(
         )
         start = usual[stretch.start] if carried is None else carried.plausible
         average = ewma(usual[rows], RECENT_WEIGHT, start)
-        restarts, odd_rows = _restarts(odd[rows], 0 if carried is None else carried.odd_rows)
+        restarts, odd_length, odd_rows = _restarts(odd[rows], 0 if carried is None else carried.odd_rows)
         age[rows] = _ages_since(restarts, None if carried is None else carried.age)
         gathered = carried.age + 1 if carried is not None and carried.begun_anew else 0
         begun_anew = bool(gathered or restarts.any())
         followed[rows] = restarted(average, RECENT_WEIGHT, restarts, start, gathered)
+        # An odd row or two are no episode, after which averages begin anew, and yet they would be remembered for long. Where
+        # rows are seconds apart, odd ones come thick and fast while something is wrong, and must add up.
+        brief = (odd_length > 0) & (odd_length < EPISODE_ROWS) & (observations.interval_ms >= BRIEF_FROM_MS)
+        lasting = np.where(brief[:, None], usual[rows], clipped[rows])
         for k, weight in enumerate(SUSTAINED_WEIGHTS):
             first = clipped[stretch.start]
             sustained[k, rows] = ewma(clipped[rows], weight, first if carried is None else carried.sustained[k])
             begin = first if carried is None else carried.cleared[k]
-            cleared[k, rows] = restarted(ewma(clipped[rows], weight, begin), weight, restarts, begin, gathered)
+            cleared[k, rows] = restarted(ewma(lasting, weight, begin), weight, restarts, begin, gathered)
     silent = np.asarray(~np.isfinite(values).any(axis=1), dtype=np.bool_)
     ages = _ages(values, observations, before)
     weights = np.array([RECENT_WEIGHT, *SUSTAINED_WEIGHTS])[:, None]
@@ -223,13 +228,13 @@ def _undone(deviations: Float64, levels: Whitening) -> Float64:
     return features
 
 
-def _restarts(odd: NDArray[np.bool_], before: int) -> tuple[NDArray[np.bool_], int]:
-    """Rows that follow three or more odd ones, bool [n], and how many odd rows the end stands at."""
+def _restarts(odd: NDArray[np.bool_], before: int) -> tuple[NDArray[np.bool_], Int64, int]:
+    """Rows that follow three or more odd ones, bool [n]; odd rows up to each row, int64 [n], and up to the end."""
     rows = np.arange(len(odd))
     calm = np.maximum.accumulate(np.where(odd, -1, rows))
     length = np.where(odd, np.where(calm < 0, rows + 1 + before, rows - calm), 0)
     earlier = np.r_[before, length[:-1]]
-    return ~odd & (earlier >= EPISODE_ROWS), int(length[-1])
+    return ~odd & (earlier >= EPISODE_ROWS), length, int(length[-1])
 
 
 def _ages_since(restarts: NDArray[np.bool_], before: int | None) -> Int64:

@@ -221,7 +221,7 @@ def test_vectors_of_the_text_encoder_are_found_by_vector_search_and_by_no_other_
     store = text_platform.store
     text_platform.log.append(text_platform.topic, readings("RTU-001", NOON_MS, 4))
     list(ingest_everything(instance, text_platform))
-    query = text_platform.encoder.encode(states([1.0]))
+    query = text_platform.encoders.common.encode(states([1.0]))
     found = store.nearest("RTU-001", query, 3, embedding_method=TEXT_METHOD)
     assert (found.times_ms[0] >= NOON_MS).all()
     assert (store.nearest("RTU-001", query, 3, embedding_method="state-1").times_ms == -1).all()
@@ -231,7 +231,7 @@ def test_a_withdrawn_vector_is_no_longer_found(server, text_platform, instance):
     store = text_platform.store
     text_platform.log.append(text_platform.topic, readings("RTU-001", NOON_MS, 1))
     list(ingest_everything(instance, text_platform))
-    query = text_platform.encoder.encode(states([1.0]))
+    query = text_platform.encoders.common.encode(states([1.0]))
     store.update(
         "device_state_snapshots", {"device_id": ["RTU-001"], "snapshot_time": [NOON_MS], "embedding_method": [None]}
     )

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from hvac_platform.assets.common import ingestion_run_config
 from hvac_platform.definitions import defs
+from hvac_platform.embedding.learned import Encoders
 from hvac_platform.embedding.state import StateEncoder
 from hvac_platform.execution import QUIET, RunFailedError, ingest_everything, run_job
 from hvac_platform.io_managers.slices import DeviceSlice, DeviceSlices, TableBatch, TableOutput, write_batch
@@ -125,7 +126,7 @@ def replay(log, runs, window_ms):
         states = [DeviceSlice(store, "device_state_snapshots", *span) for span in spans]
         for batch in snapshot_batches(readings, types, window_ms, SnapshotCounts()):
             write_batch(store, "device_state_snapshots", batch)
-        for batch in embedding_batches(states, types, StateEncoder(), EmbeddingCounts()):
+        for batch in embedding_batches(states, types, Encoders(StateEncoder()), EmbeddingCounts()):
             write_batch(store, "device_state_snapshots", batch)
     devices = [(d.device_id, d.first_seen, d.last_seen) for d in store.devices()]
     result = contents(store) | {"devices": devices}

@@ -10,19 +10,18 @@ import pytest
 from dagster._core.test_utils import create_run_for_test
 
 from hvac_platform.config import load_settings
+from hvac_platform.connections import make_encoders
 from hvac_platform.detection.profile import TooFewSnapshotsError
-from hvac_platform.embedding.state import StateEncoder
 from hvac_platform.execution import RunFailedError, run_job
 from hvac_platform.io_managers.slices import DeviceSlice, write_batch
 from hvac_platform.monitoring.judging import has_unjudged, judge_device, judgement_batches, unjudged_days
-from hvac_platform.monitoring.learning import current_profile, learn_profile, normal_snapshots, profile_columns
+from hvac_platform.monitoring.learning import current_profile, learn_profile, lesson_batches, normal_snapshots
 from hvac_platform.schedules import detection_schedule, nightly_profiles, partition_tags
 from hvac_platform.stores.base import Device, DeviceDay
 from hvac_platform.streams.snapshotting import EmbeddingCounts, SnapshotCounts, embedding_batches, snapshot_batches
 from hvac_platform.timestamps import DAY_MS, day_of, day_windows, now_ms
 from hvac_platform_tests.conftest import DAY, HOUR_MS, MIDNIGHT_MS, MINUTE_MS, NEXT_DAY, rows
 
-ENCODER = StateEncoder()
 LATHE = Device("lathe", "lathe", "hall 3", "bldg-9", 2**62, 0, 0)  # a type that nobody declares
 COMPRESSOR = Device("AC-001", "air_compressor", "building-C", "bldg-003", 2**62, 0, 0)
 LATE = MIDNIGHT_MS + 20 * HOUR_MS  # long after everything: the wall clock has closed all windows
@@ -52,7 +51,7 @@ def compressor_readings(start_ms, windows, seed=1, **changes):
     ]
 
 
-def bring_in(store, device, readings, *, encoder=ENCODER):
+def bring_in(store, device, readings, *, embedded=True):
     """What an ingestion run does with readings of one device."""
     times = [t for t, _, _ in readings]
     n = len(times)
@@ -71,23 +70,28 @@ def bring_in(store, device, readings, *, encoder=ENCODER):
     raw = DeviceSlice(store, "device_metrics_raw", device.device_id, low, high)
     for batch in snapshot_batches([raw], types, MINUTE_MS, SnapshotCounts()):
         write_batch(store, "device_state_snapshots", batch)
-    if encoder is not None:
+    if embedded:
         states = DeviceSlice(store, "device_state_snapshots", device.device_id, low, high)
-        for batch in embedding_batches([states], types, encoder, EmbeddingCounts()):
+        for batch in embedding_batches([states], types, encoders(store), EmbeddingCounts()):
             write_batch(store, "device_state_snapshots", batch)
     store.register_devices([replace(device, first_seen=min(times), last_seen=max(times))])
     return next(d for d in store.devices() if d.device_id == device.device_id)
 
 
+def encoders(store):
+    return make_encoders(load_settings(), store)
+
+
 def learn(store, device, **options):
-    profile, _, _ = learn_profile(store, device, ENCODER, load_settings(), **options)
-    store.upsert("device_profiles", profile_columns(store, device, profile))
-    return profile
+    lesson = learn_profile(store, device, encoders(store), load_settings(), **options)
+    for batch in lesson_batches(store, device, lesson, EmbeddingCounts()):
+        write_batch(store, "device_profiles", batch)
+    return lesson.profile
 
 
 def judge(store, device, start_ms=MIDNIGHT_MS, end_ms=MIDNIGHT_MS + DAY_MS, *, now=LATE, batches=None, **options):
     """Judge and write, all batches or only the first few, as when the process dies then."""
-    judgement = judge_device(store, device, ENCODER, load_settings(), start_ms, end_ms, now_ms=now, **options)
+    judgement = judge_device(store, device, encoders(store), load_settings(), start_ms, end_ms, now_ms=now, **options)
     for number, batch in enumerate(judgement_batches(judgement)):
         if number == batches:
             break
@@ -199,7 +203,7 @@ def test_a_fault_is_found_with_methods_reasons_and_metrics(trained):
     assert event["anomaly_type"] == "consensus"
     assert event["methods"] == ["profile", "vector"]
     assert event["metrics"][0] == "temperature"
-    assert any("temperature" in reason and "sigma from its usual" in reason for reason in event["reasons"])
+    assert any("temperature" in reason and "where the other metrics imply" in reason for reason in event["reasons"])
     assert event["metrics_snapshot"]["temperature"] > 120
     assert event["location"] == "hall 3"
     flags = dict(rows(trained, "device_state_snapshots", "snapshot_time", "is_anomalous", start_ms=MIDNIGHT_MS))
@@ -272,9 +276,9 @@ def test_fixed_thresholds_take_the_place_of_calibrated_ones(trained):
 
 def test_a_snapshot_without_a_vector_silences_vector_search_for_itself_alone(trained):
     device = bring_in(trained, LATHE, hot(lathe_readings(MIDNIGHT_MS, 60), 30, 40))
-    device = bring_in(trained, LATHE, lathe_readings(MIDNIGHT_MS + 60 * MINUTE_MS, 1), encoder=None)
+    device = bring_in(trained, LATHE, lathe_readings(MIDNIGHT_MS + 60 * MINUTE_MS, 1), embedded=False)
     vector = judge(trained, device).verdicts["vector"]
-    assert np.flatnonzero(vector.anomalous).tolist() == list(range(30, 40))
+    assert np.flatnonzero(vector.anomalous).tolist() == list(range(31, 40))  # the second odd window is the first alarm
     assert vector.score[60] == 0
 
 
@@ -319,11 +323,12 @@ def test_learning_leaves_out_flagged_incomplete_foreign_and_impossible_snapshots
     store.update("device_state_snapshots", columns)
     foreign = {"device_id": ["AC-001"], "snapshot_time": [MIDNIGHT_MS], "embedding": np.eye(1, 384)}
     store.update("device_state_snapshots", foreign | {"embedding_method": ["another"]})
-    series, left_out = normal_snapshots(store, device, ENCODER, MIDNIGHT_MS, MIDNIGHT_MS + DAY_MS)
-    assert minutes(series.times_ms) == [1, 2, *range(5, 30)]
-    assert left_out == 8
+    series, fit = normal_snapshots(store, device, "state-1", MIDNIGHT_MS, MIDNIGHT_MS + DAY_MS)
+    assert minutes(series.times_ms[fit]) == [1, 2, *range(5, 30)]
+    series, fit = normal_snapshots(store, device, None, MIDNIGHT_MS, MIDNIGHT_MS + DAY_MS)  # whatever has embedded them
+    assert minutes(series.times_ms[fit]) == [0, 1, 2, *range(5, 30)]
     profile = learn(store, device)
-    assert profile.snapshot_count == 27
+    assert profile.snapshot_count == 28
     assert profile.metric_stats["discharge_temp"].min > 0
 
 
@@ -340,7 +345,7 @@ def test_a_rebuilt_profile_keeps_the_time_of_its_creation(trained):
     (again,) = rows(trained, "device_profiles", "profile_created_at", "profile_updated_at")
     assert again[0] == created
     assert again[1] >= updated
-    version = current_profile(trained, trained.devices()[0], ENCODER).version
+    version = current_profile(trained, trained.devices()[0], encoders(trained)).version
     assert rows(trained, "device_profiles", "profile_version") == [(version,)]
 
 
@@ -349,8 +354,8 @@ def test_fewer_than_five_snapshots_are_refused_with_what_to_do(platform):
     with pytest.raises(TooFewSnapshotsError) as refused:
         learn(platform.store, device)
     assert str(refused.value) == (
-        "lathe: 4 normal snapshots in the last 1 days, 5 are needed (0 were left out as flagged or incomplete); "
-        "wait for more data or look further back"
+        "lathe: 4 normal snapshots in the last 7 days, 5 are needed (0 were left out as flagged, incomplete or in "
+        "maintenance); wait for more data or look further back"
     )
     assert learn(platform.store, device, min_snapshots=4).snapshot_count == 4
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 import apsw
 import numpy as np
 import pytest
+import sqlite_vec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -149,12 +150,28 @@ def test_the_schema_is_applied_once(store):
 def test_a_store_of_the_first_version_is_upgraded_when_it_is_opened(store, tmp_path):
     def schema(path):
         database = apsw.Connection(str(path))
-        return set(database.execute("SELECT type, name, sql FROM sqlite_master WHERE sql NOT NULL"))
+        found = list(database.execute("SELECT type, name, sql FROM sqlite_master WHERE sql NOT NULL"))
+        columns = {
+            (name, *column)
+            for kind, name, sql in found
+            if kind == "table" and "VIRTUAL" not in sql
+            for column in database.execute(f"PRAGMA table_info({name})")
+        }
+        return columns | {row for row in found if row[0] != "table"} | {name for _, name, _ in found}
 
     path = tmp_path / "first.db"
     EmbeddedStore(path).close()
     first = apsw.Connection(str(path))
+    first.enable_load_extension(True)
+    first.load_extension(sqlite_vec.loadable_path())
     first.execute("DROP TABLE embedding_backlog; DROP TRIGGER device_state_embedding_withdrawn; PRAGMA user_version=1")
+    first.execute("DROP TABLE incidents; DROP TABLE maintenance_spans")
+    for table, columns in (
+        ("device_profiles", ("detector", "fit", "energy")),
+        ("detection_reports", ("incidents", "energy_kwh", "expected_kwh", "excess_kwh")),
+    ):
+        for column in columns:
+            first.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
     first.close()
     EmbeddedStore(path).close()
     assert schema(path) == schema(store.location)
