@@ -155,8 +155,8 @@ def silences(
 ) -> list[tuple[int, int]]:
     """Spans [start, end) in which nothing new came of a device: no windows, no readings, or all of them the same.
 
-    One sensor that repeats itself is stuck; where all of them do at once, it is the logger that repeats them (or a machine at
-    rest, of which every reading is constant: a lone silence says little).
+    One sensor that repeats itself is stuck; where all of them do at once, it is the logger that repeats them (or a machine
+    at rest, of which every reading is constant: a lone silence says little).
 
     Args:
         times_ms: int64 [n], starts of the windows, ascending.
@@ -173,7 +173,7 @@ def silences(
         return []
     end = int(times_ms[-1]) + window_ms if until_ms is None else until_ms
     known = np.isfinite(values)
-    heard: Bool = known.any(axis=1)
+    heard = np.asarray(known.any(axis=1), dtype=np.bool_)
     same = ((values[1:] == values[:-1]) | ~known[1:] | ~known[:-1]).all(axis=1) & heard[:-1]
     moved = heard & ~np.r_[False, same]
     news = np.r_[times_ms[moved], end]
