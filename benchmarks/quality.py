@@ -27,7 +27,9 @@ from numpy.typing import NDArray
 
 from hvac_platform.detection import fit_detector
 from hvac_platform.detection.evaluation import NOTHING, FaultScore, score_faults
+from hvac_platform.detection.fault_kinds import SENSOR_KINDS, likely_kinds, sensor_evidence
 from hvac_platform.detection.scaling import robust_scale
+from hvac_platform.detection.signatures import KNOWN, most_similar, signature
 from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.embedding.base import EncoderUnavailableError
 from hvac_platform.embedding.ollama import OllamaEncoder
@@ -413,6 +415,126 @@ def attribution(cases: Sequence[Case], result: Result) -> tuple[int, int, int]:
     return first, most, found
 
 
+# --- kinds of fault -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """A fault that was found: its kind, the kinds it was taken for, and its signature."""
+
+    device_id: str
+    device_type: str
+    kind: str
+    likely: tuple[str, ...]
+    signature: pd.Series
+
+
+def diagnoses(cases: Sequence[Case]) -> list[Diagnosis]:
+    """Likely kinds of every fault that the detector found, from the rows that alarm during it."""
+    result = []
+    for case in cases:
+        fitted = fit_detector(case.train, device_type=case.device_type)
+        scored, sigmas = fitted.score(case.test), fitted.sigmas(case.test)
+        times_ms = case.test.index.as_unit("ms").asi8
+        step = int(np.median(np.diff(times_ms)))
+        for fault in case.faults:
+            rows = (times_ms + step > fault.start_ms) & (times_ms < fault.end_ms) & scored["is_anomalous"].to_numpy()
+            if not rows.any():
+                continue
+            looks = signature(sigmas[rows])
+            found = scored[rows]
+            evidence = sensor_evidence(
+                sigmas[rows],
+                fitted.levels.precision,
+                case.test[rows],
+                found["reason"],
+                found["top_metric"],
+                case.device_type,
+            )
+            likely = tuple(k.kind for k in likely_kinds(looks, case.device_type, evidence=evidence))
+            result.append(Diagnosis(case.name, case.device_type, fault.kind, likely, looks))
+    return result
+
+
+def sisters(found: Sequence[Diagnosis]) -> tuple[dict[str, tuple[int, int]], Float64, Float64]:
+    """Faults of a machine against those of other devices of the type.
+
+    Returns:
+        By kind: how many have the same kind as most similar incident, of how many that occur on a sister; then the largest
+        similarity to incidents of the same kind, and to those of other kinds, of each fault.
+    """
+    machine = [d for d in found if d.kind not in SENSOR_KINDS]
+    hits: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    same, other = [], []
+    for one in machine:
+        past = {
+            i: d for i, d in enumerate(machine) if d.device_type == one.device_type and d.device_id != one.device_id
+        }
+        matches = most_similar(one.signature, {str(i): d.signature for i, d in past.items()})
+        alike = [m for m in matches if past[int(m.incident)].kind == one.kind]
+        unlike = [m for m in matches if past[int(m.incident)].kind != one.kind]
+        if not alike or not unlike:
+            continue
+        hits[one.kind][0] += alike[0].similarity > unlike[0].similarity
+        hits[one.kind][1] += 1
+        same.append(alike[0].similarity)
+        other.append(unlike[0].similarity)
+    return {kind: (a, b) for kind, (a, b) in sorted(hits.items())}, np.array(same), np.array(other)
+
+
+def confusion(found: Sequence[Diagnosis]) -> pd.DataFrame:
+    """Faults by their kind (rows) and by the kind they are taken for (columns)."""
+    kinds = sorted({d.kind for d in found})
+    table = pd.DataFrame(0, index=kinds, columns=[*kinds, "none"])
+    for diagnosis in found:
+        table.loc[diagnosis.kind, diagnosis.likely[0] if diagnosis.likely else "none"] += 1
+    return table
+
+
+def kinds_section(cases: Sequence[Case]) -> list[str]:
+    """Confusion by kind of fault, printed and as parts of the page."""
+    found = diagnoses(cases)
+    first = sum(d.likely[:1] == (d.kind,) for d in found)
+    among = sum(d.kind in d.likely for d in found)
+    by_sister, same, other = sisters(found)
+    hits, compared = (sum(v[i] for v in by_sister.values()) for i in (0, 1))
+    lines = [
+        f"Likely kind of {len(found)} found faults: first guess right {first / len(found):.1%}, "
+        f"among the first three {among / len(found):.1%}",
+        f"Faults of a machine whose most similar incident on sister devices is of the same kind: {hits}/{compared}",
+        f"Similarity to the nearest of the same kind >= {KNOWN}: {(same >= KNOWN).mean():.1%}; "
+        f"to the nearest of another kind: {(other >= KNOWN).mean():.1%}",
+    ]
+    table = confusion(found)
+    print("\n" + "\n".join(lines))
+    print(table.to_string())
+    per_kind = {
+        kind: (
+            sum(d.likely[:1] == (kind,) for d in found if d.kind == kind),
+            sum(kind in d.likely for d in found if d.kind == kind),
+            sum(d.kind == kind for d in found),
+        )
+        for kind in table.index
+    }
+    heads = "".join(f"<th>{html.escape(c)}</th>" for c in ("first", "top 3", "found", *table.columns))
+    rows = "".join(
+        f"<tr><td>{kind}</td>{''.join(f'<td>{n}</td>' for n in per_kind[kind])}"
+        + "".join(
+            f'<td style="background:{"#dcefe3" if column == kind else "#fde2e2" if n else "none"}">{n or ""}</td>'
+            for column, n in table.loc[kind].items()
+        )
+        + "</tr>"
+        for kind in table.index
+    )
+    return [
+        "<h3>Confusion by kind of fault</h3>",
+        "<p>Rows are the kinds that were simulated, columns the kinds that the incident's signature and its sensors speak "
+        "for most. Signatures come from seeds 41 to 56. First: first guess right; top 3: among the first three.</p>",
+        *(f"<p>{html.escape(line)}.</p>" for line in lines),
+        f'<div style="overflow-x:auto"><table class="kinds"><tr><th>kind</th>{heads}</tr>{rows}</table></div>',
+    ]
+
+
 # --- report -------------------------------------------------------------------------------------------------------------
 
 COLOURS = ("#2f6fdb", "#d9822b", "#1a9c6b", "#8f4fbf", "#c23b5a", "#6b7280", "#0e7490")
@@ -525,7 +647,9 @@ def main() -> None:
     page = ["<!doctype html><meta charset=utf-8><title>Detection quality</title>"]
     page.append(
         "<style>body{font:14px sans-serif;max-width:60em;margin:2em auto}td,th{padding:.2em .7em;text-align:right}"
-        "td:first-child{text-align:left}svg{display:block;margin:1em 0}</style><h1>Detection quality</h1>" + NOTES
+        "td:first-child{text-align:left}svg{display:block;margin:1em 0}"
+        "table.kinds{font-size:11px}table.kinds th{writing-mode:vertical-rl;text-align:left}</style>"
+        "<h1>Detection quality</h1>" + NOTES
     )
     figures: dict[str, dict[str, dict[str, float]]] = {}
     for title, cases in sets.items():
@@ -582,6 +706,7 @@ def main() -> None:
             line = f"Faulty sensor named by the first alarm {first}/{found}, by most alarms {most}/{found}"
             print(line)
             page.append(f"<p>{line}.</p>")
+            page += kinds_section(cases)
     for name in left_out:
         print(f"left out: {name}")
         page.append(f"<p>Left out: {html.escape(name)}.</p>")
