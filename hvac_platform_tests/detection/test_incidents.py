@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hvac_platform.detection import fit_detector
@@ -33,12 +33,14 @@ WINDOWS = st.lists(st.integers(0, 2000), unique=True).map(lambda w: np.array(sor
 
 
 class TestGrouping:
+    @settings(deadline=None)
     @given(WINDOWS)
     def test_every_window_is_in_exactly_one_incident(self, times):
         groups = group_windows(times, MINUTE_MS)
         rows = [row for first, last in groups for row in range(first, last + 1)]
         assert rows == list(range(len(times)))
 
+    @settings(deadline=None)
     @given(WINDOWS)
     def test_incidents_are_more_than_ten_minutes_apart_and_have_no_longer_pause(self, times):
         groups = group_windows(times, MINUTE_MS)
@@ -47,6 +49,7 @@ class TestGrouping:
         for first, last in groups:
             assert (np.diff(times[first : last + 1]) <= 10 * MINUTE_MS).all()
 
+    @settings(deadline=None)
     @given(WINDOWS)
     def test_there_are_as_many_as_the_evaluation_counts(self, times):
         counted = score_faults(times, np.ones(len(times), dtype=bool), []).false_alarms
@@ -82,6 +85,7 @@ class TestSeverity:
     def test_a_score_far_above_its_limit_makes_it_urgent(self):
         assert incident_level(np.zeros(2, dtype=int), np.array([np.nan, 3.1]), np.ones(2, dtype=int)) == 3
 
+    @settings(deadline=None)
     @given(
         st.lists(st.integers(0, 4), min_size=1, max_size=20),
         st.floats(0, 10),
@@ -192,6 +196,7 @@ class TestFleetEvents:
         with pytest.raises(ValueError, match="not in the fleet: Z9"):
             self.events([(0, "Z9", None)])
 
+    @settings(deadline=None)
     @given(
         st.lists(
             st.tuples(
