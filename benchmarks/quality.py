@@ -26,11 +26,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hvac_platform.detection import fit_detector
+from hvac_platform.detection.energy import believable, fit_energy, kwh
 from hvac_platform.detection.evaluation import NOTHING, FaultScore, score_faults
 from hvac_platform.detection.fault_kinds import SENSOR_KINDS, likely_kinds, sensor_evidence
 from hvac_platform.detection.scaling import robust_scale
 from hvac_platform.detection.signatures import KNOWN, most_similar, signature
 from hvac_platform.devices.fleet import FleetDevice
+from hvac_platform.devices.registry import device_types
 from hvac_platform.embedding.base import EncoderUnavailableError
 from hvac_platform.embedding.ollama import OllamaEncoder
 from hvac_platform.embedding.text import state_sentences
@@ -535,6 +537,54 @@ def kinds_section(cases: Sequence[Case]) -> list[str]:
     ]
 
 
+# --- energy -----------------------------------------------------------------------------------------------------------
+
+ENERGY_KINDS = {
+    "efficiency_degradation": "degradation",
+    "fouling": "fouling",
+    "compressor_stuck_on": "stuck on",
+}
+
+
+def energy_figures(cases: Sequence[Case]) -> dict[str, dict[str, float]]:
+    """Expected against actual power by device type, on hours without fault, and excess during faults.
+
+    Error: median of the hourly mean's, as a share of the actual power. Not told: share of normal hours without an
+    expectation. False excess: kWh a day on normal hours, as a share of what is drawn. Excess of a kind of fault: of all
+    kWh drawn during such faults.
+    """
+    sums: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for case in cases:
+        declared = device_types()[case.device_type]
+        if declared.energy is None or declared.energy.power is None:
+            continue
+        power, drivers = declared.energy.power, declared.energy.drivers
+        train, test = believable(case.train, declared), believable(case.test, declared)
+        model = fit_energy(train, power=power, drivers=drivers, clock=declared.energy.clock)
+        expected, excess = model.expected(test), model.excess(test)
+        actual = test[power].rolling("1h").mean()
+        normal = (pd.Series(case.faulty | ~case.judged, index=test.index).rolling("2h").max() == 0).to_numpy()
+        told = normal & expected.notna().to_numpy() & actual.notna().to_numpy()
+        row = sums[case.device_type]
+        row["error"].append(float(np.median(np.abs((actual - expected) / actual).to_numpy()[told])))
+        row["not told"].append(float(expected.isna().to_numpy()[normal].mean()))
+        row["false excess"].append(float(excess[told].sum() / actual[told].sum()))
+        times_ms = test.index.as_unit("ms").asi8
+        for fault in case.faults:
+            if fault.kind in ENERGY_KINDS:
+                inside = (times_ms >= fault.start_ms) & (times_ms < fault.end_ms)
+                row[fault.kind].append(kwh(excess[inside], pd.Timedelta(minutes=1)))
+                row[f"{fault.kind} drawn"].append(kwh(test[power][inside], pd.Timedelta(minutes=1)))
+    return {
+        kind: {name: float(np.mean(row[name])) for name in ("error", "not told", "false excess")}
+        | {
+            f"excess, {short}": sum(row[k]) / sum(row[f"{k} drawn"]) if row[k] else float("nan")
+            for k, short in ENERGY_KINDS.items()
+        }
+        for kind, row in sums.items()
+    }
+
+
 # --- report -------------------------------------------------------------------------------------------------------------
 
 COLOURS = ("#2f6fdb", "#d9822b", "#1a9c6b", "#8f4fbf", "#c23b5a", "#6b7280", "#0e7490")
@@ -589,7 +639,7 @@ def shown(value: float) -> str:
 def table_html(rows: dict[str, dict[str, float]]) -> str:
     """An HTML table of figures."""
     heads = list(next(iter(rows.values())))
-    parts = ["<table><tr><th>method</th>", *(f"<th>{html.escape(h)}</th>" for h in heads), "</tr>"]
+    parts = ["<table><tr><th></th>", *(f"<th>{html.escape(h)}</th>" for h in heads), "</tr>"]
     for name, row in rows.items():
         cells = "".join(f"<td>{shown(row[h])}</td>" for h in heads)
         parts.append(f"<tr><td>{html.escape(name)}</td>{cells}</tr>")
@@ -709,6 +759,9 @@ def main() -> None:
             print(line)
             page.append(f"<p>{line}.</p>")
             page += kinds_section(cases)
+            energy = energy_figures(cases)
+            print_table("Energy, shares of power", energy)
+            page += ["<h3>Energy: shares of power, by device type</h3>", table_html(energy)]
     for name in left_out:
         print(f"left out: {name}")
         page.append(f"<p>Left out: {html.escape(name)}.</p>")
