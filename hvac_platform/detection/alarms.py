@@ -14,7 +14,7 @@ Bool = NDArray[np.bool_]
 
 AT_ONCE = 2.0
 BLOCKS_AT_LEAST = 12
-BLOCK_ROWS, LEAST_BLOCK_ROWS, BLOCK_MS = 60, 4, 3_600_000
+BLOCK_ROWS, LONGEST_BLOCK_ROWS, LEAST_BLOCK_ROWS, BLOCK_MS = 60, 360, 4, 3_600_000
 QUARTILES = 0.25, 0.75
 DAY_MS = 86_400_000
 ROOM_LONG, ROOM_DAYS, ROOM_ROWS = 1.2, 3.0, 1000.0
@@ -55,18 +55,25 @@ def budget_limit(level: Float64, interval_ms: int, alarms_per_day: float) -> flo
 
     Maxima of blocks of rows follow a Gumbel distribution where the tail is exponential, which that of a surprise is by
     construction (Fisher and Tippett 1928; Coles, An Introduction to Statistical Modeling of Extreme Values, 2001,
-    chapter 3). Blocks of an hour, but 4 to 60 rows, keep together what is correlated. The distribution is fitted to the
-    quartiles of the maxima, which a few faulty blocks hardly move: σ = (q75 - q25) / 1.5725, μ = q50 + σ·ln(ln 2). A record
-    shorter than a day says nothing of events rarer than itself, so the limit is never set for less than one event in
-    three times its length.
+    chapter 3). Blocks of 4 to 60 rows, no longer than an hour, keep together what is correlated. Where rows are less than a
+    minute apart, blocks of up to an hour (360 rows) are tried too, and the higher limit counts: what recurs once in an hour
+    or two, such as a valve that opens for some minutes, is rare among short blocks and goes unseen by them. The distribution
+    is fitted to the quartiles of the maxima, which a few faulty blocks hardly move: σ = (q75 - q25) / 1.5725,
+    μ = q50 + σ·ln(ln 2). A record shorter than a day says nothing of events rarer than itself, so the limit is never set for
+    less than one event in three times its length.
 
     Args:
         level: float64 [n] of normal data in order of time, from :func:`persistent_level`.
         interval_ms: time between rows.
         alarms_per_day: budget.
     """
-    rows = int(np.clip(BLOCK_MS // interval_ms, LEAST_BLOCK_ROWS, BLOCK_ROWS))
-    rows = max(1, min(rows, len(level) // BLOCKS_AT_LEAST))
+    longest = int(np.clip(BLOCK_MS // interval_ms, LEAST_BLOCK_ROWS, LONGEST_BLOCK_ROWS))
+    lengths = {max(1, min(rows, len(level) // BLOCKS_AT_LEAST)) for rows in (min(BLOCK_ROWS, longest), longest)}
+    return max(_block_limit(level, rows, interval_ms, alarms_per_day) for rows in lengths)
+
+
+def _block_limit(level: Float64, rows: int, interval_ms: int, alarms_per_day: float) -> float:
+    """The limit by maxima of blocks of so many rows."""
     count = len(level) // rows
     maxima = level[: count * rows].reshape(count, rows).max(axis=1)
     low, middle, high = np.quantile(maxima, (QUARTILES[0], 0.5, QUARTILES[1]))

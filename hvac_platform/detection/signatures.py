@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-KNOWN = 0.8
+KNOWN = 0.9
 
 
 @dataclass(frozen=True, slots=True)

@@ -151,6 +151,29 @@ class Rule:
     uses_out_of_range: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Energy:
+    """Where a type's electric power is read, and what it should depend on.
+
+    Attributes:
+        power: point with the electric power in kW, or None where it is computed from a current.
+        drivers: points that decide how much power is needed and that a fault of the machine doesn't itself move.
+        clock: whether the hour of the day is one more.
+        current: point with the current in A, or None.
+        volts: voltage, between phases where there are three.
+        phases: 1 or 3.
+        power_factor: cos φ.
+    """
+
+    power: str | None
+    drivers: tuple[str, ...]
+    clock: bool = True
+    current: str | None = None
+    volts: float = 0.0
+    phases: int = 1
+    power_factor: float = 1.0
+
+
 @dataclass(frozen=True, eq=False)
 class DeviceType:
     """A kind of machine. Compared and hashed by identity: the registry holds one instance of each.
@@ -165,6 +188,7 @@ class DeviceType:
         derived: derived quantities by name; each uses only those before it.
         conditions: boolean expressions by name; each uses only those before it.
         rules: relationship rules, in the order of the file.
+        energy: electric power and what drives it, or None where it isn't known.
         sentinels: values that devices send in place of a reading, e.g. -999.
         frozen_windows: number of windows without any change after which a sensor counts as frozen.
         memory_minutes: longest time that a ``minutes_<condition>`` variable counts.
@@ -179,6 +203,7 @@ class DeviceType:
     derived: Mapping[str, Derived] = field(default_factory=dict)
     conditions: Mapping[str, str] = field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
+    energy: Energy | None = None
     sentinels: tuple[float, ...] = (-999.0,)
     frozen_windows: int = 30
     memory_minutes: float = 60.0
@@ -410,6 +435,16 @@ class _RuleFile(msgspec.Struct, forbid_unknown_fields=True, rename={"for_minutes
     uses_out_of_range: bool = False
 
 
+class _EnergyFile(msgspec.Struct, forbid_unknown_fields=True):
+    drivers: str | list[str] = []
+    power: str | None = None
+    clock: bool = True
+    current: str | None = None
+    volts: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    phases: Literal[1, 3] | None = None
+    power_factor: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
+
+
 class _TypeFile(msgspec.Struct, forbid_unknown_fields=True):
     """What a file may hold; msgspec refuses other keys and other kinds of value, and says where."""
 
@@ -422,6 +457,7 @@ class _TypeFile(msgspec.Struct, forbid_unknown_fields=True):
     derived: dict[_Identifier, str | _DerivedFile] = {}
     conditions: dict[_Identifier, _Text] = {}
     rules: list[_RuleFile] = []
+    energy: _EnergyFile | None = None
     sentinels: tuple[float, ...] = (-999.0,)
     frozen_windows: Annotated[int, msgspec.Meta(ge=2)] = 30
     memory_minutes: Annotated[float, msgspec.Meta(ge=1)] = 60.0
@@ -543,7 +579,34 @@ def _build(content: _TypeFile) -> DeviceType:
     rules = tuple(_build_rule(item, device_type, scope) for item in content.rules)
     for i, rule in enumerate(rules):
         _require(rule.id not in [other.id for other in rules[:i]], f"rules[{rule.id}].id", "is used twice")
-    return replace(device_type, rules=rules)
+    energy = None if content.energy is None else _build_energy(content.energy, device_type)
+    return replace(device_type, rules=rules, energy=energy)
+
+
+def _build_energy(item: _EnergyFile, device_type: DeviceType) -> Energy:
+    """Energy after its checks: one source of power, in kW, and drivers that are points other than it."""
+    drivers = _listed(item.drivers)
+    _require((item.power is None) != (item.current is None), "energy", "needs either power or current")
+    for field_name, name in (("power", item.power), ("current", item.current), *(("drivers", d) for d in drivers)):
+        _require(name is None or name in device_type.index, f"energy.{field_name}", f"{name} is not a point")
+    source = item.power or item.current
+    unit = "kW" if item.power else "A"
+    if source is not None:
+        found = device_type.point(source).unit
+        _require(found == unit, f"energy.{'power' if item.power else 'current'}", f"{source} is in {found}, not {unit}")
+    _require(source not in drivers, "energy.drivers", f"{source} can't drive itself")
+    _require(bool(drivers) or item.clock, "energy.drivers", "must name a point, or clock be true")
+    known = item.power is not None or (item.volts is not None and item.phases is not None)
+    _require(known, "energy.current", "needs volts and phases to become power")
+    return Energy(
+        power=item.power,
+        drivers=drivers,
+        clock=item.clock,
+        current=item.current,
+        volts=item.volts or 0.0,
+        phases=item.phases or 1,
+        power_factor=item.power_factor,
+    )
 
 
 def _build_point(item: _PointFile) -> Point:

@@ -98,6 +98,12 @@ class TestBuiltInTypes:
             for text in texts:
                 assert set(re.findall(r"(?<![\w.])\d[\d.]*", text)) <= allowed, text
 
+    def test_every_type_says_where_its_power_is_and_what_drives_it(self):
+        for loaded in load_device_types().values():
+            assert loaded.energy.power == "power_consumption", loaded.name
+            assert loaded.energy.drivers, loaded.name
+            assert not {p.name for p in loaded.points if p.kind == "counter"} & set(loaded.energy.drivers), loaded.name
+
     def test_no_parameter_is_idle(self):
         for loaded in load_device_types().values():
             used = set()
@@ -282,3 +288,41 @@ def test_a_wrong_file_is_refused_in_one_line_that_names_file_and_field(text, com
     assert message.startswith("fan.yaml: ")
     assert complaint in message
     assert "\n" not in message
+
+
+class TestEnergy:
+    METERED = "name: fan\npoints:\n  - {name: power, unit: kW}\n  - {name: amps, unit: A}\n  - {name: flow}\nenergy: "
+
+    def energy(self, text):
+        return parse_device_type(self.METERED + text, "fan.yaml").energy
+
+    def test_is_absent_unless_declared(self):
+        assert parse_device_type(FAN, "fan.yaml").energy is None
+
+    def test_is_read_from_a_power_point(self):
+        energy = self.energy("{power: power, drivers: flow}")
+        assert (energy.power, energy.drivers, energy.clock) == ("power", ("flow",), True)
+
+    def test_is_computed_from_a_current_where_the_voltage_is_declared(self):
+        energy = self.energy("{current: amps, volts: 480, phases: 3, power_factor: 0.9, drivers: [flow], clock: false}")
+        assert (energy.current, energy.volts, energy.phases, energy.power_factor) == ("amps", 480.0, 3, 0.9)
+
+    @pytest.mark.parametrize(
+        ("text", "problem"),
+        [
+            ("{drivers: [flow]}", "energy: needs either power or current"),
+            ("{power: power, current: amps, drivers: [flow]}", "energy: needs either power or current"),
+            ("{power: steam, drivers: [flow]}", "energy.power: steam is not a point"),
+            ("{power: power, drivers: [steam]}", "energy.drivers: steam is not a point"),
+            ("{power: amps, drivers: [flow]}", "energy.power: amps is in A, not kW"),
+            ("{current: power, volts: 480, phases: 3}", "energy.current: power is in kW, not A"),
+            ("{current: amps, drivers: [flow]}", "energy.current: needs volts and phases"),
+            ("{current: amps, volts: 480, phases: 2}", "2"),
+            ("{power: power, drivers: [power]}", "energy.drivers: power can't drive itself"),
+            ("{power: power, clock: false}", "energy.drivers: must name a point"),
+            ("{power: power, driver: [flow]}", "driver"),
+        ],
+    )
+    def test_a_mistake_is_refused_with_its_place(self, text, problem):
+        with pytest.raises(DeviceTypeError, match=re.escape(problem)):
+            self.energy(text)

@@ -1,0 +1,174 @@
+"""Operating modes of a machine, found from its data: what a profile shows of when the machine does what.
+
+Pure description. The detector has one model for all modes; docs/detection.md says what was measured about that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Float64 = NDArray[np.float64]
+
+#: Switches that together make up a mode, at most; modes rarer than a hundredth of the time are not told apart.
+MOST_SWITCHES, LEAST_SHARE = 3, 0.01
+#: A metric with so few values is a switch by itself.
+MOST_VALUES = 3
+#: Two clusters of an analog metric are distinct from this share of variance between them; a uniform one has 0.75.
+LEAST_SEPARATION = 0.85
+LEAST_SIDE = 0.05
+#: Switches that agree more than this (absolute correlation) are one.
+SAME = 0.8
+LEAST_ROWS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """A metric that tells modes apart: up to ``threshold`` it is low (off), above high (on)."""
+
+    metric: str
+    threshold: float
+    discrete: bool
+
+    def states(self, column: Float64) -> Float64:
+        """0 low, 1 high, NaN unknown; float64 [n]."""
+        return np.where(np.isfinite(column), (column > self.threshold).astype(np.float64), np.nan)
+
+    def name(self, high: bool) -> str:
+        """The state in words, e.g. ``compressor_status on`` or ``power high``."""
+        words = ("off", "on") if self.discrete else ("low", "high")
+        return f"{self.metric} {words[high]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Mode:
+    """One way in which a machine runs.
+
+    Attributes:
+        name: its switches' states in words; ``all`` where the machine has one mode.
+        share: share of the rows.
+        episodes: how often it was entered.
+        centre: median of every metric in it.
+    """
+
+    name: str
+    share: float
+    episodes: int
+    centre: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Modes:
+    """The modes of a machine, the most usual first, and the switches that tell them apart."""
+
+    switches: tuple[Switch, ...]
+    modes: tuple[Mode, ...]
+
+    def label(self, metrics: pd.DataFrame) -> pd.Series:
+        """Name of the mode of each row, [n]; missing where a switch has no reading. Rests on the row alone."""
+        return _labels(metrics, self.switches)
+
+
+def find_modes(metrics: pd.DataFrame) -> Modes:
+    """Modes of a machine from its normal rows.
+
+    A metric is a switch where it has two or three values (a status), or where its values form two clusters: Otsu's
+    threshold (IEEE Trans. Syst. Man Cybern. 9, 1979) with 85 % of the variance between the two sides and 5 % of the rows on
+    either. Of switches that go together only the first counts, statuses before others, then the best separated.
+
+    Args:
+        metrics: n >= 50 rows, one numeric column a metric.
+
+    >>> on = np.tile([0.0, 0.0, 1.0, 1.0], 30)
+    >>> for mode in find_modes(pd.DataFrame({"status": on, "kw": 2.0 + 8.0 * on})).modes:
+    ...     print(mode.name, mode.share, mode.episodes, mode.centre["kw"])
+    status off 0.5 30 2.0
+    status on 0.5 30 10.0
+
+    Raises:
+        ValueError: fewer than 50 rows.
+    """
+    if len(metrics) < LEAST_ROWS:
+        raise ValueError(f"{len(metrics)} rows, at least {LEAST_ROWS} are needed to tell modes")
+    values = metrics.to_numpy(dtype=np.float64)
+    candidates = []
+    for j, name in enumerate(map(str, metrics.columns)):
+        if (found := _switch(name, values[:, j])) is not None:
+            candidates.append((found[0], found[1], j))
+    candidates.sort(key=lambda c: (not c[0].discrete, -c[1], c[2]))
+    chosen: list[Switch] = []
+    states: list[Float64] = []
+    for switch, _, j in candidates:
+        state = switch.states(values[:, j])
+        if len(chosen) < MOST_SWITCHES and all(_agreement(state, other) < SAME for other in states):
+            chosen.append(switch)
+            states.append(state)
+    labels = _labels(metrics, tuple(chosen))
+    shares = labels.value_counts(normalize=True)
+    starts = labels[(labels != labels.shift()) & labels.notna()].value_counts()
+    entered = {str(name): int(count) for name, count in starts.items()}
+    modes = [
+        Mode(
+            str(name),
+            float(share),
+            entered[str(name)],
+            {str(k): float(v) for k, v in metrics[(labels == name).to_numpy()].median().items()},
+        )
+        for name, share in sorted(shares.items(), key=lambda item: (-item[1], str(item[0])))
+        if share >= LEAST_SHARE
+    ]
+    return Modes(tuple(chosen), tuple(modes))
+
+
+def _switch(name: str, column: Float64) -> tuple[Switch, float] | None:
+    """The switch that a metric is, and how separated its sides are; None where it is none."""
+    known = column[np.isfinite(column)]
+    places, counts = np.unique(known, return_counts=True)
+    if len(places) < 2:
+        return None
+    if len(places) <= MOST_VALUES:
+        threshold = float(places[:-1].mean() if len(places) == 2 else places[0])
+        sides = np.array([counts[places <= threshold].sum(), counts[places > threshold].sum()]) / len(known)
+        return (Switch(name, threshold, True), 1.0) if sides.min() >= LEAST_SHARE else None
+    threshold, separation = _otsu(np.sort(known))
+    return (Switch(name, threshold, False), separation) if separation >= LEAST_SEPARATION else None
+
+
+def _otsu(ordered: Float64) -> tuple[float, float]:
+    """Threshold with the most variance between its sides, of those with 5 % on either; and that share of variance."""
+    n = len(ordered)
+    centred = ordered - ordered.mean()
+    below = np.arange(1, n)
+    sums = np.cumsum(centred)[:-1]
+    between = sums**2 / (below * (n - below)) * n / max(float((centred**2).sum()), 1e-300)
+    allowed = (below >= LEAST_SIDE * n) & (below <= (1.0 - LEAST_SIDE) * n) & (ordered[1:] > ordered[:-1])
+    if not allowed.any():
+        return float(ordered[0]), 0.0
+    best = int(np.where(allowed, between, -1.0).argmax())
+    return float((ordered[best] + ordered[best + 1]) / 2.0), round(float(between[best]), 6)
+
+
+def _agreement(one: Float64, other: Float64) -> float:
+    known = np.isfinite(one) & np.isfinite(other)
+    if known.sum() < 2 or np.ptp(one[known]) == 0.0 or np.ptp(other[known]) == 0.0:
+        return 1.0
+    return float(abs(np.corrcoef(one[known], other[known])[0, 1]))
+
+
+def _labels(metrics: pd.DataFrame, switches: tuple[Switch, ...]) -> pd.Series:
+    code, unknown = np.zeros(len(metrics), dtype=np.int64), np.zeros(len(metrics), dtype=np.bool_)
+    for k, switch in enumerate(switches):
+        state = switch.states(metrics[switch.metric].to_numpy(dtype=np.float64))
+        unknown |= np.isnan(state)
+        code += (np.nan_to_num(state) > 0).astype(np.int64) << k
+    names = [
+        ", ".join(switch.name(bool(c >> k & 1)) for k, switch in enumerate(switches)) or "all"
+        for c in range(1 << len(switches))
+    ]
+    labels = np.array(names, dtype=object)[code]
+    labels[unknown] = None
+    return pd.Series(labels, index=metrics.index, dtype=object, name="mode")

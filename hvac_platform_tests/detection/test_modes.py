@@ -1,0 +1,87 @@
+"""Modes are what statuses and clear clusters tell apart, no more."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hvac_platform.detection.modes import MOST_SWITCHES, find_modes
+from hvac_platform_tests.detection.records import machine
+from hvac_platform_tests.simulation.fleets import fleet, midnight, simulate, span
+
+
+def cycling(rows: int = 400, noise: float = 0.1, seed: int = 1) -> pd.DataFrame:
+    generator = np.random.default_rng(seed)
+    on = (np.arange(rows) % 40 < 10).astype(float)
+    return pd.DataFrame(
+        {"wandering": generator.normal(size=rows), "kw": 2 + 8 * on + noise * generator.normal(size=rows)}
+    )
+
+
+def test_a_machine_without_switches_has_one_mode():
+    modes = find_modes(machine(500))
+    assert modes.switches == ()
+    (only,) = modes.modes
+    assert (only.name, only.share, only.episodes) == ("all", 1.0, 1)
+
+
+def test_a_clear_cluster_is_a_mode_without_any_status():
+    modes = find_modes(cycling())
+    assert [(m.name, m.share, m.episodes) for m in modes.modes] == [("kw low", 0.75, 10), ("kw high", 0.25, 10)]
+    assert modes.modes[1].centre["kw"] == pytest.approx(10.0, abs=0.1)
+
+
+def test_a_status_goes_before_what_follows_it():
+    frame = cycling().assign(status=(np.arange(400) % 40 < 10).astype(float))
+    modes = find_modes(frame)
+    assert [s.metric for s in modes.switches] == ["status"]
+    assert [m.name for m in modes.modes] == ["status off", "status on"]
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_uniform_and_normal_metrics_are_no_switches(seed):
+    generator = np.random.default_rng(seed)
+    frame = pd.DataFrame({"normal": generator.normal(size=2000), "uniform": generator.random(2000)})
+    assert find_modes(frame).switches == ()
+
+
+def test_a_constant_and_a_silent_metric_are_no_switches():
+    assert find_modes(cycling().assign(fixed=3.0, silent=np.nan)).switches == find_modes(cycling()).switches
+
+
+def test_a_row_without_the_reading_has_no_mode():
+    frame = cycling()
+    modes = find_modes(frame)
+    frame.loc[5, "kw"] = np.nan
+    labels = modes.label(frame)
+    assert labels.isna().sum() == 1
+    assert labels[4] == "kw high"
+
+
+def test_too_few_rows_are_refused():
+    with pytest.raises(ValueError, match="at least 50"):
+        find_modes(machine(20))
+
+
+@settings(deadline=None)
+@given(st.integers(0, 1000), st.integers(1, 6), st.floats(0.01, 100), st.floats(-1000, 1000))
+def test_modes_share_the_time_and_units_do_not_matter(seed, columns, factor, offset):
+    generator = np.random.default_rng(seed)
+    values = generator.normal(size=(200, columns)) + 10.0 * (generator.random((200, columns)) < 0.4)
+    frame = pd.DataFrame(values, columns=[f"m{j}" for j in range(columns)])
+    modes = find_modes(frame)
+    assert len(modes.switches) <= MOST_SWITCHES
+    assert 0.8 < sum(m.share for m in modes.modes) <= 1.0 + 1e-9
+    assert set(modes.label(frame)) >= {m.name for m in modes.modes}
+    other = find_modes(frame * factor + offset)
+    assert [m.name for m in other.modes] == [m.name for m in modes.modes]
+
+
+def test_a_simulated_rooftop_unit_cools_and_rests():
+    ((_, readings),) = simulate(fleet(1, ("rooftop_unit",)), span(midnight("2026-07-06"), 48)).items()
+    modes = find_modes(pd.DataFrame(readings.values, columns=list(readings.metric_names)))
+    assert modes.switches[0].metric == "compressor_status"
+    assert len(modes.modes) >= 2
