@@ -9,6 +9,7 @@ from hvac_platform.assets.checks import checks
 from hvac_platform.assets.consumer_offsets import consumer_offsets
 from hvac_platform.assets.detection_report import detection_report
 from hvac_platform.assets.device_profiles import device_profiles
+from hvac_platform.assets.incidents import incidents
 from hvac_platform.assets.iot_metrics import iot_metrics
 from hvac_platform.assets.raw_metrics import raw_metrics
 from hvac_platform.assets.snapshot_embeddings import snapshot_embeddings
@@ -31,6 +32,7 @@ defs = dg.Definitions(
         consumer_offsets,
         device_profiles,
         anomaly_events,
+        incidents,
         detection_report,
     ],
     asset_checks=checks,

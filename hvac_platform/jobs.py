@@ -7,6 +7,7 @@ from hvac_platform.assets.anomaly_events import anomaly_events
 from hvac_platform.assets.consumer_offsets import consumer_offsets
 from hvac_platform.assets.detection_report import detection_report
 from hvac_platform.assets.device_profiles import device_profiles
+from hvac_platform.assets.incidents import incidents
 from hvac_platform.assets.raw_metrics import raw_metrics
 from hvac_platform.assets.snapshot_embeddings import snapshot_embeddings
 from hvac_platform.assets.windowed_snapshots import windowed_snapshots
@@ -31,8 +32,8 @@ profiles_job = dg.define_asset_job(
 detection_job = dg.define_asset_job(
     "detection",
     tags={"hvac/job": "detection"},
-    selection=dg.AssetSelection.assets(anomaly_events),
-    description="Judge complete windows with rules, profile similarity and vector search.",
+    selection=dg.AssetSelection.assets(anomaly_events, incidents),
+    description="Judge complete windows with rules, profile similarity and vector search; group what belongs together.",
     executor_def=dg.in_process_executor,
 )
 

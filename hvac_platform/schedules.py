@@ -65,7 +65,12 @@ def detection_schedule(
     context.log.info("unjudged windows on %s", days_label(stretch))
     return dg.RunRequest(
         tags=partition_tags(stretch[0], stretch[-1]),
-        run_config={"ops": {"anomaly_events": {"config": {"unjudged_only": True}}}},
+        run_config={
+            "ops": {
+                "anomaly_events": {"config": {"unjudged_only": True}},
+                "incidents": {"config": {"only_changed": True}},
+            }
+        },
     )
 
 

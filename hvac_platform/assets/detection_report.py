@@ -1,22 +1,32 @@
-"""detection_report: the methods side by side, per day."""
+"""detection_report: the methods side by side, incidents and energy, per day."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 import dagster as dg
+import numpy as np
 
-from hvac_platform.assets.anomaly_events import anomaly_events
 from hvac_platform.assets.common import OWNERS, RETRIES
+from hvac_platform.assets.incidents import incidents
+from hvac_platform.assets.plots import bar_plot, line_plot
+from hvac_platform.detection.verdicts import METHODS
 from hvac_platform.io_managers.slices import TableBatch, TableOutput
-from hvac_platform.monitoring.comparing import compare_device
+from hvac_platform.monitoring.comparing import compare_device, scores_of
+from hvac_platform.monitoring.energy import span_energy
+from hvac_platform.monitoring.incidents import incident_rows
+from hvac_platform.monitoring.learning import load_profile
 from hvac_platform.partitions import daily
 from hvac_platform.resources import PlatformResource
 from hvac_platform.timestamps import day_windows
+
+PLOTTED = 6
+HIGHEST = 10.0
 
 
 @dg.asset(
     partitions_def=daily,
     backfill_policy=dg.BackfillPolicy.single_run(),
-    deps=[anomaly_events],
+    deps=[incidents],
     group_name="detection",
     kinds={"scylladb", "sqlite"},
     owners=OWNERS,
@@ -25,30 +35,47 @@ from hvac_platform.timestamps import day_windows
     retry_policy=RETRIES,
 )
 def detection_report(context: dg.AssetExecutionContext, platform: PlatformResource) -> TableOutput:
-    """Per day and device: windows judged, anomalies and rate of each method, consensus, union, in `detection_reports`.
+    """Per day and device: anomalies of each method, consensus, union, incidents and energy, in `detection_reports`.
 
     Why: a method that alarms far more often than the others is mis-tuned or sees what they miss; the report shows which
-    device to look at.
+    device to look at, and what its state cost.
     """
+    store, window_ms = platform.store, platform.settings.window_ms
     output = TableOutput(iter(()))
 
     def batches() -> Iterator[TableBatch]:
         lines = [
-            "| day | device | windows | rules | profile | vector | consensus | any |",
-            "|---|---|---|---|---|---|---|---|",
+            "| day | device | windows | rules | profile | vector | consensus | any | incidents | kWh | expected | excess |",
+            "|---|---|---|---|---|---|---|---|---|---|---|---|",
         ]
+        registered = {d.device_id: d for d in store.devices()}
+        anomalous: dict[str, dict[str, int]] = {}
+        plots: list[tuple[int, str]] = []
         for date in context.partition_keys:
-            start_ms, end_ms = day_windows(date, platform.settings.window_ms)
-            for day in platform.store.device_days(date, date):
-                c = compare_device(platform.store, day.device_id, start_ms, end_ms)
-                if not c.windows:
+            start_ms, end_ms = day_windows(date, window_ms)
+            for day in store.device_days(date, date):
+                c = compare_device(store, day.device_id, start_ms, end_ms)
+                if not c.windows or day.device_id not in registered:
                     continue
-                row = {m: c.anomalies.get(m, 0) for m in ("rules", "profile", "vector")}
+                device = registered[day.device_id]
+                found = len(incident_rows(store, day.device_id, start_ms, end_ms))
+                energy = span_energy(store, device, load_profile(store, day.device_id), window_ms, start_ms, end_ms)
+                row = {m: c.anomalies.get(m, 0) for m in METHODS}
+                kwh = (energy.actual_kwh, energy.expected_kwh, energy.excess_kwh) if energy else (None,) * 3
                 lines.append(
                     f"| {date} | {day.device_id} | {c.windows} | "
                     + " | ".join(f"{n} ({c.rate(n):.1%})" for n in (*row.values(), c.consensus, c.any_method))
+                    + f" | {found} | "
+                    + " | ".join("–" if v is None else f"{v:,.1f}" for v in kwh)
                     + " |"
                 )
+                counted = anomalous.setdefault(day.device_id, Counter())
+                for name, n in (*row.items(), ("consensus", c.consensus)):
+                    counted[name] += n
+                if len(context.partition_keys) == 1 and c.any_method:
+                    times, scores = scores_of(store, day.device_id, start_ms, end_ms)
+                    shown = {m: np.minimum(v, HIGHEST) for m, v in scores.items()}
+                    plots.append((c.any_method, f"**{day.device_id}**\n\n{line_plot(shown, times, limit=1.0)}"))
                 yield TableBatch(
                     {
                         "date": [date],
@@ -57,9 +84,22 @@ def detection_report(context: dg.AssetExecutionContext, platform: PlatformResour
                         **{method: [count] for method, count in row.items()},
                         "consensus": [c.consensus],
                         "any_method": [c.any_method],
+                        "incidents": [found],
+                        "energy_kwh": [kwh[0]],
+                        "expected_kwh": [kwh[1]],
+                        "excess_kwh": [kwh[2]],
                     }
                 )
         output.metadata["report"] = dg.MetadataValue.md("\n".join(lines[:500]))
+        if anomalous:
+            output.metadata["anomalous_windows_by_method"] = dg.MetadataValue.md(
+                bar_plot(anomalous, (*METHODS, "consensus"))
+            )
+        worst = sorted(plots, key=lambda plot: -plot[0])[:PLOTTED]
+        if worst:
+            output.metadata["scores"] = dg.MetadataValue.md(
+                "Scores of the methods; 1 is the limit.\n\n" + "\n\n".join(plot for _, plot in worst)
+            )
 
     output.batches = batches()
     return output

@@ -1,7 +1,8 @@
 """Small plots that the Dagster UI shows inline: SVG in a data URI."""
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from hvac_platform.timestamps import iso
 WIDTH, HEIGHT, LEFT, BOTTOM = 560, 150, 48, 18
 COLOURS = ("#2f6fdb", "#d9822b", "#1a9c6b", "#8f4fbf")
 MOST_POINTS = 240
+MOST_GROUPS = 20
 
 
 def line_plot(
@@ -54,5 +56,37 @@ def line_plot(
         f'<text x="{WIDTH - 8}" y="{HEIGHT - 3}" font-size="10" fill="#666" text-anchor="end">'
         f"{iso(int(times_ms[0]))[:16]} – {iso(int(times_ms[-1]))[:16]}</text>"
     )
+    return _image(parts)
+
+
+def bar_plot(counts: Mapping[str, Mapping[str, int]], series: Sequence[str]) -> str:
+    """Markdown image of grouped bars: one group a row of ``counts`` (at most twenty), one bar a name in ``series``."""
+    groups = list(counts)[:MOST_GROUPS]
+    highest = max((counts[g].get(name, 0) for g in groups for name in series), default=0) or 1
+    width = (WIDTH - LEFT - 8) / max(1, len(groups))
+    bar, floor = 0.8 * width / len(series), HEIGHT - 2 * BOTTOM
+    parts = [
+        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
+        f'<text x="2" y="14" font-size="10" fill="#666">{highest:,}</text>',
+        f'<text x="2" y="{floor}" font-size="10" fill="#666">0</text>',
+    ]
+    for i, group in enumerate(groups):
+        left = LEFT + i * width
+        parts.append(f'<text x="{left:.1f}" y="{floor + 13}" font-size="9" fill="#333">{escape(group)}</text>')
+        for j, name in enumerate(series):
+            height = (floor - 10) * counts[group].get(name, 0) / highest
+            parts.append(
+                f'<rect x="{left + j * bar:.1f}" y="{floor - height:.1f}" width="{bar * 0.9:.1f}" '
+                f'height="{height:.1f}" fill="{COLOURS[j % len(COLOURS)]}"/>'
+            )
+    for j, name in enumerate(series):
+        colour = COLOURS[j % len(COLOURS)]
+        parts.append(
+            f'<text x="{LEFT + 110 * j}" y="{HEIGHT - 3}" font-size="10" fill="{colour}">{escape(name)}</text>'
+        )
+    return _image(parts)
+
+
+def _image(parts: Sequence[str]) -> str:
     svg = f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}">{"".join(parts)}</svg>'
     return f"![plot](data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()})"

@@ -17,6 +17,7 @@ from hvac_platform.detection.profile import TooFewSnapshotsError
 from hvac_platform.detection.verdicts import METHODS
 from hvac_platform.io_managers.slices import write_batch
 from hvac_platform.monitoring.comparing import compare_device
+from hvac_platform.monitoring.incidents import LIBRARY_MS, PastIncidents, incident_batches
 from hvac_platform.monitoring.judging import Judgement, judge_device, judgement_batches
 from hvac_platform.monitoring.learning import learn_profile, lesson_batches, load_profile_row
 from hvac_platform.monitoring.similar import NoSnapshotError, similar_states
@@ -176,6 +177,7 @@ def detect(
     while True:
         now = now_ms()
         begin = start_ms if start_ms is not None else now - round(hours_back * 3_600_000)
+        past = PastIncidents(store, now - LIBRARY_MS)
         judged = windows = 0
         rows: list[dict[str, Any]] = []
         chosen = chosen_devices(store, devices)
@@ -196,6 +198,18 @@ def detect(
                 if record:
                     for batch in judgement_batches(judgement):
                         write_batch(store, "anomaly_events", batch)
+                    if len(judgement.series):
+                        for batch in incident_batches(
+                            store,
+                            device,
+                            settings.window_ms,
+                            int(judgement.series.times_ms[0]),
+                            int(judgement.series.times_ms[-1]) + settings.window_ms,
+                            now_ms=now,
+                            past=past,
+                            only_changed=True,
+                        ):
+                            write_batch(store, "incidents", batch)
                 if len(judgement.series):
                     seen[device.device_id] = int(judgement.series.times_ms[-1]) + 1
                 judged += len(judgement.series)
@@ -281,8 +295,11 @@ def similar(
     at: Annotated[str | None, typer.Option(help="State at this time (ISO 8601); the newest when absent.")] = None,
     limit: Annotated[int, typer.Option(help="States to show.", min=1, max=100)] = 5,
     threshold: Annotated[
-        float, typer.Option(help="Cosine from which a state counts as seen before.", min=-1, max=1)
-    ] = 0.995,
+        float | None,
+        typer.Option(
+            help="Cosine from which a state counts as seen before; the profile's own when absent.", min=-1, max=1
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Has this happened before? The most similar past states, with the difference of every metric."""
@@ -306,6 +323,7 @@ def similar(
                 "window": iso(s.time_ms),
                 "cosine": s.cosine,
                 "anomalous": s.anomalous,
+                "outcome": s.outcome,
                 "metrics": {name: {"then": then, "difference": d} for name, (then, d) in s.differences.items()},
             }
             for s in history.similar
@@ -314,10 +332,7 @@ def similar(
             {"device": device, "window": state_time, "seen": history.seen, "last_seen": last, "similar": similar_rows}
         )
         return
-    rows = [
-        {"window": iso(s.time_ms), "cosine": f"{s.cosine:.5f}", "state": "anomalous" if s.anomalous else "normal"}
-        for s in history.similar
-    ]
+    rows = [{"window": iso(s.time_ms), "cosine": f"{s.cosine:.5f}", "became": s.outcome} for s in history.similar]
     print_rows(rows, as_json=False, title=f"States of {device} most like {state_time}", empty="no earlier state")
     if history.similar:
         metric_rows = []
@@ -329,4 +344,4 @@ def similar(
             metric_rows.append(row)
         print_rows(metric_rows, as_json=False, title="Then (difference from now to then)")
     seen = f"seen {history.seen} times before, last {last}" if history.seen else "never seen before"
-    console.print(f"{seen} (cosine of {threshold:g} or more)")
+    console.print(f"{seen} (cosine of {history.threshold:.4g} or more)")

@@ -7,7 +7,7 @@ import sys
 import apsw
 import typer
 
-from hvac_platform.cli import detecting, running, streaming, upkeep
+from hvac_platform.cli import detecting, incidents, running, streaming, upkeep
 from hvac_platform.cli.output import errors
 from hvac_platform.config import ConfigError
 from hvac_platform.detection.profile import TooFewSnapshotsError
@@ -35,6 +35,8 @@ app.add_typer(detecting.profiles, name="profiles", help="Build, list and show de
 app.command("detect")(detecting.detect)
 app.command("compare")(detecting.compare_methods)
 app.command("similar")(detecting.similar)
+app.add_typer(incidents.incidents, name="incidents", help="List, show and label incidents.")
+app.add_typer(incidents.maintenance, name="maintenance", help="Known work on devices, in which nothing alarms.")
 app.command("up")(running.up)
 app.command("demo")(running.demo)
 

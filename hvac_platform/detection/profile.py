@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from hvac_platform.snapshots import SnapshotSeries
 
 if TYPE_CHECKING:
     from hvac_platform.detection.detector import FittedDetector
+    from hvac_platform.detection.energy import EnergyModel
 
 REASONS_PER_SNAPSHOT = 3
 LONGEST_EXCLUSION_MS = 30 * 60_000
@@ -97,6 +99,7 @@ class Profile:
         detector: encoder and calibration learned from the device's own history; None while there is too little, and where
             another encoder made the embeddings.
         fit: what the detector was fitted on.
+        energy: what power the device should draw, or None.
         fixed: limits were given by hand; the detector's own count for nothing then.
     """
 
@@ -110,6 +113,7 @@ class Profile:
     span_end: int = 0
     detector: FittedDetector | None = None
     fit: Fit | None = None
+    energy: EnergyModel | None = None
     fixed: bool = False
 
     @property
@@ -155,7 +159,14 @@ def profile_from_row(row: dict[str, Any]) -> Profile:
         span_end=row["span_end"],
         detector=_detector_of(content) if content else None,
         fit=Fit(**row["fit"]) if row.get("fit") else None,
+        energy=_energy_of(row["energy"]) if row.get("energy") else None,
     )
+
+
+def _energy_of(document: Mapping[str, Any]) -> EnergyModel:
+    from hvac_platform.detection.energy import EnergyModel
+
+    return EnergyModel.from_document(document)
 
 
 @lru_cache(maxsize=64)

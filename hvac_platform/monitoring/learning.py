@@ -35,6 +35,7 @@ from hvac_platform.timestamps import DAY_MS, now_ms
 
 if TYPE_CHECKING:
     from hvac_platform.detection.detector import FittedDetector
+    from hvac_platform.detection.energy import EnergyModel
 
 CALIBRATION_SAMPLE = 3000  # distances of so many snapshots calibrate a limit as well as those of all
 LEAST_COMPLETE = 0.5
@@ -170,7 +171,29 @@ def learn_profile(
         detector=detector,
         fit=fitted,
     )
+    profile = replace(profile, energy=energy_model(normal, device.device_type))
     return Lesson(profile, normal, left_out, why, note)
+
+
+def energy_model(normal: SnapshotSeries, type_name: str) -> EnergyModel | None:
+    """What power a device should draw; None where its type declares no energy, or there is too little to learn from."""
+    declared = device_type(type_name)
+    if declared is None or declared.energy is None:
+        return None
+    from hvac_platform.detection import UnusableMetricsError
+    from hvac_platform.detection.energy import fit_energy
+    from hvac_platform.detection.learned import frame_of
+    from hvac_platform.monitoring.energy import POWER, power_frame
+
+    try:
+        return fit_energy(
+            power_frame(frame_of(normal), type_name),
+            power=POWER,
+            drivers=declared.energy.drivers,
+            clock=declared.energy.clock,
+        )
+    except UnusableMetricsError:
+        return None
 
 
 def _distances(series: SnapshotSeries, *, learned: bool) -> NDArray[np.float64]:
@@ -315,6 +338,7 @@ def profile_columns(store: Store, device: Device, profile: Profile) -> dict[str,
         "span_end": [profile.span_end],
         "detector": [None if profile.detector is None else profile.detector.to_bytes()],
         "fit": [None if profile.fit is None else asdict(profile.fit)],
+        "energy": [None if profile.energy is None else profile.energy.to_document()],
         "profile_created_at": [earlier["profile_created_at"] if earlier else now],
         "profile_updated_at": [now],
         "last_seen": [device.last_seen],

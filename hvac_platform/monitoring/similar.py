@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
+from hvac_platform.embedding.base import Encoder
 from hvac_platform.embedding.learned import Encoders
+from hvac_platform.monitoring.incidents import incident_rows
+from hvac_platform.monitoring.learning import load_profile
 from hvac_platform.snapshots import SnapshotSeries
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.series import read_series, select
+from hvac_platform.timestamps import DAY_MS
 
 LONGEST_EPISODE_MS = 30 * 60_000
 RECENT_MS = 3_600_000
-SEEN_LIMIT = 50
+SAME_STATE = 0.995
 
 
 class NoSnapshotError(ValueError):
@@ -28,12 +34,14 @@ class SimilarState:
         time_ms: start of its window.
         cosine: similarity to the state in question.
         anomalous: whether it was flagged.
+        outcome: what became of it: ``normal``, or the incident it belongs to with its label or likely kind.
         differences: per metric (value then, value in question minus value then), largest relative difference first.
     """
 
     time_ms: int
     cosine: float
     anomalous: bool
+    outcome: str
     differences: dict[str, tuple[float, float]]
 
 
@@ -63,7 +71,8 @@ def similar_states(
     *,
     at_ms: int | None = None,
     limit: int = 5,
-    threshold: float = 0.995,
+    threshold: float | None = None,
+    before_ms: int | None = None,
 ) -> History:
     """The past states of a device that are most like its state at an instant (by default the newest).
 
@@ -97,7 +106,7 @@ def similar_states(
         series.embeddings[row:],
         1000,
         embedding_method=encoder.method,
-        end_ms=int(series.times_ms[row]) - episode_ms,
+        end_ms=min(int(series.times_ms[row]) - episode_ms, end_ms if before_ms is None else before_ms),
     )
     episodes: list[tuple[int, float, bool]] = []
     for time_ms, cosine, flag in zip(
@@ -105,19 +114,44 @@ def similar_states(
     ):
         if time_ms >= 0 and all(abs(time_ms - earlier) >= episode_ms for earlier, _, _ in episodes):
             episodes.append((time_ms, cosine, flag))
+    if threshold is None:
+        threshold = same_state_cosine(store, device, encoder)
     seen = [time_ms for time_ms, cosine, _ in episodes if cosine >= threshold]
+    incidents = incident_rows(store, device.device_id, min((t for t, _, _ in episodes), default=0) - DAY_MS, end_ms)
     state = select(series, np.array([row]))
     return History(
         state,
-        [_compared(store, device, state, *episode) for episode in episodes[:limit]],
+        [_compared(store, device, state, *episode, _outcome(incidents, *episode)) for episode in episodes[:limit]],
         len(seen),
         max(seen, default=None),
         threshold,
     )
 
 
+def same_state_cosine(store: Store, device: Device, encoder: Encoder) -> float:
+    """Cosine from which two states of a device are the same: as near as normal states are to the nearest others.
+
+    Embeddings of a device's own encoder are compared with the profile's limit of distance; those of other encoders lie
+    closer together, and 0.995 is a matter of judgement.
+    """
+    profile = load_profile(store, device.device_id)
+    if profile is None or profile.detector is None or profile.embedding_method != encoder.method:
+        return SAME_STATE
+    return 1.0 - profile.calibration.neighbour_distance
+
+
+def _outcome(incidents: Sequence[Mapping[str, Any]], time_ms: int, _cosine: float, anomalous: bool) -> str:
+    if not anomalous:
+        return "normal"
+    row = next((r for r in incidents if r["started_at"] <= time_ms < r["ended_at"]), None)
+    if row is None:
+        return "anomalous"
+    likely = row["kinds"][0]["kind"].replace("_", " ") + "?" if row["kinds"] else ""
+    return f"incident {row['incident_id']}, {row['severity']}: {row['label'] or likely or 'of unknown kind'}"
+
+
 def _compared(
-    store: Store, device: Device, state: SnapshotSeries, time_ms: int, cosine: float, anomalous: bool
+    store: Store, device: Device, state: SnapshotSeries, time_ms: int, cosine: float, anomalous: bool, outcome: str
 ) -> SimilarState:
     past, _ = read_series(store, device.device_id, device.device_type, time_ms, time_ms + 1)
     differences = {}
@@ -126,4 +160,4 @@ def _compared(
         if np.isfinite(now) and np.isfinite(then):
             differences[name] = (then, now - then)
     ordered = sorted(differences.items(), key=lambda item: -abs(item[1][1]) / (abs(item[1][0]) + 1.0))
-    return SimilarState(time_ms, cosine, anomalous, dict(ordered))
+    return SimilarState(time_ms, cosine, anomalous, outcome, dict(ordered))

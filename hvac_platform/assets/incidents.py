@@ -1,0 +1,113 @@
+"""incidents: anomalous windows that belong together, and what is behind them."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+from pydantic import Field
+
+from hvac_platform.assets.anomaly_events import anomaly_events
+from hvac_platform.assets.common import OWNERS, RETRIES
+from hvac_platform.io_managers.slices import TableBatch, TableOutput
+from hvac_platform.monitoring.incidents import (
+    LIBRARY_MS,
+    PastIncidents,
+    fleet_scope_batches,
+    incident_batches,
+    incident_rows,
+)
+from hvac_platform.partitions import daily
+from hvac_platform.resources import PlatformResource
+from hvac_platform.timestamps import day_windows, iso, now_ms
+
+SHOWN = 100
+
+
+class IncidentsConfig(dg.Config):
+    """Which incidents to compute."""
+
+    only_changed: bool = Field(False, description="Only incidents with other windows than when they were last computed")
+
+
+@dg.asset(
+    partitions_def=daily,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    deps=[anomaly_events],
+    group_name="detection",
+    kinds={"scylladb", "sqlite", "numpy"},
+    owners=OWNERS,
+    io_manager_key="store",
+    metadata={"table": "incidents"},
+    retry_policy=RETRIES,
+    pool="detection",
+)
+def incidents(context: dg.AssetExecutionContext, config: IncidentsConfig, platform: PlatformResource) -> TableOutput:
+    """Incidents with severity, likely kinds of fault, similar past incidents, scope and excess energy, in `incidents`.
+
+    Why: a fault is one thing to a person, whatever number of windows it shows in. Anomalous windows of a device less than
+    ten minutes apart are one incident. Its signature, in units of the device's own normal, tells what kind of fault it
+    resembles and where the same was seen before, also on other devices; what many devices entered at once is
+    weather or network rather than a fault.
+    """
+    store, window_ms = platform.store, platform.settings.window_ms
+    output = TableOutput(iter(()))
+
+    def batches() -> Iterator[TableBatch]:
+        began = now_ms()
+        registered = {d.device_id: d for d in store.devices()}
+        past = PastIncidents(store, day_windows(context.partition_keys[0], window_ms)[0] - LIBRARY_MS)
+        computed = 0
+        for date in context.partition_keys:
+            start_ms, end_ms = day_windows(date, window_ms)
+            for day in store.device_days(date, date):
+                if day.device_id not in registered:
+                    continue
+                for batch in incident_batches(
+                    store,
+                    registered[day.device_id],
+                    window_ms,
+                    start_ms,
+                    end_ms,
+                    now_ms=began,
+                    past=past,
+                    only_changed=config.only_changed,
+                ):
+                    if batch.action == "upsert":
+                        computed += 1
+                        context.log.info(
+                            "%s: %s incident from %s, %d windows: %s",
+                            *(day.device_id, batch.columns["severity"][0], iso(batch.columns["started_at"][0])),
+                            *(batch.columns["windows"][0], next(iter(batch.columns["reasons"][0]), "no reason given")),
+                        )
+                    yield batch
+        start_ms, end_ms = (
+            day_windows(context.partition_keys[0], window_ms)[0],
+            day_windows(context.partition_keys[-1], window_ms)[1],
+        )
+        yield from fleet_scope_batches(store, window_ms, start_ms, end_ms)
+        rows = sorted(incident_rows(store, None, start_ms, end_ms), key=lambda row: -int(row["started_at"]))
+        output.metadata.update(
+            incidents=len(rows),
+            computed=computed,
+            open=sum(row["status"] == "open" for row in rows),
+            fleet_wide=sum(row["scope"] == "fleet" for row in rows),
+            **{s: sum(row["severity"] == s for row in rows) for s in ("critical", "warning", "info")},
+            newest=dg.MetadataValue.md(_table_of(rows[:SHOWN])),
+        )
+
+    output.batches = batches()
+    return output
+
+
+def _table_of(rows: list[dict[str, object]]) -> str:
+    lines = ["| device | from | windows | severity | likely | why |", "|---|---|---|---|---|---|"]
+    for row in rows:
+        kinds = row["kinds"]
+        likely = kinds[0]["kind"].replace("_", " ") if isinstance(kinds, list) and kinds else "–"
+        reasons = row["reasons"]
+        why = reasons[0] if isinstance(reasons, list) and reasons else ""
+        started = row["started_at"]
+        assert isinstance(started, int)
+        lines.append(
+            f"| {row['device_id']} | {iso(started)[:16]} | {row['windows']} | {row['severity']} | {likely} | {why} |"
+        )
+    return "\n".join(lines)
