@@ -34,12 +34,13 @@ ASSETS = {
     "consumer_offsets": ("ingestion", {"snapshot_embeddings"}, daily, "ingestion_ledger"),
     "device_profiles": ("learning", {"snapshot_embeddings"}, devices, "device_profiles"),
     "anomaly_events": ("detection", {"snapshot_embeddings", "device_profiles"}, daily, "anomaly_events"),
-    "detection_report": ("detection", {"anomaly_events"}, daily, "detection_reports"),
+    "incidents": ("detection", {"anomaly_events"}, daily, "incidents"),
+    "detection_report": ("detection", {"incidents"}, daily, "detection_reports"),
 }
 JOBS = {
     "ingestion": {"raw_metrics", "windowed_snapshots", "snapshot_embeddings", "consumer_offsets"},
     "profiles": {"device_profiles"},
-    "detection": {"anomaly_events"},
+    "detection": {"anomaly_events", "incidents"},
     "report": {"detection_report"},
     "maintenance": set(),
 }

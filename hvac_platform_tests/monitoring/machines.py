@@ -1,0 +1,104 @@
+"""Machines with a history in the store, for tests of learning and judging."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from hvac_platform.config import load_settings
+from hvac_platform.connections import make_encoders
+from hvac_platform.io_managers.slices import DeviceSlice, write_batch
+from hvac_platform.monitoring.incidents import PastIncidents, incident_batches
+from hvac_platform.monitoring.judging import judge_device, judgement_batches
+from hvac_platform.monitoring.learning import learn_profile, lesson_batches
+from hvac_platform.simulation.fleet_simulation import FleetSimulation
+from hvac_platform.stores.base import Device
+from hvac_platform.streams.snapshotting import EmbeddingCounts, embedding_batches
+from hvac_platform_tests.conftest import MINUTE_MS
+
+
+def simulated_windows(store, fleet, start_ms, end_ms, *, faults=(), seed=3, silence_ms=0):
+    """Snapshots of a simulated fleet straight into the store, six readings a window; the registered devices.
+
+    ``silence_ms`` from the start on nothing is written: the simulation runs in.
+    """
+    simulation = FleetSimulation(fleet, seed=seed, faults=list(faults))
+    times = np.arange(start_ms, end_ms, MINUTE_MS // 6, dtype=np.int64)
+    begins = times[::6]
+    kept = begins >= start_ms + silence_ms
+    for readings in simulation.advance(times):
+        means = readings.values.reshape(len(begins), 6, -1).mean(axis=1)[kept]
+        names, n = list(readings.metric_names), int(kept.sum())
+        rows = [dict(zip(names, row, strict=True)) for row in means.tolist()]
+        device = readings.device
+        store.upsert(
+            "device_state_snapshots",
+            {
+                "device_id": [device.device_id] * n,
+                "snapshot_time": begins[kept],
+                "window_ms": [MINUTE_MS] * n,
+                "metrics": rows,
+                "metric_summary": [{name: [6, v, v, v] for name, v in row.items()} for row in rows],
+                "completeness": [1.0] * n,
+                "revision": list(range(n)),
+            },
+        )
+        store.register_devices(
+            [
+                Device(
+                    device.device_id,
+                    device.device_type,
+                    "roof",
+                    "b-1",
+                    int(begins[kept][0]),
+                    int(begins[-1]) + 50_000,
+                    0,
+                )
+            ]
+        )
+    return {d.device_id: d for d in store.devices()}
+
+
+def encoders(store):
+    """The encoders of the test's environment."""
+    return make_encoders(load_settings(), store)
+
+
+def embed(store, device, start_ms, end_ms):
+    """What an ingestion run does with snapshots."""
+    part = DeviceSlice(store, "device_state_snapshots", device.device_id, start_ms, end_ms)
+    for batch in embedding_batches([part], {device.device_id: device.device_type}, encoders(store), EmbeddingCounts()):
+        write_batch(store, "device_state_snapshots", batch)
+
+
+def learn(store, device, **options):
+    """Learn and write; what was learned."""
+    lesson = learn_profile(store, device, encoders(store), load_settings(), **options)
+    for batch in lesson_batches(store, device, lesson, EmbeddingCounts()):
+        write_batch(store, "device_profiles", batch)
+    return lesson
+
+
+def judge(store, device, start_ms, end_ms, **options):
+    """Judge and write, long after the windows; the judgement."""
+    judgement = judge_device(
+        store, device, encoders(store), load_settings(), start_ms, end_ms, now_ms=end_ms + 10**9, **options
+    )
+    for batch in judgement_batches(judgement):
+        write_batch(store, "anomaly_events", batch)
+    return judgement
+
+
+def gather_incidents(store, device, start_ms, end_ms, **options):
+    """Compute and write incidents; the batches."""
+    past = PastIncidents(store, 0)
+    found = list(incident_batches(store, device, MINUTE_MS, start_ms, end_ms, now_ms=end_ms, past=past, **options))
+    for batch in found:
+        write_batch(store, "incidents", batch)
+    return found
+
+
+def renamed(device, device_id):
+    """Another device like it."""
+    return replace(device, device_id=device_id)
