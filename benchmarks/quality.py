@@ -503,10 +503,13 @@ def kinds_section(cases: Sequence[Case]) -> list[str]:
     lines = [
         f"Likely kind of {len(found)} found faults: first guess right {first / len(found):.1%}, "
         f"among the first three {among / len(found):.1%}",
-        f"Faults of a machine whose most similar incident on sister devices is of the same kind: {hits}/{compared}",
-        f"Similarity to the nearest of the same kind >= {KNOWN}: {(same >= KNOWN).mean():.1%}; "
-        f"to the nearest of another kind: {(other >= KNOWN).mean():.1%}",
     ]
+    if compared:  # one device of a type has no sisters
+        lines += [
+            f"Faults of a machine whose most similar incident on sister devices is of the same kind: {hits}/{compared}",
+            f"Similarity to the nearest of the same kind >= {KNOWN}: {(same >= KNOWN).mean():.1%}; "
+            f"to the nearest of another kind: {(other >= KNOWN).mean():.1%}",
+        ]
     table = confusion(found)
     print("\n" + "\n".join(lines))
     print(table.to_string())
