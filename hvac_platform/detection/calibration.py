@@ -31,7 +31,7 @@ def tail_limit(scores: NDArray[np.float64], exceedance: float) -> float:
     if not len(known):
         return math.inf
     if exceedance >= TAIL_SHARE or len(known) < 20:
-        return float(np.quantile(known, 1 - min(exceedance, TAIL_SHARE))) if len(known) >= 20 else float(known.max())
+        return float(np.quantile(known, 1 - exceedance)) if len(known) >= 20 else float(known.max())
     threshold = float(np.quantile(known, 1 - TAIL_SHARE))
     excess = known[known > threshold] - threshold
     scale = float(excess.mean()) if len(excess) else 0.0

@@ -38,7 +38,7 @@ class Verdicts:
 def shown(name: str, value: float, device_type: DeviceType | None) -> tuple[str, str]:
     """Title of a metric and a value with its unit, as far as the device type declares them.
 
-    >>> shown("rotor_wobble", 0.12345, None)
+    >>> shown("rotor_wobble", 0.1234, None)
     ('rotor_wobble', '0.1234')
     """
     if device_type is not None and name in device_type.metric_names:
