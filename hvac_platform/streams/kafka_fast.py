@@ -15,7 +15,8 @@ from kafka import errors as kafka_errors
 
 from hvac_platform.streams.base import LogError, Record, RecordBatch
 from hvac_platform.streams.embedded import MAX_RECORD_BYTES
-from hvac_platform.streams.kafka import BATCH_OVERHEAD_BYTES, COMPRESSION, INHERITED_BY_FORK, KafkaLog, RecordColumns
+from hvac_platform.streams.kafka import BATCH_OVERHEAD_BYTES, COMPRESSION, INHERITED_BY_FORK, KafkaLog
+from hvac_platform.streams.kafka_batches import RecordColumns
 
 _POLLED_MESSAGES = 1_000  # while they are still in the processor's cache
 _POLL_SECONDS = 0.2
@@ -111,7 +112,7 @@ class FastKafkaLog(KafkaLog):
             position, moved_at = start, time.monotonic()
             pending = RecordColumns()
             while position < end:
-                wanted = min(_POLLED_MESSAGES, max_records - len(pending.offsets))
+                wanted = min(_POLLED_MESSAGES, max_records - len(pending))
                 polled = consumer.consume(wanted, _POLL_SECONDS)
                 records: list[Any] = [message for message in polled if message.error() is None]
                 reached: int = records[-1].offset() + 1 if records else position
@@ -124,7 +125,7 @@ class FastKafkaLog(KafkaLog):
                         raise LogError(f"can't {doing} {position}: {error.str()}")
                     # The end of the partition may lie behind offsets that hold no record.
                     reached = max(reached, message.offset() or 0)
-                _add(pending, records)
+                _add(pending, [record for record in records if record.offset() < end])
                 if reached > position:
                     position, moved_at = reached, time.monotonic()
                 elif time.monotonic() - moved_at > self._answer_seconds:
@@ -132,11 +133,9 @@ class FastKafkaLog(KafkaLog):
                     raise self._no_answer(
                         f"{doing} {position}", KafkaException(failures[-1].str()) if failures else None
                     )
-                if len(pending.offsets) >= max_records or position >= end:
-                    batch = pending.batch(topic, partition, end)
-                    if len(batch):
-                        yield batch
-                    pending, moved_at = RecordColumns(), time.monotonic()
+                if len(pending) and (len(pending) >= max_records or position >= end):
+                    yield pending.take(topic, partition, max_records)
+                    moved_at = time.monotonic()
         except KafkaException as failure:
             raise LogError(f"can't {doing} {start}: {failure}") from failure
         finally:
@@ -184,8 +183,10 @@ def _in_the_other_clients_words(error: KafkaError) -> Exception:
 
 def _add(columns: RecordColumns, records: Sequence[Any]) -> None:
     """Add confluent-kafka's messages."""
-    columns.offsets += [record.offset() for record in records]
-    columns.timestamps += [record.timestamp()[1] for record in records]
-    columns.keys += [record.key() for record in records]
-    columns.values += [record.value() for record in records]
-    columns.headers += [record.headers() or () for record in records]
+    columns.add(
+        [record.offset() for record in records],
+        [record.timestamp()[1] for record in records],
+        [record.key() for record in records],
+        [record.value() for record in records],
+        [record.headers() or () for record in records],
+    )
