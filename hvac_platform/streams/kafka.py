@@ -50,6 +50,7 @@ COMPRESSION = "gzip"
 BATCH_OVERHEAD_BYTES = 4_096
 _FETCH_BYTES = 1_048_576
 _POLLED_BATCHES = 64  # unpacked at once; the rest of a fetch stays compressed
+_FIRST_WAIT_MS, _LONGEST_WAIT_MS = 5, 1_000  # before it knows the leader, a consumer sleeps through much of its wait
 _FETCH_WAIT_MS = 50  # what is read is there already; a longer wait would only delay the next request
 _PAUSE_SECONDS = 0.2
 _SETTLING_SECONDS = 1.0  # a broker of a cluster learns of a new topic a little later than the one that was asked
@@ -302,15 +303,17 @@ class KafkaLog:
             consumer.seek(assigned, start)
             position, moved_at = start, time.monotonic()
             pending = RecordColumns()
+            wait_ms = _FIRST_WAIT_MS
             while position < end:
                 try:
-                    polled = consumer.poll(timeout_ms=1_000, max_records=_POLLED_BATCHES)
+                    polled = consumer.poll(timeout_ms=wait_ms, max_records=_POLLED_BATCHES)
                     reached = consumer.position(assigned)
                 except (kafka_errors.OffsetOutOfRangeError, kafka_errors.LogTruncationError) as error:
                     self._require_stored(topic, partition, position, end)
                     raise self._log_error(f"read {topic}/{partition} at offset {position}", error) from error
                 except kafka_errors.KafkaError as error:
                     raise self._log_error(f"read {topic}/{partition} at offset {position}", error, topic) from error
+                wait_ms = _FIRST_WAIT_MS if polled else min(2 * wait_ms, _LONGEST_WAIT_MS)
                 pending.add_polled(polled.get(assigned, ()), start, end)
                 if reached is not None and reached > position:
                     # The position passes offsets that hold no record, so a range that ends with such ends too.

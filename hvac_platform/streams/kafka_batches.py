@@ -257,25 +257,21 @@ def _frames(payload: bytes, count: int, begin: int, starts: list[int], ends: lis
     Raises:
         IndexError: the lengths don't add up to the payload.
     """
+    start, end = starts.append, ends.append
     position = 0
     for _ in repeat(None, count):
         length = payload[position]
         position += 1
-        if length >= 0x80:
-            more = payload[position]
-            length += (more - 1) << 7  # - 1: the bit that says that there is more
+        shift = 7
+        while length >> shift:  # the bit that says that there is more, which the next byte takes back
+            length += (payload[position] - 1) << shift
             position += 1
-            shift = 14
-            while more >= 0x80:
-                more = payload[position]
-                length += (more - 1) << shift
-                position += 1
-                shift += 7
-        if length & 1 or position + (length >> 1) > len(payload):  # odd means negative
-            raise IndexError("a record that ends after its batch, or before it starts")
-        starts.append(begin + position)
+            shift += 7
+        if length & 1:
+            raise IndexError("a record of negative length")
+        start(begin + position)
         position += length >> 1
-        ends.append(begin + position)
+        end(begin + position)
     if position != len(payload):
         raise IndexError("bytes after the last record")
 
