@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from hvac_platform.ahead import ahead
 from hvac_platform.assets.common import OWNERS, RETRIES
 from hvac_platform.io_managers.slices import DeviceSlices, TableBatch, TableOutput
 from hvac_platform.partitions import daily
@@ -36,7 +37,7 @@ def snapshot_embeddings(
     output = TableOutput(iter(()))
 
     def batches() -> Iterator[TableBatch]:
-        yield from embedding_batches(windowed_snapshots, types, encoder, counts)
+        yield from ahead(embedding_batches(windowed_snapshots, types, encoder, counts), parallel=store.parallel)
         yield from backlog_batches(store, types, encoder, platform.settings.window_ms, counts)
         context.log.info("%d snapshots encoded by %s", counts.encoded, encoder.method)
         if counts.caught_up:
