@@ -133,6 +133,10 @@ class WholeBatch(DefaultRecordBatch):  # type: ignore[misc]
         """Number of records."""
         return int(self.records_count)
 
+    def __bool__(self) -> bool:
+        """A batch without records is one too."""
+        return True
+
     def __iter__(self) -> Iterator[_BatchAsRecord]:
         """The batch as one record; none where compaction has left an empty batch."""
         return iter([_BatchAsRecord(self)] if len(self) else [])
@@ -143,7 +147,7 @@ class WholeBatch(DefaultRecordBatch):  # type: ignore[misc]
         if self.compression_type == self.CODEC_NONE:
             return bytes(stored)
         if self.compression_type != self.CODEC_GZIP:
-            return bytes(self.records()._buffer)
+            return bytes(self._uncompressed()._buffer)
         unzip = zlib.decompressobj(_GZIP_WINDOW)
         try:
             payload = unzip.decompress(stored)
@@ -152,7 +156,10 @@ class WholeBatch(DefaultRecordBatch):  # type: ignore[misc]
         return payload if unzip.eof and not unzip.unused_data else None
 
     def records(self) -> DefaultRecordBatch:
-        """The same batch, uncompressed, to be iterated record by record."""
+        """The same batch, to be iterated record by record."""
+        return self._uncompressed()
+
+    def _uncompressed(self) -> DefaultRecordBatch:
         batch = DefaultRecordBatch(self._buffer)
         batch._maybe_uncompress()
         return batch
