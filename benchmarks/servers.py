@@ -57,7 +57,7 @@ def servers_cpu() -> float:
 
     seconds = 0.0
     for kind in (Kafka, Cassandra):
-        running = kind(DEFAULT_FOLDER / "cache", DEFAULT_FOLDER / kind.name).running
+        running = kind(DEFAULT_FOLDER / "cache", DEFAULT_FOLDER / kind.name).running()
         if running is not None:
             fields = Path(f"/proc/{running.pid}/stat").read_text().rpartition(")")[2].split()
             seconds += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

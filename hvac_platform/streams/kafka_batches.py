@@ -222,17 +222,15 @@ def _unpacked(
         IndexError: some record has headers, or is not as it should be.
     """
     counts = [len(batch) for batch in batches]
-    starts: list[int] = []
-    ends: list[int] = []
+    frames: list[int] = []
     begin = 0
     for payload, count in zip(payloads, counts, strict=True):
-        _frames(payload, count, begin, starts, ends)
+        _find_frames(payload, count, begin, frames)
         begin += len(payload)
     joined = b"".join([*payloads, _PADDING])
     buffer = np.frombuffer(joined, dtype=np.uint8)
-    ends_of = np.array(ends, dtype=np.int64)
 
-    attributes = np.array(starts, dtype=np.int64)
+    lengths, attributes = _varints(buffer, np.array(frames, dtype=np.int64))
     time_deltas, position = _varints(buffer, attributes + 1)
     offset_deltas, position = _varints(buffer, position)
     key_lengths, key_starts = _varints(buffer, position)
@@ -240,7 +238,7 @@ def _unpacked(
     value_lengths, value_starts = _varints(buffer, key_ends)
     value_ends = value_starts + np.maximum(value_lengths, 0)
     # No attribute is in use, and a zero, the number of headers, is all that may follow the value.
-    if (value_ends + 1 != ends_of).any() or buffer[value_ends].any() or buffer[attributes].any():
+    if (value_ends + 1 != attributes + lengths).any() or buffer[value_ends].any() or buffer[attributes].any():
         raise IndexError("a record with headers, or with another length than it says")
 
     def per_record(numbers: list[int]) -> Int64:
@@ -258,29 +256,31 @@ def _unpacked(
     )
 
 
-def _frames(payload: bytes, count: int, begin: int, starts: list[int], ends: list[int]) -> None:
-    """Where each record of a payload starts, after its length, and ends; positions count from ``begin``.
+def _find_frames(payload: bytes, count: int, begin: int, frames: list[int]) -> None:
+    """Add where each record of a payload starts, with its length; positions count from ``begin``.
 
     Raises:
         IndexError: the lengths don't add up to the payload.
     """
-    start, end = starts.append, ends.append
+    add = frames.append
     position = 0
     for _ in repeat(None, count):
+        add(begin + position)
         length = payload[position]
         position += 1
-        shift = 7
-        while length >> shift:  # the bit that says that there is more, which the next byte takes back
-            length += (payload[position] - 1) << shift
+        if length >= 0x80:
+            more = payload[position]
             position += 1
-            shift += 7
-        if length & 1:
-            raise IndexError("a record of negative length")
-        start(begin + position)
+            length += (more - 1) << 7  # - 1: the bit that said that there is more
+            shift = 14
+            while more >= 0x80:
+                more = payload[position]
+                position += 1
+                length += (more - 1) << shift
+                shift += 7
         position += length >> 1
-        end(begin + position)
     if position != len(payload):
-        raise IndexError("bytes after the last record")
+        raise IndexError("records that end before or after their batch")
 
 
 def _varints(buffer: Bytes, at: Int64) -> tuple[Int64, Int64]:
