@@ -308,13 +308,13 @@ class KafkaLog:
                 try:
                     polled = consumer.poll(timeout_ms=wait_ms, max_records=_POLLED_BATCHES)
                     reached = consumer.position(assigned)
+                    pending.add_polled(polled.get(assigned, ()), start, end)
                 except (kafka_errors.OffsetOutOfRangeError, kafka_errors.LogTruncationError) as error:
                     self._require_stored(topic, partition, position, end)
                     raise self._log_error(f"read {topic}/{partition} at offset {position}", error) from error
                 except kafka_errors.KafkaError as error:
                     raise self._log_error(f"read {topic}/{partition} at offset {position}", error, topic) from error
                 wait_ms = _FIRST_WAIT_MS if polled else min(2 * wait_ms, _LONGEST_WAIT_MS)
-                pending.add_polled(polled.get(assigned, ()), start, end)
                 if reached is not None and reached > position:
                     # The position passes offsets that hold no record, so a range that ends with such ends too.
                     position, moved_at = reached, time.monotonic()
