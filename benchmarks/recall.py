@@ -103,7 +103,7 @@ def flush(store: CqlStore, keyspace: str) -> None:
         alter = f"ALTER TABLE {keyspace}.{table} WITH memtable_flush_period_in_ms ="
         store._client.execute_once(f"{alter} 1000", timeout=60)
         time.sleep(8)
-        store._client.execute_once(f"{alter} 0", timeout=60)
+        store._client.execute_once(f"{alter} 0", timeout=600)  # it waits for the flush
 
 
 def asked(store: CqlStore, query: NearestQuery, milliseconds: list[float]) -> float:

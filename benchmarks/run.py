@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hvac_platform.ahead import ahead
 from hvac_platform.config import Settings
 from hvac_platform.detection import fit_detector
 from hvac_platform.detection.learned import examine_windows, frame_of
@@ -96,11 +97,12 @@ def ingest(
             for start, end in window_ranges(starts, WINDOW_MS)
         ]
 
-    for batch in snapshot_batches(slices("device_metrics_raw"), types, WINDOW_MS, SnapshotCounts()):
+    snapshots = snapshot_batches(slices("device_metrics_raw"), types, WINDOW_MS, SnapshotCounts())
+    for batch in ahead(snapshots, parallel=store.parallel):
         keep("device_state_snapshots", batch)
-    for batch in embedding_batches(
-        slices("device_state_snapshots"), types, Encoders(StateEncoder()), EmbeddingCounts()
-    ):
+    encoders = Encoders(StateEncoder())
+    embeddings = embedding_batches(slices("device_state_snapshots"), types, encoders, EmbeddingCounts())
+    for batch in ahead(embeddings, parallel=store.parallel):
         keep("device_state_snapshots", batch)
     for r in ranges:
         store.advance_ledger(topic, r.partition, r.start, r.end, run_id="bench", watermark=None)

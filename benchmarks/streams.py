@@ -17,7 +17,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
@@ -182,11 +181,6 @@ def run(bootstrap: str, *, hours: int = HOURS, turns: int = TURNS, peers_python:
         "bare kafka-python + msgspec": lambda: timed(lambda: bare_loop(bootstrap, topic, ends)),
         "platform: decode, check, windows": lambda: timed(lambda: platform_loop(log, topic, ends)),
     }
-    if find_spec("confluent_kafka"):
-        from hvac_platform.streams.kafka_fast import FastKafkaLog
-
-        fast = FastKafkaLog(bootstrap)
-        ways["platform with [fast]: decode, check, windows"] = lambda: timed(lambda: platform_loop(fast, topic, ends))
     if peers_python is not None:
         for way, (name, options) in PEERS.items():
             ways[way] = lambda name=name, options=options: peer(  # type: ignore[misc]

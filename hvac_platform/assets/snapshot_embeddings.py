@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from hvac_platform.ahead import ahead
 from hvac_platform.assets.common import OWNERS, RETRIES
 from hvac_platform.io_managers.slices import DeviceSlices, TableBatch, TableOutput
 from hvac_platform.partitions import daily
@@ -37,7 +38,7 @@ def snapshot_embeddings(
     output = TableOutput(iter(()))
 
     def batches() -> Iterator[TableBatch]:
-        yield from embedding_batches(windowed_snapshots, types, encoders, counts)
+        yield from ahead(embedding_batches(windowed_snapshots, types, encoders, counts), parallel=store.parallel)
         yield from backlog_batches(store, types, encoders, platform.settings.window_ms, counts)
         encoder = "the devices' own encoders" if encoders.learned else encoders.common.method
         context.log.info("%d snapshots encoded by %s", counts.encoded, encoder)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from hvac_platform.ahead import ahead
 from hvac_platform.assets.common import OWNERS, RETRIES
 from hvac_platform.io_managers.slices import DeviceSlices, TableBatch, TableOutput
 from hvac_platform.partitions import daily
@@ -35,7 +36,7 @@ def windowed_snapshots(
     output = TableOutput(iter(()))
 
     def batches() -> Iterator[TableBatch]:
-        yield from snapshot_batches(raw_metrics, types, window_ms, counts)
+        yield from ahead(snapshot_batches(raw_metrics, types, window_ms, counts), parallel=platform.store.parallel)
         context.log.info("%d windows, %d of them partial", counts.windows, counts.partial)
         output.metadata.update(windows=counts.windows, partial=counts.partial, window_seconds=window_ms // 1000)
 

@@ -98,6 +98,11 @@ class Store(Protocol):
         """Where the store is, for people: a path or hosts and keyspace."""
         ...
 
+    @property
+    def parallel(self) -> bool:
+        """Whether several threads may use it at once."""
+        ...
+
     def apply_schema(self, *, dry_run: bool = False) -> list[str]:
         """Bring the schema to the current version; returns what was (or would be) done."""
         ...

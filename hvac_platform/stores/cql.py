@@ -86,6 +86,11 @@ class CqlStore:
         """Whether the session has ended."""
         return self._client.closed
 
+    @property
+    def parallel(self) -> bool:
+        """Yes: the driver's session is made for it."""
+        return True
+
     # -- schema ------------------------------------------------------------------------------------------------------
 
     def schema_versions(self) -> tuple[int, int]:
@@ -331,10 +336,11 @@ class CqlStore:
         return self._insert(target.name, target, names, complete)
 
     def _write_vectors(self, columns: Columns) -> None:
-        """Vectors into the table that the index is on: always by an INSERT of the whole row, never by an UPDATE."""
+        """Vectors, at length 1, into the table that the index is on: by an INSERT of the whole row, never by an UPDATE."""
         snapshots = catalogue_table("device_state_snapshots")
         complete = _with_date(snapshots, columns)
-        checked_vectors(complete["embedding"])
+        vectors = checked_vectors(complete["embedding"])
+        complete = {**complete, "embedding": vectors / np.linalg.norm(vectors, axis=1, keepdims=True)}
         if "embedding_method" not in complete:
             raise StoreError("a vector is written together with embedding_method, the encoder that made it")
         names = (*snapshots.partition, *snapshots.clustering, "embedding", "embedding_method")

@@ -41,6 +41,8 @@ from hvac_platform.stores.cql_wire import PlainProtocolHandler, plain_metadata
 CONNECT_SECONDS = 10.0
 REQUEST_SECONDS = 12.0
 PATIENCE_SECONDS = 30.0
+OVERLOAD_PATIENCE = 5
+"""So many times longer for nodes that answer, but too late: Cassandra takes no write while vectors go to its disk."""
 FIRST_PAUSE_SECONDS = 0.2
 LONGEST_PAUSE_SECONDS = 5.0
 RECONNECT_SECONDS = (0.25, 2.0)
@@ -317,7 +319,8 @@ class CqlClient:
             raise StoreError(
                 f"the store at {self.settings.location} refuses a statement: {_first_line(error)}"
             ) from error
-        if not patience.wait():
+        overloaded = any(isinstance(cause, WriteTimeout) for cause in _causes(error))
+        if not patience.wait(OVERLOAD_PATIENCE if overloaded else 1):
             raise StoreError(
                 f"the store at {self.settings.location} failed for {patience.waited:.0f} s: {self.explain(error)}"
             ) from error
@@ -366,11 +369,12 @@ class _Patience:
         """Seconds since the beginning."""
         return time.monotonic() - self._began
 
-    def wait(self) -> bool:
-        """Pause; False when the time is over."""
-        if self.waited >= self._seconds:
+    def wait(self, times: float = 1) -> bool:
+        """Pause; False when so many times the span is over."""
+        left = times * self._seconds - self.waited
+        if left <= 0:
             return False
-        time.sleep(min(self._pause, max(0.0, self._seconds - self.waited)))
+        time.sleep(min(self._pause, left))
         self._pause = min(2 * self._pause, LONGEST_PAUSE_SECONDS)
         return True
 

@@ -22,6 +22,10 @@ INDEX = "device_state_embedding_idx"
 DIALECTS = ("cassandra", "scylla")
 DDL_SECONDS = 60.0
 
+GRAPH_PROPERTY = "cassandra.sai.vector.allow_custom_parameters"
+"""JVM property of a Cassandra node that lets it take parameters of a vector index's graph."""
+GRAPH_REFUSAL = "SAI_VECTOR_ALLOW_CUSTOM_PARAMETERS"
+_GRAPH = re.compile(r",\s*'maximum_node_connections': '(\d+)',\s*'construction_beam_width': '(\d+)'")
 _CREATED = re.compile(r"CREATE (KEYSPACE|TABLE|CUSTOM INDEX) IF NOT EXISTS (\S+)")
 _ADDED = re.compile(r"ALTER TABLE \S+\.(\w+) ADD (\w+) ")
 
@@ -148,8 +152,12 @@ class CqlSchema:
 
     def run(self, statement: str) -> str:
         """Run one statement; returns what it did in a few words. Safe for several processes at once."""
+        kind, name = _created(statement)
+        graph = _GRAPH.search(statement)
+        refused = False
 
         def once() -> None:
+            nonlocal refused
             try:
                 self._client.execute_once(statement, timeout=DDL_SECONDS)
             except AlreadyExists:  # another process was first
@@ -157,13 +165,21 @@ class CqlSchema:
             except InvalidRequest as error:
                 if _ADDED.match(statement) and "already exists" in str(error):  # likewise
                     return
-                raise
+                refused = graph is not None and GRAPH_REFUSAL in str(error)
+                if not refused:
+                    raise
 
         self._client.retried(once)
+        if refused:
+            return (
+                f"{self.run(_GRAPH.sub('', statement))} with the server's own graph parameters: "
+                f"those that make vectors cheaper to write need -D{GRAPH_PROPERTY}=true on every node"
+            )
         kind, name = _created(statement)
         if added := _ADDED.match(statement):
             return f"add column {added[2]} to {added[1]}"
-        return f"create {kind} {name}" if kind else " ".join(statement.split("(")[0].split())
+        how = f" with {graph[1]} connections a node, found by a beam of {graph[2]}" if graph else ""
+        return f"create {kind} {name}{how}" if kind else " ".join(statement.split("(")[0].split())
 
     def _names(self, keyspace: str | None, kind: str, column: str) -> set[Any]:
         condition, arguments = ("", None) if keyspace is None else (" WHERE keyspace_name=%s", (keyspace,))

@@ -25,9 +25,9 @@ from hvac_platform.stores.base import EMBEDDING_DIMENSION, Columns
 from hvac_platform.stores.tables import Table
 from hvac_platform.stores.vectors import checked_vectors
 
-BATCH_BYTES = 32_000
+BATCH_BYTES = 64_000
 """Size of a batch of one partition. Cassandra merges such a batch into one mutation; ScyllaDB warns from 128 kB on."""
-BATCH_ROWS = 200
+BATCH_ROWS = 500
 
 NULL = struct.pack(">i", -1)
 _encode_json = msgspec.json.Encoder().encode

@@ -103,6 +103,11 @@ class EmbeddedStore:
         """Path of the file."""
         return str(self._path)
 
+    @property
+    def parallel(self) -> bool:
+        """No: all threads share one connection."""
+        return False
+
     # -- schema ------------------------------------------------------------------------------------------------------
 
     def schema_versions(self) -> tuple[int, int]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from hvac_platform.ahead import ahead
 from hvac_platform.io_managers.slices import TableBatch, TouchedWindows
 from hvac_platform.stores.base import Device
 from hvac_platform.streams.base import MessageLog, RecordBatch
@@ -16,7 +17,8 @@ from hvac_platform.streams.ranges import OffsetRange
 from hvac_platform.streams.windows import touched_windows
 from hvac_platform.timestamps import DAY_MS, day_start, window_floor
 
-BATCH_MESSAGES = 50_000
+BATCH_MESSAGES = 20_000
+"""Decoded and written together; the next ones are read meanwhile."""
 BUFFER_MS = 3_600_000
 
 
@@ -58,7 +60,7 @@ def ingest_ranges(
     register: Callable[[list[Device]], None],
     counts: IngestionCounts,
 ) -> Iterator[TableBatch]:
-    """Rows of exactly these ranges, batch by batch; memory is one batch.
+    """Rows of exactly these ranges, batch by batch; memory is two batches.
 
     Readings come with the windows that they touch. Every record ends up either in a row or in a dead letter.
 
@@ -75,8 +77,8 @@ def ingest_ranges(
         counts.skipped += wanted.skipped
         # Says that the range is the unit, even if no good message comes of it.
         yield TableBatch({}, touched=TouchedWindows(topic, wanted.partition, wanted.start, {}, {}))
-        for batch in log.read(topic, wanted.partition, wanted.start, wanted.end, BATCH_MESSAGES):
-            decoded, rejected = decode_batch(batch, now_ms=now_ms)
+        read = log.read(topic, wanted.partition, wanted.start, wanted.end, BATCH_MESSAGES)
+        for batch, (decoded, rejected) in ahead((batch, decode_batch(batch, now_ms=now_ms)) for batch in read):
             counts.add(decoded, rejected)
             yield from _rows(batch, decoded, rejected, now_ms, window_ms, register, only=None)
 
@@ -103,8 +105,8 @@ def replay_days(
         start, end = starts[partition], ends[partition]
         if start is None:
             continue
-        for batch in log.read(topic, partition, start, log_ends[partition] if end is None else end, BATCH_MESSAGES):
-            decoded, rejected = decode_batch(batch, now_ms=now_ms)
+        read = log.read(topic, partition, start, log_ends[partition] if end is None else end, BATCH_MESSAGES)
+        for batch, (decoded, rejected) in ahead((batch, decode_batch(batch, now_ms=now_ms)) for batch in read):
             counts.add(decoded, rejected)
             yield from _rows(batch, decoded, rejected, now_ms, window_ms, register, only=(start_ms, end_ms))
 

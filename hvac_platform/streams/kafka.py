@@ -8,18 +8,14 @@ import random
 import ssl
 import threading
 import time
-from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka import errors as kafka_errors
-from kafka.consumer.fetcher import ConsumerRecord
 from kafka.protocol.consumer import IsolationLevel, OffsetSpec
 from kafka.structs import OffsetAndMetadata
 from pydantic import SecretStr
@@ -38,6 +34,7 @@ from hvac_platform.streams.base import (
     UnknownTopicError,
 )
 from hvac_platform.streams.embedded import MAX_RECORD_BYTES
+from hvac_platform.streams.kafka_batches import RecordColumns, give_whole_batches
 from hvac_platform.streams.partitioner import assign_partitions
 
 ANSWER_SECONDS = 10.0
@@ -52,13 +49,12 @@ COMPRESSION = "gzip"
 
 BATCH_OVERHEAD_BYTES = 4_096
 _FETCH_BYTES = 1_048_576
+_POLLED_BATCHES = 64  # unpacked at once; the rest of a fetch stays compressed
+_FIRST_WAIT_MS, _LONGEST_WAIT_MS = 5, 1_000  # before it knows the leader, a consumer sleeps through much of its wait
 _FETCH_WAIT_MS = 50  # what is read is there already; a longer wait would only delay the next request
 _PAUSE_SECONDS = 0.2
 _SETTLING_SECONDS = 1.0  # a broker of a cluster learns of a new topic a little later than the one that was asked
 
-_OFFSET, _TIMESTAMP, _KEY, _VALUE, _HEADERS = (
-    itemgetter(ConsumerRecord._fields.index(field)) for field in ("offset", "timestamp", "key", "value", "headers")
-)
 _APPEND_RECORDS = 20_000  # sent before their acknowledgements are waited for; this bounds memory
 
 _AUTHENTICATION_ERRORS = (
@@ -307,28 +303,27 @@ class KafkaLog:
             consumer.seek(assigned, start)
             position, moved_at = start, time.monotonic()
             pending = RecordColumns()
+            wait_ms = _FIRST_WAIT_MS
             while position < end:
-                wanted = min(max_records - len(pending.offsets), end - position)
                 try:
-                    polled = consumer.poll(timeout_ms=1_000, max_records=wanted)
+                    polled = consumer.poll(timeout_ms=wait_ms, max_records=_POLLED_BATCHES)
                     reached = consumer.position(assigned)
+                    pending.add_polled(polled.get(assigned, ()), start, end)
                 except (kafka_errors.OffsetOutOfRangeError, kafka_errors.LogTruncationError) as error:
                     self._require_stored(topic, partition, position, end)
                     raise self._log_error(f"read {topic}/{partition} at offset {position}", error) from error
                 except kafka_errors.KafkaError as error:
                     raise self._log_error(f"read {topic}/{partition} at offset {position}", error, topic) from error
-                pending.add(polled.get(assigned, ()))
+                wait_ms = _FIRST_WAIT_MS if polled else min(2 * wait_ms, _LONGEST_WAIT_MS)
                 if reached is not None and reached > position:
                     # The position passes offsets that hold no record, so a range that ends with such ends too.
                     position, moved_at = reached, time.monotonic()
                 elif time.monotonic() - moved_at > self._answer_seconds:
                     self._require_stored(topic, partition, position, end)
                     raise self._no_answer(f"read {topic}/{partition} at offset {position}")
-                if len(pending.offsets) >= max_records or position >= end:
-                    batch = pending.batch(topic, partition, end)
-                    if len(batch):
-                        yield batch
-                    pending, moved_at = RecordColumns(), time.monotonic()
+                while len(pending) >= max_records or (position >= end and len(pending)):
+                    yield pending.take(topic, partition, max_records)
+                    moved_at = time.monotonic()
         finally:
             consumer.close(autocommit=False, timeout_ms=self._answer_ms)
 
@@ -521,7 +516,7 @@ class KafkaLog:
 
     def _new_consumer(self) -> KafkaConsumer:
         self._enter()
-        return KafkaConsumer(
+        consumer = KafkaConsumer(
             client_id="hvac-platform",
             auto_offset_reset="none",
             enable_auto_commit=False,
@@ -533,6 +528,8 @@ class KafkaLog:
             metrics_enabled=False,
             **self._client_options(),
         )
+        give_whole_batches(consumer)
+        return consumer
 
     def _discard_admin(self) -> None:
         with self._lock:
@@ -635,30 +632,3 @@ def _check_record(topic: str, key: bytes | None, value: bytes | None, timestamp_
         raise LogError(f"{topic}: a record of {size} bytes is over the {MAX_RECORD_BYTES} that are allowed")
     if key is None and value is None:
         raise LogError(f"{topic}: a record needs a key or a value")
-
-
-class RecordColumns:
-    """Records of one partition as they arrive, by column: the client's own tuples are let go of at once."""
-
-    def __init__(self) -> None:
-        self.offsets: list[int] = []
-        self.timestamps: list[int] = []
-        self.keys: list[bytes | None] = []
-        self.values: list[bytes | None] = []
-        self.headers: list[Sequence[tuple[str, bytes]]] = []
-
-    def add(self, records: Sequence[Any]) -> None:
-        """Add consumer records."""
-        self.offsets += map(_OFFSET, records)
-        self.timestamps += map(_TIMESTAMP, records)
-        self.keys += map(_KEY, records)
-        self.values += map(_VALUE, records)
-        self.headers += map(_HEADERS, records)
-
-    def batch(self, topic: str, partition: int, end: int) -> RecordBatch:
-        """The records before ``end``."""
-        n = bisect_left(self.offsets, end)
-        headers = [tuple(of_record) for of_record in self.headers[:n]] if any(self.headers) else []
-        offsets = np.array(self.offsets[:n], dtype=np.int64)
-        timestamps_ms = np.array(self.timestamps[:n], dtype=np.int64)
-        return RecordBatch(topic, partition, offsets, timestamps_ms, self.keys[:n], self.values[:n], headers)

@@ -1,26 +1,23 @@
-"""Kafka through confluent-kafka, several times as fast as in pure Python; used where it is installed.
+"""Appending to Kafka through confluent-kafka, several times as fast as in pure Python; used where it is installed.
 
-It comes with ``pip install hvac-platform[fast]``. Topics, offsets and groups stay with kafka-python, and every range is
-checked there before the first record is read, so what goes wrong is said in the same words.
+It comes with ``pip install hvac-platform[fast]``. Everything else stays with kafka-python, reading too: batches unpacked by
+column (``kafka_batches``) take half of the processor time of librdkafka's messages.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Producer
 from kafka import errors as kafka_errors
 
-from hvac_platform.streams.base import LogError, Record, RecordBatch
+from hvac_platform.streams.base import Record
 from hvac_platform.streams.embedded import MAX_RECORD_BYTES
-from hvac_platform.streams.kafka import BATCH_OVERHEAD_BYTES, COMPRESSION, INHERITED_BY_FORK, KafkaLog, RecordColumns
+from hvac_platform.streams.kafka import BATCH_OVERHEAD_BYTES, COMPRESSION, INHERITED_BY_FORK, KafkaLog
 
-_POLLED_MESSAGES = 1_000  # while they are still in the processor's cache
 _POLL_SECONDS = 0.2
-_QUEUED_KILOBYTES = 32_768  # fetched ahead of the reader; what lies behind the end of the range is thrown away
-_UNUSED_GROUP = "hvac-platform-ranges"  # librdkafka wants a name, though a consumer with assigned partitions joins none
 
 
 class _Delivered(NamedTuple):
@@ -31,7 +28,7 @@ class _Delivered(NamedTuple):
 
 
 class FastKafkaLog(KafkaLog):
-    """A :class:`~hvac_platform.streams.kafka.KafkaLog` whose reads and appends go through librdkafka."""
+    """A :class:`~hvac_platform.streams.kafka.KafkaLog` whose appends go through librdkafka."""
 
     def _forget_clients(self) -> None:
         super()._forget_clients()
@@ -99,62 +96,8 @@ class FastKafkaLog(KafkaLog):
             raise kafka_errors.KafkaTimeoutError("no acknowledgement")
         return sorted(delivered)
 
-    def _batches(self, topic: str, partition: int, start: int, end: int, max_records: int) -> Iterator[RecordBatch]:
-        if start == end:
-            return
-        self._enter()
-        doing = f"read {topic}/{partition} at offset"
-        failures: list[KafkaError] = []
-        consumer = Consumer(self._reading_options(), error_cb=failures.append)
-        try:
-            consumer.assign([TopicPartition(topic, partition, start)])
-            position, moved_at = start, time.monotonic()
-            pending = RecordColumns()
-            while position < end:
-                wanted = min(_POLLED_MESSAGES, max_records - len(pending.offsets))
-                polled = consumer.consume(wanted, _POLL_SECONDS)
-                records: list[Any] = [message for message in polled if message.error() is None]
-                reached: int = records[-1].offset() + 1 if records else position
-                for message in polled if len(records) < len(polled) else ():
-                    error = message.error()
-                    if error is None:
-                        continue
-                    if error.code() != KafkaError._PARTITION_EOF:
-                        self._require_stored(topic, partition, position, end)
-                        raise LogError(f"can't {doing} {position}: {error.str()}")
-                    # The end of the partition may lie behind offsets that hold no record.
-                    reached = max(reached, message.offset() or 0)
-                _add(pending, records)
-                if reached > position:
-                    position, moved_at = reached, time.monotonic()
-                elif time.monotonic() - moved_at > self._answer_seconds:
-                    self._require_stored(topic, partition, position, end)
-                    raise self._no_answer(
-                        f"{doing} {position}", KafkaException(failures[-1].str()) if failures else None
-                    )
-                if len(pending.offsets) >= max_records or position >= end:
-                    batch = pending.batch(topic, partition, end)
-                    if len(batch):
-                        yield batch
-                    pending, moved_at = RecordColumns(), time.monotonic()
-        except KafkaException as failure:
-            raise LogError(f"can't {doing} {start}: {failure}") from failure
-        finally:
-            consumer.close()
-
-    def _reading_options(self) -> dict[str, Any]:
-        return self._options() | {
-            "group.id": _UNUSED_GROUP,
-            "enable.auto.commit": False,
-            "auto.offset.reset": "error",
-            "isolation.level": "read_committed",
-            "enable.partition.eof": True,
-            "queued.max.messages.kbytes": _QUEUED_KILOBYTES,
-            "fetch.wait.max.ms": 50,
-        }
-
     def _options(self) -> dict[str, Any]:
-        """What both of its clients need to connect."""
+        """What its client needs to connect."""
         options: dict[str, Any] = {
             "bootstrap.servers": self.bootstrap_servers.replace(" ", ""),
             "client.id": "hvac-platform",
@@ -180,12 +123,3 @@ def _in_the_other_clients_words(error: KafkaError) -> Exception:
     if error.code() in {KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION}:
         return kafka_errors.UnknownTopicOrPartitionError(error.str())  # type: ignore[no-any-return]
     return kafka_errors.KafkaTimeoutError(error.str())  # type: ignore[no-any-return]
-
-
-def _add(columns: RecordColumns, records: Sequence[Any]) -> None:
-    """Add confluent-kafka's messages."""
-    columns.offsets += [record.offset() for record in records]
-    columns.timestamps += [record.timestamp()[1] for record in records]
-    columns.keys += [record.key() for record in records]
-    columns.values += [record.value() for record in records]
-    columns.headers += [record.headers() or () for record in records]

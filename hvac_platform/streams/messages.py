@@ -37,6 +37,9 @@ EARLIEST_MS = 946_684_800_000
 MAX_AHEAD_MS = 3_600_000
 """A reading may be this far in the future; Kafka's default ``message.timestamp.after.max.ms``."""
 
+DECODED_AT_ONCE = 2_000
+"""Messages that are decoded before their fields go into columns: so many stay in the processor's cache."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _UNPARSABLE = -(2**63)
@@ -143,30 +146,28 @@ def decode_batch(batch: RecordBatch, *, now_ms: int) -> tuple[DecodedBatch, list
     Returns:
         The good messages as columns, and the others with their reasons; both in offset order.
     """
-    messages, accepted = _decode_all(batch.values)
-
-    timestamps_ms = _per_distinct([message.timestamp for message in messages], _timestamp_or_unparsable)
-    metric_values = np.array([message.metric_value for message in messages], dtype=np.float64)
+    columns, accepted = _decoded_columns(batch.values)
+    known = columns.known
+    timestamps_ms = np.array(columns.timestamps_ms, dtype=np.int64)
+    metric_values = np.array(columns.metric_value, dtype=np.float64)
     good = (timestamps_ms >= EARLIEST_MS) & (timestamps_ms <= now_ms + MAX_AHEAD_MS) & np.isfinite(metric_values)
-    for names in ([message.device_id for message in messages], [message.metric_name for message in messages]):
-        good &= _per_distinct(names, lambda name: name_problem(name) is None).astype(np.bool_)
+    if None in known.name.values():
+        good &= [None not in names for names in zip(columns.device_id, columns.metric_name, strict=True)]
     if not good.all():
-        messages = list(compress(messages, good))
         accepted[accepted] = good
         timestamps_ms, metric_values = timestamps_ms[good], metric_values[good]
-
-    device_types = [message.device_type for message in messages]
-    canonical = {device_type: canonical_type(device_type) for device_type in set(device_types)}
-    columns = DecodedBatch(
-        offsets=batch.offsets[accepted],
+        for column in columns.texts:
+            column[:] = compress(column, good)
+    decoded = DecodedBatch(
+        offsets=batch.offsets if accepted.all() else batch.offsets[accepted],
         timestamps_ms=timestamps_ms,
-        device_id=[message.device_id for message in messages],
-        device_type=[canonical[device_type] for device_type in device_types],
-        metric_name=[message.metric_name for message in messages],
+        device_id=columns.device_id,
+        device_type=columns.device_type,
+        metric_name=columns.metric_name,
         metric_value=metric_values,
-        unit=[message.unit or "" for message in messages],
-        location=[message.location or "" for message in messages],
-        building_id=[message.building_id or "" for message in messages],
+        unit=columns.unit,
+        location=columns.location,
+        building_id=columns.building_id,
     )
     rejected = [
         Rejected(
@@ -178,7 +179,7 @@ def decode_batch(batch: RecordBatch, *, now_ms: int) -> tuple[DecodedBatch, list
         )
         for position in np.flatnonzero(~accepted)
     ]
-    return columns, rejected
+    return decoded, rejected
 
 
 def rejection_reason(value: bytes | None, *, now_ms: int) -> str:
@@ -352,17 +353,67 @@ def encode_readings(
     return records
 
 
-def _decode_all(values: Sequence[bytes | None]) -> tuple[list[Metric], NDArray[np.bool_]]:
-    """The values that can be decoded, and bool [n], which those are."""
-    try:
-        messages = list(map(_decode, values))  # type: ignore[arg-type]
-    except (ValueError, RecursionError, TypeError):  # one is bad: look at each
-        decoded = [_decode_or_none(value) for value in values]
-        accepted = np.fromiter((message is not None for message in decoded), np.bool_, len(decoded))
-        return [message for message in decoded if message is not None], accepted
-    sizes = np.fromiter(map(len, values), np.int64, len(values))  # type: ignore[arg-type]
-    fits = sizes <= MAX_VALUE_BYTES
-    return messages if fits.all() else list(compress(messages, fits)), fits
+class _Known(dict[Any, Any]):
+    """What a function makes of each text; it is called once for each different one."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self._function = function
+
+    def __missing__(self, text: Any) -> Any:
+        value = self[text] = self._function(text)
+        return value
+
+
+class _Vocabulary:
+    """The different texts of a batch: each is checked, and kept, once. A tick's messages share theirs."""
+
+    def __init__(self) -> None:
+        self.name = _Known(lambda name: name if name_problem(name) is None else None)
+        self.device_type = _Known(canonical_type)
+        self.instant = _Known(_timestamp_or_unparsable)
+        self.text = _Known(lambda text: text or "")
+
+
+class _Columns:
+    """Columns of a batch as they are decoded, before what only whole columns are checked for."""
+
+    def __init__(self) -> None:
+        self.known = _Vocabulary()
+        self.timestamps_ms: list[int] = []
+        self.metric_value: list[float | bool] = []
+        self.texts: tuple[list[str], ...] = ([], [], [], [], [], [])
+        self.device_id, self.device_type, self.metric_name, self.unit, self.location, self.building_id = self.texts
+
+    def add(self, messages: Sequence[Metric]) -> None:
+        """Add some messages."""
+        known = self.known
+        self.metric_value += [message.metric_value for message in messages]
+        self.timestamps_ms += map(known.instant.__getitem__, [message.timestamp for message in messages])
+        self.device_id += map(known.name.__getitem__, [message.device_id for message in messages])
+        self.device_type += map(known.device_type.__getitem__, [message.device_type for message in messages])
+        self.metric_name += map(known.name.__getitem__, [message.metric_name for message in messages])
+        self.unit += map(known.text.__getitem__, [message.unit for message in messages])
+        self.location += map(known.text.__getitem__, [message.location for message in messages])
+        self.building_id += map(known.text.__getitem__, [message.building_id for message in messages])
+
+
+def _decoded_columns(values: Sequence[bytes | None]) -> tuple[_Columns, NDArray[np.bool_]]:
+    """Columns of the values that can be decoded, and bool [n], which those are."""
+    columns = _Columns()
+    accepted = np.ones(len(values), dtype=np.bool_)
+    for first in range(0, len(values), DECODED_AT_ONCE):
+        some = values[first : first + DECODED_AT_ONCE]
+        try:
+            if max(map(len, some)) > MAX_VALUE_BYTES:  # type: ignore[arg-type]
+                raise ValueError
+            messages = list(map(_decode, some))  # type: ignore[arg-type]
+        except (ValueError, RecursionError, TypeError):  # one is bad: look at each
+            decoded = [_decode_or_none(value) for value in some]
+            accepted[first : first + len(some)] = [message is not None for message in decoded]
+            messages = [message for message in decoded if message is not None]
+        columns.add(messages)
+    return columns, accepted
 
 
 def _decode_or_none(value: bytes | None) -> Metric | None:
@@ -380,12 +431,6 @@ def _timestamp_or_unparsable(text: str) -> int:
         return parse_timestamp(text)
     except ValueError:
         return _UNPARSABLE
-
-
-def _per_distinct(column: Sequence[str], function: Callable[[str], int]) -> Int64:
-    """A function of each text as int64 [n], called once per distinct text: a tick's messages share theirs."""
-    results = {text: function(text) for text in set(column)}
-    return np.fromiter(map(results.__getitem__, column), np.int64, len(column))
 
 
 def _one_line(text: str) -> str:

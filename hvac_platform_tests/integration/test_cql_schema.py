@@ -75,7 +75,7 @@ def test_applying_says_what_it_does_and_then_has_nothing_to_do(node, keyspace):
     assert lines[0] == f"create keyspace {keyspace}"
     for name in (*tables(), "snapshot_vectors", "schema_versions"):
         assert f"create table {name}" in lines
-    assert "create index device_state_embedding_idx" in lines
+    assert "create index device_state_embedding_idx with 8 connections a node, found by a beam of 32" in lines
     assert lines[-1].endswith("schema version 2 of 2")
     again = hvac("schema", "apply")
     assert "nothing to do" in again

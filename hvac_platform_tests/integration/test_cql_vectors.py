@@ -12,6 +12,7 @@ from hvac_platform.stores import cql_nearest
 from hvac_platform.stores.base import Device, EmbeddingError, StoreError, TableSlice
 from hvac_platform.stores.cql import CqlSettings, CqlStore
 from hvac_platform.stores.cql_nearest import NearestQuery
+from hvac_platform.stores.vectors import decoded_vectors
 from hvac_platform.timestamps import DAY_MS, day_start
 from hvac_platform_tests.services.base import DEFAULT_FOLDER, free_port
 from hvac_platform_tests.services.cassandra import Cassandra
@@ -124,6 +125,20 @@ def test_a_vector_that_comes_after_its_snapshot_is_found_at_once(store, device):
         found = by_index(store, device, vectors[row], k=3)
         assert found.times_ms[0, 0] == times(100)[row]
         assert found.similarity[0, 0] == pytest.approx(1.0, abs=1e-6)
+
+
+def test_a_state_is_found_by_its_direction_whatever_the_lengths_of_vectors(store, device):
+    """The index compares dot products, so what it holds has length 1; the snapshots keep vectors as they came."""
+    vectors = unit_vectors(100, seed=4) * np.geomspace(0.01, 100, 100, dtype=np.float32)[:, None]
+    write_snapshots(store, device, times(100))
+    embed(store, device, times(100), vectors)
+    for row in (0, 50, 99):
+        found = by_index(store, device, 7 * vectors[row], k=3)
+        assert found.times_ms[0, 0] == times(100)[row]
+        assert found.similarity[0, 0] == pytest.approx(1.0, abs=1e-6)
+    columns = TableSlice("device_state_snapshots", ("embedding",), device, START_MS, START_MS + DAY_MS)
+    (stored,) = (batch["embedding"] for batch in store.scan(columns))
+    assert np.array_equal(decoded_vectors(stored), vectors)
 
 
 def test_an_index_on_the_snapshots_themselves_would_miss_it(store, device):
@@ -253,7 +268,7 @@ def test_without_its_index_the_answer_is_the_same(store, device, monkeypatch, ca
         done = store.apply_schema()
     assert "the vector index doesn't serve" in caplog.text
     assert found.times_ms.tolist() == expected.times_ms.tolist()
-    assert done[0] == "create index device_state_embedding_idx"
+    assert done[0].startswith("create index device_state_embedding_idx")
     # The index is built in the background; a search meanwhile waits for it.
     monkeypatch.setattr(cql_nearest, "INDEX_PATIENCE_SECONDS", 30.0)
     assert by_index(store, device, vectors[1]).times_ms[0, 0] == times(50)[1]

@@ -172,6 +172,8 @@ class Cassandra(Service):
             # How long a newcomer may be silent before others forget it; a node alone need not wait.
             "cassandra.ring_delay_ms": 100 if self.address == HOST else 5_000,
             "cassandra.superuser_setup_delay_ms": 0,
+            # Without it the node refuses a vector index with parameters of its graph.
+            "cassandra.sai.vector.allow_custom_parameters": "true",
         }
         return [
             "java",

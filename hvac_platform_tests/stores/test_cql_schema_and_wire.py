@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from cassandra import ConsistencyLevel
+from cassandra import ConsistencyLevel, InvalidRequest
 from cassandra.cqltypes import lookup_casstype
 from cassandra.protocol import BatchMessage
 from cassandra.query import BatchType
@@ -17,6 +17,7 @@ from pydantic import SecretStr
 
 from hvac_platform.stores.base import EmbeddingError, StoreError
 from hvac_platform.stores.cql import CqlSettings, TlsSettings, schema_statements
+from hvac_platform.stores.cql_schema import CqlSchema
 from hvac_platform.stores.cql_wire import (
     BATCH_BYTES,
     BATCH_ROWS,
@@ -94,6 +95,44 @@ def test_scylla_has_a_local_index_of_2026_2_and_cassandra_a_table_for_its_own():
     vectors = statement("cassandra", "snapshot_vectors")
     assert "default_time_to_live = 7776000" in vectors  # as long as the snapshots
     assert "is_anomalous" not in vectors
+
+
+def test_a_node_that_takes_no_graph_parameters_gets_the_index_without_them():
+    """As Cassandra 5.0.9 words its refusal where the JVM property is not set."""
+    ran = []
+
+    def execute_once(text, **_):
+        if "maximum_node_connections" in text:
+            raise InvalidRequest(
+                "Maximum node connections cannot be set without enabling SAI_VECTOR_ALLOW_CUSTOM_PARAMETERS"
+            )
+        ran.append(text)
+
+    client = SimpleNamespace(
+        settings=CqlSettings(("h",), keyspace="k", dialect="cassandra"),
+        execute_once=execute_once,
+        retried=lambda call: call(),
+    )
+    said = CqlSchema(client).run(statement("cassandra", "device_state_embedding_idx"))
+    assert said.startswith("create index device_state_embedding_idx with the server's own graph parameters")
+    assert "-Dcassandra.sai.vector.allow_custom_parameters=true" in said
+    assert [" ".join(text.split()) for text in ran] == [
+        "CREATE CUSTOM INDEX IF NOT EXISTS device_state_embedding_idx ON k.snapshot_vectors (embedding) "
+        "USING 'StorageAttachedIndex' WITH OPTIONS = { 'similarity_function': 'dot_product' }"
+    ]
+
+
+def test_another_refusal_is_an_error():
+    def execute_once(text, **_):
+        raise InvalidRequest("no such option")
+
+    client = SimpleNamespace(
+        settings=CqlSettings(("h",), keyspace="k", dialect="cassandra"),
+        execute_once=execute_once,
+        retried=lambda call: call(),
+    )
+    with pytest.raises(InvalidRequest):
+        CqlSchema(client).run(statement("cassandra", "device_state_embedding_idx"))
 
 
 def test_an_unknown_dialect_is_refused():

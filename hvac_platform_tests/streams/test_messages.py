@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from unittest.mock import patch
 
 import msgspec
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.devices.registry import canonical_type
+from hvac_platform.streams import messages
 from hvac_platform.streams.base import RecordBatch
 from hvac_platform.streams.messages import (
     EARLIEST_MS,
@@ -269,6 +271,46 @@ def test_every_record_is_good_or_rejected_exactly_once(values):
         assert record.reason
         assert len(record.reason.splitlines()) == 1
         assert len(record.reason.encode()) < 500
+
+
+def alone(value):
+    """The row of one message, by the checks of the format one after the other; None where one of them fails."""
+    if not value or len(value) > MAX_VALUE_BYTES:
+        return None
+    try:
+        found = msgspec.json.decode(value, type=Metric)
+        at_ms = parse_timestamp(found.timestamp)
+    except (ValueError, RecursionError):
+        return None
+    usable = name_problem(found.device_id) is None and name_problem(found.metric_name) is None
+    if not (usable and EARLIEST_MS <= at_ms <= NOW_MS + MAX_AHEAD_MS and np.isfinite(found.metric_value)):
+        return None
+    texts = (found.unit or "", found.location or "", found.building_id or "")
+    return (found.device_id, canonical_type(found.device_type), at_ms, found.metric_name, found.metric_value, *texts)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.none() | st.binary(max_size=5) | near_messages | mangled_messages | timed_messages | st.just(message()),
+        max_size=12,
+    ),
+    st.integers(1, 5),
+)
+@example([message(), message(metric_value=True), message(unit=None), message(location="x" * 70_000), message()], 2)
+def test_a_batch_decodes_as_its_messages_do_alone(values, at_once):
+    """However many are decoded together, and whatever stands beside them."""
+    with patch.object(messages, "DECODED_AT_ONCE", at_once):
+        good, rejected = decode_batch(record_batch(values), now_ms=NOW_MS)
+    rows = zip(
+        good.device_id, good.device_type, good.timestamps_ms.tolist(), good.metric_name, good.metric_value.tolist(),
+        good.unit, good.location, good.building_id, strict=True,
+    )  # fmt: skip
+    expected = {i: row for i, value in enumerate(values) if (row := alone(value)) is not None}
+    assert dict(zip(good.offsets.tolist(), rows, strict=True)) == expected
+    assert [(bad.offset, bad.reason) for bad in rejected] == [
+        (i, reason(value)) for i, value in enumerate(values) if i not in expected
+    ]
 
 
 names = st.text(min_size=1, max_size=20).filter(lambda name: name_problem(name) is None)
