@@ -36,6 +36,7 @@ app.command("detect")(detecting.detect)
 app.command("compare")(detecting.compare_methods)
 app.command("similar")(detecting.similar)
 app.command("up")(running.up)
+app.command("dashboard")(running.dashboard)
 app.command("demo")(running.demo)
 
 EXPECTED = (
