@@ -30,7 +30,7 @@ SEVERITY_MARKS = {"critical": "■", "warning": "▲", "info": "◆"}
 GRAPH_CONFIG: Any = {
     "displaylogo": False,
     "responsive": True,
-    "modeBarButtonsToRemove": ["lasso2d", "select2d", "autoScale2d"],
+    "modeBarButtons": [["toImage"], ["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]],
 }
 NOTHING_REGISTERED = (
     "no device has been registered yet",
@@ -66,8 +66,13 @@ def severity_badge(severity: str) -> Content:
     )
 
 
-def table(headings: Sequence[Heading], rows: Sequence[Sequence[Content]], *, label: str, empty: str) -> Content:
-    """Rows under headings, in a box of its own that scrolls sideways, also by keyboard; words where there are none."""
+def table(
+    headings: Sequence[Heading], rows: Sequence[Sequence[Content]], *, label: str, empty: str, tall: bool = False
+) -> Content:
+    """Rows under headings, in a box of its own that scrolls, also by keyboard; words where there are none.
+
+    A table that may be tall keeps its headings in sight and leaves room for what follows.
+    """
     if not rows:
         return note(empty)
     head = html.Thead(
@@ -84,7 +89,13 @@ def table(headings: Sequence[Heading], rows: Sequence[Sequence[Content]], *, lab
             for row in rows
         ]
     )
-    return html.Div(html.Table([head, body]), className="scroll", role="region", tabIndex=0, **named(label))
+    return html.Div(
+        html.Table([head, body]),
+        className="scroll tall" if tall else "scroll",
+        role="region",
+        tabIndex=0,
+        **named(label),
+    )
 
 
 def facts(pairs: Sequence[tuple[str, Content]]) -> Content:
@@ -163,14 +174,20 @@ def total(name: str, value: Content, more: Content = None, *, kind: str = "") ->
 
 
 def chooser(
-    element_id: str, label: str, options: Sequence[Mapping[str, str]], value: Any = None, *, multi: bool = False
+    element_id: str,
+    label: str,
+    options: Sequence[Mapping[str, str]],
+    value: Any = None,
+    *,
+    multi: bool = False,
+    placeholder: str = "all",
 ) -> Content:
     """A drop-down with its label."""
     return html.Div(
         [
             html.Label(label, htmlFor=element_id),
             dcc.Dropdown(
-                id=element_id, options=list(options), value=value, multi=multi, placeholder="all", clearable=True
+                id=element_id, options=list(options), value=value, multi=multi, placeholder=placeholder, clearable=True
             ),
         ],
         className="chooser",
@@ -195,17 +212,32 @@ def pager(prefix: str) -> Content:
     )
 
 
-def page_of(rows: Sequence[Any], page: int, size: int, what: str) -> tuple[Sequence[Any], str]:
-    """The rows of a page (the last one where it is beyond), and where that is.
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Some of many rows: which, where that is in words, and whether it is the first and the last page."""
+
+    rows: Sequence[Any]
+    where: str
+    first: bool
+    last: bool
+
+
+def page_of(rows: Sequence[Any], page: int, size: int, what: str) -> Page:
+    """The rows of a page, of the last one where it is beyond.
 
     >>> page_of(list(range(30)), 1, 24, "devices")
-    ([24, 25, 26, 27, 28, 29], '25 to 30 of 30 devices')
+    Page(rows=[24, 25, 26, 27, 28, 29], where='25 to 30 of 30 devices', first=False, last=True)
     >>> page_of([], 3, 24, "devices")
-    ([], '0 devices')
+    Page(rows=[], where='0 devices', first=True, last=True)
     """
     if not rows:
-        return rows, f"0 {what}"
-    last = (len(rows) - 1) // size
-    start = min(max(page, 0), last) * size
-    shown = rows[start : start + size]
-    return shown, f"{number(start + 1, 0)} to {number(start + len(shown), 0)} of {number(len(rows), 0)} {what}"
+        return Page(rows, f"0 {what}", True, True)
+    final = (len(rows) - 1) // size
+    number_of = min(max(page, 0), final)
+    start = number_of * size
+    here = rows[start : start + size]
+    where = f"{number(start + 1, 0)} to {number(start + len(here), 0)} of {number(len(rows), 0)} {what}"
+    return Page(here, where, number_of == 0, number_of == final)
+
+
+NO_PAGE = Page([], "", True, True)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 from dash import Dash, Input, Output, State, ctx
 
+from hvac_platform.dashboard.components import Page
+
 
 def turned(trigger: object, prefix: str, page: int) -> int:
     """The page after a click or a change.
@@ -16,6 +18,20 @@ def turned(trigger: object, prefix: str, page: int) -> int:
     if trigger == f"{prefix}-next":
         return page + 1
     return max(0, page - 1) if trigger == f"{prefix}-previous" else 0
+
+
+def pager_outputs(prefix: str) -> tuple[Output, Output, Output]:
+    """What a refresh says to a pager: see :func:`pager_state`."""
+    return (
+        Output(f"{prefix}-where", "children"),
+        Output(f"{prefix}-previous", "disabled"),
+        Output(f"{prefix}-next", "disabled"),
+    )
+
+
+def pager_state(page: Page) -> tuple[str, bool, bool]:
+    """Values of :func:`pager_outputs`."""
+    return page.where, page.first, page.last
 
 
 def register_pager(app: Dash, prefix: str, filters: Sequence[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 
 import waitress
 
@@ -38,6 +39,7 @@ def serve(settings: Settings, host: str, port: int, *, debug: bool = False) -> N
     """
     if debug and not is_loopback(host):
         raise DashboardError("--debug lets who reaches the port run code: use it on 127.0.0.1 only")
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a page asks several things at once, which is no news
     app = make_app(settings)
     try:
         if debug:

@@ -122,10 +122,10 @@ def metric_value(type_name: str, metric: str, value: float | None, sent: dict[st
 
 
 def key_metrics(type_name: str, names: list[str], most: int = 6) -> list[str]:
-    """The metrics that say most about a device: measured ones before commands, states and counters, in declared order.
+    """The metrics that say most about a device: power, other measured ones, then commands, states and counters.
 
-    >>> key_metrics("chiller", ["compressor_status", "power_consumption", "cop"], 2)
-    ['cop', 'power_consumption']
+    >>> key_metrics("chiller", ["compressor_status", "cop", "power_consumption"], 2)
+    ['power_consumption', 'cop']
     """
     declared = device_type(type_name)
     if declared is None:
@@ -133,6 +133,7 @@ def key_metrics(type_name: str, names: list[str], most: int = 6) -> list[str]:
     reported = set(names)
     points = [p for p in declared.points if p.name in reported]
     measured = [p.name for p in points if p.kind == "analog" and not p.may_hold]
+    measured.sort(key=lambda name: declared.point(name).brick != "Electric_Power_Sensor")
     others = [p.name for p in points if p.name not in measured]
     undeclared = sorted(reported - set(declared.index))
     return [*measured, *others, *undeclared][:most]

@@ -104,7 +104,7 @@ def layout(device_id: str) -> Content:
                         hidden=True,
                         className="chooser wide",
                     ),
-                    chooser("device-metrics", "Metrics (the key ones where none is chosen)", [], [], multi=True),
+                    chooser("device-metrics", "Metrics", [], [], multi=True, placeholder="the key ones"),
                 ],
                 className="controls",
             ),
@@ -246,6 +246,7 @@ def events_table(events: Sequence[Row], kind: str) -> Content:
                 rows,
                 label="Anomalous windows",
                 empty="No window of this span was found anomalous.",
+                tall=True,
             ),
         ]
     )

@@ -10,7 +10,9 @@ from dash import Dash, Input, Output, State, dcc, html, no_update
 
 from hvac_platform.dashboard.board import URGENCY, Fleet, FleetBoard, Status
 from hvac_platform.dashboard.components import (
+    NO_PAGE,
     Content,
+    Page,
     chooser,
     guarded,
     note,
@@ -23,7 +25,7 @@ from hvac_platform.dashboard.components import (
     total,
 )
 from hvac_platform.dashboard.figures import sparkline
-from hvac_platform.dashboard.paging import register_pager
+from hvac_platform.dashboard.paging import pager_outputs, pager_state, register_pager
 from hvac_platform.dashboard.reading import DeviceState, Ingestion
 from hvac_platform.dashboard.vitals import Vitals
 from hvac_platform.dashboard.words import (
@@ -156,15 +158,14 @@ def _key_table(device: Device, state: DeviceState) -> Content:
     return html.Table(html.Tbody(rows))
 
 
-def cards(fleet: Fleet, devices: Sequence[Device], page: int) -> tuple[Content, str]:
-    """Cards of one page, and where that is."""
+def cards(fleet: Fleet, devices: Sequence[Device]) -> Content:
+    """Cards of some devices."""
     if not fleet.devices:
-        return nothing_registered(), ""
+        return nothing_registered()
     if not devices:
-        return note("no device passes the filters"), "0 devices"
-    here, where = page_of(devices, page, CARDS, "devices")
-    made = [card(d, fleet.statuses[d.device_id], fleet.states.get(d.device_id), fleet.at_ms) for d in here]
-    return html.Div(made, className="cards"), where
+        return note("No device passes the filters.")
+    made = [card(d, fleet.statuses[d.device_id], fleet.states.get(d.device_id), fleet.at_ms) for d in devices]
+    return html.Div(made, className="cards")
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +174,7 @@ class FleetView:
 
     totals: list[Content]
     cards: Content
-    where: str
+    page: Page
     types: list[dict[str, str]]
     buildings: list[dict[str, str]]
     shown: list[str]
@@ -190,15 +191,14 @@ def render(
     """One refresh; devices that were shown before are read first."""
     fleet = board.refresh(store, shown_before)
     devices = chosen(fleet, *filters)
-    content, where = cards(fleet, devices, page)
-    here, _ = page_of(devices, page, CARDS, "devices")
+    here = page_of(devices, page, CARDS, "devices")
     return FleetView(
         totals(fleet, vitals.ingestion(), vitals.rejected()) if fleet.devices else [],
-        content,
-        where,
+        cards(fleet, here.rows),
+        here,
         [option(name, type_title(name)) for name in sorted({d.device_type for d in fleet.devices})],
         [option(name) for name in sorted({d.building_id for d in fleet.devices if d.building_id})],
-        [d.device_id for d in here],
+        [d.device_id for d in here.rows],
     )
 
 
@@ -209,7 +209,7 @@ def register(app: Dash, board: FleetBoard, vitals: Vitals) -> None:
     @app.callback(
         Output("fleet-totals", "children"),
         Output("fleet-cards", "children"),
-        Output("fleet-where", "children"),
+        *pager_outputs("fleet"),
         Output("fleet-type", "options"),
         Output("fleet-building", "options"),
         Output("fleet-shown", "data"),
@@ -237,6 +237,6 @@ def register(app: Dash, board: FleetBoard, vitals: Vitals) -> None:
 
         content = guarded(vitals.source, read)
         if not views:
-            return [], content, "", no_update, no_update, []
+            return [], content, *pager_state(NO_PAGE), no_update, no_update, []
         view = views[0]
-        return view.totals, content, view.where, view.types, view.buildings, view.shown
+        return view.totals, content, *pager_state(view.page), view.types, view.buildings, view.shown

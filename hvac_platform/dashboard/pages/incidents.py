@@ -10,8 +10,10 @@ from dash import Dash, Input, Output, dcc, html, no_update
 
 from hvac_platform.dashboard.board import FleetBoard
 from hvac_platform.dashboard.components import (
+    NO_PAGE,
     Content,
     Heading,
+    Page,
     chooser,
     empty_state,
     guarded,
@@ -23,7 +25,7 @@ from hvac_platform.dashboard.components import (
     severity_badge,
     table,
 )
-from hvac_platform.dashboard.paging import register_pager
+from hvac_platform.dashboard.paging import pager_outputs, pager_state, register_pager
 from hvac_platform.dashboard.reading import INCIDENT_DAYS, SEVERITIES, Row, device_incidents, likelihoods
 from hvac_platform.dashboard.source import Source
 from hvac_platform.dashboard.words import (
@@ -68,7 +70,7 @@ class IncidentsView:
     """What a refresh shows."""
 
     content: Content
-    where: str
+    page: Page
     devices: list[dict[str, str]]
 
 
@@ -115,22 +117,24 @@ def render(
     fleet = board.refresh(store)
     devices = [option(d.device_id) for d in fleet.devices]
     if not fleet.devices:
-        return IncidentsView(nothing_registered(), "", devices)
+        return IncidentsView(nothing_registered(), NO_PAGE, devices)
     found = device_incidents(store, device_id)[::-1] if device_id else fleet.incidents
     kept = [
         row
         for row in found
         if (not severity or row["severity"] == severity) and (not status or row["status"] == status)
     ]
-    here, where = page_of(kept, page, PAGE, "incidents")
-    if not device_id and fleet.read < len(fleet.devices):
-        where += f" ({fleet.read:,} of {len(fleet.devices):,} devices read so far)"
+    partly = not device_id and fleet.read < len(fleet.devices)
+    what = f"incidents of {fleet.read:,} devices (of {len(fleet.devices):,}) read so far" if partly else "incidents"
+    here = page_of(kept, page, PAGE, what)
     if not found:
         missing = "no incident has been recorded yet: detection writes them where it finds anomalous windows"
-        return IncidentsView(empty_state(missing), where, devices)
+        return IncidentsView(empty_state(missing), here, devices)
     types = {d.device_id: d.device_type for d in fleet.devices}
-    content = table(HEADINGS, incident_rows(here, types), label="Incidents", empty="No incident passes the filters.")
-    return IncidentsView(content, where, devices)
+    content = table(
+        HEADINGS, incident_rows(here.rows, types), label="Incidents", empty="No incident passes the filters."
+    )
+    return IncidentsView(content, here, devices)
 
 
 def register(app: Dash, source: Source, board: FleetBoard) -> None:
@@ -139,7 +143,7 @@ def register(app: Dash, source: Source, board: FleetBoard) -> None:
 
     @app.callback(
         Output("incidents-table", "children"),
-        Output("incidents-where", "children"),
+        *pager_outputs("incidents"),
         Output("incidents-device", "options"),
         Input("tick", "n_intervals"),
         Input("incidents-severity", "value"),
@@ -157,4 +161,6 @@ def register(app: Dash, source: Source, board: FleetBoard) -> None:
             return views[0].content
 
         content = guarded(source, read)
-        return (content, views[0].where, views[0].devices) if views else (content, "", no_update)
+        if not views:
+            return content, *pager_state(NO_PAGE), no_update
+        return content, *pager_state(views[0].page), views[0].devices

@@ -9,8 +9,10 @@ from typing import Any
 from dash import Dash, Input, Output, dcc, html
 
 from hvac_platform.dashboard.components import (
+    NO_PAGE,
     Content,
     Heading,
+    Page,
     empty_state,
     guarded,
     note,
@@ -19,7 +21,7 @@ from hvac_platform.dashboard.components import (
     pager,
     table,
 )
-from hvac_platform.dashboard.paging import register_pager
+from hvac_platform.dashboard.paging import pager_outputs, pager_state, register_pager
 from hvac_platform.dashboard.reading import (
     DEAD_LETTER_DAYS,
     MOST_DEAD_LETTERS,
@@ -105,11 +107,11 @@ def lag_table(flow: Ingestion | Exception | None, topic: str, at_ms: int) -> Con
     )
 
 
-def freshness_table(devices: Sequence[Device], page: int, at_ms: int) -> tuple[Content, str]:
+def freshness_table(devices: Sequence[Device], page: int, at_ms: int) -> tuple[Content, Page]:
     """Devices by the age of their newest reading."""
     if not devices:
-        return nothing_registered(), ""
-    here, where = page_of(sorted(devices, key=lambda d: (d.last_seen, d.device_id)), page, PAGE, "devices")
+        return nothing_registered(), NO_PAGE
+    here = page_of(sorted(devices, key=lambda d: (d.last_seen, d.device_id)), page, PAGE, "devices")
     rows: list[list[Content]] = [
         [
             dcc.Link(visible(d.device_id, 60), href=device_href(d.device_id)),
@@ -118,10 +120,10 @@ def freshness_table(devices: Sequence[Device], page: int, at_ms: int) -> tuple[C
             iso(d.last_seen),
             age(at_ms - d.last_seen),
         ]
-        for d in here
+        for d in here.rows
     ]
     headings = [Heading("device"), Heading("type"), Heading("partition"), Heading("last reading (UTC)")]
-    return table([*headings, Heading("age", True)], rows, label="Freshness of devices", empty="None."), where
+    return table([*headings, Heading("age", True)], rows, label="Freshness of devices", empty="None."), here
 
 
 def dead_letter_table(found: DeadLetters, total: int | Exception) -> Content:
@@ -170,7 +172,7 @@ class IngestionView:
     """What a refresh shows of the store."""
 
     freshness: Content
-    where: str
+    page: Page
     rejected: Content
     backlog: Content
 
@@ -179,10 +181,10 @@ def render(store: Store, vitals: Vitals, page: int, at_ms: int | None = None) ->
     """One refresh."""
     now = now_ms() if at_ms is None else at_ms
     topic = vitals.source.settings.kafka_topic
-    freshness, where = freshness_table(store.devices(), page, now)
+    freshness, here = freshness_table(store.devices(), page, now)
     letters = dead_letters(store, topic, today(now), most=MOST_DEAD_LETTERS)
     return IngestionView(
-        freshness, where, dead_letter_table(letters, vitals.rejected()), backlog_table(embedding_backlog(store))
+        freshness, here, dead_letter_table(letters, vitals.rejected()), backlog_table(embedding_backlog(store))
     )
 
 
@@ -193,7 +195,7 @@ def register(app: Dash, vitals: Vitals) -> None:
     @app.callback(
         Output("ingestion-lag", "children"),
         Output("ingestion-freshness", "children"),
-        Output("freshness-where", "children"),
+        *pager_outputs("freshness"),
         Output("ingestion-dead-letters", "children"),
         Output("ingestion-backlog", "children"),
         Input("tick", "n_intervals"),
@@ -209,6 +211,6 @@ def register(app: Dash, vitals: Vitals) -> None:
 
         content = guarded(vitals.source, read)
         if not views:
-            return lag, content, "", "", ""
+            return lag, content, *pager_state(NO_PAGE), "", ""
         view = views[0]
-        return lag, content, view.where, view.rejected, view.backlog
+        return lag, content, *pager_state(view.page), view.rejected, view.backlog

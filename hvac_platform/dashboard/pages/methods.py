@@ -9,8 +9,10 @@ from typing import Any
 from dash import Dash, Input, Output, dcc, html, no_update
 
 from hvac_platform.dashboard.components import (
+    NO_PAGE,
     Content,
     Heading,
+    Page,
     chooser,
     empty_state,
     graph,
@@ -22,7 +24,7 @@ from hvac_platform.dashboard.components import (
     table,
 )
 from hvac_platform.dashboard.figures import bars_by_day
-from hvac_platform.dashboard.paging import register_pager
+from hvac_platform.dashboard.paging import pager_outputs, pager_state, register_pager
 from hvac_platform.dashboard.reading import Row, report_rows, today
 from hvac_platform.dashboard.source import Source
 from hvac_platform.dashboard.words import device_href, number, visible
@@ -117,7 +119,7 @@ class MethodsView:
     """What a refresh shows."""
 
     content: Content
-    where: str
+    page: Page
     devices: list[dict[str, str]]
 
 
@@ -126,12 +128,10 @@ def render(store: Store, span: str, device_id: str | None, page: int, last_day: 
     found = report_rows(store, last_day or today(), SPANS.get(span, 7))
     devices = [option(name) for name in sorted({row["device_id"] for row in found})]
     if not found:
-        missing = (
-            f"no day of the last {SPANS.get(span, 7)} has a report yet: the schedule writes one after each day, or"
-        )
-        return MethodsView(empty_state(missing, ["hvac up", "hvac compare"]), "", devices)
+        missing = f"no day of the last {SPANS.get(span, 7)} has a report yet: a schedule writes one for each day"
+        return MethodsView(empty_state(missing, ["hvac up"]), NO_PAGE, devices)
     rows = [row for row in found if not device_id or row["device_id"] == device_id]
-    here, where = page_of(rows, page, PAGE, "device-days")
+    here = page_of(rows, page, PAGE, "device-days")
     days, counts = by_day(rows, COUNTS)
     _, energy = by_day(rows, list(ENERGY))
     parts: list[Content] = []
@@ -144,7 +144,7 @@ def render(store: Store, span: str, device_id: str | None, page: int, last_day: 
             days, {ENERGY[name]: values for name, values in energy.items()}, title="energy, kWh", revision=span
         )
         parts += [html.H2("Energy"), graph(figure, label="Energy by day")]
-    return MethodsView(html.Div([*parts, html.H2("By day and device"), report_table(here)]), where, devices)
+    return MethodsView(html.Div([*parts, html.H2("By day and device"), report_table(here.rows)]), here, devices)
 
 
 def register(app: Dash, source: Source) -> None:
@@ -153,7 +153,7 @@ def register(app: Dash, source: Source) -> None:
 
     @app.callback(
         Output("methods-content", "children"),
-        Output("methods-where", "children"),
+        *pager_outputs("methods"),
         Output("methods-device", "options"),
         Input("tick", "n_intervals"),
         Input("methods-span", "value"),
@@ -168,4 +168,6 @@ def register(app: Dash, source: Source) -> None:
             return views[0].content
 
         content = guarded(source, read)
-        return (content, views[0].where, views[0].devices) if views else (content, "", no_update)
+        if not views:
+            return content, *pager_state(NO_PAGE), no_update
+        return content, *pager_state(views[0].page), views[0].devices
