@@ -1,4 +1,7 @@
-"""Parts that pages are made of. Everything that is text becomes a text node: nothing from outside is ever read as HTML."""
+"""Parts that pages are made of. Everything that is text becomes a text node: nothing from outside is ever read as HTML.
+
+A page keeps to a few hundred components: in the browser each of them looks at every change.
+"""
 
 from __future__ import annotations
 
@@ -66,6 +69,17 @@ def severity_badge(severity: str) -> Content:
     )
 
 
+def severity_cell(severity: str) -> Content:
+    """A cell with a severity."""
+    known = severity if severity in SEVERITY_MARKS else "info"
+    return html.Td(f"{SEVERITY_MARKS.get(severity, '?')} {visible(severity, 20)}", className=f"cell-{known}")
+
+
+def lines_cell(texts: Sequence[object]) -> Content:
+    """A cell with some sentences, one a line."""
+    return html.Td("\n".join(f"• {visible(text)}" for text in texts) or "–", className="lines")
+
+
 def table(
     headings: Sequence[Heading], rows: Sequence[Sequence[Content]], *, label: str, empty: str, tall: bool = False
 ) -> Content:
@@ -82,7 +96,9 @@ def table(
         [
             html.Tr(
                 [
-                    html.Td("–" if cell is None else cell, className="number" if heading.numeric else "")
+                    cell
+                    if isinstance(cell, html.Td)
+                    else html.Td("–" if cell is None else cell, className="number" if heading.numeric else "")
                     for heading, cell in zip(headings, row, strict=True)
                 ]
             )

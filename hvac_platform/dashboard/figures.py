@@ -38,12 +38,39 @@ SCORE_CEILING = 6.0
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One metric over time: its title with unit, float64 [n] values, and the normal band (low, high) or None."""
+    """One metric over time.
+
+    Attributes:
+        title: in words.
+        unit: its unit, or empty.
+        values: float64 [n].
+        band: lowest and highest normal value, or None.
+        limits: what can be real; a reading beyond, such as a broken sensor's -999, does not stretch the axis.
+    """
 
     title: str
     unit: str
     values: Float64
     band: tuple[float, float] | None = None
+    limits: tuple[float, float] | None = None
+
+    def axis_range(self) -> list[float] | None:
+        """Range of the axis where some readings are beyond the limits and others are not; None lets the values decide.
+
+        >>> Line("power", "kW", np.array([1.0, 3.0, -999.0]), limits=(0, 10)).axis_range()
+        [0.84, 3.16]
+        """
+        known = self.values[np.isfinite(self.values)]
+        if self.limits is None or not len(known):
+            return None
+        inside = known[(known >= self.limits[0]) & (known <= self.limits[1])]
+        if len(inside) in (0, len(known)):
+            return None
+        low, high = float(inside.min()), float(inside.max())
+        if self.band is not None and all(np.isfinite(self.band)):
+            low, high = min(low, self.band[0]), max(high, self.band[1])
+        room = 0.08 * ((high - low) or 1.0)
+        return [round(low - room, 9), round(high + room, 9)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +221,9 @@ def metrics_figure(
     for i, line in enumerate(lines):
         name = "y" if i == 0 else f"y{i + 1}"
         top = 1 - i * (row + gap)
+        shown_range = line.axis_range()
         layout["yaxis" if i == 0 else f"yaxis{i + 1}"] = {
+            **({} if shown_range is None else {"range": shown_range}),
             "domain": [max(0.0, top - row), top],
             "gridcolor": GRID,
             "zeroline": False,
@@ -202,6 +231,7 @@ def metrics_figure(
             "automargin": False,
         }
         title = in_figure(line.title) + (f", {in_figure(line.unit)}" if line.unit else "")
+        title += "" if shown_range is None else " (some readings are impossible, and off the scale)"
         annotations.append(
             {
                 "text": title,

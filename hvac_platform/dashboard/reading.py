@@ -24,7 +24,7 @@ INCIDENT_DAYS = 30
 RECENT_WINDOWS = 5
 """Detection lags a window or two behind, so the state of a device is that of its newest few windows."""
 MOST_ROWS = 20_000
-MOST_DEAD_LETTERS = 50
+MOST_DEAD_LETTERS = 25
 DEAD_LETTER_DAYS = 7
 BUFFER_MS = HOUR_MS
 

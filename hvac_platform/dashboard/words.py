@@ -47,7 +47,8 @@ def escaped_bytes(content: bytes | None, most: int = MOST_BYTES) -> str:
     if not content:
         return "(empty)"
     text = visible(content[:most].decode("utf-8", "backslashreplace"), 4 * most)
-    return f"{text}… ({len(content):,} bytes)" if len(content) > most else text
+    short = text[: most + 60]  # escapes take more room than what they stand for
+    return f"{short}… ({len(content):,} bytes)" if len(content) > most or short != text else text
 
 
 def age(milliseconds: int) -> str:

@@ -17,11 +17,12 @@ from hvac_platform.dashboard.components import (
     empty_state,
     facts,
     guarded,
+    lines_cell,
     named,
     note,
     nothing_registered,
     option,
-    severity_badge,
+    severity_cell,
     table,
 )
 from hvac_platform.dashboard.figures import (
@@ -69,7 +70,7 @@ from hvac_platform.timestamps import DAY_MS, iso, now_ms, parse_instant
 RANGES = {"1 h": HOUR_MS, "6 h": 6 * HOUR_MS, "24 h": DAY_MS, "7 d": 7 * DAY_MS}
 CUSTOM = "custom"
 LONGEST_MS = 31 * DAY_MS
-SHOWN_EVENTS = 100
+SHOWN_EVENTS = 25
 BAND_SIGMAS = 3.0
 
 
@@ -176,9 +177,16 @@ def lines_of(
     series: SnapshotSeries, metrics: Sequence[str], statistics: dict[str, Any] | None, units: dict[str, str]
 ) -> list[Line]:
     """Lines of some metrics of a device."""
-    kind = series.device_type
+    kind, declared = series.device_type, device_type(series.device_type)
+    hard = {p.name: p.hard for p in declared.points} if declared is not None else {}
     return [
-        Line(metric_title(kind, m), metric_unit(kind, m, units), series.column(m), normal_band(statistics, m))
+        Line(
+            metric_title(kind, m),
+            metric_unit(kind, m, units),
+            series.column(m),
+            normal_band(statistics, m),
+            hard.get(m),
+        )
         for m in metrics
     ]
 
@@ -229,7 +237,7 @@ def events_table(events: Sequence[Row], kind: str) -> Content:
             number(event["anomaly_score"], 2),
             ", ".join(visible(m, 20) for m in event["methods"] or []),
             level_words(event["level"] or 0),
-            html.Ul([html.Li(visible(reason)) for reason in event["reasons"] or []], className="reasons"),
+            lines_cell(event["reasons"] or []),
             ", ".join(metric_title(kind, m) for m in event["metrics"] or []),
         ]
         for event in newest
@@ -257,13 +265,13 @@ def incidents_table(incidents: Sequence[Row]) -> Content:
     rows: list[list[Content]] = [
         [
             dcc.Link(iso(row["started_at"]), href=incident_href(row["device_id"], row["started_at"])),
-            severity_badge(row["severity"]),
+            severity_cell(row["severity"]),
             visible(row["status"], 20),
             span_words(row["ended_at"] - row["started_at"]),
             number(row["peak_score"], 2),
             visible((row["reasons"] or ["–"])[0]),
         ]
-        for row in reversed(incidents)
+        for row in incidents[::-1][:SHOWN_EVENTS]
     ]
     headings = [Heading("started (UTC)"), Heading("severity"), Heading("status"), Heading("duration", True)]
     return html.Section(

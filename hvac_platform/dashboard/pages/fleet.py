@@ -114,17 +114,20 @@ def card(device: Device, status: Status, state: DeviceState | None, at_ms: int) 
     """One device: what it is, how it is, and its key metrics."""
     place = ", ".join(part for part in (visible(device.location, 60), visible(device.building_id, 60)) if part)
     worst = state.worst if state is not None else None
+    what = type_title(device.device_type) + (f" · {place}" if place else "")
     return html.Article(
         [
             html.Header(
                 [
-                    html.H2(dcc.Link(visible(device.device_id, 60), href=device_href(device.device_id))),
-                    html.Div([status_badge(status), *([severity_badge(worst)] if worst else [])], className="badges"),
+                    dcc.Link(visible(device.device_id, 60), href=device_href(device.device_id)),
+                    status_badge(status),
+                    *([severity_badge(worst)] if worst else []),
                 ]
             ),
-            html.P(f"{type_title(device.device_type)} · {place}" if place else type_title(device.device_type)),
-            html.P(_when(device, state, at_ms), className="small"),
-            _key_table(device, state) if state is not None else note("its state is read at one of the next refreshes"),
+            html.P(f"{what}\n{_when(device, state, at_ms)}", className="lines"),
+            _key_values(device, state)
+            if state is not None
+            else note("Its state is read at one of the next refreshes."),
         ],
         className=f"card edge-{status.name.lower()}",
     )
@@ -134,28 +137,23 @@ def _when(device: Device, state: DeviceState | None, at_ms: int) -> str:
     said = f"last reading {age(at_ms - device.last_seen)} ago"
     if state is None or not state.values:
         return said
-    kind = "latest readings" if state.live else "means of the newest window"
+    kind = "latest readings" if state.live else "newest window"
     score = f" · score {number(state.score, 2)}" if state.score is not None else ""
     return f"{said} · {kind}{score}"
 
 
-def _key_table(device: Device, state: DeviceState) -> Content:
+def _key_values(device: Device, state: DeviceState) -> Content:
     names = key_metrics(device.device_type, list(state.values), METRICS)
     if not names:
-        return note("no snapshot in its last hour")
-    rows = []
+        return note("No snapshot in its last hour.")
+    cells: list[Content] = []
     for name in names:
         history = state.history.get(name)
-        source = sparkline(history) if history is not None else ""
-        title = metric_title(device.device_type, name)
-        image = html.Img(src=source, alt=f"{title} over the last hour of data") if source else ""
+        line = sparkline(history) if history is not None else ""
         value = metric_value(device.device_type, name, state.values[name], state.units)
-        rows.append(
-            html.Tr(
-                [html.Th(title, scope="row"), html.Td(value, className="number"), html.Td(image, className="spark")]
-            )
-        )
-    return html.Table(html.Tbody(rows))
+        cells.append(html.Dt(metric_title(device.device_type, name)))
+        cells.append(html.Dd(value, style={"backgroundImage": f'url("{line}")'} if line else {}))
+    return html.Dl(cells, className="key")
 
 
 def cards(fleet: Fleet, devices: Sequence[Device]) -> Content:

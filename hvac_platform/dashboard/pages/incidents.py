@@ -22,7 +22,7 @@ from hvac_platform.dashboard.components import (
     option,
     page_of,
     pager,
-    severity_badge,
+    severity_cell,
     table,
 )
 from hvac_platform.dashboard.paging import pager_outputs, pager_state, register_pager
@@ -39,7 +39,7 @@ from hvac_platform.dashboard.words import (
 from hvac_platform.stores.base import Store
 from hvac_platform.timestamps import iso
 
-PAGE = 50
+PAGE = 25
 
 
 def layout() -> Content:
@@ -81,10 +81,9 @@ def incident_rows(incidents: Sequence[Row], types: dict[str, str]) -> list[list[
             dcc.Link(iso(row["started_at"]), href=incident_href(row["device_id"], row["started_at"])),
             dcc.Link(visible(row["device_id"], 60), href=device_href(row["device_id"])),
             type_title(types.get(row["device_id"], "")),
-            severity_badge(row["severity"]),
+            severity_cell(row["severity"]),
             visible(row["status"], 20),
             span_words(row["ended_at"] - row["started_at"]),
-            number(row["windows"], 0),
             number(row["peak_score"], 2),
             visible((row["reasons"] or ["–"])[0], 160),
             _likeliest(row),
@@ -100,12 +99,12 @@ def _likeliest(row: Row) -> str:
     if row["scope"] == "fleet":
         return f"fleet-wide: {visible(row['cause'] or 'unknown cause', 60)}"
     kinds = likelihoods(row["kinds"])
-    return visible(kinds[0][0], 60) if kinds else "–"
+    return visible(kinds[0][0].replace("_", " "), 60) if kinds else "–"
 
 
 HEADINGS = (
     *(Heading("started (UTC)"), Heading("device"), Heading("type"), Heading("severity"), Heading("status")),
-    *(Heading("duration", True), Heading("windows", True), Heading("peak score", True), Heading("why")),
+    *(Heading("duration", True), Heading("peak score", True), Heading("why")),
     *(Heading("likely"), Heading("excess kWh", True)),
 )
 

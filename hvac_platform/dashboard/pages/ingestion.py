@@ -38,7 +38,8 @@ from hvac_platform.dashboard.words import age, device_href, escaped_bytes, numbe
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.timestamps import iso, now_ms
 
-PAGE = 50
+PAGE = 20
+SHOWN_BACKLOG = 25
 
 
 def layout() -> Content:
@@ -135,8 +136,8 @@ def dead_letter_table(found: DeadLetters, total: int | Exception) -> Content:
             iso(row["record_time"]),
             f"{row['kafka_partition']} / {row['record_offset']:,}",
             visible(row["reason"]),
-            html.Code(escaped_bytes(row["record_key"], 80)),
-            html.Code(escaped_bytes(row["record_value"])),
+            html.Td(escaped_bytes(row["record_key"], 80), className="bytes"),
+            html.Td(escaped_bytes(row["record_value"]), className="bytes"),
         ]
         for row in found.rows
     ]
@@ -147,8 +148,7 @@ def dead_letter_table(found: DeadLetters, total: int | Exception) -> Content:
         [
             html.P(f"The newest {len(rows)} of the last {DEAD_LETTER_DAYS} days; {counted}.{partly}"),
             table([*headings, Heading("bytes")], rows, label="Dead letters", empty="None."),
-        ],
-        className="dead-letters",
+        ]
     )
 
 
@@ -161,10 +161,11 @@ def backlog_table(rows: Sequence[Row]) -> Content:
             iso(row["since"]),
             visible(row["reason"]),
         ]
-        for row in rows
+        for row in rows[:SHOWN_BACKLOG]
     ]
     headings = [Heading("device"), Heading("day (UTC)"), Heading("since (UTC)"), Heading("reason")]
-    return table(headings, cells, label="Embedding backlog", empty="No snapshot waits for an embedding.")
+    made = table(headings, cells, label="Embedding backlog", empty="No snapshot waits for an embedding.")
+    return html.Div([html.P(f"{len(rows):,} days of devices wait; {len(cells)} are shown."), made]) if rows else made
 
 
 @dataclass(frozen=True, slots=True)

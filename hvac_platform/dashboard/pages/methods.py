@@ -30,7 +30,7 @@ from hvac_platform.dashboard.source import Source
 from hvac_platform.dashboard.words import device_href, number, visible
 from hvac_platform.stores.base import Store
 
-PAGE = 100
+PAGE = 25
 SPANS = {"7 days": 7, "30 days": 30}
 COUNTS = ("rules", "profile", "vector", "consensus", "any_method")
 WORDS = {"any_method": "any method", "consensus": "consensus (2+)"}
