@@ -145,7 +145,7 @@ def merged(times_ms: Sequence[int], window_ms: int, most: int = MOST_SPANS) -> l
 def _base(height: int, *, revision: str, legend: bool) -> Figure:
     return {
         "height": height,
-        "margin": {"l": 56, "r": 16, "t": 30, "b": 36},
+        "margin": {"l": 56, "r": 16, "t": 30, "b": 46},
         "paper_bgcolor": "white",
         "plot_bgcolor": "white",
         "font": {"family": "system-ui, sans-serif", "size": 12, "color": INK},
