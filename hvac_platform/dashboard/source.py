@@ -126,5 +126,7 @@ class Source:
 
 
 def _require_schema(found: int, needed: int) -> None:
+    if found == 0:
+        raise StoreError("the store has no tables yet: hvac schema apply, or wait for the first ingestion")
     if found < needed:
         raise StoreError(f"the store has schema version {found}, this dashboard needs {needed}: hvac schema apply")
