@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +69,7 @@ def incident(device_id: str, started_at: int, **changes: Any) -> dict[str, list[
 
 
 @pytest.fixture(scope="session")
-def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Yesterday of two devices, learned from and judged, a fault in it; a device with a hostile name; dead letters."""
     home = tmp_path_factory.mktemp("dashboard")
     shutil.copy(PROJECT_ROOT / "dagster.yaml", home)
@@ -109,8 +108,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                 "added_at": [0],
             },
         )
-        store.close()
-        yield home
+    return home
 
 
 class Browser:
