@@ -1,4 +1,4 @@
-# One image for the code server, the web pages, the daemon, Celery workers and runs on Kubernetes.
+# One image for the code server, the web pages, the daemon, the dashboard, Celery workers and runs on Kubernetes.
 FROM python:3.11.13-slim-bookworm
 
 ENV PYTHONUNBUFFERED=1 \
@@ -34,5 +34,5 @@ USER hvac
 ENV DAGSTER_HOME=/opt/dagster/docker \
     HVAC_HOME=/var/lib/hvac
 
-EXPOSE 3000 4000
+EXPOSE 3000 4000 8050
 CMD ["dagster", "code-server", "start", "--host", "0.0.0.0", "--port", "4000", "--module-name", "hvac_platform.definitions", "--location-name", "hvac_platform"]

@@ -22,7 +22,7 @@ $(STAMP): requirements.lock requirements-installer.lock pyproject.toml
 
 # SERVICES=1: on Kafka and Cassandra, which it starts (make services-down stops them).
 demo: setup
-	@$(if $(SERVICES),$(BIN)/python -m hvac_platform_tests.services run -- )$(BIN)/hvac demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT))
+	@$(if $(SERVICES),$(BIN)/python -m hvac_platform_tests.services run -- )$(BIN)/hvac demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT)) $(if $(DASHBOARD_PORT),--dashboard-port $(DASHBOARD_PORT))
 
 # Whole files go to one of two processes: many tests wait for servers, clocks and processes.
 test: setup

@@ -90,6 +90,13 @@ def open_log(settings: Settings) -> MessageLog:
     return _kafka_log(settings) if settings.kafka_bootstrap_servers else _embedded_log(settings)
 
 
+def open_log_as_it_is(settings: Settings) -> MessageLog:
+    """The log without creating the topic where it lacks, for who only looks. On a server it is a client of one's own."""
+    if not settings.kafka_bootstrap_servers:
+        return _embedded_log(settings)
+    return _new_kafka_log(settings.kafka_bootstrap_servers, _kafka_security(settings))
+
+
 def _embedded_log(settings: Settings) -> MessageLog:
     logs: dict[str, MessageLog] = _local.__dict__.setdefault("logs", {})
     path = settings.hvac_home / "log.db"
@@ -101,14 +108,18 @@ def _embedded_log(settings: Settings) -> MessageLog:
     return logs[str(path)]
 
 
-def _kafka_log(settings: Settings) -> MessageLog:
-    security = KafkaSecurity(
+def _kafka_security(settings: Settings) -> KafkaSecurity:
+    return KafkaSecurity(
         protocol=settings.kafka_security_protocol,
         mechanism=settings.kafka_sasl_mechanism,
         username=settings.kafka_sasl_username,
         password=settings.kafka_sasl_password,
         ca_file=settings.kafka_ssl_cafile,
     )
+
+
+def _kafka_log(settings: Settings) -> MessageLog:
+    security = _kafka_security(settings)
     key = (settings.kafka_bootstrap_servers, security, settings.kafka_topic)
     opened = _kafka_logs.get(key)
     if opened is not None and not opened.closed:

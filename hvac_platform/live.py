@@ -1,4 +1,4 @@
-"""The platform live: Dagster (web pages, daemon, code server) and, if wanted, simulators, as processes of one command."""
+"""The platform live: Dagster (web pages, daemon, code server), and the dashboard and simulators where they are wanted."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def stop(started: Sequence[StartedProcess]) -> None:
             one.process.wait(5)
 
 
-def require_free_port(port: int) -> None:
+def require_free_port(port: int, option: str = "--port") -> None:
     """Check that the port is free on loopback.
 
     Raises:
@@ -91,7 +91,9 @@ def require_free_port(port: int) -> None:
         try:
             probe.bind((HOST, port))
         except OSError:
-            raise LiveError(f"port {port} is in use: stop what listens there, or choose another with --port") from None
+            raise LiveError(
+                f"port {port} is in use: stop what listens there, or choose another with {option}"
+            ) from None
 
 
 def fail_abandoned_runs(instance: dg.DagsterInstance, *, daemon_stopped: bool = False) -> list[str]:
@@ -118,10 +120,22 @@ def start_dagster(
     return start("dagster", command, folder, environment, log)
 
 
+def start_dashboard(folder: Path, port: int, environment: Mapping[str, str], log: Path) -> StartedProcess:
+    """Start the dashboard on loopback."""
+    require_free_port(port, "--dashboard-port")
+    command = [sys.executable, "-m", "hvac_platform.cli", "dashboard", "--host", HOST, "--port", str(port)]
+    return start("dashboard", command, folder, environment, log)
+
+
 def wait_until_ready(
-    started: Sequence[StartedProcess], port: int, log: Path, on_wait: Callable[[float], None] = lambda _: None
+    started: Sequence[StartedProcess],
+    port: int,
+    log: Path,
+    on_wait: Callable[[float], None] = lambda _: None,
+    *,
+    page: str = "server_info",
 ) -> None:
-    """Wait until the web pages answer.
+    """Wait until the web pages on a port answer.
 
     Raises:
         LiveError: a process has ended, or two minutes have passed; the end of its log is in the message.
@@ -131,16 +145,16 @@ def wait_until_ready(
         for one in started:
             if one.process.poll() is not None:
                 raise LiveError(f"{one.name} ended with code {one.process.returncode}:\n{_tail(log)}")
-        with suppress(urllib.error.URLError, ConnectionError, TimeoutError), _answer(port) as answer:
+        with suppress(urllib.error.URLError, ConnectionError, TimeoutError), _answer(port, page) as answer:
             if answer.status == 200:
                 return
         on_wait(waited)
         time.sleep(0.5)
-    raise LiveError(f"Dagster did not answer on port {port} within {READY_SECONDS} s:\n{_tail(log)}")
+    raise LiveError(f"nothing answered on port {port} within {READY_SECONDS} s:\n{_tail(log)}")
 
 
-def _answer(port: int) -> HTTPResponse:
-    answer: HTTPResponse = urllib.request.urlopen(f"http://{HOST}:{port}/server_info", timeout=2)
+def _answer(port: int, page: str) -> HTTPResponse:
+    answer: HTTPResponse = urllib.request.urlopen(f"http://{HOST}:{port}/{page}", timeout=2)
     return answer
 
 

@@ -38,6 +38,7 @@ app.command("similar")(detecting.similar)
 app.add_typer(incidents.incidents, name="incidents", help="List, show and label incidents.")
 app.add_typer(incidents.maintenance, name="maintenance", help="Known work on devices, in which nothing alarms.")
 app.command("up")(running.up)
+app.command("dashboard")(running.dashboard)
 app.command("demo")(running.demo)
 
 EXPECTED = (

@@ -1,4 +1,4 @@
-"""Commands that run the platform: ``up``, ``ingest``, ``demo``."""
+"""Commands that run the platform: ``up``, ``ingest``, ``demo``, ``dashboard``."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from hvac_platform.interrupts import stop_on_signals
 from hvac_platform.stores.base import StoreError
 from hvac_platform.streams.base import LogError
 from hvac_platform.timestamps import now_ms
+
+DashboardPort = Annotated[int, typer.Option(help="Port of the dashboard on 127.0.0.1.", min=1, max=65535)]
 
 
 def _dagster_folder() -> Path:
@@ -66,16 +68,47 @@ def ingest() -> None:
 def up(
     port: Annotated[int, typer.Option(help="Port of the Dagster pages on 127.0.0.1.", min=1, max=65535)] = 3000,
     simulate: Annotated[bool, typer.Option("--simulate/--no-simulate", help="Stream the default fleet too.")] = False,
+    dashboard: Annotated[bool, typer.Option("--dashboard/--no-dashboard", help="Serve the dashboard too.")] = False,
+    dashboard_port: DashboardPort = 8050,
 ) -> None:
     """Bring the platform up: Dagster's pages, sensors and schedules; Ctrl-C stops what this command started."""
     settings = load_settings()
     _enter(_dagster_folder(), settings)
-    _run_live(settings, Path.cwd(), port, ["--anomaly-rate", "8"] if simulate else None)
+    simulator = ["--anomaly-rate", "8"] if simulate else None
+    _run_live(settings, Path.cwd(), port, simulator, dashboard_port if dashboard else None)
+
+
+def dashboard(
+    host: Annotated[str, typer.Option(help="Address to listen on; the dashboard has no log-in.")] = "127.0.0.1",
+    port: DashboardPort = 8050,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="For work on the dashboard: reloads, shows tracebacks.")
+    ] = False,
+) -> None:
+    """Serve the dashboard: fleet, devices, incidents, methods and ingestion in a browser; Ctrl-C ends it."""
+    from hvac_platform.dashboard.serving import DashboardError, is_loopback, serve
+
+    settings = load_settings()
+    stop_on_signals()
+    console.print(f"Dashboard: http://{host}:{port}   (Ctrl-C ends it)")
+    if not is_loopback(host):
+        errors.print("hvac: the dashboard has no log-in: who reaches this address reads it")
+    try:
+        serve(settings, host, port, debug=debug)
+    except DashboardError as error:
+        errors.print(f"hvac: {error}")
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        pass
 
 
 def demo(
     once: Annotated[bool, typer.Option("--once", help="Stop after the report.")] = False,
     port: Annotated[int, typer.Option(help="Port of the Dagster pages on 127.0.0.1.", min=1, max=65535)] = 3000,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard/--no-dashboard", help="Serve the dashboard too when live.")
+    ] = True,
+    dashboard_port: DashboardPort = 8050,
 ) -> None:
     """Two days of history with labelled faults, learned from and judged; then live.
 
@@ -89,6 +122,8 @@ def demo(
     if not once:
         try:
             require_free_port(port)
+            if dashboard:
+                require_free_port(dashboard_port, "--dashboard-port")
         except LiveError as error:
             errors.print(f"hvac: {error}")
             raise typer.Exit(1) from None
@@ -113,11 +148,14 @@ def demo(
         command = removal[name].format(settings.kafka_bootstrap_servers, value)
         console.print(f"To remove what it made: {command}", soft_wrap=True, highlight=False)
     if not once:
-        _run_live(settings, home, port, ["--seed", str(SEED), "--anomaly-rate", "8"])
+        simulator = ["--seed", str(SEED), "--anomaly-rate", "8"]
+        _run_live(settings, home, port, simulator, dashboard_port if dashboard else None)
     console.print(report.line())
 
 
-def _run_live(settings: Settings, folder: Path, port: int, simulator: list[str] | None) -> None:
+def _run_live(
+    settings: Settings, folder: Path, port: int, simulator: list[str] | None, dashboard_port: int | None
+) -> None:
     import hvac_platform.execution as execution
     from hvac_platform.live import (
         HOST,
@@ -126,12 +164,13 @@ def _run_live(settings: Settings, folder: Path, port: int, simulator: list[str] 
         fail_abandoned_runs,
         start,
         start_dagster,
+        start_dashboard,
         stop,
         wait_until_ready,
         watch,
     )
 
-    log = settings.hvac_home / "live.log"
+    log, dashboard_log = settings.hvac_home / "live.log", settings.hvac_home / "dashboard.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     environment = {"HVAC_HOME": str(settings.hvac_home)}
     started: list[StartedProcess] = []
@@ -146,13 +185,19 @@ def _run_live(settings: Settings, folder: Path, port: int, simulator: list[str] 
         if simulator is not None:
             command = [sys.executable, "-m", "hvac_platform.cli", "simulate", *simulator]
             started.append(start("simulator", command, folder, environment, settings.hvac_home / "simulator.log"))
+        if dashboard_port is not None:
+            started.append(start_dashboard(folder, dashboard_port, environment, dashboard_log))
         with errors.status("starting Dagster"):
             wait_until_ready(started, port, log)
+            if dashboard_port is not None:
+                wait_until_ready(started, dashboard_port, dashboard_log, page="healthz")
         pages = f"http://{HOST}:{port}"
         groups = ",".join(f"global@global:{group}" for group in ("ingestion", "learning", "detection"))
         console.print(
             f"Dagster: {pages}   (log: {log})\nLineage: {pages}/asset-groups?expanded={groups}", soft_wrap=True
         )
+        if dashboard_port is not None:
+            console.print(f"Dashboard: http://{HOST}:{dashboard_port}   (log: {dashboard_log})", soft_wrap=True)
         console.print("Ctrl-C stops everything that this command started.")
         watch(started, log)
     except LiveError as error:

@@ -175,7 +175,6 @@ class CqlSchema:
                 f"{self.run(_GRAPH.sub('', statement))} with the server's own graph parameters: "
                 f"those that make vectors cheaper to write need -D{GRAPH_PROPERTY}=true on every node"
             )
-        kind, name = _created(statement)
         if added := _ADDED.match(statement):
             return f"add column {added[2]} to {added[1]}"
         how = f" with {graph[1]} connections a node, found by a beam of {graph[2]}" if graph else ""

@@ -25,6 +25,7 @@ COMMANDS = [
         for name in ("simulate", "import", "ingest", "check", "verify", "lag", "detect", "compare", "similar", "up")
     ],
     ["demo"],
+    ["dashboard"],
     ["schema"],
     ["schema", "show"],
     ["schema", "apply"],

@@ -21,7 +21,7 @@ from hvac_platform_tests.services.ollama import VERSION as OLLAMA_VERSION
 
 COMPOSE = yaml.safe_load((PROJECT_ROOT / "docker-compose.yml").read_text())
 SERVICES = COMPOSE["services"]
-PLATFORM = {"code-server", "daemon", "webserver"}
+PLATFORM = {"code-server", "daemon", "webserver", "dashboard"}
 ONCE = {"ollama-model"}
 SECRETS = {"DAGSTER_POSTGRES_PASSWORD"}
 VARIABLE = re.compile(r"\$\{(?P<name>\w+)(?::(?P<how>[-?])(?P<text>[^}]*))?\}")
@@ -87,6 +87,7 @@ def test_published_ports_are_those_of_the_platforms_own_defaults():
         "kafka": "9092",
         "ollama": defaults.ollama_base_url.rsplit(":", 1)[1],
         "webserver": "3000",
+        "dashboard": "8050",
     }
 
 

@@ -1,0 +1,192 @@
+"""The application: navigation, automatic refresh, routes, and what every answer says to the browser."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import unquote
+
+from dash import Dash, Input, Output, State, dcc, html
+from flask import Response
+
+from hvac_platform.config import Settings
+from hvac_platform.dashboard.board import FleetBoard
+from hvac_platform.dashboard.components import Content, empty_state, named
+from hvac_platform.dashboard.pages import device, fleet, incident, incidents, ingestion, methods
+from hvac_platform.dashboard.source import Source
+from hvac_platform.dashboard.vitals import Vitals
+from hvac_platform.dashboard.words import visible
+from hvac_platform.timestamps import iso, now_ms
+
+REFRESH_SECONDS = 15
+NAVIGATION = {"/": "Fleet", "/incidents": "Incidents", "/methods": "Methods", "/ingestion": "Ingestion"}
+TITLE = "HVAC"
+
+# Scripts come from here only; styles may stand in the page, because figures set them so. Nothing comes from elsewhere.
+POLICY = (
+    "default-src 'self'; script-src 'self' {hashes}; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
+    "font-src 'self' data:; connect-src 'self'; object-src 'none'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+
+
+def make_app(settings: Settings, *, source: Source | None = None, board: FleetBoard | None = None) -> Dash:
+    """The dashboard over the store and the log that the settings name; neither is opened before a page asks."""
+    source = source or Source(settings)
+    board = board or FleetBoard(settings)
+    vitals = Vitals(source)
+    app = Dash(
+        "hvac_platform.dashboard",
+        title=TITLE,
+        update_title=None,  # type: ignore[arg-type]
+        serve_locally=True,
+        suppress_callback_exceptions=True,  # parts of a page exist while it is open only
+        include_pages_meta=False,
+        use_pages=False,
+        enable_mcp=False,
+    )
+    app.layout = shell()
+    fleet.register(app, board, vitals)
+    device.register(app, source)
+    incidents.register(app, source, board)
+    incident.register(app, source)
+    methods.register(app, source)
+    ingestion.register(app, vitals)
+    _register_shell(app)
+    _serve_health(app, source)
+    _protect(app)
+    return app
+
+
+def shell() -> Content:
+    """What stays while pages change."""
+    return html.Div(
+        [
+            dcc.Location(id="where", refresh="callback-nav"),
+            html.A("Skip to the content", href="#page", className="skip"),
+            html.Header(
+                [
+                    html.Span("HVAC platform", className="brand"),
+                    html.Nav(id="navigation", **named("Pages")),
+                    html.Div(
+                        [
+                            html.Span(id="updated", className="small"),
+                            html.Button("Pause", id="pause", n_clicks=0, type="button", title="Stop refreshing"),
+                        ],
+                        className="refresh",
+                    ),
+                ],
+                className="bar",
+            ),
+            html.Main(id="page", tabIndex=-1),
+            dcc.Interval(id="tick", interval=REFRESH_SECONDS * 1000),
+            html.Div(id="titled", hidden=True),
+        ]
+    )
+
+
+def route(path: str | None) -> Content:
+    """The page of an address.
+
+    >>> route("/nowhere").className
+    'empty'
+    """
+    parts = [unquote(part) for part in (path or "/").split("/")[1:]]
+    match parts:
+        case [""]:
+            return fleet.layout()
+        case ["incidents"]:
+            return incidents.layout()
+        case ["methods"]:
+            return methods.layout()
+        case ["ingestion"]:
+            return ingestion.layout()
+        case ["device", device_id] if device_id:
+            return device.layout(device_id)
+        case ["incident", device_id, started_at] if device_id and started_at.isascii() and started_at.isdigit():
+            return incident.layout(device_id, int(started_at))
+    return empty_state(f"there is no page {visible(path, 200)}")
+
+
+def navigation(path: str | None) -> list[Content]:
+    """Links to the pages; the present one is told to who can't see it, too."""
+    return [
+        dcc.Link(name, href=href, className="here" if href == (path or "/") else "")
+        for href, name in NAVIGATION.items()
+    ]
+
+
+def page_title(path: str | None) -> str:
+    """Title of the browser's window.
+
+    >>> page_title("/methods"), page_title("/device/RTU%2D001")
+    ('Methods · HVAC', 'RTU-001 · HVAC')
+    """
+    if path in NAVIGATION:
+        return f"{NAVIGATION[path]} · {TITLE}"
+    parts = [unquote(part) for part in (path or "").split("/")[2:3]]
+    return f"{visible(parts[0], 60)} · {TITLE}" if parts else TITLE
+
+
+def _register_shell(app: Dash) -> None:
+    @app.callback(
+        Output("page", "children"),
+        Output("navigation", "children"),
+        Output("titled", "children"),
+        Input("where", "pathname"),
+    )
+    def show(path: str | None) -> tuple[Content, list[Content], str]:
+        return route(path), navigation(path), page_title(path)
+
+    @app.callback(Output("updated", "children"), Input("tick", "n_intervals"), Input("where", "pathname"))
+    def tell(_tick: int | None, _path: str | None) -> str:
+        return f"read {iso(now_ms())[11:]}"
+
+    @app.callback(
+        Output("tick", "disabled"),
+        Output("pause", "children"),
+        Output("pause", "aria-pressed"),
+        Input("pause", "n_clicks"),
+        State("tick", "disabled"),
+        prevent_initial_call=True,
+    )
+    def pause(_clicks: int, paused: bool | None) -> tuple[bool, str, str]:
+        stopped = not paused
+        return stopped, "Resume" if stopped else "Pause", "true" if stopped else "false"
+
+    app.clientside_callback(  # type: ignore[no-untyped-call]
+        "function(title) { if (title) { document.title = title; } return title; }",
+        Output("titled", "title"),
+        Input("titled", "children"),
+    )
+
+
+def _serve_health(app: Dash, source: Source) -> None:
+    server: Any = app.server
+
+    def healthz() -> Response:
+        """Whether the store answers."""
+        try:
+            store = source.store()
+            said, status = ("ok", 200) if store is None or store.schema_versions() else ("?", 503)
+        except Exception as error:  # whatever it is, the store does not answer
+            said, status = f"{type(error).__name__}: {error}", 503
+        return Response(json.dumps({"store": said}), status=status, mimetype="application/json")
+
+    # Before Dash's own catch-all by being more specific.
+    server.add_url_rule("/healthz", "healthz", healthz)
+
+
+def _protect(app: Dash) -> None:
+    server: Any = app.server
+    policy: list[str] = []
+
+    def protect(response: Response) -> Response:
+        if not policy:  # the hashes are of what Dash has rendered by now
+            policy.append(POLICY.format(hashes=" ".join(app.csp_hashes())))
+        response.headers["Content-Security-Policy"] = policy[0]
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Referrer-Policy"] = "no-referrer"
+        return response
+
+    server.after_request(protect)

@@ -1,0 +1,374 @@
+"""Figures as plain dictionaries, from arrays: nothing here knows a store or a browser.
+
+Colours are those of Okabe and Ito, which colour-blind people can tell apart; what matters is told by form and words too.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvac_platform.dashboard.words import in_figure
+
+Figure = dict[str, Any]
+Int64 = NDArray[np.int64]
+Float64 = NDArray[np.float64]
+
+BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
+INK, GRID, MUTED = "#1f2933", "#e4e8ec", "#52606d"
+METHOD_LOOKS: dict[str, dict[str, Any]] = {
+    "rules": {"color": VERMILION, "dash": "solid"},
+    "profile": {"color": BLUE, "dash": "solid"},
+    "vector": {"color": GREEN, "dash": "dot"},
+    "consensus": {"color": PURPLE, "dash": "solid"},
+}
+SEVERITY_COLOURS = {"critical": VERMILION, "warning": ORANGE, "info": BLUE}
+
+MOST_POINTS = 1200
+MOST_SPANS = 150
+ROW_HEIGHT = 132
+SCORE_CEILING = 6.0
+"""Scores beyond this are drawn here: what is far beyond its limit must not press what is near it to the floor."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One metric over time.
+
+    Attributes:
+        title: in words.
+        unit: its unit, or empty.
+        values: float64 [n].
+        band: lowest and highest normal value, or None.
+        limits: what can be real; a reading beyond, such as a broken sensor's -999, does not stretch the axis.
+    """
+
+    title: str
+    unit: str
+    values: Float64
+    band: tuple[float, float] | None = None
+    limits: tuple[float, float] | None = None
+
+    def axis_range(self) -> list[float] | None:
+        """Range of the axis where some readings are beyond the limits and others are not; None lets the values decide.
+
+        >>> Line("power", "kW", np.array([1.0, 3.0, -999.0]), limits=(0, 10)).axis_range()
+        [0.84, 3.16]
+        """
+        known = self.values[np.isfinite(self.values)]
+        if self.limits is None or not len(known):
+            return None
+        inside = known[(known >= self.limits[0]) & (known <= self.limits[1])]
+        if len(inside) in (0, len(known)):
+            return None
+        low, high = float(inside.min()), float(inside.max())
+        if self.band is not None and all(np.isfinite(self.band)):
+            low, high = min(low, self.band[0]), max(high, self.band[1])
+        room = 0.08 * ((high - low) or 1.0)
+        return [round(low - room, 9), round(high + room, 9)]
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of time to mark: half-open [start, end), what it is, and its colour."""
+
+    start_ms: int
+    end_ms: int
+    label: str
+    colour: str
+    opacity: float = 0.18
+
+
+def decimated(times_ms: Int64, values: Float64, most: int = MOST_POINTS) -> tuple[Int64, Float64]:
+    """At most so many points of a line: the lowest and the highest of each stretch, so that no spike is lost.
+
+    >>> times, values = decimated(np.arange(1000), np.r_[np.zeros(500), 9.0, np.zeros(499)], 20)
+    >>> len(times) <= 20, values.max()
+    (True, np.float64(9.0))
+    """
+    n = len(times_ms)
+    if n <= most:
+        return times_ms, values
+    stretches = np.array_split(np.arange(n), most // 2)
+    keep: set[int] = set()
+    for rows in stretches:
+        part = values[rows]
+        if np.isfinite(part).any():
+            keep |= {int(rows[np.nanargmin(part)]), int(rows[np.nanargmax(part)])}
+        else:
+            keep.add(int(rows[0]))
+    chosen = np.array(sorted(keep))
+    return times_ms[chosen], values[chosen]
+
+
+def with_gaps(times_ms: Int64, values: Float64, interval_ms: int) -> tuple[list[int], list[float | None]]:
+    """Points of a line that is broken where windows lack; NaN become gaps.
+
+    >>> with_gaps(np.array([0, 1, 9]), np.array([1.0, np.nan, 3.0]), 1)
+    ([0, 1, 2, 9], [1.0, None, None, 3.0])
+    """
+    xs: list[int] = []
+    ys: list[float | None] = []
+    for at, value in zip(times_ms.tolist(), values.tolist(), strict=True):
+        if xs and at - xs[-1] > 3 * interval_ms:
+            xs.append(xs[-1] + interval_ms)
+            ys.append(None)
+        xs.append(at)
+        ys.append(value if np.isfinite(value) else None)
+    return xs, ys
+
+
+def merged(times_ms: Sequence[int], window_ms: int, most: int = MOST_SPANS) -> list[tuple[int, int]]:
+    """Spans that windows cover, ascending; neighbours are one, and the pause that counts as none grows until they are few.
+
+    >>> merged([0, 1, 2, 10], 1), merged([0, 10, 20], 1, most=1)
+    ([(0, 3), (10, 11)], [(0, 21)])
+    """
+    pause = window_ms
+    while True:
+        spans: list[list[int]] = []
+        for at in times_ms:
+            if spans and at - spans[-1][1] <= pause - window_ms:
+                spans[-1][1] = max(spans[-1][1], at + window_ms)
+            else:
+                spans.append([at, at + window_ms])
+        if len(spans) <= most:
+            return [(start, end) for start, end in spans]
+        pause *= 2
+
+
+def _base(height: int, *, revision: str, legend: bool) -> Figure:
+    return {
+        "height": height,
+        "margin": {"l": 56, "r": 16, "t": 30, "b": 46},
+        "paper_bgcolor": "white",
+        "plot_bgcolor": "white",
+        "font": {"family": "system-ui, sans-serif", "size": 12, "color": INK},
+        "showlegend": legend,
+        "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0, "xanchor": "left"},
+        "hovermode": "x unified",
+        "uirevision": revision,
+        "template": {},
+    }
+
+
+def _time_axis(start_ms: int, end_ms: int, **more: Any) -> Figure:
+    return {
+        "type": "date",
+        "range": [start_ms, end_ms],
+        "gridcolor": GRID,
+        "linecolor": MUTED,
+        "ticks": "outside",
+        "hoverformat": "%Y-%m-%d %H:%M:%SZ",
+        "title": {"text": "time (UTC)", "font": {"size": 11, "color": MUTED}, "standoff": 4},
+        **more,
+    }
+
+
+def _marks(spans: Sequence[Span]) -> list[Figure]:
+    return [
+        {
+            "type": "rect",
+            "xref": "x",
+            "yref": "paper",
+            "x0": span.start_ms,
+            "x1": span.end_ms,
+            "y0": 0,
+            "y1": 1,
+            "fillcolor": span.colour,
+            "opacity": span.opacity,
+            "line": {"width": 0},
+            "layer": "below",
+        }
+        for span in spans
+    ]
+
+
+def metrics_figure(
+    times_ms: Int64,
+    lines: Sequence[Line],
+    *,
+    start_ms: int,
+    end_ms: int,
+    interval_ms: int,
+    spans: Sequence[Span] = (),
+    revision: str = "",
+) -> Figure:
+    """Metrics one below the other over one time axis, with normal bands and marked spans.
+
+    Args:
+        times_ms: int64 [n], window starts.
+        lines: the metrics, first on top.
+        start_ms: start of the axis.
+        end_ms: its end.
+        interval_ms: usual distance of windows; where they are much farther apart, lines are broken.
+        spans: marked on all of them.
+        revision: zoom and pan are kept while this stays the same.
+    """
+    n = max(1, len(lines))
+    height = ROW_HEIGHT * n + 70
+    gap = 34 / (height - 66)
+    row = (1 - gap * (n - 1)) / n
+    layout = _base(height, revision=revision, legend=False)
+    layout["hoversubplots"] = "axis"
+    layout["xaxis"] = _time_axis(start_ms, end_ms, anchor="y" if n == 1 else f"y{n}")
+    shapes, annotations, traces = _marks(spans), [], []
+    for i, line in enumerate(lines):
+        name = "y" if i == 0 else f"y{i + 1}"
+        top = 1 - i * (row + gap)
+        shown_range = line.axis_range()
+        layout["yaxis" if i == 0 else f"yaxis{i + 1}"] = {
+            **({} if shown_range is None else {"range": shown_range}),
+            "domain": [max(0.0, top - row), top],
+            "gridcolor": GRID,
+            "zeroline": False,
+            "nticks": 5,
+            "automargin": False,
+        }
+        title = in_figure(line.title) + (f", {in_figure(line.unit)}" if line.unit else "")
+        title += "" if shown_range is None else " (some readings are impossible, and off the scale)"
+        annotations.append(
+            {
+                "text": title,
+                "xref": "paper",
+                "yref": "paper",
+                "x": 0,
+                "y": top,
+                "xanchor": "left",
+                "yanchor": "bottom",
+                "showarrow": False,
+                "font": {"size": 12, "color": INK},
+            }
+        )
+        if line.band is not None and all(np.isfinite(line.band)):
+            shapes.append(
+                {
+                    "type": "rect",
+                    "xref": "paper",
+                    "yref": name,
+                    "x0": 0,
+                    "x1": 1,
+                    "y0": line.band[0],
+                    "y1": line.band[1],
+                    "fillcolor": SKY,
+                    "opacity": 0.22,
+                    "line": {"width": 0},
+                    "layer": "below",
+                }
+            )
+        xs, ys = with_gaps(*decimated(times_ms, line.values), _drawn_interval(times_ms, interval_ms))
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines" if len(xs) > 1 else "markers",
+                "x": xs,
+                "y": ys,
+                "xaxis": "x",
+                "yaxis": name,
+                "name": in_figure(line.title),
+                "line": {"color": BLUE, "width": 1.4},
+                "hovertemplate": f"%{{y:,.4~g}} {in_figure(line.unit)}",
+            }
+        )
+    return {"data": traces, "layout": {**layout, "shapes": shapes, "annotations": annotations}}
+
+
+def _drawn_interval(times_ms: Int64, interval_ms: int) -> int:
+    """Usual distance of the points that are drawn, which is longer where a line was decimated."""
+    return interval_ms * max(1, -(-2 * len(times_ms) // MOST_POINTS))
+
+
+def score_figure(
+    times_ms: Mapping[str, Int64],
+    scores: Mapping[str, Float64],
+    *,
+    start_ms: int,
+    end_ms: int,
+    interval_ms: int,
+    spans: Sequence[Span] = (),
+    revision: str = "",
+) -> Figure:
+    """Scores of the methods over time, in units of their limits; the limit is the dashed line at 1."""
+    traces: list[Figure] = []
+    highest = 1.5
+    for method, values in scores.items():
+        times, kept = decimated(times_ms[method], values)
+        xs, ys = with_gaps(times, kept, _drawn_interval(times_ms[method], interval_ms))
+        drawn = [None if y is None else min(y, SCORE_CEILING) for y in ys]
+        highest = max([highest, *(y for y in drawn if y is not None)])
+        looks: dict[str, Any] = METHOD_LOOKS.get(method, {"color": MUTED, "dash": "dash"})
+        traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines",
+                "x": xs,
+                "y": drawn,
+                "customdata": ys,
+                "name": in_figure(method),
+                "line": {**looks, "width": 1.5},
+                "hovertemplate": "%{customdata:.3~g}",
+            }
+        )
+    layout = _base(250, revision=revision, legend=True)
+    layout["xaxis"] = _time_axis(start_ms, end_ms)
+    layout["yaxis"] = {
+        "range": [0, highest * 1.06],
+        "gridcolor": GRID,
+        "zeroline": False,
+        "title": {"text": "score (1 is the limit)", "font": {"size": 11, "color": MUTED}},
+    }
+    line = {"color": INK, "width": 1.2, "dash": "dash"}
+    limit = {"type": "line", "xref": "paper", "yref": "y", "x0": 0, "x1": 1, "y0": 1, "y1": 1, "line": line}
+    return {"data": traces, "layout": {**layout, "shapes": [*_marks(spans), limit]}}
+
+
+def bars_by_day(
+    days: Sequence[str], counts: Mapping[str, Sequence[float]], *, title: str, revision: str = ""
+) -> Figure:
+    """Grouped bars a day, one colour and pattern a series."""
+    colours = [looks["color"] for looks in METHOD_LOOKS.values()] + [SKY, ORANGE]
+    patterns = ["", "/", ".", "x", "\\", "-"]
+    traces = [
+        {
+            "type": "bar",
+            "x": list(days),
+            "y": list(values),
+            "name": in_figure(name),
+            "marker": {"color": colours[i % len(colours)], "pattern": {"shape": patterns[i % len(patterns)]}},
+            "hovertemplate": "%{y:,.4~g}",
+        }
+        for i, (name, values) in enumerate(counts.items())
+    ]
+    layout = _base(300, revision=revision, legend=True)
+    layout |= {
+        "barmode": "group",
+        "xaxis": {"type": "category", "linecolor": MUTED, "title": {"text": "day (UTC)", "font": {"size": 11}}},
+        "yaxis": {"gridcolor": GRID, "rangemode": "tozero", "title": {"text": title, "font": {"size": 11}}},
+    }
+    return {"data": traces, "layout": layout}
+
+
+def sparkline(values: Float64, width: int = 96, height: int = 24) -> str:
+    """A small line as the address of an SVG image; empty where there is nothing to draw.
+
+    >>> sparkline(np.array([1.0, 2.0, 1.5])).startswith("data:image/svg+xml;base64,"), sparkline(np.array([1.0]))
+    (True, '')
+    """
+    _, kept = decimated(np.arange(len(values)), values, width)
+    known = np.isfinite(kept)
+    if known.sum() < 2:
+        return ""
+    low, high = float(kept[known].min()), float(kept[known].max())
+    x = np.linspace(2, width - 2, len(kept))
+    y = np.full(len(kept), height / 2) if high == low else 2 + (high - kept) / (high - low) * (height - 4)
+    points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x[known], y[known], strict=True))
+    svg = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
+        f'<polyline points="{points}" fill="none" stroke="{BLUE}" stroke-width="1.5"/></svg>'
+    )
+    return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"

@@ -1,0 +1,478 @@
+"""One device: its metrics and scores over a span, its events with reasons, what is known of its normal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from dash import Dash, Input, Output, State, dcc, html, no_update
+
+from hvac_platform.dashboard.components import (
+    GRAPH_CONFIG,
+    Content,
+    Heading,
+    chooser,
+    empty_state,
+    facts,
+    guarded,
+    lines_cell,
+    named,
+    note,
+    nothing_registered,
+    option,
+    severity_cell,
+    table,
+)
+from hvac_platform.dashboard.figures import (
+    ORANGE,
+    PURPLE,
+    SEVERITY_COLOURS,
+    VERMILION,
+    Figure,
+    Line,
+    Span,
+    merged,
+    metrics_figure,
+    score_figure,
+)
+from hvac_platform.dashboard.reading import (
+    HOUR_MS,
+    Row,
+    device_events,
+    device_incidents,
+    method_scores,
+    profile_row,
+    units_sent,
+)
+from hvac_platform.dashboard.source import Source
+from hvac_platform.dashboard.words import (
+    age,
+    incident_href,
+    key_metrics,
+    level_words,
+    metric_title,
+    metric_unit,
+    metric_value,
+    number,
+    span_words,
+    type_title,
+    visible,
+)
+from hvac_platform.devices.registry import device_type
+from hvac_platform.monitoring.maintenance import MaintenanceSpan, maintenance_spans
+from hvac_platform.snapshots import SnapshotSeries
+from hvac_platform.stores.base import Device, Store
+from hvac_platform.stores.series import read_series
+from hvac_platform.timestamps import DAY_MS, iso, now_ms, parse_instant
+
+RANGES = {"1 h": HOUR_MS, "6 h": 6 * HOUR_MS, "24 h": DAY_MS, "7 d": 7 * DAY_MS}
+CUSTOM = "custom"
+LONGEST_MS = 31 * DAY_MS
+SHOWN_EVENTS = 25
+BAND_SIGMAS = 3.0
+
+
+class SpanError(ValueError):
+    """The span that was asked for can't be shown; the message says why."""
+
+
+def layout(device_id: str) -> Content:
+    """The page of a device before its first refresh."""
+    ranges: Any = [{"label": name, "value": name} for name in (*RANGES, CUSTOM)]
+    return html.Div(
+        [
+            html.H1(visible(device_id, 128)),
+            html.Div(id="device-head"),
+            html.Div(
+                [
+                    html.Fieldset(
+                        [
+                            html.Legend("Range"),
+                            dcc.RadioItems(id="device-range", options=ranges, value="24 h", inline=True),
+                        ],
+                        className="chooser wide",
+                    ),
+                    html.Div(
+                        [
+                            html.Label("From (UTC)", htmlFor="device-from"),
+                            dcc.Input(id="device-from", type="text", debounce=True, placeholder="2026-01-31T06:00"),
+                            html.Label("Until (UTC)", htmlFor="device-until"),
+                            dcc.Input(id="device-until", type="text", debounce=True, placeholder="2026-01-31T18:00"),
+                        ],
+                        id="device-custom",
+                        hidden=True,
+                        className="chooser wide",
+                    ),
+                    chooser("device-metrics", "Metrics", [], [], multi=True, placeholder="the key ones"),
+                ],
+                className="controls",
+            ),
+            html.Div(note("reading …"), id="device-message"),
+            html.Div(
+                [
+                    html.H2("Scores of the methods"),
+                    _graph("device-scores", "Scores of rules, profile similarity and vector search over time"),
+                    html.H2("Metrics"),
+                    html.P(id="device-marks", className="small"),
+                    _graph("device-figure", "Metrics over time with their normal bands"),
+                    html.Div(id="device-tables"),
+                ],
+                id="device-body",
+                hidden=True,
+            ),
+            dcc.Store(id="device-id", data=device_id),
+        ]
+    )
+
+
+def _graph(graph_id: str, label: str) -> Content:
+    figure: Any = {"data": [], "layout": {"height": 250}}
+    return html.Div(
+        dcc.Graph(id=graph_id, figure=figure, config=GRAPH_CONFIG), className="figure", role="group", **named(label)
+    )
+
+
+def span_of(
+    chosen: str, start: str | None, until: str | None, device: Device, window_ms: int, at_ms: int
+) -> tuple[int, int]:
+    """The span [start, end) to show; ranges end at the newest reading, so a device that is silent shows its last hours.
+
+    Raises:
+        SpanError: a custom span is incomplete, not a time, turned round or too long.
+    """
+    newest = min(at_ms, device.last_seen + window_ms)
+    if chosen != CUSTOM:
+        return newest - RANGES.get(chosen, DAY_MS), newest
+    if not start or not until:
+        raise SpanError("Enter both times, for example 2026-01-31T06:00. Times are UTC.")
+    try:
+        start_ms, end_ms = parse_instant(start.strip()), parse_instant(until.strip())
+    except ValueError:
+        raise SpanError("A time looks like 2026-01-31 or 2026-01-31T06:00. Times are UTC.") from None
+    if start_ms >= end_ms:
+        raise SpanError("The end is not after the start.")
+    if end_ms - start_ms > LONGEST_MS:
+        raise SpanError("A custom range may be 31 days long at most.")
+    return start_ms, end_ms
+
+
+def normal_band(statistics: dict[str, Any] | None, metric: str) -> tuple[float, float] | None:
+    """Mean ± 3 sigma of a metric's normal windows, or None.
+
+    >>> normal_band({"t": {"mean": 70.0, "std": 1.0, "scale": 2.0}}, "t")
+    (64.0, 76.0)
+    """
+    found = (statistics or {}).get(metric)
+    if not found:
+        return None
+    sigma = found.get("scale") or found.get("std")
+    if sigma is None or found.get("mean") is None:
+        return None
+    return found["mean"] - BAND_SIGMAS * sigma, found["mean"] + BAND_SIGMAS * sigma
+
+
+def lines_of(
+    series: SnapshotSeries, metrics: Sequence[str], statistics: dict[str, Any] | None, units: dict[str, str]
+) -> list[Line]:
+    """Lines of some metrics of a device."""
+    kind, declared = series.device_type, device_type(series.device_type)
+    hard = {p.name: p.hard for p in declared.points} if declared is not None else {}
+    return [
+        Line(
+            metric_title(kind, m),
+            metric_unit(kind, m, units),
+            series.column(m),
+            normal_band(statistics, m),
+            hard.get(m),
+        )
+        for m in metrics
+    ]
+
+
+def marks(
+    events: Sequence[Row], incidents: Sequence[Row], maintenance: Sequence[MaintenanceSpan], window_ms: int, end_ms: int
+) -> list[Span]:
+    """What is marked in the figures: anomalous windows, incidents, maintenance."""
+    windows = merged([event["detected_at"] for event in events], window_ms)
+    spans = [Span(start, end, "anomalous", VERMILION, 0.2) for start, end in windows]
+    for incident in incidents:
+        until = end_ms if incident["status"] == "open" else incident["ended_at"]
+        colour = SEVERITY_COLOURS.get(incident["severity"], ORANGE)
+        spans.append(Span(incident["started_at"], until, f"incident, {incident['severity']}", colour, 0.1))
+    spans += [Span(m.start_ms, m.end_ms, "maintenance", PURPLE, 0.2) for m in maintenance]
+    return spans
+
+
+def marks_words(spans: Sequence[Span]) -> str:
+    """What the figure's marks mean, with their number."""
+    counted: dict[str, int] = {}
+    for span in spans:
+        counted[span.label] = counted.get(span.label, 0) + 1
+    told = [f"{count} × {label}" for label, count in counted.items()]
+    return "Light blue band: mean ± 3 sigma of the normal windows. Shaded: " + (", ".join(told) or "nothing") + "."
+
+
+def head(device: Device, at_ms: int) -> Content:
+    """What the device is and where."""
+    return facts(
+        [
+            ("Type", type_title(device.device_type)),
+            ("Location", visible(device.location, 120) or "–"),
+            ("Building", visible(device.building_id, 120) or "–"),
+            ("First reading", iso(device.first_seen)),
+            ("Last reading", f"{iso(device.last_seen)} ({age(at_ms - device.last_seen)} ago)"),
+            ("Partition of the topic", str(device.kafka_partition)),
+        ]
+    )
+
+
+def events_table(events: Sequence[Row], kind: str) -> Content:
+    """Anomalous windows, newest first, with reasons."""
+    newest = list(reversed(events))[:SHOWN_EVENTS]
+    rows: list[list[Content]] = [
+        [
+            iso(event["detected_at"]),
+            number(event["anomaly_score"], 2),
+            ", ".join(visible(m, 20) for m in event["methods"] or []),
+            level_words(event["level"] or 0),
+            lines_cell(event["reasons"] or []),
+            ", ".join(metric_title(kind, m) for m in event["metrics"] or []),
+        ]
+        for event in newest
+    ]
+    headings = [Heading("window (UTC)"), Heading("score", True), Heading("methods"), Heading("level")]
+    caption = f"Anomalous windows ({len(events):,}" + (
+        f", the newest {SHOWN_EVENTS} are shown)" if len(events) > SHOWN_EVENTS else ")"
+    )
+    return html.Section(
+        [
+            html.H2(caption),
+            table(
+                [*headings, Heading("reasons"), Heading("metrics")],
+                rows,
+                label="Anomalous windows",
+                empty="No window of this span was found anomalous.",
+                tall=True,
+            ),
+        ]
+    )
+
+
+def incidents_table(incidents: Sequence[Row]) -> Content:
+    """Incidents of the span, newest first."""
+    rows: list[list[Content]] = [
+        [
+            dcc.Link(iso(row["started_at"]), href=incident_href(row["device_id"], row["started_at"])),
+            severity_cell(row["severity"]),
+            visible(row["status"], 20),
+            span_words(row["ended_at"] - row["started_at"]),
+            number(row["peak_score"], 2),
+            visible((row["reasons"] or ["–"])[0]),
+        ]
+        for row in incidents[::-1][:SHOWN_EVENTS]
+    ]
+    headings = [Heading("started (UTC)"), Heading("severity"), Heading("status"), Heading("duration", True)]
+    return html.Section(
+        [
+            html.H2(f"Incidents ({len(incidents):,})"),
+            table(
+                [*headings, Heading("peak score", True), Heading("why")],
+                rows,
+                label="Incidents",
+                empty="No incident in this span.",
+            ),
+        ]
+    )
+
+
+def profile_facts(profile: Row | None, device: Device) -> Content:
+    """What is known of the device's normal."""
+    if profile is None:
+        missing = empty_state("there is no profile of this device yet", ["hvac profiles build"])
+        return html.Section([html.H2("Profile"), missing])
+    limits = profile["calibration"] or {}
+    fit = profile["fit"]
+    statistics: dict[str, dict[str, float]] = profile["metric_stats"] or {}
+    kind = device.device_type
+    rows: list[list[Content]] = [
+        [metric_title(kind, m), metric_unit(kind, m), *[number(s.get(k)) for k in ("mean", "std", "min", "max")]]
+        for m, s in statistics.items()
+    ]
+    return html.Section(
+        [
+            html.H2("Profile"),
+            facts(
+                [
+                    ("Learned from", f"{iso(profile['span_start'])} to {iso(profile['span_end'])}"),
+                    ("Normal snapshots", number(profile["snapshot_count"], 0)),
+                    ("Encoder", visible(profile["embedding_method"], 80)),
+                    ("Fitted", visible(_fit_words(fit))),
+                    ("Smallest similarity", number(limits.get("similarity"))),
+                    ("Largest sigma", number(limits.get("sigma"))),
+                    ("Largest distance to neighbours", number(limits.get("neighbour_distance"))),
+                    ("Last built", iso(profile["profile_updated_at"])),
+                ]
+            ),
+            html.Details(
+                [
+                    html.Summary("Statistics of its normal windows"),
+                    table(
+                        [
+                            Heading("metric"),
+                            Heading("unit"),
+                            *[Heading(n, True) for n in ("mean", "std", "min", "max")],
+                        ],
+                        rows,
+                        label="Statistics of normal windows",
+                        empty="None.",
+                    ),
+                ]
+            ),
+        ]
+    )
+
+
+def _fit_words(fit: dict[str, Any] | None) -> str:
+    if not fit:
+        return "no encoder of its own"
+    return f"on {fit.get('count', 0):,} windows up to {iso(fit.get('end_ms', 0))}: {fit.get('reason', '')}"
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceView:
+    """What a refresh shows; figures are None where there is nothing in the span."""
+
+    head: Content
+    message: Content
+    scores: Figure | None = None
+    metrics: Figure | None = None
+    marks: str = ""
+    tables: Content = None
+    options: list[dict[str, str]] | None = None
+
+
+def render(
+    store: Store,
+    device_id: str,
+    window_ms: int,
+    chosen: str,
+    start: str | None,
+    until: str | None,
+    metrics: Sequence[str],
+    at_ms: int | None = None,
+) -> DeviceView:
+    """One refresh of the page of a device."""
+    now = now_ms() if at_ms is None else at_ms
+    devices = store.devices()
+    device = next((d for d in devices if d.device_id == device_id), None)
+    if device is None:
+        missing = nothing_registered() if not devices else empty_state("no device of this name is registered")
+        return DeviceView(None, missing)
+    top = head(device, now)
+    try:
+        start_ms, end_ms = span_of(chosen, start, until, device, window_ms, now)
+    except SpanError as error:
+        return DeviceView(top, html.P(str(error), className="note", role="alert"))
+    series, _ = read_series(store, device_id, device.device_type, start_ms, end_ms)
+    profile = profile_row(store, device_id)
+    shown_span = f"{iso(start_ms)} to {iso(end_ms)}"
+    if not len(series):
+        message = empty_state(f"no snapshots between {iso(start_ms)} and {iso(end_ms)}", ["hvac ingest"])
+        return DeviceView(top, html.Div([message, profile_facts(profile, device)]))
+    events = device_events(store, device_id, start_ms, end_ms)
+    incidents = [i for i in device_incidents(store, device_id, start_ms - LONGEST_MS, end_ms) if _within(i, start_ms)]
+    maintenance = [m for m in maintenance_spans(store, device_id) if m.start_ms < end_ms and m.end_ms > start_ms]
+    scores = method_scores(store, device_id, start_ms, end_ms)
+    known = list(series.metric_names)
+    wanted = [m for m in metrics if m in known] or key_metrics(device.device_type, known)
+    statistics = profile["metric_stats"] if profile is not None else None
+    units = units_sent(store, device, window_ms) if device_type(device.device_type) is None else {}
+    steps = np.diff(series.times_ms)
+    interval_ms = int(np.median(steps)) if len(steps) else series.window_ms
+    spans = marks(events, incidents, maintenance, series.window_ms, end_ms)
+    revision = f"{device_id} {chosen} {start} {until}"
+    axis: dict[str, Any] = {
+        "start_ms": start_ms,
+        "end_ms": end_ms,
+        "interval_ms": interval_ms,
+        "spans": spans,
+        "revision": revision,
+    }
+    judged = f"{len(series):,} windows of {series.window_ms / 1000:g} s, {len(events):,} of them anomalous"
+    return DeviceView(
+        top,
+        html.P(f"{shown_span}: {judged}.", className="small"),
+        score_figure(scores.times_ms, scores.scores, **axis),
+        metrics_figure(series.times_ms, lines_of(series, wanted, statistics, units), **axis),
+        marks_words(spans),
+        html.Div(
+            [
+                incidents_table(incidents),
+                events_table(events, device.device_type),
+                newest_values(series, units),
+                profile_facts(profile, device),
+            ]
+        ),
+        [option(m, metric_title(device.device_type, m)) for m in key_metrics(device.device_type, known, len(known))],
+    )
+
+
+def _within(incident: Row, start_ms: int) -> bool:
+    return bool(incident["status"] == "open" or incident["ended_at"] > start_ms)
+
+
+def newest_values(series: SnapshotSeries, units: dict[str, str]) -> Content:
+    """Every metric in the newest window of the span."""
+    kind = series.device_type
+    pairs: list[tuple[str, Content]] = [
+        (metric_title(kind, m), metric_value(kind, m, float(series.mean[-1, j]), units))
+        for j, m in enumerate(series.metric_names)
+    ]
+    heading = f"All metrics in the window of {iso(int(series.times_ms[-1]))}"
+    return html.Details([html.Summary(heading), facts(pairs)])
+
+
+def register(app: Dash, source: Source) -> None:
+    """Callbacks of the page."""
+
+    @app.callback(
+        Output("device-head", "children"),
+        Output("device-message", "children"),
+        Output("device-body", "hidden"),
+        Output("device-scores", "figure"),
+        Output("device-scores", "style"),
+        Output("device-figure", "figure"),
+        Output("device-figure", "style"),
+        Output("device-marks", "children"),
+        Output("device-tables", "children"),
+        Output("device-metrics", "options"),
+        Output("device-custom", "hidden"),
+        Input("tick", "n_intervals"),
+        Input("device-range", "value"),
+        Input("device-from", "value"),
+        Input("device-until", "value"),
+        Input("device-metrics", "value"),
+        State("device-id", "data"),
+    )
+    def refresh(
+        _tick: int, chosen: str, start: str | None, until: str | None, metrics: list[str] | None, device_id: str
+    ) -> tuple[Any, ...]:
+        views: list[DeviceView] = []
+
+        def read(store: Store) -> Content:
+            window_ms = source.settings.window_ms
+            views.append(render(store, device_id, window_ms, chosen, start, until, metrics or []))
+            return views[0].message
+
+        message = guarded(source, read)
+        plain = chosen != CUSTOM
+        view = views[0] if views else DeviceView(no_update, message)
+        if view.scores is None or view.metrics is None:
+            return view.head, message, True, *[no_update] * 7, plain
+        heights = [{"height": f"{figure['layout']['height']}px"} for figure in (view.scores, view.metrics)]
+        return (
+            *(view.head, message, False, view.scores, heights[0], view.metrics, heights[1]),
+            *(view.marks, view.tables, view.options, plain),
+        )

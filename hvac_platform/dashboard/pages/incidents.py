@@ -1,0 +1,165 @@
+"""Incidents of the fleet, newest first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dash import Dash, Input, Output, dcc, html, no_update
+
+from hvac_platform.dashboard.board import FleetBoard
+from hvac_platform.dashboard.components import (
+    NO_PAGE,
+    Content,
+    Heading,
+    Page,
+    chooser,
+    empty_state,
+    guarded,
+    note,
+    nothing_registered,
+    option,
+    page_of,
+    pager,
+    severity_cell,
+    table,
+)
+from hvac_platform.dashboard.paging import pager_outputs, pager_state, register_pager
+from hvac_platform.dashboard.reading import INCIDENT_DAYS, SEVERITIES, Row, device_incidents, likelihoods
+from hvac_platform.dashboard.source import Source
+from hvac_platform.dashboard.words import (
+    device_href,
+    incident_href,
+    number,
+    span_words,
+    type_title,
+    visible,
+)
+from hvac_platform.stores.base import Store
+from hvac_platform.timestamps import iso
+
+PAGE = 25
+
+
+def layout() -> Content:
+    """The page before its first refresh."""
+    return html.Div(
+        [
+            html.H1("Incidents"),
+            html.P(
+                f"Of the last {INCIDENT_DAYS} days; with a device chosen, all of that device.",
+                className="small",
+            ),
+            html.Div(
+                [
+                    chooser("incidents-severity", "Severity", [option(s) for s in SEVERITIES]),
+                    chooser("incidents-device", "Device", []),
+                    chooser("incidents-status", "Status", [option("open"), option("closed")]),
+                    pager("incidents"),
+                ],
+                className="controls",
+            ),
+            html.Div(note("reading …"), id="incidents-table"),
+        ]
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class IncidentsView:
+    """What a refresh shows."""
+
+    content: Content
+    page: Page
+    devices: list[dict[str, str]]
+
+
+def incident_rows(incidents: Sequence[Row], types: dict[str, str]) -> list[list[Content]]:
+    """Rows of the table."""
+    return [
+        [
+            dcc.Link(iso(row["started_at"]), href=incident_href(row["device_id"], row["started_at"])),
+            dcc.Link(visible(row["device_id"], 60), href=device_href(row["device_id"])),
+            type_title(types.get(row["device_id"], "")),
+            severity_cell(row["severity"]),
+            visible(row["status"], 20),
+            span_words(row["ended_at"] - row["started_at"]),
+            number(row["peak_score"], 2),
+            visible((row["reasons"] or ["–"])[0], 160),
+            _likeliest(row),
+            number(row["excess_kwh"], 1),
+        ]
+        for row in incidents
+    ]
+
+
+def _likeliest(row: Row) -> str:
+    if row["label"]:
+        return f"{visible(row['label'], 60)} (said by somebody)"
+    if row["scope"] == "fleet":
+        return f"fleet-wide: {visible(row['cause'] or 'unknown cause', 60)}"
+    kinds = likelihoods(row["kinds"])
+    return visible(kinds[0][0].replace("_", " "), 60) if kinds else "–"
+
+
+HEADINGS = (
+    *(Heading("started (UTC)"), Heading("device"), Heading("type"), Heading("severity"), Heading("status")),
+    *(Heading("duration", True), Heading("peak score", True), Heading("why")),
+    *(Heading("likely"), Heading("excess kWh", True)),
+)
+
+
+def render(
+    store: Store, board: FleetBoard, severity: str | None, device_id: str | None, status: str | None, page: int
+) -> IncidentsView:
+    """One refresh."""
+    fleet = board.refresh(store)
+    devices = [option(d.device_id) for d in fleet.devices]
+    if not fleet.devices:
+        return IncidentsView(nothing_registered(), NO_PAGE, devices)
+    found = device_incidents(store, device_id)[::-1] if device_id else fleet.incidents
+    kept = [
+        row
+        for row in found
+        if (not severity or row["severity"] == severity) and (not status or row["status"] == status)
+    ]
+    partly = not device_id and fleet.read < len(fleet.devices)
+    what = f"incidents of {fleet.read:,} devices (of {len(fleet.devices):,}) read so far" if partly else "incidents"
+    here = page_of(kept, page, PAGE, what)
+    if not found:
+        missing = "no incident has been recorded yet: detection writes them where it finds anomalous windows"
+        return IncidentsView(empty_state(missing), here, devices)
+    types = {d.device_id: d.device_type for d in fleet.devices}
+    content = table(
+        HEADINGS, incident_rows(here.rows, types), label="Incidents", empty="No incident passes the filters."
+    )
+    return IncidentsView(content, here, devices)
+
+
+def register(app: Dash, source: Source, board: FleetBoard) -> None:
+    """Callbacks of the page."""
+    register_pager(app, "incidents", ("incidents-severity", "incidents-device", "incidents-status"))
+
+    @app.callback(
+        Output("incidents-table", "children"),
+        *pager_outputs("incidents"),
+        Output("incidents-device", "options"),
+        Input("tick", "n_intervals"),
+        Input("incidents-severity", "value"),
+        Input("incidents-device", "value"),
+        Input("incidents-status", "value"),
+        Input("incidents-page", "data"),
+    )
+    def refresh(
+        _tick: int, severity: str | None, device_id: str | None, status: str | None, page: int | None
+    ) -> tuple[Any, ...]:
+        views: list[IncidentsView] = []
+
+        def read(store: Store) -> Content:
+            views.append(render(store, board, severity, device_id, status, page or 0))
+            return views[0].content
+
+        content = guarded(source, read)
+        if not views:
+            return content, *pager_state(NO_PAGE), no_update
+        return content, *pager_state(views[0].page), views[0].devices

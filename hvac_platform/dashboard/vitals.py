@@ -1,0 +1,40 @@
+"""Numbers of the whole platform that several pages show, read once for all of them."""
+
+from __future__ import annotations
+
+from hvac_platform.dashboard.reading import Ingestion, ingestion
+from hvac_platform.dashboard.source import Remembered, Source
+
+INGESTION_SECONDS = 5.0
+COUNT_SECONDS = 60.0
+"""Counting a table means walking through it."""
+
+
+class Vitals:
+    """How far ingestion is, and how many messages were rejected; an error is a value here, for a page can do without."""
+
+    def __init__(self, source: Source) -> None:
+        self.source = source
+        self._ingestion = Remembered(self._read_ingestion, INGESTION_SECONDS)
+        self._rejected = Remembered(self._count_rejected, COUNT_SECONDS)
+
+    def ingestion(self) -> Ingestion | Exception | None:
+        """Log and ledger; None while there is no topic."""
+        try:
+            return self._ingestion.get()
+        except Exception as error:  # the page says so and shows the rest
+            return error
+
+    def rejected(self) -> int | Exception:
+        """Number of dead letters."""
+        try:
+            return self._rejected.get()
+        except Exception as error:  # the page says so and shows the rest
+            return error
+
+    def _read_ingestion(self) -> Ingestion | None:
+        return ingestion(self.source.log(), self.source.store(), self.source.settings.kafka_topic)
+
+    def _count_rejected(self) -> int:
+        store = self.source.store()
+        return store.count("dead_letters") if store is not None else 0

@@ -1,0 +1,170 @@
+"""Words and numbers for the pages. What comes from outside is made visible and short here, and escaped where it must be."""
+
+from __future__ import annotations
+
+import html
+import math
+from urllib.parse import quote
+
+from hvac_platform.devices.registry import device_type
+
+LONGEST_TEXT = 300
+MOST_BYTES = 240
+
+
+def visible(text: object, most: int = LONGEST_TEXT) -> str:
+    r"""Text from outside with what can't be seen written out, and cut where it is long.
+
+    Control characters and marks that turn the direction of writing become escapes.
+
+    >>> visible("RTU\u202e-1\n"), visible("abcdef", 3)
+    ('RTU\\u202e-1\\n', 'abc…')
+    """
+    whole = str(text)
+    cut = whole[:most]
+    if not cut.isprintable():
+        cut = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in cut)
+    return cut + ("…" if len(whole) > most else "")
+
+
+def in_figure(text: object) -> str:
+    """The same for a figure, whose texts may hold some HTML, links too.
+
+    >>> in_figure('<a href="x">')
+    '&lt;a href=&quot;x&quot;&gt;'
+    """
+    return html.escape(visible(text, 120))
+
+
+def escaped_bytes(content: bytes | None, most: int = MOST_BYTES) -> str:
+    r"""Bytes as text: what is not printable UTF-8 as escapes, and cut with its length told.
+
+    >>> escaped_bytes(b"\xff<b>"), escaped_bytes(None), escaped_bytes(b"aaaa", 2)
+    ('\\xff<b>', '(none)', 'aa… (4 bytes)')
+    """
+    if content is None:
+        return "(none)"
+    if not content:
+        return "(empty)"
+    text = visible(content[:most].decode("utf-8", "backslashreplace"), 4 * most)
+    short = text[: most + 60]  # escapes take more room than what they stand for
+    return f"{short}… ({len(content):,} bytes)" if len(content) > most or short != text else text
+
+
+def age(milliseconds: int) -> str:
+    """How long, in the largest unit that fits.
+
+    >>> age(45_000), age(90_000), age(50 * 3_600_000)
+    ('45 s', '1 min', '2 d')
+    """
+    for unit, length in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000)):
+        if milliseconds >= length:
+            return f"{milliseconds // length} {unit}"
+    return f"{max(0, milliseconds) // 1000} s"
+
+
+def span_words(milliseconds: int) -> str:
+    """A length of time to the minute, or to the hour where it is days.
+
+    >>> span_words(71 * 60_000), span_words(30_000), span_words(51 * 3_600_000)
+    ('1 h 11 min', '30 s', '2 d 3 h')
+    """
+    minutes = milliseconds // 60_000
+    if not minutes:
+        return f"{milliseconds // 1000} s"
+    hours, days = minutes // 60, minutes // 1440
+    parts = [(days, "d"), (hours % 24, "h")] if days else [(hours, "h"), (minutes % 60, "min")]
+    return " ".join(f"{n} {unit}" for n, unit in parts if n)
+
+
+def number(value: float | None, decimals: int | None = None) -> str:
+    """A number, or a dash where there is none.
+
+    >>> number(1234.5, 1), number(None), number(float("nan")), number(0.123456)
+    ('1,234.5', '–', '–', '0.1235')
+    """
+    if value is None or not math.isfinite(value):
+        return "–"
+    return f"{value:,.4g}" if decimals is None else f"{value:,.{decimals}f}"
+
+
+def metric_title(type_name: str, metric: str) -> str:
+    """A metric in words; its name with spaces where the type is unknown.
+
+    >>> metric_title("chiller", "cop"), metric_title("teapot", "lid_angle")
+    ('coefficient of performance', 'lid angle')
+    """
+    declared = device_type(type_name)
+    if declared is not None and metric in declared.index:
+        return declared.point(metric).title
+    return visible(metric.replace("_", " "), 60)
+
+
+def metric_unit(type_name: str, metric: str, sent: dict[str, str] | None = None) -> str:
+    """Unit of a metric: the declared one, else the one that was sent with it."""
+    declared = device_type(type_name)
+    if declared is not None and metric in declared.index:
+        return declared.point(metric).unit
+    return visible((sent or {}).get(metric, ""), 20)
+
+
+def metric_value(type_name: str, metric: str, value: float | None, sent: dict[str, str] | None = None) -> str:
+    """A reading with its unit.
+
+    >>> metric_value("rooftop_unit", "supply_air_temp", 71.26), metric_value("teapot", "t", 3.0, {"t": "°C"})
+    ('71.3 °F', '3 °C')
+    """
+    if value is None or not math.isfinite(value):
+        return "–"
+    declared = device_type(type_name)
+    if declared is not None and metric in declared.index:
+        return declared.point(metric).show(value)
+    return f"{value:,.4g} {metric_unit(type_name, metric, sent)}".rstrip()
+
+
+def key_metrics(type_name: str, names: list[str], most: int = 6) -> list[str]:
+    """The metrics that say most about a device: power, other measured ones, then commands, states and counters.
+
+    >>> key_metrics("chiller", ["compressor_status", "cop", "power_consumption"], 2)
+    ['power_consumption', 'cop']
+    """
+    declared = device_type(type_name)
+    if declared is None:
+        return sorted(names)[:most]
+    reported = set(names)
+    points = [p for p in declared.points if p.name in reported]
+    measured = [p.name for p in points if p.kind == "analog" and not p.may_hold]
+    measured.sort(key=lambda name: declared.point(name).brick != "Electric_Power_Sensor")
+    others = [p.name for p in points if p.name not in measured]
+    undeclared = sorted(reported - set(declared.index))
+    return [*measured, *others, *undeclared][:most]
+
+
+def type_title(type_name: str) -> str:
+    """A device type in words."""
+    declared = device_type(type_name)
+    return declared.title if declared is not None else visible(type_name.replace("_", " "), 60)
+
+
+def device_href(device_id: str) -> str:
+    """Address of a device's page.
+
+    >>> device_href("a/b c")
+    '/device/a%2Fb%20c'
+    """
+    return f"/device/{quote(device_id, safe='')}"
+
+
+def incident_href(device_id: str, started_at: int) -> str:
+    """Address of an incident's page."""
+    return f"/incident/{quote(device_id, safe='')}/{started_at}"
+
+
+def level_words(level: int) -> str:
+    """A level of ASHRAE Guideline 36.
+
+    >>> level_words(2)
+    '2 critical'
+    """
+    names = {1: "life safety", 2: "critical", 3: "urgent", 4: "normal priority"}
+    return f"{level} {names[level]}" if level in names else str(level)

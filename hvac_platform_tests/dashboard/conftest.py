@@ -1,0 +1,189 @@
+"""A dashboard over a real embedded store with a simulated day in it, asked as a browser asks."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dash import Dash
+
+from hvac_platform.config import Settings
+from hvac_platform.connections import open_log
+from hvac_platform.devices.fleet import default_fleet
+from hvac_platform.execution import PROJECT_ROOT, build_profiles, ingest_everything, judge_days
+from hvac_platform.resources import PlatformResource
+from hvac_platform.simulation.faults import Fault
+from hvac_platform.simulation.fleet_simulation import FleetSimulation
+from hvac_platform.simulation.streaming import stream_history
+from hvac_platform.stores.base import Store, StoreError
+from hvac_platform.timestamps import DAY_MS, day_of, day_start, days_before, now_ms
+from hvac_platform_tests.conftest import HOUR_MS, bad, enter_home, open_dagster, reading
+
+DEVICES = ("CH-001", "RTU-001")
+EVIL = "<img src=x onerror=alert(1)>/..\u202eX"
+EVIL_METRIC = "<a href='javascript:alert(3)'>m</a>"
+EVIL_PLACE = "<script>alert(2)</script>"
+INCIDENT = {
+    "status": "open",
+    "severity": "warning",
+    "level": 3,
+    "windows": 12,
+    "peak_score": 3.5,
+    "methods": {"profile": 12, "rules": 4},
+    "rules": ["ch-1", "<b>no rule</b>"],
+    "metrics": ["power_consumption", "cop"],
+    "reasons": ["power 90 kW is far from its usual 60 kW", "<script>alert(5)</script>"],
+    "signature": {"power_consumption": 0.8, "cop": -0.6},
+    "kinds": [["fouled_condenser", 0.91]],
+    "scope": "local",
+    "cause": "",
+    "excess_kwh": 42.5,
+    "label": None,
+}
+YESTERDAY = days_before(day_of(now_ms()), 1)
+START_MS = day_start(YESTERDAY)
+
+
+def settings_of(home: Path, **more: Any) -> Settings:
+    return Settings(_env_file=None, hvac_home=home, **more)  # type: ignore[call-arg]
+
+
+def incident(device_id: str, started_at: int, **changes: Any) -> dict[str, list[Any]]:
+    row = {
+        **INCIDENT,
+        "device_id": device_id,
+        "started_at": started_at,
+        "ended_at": started_at + HOUR_MS,
+        "incident_id": f"{device_id}/{started_at}",
+        "similar": [{"incident": f"{device_id}/{started_at - DAY_MS}", "similarity": 0.93}],
+        "device_type": "",
+        "location": "",
+        "building_id": "",
+        "updated_at": started_at,
+        **changes,
+    }
+    return {name: [value] for name, value in row.items()}
+
+
+@pytest.fixture(scope="session")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Yesterday of two devices, learned from and judged, a fault in it; a device with a hostile name; dead letters."""
+    home = tmp_path_factory.mktemp("dashboard")
+    shutil.copy(PROJECT_ROOT / "dagster.yaml", home)
+    with pytest.MonkeyPatch.context() as patch:
+        enter_home(home, patch.setenv, lambda name: patch.delenv(name, raising=False), patch.chdir)
+        platform = PlatformResource()
+        fleet = [d for d in default_fleet() if d.device_id in DEVICES]
+        fault = Fault("CH-001", "low_flow", START_MS + 20 * HOUR_MS, START_MS + 23 * HOUR_MS)
+        simulation = FleetSimulation(fleet, seed=3, faults=[fault])
+        for _ in stream_history(platform.log, platform.topic, simulation, fleet, START_MS, START_MS + DAY_MS, 60_000):
+            pass
+        hostile = {"device_type": "tea<b>pot", "location": EVIL_PLACE, "unit": "<i>"}
+        evil = [
+            reading(EVIL, START_MS + DAY_MS - k * 20_000, EVIL_METRIC, 20.0 + k % 7, **hostile) for k in range(1, 90)
+        ]
+        broken = [bad("not JSON", now_ms()), (b"\xff", b"<script>alert(6)</script>\x00\xfe" + b"z" * 900, now_ms())]
+        open_log(platform.settings).append(platform.topic, [*evil, *broken])
+        with open_dagster(home) as instance:
+            for _ in ingest_everything(instance, platform):
+                pass
+            build_profiles(instance, list(DEVICES), until=f"{YESTERDAY}T18:00")
+            judge_days(instance, YESTERDAY, YESTERDAY)
+        store = platform.store
+        store.upsert("incidents", incident("CH-001", START_MS + 20 * HOUR_MS))
+        store.upsert(
+            "incidents",
+            incident("RTU-001", START_MS + 3 * HOUR_MS, status="closed", severity="critical", level=2, excess_kwh=None),
+        )
+        store.upsert(
+            "maintenance_spans",
+            {
+                "device_id": ["CH-001"],
+                "starts_at": [START_MS + 10 * HOUR_MS],
+                "ends_at": [START_MS + 11 * HOUR_MS],
+                "note": ["coils"],
+                "added_at": [0],
+            },
+        )
+    return home
+
+
+class Browser:
+    """Asks the callbacks of an app by HTTP, as the pages in a browser do."""
+
+    def __init__(self, app: Dash) -> None:
+        server: Any = app.server
+        self.client = server.test_client()
+        self._dependencies = self.client.get("/_dash-dependencies").json
+
+    def ask(self, output: str, **values: Any) -> dict[str, Any]:
+        """Outputs by 'id.property' of the callback that has the output; inputs are given as id__property."""
+        given = {name.replace("__", ".").replace("_", "-"): value for name, value in values.items()}
+        found = next(d for d in self._dependencies if output in _outputs(d["output"]))
+        body = {
+            "output": found["output"],
+            "outputs": [_reference(name) for name in _outputs(found["output"])],
+            "inputs": [{**i, "value": given.get(_key(i), _default(i))} for i in found["inputs"]],
+            "state": [{**s, "value": given.get(_key(s))} for s in found["state"]],
+            "changedPropIds": [next(iter(given), _key(found["inputs"][0]))],
+        }
+        if len(body["outputs"]) == 1:
+            body["outputs"] = body["outputs"][0]
+        answer = self.client.post("/_dash-update-component", json=body)
+        assert answer.status_code == 200, answer.data[:2000]
+        response = answer.json["response"]
+        return {f"{part}.{name}": value for part, props in response.items() for name, value in props.items()}
+
+    def text(self, output: str, **values: Any) -> str:
+        """What an answer says, all of it, as text."""
+        return json.dumps(self.ask(output, **values), ensure_ascii=False)
+
+
+def _outputs(output: str) -> list[str]:
+    return output.strip(".").split("...")
+
+
+def _reference(name: str) -> dict[str, str]:
+    part, _, prop = name.rpartition(".")
+    return {"id": part, "property": prop}
+
+
+def _key(reference: dict[str, str]) -> str:
+    return f"{reference['id']}.{reference['property']}".replace("_", "-")
+
+
+def _default(reference: dict[str, str]) -> Any:
+    return {"device-range": "24 h", "methods-span": "7 days", "tick": 0}.get(reference["id"])
+
+
+class BrokenStore:
+    """A store that is down."""
+
+    def __getattr__(self, name: str) -> Any:
+        def refuse(*_: Any, **__: Any) -> Any:
+            raise StoreError("no host <b>answers</b>")
+
+        return refuse
+
+
+class CountingStore:
+    """A store that counts what is asked of it, and refuses to write."""
+
+    READS = frozenset({"scan", "devices", "count", "ledger", "device_days", "schema_versions"})
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.calls: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        assert name in self.READS, f"a dashboard has no business with {name}"
+
+        def counted(*arguments: Any, **named: Any) -> Any:
+            table = arguments[0].table if name == "scan" else ""
+            self.calls.append(f"{name} {table}".strip())
+            return getattr(self._store, name)(*arguments, **named)
+
+        return counted

@@ -1,0 +1,71 @@
+"""Figures from arrays: Plotly takes them, nothing is lost by thinning, marks stay few."""
+
+from __future__ import annotations
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+
+from hvac_platform.dashboard.figures import (
+    MOST_POINTS,
+    MOST_SPANS,
+    Line,
+    Span,
+    bars_by_day,
+    decimated,
+    merged,
+    metrics_figure,
+    score_figure,
+    sparkline,
+    with_gaps,
+)
+
+MINUTE = 60_000
+TIMES = np.arange(10_080, dtype=np.int64) * MINUTE
+VALUES = np.sin(np.arange(10_080) / 300)
+AXIS = {"start_ms": 0, "end_ms": 10_080 * MINUTE, "interval_ms": MINUTE}
+
+
+def test_plotly_takes_every_figure() -> None:
+    spans = [Span(0, MINUTE, "anomalous", "#D55E00")]
+    lines = [Line("power", "kW", VALUES, (-1.0, 1.0)), Line("flow", "", VALUES, None), Line("x", "m", VALUES * np.nan)]
+    for n in range(4):
+        go.Figure(metrics_figure(TIMES, lines[:n], spans=spans, **AXIS))
+    go.Figure(score_figure({"rules": TIMES}, {"rules": VALUES}, spans=spans, **AXIS))
+    go.Figure(score_figure({}, {}, **AXIS))
+    go.Figure(bars_by_day(["2026-01-01"], {name: [1.0] for name in "abcdefgh"}, title="windows"))
+
+
+def test_a_week_is_thinned_and_keeps_its_spikes_in_order() -> None:
+    values = VALUES.copy()
+    values[[17, 5_000]] = 50.0, -50.0
+    times, kept = decimated(TIMES, values)
+    assert len(times) <= MOST_POINTS
+    assert (np.diff(times) > 0).all()
+    assert {50.0, -50.0} <= set(kept.tolist())
+    figure = metrics_figure(TIMES, [Line("power", "kW", values)], **AXIS)
+    assert None not in figure["data"][0]["y"], "thinning is no gap"
+
+
+def test_a_gap_breaks_the_line() -> None:
+    times = np.r_[TIMES[:10], TIMES[30:40]]
+    _, ys = with_gaps(times, np.ones(20), MINUTE)
+    assert ys.count(None) == 1
+
+
+def test_marks_stay_few_however_many_windows() -> None:
+    scattered = merged([int(t) for t in TIMES[::3]], MINUTE)
+    assert len(scattered) <= MOST_SPANS
+    assert scattered[0][0] == 0
+    assert merged([], MINUTE) == []
+
+
+def test_scores_far_beyond_the_limit_are_drawn_at_the_ceiling_and_told_in_full() -> None:
+    trace = score_figure({"rules": TIMES[:2]}, {"rules": np.array([0.5, 99.0])}, **AXIS)["data"][0]
+    assert trace["y"] == [0.5, 6.0]
+    assert trace["customdata"] == [0.5, 99.0]
+
+
+@pytest.mark.parametrize("values", [np.zeros(0), np.full(5, np.nan), np.array([1.0])])
+def test_nothing_to_draw_draws_nothing(values: np.ndarray) -> None:
+    assert sparkline(values) == ""

@@ -1,0 +1,290 @@
+"""Every page through its callbacks: over a simulated day, an empty store, none at all, and one that is down."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from hvac_platform.config import Settings
+from hvac_platform.dashboard.app import make_app, route
+from hvac_platform.dashboard.source import Source
+from hvac_platform.stores.base import Store, StoreError
+from hvac_platform.stores.embedded import EmbeddedStore
+from hvac_platform.timestamps import DAY_MS
+from hvac_platform_tests.conftest import HOUR_MS
+from hvac_platform_tests.dashboard.conftest import (
+    EVIL,
+    START_MS,
+    YESTERDAY,
+    BrokenStore,
+    Browser,
+    CountingStore,
+    settings_of,
+)
+
+PAGES = {
+    "fleet-cards.children": {},
+    "device-message.children": {"device_id__data": "CH-001"},
+    "incidents-table.children": {},
+    "incident-content.children": {"incident_id__data": ["CH-001", START_MS + 20 * HOUR_MS]},
+    "methods-content.children": {},
+    "ingestion-freshness.children": {},
+}
+
+
+class FixedSource(Source):
+    """A source with a store of the test's own."""
+
+    def __init__(self, settings: Settings, store: Any) -> None:
+        super().__init__(settings)
+        self.fixed = store
+
+    def store(self) -> Store | None:
+        return self.fixed  # type: ignore[no-any-return]
+
+
+@pytest.fixture
+def browser(filled: Path) -> Browser:
+    return Browser(make_app(settings_of(filled)))
+
+
+def test_the_fleet_shows_every_device_with_status_values_and_units(browser: Browser) -> None:
+    answer = browser.ask("fleet-cards.children")
+    text = str(answer["fleet-cards.children"])
+    for words in ("CH-001", "RTU-001", "incident open", "▲ warning", "kW", "°F", "ago", "building-B", "svg+xml"):
+        assert words in text
+    totals = str(answer["fleet-totals.children"])
+    assert "0 critical, 1 warning, 0 info" in totals
+    assert "rejected messages" in totals
+    assert answer["fleet-where.children"] == "1 to 3 of 3 devices"
+    assert {o["value"] for o in answer["fleet-type.options"]} >= {"chiller", "rooftop_unit"}
+
+
+def test_the_fleet_is_filtered(browser: Browser) -> None:
+    assert browser.ask("fleet-cards.children", fleet_type__value="chiller")["fleet-shown.data"] == ["CH-001"]
+    silent = browser.ask("fleet-cards.children", fleet_status__value="incident open")
+    assert silent["fleet-shown.data"] == ["CH-001"]
+    assert "passes the filters" in browser.text("fleet-cards.children", fleet_building__value="nowhere")
+
+
+@pytest.mark.parametrize("chosen", ["1 h", "6 h", "24 h", "7 d"])
+def test_a_device_shows_charts_events_and_profile_in_every_range(browser: Browser, chosen: str) -> None:
+    answer = browser.ask("device-message.children", device_id__data="CH-001", device_range__value=chosen)
+    assert answer["device-body.hidden"] is False
+    figure = answer["device-figure.figure"]
+    assert len(figure["data"]) == 6
+    assert any("kW" in note["text"] for note in figure["layout"]["annotations"])
+    assert any(shape["yref"] == "y" for shape in figure["layout"]["shapes"]), "the normal band"
+    assert {trace["name"] for trace in answer["device-scores.figure"]["data"]} == {"rules", "profile", "vector"}
+    tables = str(answer["device-tables.children"])
+    for words in ("Anomalous windows", "Normal snapshots", "Smallest similarity", "Incidents"):
+        assert words in tables
+    if chosen != "1 h":
+        assert "1 × incident, warning" in answer["device-marks.children"]
+    if chosen == "24 h":
+        assert "1 × maintenance" in answer["device-marks.children"]
+
+
+def test_chosen_metrics_are_drawn(browser: Browser) -> None:
+    answer = browser.ask("device-message.children", device_id__data="CH-001", device_metrics__value=["cop"])
+    assert [trace["name"] for trace in answer["device-figure.figure"]["data"]] == ["coefficient of performance"]
+
+
+@pytest.mark.parametrize(
+    ("start", "until", "says"),
+    [
+        (None, None, "Enter both times"),
+        ("yesterday", "today", "A time looks like"),
+        ("2026-01-02", "2026-01-01", "not after"),
+        ("2020-01-01", "2026-01-01", "31 days"),
+        ("2020-01-01", "2020-01-02", "no snapshots between"),
+    ],
+)
+def test_a_custom_range_that_shows_nothing_says_why(
+    browser: Browser, start: str | None, until: str | None, says: str
+) -> None:
+    asked = {"device_id__data": "CH-001", "device_range__value": "custom"}
+    answer = browser.ask("device-message.children", **asked, device_from__value=start, device_until__value=until)
+    assert says.lower() in str(answer["device-message.children"]).lower()
+    assert answer["device-body.hidden"] is True
+    assert answer["device-custom.hidden"] is False
+
+
+def test_a_custom_range_is_shown(browser: Browser) -> None:
+    asked = {"device_id__data": "CH-001", "device_range__value": "custom"}
+    answer = browser.ask(
+        "device-message.children",
+        **asked,
+        device_from__value=f"{YESTERDAY}T02:00",
+        device_until__value=f"{YESTERDAY}T03:00",
+    )
+    assert "60 windows of 60 s" in str(answer["device-message.children"])
+
+
+def test_an_unknown_device_is_said(browser: Browser) -> None:
+    assert "no device of this name" in browser.text("device-message.children", device_id__data="X").lower()
+
+
+def test_incidents_are_listed_newest_first_and_filtered(browser: Browser) -> None:
+    text = browser.text("incidents-table.children")
+    assert text.index("/incident/CH-001/") < text.index("/incident/RTU-001/")
+    assert "fouled condenser" in text
+    assert "/incident/CH-001/" not in browser.text("incidents-table.children", incidents_severity__value="critical")
+    assert "/incident/RTU-001/" not in browser.text("incidents-table.children", incidents_status__value="open")
+    assert "/incident/CH-001/" not in browser.text("incidents-table.children", incidents_device__value="RTU-001")
+
+
+def test_an_incident_says_why_what_and_how_much(browser: Browser) -> None:
+    text = browser.text("incident-content.children", incident_id__data=["CH-001", START_MS + 20 * HOUR_MS])
+    similar = f"/incident/CH-001/{START_MS + 20 * HOUR_MS - DAY_MS}"
+    for words in ("far from its usual", "ch-1 (", "power (up)", "fouled condenser", "0.91", "42.5 kWh", similar):
+        assert words in text
+    assert "this incident" in text
+    assert "no such incident" in browser.text("incident-content.children", incident_id__data=["CH-001", 5])
+
+
+def test_methods_are_shown_by_day_and_device(browser: Browser) -> None:
+    text = browser.text("methods-content.children")
+    for words in (YESTERDAY, "consensus (2+)", "any method", "1,440", "/device/CH-001"):
+        assert words in text
+    assert "kWh" not in text, "no energy column without a value"
+
+
+def test_energy_is_shown_where_there_is_some(tmp_path: Path) -> None:
+    store = EmbeddedStore(tmp_path / "store.db")
+    counts = {key: [1] for key in ("windows", "rules", "profile", "vector", "consensus", "any_method", "incidents")}
+    energy = {"energy_kwh": [120.0], "expected_kwh": [100.0], "excess_kwh": [15.0]}
+    store.upsert("detection_reports", {"date": [YESTERDAY], "device_id": ["a"], **counts, **energy})
+    store.close()
+    text = Browser(make_app(settings_of(tmp_path))).text("methods-content.children")
+    assert "used kWh" in text
+    assert "excess kWh" in text
+    assert "120.0" in text
+
+
+def test_ingestion_shows_lag_freshness_and_escaped_dead_letters(browser: Browser) -> None:
+    answer = browser.ask("ingestion-freshness.children")
+    assert "0 messages wait" in str(answer["ingestion-lag.children"])
+    assert "/device/RTU-001" in str(answer["ingestion-freshness.children"])
+    rejected = str(answer["ingestion-dead-letters.children"])
+    assert "<script>alert(6)</script>\\\\x00\\\\xfe" in rejected
+    assert "bytes)" in rejected
+    assert "No snapshot waits" in str(answer["ingestion-backlog.children"])
+
+
+@pytest.mark.parametrize("output", PAGES)
+def test_without_any_store_every_page_says_how_to_begin_and_makes_none(tmp_path: Path, output: str) -> None:
+    text = Browser(make_app(settings_of(tmp_path))).text(output, **PAGES[output])
+    assert "o device has been registered yet" in text
+    assert "hvac simulate" in text
+    assert "hvac ingest" in text
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("output", PAGES)
+def test_an_empty_store_has_an_empty_state_on_every_page(tmp_path: Path, output: str) -> None:
+    EmbeddedStore(tmp_path / "store.db").close()
+    text = Browser(make_app(settings_of(tmp_path))).text(output, **PAGES[output])
+    assert '"className": "empty"' in text
+
+
+@pytest.mark.parametrize("output", PAGES)
+def test_a_store_that_is_down_is_said_and_recovers(filled: Path, output: str) -> None:
+    settings = settings_of(filled)
+    source = FixedSource(settings, BrokenStore())
+    browser = Browser(make_app(settings, source=source))
+    text = browser.text(output, **PAGES[output])
+    assert "StoreError: no host <b>answers</b>" in text  # a text node, which a browser does not read as HTML
+    assert "hvac check" in text
+    assert browser.client.get("/healthz").status_code == 503
+    source.fixed = Source(settings).store()
+    assert "StoreError" not in str(browser.ask(output, **PAGES[output])[output])
+    assert browser.client.get("/healthz").status_code == 200
+
+
+def test_a_schema_of_an_older_version_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    import apsw
+
+    connection = apsw.Connection(str(tmp_path / "store.db"))
+    connection.pragma("user_version", 1)
+    connection.close()
+    text = Browser(make_app(settings_of(tmp_path))).text("fleet-cards.children")
+    assert "hvac schema apply" in text
+    with pytest.raises(StoreError, match="version 1"):
+        Source(settings_of(tmp_path)).store()
+
+
+@pytest.mark.parametrize("output", PAGES)
+def test_no_page_writes(filled: Path, output: str) -> None:
+    settings = settings_of(filled)
+    opened = Source(settings).store()
+    assert opened is not None
+    counting = CountingStore(opened)
+    browser = Browser(make_app(settings, source=FixedSource(settings, counting)))
+    assert "error-text" not in browser.text(output, **PAGES[output])
+    assert counting.calls
+
+
+def test_what_comes_from_outside_is_text_and_never_html_or_a_foreign_link(browser: Browser) -> None:
+    answers = [
+        browser.ask("fleet-cards.children"),
+        browser.ask("device-message.children", device_id__data=EVIL),
+        browser.ask("incident-content.children", incident_id__data=["CH-001", START_MS + 20 * HOUR_MS]),
+        browser.ask("ingestion-freshness.children"),
+    ]
+    seen = 0
+    for component in _components(answers):
+        assert component["type"] not in {"Iframe", "Script", "Markdown", "Embed", "ObjectEl"}
+        assert not component["props"].get("dangerously_allow_html")
+        href = component["props"].get("href")
+        if href is not None:
+            seen += 1
+            assert href.startswith(("/device/", "/incident/"))
+            assert not set(href) & set("<>\"' ")
+    assert seen > 5
+    figure = answers[1]["device-figure.figure"]
+    words = [note["text"] for note in figure["layout"]["annotations"]] + [t["name"] for t in figure["data"]]
+    assert any("&lt;a href=" in text for text in words)
+    assert not any("<" in text for text in words)
+    assert "\u202e" not in str(answers)
+
+
+def _components(value: Any) -> list[dict[str, Any]]:
+    if isinstance(value, dict):
+        inner = [c for v in value.values() for c in _components(v)]
+        return [value, *inner] if {"type", "props", "namespace"} <= set(value) else inner
+    return [c for v in value for c in _components(v)] if isinstance(value, list) else []
+
+
+def test_addresses_lead_to_pages_also_with_slashes_in_ids() -> None:
+    assert route(f"/device/{quote(EVIL, safe='')}").children[-1].data == EVIL
+    assert route("/incident/a%2Fb/12").children[-1].data == ["a/b", 12]
+    for path in ("/device/", "/incident/a/b", "/incident/a/-1", "/x/y/z"):
+        assert route(path).className == "empty"
+
+
+def test_pages_turn_and_a_filter_goes_back_to_the_first(browser: Browser) -> None:
+    assert browser.ask("fleet-page.data", fleet_next__n_clicks=1)["fleet-page.data"] == 1
+    assert browser.ask("fleet-page.data", fleet_type__value="chiller", fleet_page__data=4)["fleet-page.data"] == 0
+
+
+def test_refreshing_pauses_and_resumes(browser: Browser) -> None:
+    paused = browser.ask("tick.disabled", pause__n_clicks=1, tick__disabled=False)
+    assert (paused["tick.disabled"], paused["pause.children"]) == (True, "Resume")
+    resumed = browser.ask("tick.disabled", pause__n_clicks=2, tick__disabled=True)
+    assert (resumed["tick.disabled"], resumed["pause.children"]) == (False, "Pause")
+
+
+def test_everything_comes_from_this_server(browser: Browser) -> None:
+    answer = browser.client.get("/device/CH-001")
+    page = answer.data.decode()
+    assert 'src="http' not in page
+    assert 'href="http' not in page
+    policy = answer.headers["Content-Security-Policy"]
+    assert "default-src 'self'" in policy
+    assert "http" not in policy
+    assert "unsafe-eval" not in policy
+    assert browser.client.get("/assets/dashboard.css").status_code == 200
