@@ -21,6 +21,7 @@ from hvac_platform.detection.incidents import (
     silences,
 )
 from hvac_platform.detection.profile import Profile
+from hvac_platform.detection.verdicts import METHODS
 from hvac_platform.devices.registry import device_type
 from hvac_platform.io_managers.slices import TableBatch
 from hvac_platform.monitoring.learning import load_profile
@@ -282,16 +283,18 @@ def _leading_metrics(verdicts: Sequence[tuple[int, str, float, int, list[str], l
 
 
 def _telling_reasons(verdicts: Sequence[tuple[int, str, float, int, list[str], list[str]]]) -> list[str]:
-    """What methods said, most severe and highest first: of the rules each once, of the others their worst window."""
-    chosen: dict[str, str] = {}
-    ordered = sorted(verdicts, key=lambda v: (v[1] != "rules", v[3], -v[2]))
-    for _, method, _, _, reasons, _ in ordered:
-        for reason in reasons:
-            found = _RULE_ID.search(reason) if method == "rules" else None
-            about = found[1] if found else f"{method} {' '.join(reason.split()[:3])}"
-            chosen.setdefault(about, reason)
-    by_rules = [r for about, r in chosen.items() if " " not in about]
-    others = [r for about, r in chosen.items() if " " in about]
+    """What methods said: of each rule and of each metric the sentence of the worst window, then the nearest past state."""
+    chosen: dict[tuple[str, str], str] = {}
+    for _, method, _, _, reasons, metrics in sorted(verdicts, key=lambda v: (METHODS.index(v[1]), v[3], -v[2])):
+        for position, reason in enumerate(reasons):
+            if method == "rules":
+                found = _RULE_ID.search(reason)
+                about = found[1] if found else " ".join(reason.split()[:3])
+            else:
+                about = metrics[position] if position < len(metrics) else ""
+            chosen.setdefault((method, about), reason)
+    by_rules = [reason for (method, _), reason in chosen.items() if method == "rules"]
+    others = [reason for (method, _), reason in chosen.items() if method != "rules"]
     return [*by_rules[: MOST_REASONS // 2], *others][:MOST_REASONS]
 
 
