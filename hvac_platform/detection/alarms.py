@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hvac_platform.detection.observations import Stretch
+if TYPE_CHECKING:
+    from hvac_platform.detection.observations import (
+        Stretch,  # brings pandas, which what only needs a limit does without
+    )
+
 
 Float64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from hvac_platform.detection.alarms import budget_limit, counted_limit, persistent_level, room_for_variation
 from hvac_platform.detection.calibration import exceedance_for, persistent, tail_limit
-from hvac_platform.detection.observations import Stretch
 from hvac_platform.detection.verdicts import Verdicts, shown
 from hvac_platform.devices.registry import DeviceType
 from hvac_platform.snapshots import SnapshotSeries
@@ -253,6 +252,8 @@ def _learned_calibration(
     blocks of an hour and by count, with room for what a short history can't show. Its share of the budget is a quarter: what
     vector search finds the detector finds too, more often than not.
     """
+    from hvac_platform.detection.observations import Stretch  # brings pandas, as the detector did
+
     distances = neighbour_distances[np.isfinite(neighbour_distances)]
     if not len(distances):
         return replace(calibration, similarity=detector.similarity_limit, neighbour_distance=LARGEST_DISTANCE)
