@@ -8,11 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from hvac_platform.detection.observations import (
-        Stretch,  # brings pandas, which what only needs a limit does without
-    )
-
+if TYPE_CHECKING:  # it brings pandas, which those who only need a limit do without
+    from hvac_platform.detection.observations import Stretch
 
 Float64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]
