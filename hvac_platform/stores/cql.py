@@ -336,11 +336,10 @@ class CqlStore:
         return self._insert(target.name, target, names, complete)
 
     def _write_vectors(self, columns: Columns) -> None:
-        """Vectors, at length 1, into the table that the index is on: by an INSERT of the whole row, never by an UPDATE."""
+        """Vectors into the table that the index is on: always by an INSERT of the whole row, never by an UPDATE."""
         snapshots = catalogue_table("device_state_snapshots")
         complete = _with_date(snapshots, columns)
-        vectors = checked_vectors(complete["embedding"])
-        complete = {**complete, "embedding": vectors / np.linalg.norm(vectors, axis=1, keepdims=True)}
+        checked_vectors(complete["embedding"])
         if "embedding_method" not in complete:
             raise StoreError("a vector is written together with embedding_method, the encoder that made it")
         names = (*snapshots.partition, *snapshots.clustering, "embedding", "embedding_method")

@@ -128,7 +128,6 @@ def test_a_vector_that_comes_after_its_snapshot_is_found_at_once(store, device):
 
 
 def test_a_state_is_found_by_its_direction_whatever_the_lengths_of_vectors(store, device):
-    """The index compares dot products, so what it holds has length 1; the snapshots keep vectors as they came."""
     vectors = unit_vectors(100, seed=4) * np.geomspace(0.01, 100, 100, dtype=np.float32)[:, None]
     write_snapshots(store, device, times(100))
     embed(store, device, times(100), vectors)
@@ -302,3 +301,17 @@ def test_a_vector_needs_the_name_of_its_encoder(store, device):
     keys = {"device_id": [device], "snapshot_time": times(1)}
     with pytest.raises(StoreError, match="embedding_method"):
         store.update("device_state_snapshots", {**keys, "embedding": unit_vectors(1)})
+
+
+def test_states_near_each_other_are_still_told_apart_on_disk(store, device, cassandra):
+    """From 1,024 vectors on, Cassandra quantises what it writes; by dot product it then misses most of them."""
+    directions, amounts = unit_vectors(6, seed=5), np.random.default_rng(6).normal(0, 0.1, (1_120, 5))
+    states = directions[0] + amounts @ directions[1:]  # of a machine that varies in five ways
+    states = (states / np.linalg.norm(states, axis=1, keepdims=True)).astype(np.float32)
+    stored, queries = states[:1_100], states[1_100:]
+    write_snapshots(store, device, times(1_100))
+    embed(store, device, times(1_100), stored)
+    flush(store, cassandra)
+    exact = store._nearest.by_pass(NearestQuery(device, queries, 10, METHOD)).similarity
+    found = np.array([by_index(store, device, query, k=10).similarity[0] for query in queries])
+    assert (found >= exact[:, -1:] - 1e-6).mean() >= 0.95

@@ -118,7 +118,7 @@ def test_a_node_that_takes_no_graph_parameters_gets_the_index_without_them():
     assert "-Dcassandra.sai.vector.allow_custom_parameters=true" in said
     assert [" ".join(text.split()) for text in ran] == [
         "CREATE CUSTOM INDEX IF NOT EXISTS device_state_embedding_idx ON k.snapshot_vectors (embedding) "
-        "USING 'StorageAttachedIndex' WITH OPTIONS = { 'similarity_function': 'dot_product' }"
+        "USING 'StorageAttachedIndex' WITH OPTIONS = { 'similarity_function': 'cosine' }"
     ]
 
 
