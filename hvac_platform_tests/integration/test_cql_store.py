@@ -154,12 +154,14 @@ def test_a_server_that_is_not_there_is_one_clear_line():
     assert "secret-word" not in repr(CqlSettings(("h",), password=SecretStr("secret-word")))
 
 
-def test_an_hour_of_the_fleet_is_ingested_learned_and_judged_on_cassandra(cassandra, tmp_path, monkeypatch):
+def test_hours_of_the_fleet_are_ingested_learned_and_judged_on_cassandra(cassandra, tmp_path, monkeypatch):
     import dagster as dg
 
     from hvac_platform import execution
     from hvac_platform.devices.fleet import default_fleet
+    from hvac_platform.monitoring.incidents import incident_rows
     from hvac_platform.resources import PlatformResource
+    from hvac_platform.simulation.faults import Fault
     from hvac_platform.simulation.fleet_simulation import FleetSimulation
     from hvac_platform.simulation.streaming import stream_history
 
@@ -174,23 +176,34 @@ def test_an_hour_of_the_fleet_is_ingested_learned_and_judged_on_cassandra(cassan
     }.items():
         monkeypatch.setenv(name, value)
     platform = PlatformResource()
-    fleet = default_fleet()
-    sent = 0
-    for _, appended in stream_history(
-        platform.log, platform.topic, FleetSimulation(fleet, seed=2), fleet, START_MS, START_MS + 3_600_000, 10_000
-    ):
+    fleet, hours = default_fleet(), 5
+    fault = Fault("CH-001", "low_flow", START_MS + 16 * 900_000, START_MS + 18 * 900_000)
+    simulation = FleetSimulation(fleet, seed=2, faults=[fault])
+    sent, until_ms = 0, START_MS + hours * 3_600_000
+    for _, appended in stream_history(platform.log, platform.topic, simulation, fleet, START_MS, until_ms, 10_000):
         sent = appended
     (tmp_path / "dagster").mkdir()
     with dg.DagsterInstance.local_temp(str(tmp_path / "dagster")) as instance:
         for _ in execution.ingest_everything(instance, platform):
             pass
         assert isinstance(platform.store, CqlStore)
-        assert platform.store.count("device_metrics_raw") == sent == 71 * 360
-        assert platform.store.count("device_state_snapshots") == 5 * 60
+        assert platform.store.count("device_metrics_raw") == sent == 71 * 360 * hours
+        assert platform.store.count("device_state_snapshots") == 5 * 60 * hours
         assert sum(e.next_offset for e in platform.store.ledger(platform.topic).values()) == sent
         registered = list(instance.get_dynamic_partitions("devices"))
-        execution.build_profiles(instance, registered)
+        execution.build_profiles(instance, registered, until="2026-06-10T04:00")
         execution.judge_days(instance, "2026-06-10", "2026-06-10")
     assert platform.store.count("device_profiles") == 5
-    assert platform.store.count("snapshot_verdicts") == 3 * 5 * 60
+    assert platform.store.count("snapshot_verdicts") == 3 * 5 * 60 * hours
+    names = ("embedding_method", "is_anomalous")
+    methods = {
+        method
+        for batch in platform.store.scan(TableSlice("device_state_snapshots", names, "CH-001"))
+        for method in batch["embedding_method"]
+    }
+    assert len(methods) == 1
+    assert methods.pop().startswith("state-2/")
+    found = incident_rows(platform.store, "CH-001", START_MS, until_ms)
+    assert any(row["started_at"] < fault.end_ms and row["ended_at"] > fault.start_ms for row in found)
+    assert platform.store.count("detection_reports") == 5
     platform.store.close()
