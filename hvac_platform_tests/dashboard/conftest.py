@@ -14,6 +14,7 @@ from hvac_platform.config import Settings
 from hvac_platform.connections import open_log
 from hvac_platform.devices.fleet import default_fleet
 from hvac_platform.execution import PROJECT_ROOT, build_profiles, ingest_everything, judge_days
+from hvac_platform.monitoring.incidents import incident_rows
 from hvac_platform.resources import PlatformResource
 from hvac_platform.simulation.faults import Fault
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
@@ -93,6 +94,10 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
             build_profiles(instance, list(DEVICES), until=f"{YESTERDAY}T18:00")
             judge_days(instance, YESTERDAY, YESTERDAY)
         store = platform.store
+        for row in incident_rows(
+            store, None, 0, now_ms()
+        ):  # the pages show incidents with every kind of content instead
+            store.delete("incidents", {"device_id": [row["device_id"]], "started_at": [row["started_at"]]})
         store.upsert("incidents", incident("CH-001", START_MS + 20 * HOUR_MS))
         store.upsert(
             "incidents",
