@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from hvac_platform.detection.evaluation import MERGE_MS
 from hvac_platform.detection.incidents import (
+    Cause,
     FleetEvent,
     fleet_events,
     group_windows,
@@ -41,6 +42,7 @@ MOST_REASONS, MOST_METRICS, MOST_SIMILAR = 6, 6, 5
 MOST_EXAMINED = 720
 """Windows of an incident that its signature rests on: of a long one the first half day."""
 LEADING_HOURS = 4
+MOST = 0.75
 
 _RULE_ID = re.compile(r"\((\S+)\)$")
 
@@ -443,7 +445,7 @@ def fleet_events_of(
         for row in rows
     ]
     types = {d.device_id: declared for d in devices if (declared := device_type(d.device_type)) is not None}
-    return fleet_events(
+    found = fleet_events(
         np.array([row["started_at"] for row in rows], dtype=np.int64),
         [row["device_id"] for row in rows],
         leading,
@@ -451,6 +453,8 @@ def fleet_events_of(
         fleet={d.device_id: d.building_id for d in devices},
         device_types=types,
     )
+    # Without a cause that explains it, coincidence is the better explanation unless nearly all devices take part.
+    return [event for event in found if event.cause is not Cause.UNKNOWN or len(event.devices) >= MOST * len(devices)]
 
 
 def _silent(store: Store, row: Mapping[str, Any], window_ms: int) -> bool:

@@ -9,9 +9,10 @@ import pytest
 from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.io_managers.slices import write_batch
 from hvac_platform.monitoring.energy import span_energy
-from hvac_platform.monitoring.incidents import fleet_scope_batches, incident_rows
+from hvac_platform.monitoring.incidents import fleet_events_of, fleet_scope_batches, incident_rows
 from hvac_platform.monitoring.learning import load_profile
 from hvac_platform.simulation.faults import Fault
+from hvac_platform.stores.base import Device
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.timestamps import DAY_MS
 from hvac_platform_tests.conftest import HOUR_MS, MIDNIGHT_MS, MINUTE_MS
@@ -169,3 +170,21 @@ def test_the_same_fault_on_one_device_is_local(store):
     for batch in fleet_scope_batches(store, MINUTE_MS, MIDNIGHT_MS, MIDNIGHT_MS + DAY_MS):
         write_batch(store, "incidents", batch)
     assert {r["scope"] for r in incident_rows(store, None, MIDNIGHT_MS, END)} == {"local"}
+
+
+@pytest.mark.parametrize(("entered", "events"), [(3, 0), (4, 1)])
+def test_without_a_cause_that_explains_it_nearly_all_devices_make_an_event(platform, entered, events):
+    devices = [Device(f"CH-{i}", "chiller", "", "b-1", 0, END, 0) for i in range(5)]
+    led_by = ("evaporator_pressure", "cop", "chilled_water_supply_temp", "chilled_water_return_temp")
+    rows = [
+        {
+            "device_id": device.device_id,
+            "device_type": "chiller",
+            "started_at": MIDNIGHT_MS + i * MINUTE_MS,
+            "ended_at": MIDNIGHT_MS + HOUR_MS,
+            "signature": {led_by[i]: 1.0},
+            "metrics": [led_by[i]],
+        }
+        for i, device in enumerate(devices[:entered])
+    ]
+    assert len(fleet_events_of(platform.store, rows, devices, MINUTE_MS)) == events
