@@ -196,7 +196,7 @@ def incident_batches(
         if present is None and (label := next((text for text in labels if text), None)):
             row["label"] = label
         past.add(device.device_type, {"label": present["label"] if present else None, **row})
-        yield TableBatch({name: [value] for name, value in row.items()}, table="incidents")
+        yield TableBatch({name: [value] for name, value in row.items()})
 
 
 def incident_rows(store: Store, device_id: str | None, start_ms: int, end_ms: int) -> list[dict[str, Any]]:

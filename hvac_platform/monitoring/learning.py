@@ -316,7 +316,7 @@ def lesson_batches(store: Store, device: Device, lesson: Lesson, counts: Embeddi
 
             encoder = StateEncoder()
         yield from reembedding_batches(store, device, encoder, profile.span_start, device.last_seen + 1, counts)
-    yield TableBatch(profile_columns(store, device, lesson.profile), table="device_profiles")
+    yield TableBatch(profile_columns(store, device, lesson.profile))
 
 
 def profile_columns(store: Store, device: Device, profile: Profile) -> dict[str, list[Any]]:
