@@ -10,17 +10,18 @@ import pytest
 from dagster._core.test_utils import create_run_for_test
 
 from hvac_platform.config import load_settings
-from hvac_platform.connections import make_encoders
 from hvac_platform.detection.profile import TooFewSnapshotsError
 from hvac_platform.execution import RunFailedError, run_job
 from hvac_platform.io_managers.slices import DeviceSlice, write_batch
 from hvac_platform.monitoring.judging import has_unjudged, judge_device, judgement_batches, unjudged_days
-from hvac_platform.monitoring.learning import current_profile, learn_profile, lesson_batches, normal_snapshots
+from hvac_platform.monitoring.learning import current_profile, normal_snapshots
 from hvac_platform.schedules import detection_schedule, nightly_profiles, partition_tags
 from hvac_platform.stores.base import Device, DeviceDay
 from hvac_platform.streams.snapshotting import EmbeddingCounts, SnapshotCounts, embedding_batches, snapshot_batches
 from hvac_platform.timestamps import DAY_MS, day_of, day_windows, now_ms
 from hvac_platform_tests.conftest import DAY, HOUR_MS, MIDNIGHT_MS, MINUTE_MS, NEXT_DAY, rows
+from hvac_platform_tests.monitoring import machines
+from hvac_platform_tests.monitoring.machines import encoders
 
 LATHE = Device("lathe", "lathe", "hall 3", "bldg-9", 2**62, 0, 0)  # a type that nobody declares
 COMPRESSOR = Device("AC-001", "air_compressor", "building-C", "bldg-003", 2**62, 0, 0)
@@ -78,15 +79,8 @@ def bring_in(store, device, readings, *, embedded=True):
     return next(d for d in store.devices() if d.device_id == device.device_id)
 
 
-def encoders(store):
-    return make_encoders(load_settings(), store)
-
-
 def learn(store, device, **options):
-    lesson = learn_profile(store, device, encoders(store), load_settings(), **options)
-    for batch in lesson_batches(store, device, lesson, EmbeddingCounts()):
-        write_batch(store, "device_profiles", batch)
-    return lesson.profile
+    return machines.learn(store, device, **options).profile
 
 
 def judge(store, device, start_ms=MIDNIGHT_MS, end_ms=MIDNIGHT_MS + DAY_MS, *, now=LATE, batches=None, **options):
