@@ -37,7 +37,7 @@ from hvac_platform.streams.base import (
 from hvac_platform.streams.embedded import MAX_RECORD_BYTES, EmbeddedLog
 from hvac_platform.streams.kafka import KafkaLog
 from hvac_platform.streams.partitioner import partition_for
-from hvac_platform.timestamps import day_start
+from hvac_platform.timestamps import day_start, now_ms
 from hvac_platform_tests.conftest import BAD_VALUES, DAY, HOUR_MS, NOON_MS, bad, rows
 
 ANSWER_SECONDS = 3.0
@@ -66,8 +66,8 @@ def stored(log, topic, partition, start=None, end=None, max_records=50_000):
     ]
 
 
-def numbered(count, *, first=0):
-    return [(b"k", b"%d" % i, i) for i in range(first, first + count)]
+def numbered(count, *, first=0, at_ms=0):
+    return [(b"k", b"%d" % i, at_ms + i) for i in range(first, first + count)]
 
 
 # -- what both logs promise --------------------------------------------------------------------------------------------
@@ -592,7 +592,7 @@ def environment(home, broker, topic, monkeypatch):
 
 def test_scram_over_tls(environment, topic, broker):
     log = environment()
-    log.append(topic, numbered(10))
+    log.append(topic, numbered(10, at_ms=now_ms()))  # the topic keeps 7 days: older records are deleted at any moment
     assert len(stored(log, topic, partition_for(b"k", 3))) == 10
     assert broker.secured.password not in repr(load_settings()) + repr(vars(log))
     assert environment() is log
