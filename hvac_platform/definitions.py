@@ -11,6 +11,7 @@ from hvac_platform.assets.detection_report import detection_report
 from hvac_platform.assets.device_profiles import device_profiles
 from hvac_platform.assets.incidents import incidents
 from hvac_platform.assets.iot_metrics import iot_metrics
+from hvac_platform.assets.metric_trends import metric_trends
 from hvac_platform.assets.raw_metrics import raw_metrics
 from hvac_platform.assets.snapshot_embeddings import snapshot_embeddings
 from hvac_platform.assets.windowed_snapshots import windowed_snapshots
@@ -31,6 +32,7 @@ defs = dg.Definitions(
         snapshot_embeddings,
         consumer_offsets,
         device_profiles,
+        metric_trends,
         anomaly_events,
         incidents,
         detection_report,

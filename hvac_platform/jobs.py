@@ -8,6 +8,7 @@ from hvac_platform.assets.consumer_offsets import consumer_offsets
 from hvac_platform.assets.detection_report import detection_report
 from hvac_platform.assets.device_profiles import device_profiles
 from hvac_platform.assets.incidents import incidents
+from hvac_platform.assets.metric_trends import metric_trends
 from hvac_platform.assets.raw_metrics import raw_metrics
 from hvac_platform.assets.snapshot_embeddings import snapshot_embeddings
 from hvac_platform.assets.windowed_snapshots import windowed_snapshots
@@ -24,8 +25,8 @@ ingestion_job = dg.define_asset_job(
 profiles_job = dg.define_asset_job(
     "profiles",
     tags={"hvac/job": "profiles"},
-    selection=dg.AssetSelection.assets(device_profiles),
-    description="Learn what normal looks like, for one device or for all in one run.",
+    selection=dg.AssetSelection.assets(device_profiles, metric_trends),
+    description="Learn what normal looks like and look for slow wear, for one device or for all in one run.",
     executor_def=dg.in_process_executor,
 )
 

@@ -33,13 +33,14 @@ ASSETS = {
     "snapshot_embeddings": ("ingestion", {"windowed_snapshots"}, daily, "device_state_snapshots"),
     "consumer_offsets": ("ingestion", {"snapshot_embeddings"}, daily, "ingestion_ledger"),
     "device_profiles": ("learning", {"snapshot_embeddings"}, devices, "device_profiles"),
+    "metric_trends": ("learning", {"windowed_snapshots", "anomaly_events"}, devices, "metric_trends"),
     "anomaly_events": ("detection", {"snapshot_embeddings", "device_profiles"}, daily, "anomaly_events"),
     "incidents": ("detection", {"anomaly_events"}, daily, "incidents"),
     "detection_report": ("detection", {"incidents"}, daily, "detection_reports"),
 }
 JOBS = {
     "ingestion": {"raw_metrics", "windowed_snapshots", "snapshot_embeddings", "consumer_offsets"},
-    "profiles": {"device_profiles"},
+    "profiles": {"device_profiles", "metric_trends"},
     "detection": {"anomaly_events", "incidents"},
     "report": {"detection_report"},
     "maintenance": set(),

@@ -148,6 +148,7 @@ def _one_device(lesson: Lesson) -> dict[str, Any]:
         "metric_statistics": dg.MetadataValue.md(
             "\n".join(["| metric | mean | std | min | max |", "|---|---|---|---|---|", *rows])
         ),
+        "operating_modes": dg.MetadataValue.md(_modes_table(lesson.modes)),
         "similarity_plot": dg.MetadataValue.md(
             line_plot(
                 {"similarity to the centroid": similarity_to(lesson.series, profile)},
@@ -156,6 +157,13 @@ def _one_device(lesson: Lesson) -> dict[str, Any]:
             )
         ),
     }
+
+
+def _modes_table(modes: list[dict[str, Any]] | None) -> str:
+    if not modes:
+        return "too little history to tell"
+    rows = [f"| {mode['name'].replace('_', ' ')} | {mode['share']:.1%} | {mode['episodes']} |" for mode in modes]
+    return "\n".join(["| mode | share of the time | entered |", "|---|---|---|", *rows])
 
 
 def _table_of(built: list[Lesson]) -> dg.MetadataValue[Any]:

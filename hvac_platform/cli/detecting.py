@@ -21,6 +21,14 @@ from hvac_platform.monitoring.incidents import LIBRARY_MS, PastIncidents, incide
 from hvac_platform.monitoring.judging import Judgement, judge_device, judgement_batches
 from hvac_platform.monitoring.learning import learn_profile, lesson_batches, load_profile_row
 from hvac_platform.monitoring.similar import NoSnapshotError, similar_states
+from hvac_platform.monitoring.wear import (
+    HISTORY_DAYS,
+    LEAST_DAYS,
+    TooFewDaysError,
+    device_wear,
+    metric_unit,
+    wear_batches,
+)
 from hvac_platform.streams.snapshotting import EmbeddingCounts
 from hvac_platform.timestamps import iso, now_ms
 
@@ -134,11 +142,13 @@ def show_profile(device: Annotated[str, typer.Argument(help="Device.")], as_json
         errors.print(f"hvac: {device} has no profile yet: hvac profiles build --devices {device}")
         raise typer.Exit(1)
     statistics = [{"metric": name, **stats} for name, stats in row["metric_stats"].items()]
+    modes = row["modes"] or []
     if as_json:
         kept = ("snapshot_count", "embedding_method", "calibration", "profile_version")
         times = ("span_start", "span_end", "profile_created_at", "profile_updated_at")
         print_json(
             {"device": device, **{k: row[k] for k in kept}, **{t: iso(row[t]) for t in times}, "metrics": statistics}
+            | {"modes": modes}
         )
         return
     console.print(
@@ -147,6 +157,63 @@ def show_profile(device: Annotated[str, typer.Argument(help="Device.")], as_json
     )
     console.print("limits: " + ", ".join(f"{name} {value:.4g}" for name, value in row["calibration"].items()))
     print_rows(statistics, as_json=False)
+    if modes:
+        told = [
+            {"mode": m["name"].replace("_", " "), "share": f"{m['share']:.1%}", "entered": m["episodes"]} for m in modes
+        ]
+        print_rows(told, as_json=False, title="Operating modes")
+
+
+def trends(
+    devices: Devices = None,
+    days_back: Annotated[int, typer.Option(help="Days of history.", min=LEAST_DAYS)] = HISTORY_DAYS,
+    until: Annotated[
+        str | None, typer.Option(help="End of the history (ISO 8601); the newest data when absent.")
+    ] = None,
+    show_all: Annotated[bool, typer.Option("--all", help="Show every metric, not only those that wear.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Slow wear: which metrics depart more every day from what the others imply, since when, and what time is left.
+
+    Exit code 1 when no device has enough whole days.
+    """
+    settings = load_settings()
+    store = open_store(settings)
+    chosen, until_ms = chosen_devices(store, devices), instant(until, "--until")
+    rows: list[dict[str, Any]] = []
+    refused: list[str] = []
+    with progress_bar("devices") as progress:
+        task = progress.add_task("look for wear", total=len(chosen))
+        for device in chosen:
+            try:
+                wear = device_wear(store, device, settings.window_ms, days_back=days_back, until_ms=until_ms)
+            except TooFewDaysError as error:
+                refused.append(str(error))
+            else:
+                for batch in wear_batches(store, wear, settings.window_ms):
+                    write_batch(store, "metric_trends", batch)
+                rows += [
+                    {
+                        "device": device.device_id,
+                        "metric": t.metric,
+                        "unit": metric_unit(device, t.metric),
+                        "reading": wear.readings[t.metric],
+                        "deviation": t.deviation,
+                        "sigmas": t.sigmas,
+                        "per_day": t.per_day,
+                        "since": None if t.since is None else f"{t.since:%Y-%m-%d}",
+                        "days_to_limit": t.days_to_limit,
+                    }
+                    for t in (wear.trends if show_all else wear.worn)
+                ]
+            progress.advance(task)
+    print_rows(
+        rows, as_json=as_json, title="Trends", empty="no metric shows wear" if len(refused) < len(chosen) else ""
+    )
+    for reason in refused:
+        errors.print(f"hvac: {reason}")
+    if refused and len(refused) == len(chosen):
+        raise typer.Exit(1)
 
 
 def detect(

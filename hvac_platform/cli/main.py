@@ -35,6 +35,7 @@ app.add_typer(detecting.profiles, name="profiles", help="Build, list and show de
 app.command("detect")(detecting.detect)
 app.command("compare")(detecting.compare_methods)
 app.command("similar")(detecting.similar)
+app.command("trends")(detecting.trends)
 app.add_typer(incidents.incidents, name="incidents", help="List, show and label incidents.")
 app.add_typer(incidents.maintenance, name="maintenance", help="Known work on devices, in which nothing alarms.")
 app.command("up")(running.up)

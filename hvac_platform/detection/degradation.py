@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,8 @@ Float64 = NDArray[np.float64]
 LEAST_DAYS = 5
 ALLOWANCE = 0.5
 DECISION = 5.0
-LEAST_SIGMA = 1e-9
+#: A metric is worn from this many conditional standard deviations on; less comes and goes with the season.
+WORN_SIGMAS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,33 +25,43 @@ class Trend:
     Attributes:
         metric: its name.
         per_day: change of the deviation, in the metric's unit per day.
-        deviation: deviation at the last day, by the fitted line.
+        deviation: deviation at the last day, by the fitted line, in the metric's unit.
+        sigmas: the same in standard deviations of a normal row about what the other metrics imply.
         cusum: largest one-sided cumulative sum, in sigmas of the daily deviations.
-        since: first day of the run that led to it, or None while the sum is below the decision limit.
-        days_to_limit: days until the deviation reaches the given limit at this pace; None without a limit or on a pace away
-            from it, 0 where it is reached.
+        since: first day of the run that led there, where the metric is worn; else None.
+        days_to_limit: days until the deviation reaches the limit that it moves towards; None without a limit there, or
+            without wear; 0 where it is reached.
     """
 
     metric: str
     per_day: float
     deviation: float
+    sigmas: float
     cusum: float
     since: pd.Timestamp | None
     days_to_limit: float | None
 
 
-def trends(deviations: pd.DataFrame, normal: pd.DataFrame, *, limits: dict[str, float] | None = None) -> list[Trend]:
-    """Trends of all metrics, the strongest first.
+def trends(
+    deviations: pd.DataFrame,
+    normal: pd.DataFrame,
+    spread: Mapping[str, float],
+    *,
+    limits: Mapping[str, tuple[float, float]] | None = None,
+) -> list[Trend]:
+    """Trends of all metrics, worn ones first, the strongest first.
 
     Deviations are taken by day as medians, so that faults of hours don't count. The normal days give centre and sigma
-    (1.4826 · median absolute deviation). A cumulative sum adds up what exceeds half a sigma, and decides at 5
-    (Page, Biometrika 41, 1954; Montgomery, Introduction to Statistical Quality Control, on k = 0.5 and h = 5). The slope is
-    the median of the slopes of all pairs of days (Theil 1950; Sen, J. Am. Stat. Assoc. 63, 1968).
+    (1.4826 · median absolute deviation, but at least the spread of a row: few days look steadier than a season is). A
+    cumulative sum adds up what exceeds half a sigma, and decides at 5 (Page, Biometrika 41, 1954; Montgomery,
+    Introduction to Statistical Quality Control, on k = 0.5 and h = 5); the deviation must also have come to three spreads of
+    a row. The slope is the median of the slopes of all pairs of days (Theil 1950; Sen, J. Am. Stat. Assoc. 63, 1968).
 
     Args:
         deviations: observed less expected values, from :meth:`FittedDetector.deviations`; UTC DatetimeIndex.
         normal: the same of the training.
-        limits: deviation, by metric, at which something should be done.
+        spread: conditional standard deviation of a row by metric, from :attr:`FittedDetector.conditional_spread`.
+        limits: lowest and highest deviation, by metric, at which something should be done; infinite where there is none.
 
     Raises:
         ValueError: fewer than five days with readings in either.
@@ -58,21 +70,23 @@ def trends(deviations: pd.DataFrame, normal: pd.DataFrame, *, limits: dict[str, 
     if min(len(daily), len(usual)) < LEAST_DAYS:
         raise ValueError(f"{min(len(daily), len(usual))} days with readings, {LEAST_DAYS} are needed on either side")
     found = []
-    for name in daily.columns:
+    for name in map(str, daily.columns):
         values = daily[name].dropna()
         reference = usual[name].dropna().to_numpy()
         if len(values) < LEAST_DAYS or len(reference) < LEAST_DAYS:
             continue
         centre = float(np.median(reference))
-        sigma = max(1.4826 * float(np.median(np.abs(reference - centre))), LEAST_SIGMA)
-        z = (values.to_numpy() - centre) / sigma
-        cusum, begun = _cumulative(z)
+        sigma = max(1.4826 * float(np.median(np.abs(reference - centre))), spread[name])
+        cusum, begun = _cumulative((values.to_numpy() - centre) / sigma)
         days = (values.index - values.index[0]) / pd.Timedelta(days=1)
         slope, last = theil_sen(np.asarray(days, dtype=np.float64), values.to_numpy())
-        limit = None if limits is None else limits.get(str(name))
-        since = values.index[begun] if cusum > DECISION else None
-        found.append(Trend(str(name), slope, last - centre, cusum, since, _days_to(limit, last - centre, slope)))
-    return sorted(found, key=lambda trend: -trend.cusum)
+        deviation, sigmas = last - centre, (last - centre) / spread[name]
+        worn = cusum > DECISION and abs(sigmas) >= WORN_SIGMAS
+        low, high = (limits or {}).get(name, (-np.inf, np.inf))
+        left = _days_to(low - centre, high - centre, deviation, slope) if worn else None
+        since = values.index[begun] if worn else None
+        found.append(Trend(name, slope, deviation, sigmas, cusum, since, left))
+    return sorted(found, key=lambda trend: (trend.since is None, -abs(trend.sigmas)))
 
 
 def theil_sen(x: Float64, y: Float64) -> tuple[float, float]:
@@ -100,11 +114,13 @@ def _cumulative(z: Float64) -> tuple[float, int]:
     return best, begun
 
 
-def _days_to(limit: float | None, deviation: float, slope: float) -> float | None:
-    if limit is None:
-        return None
-    distance = limit - deviation if limit > 0 else deviation - limit
-    pace = slope if limit > 0 else -slope
-    if distance <= 0:
+def _days_to(low: float, high: float, deviation: float, slope: float) -> float | None:
+    """Days until a deviation that changes by ``slope`` a day leaves [low, high]; None where it never will.
+
+    >>> _days_to(-10.0, 10.0, 4.0, 2.0), _days_to(-10.0, 10.0, 12.0, 2.0), _days_to(-np.inf, 10.0, 4.0, -2.0)
+    (3.0, 0.0, None)
+    """
+    if not low < deviation < high:
         return 0.0
-    return distance / pace if pace > 0 else None
+    distance = high - deviation if slope > 0 else deviation - low
+    return float(distance / abs(slope)) if np.isfinite(distance) and slope != 0.0 else None

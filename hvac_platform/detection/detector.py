@@ -427,6 +427,13 @@ class FittedDetector:
         return state_embeddings(white, observations.times_ms, clock=self.clock)
 
     @property
+    def conditional_spread(self) -> dict[str, float]:
+        """By metric, the standard deviation of a normal row about what the other metrics imply, in the metric's unit."""
+        units = self.scale.spread * self.levels.scale.spread
+        spread = units / np.sqrt(np.diag(self.levels.precision))
+        return dict(zip(self.metric_names, spread.tolist(), strict=True))
+
+    @property
     def similarity_limit(self) -> float:
         """Cosine to the centre of normal at which Hotelling's T² alone reaches the limit of what alarms now."""
         distance = self.surprises["profile"].statistic_at(self.limits["now"])

@@ -1,12 +1,13 @@
 """Operating modes of a machine, found from its data: what a profile shows of when the machine does what.
 
-Pure description. The detector has one model for all modes; docs/detection.md says what was measured about that.
+Description, not judgement. The detector has one model for all modes; docs/detection.md says what was measured about that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -71,6 +72,13 @@ class Modes:
     def label(self, metrics: pd.DataFrame) -> pd.Series:
         """Name of the mode of each row, [n]; missing where a switch has no reading. Rests on the row alone."""
         return _labels(metrics, self.switches)
+
+    def to_document(self) -> list[dict[str, Any]]:
+        """The modes as plain values, for JSON."""
+        return [
+            {"name": m.name, "share": round(m.share, 4), "episodes": m.episodes, "centre": dict(m.centre)}
+            for m in self.modes
+        ]
 
 
 def find_modes(metrics: pd.DataFrame) -> Modes:

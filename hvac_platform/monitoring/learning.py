@@ -58,6 +58,7 @@ class Lesson:
         left_out: snapshots that were not fit to learn from.
         refitted: why the encoder was fitted anew, so that snapshots need new embeddings; empty when it was kept.
         note: why there is no detector, where there could be one; else empty.
+        modes: ways in which the machine runs, as plain values; None while there is too little history to tell.
     """
 
     profile: Profile
@@ -65,6 +66,7 @@ class Lesson:
     left_out: int
     refitted: str = ""
     note: str = ""
+    modes: list[dict[str, Any]] | None = None
 
 
 def normal_snapshots(
@@ -172,7 +174,15 @@ def learn_profile(
         fit=fitted,
     )
     profile = replace(profile, energy=energy_model(normal, device.device_type))
-    return Lesson(profile, normal, left_out, why, note)
+    return Lesson(profile, normal, left_out, why, note, operating_modes(normal))
+
+
+def operating_modes(normal: SnapshotSeries) -> list[dict[str, Any]] | None:
+    """How a machine runs, the most usual mode first; None where there is too little history to tell."""
+    from hvac_platform.detection.learned import frame_of
+    from hvac_platform.detection.modes import LEAST_ROWS, find_modes
+
+    return find_modes(frame_of(normal)).to_document() if len(normal) >= LEAST_ROWS else None
 
 
 def energy_model(normal: SnapshotSeries, type_name: str) -> EnergyModel | None:
@@ -316,10 +326,12 @@ def lesson_batches(store: Store, device: Device, lesson: Lesson, counts: Embeddi
 
             encoder = StateEncoder()
         yield from reembedding_batches(store, device, encoder, profile.span_start, device.last_seen + 1, counts)
-    yield TableBatch(profile_columns(store, device, lesson.profile))
+    yield TableBatch(profile_columns(store, device, lesson.profile, lesson.modes))
 
 
-def profile_columns(store: Store, device: Device, profile: Profile) -> dict[str, list[Any]]:
+def profile_columns(
+    store: Store, device: Device, profile: Profile, modes: list[dict[str, Any]] | None = None
+) -> dict[str, list[Any]]:
     """Row of ``device_profiles``; the time of creation is kept from an earlier build."""
     earlier = load_profile_row(store, device.device_id)
     now = now_ms()
@@ -339,6 +351,7 @@ def profile_columns(store: Store, device: Device, profile: Profile) -> dict[str,
         "detector": [None if profile.detector is None else profile.detector.to_bytes()],
         "fit": [None if profile.fit is None else asdict(profile.fit)],
         "energy": [None if profile.energy is None else profile.energy.to_document()],
+        "modes": [modes],
         "profile_created_at": [earlier["profile_created_at"] if earlier else now],
         "profile_updated_at": [now],
         "last_seen": [device.last_seen],

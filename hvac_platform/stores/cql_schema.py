@@ -13,7 +13,7 @@ from hvac_platform.stores.cql_client import CqlClient
 from hvac_platform.stores.tables import SCHEMA_DIRECTORY, tables
 from hvac_platform.timestamps import now_ms
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 """1: as first released. 2: on Cassandra the vector index is on a table of its own, ``snapshot_vectors``. 3: profiles hold
 the device's encoder, reports hold energy; incidents, maintenance."""
 VERSION_TABLE = "schema_versions"
@@ -122,14 +122,18 @@ class CqlSchema:
         return [*upgrade, *missing, self._recording()]
 
     def _missing_columns(self, there: set[str]) -> list[str]:
-        """Columns of version 3 that tables of an earlier one lack; a table that is yet to be created has them."""
+        """Columns of later versions that tables of an earlier one lack; a table that is yet to be created has them."""
         known = {
             (row[0], row[1])
             for row in self._client.execute(
                 "SELECT table_name, column_name FROM system_schema.columns WHERE keyspace_name=%s", (self._keyspace,)
             )
         }
-        statements = _statements("cql/upgrade_3.cql", {"keyspace": self._keyspace})
+        statements = [
+            statement
+            for version in range(3, SCHEMA_VERSION + 1)
+            for statement in _statements(f"cql/upgrade_{version}.cql", {"keyspace": self._keyspace})
+        ]
         added = {s: (found[1], found[2]) for s in statements if (found := _ADDED.match(s))}
         return [s for s, (table, column) in added.items() if table in there and (table, column) not in known]
 

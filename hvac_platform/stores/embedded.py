@@ -33,7 +33,7 @@ from hvac_platform.stores.tables import table as catalogue_table
 from hvac_platform.stores.vectors import NearestSearch, checked_vectors, decoded_vectors
 from hvac_platform.timestamps import DAY_MS, day_of, day_start, now_ms
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 BUSY_TIMEOUT_MS = 60_000
 INDEXED_QUERIES = 8  # up to this many queries the vec0 index is faster than one pass over the table
 TRANSPOSED_ROWS = 500  # few row tuples alive at once: many would make every garbage collection walk them

@@ -24,27 +24,33 @@ def test_a_machine_that_draws_more_power_every_day_is_found_with_its_pace(weeks)
     fitted, normal, later = weeks
     worn = later.copy()
     worn["power"] += 0.5 * np.arange(len(worn)) / ROWS_A_DAY
-    found = trends(fitted.deviations(worn), fitted.deviations(normal), limits={"power": 20.0})
+    limits = {"power": (-np.inf, 20.0)}
+    found = trends(fitted.deviations(worn), fitted.deviations(normal), fitted.conditional_spread, limits=limits)
     assert found[0].metric == "power"
     assert found[0].per_day == pytest.approx(0.5, rel=0.1)
     assert found[0].since is not None
     assert found[0].since <= worn.index[0] + pd.Timedelta(days=4)
-    assert found[0].days_to_limit == pytest.approx((20.0 - found[0].deviation) / found[0].per_day)
+    assert found[0].days_to_limit == pytest.approx((20.0 - found[0].deviation) / found[0].per_day, abs=0.5)
+    assert found[0].sigmas == pytest.approx(found[0].deviation / fitted.conditional_spread["power"])
 
 
 def test_a_machine_that_stays_the_same_has_no_trend(weeks):
     fitted, normal, later = weeks
-    found = trends(fitted.deviations(later), fitted.deviations(normal))
+    limits = dict.fromkeys(fitted.metric_names, (-1e9, 1e9))
+    found = trends(fitted.deviations(later), fitted.deviations(normal), fitted.conditional_spread, limits=limits)
+    assert len(found) == len(fitted.metric_names)
     assert all(abs(t.per_day) < 0.05 for t in found)
-    assert all(t.days_to_limit is None for t in found)
+    assert all(t.since is None and t.days_to_limit is None for t in found)
 
 
 def test_a_fault_of_a_few_hours_is_no_trend(weeks):
     fitted, normal, later = weeks
     faulty = later.copy()
     faulty.iloc[300:320, faulty.columns.get_loc("power")] += 80.0
-    found = {t.metric: t for t in trends(fitted.deviations(faulty), fitted.deviations(normal))}
-    calm = {t.metric: t for t in trends(fitted.deviations(later), fitted.deviations(normal))}
+    found = {
+        t.metric: t for t in trends(fitted.deviations(faulty), fitted.deviations(normal), fitted.conditional_spread)
+    }
+    calm = {t.metric: t for t in trends(fitted.deviations(later), fitted.deviations(normal), fitted.conditional_spread)}
     assert found["power"].cusum < calm["power"].cusum + 1.0
 
 
@@ -53,14 +59,15 @@ def test_a_limit_that_is_reached_leaves_no_days_and_one_on_the_other_side_is_nev
     worn = later.copy()
     worn["power"] += 0.5 * np.arange(len(worn)) / ROWS_A_DAY
     deviations, usual = fitted.deviations(worn), fitted.deviations(normal)
-    assert trends(deviations, usual, limits={"power": 5.0})[0].days_to_limit == 0.0
-    assert trends(deviations, usual, limits={"power": -20.0})[0].days_to_limit is None
+    spread = fitted.conditional_spread
+    assert trends(deviations, usual, spread, limits={"power": (-np.inf, 5.0)})[0].days_to_limit == 0.0
+    assert trends(deviations, usual, spread, limits={"power": (-20.0, np.inf)})[0].days_to_limit is None
 
 
 def test_too_few_days_are_refused(weeks):
     fitted, normal, later = weeks
     with pytest.raises(ValueError, match="5 are needed"):
-        trends(fitted.deviations(later.iloc[:100]), fitted.deviations(normal))
+        trends(fitted.deviations(later.iloc[:100]), fitted.deviations(normal), fitted.conditional_spread)
 
 
 def test_deviations_are_in_the_metrics_unit(weeks):

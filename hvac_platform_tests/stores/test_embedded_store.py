@@ -143,7 +143,7 @@ def test_an_unknown_table_is_named_with_those_that_exist(store):
 
 
 def test_the_schema_is_applied_once(store):
-    assert store.schema_versions() == (3, 3)
+    assert store.schema_versions() == (4, 4)
     assert store.apply_schema() == []
 
 
@@ -165,9 +165,9 @@ def test_a_store_of_the_first_version_is_upgraded_when_it_is_opened(store, tmp_p
     first.enable_load_extension(True)
     first.load_extension(sqlite_vec.loadable_path())
     first.execute("DROP TABLE embedding_backlog; DROP TRIGGER device_state_embedding_withdrawn; PRAGMA user_version=1")
-    first.execute("DROP TABLE incidents; DROP TABLE maintenance_spans")
+    first.execute("DROP TABLE incidents; DROP TABLE maintenance_spans; DROP TABLE metric_trends")
     for table, columns in (
-        ("device_profiles", ("detector", "fit", "energy")),
+        ("device_profiles", ("detector", "fit", "energy", "modes")),
         ("detection_reports", ("incidents", "energy_kwh", "expected_kwh", "excess_kwh")),
     ):
         for column in columns:

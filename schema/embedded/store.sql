@@ -105,7 +105,8 @@ CREATE TABLE device_profiles (
     last_seen INTEGER NOT NULL,
     detector BLOB,
     fit TEXT,
-    energy TEXT
+    energy TEXT,
+    modes TEXT
 ) WITHOUT ROWID;
 
 CREATE TABLE anomaly_events (
@@ -256,4 +257,21 @@ CREATE TABLE maintenance_spans (
     note TEXT NOT NULL,
     added_at INTEGER NOT NULL,
     PRIMARY KEY (device_id, starts_at)
+) WITHOUT ROWID;
+
+CREATE TABLE metric_trends (
+    device_id TEXT NOT NULL,
+    metric TEXT NOT NULL,
+    unit TEXT NOT NULL,
+    reading REAL,
+    deviation REAL NOT NULL,
+    sigmas REAL NOT NULL,
+    per_day REAL NOT NULL,
+    cusum REAL NOT NULL,
+    since INTEGER,
+    days_to_limit REAL,
+    span_start INTEGER NOT NULL,
+    span_end INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL,
+    PRIMARY KEY (device_id, metric)
 ) WITHOUT ROWID;

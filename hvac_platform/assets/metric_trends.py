@@ -1,0 +1,110 @@
+"""metric_trends: slow wear, one partition a device."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import numpy as np
+from pydantic import Field
+
+from hvac_platform.assets.anomaly_events import anomaly_events
+from hvac_platform.assets.common import OWNERS, RETRIES
+from hvac_platform.assets.plots import line_plot
+from hvac_platform.assets.windowed_snapshots import windowed_snapshots
+from hvac_platform.io_managers.slices import TableBatch, TableOutput
+from hvac_platform.monitoring.wear import (
+    HISTORY_DAYS,
+    TooFewDaysError,
+    Wear,
+    device_wear,
+    metric_unit,
+    wear_batches,
+    wear_words,
+)
+from hvac_platform.partitions import devices
+from hvac_platform.resources import PlatformResource
+from hvac_platform.timestamps import day_start, parse_instant
+
+PLOTTED, LINES = 6, 3
+
+
+class TrendsConfig(dg.Config):
+    """How far back to look."""
+
+    days_back: int = Field(HISTORY_DAYS, description="Days of history")
+    until: str | None = Field(None, description="End of the history, ISO 8601; the device's newest reading when absent")
+
+
+@dg.asset(
+    partitions_def=devices,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    deps=[
+        dg.AssetDep(windowed_snapshots, partition_mapping=dg.AllPartitionMapping()),
+        dg.AssetDep(anomaly_events, partition_mapping=dg.AllPartitionMapping()),
+    ],
+    group_name="learning",
+    kinds={"scylladb", "sqlite", "numpy"},
+    owners=OWNERS,
+    io_manager_key="store",
+    metadata={"table": "metric_trends"},
+    retry_policy=RETRIES,
+)
+def metric_trends(context: dg.AssetExecutionContext, config: TrendsConfig, platform: PlatformResource) -> TableOutput:
+    """Slow wear in `metric_trends`: metrics that depart more every day from what the others imply, and what time is left.
+
+    Why: a profile learns what is new, so a machine that wears for weeks never looks odd to it. The first days of the last
+    thirty are what the later ones are compared with, in daily medians; computed every night after the profiles.
+    """
+    store, window_ms = platform.store, platform.settings.window_ms
+    registered = {d.device_id: d for d in store.devices()}
+    until_ms = parse_instant(config.until) if config.until else None
+    output = TableOutput(iter(()))
+
+    def batches() -> Iterator[TableBatch]:
+        computed: list[Wear] = []
+        refused: list[str] = []
+        for device_id in context.partition_keys:
+            if device_id not in registered:
+                refused.append(f"{device_id}: not in the registry; no reading of it was ever accepted")
+                continue
+            try:
+                wear = device_wear(
+                    store, registered[device_id], window_ms, days_back=config.days_back, until_ms=until_ms
+                )
+            except TooFewDaysError as error:
+                refused.append(str(error))
+                continue
+            computed.append(wear)
+            for sentence in _sentences(wear):
+                context.log.warning("%s: %s", device_id, sentence)
+            yield from wear_batches(store, wear, window_ms)
+        worn = [wear for wear in computed if wear.worn]
+        output.metadata.update(devices=len(computed), devices_worn=len(worn), too_few_days=len(refused))
+        if worn:
+            told = [f"- **{w.device.device_id}**: {sentence}" for w in worn for sentence in _sentences(w)]
+            output.metadata["wear"] = dg.MetadataValue.md("\n".join(told[:200]))
+            output.metadata["deviations"] = dg.MetadataValue.md(
+                "Daily medians in standard deviations of a normal window.\n\n"
+                + "\n\n".join(f"**{w.device.device_id}**\n\n{_plot(w)}" for w in worn[:PLOTTED])
+            )
+        if refused:
+            output.metadata["refused"] = dg.MetadataValue.md("\n".join(f"- {reason}" for reason in refused[:200]))
+
+    output.batches = batches()
+    return output
+
+
+def _sentences(wear: Wear) -> list[str]:
+    return [
+        wear_words(
+            *(t.metric, metric_unit(wear.device, t.metric), t.deviation, t.sigmas, t.per_day),
+            *(int(t.since.timestamp() * 1000), t.days_to_limit),
+        )
+        for t in wear.worn
+        if t.since is not None
+    ]
+
+
+def _plot(wear: Wear) -> str:
+    shown = [t.metric for t in wear.worn[:LINES]]
+    times = np.array([day_start(day) for day in wear.days], dtype=np.int64)
+    return line_plot({name: wear.sigmas[name].to_numpy(dtype=np.float64) for name in shown}, times)

@@ -1,0 +1,135 @@
+"""Slow wear: what departs more every day is found against the first days, with its pace, and stored by metric."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from hvac_platform.io_managers.slices import write_batch
+from hvac_platform.monitoring.wear import TooFewDaysError, device_wear, trend_rows, wear_batches, wear_words
+from hvac_platform.stores.base import Device
+from hvac_platform.timestamps import DAY_MS, day_of
+from hvac_platform_tests.conftest import MINUTE_MS
+from hvac_platform_tests.detection.records import START, machine
+
+WINDOW_MS = 15 * MINUTE_MS
+DAYS, ROWS_A_DAY = 20, 96
+FIRST_MS = int(START.timestamp() * 1000)
+
+
+def record(store, table, *, device_type="machine", flagged=()):
+    """A table of a machine as snapshots of a device; windows of the flagged days were found anomalous."""
+    times = (table.index - pd.Timestamp(0, tz="UTC")) // pd.Timedelta(milliseconds=1)
+    n, rows = len(table), table.to_dict("records")
+    store.upsert(
+        "device_state_snapshots",
+        {
+            "device_id": ["M-1"] * n,
+            "snapshot_time": times.to_numpy(dtype=np.int64),
+            "window_ms": [WINDOW_MS] * n,
+            "metrics": rows,
+            "metric_summary": [{name: [90, v, v, v] for name, v in row.items()} for row in rows],
+            "completeness": [1.0] * n,
+            "revision": list(range(n)),
+            "is_anomalous": [day_of(int(t)) in flagged for t in times],
+        },
+    )
+    device = Device("M-1", device_type, "roof", "b-1", int(times[0]), int(times[-1]) + WINDOW_MS - 1, 0)
+    store.register_devices([device])
+    return device
+
+
+def machine_days(days=DAYS, *, power_a_day=0.0):
+    table = machine(days * ROWS_A_DAY, interval="15min")
+    table["power"] += power_a_day * np.maximum(0, np.arange(len(table)) / ROWS_A_DAY - 8)
+    return table
+
+
+def test_a_machine_that_draws_more_power_every_day_is_found(platform):
+    device = record(platform.store, machine_days(power_a_day=1.0))
+    wear = device_wear(platform.store, device, WINDOW_MS)
+    assert (len(wear.days), wear.reference_days) == (20, 6)
+    worst = wear.worn[0]
+    assert worst.metric == "power"
+    assert worst.deviation > 0
+    assert 0.5 < worst.per_day < 1.5
+    assert abs((worst.since - START).days - 8) <= 2
+    assert wear.sigmas["power"].iloc[-1] == pytest.approx(worst.sigmas, rel=0.2)
+
+
+def test_it_is_found_even_where_detection_has_flagged_every_window_of_it(platform):
+    worn = [day_of(FIRST_MS + day * DAY_MS) for day in range(10, DAYS)]
+    device = record(platform.store, machine_days(power_a_day=1.0), flagged=worn)
+    assert device_wear(platform.store, device, WINDOW_MS).worn[0].metric == "power"
+
+
+def test_a_machine_that_stays_the_same_shows_no_wear(platform):
+    device = record(platform.store, machine_days())
+    wear = device_wear(platform.store, device, WINDOW_MS)
+    assert wear.worn == []
+    assert [t.metric for t in wear.trends if t.days_to_limit is not None] == []
+
+
+def test_days_that_are_hardly_there_do_not_count(platform):
+    table = machine_days()
+    cut = table[(table.index < START + pd.Timedelta(days=15, hours=3)) | (table.index >= START + pd.Timedelta(days=16))]
+    wear = device_wear(platform.store, record(platform.store, cut), WINDOW_MS)
+    assert day_of(FIRST_MS + 15 * DAY_MS) not in wear.days
+    assert len(wear.days) == DAYS - 1
+
+
+def test_a_short_history_is_refused_with_what_is_needed(platform):
+    device = record(platform.store, machine_days(6))
+    with pytest.raises(TooFewDaysError, match="M-1: 6 whole days in the last 30, 10 are needed to see wear"):
+        device_wear(platform.store, device, WINDOW_MS)
+
+
+def test_a_history_of_one_value_is_refused(platform):
+    table = machine_days(12)
+    table[:] = 1.0
+    with pytest.raises(TooFewDaysError, match="can't be learned from: nothing to learn"):
+        device_wear(platform.store, record(platform.store, table), WINDOW_MS)
+
+
+def test_rows_are_written_by_metric_and_those_of_metrics_that_are_gone_are_taken_out(platform):
+    store = platform.store
+    device = record(store, machine_days(power_a_day=1.0))
+    store.upsert(
+        "metric_trends",
+        {
+            "device_id": ["M-1"],
+            "metric": ["gone"],
+            "unit": [""],
+            **{name: [0.0] for name in ("reading", "deviation", "sigmas", "per_day", "cusum")},
+            **{name: [0] for name in ("since", "span_start", "span_end", "updated_at")},
+            "days_to_limit": [None],
+        },
+    )
+    for batch in wear_batches(store, device_wear(store, device, WINDOW_MS), WINDOW_MS):
+        write_batch(store, "metric_trends", batch)
+    rows = {row["metric"]: row for row in trend_rows(store, "M-1")}
+    assert set(rows) == {"supply_temp", "return_temp", "flow", "power", "vibration"}
+    assert rows["power"]["since"] is not None
+    assert rows["power"]["span_start"] == FIRST_MS
+    assert rows["power"]["span_end"] == FIRST_MS + DAYS * DAY_MS
+    assert rows["flow"]["unit"] == ""
+
+
+def test_the_time_left_is_until_the_declared_normal_range_ends(platform):
+    """A chiller's power: 0 kW to where its type says that normal ends."""
+    table = machine_days(power_a_day=1.0).rename(columns={"power": "power_consumption"})
+    device = record(platform.store, table, device_type="chiller")
+    wear = device_wear(platform.store, device, WINDOW_MS)
+    worst = next(t for t in wear.worn if t.metric == "power_consumption")
+    assert worst.days_to_limit > 10
+    assert "leaves its normal range in about" in wear_words(
+        worst.metric, "kW", worst.deviation, worst.sigmas, worst.per_day, FIRST_MS, worst.days_to_limit
+    )
+
+
+def test_what_recedes_is_told_as_shrinking():
+    assert "1.5 (4.0 sigma) below what the other metrics imply, shrinking 0.1 a day since 1970-01-01" in wear_words(
+        "cop", "", -1.5, -4.0, 0.1, 0, None
+    )
+    assert wear_words("cop", "", -1.5, -4.0, -0.1, 0, 0.0).endswith("; outside its normal range")
