@@ -15,6 +15,7 @@ from hvac_platform.monitoring.incidents import (
     incident_batches,
     incident_rows,
 )
+from hvac_platform.monitoring.silence import Listening
 from hvac_platform.partitions import daily
 from hvac_platform.resources import PlatformResource
 from hvac_platform.timestamps import day_windows, iso, now_ms
@@ -46,36 +47,37 @@ def incidents(context: dg.AssetExecutionContext, config: IncidentsConfig, platfo
     Why: a fault is one thing to a person, whatever number of windows it shows in. Anomalous windows of a device less than
     ten minutes apart are one incident. Its signature, in units of the device's own normal, tells what kind of fault it
     resembles and where the same was seen before, also on other devices; what many devices entered at once is
-    weather or network rather than a fault.
+    weather or network rather than a fault. A device of which nothing comes while others are heard is an incident too.
     """
     store, window_ms = platform.store, platform.settings.window_ms
     output = TableOutput(iter(()))
 
     def batches() -> Iterator[TableBatch]:
         began = now_ms()
-        registered = {d.device_id: d for d in store.devices()}
+        devices, listening = store.devices(), Listening(store, platform.settings, began)
         past = PastIncidents(store, day_windows(context.partition_keys[0], window_ms)[0] - LIBRARY_MS)
         computed = 0
         for date in context.partition_keys:
             start_ms, end_ms = day_windows(date, window_ms)
-            for day in store.device_days(date, date):
-                if day.device_id not in registered:
+            for device in devices:
+                if device.first_seen >= end_ms:
                     continue
                 for batch in incident_batches(
                     store,
-                    registered[day.device_id],
+                    device,
                     window_ms,
                     start_ms,
                     end_ms,
                     now_ms=began,
                     past=past,
+                    silences=listening.silences(device, start_ms, end_ms),
                     only_changed=config.only_changed,
                 ):
                     if batch.action == "upsert":
                         computed += 1
                         context.log.info(
                             "%s: %s incident from %s, %d windows: %s",
-                            *(day.device_id, batch.columns["severity"][0], iso(batch.columns["started_at"][0])),
+                            *(device.device_id, batch.columns["severity"][0], iso(batch.columns["started_at"][0])),
                             *(batch.columns["windows"][0], next(iter(batch.columns["reasons"][0]), "no reason given")),
                         )
                     yield batch

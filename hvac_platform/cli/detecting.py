@@ -20,6 +20,7 @@ from hvac_platform.monitoring.comparing import compare_device
 from hvac_platform.monitoring.incidents import LIBRARY_MS, PastIncidents, incident_batches
 from hvac_platform.monitoring.judging import Judgement, judge_device, judgement_batches
 from hvac_platform.monitoring.learning import learn_profile, lesson_batches, load_profile_row
+from hvac_platform.monitoring.silence import Listening
 from hvac_platform.monitoring.similar import NoSnapshotError, similar_states
 from hvac_platform.monitoring.wear import (
     HISTORY_DAYS,
@@ -247,17 +248,18 @@ def detect(
         past = PastIncidents(store, now - LIBRARY_MS)
         judged = windows = 0
         rows: list[dict[str, Any]] = []
-        chosen = chosen_devices(store, devices)
+        chosen, listening = chosen_devices(store, devices), Listening(store, settings, now)
         with progress_bar("devices") as progress:
             task = progress.add_task("judge", total=len(chosen))
             for device in chosen:
+                since, until = max(begin, seen.get(device.device_id, 0)), now if end_ms is None else end_ms
                 judgement = judge_device(
                     store,
                     device,
                     make_encoders(settings, store),
                     settings,
-                    max(begin, seen.get(device.device_id, 0)),
-                    now if end_ms is None else end_ms,
+                    since,
+                    until,
                     now_ms=now,
                     similarity_threshold=similarity_threshold,
                     sigma_threshold=sigma_threshold,
@@ -265,18 +267,18 @@ def detect(
                 if record:
                     for batch in judgement_batches(judgement):
                         write_batch(store, "anomaly_events", batch)
-                    if len(judgement.series):
-                        for batch in incident_batches(
-                            store,
-                            device,
-                            settings.window_ms,
-                            int(judgement.series.times_ms[0]),
-                            int(judgement.series.times_ms[-1]) + settings.window_ms,
-                            now_ms=now,
-                            past=past,
-                            only_changed=True,
-                        ):
-                            write_batch(store, "incidents", batch)
+                    for batch in incident_batches(
+                        store,
+                        device,
+                        settings.window_ms,
+                        since,
+                        until,
+                        now_ms=now,
+                        past=past,
+                        silences=listening.silences(device, since, until),
+                        only_changed=True,
+                    ):
+                        write_batch(store, "incidents", batch)
                 if len(judgement.series):
                     seen[device.device_id] = int(judgement.series.times_ms[-1]) + 1
                 judged += len(judgement.series)

@@ -189,7 +189,7 @@ def method_scores(store: Store, device_id: str, start_ms: int, end_ms: int) -> S
 
 PROFILE_COLUMNS = (
     *("device_id", "embedding_method", "metric_stats", "calibration", "profile_version", "snapshot_count"),
-    *("span_start", "span_end", "profile_created_at", "profile_updated_at", "fit"),
+    *("span_start", "span_end", "profile_created_at", "profile_updated_at", "fit", "modes"),
 )
 
 
@@ -197,6 +197,12 @@ def profile_row(store: Store, device_id: str) -> Row | None:
     """Profile of a device without its large columns, or None."""
     found = rows_of(store, TableSlice("device_profiles", PROFILE_COLUMNS, device_id), 1)
     return found[0] if found else None
+
+
+def device_trends(store: Store, device_id: str) -> list[Row]:
+    """Trends of a device's metrics, worn ones first, the strongest first."""
+    found = rows_of(store, TableSlice("metric_trends", (), device_id), 1_000)
+    return sorted(found, key=lambda row: (row["since"] is None, -abs(row["sigmas"])))
 
 
 def profiled_devices(store: Store) -> set[str]:

@@ -1,4 +1,4 @@
-"""Incidents on the store: anomalous windows that belong together, why, what they resemble, and what they cost."""
+"""Incidents on the store: anomalous windows that belong together, why, what they resemble, what they cost; and silences."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from hvac_platform.detection.incidents import (
     group_windows,
     incident_level,
     severity,
-    silences,
 )
+from hvac_platform.detection.incidents import silences as repeated_spans
 from hvac_platform.detection.profile import Profile
 from hvac_platform.detection.verdicts import METHODS
 from hvac_platform.devices.registry import device_type
 from hvac_platform.io_managers.slices import TableBatch
 from hvac_platform.monitoring.learning import load_profile
+from hvac_platform.monitoring.silence import SILENCE, Silence
 from hvac_platform.stores.base import Device, Store, TableSlice
 from hvac_platform.stores.series import read_series
 from hvac_platform.timestamps import DAY_MS, iso
@@ -148,6 +149,7 @@ def incident_batches(
     *,
     now_ms: int,
     past: PastIncidents,
+    silences: Sequence[Silence],
     only_changed: bool = False,
 ) -> Iterator[TableBatch]:
     """Rows of ``incidents`` for what reaches into [start_ms, end_ms); incidents that no longer exist are taken back.
@@ -162,20 +164,26 @@ def incident_batches(
         end_ms: its end.
         now_ms: the present.
         past: incidents to compare with.
+        silences: spans in which nothing came of the device; each is an incident.
         only_changed: leave out incidents with the same windows as when they were last computed.
     """
     spans = incident_spans(store, device.device_id, window_ms, start_ms, end_ms)
-    low = min([start_ms - BEYOND_MS, *(int(s[0]) for s in spans)])
+    found = {*(int(span[0]) for span in spans), *(silence.start_ms for silence in silences)}
     known = {
         row["started_at"]: row
-        for row in incident_rows(store, device.device_id, low, end_ms)
-        if row["ended_at"] > start_ms or row["started_at"] in {int(s[0]) for s in spans}
+        for row in incident_rows(store, device.device_id, min([start_ms - BEYOND_MS, *found]), end_ms)
+        if row["ended_at"] > start_ms or row["started_at"] in found
     }
-    found = {int(span[0]) for span in spans}
     gone = [t for t in known if t not in found]
     if gone:
         keys = {"device_id": [device.device_id] * len(gone), "started_at": gone}
         yield TableBatch(keys, table="incidents", action="delete")
+    for silence in silences:
+        row = silence_row(device, silence, window_ms)
+        present = known.get(silence.start_ms)
+        if only_changed and present is not None and all(present[k] == row[k] for k in ("ended_at", "status")):
+            continue
+        yield TableBatch({name: [value] for name, value in (row | {"updated_at": now_ms}).items()})
     profile: Profile | None = None
     loaded = False
     for span in spans:
@@ -247,19 +255,42 @@ def incident_row(
         for reason in reasons
         if (found := _RULE_ID.search(reason))
     )
-    row: dict[str, Any] = {
-        "device_id": device.device_id,
-        "started_at": incident.start_ms,
-        "ended_at": incident.end_ms,
-        "incident_id": incident.incident_id,
-        "severity": str(severity(level)),
-        "level": level,
+    row = _blank_row(device, incident.start_ms, incident.end_ms, level) | {
         "windows": len(position),
         "peak_score": float(max((v[2] for v in verdicts), default=1.0)),
         "methods": dict(Counter(v[1] for v in verdicts)),
         "rules": [name for name, _ in rules.most_common()],
         "metrics": _leading_metrics(verdicts),
         "reasons": _telling_reasons(verdicts),
+    }
+    if profile is not None:
+        row |= _learned_columns(store, incident, profile, past)
+    return row
+
+
+def silence_row(device: Device, silence: Silence, window_ms: int) -> dict[str, Any]:
+    """One row of ``incidents`` for a silence but for the time of the computation; its score is how unusual the length is."""
+    length = silence.end_ms - silence.start_ms
+    return _blank_row(device, silence.start_ms, silence.end_ms, silence.level) | {
+        "windows": length // window_ms,
+        "peak_score": length / silence.longest_ms,
+        "methods": {SILENCE: length // window_ms},
+        "rules": [],
+        "metrics": [],
+        "reasons": [silence.reason],
+        "status": "closed" if silence.over else "open",
+    }
+
+
+def _blank_row(device: Device, start_ms: int, end_ms: int, level: int) -> dict[str, Any]:
+    """What every row of ``incidents`` has, and empty what only a detector can tell."""
+    return {
+        "device_id": device.device_id,
+        "started_at": start_ms,
+        "ended_at": end_ms,
+        "incident_id": f"{device.device_id}/{start_ms}",
+        "severity": str(severity(level)),
+        "level": level,
         "signature": {},
         "kinds": [],
         "similar": [],
@@ -270,9 +301,6 @@ def incident_row(
         "location": device.location,
         "building_id": device.building_id,
     }
-    if profile is not None:
-        row |= _learned_columns(store, incident, profile, past)
-    return row
 
 
 def _leading_metrics(verdicts: Sequence[tuple[int, str, float, int, list[str], list[str]]]) -> list[str]:
@@ -459,9 +487,11 @@ def fleet_events_of(
 
 def _silent(store: Store, row: Mapping[str, Any], window_ms: int) -> bool:
     """Whether nothing new came of the device for most of the incident."""
+    if SILENCE in row["methods"]:
+        return True
     series, _ = read_series(store, row["device_id"], row["device_type"], row["started_at"], row["ended_at"])
     length = row["ended_at"] - row["started_at"]
-    quiet = sum(b - a for a, b in silences(series.times_ms, series.mean, window_ms, until_ms=row["ended_at"]))
+    quiet = sum(b - a for a, b in repeated_spans(series.times_ms, series.mean, window_ms, until_ms=row["ended_at"]))
     return bool(2 * quiet > length)
 
 

@@ -24,6 +24,7 @@ COMMANDS = [
         [name]
         for name in ("simulate", "import", "ingest", "check", "verify", "lag", "detect", "compare", "similar", "up")
     ],
+    ["trends"],
     ["demo"],
     ["dashboard"],
     ["schema"],
@@ -92,6 +93,12 @@ def test_verify_counts_rows_gaps_and_freshness(ingested: Path) -> None:
     assert rows["CH-001"]["snapshots"] == 1440
     assert rows["CH-001"]["without_embedding"] == rows["CH-001"]["gaps"] == 0
     assert rows["CH-001"]["age"].endswith(" d")
+
+
+def test_trends_need_days_and_say_so(ingested: Path) -> None:
+    result = hvac("trends")
+    assert result.exit_code == 1
+    assert "CH-001: 1 whole days in the last 30, 10 are needed to see wear" in result.stderr
 
 
 def test_check_passes_on_a_healthy_installation(ingested: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -11,9 +12,11 @@ import pytest
 from hvac_platform.config import Settings
 from hvac_platform.dashboard.app import make_app, route
 from hvac_platform.dashboard.source import Source
+from hvac_platform.monitoring.incidents import silence_row
+from hvac_platform.monitoring.silence import Silence
 from hvac_platform.stores.base import Store, StoreError
 from hvac_platform.stores.embedded import EmbeddedStore
-from hvac_platform.timestamps import DAY_MS
+from hvac_platform.timestamps import DAY_MS, days_before
 from hvac_platform_tests.conftest import HOUR_MS
 from hvac_platform_tests.dashboard.conftest import (
     EVIL,
@@ -68,6 +71,29 @@ def test_the_fleet_is_filtered(browser: Browser) -> None:
     silent = browser.ask("fleet-cards.children", fleet_status__value="incident open")
     assert silent["fleet-shown.data"] == ["CH-001"]
     assert "passes the filters" in browser.text("fleet-cards.children", fleet_building__value="nowhere")
+
+
+def test_a_device_shows_slow_wear_and_its_operating_modes(browser: Browser) -> None:
+    tables = str(browser.ask("device-message.children", device_id__data="CH-001")["device-tables.children"])
+    for words in ("Slow wear", "+4.25", "+6.1", "+0.31", days_before(YESTERDAY, 9), "12", "Operating modes", "share of the time"):
+        assert words in tables
+    assert tables.count("+4.25") == 1  # what doesn't wear isn't shown
+    tables = str(browser.ask("device-message.children", device_id__data="RTU-001")["device-tables.children"])
+    assert "Not looked at yet" in tables
+
+
+def test_the_incident_of_a_silent_device_says_what_is_missing(filled: Path, tmp_path: Path) -> None:
+    shutil.copy(filled / "store.db", tmp_path)
+    store = EmbeddedStore(tmp_path / "store.db")
+    device = next(d for d in store.devices() if d.device_id == "CH-001")
+    row = silence_row(device, Silence(START_MS + HOUR_MS, START_MS + 2 * HOUR_MS, True, HOUR_MS // 12), 60_000)
+    store.upsert("incidents", {name: [value] for name, value in (row | {"updated_at": 0, "label": None}).items()})
+    store.close()
+    browser = Browser(make_app(settings_of(tmp_path)))
+    page = browser.text("incident-content.children", incident_id__data=["CH-001", START_MS + HOUR_MS])
+    assert "Missing windows" in page
+    assert "60 (silence 60)" in page
+    assert "while other devices were heard" in page
 
 
 @pytest.mark.parametrize("chosen", ["1 h", "6 h", "24 h", "7 d"])

@@ -12,6 +12,7 @@ from hvac_platform.io_managers.slices import DeviceSlice, write_batch
 from hvac_platform.monitoring.incidents import PastIncidents, incident_batches
 from hvac_platform.monitoring.judging import judge_device, judgement_batches
 from hvac_platform.monitoring.learning import learn_profile, lesson_batches
+from hvac_platform.monitoring.silence import Listening
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
 from hvac_platform.stores.base import Device
 from hvac_platform.streams.snapshotting import EmbeddingCounts, embedding_batches
@@ -93,6 +94,7 @@ def judge(store, device, start_ms, end_ms, **options):
 def gather_incidents(store, device, start_ms, end_ms, **options):
     """Compute and write incidents; the batches."""
     past = PastIncidents(store, 0)
+    options.setdefault("silences", Listening(store, load_settings(), end_ms).silences(device, start_ms, end_ms))
     found = list(incident_batches(store, device, MINUTE_MS, start_ms, end_ms, now_ms=end_ms, past=past, **options))
     for batch in found:
         write_batch(store, "incidents", batch)

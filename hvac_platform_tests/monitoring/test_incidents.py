@@ -182,6 +182,7 @@ def test_without_a_cause_that_explains_it_nearly_all_devices_make_an_event(platf
             "device_type": "chiller",
             "started_at": MIDNIGHT_MS + i * MINUTE_MS,
             "ended_at": MIDNIGHT_MS + HOUR_MS,
+            "methods": {"profile": 10},
             "signature": {led_by[i]: 1.0},
             "metrics": [led_by[i]],
         }

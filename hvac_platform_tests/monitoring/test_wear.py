@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
+
+import dagster as dg
 import numpy as np
 import pandas as pd
 import pytest
+from typer.testing import CliRunner
 
+from hvac_platform.assets.metric_trends import metric_trends
+from hvac_platform.cli.main import app
 from hvac_platform.io_managers.slices import write_batch
+from hvac_platform.io_managers.store_io_manager import StoreIOManager
 from hvac_platform.monitoring.wear import TooFewDaysError, device_wear, trend_rows, wear_batches, wear_words
+from hvac_platform.partitions import devices
 from hvac_platform.stores.base import Device
 from hvac_platform.timestamps import DAY_MS, day_of
 from hvac_platform_tests.conftest import MINUTE_MS
@@ -133,3 +141,35 @@ def test_what_recedes_is_told_as_shrinking():
         "cop", "", -1.5, -4.0, 0.1, 0, None
     )
     assert wear_words("cop", "", -1.5, -4.0, -0.1, 0, 0.0).endswith("; outside its normal range")
+
+
+def test_the_command_shows_what_wears_and_with_all_every_metric(platform):
+    record(platform.store, machine_days(power_a_day=1.0))
+    shown = CliRunner().invoke(app, ["trends", "--json"])
+    assert shown.exit_code == 0, shown.output
+    first = json.loads(shown.stdout)[0]
+    assert (first["device"], first["metric"]) == ("M-1", "power")
+    assert first["since"].startswith("2026-03-")
+    everything = json.loads(CliRunner().invoke(app, ["trends", "--all", "--json"]).stdout)
+    assert len(everything) == 5
+    assert len(trend_rows(platform.store, "M-1")) == 5
+
+
+def test_the_asset_writes_trends_and_tells_of_wear_and_of_devices_that_are_too_new(platform, instance):
+    record(platform.store, machine_days(power_a_day=1.0))
+    platform.store.register_devices([Device("M-2", "machine", "", "", FIRST_MS, FIRST_MS + DAY_MS, 0)])
+    instance.add_dynamic_partitions(devices.name, ["M-1", "M-2"])
+    tags = {"dagster/asset_partition_range_start": "M-1", "dagster/asset_partition_range_end": "M-2"}
+    result = dg.materialize(
+        [metric_trends],
+        instance=instance,
+        resources={"platform": platform, "store": StoreIOManager(platform=platform)},
+        tags=tags,
+        selection=[metric_trends],
+    )
+    (event,) = result.asset_materializations_for_node("metric_trends")[:1]
+    assert event.metadata["devices_worn"].value == 1
+    assert event.metadata["too_few_days"].value == 1
+    assert "**M-1**: power is" in event.metadata["wear"].value
+    assert "data:image/svg+xml" in event.metadata["deviations"].value
+    assert len(trend_rows(platform.store, "M-1")) == 5

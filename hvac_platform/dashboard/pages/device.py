@@ -42,6 +42,7 @@ from hvac_platform.dashboard.reading import (
     Row,
     device_events,
     device_incidents,
+    device_trends,
     method_scores,
     profile_row,
     units_sent,
@@ -315,6 +316,7 @@ def profile_facts(profile: Row | None, device: Device) -> Content:
                     ("Last built", iso(profile["profile_updated_at"])),
                 ]
             ),
+            html.Details([html.Summary("Operating modes"), modes_table(profile["modes"] or [])]),
             html.Details(
                 [
                     html.Summary("Statistics of its normal windows"),
@@ -329,6 +331,52 @@ def profile_facts(profile: Row | None, device: Device) -> Content:
                         empty="None.",
                     ),
                 ]
+            ),
+        ]
+    )
+
+
+def modes_table(modes: Sequence[dict[str, Any]]) -> Content:
+    """How the machine runs when it is normal."""
+    rows: list[list[Content]] = [
+        [visible(str(m["name"]).replace("_", " "), 120), f"{m['share']:.1%}", number(m["episodes"], 0)] for m in modes
+    ]
+    return table(
+        [Heading("mode"), Heading("share of the time", True), Heading("entered", True)],
+        rows,
+        label="Operating modes",
+        empty="Too little history to tell.",
+    )
+
+
+def wear_section(trends: Sequence[Row], kind: str) -> Content:
+    """Metrics that depart a little more every day from what the others imply."""
+    worn = [row for row in trends if row["since"] is not None]
+    rows: list[list[Content]] = [
+        [
+            metric_title(kind, row["metric"]),
+            metric_value(kind, row["metric"], row["reading"], {row["metric"]: row["unit"]}),
+            f"{row['deviation']:+.3g}",
+            f"{row['sigmas']:+.1f}",
+            f"{row['per_day']:+.2g}",
+            iso(row["since"])[:10],
+            "–" if row["days_to_limit"] is None else f"{row['days_to_limit']:.0f}",
+        ]
+        for row in worn
+    ]
+    headings = [Heading("metric"), Heading("reading", True), Heading("from expected", True), Heading("sigma", True)]
+    if not trends:
+        empty = "Not looked at yet: it takes ten days of history, then hvac trends or the next night."
+    else:
+        empty = f"No metric shows wear up to {iso(trends[0]['span_end'])[:10]}."
+    return html.Section(
+        [
+            html.H2("Slow wear"),
+            table(
+                [*headings, Heading("per day", True), Heading("since"), Heading("days to its limit", True)],
+                rows,
+                label="Slow wear",
+                empty=empty,
             ),
         ]
     )
@@ -412,6 +460,7 @@ def render(
                 incidents_table(incidents),
                 events_table(events, device.device_type),
                 newest_values(series, units),
+                wear_section(device_trends(store, device_id), device.device_type),
                 profile_facts(profile, device),
             ]
         ),

@@ -46,6 +46,7 @@ from hvac_platform.dashboard.words import (
 )
 from hvac_platform.devices.registry import device_type
 from hvac_platform.monitoring.maintenance import maintenance_spans
+from hvac_platform.monitoring.silence import SILENCE
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.series import read_series
 from hvac_platform.timestamps import DAY_MS, iso
@@ -83,15 +84,16 @@ def summary(incident: Row, kind: str) -> Content:
     if incident["cause"]:
         scope += f"; likely cause: {visible(incident['cause'], 80)}"
     excess = incident["excess_kwh"]
+    windows = "Missing windows" if SILENCE in (methods or ()) else "Anomalous windows"
     return facts(
         [
             ("Severity", severity_badge(incident["severity"])),
             ("Level (Guideline 36)", level_words(incident["level"])),
             ("Status", visible(incident["status"], 20)),
             ("Started", iso(incident["started_at"])),
-            ("Ended" if incident["status"] != "open" else "Last anomalous window ends", iso(incident["ended_at"])),
+            ("Ended" if incident["status"] != "open" else "It lasted at least until", iso(incident["ended_at"])),
             ("Duration", span_words(incident["ended_at"] - incident["started_at"])),
-            ("Anomalous windows", f"{number(incident['windows'], 0)} ({by_method})" if by_method else None),
+            (windows, f"{number(incident['windows'], 0)} ({by_method})" if by_method else None),
             ("Peak score", f"{number(incident['peak_score'], 2)} (1 is the limit)"),
             ("Excess energy", "–" if excess is None else f"{number(excess, 1)} kWh"),
             ("Scope", scope),

@@ -1,0 +1,121 @@
+"""Devices that fall silent: spans in which nothing came of a device while others were heard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvac_platform.config import Settings
+from hvac_platform.detection.incidents import SILENT_WINDOWS
+from hvac_platform.monitoring.maintenance import MaintenanceSpan, in_maintenance, maintenance_spans
+from hvac_platform.stores.base import Device, Store, TableSlice
+from hvac_platform.timestamps import DAY_MS, iso
+
+SILENCE = "silence"
+"""What stands in place of a method's name in the incident of a silent device."""
+HOUR_MS = 3_600_000
+FURTHEST_MS = 64 * DAY_MS
+"""A device that has been silent for longer has left the fleet."""
+LONG_MS = HOUR_MS
+"""From here on silence is urgent: an hour without readings is an hour without any detection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Silence:
+    """A span [start, end) without a snapshot of a device.
+
+    Attributes:
+        start_ms: end of the last window before it.
+        end_ms: start of the first window after it, or the present while it goes on.
+        over: whether a window came after it.
+        longest_ms: silence of this length is usual of the device.
+    """
+
+    start_ms: int
+    end_ms: int
+    over: bool
+    longest_ms: int
+
+    @property
+    def level(self) -> int:
+        """Guideline 36 level: urgent (3) from an hour on, else of normal priority (4)."""
+        return 3 if self.end_ms - self.start_ms >= LONG_MS else 4
+
+    @property
+    def reason(self) -> str:
+        """The silence in a sentence."""
+        minutes = (self.end_ms - self.start_ms) / 60_000
+        length = f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+        return f"no readings for {length} after {iso(self.start_ms)}, while other devices were heard"
+
+
+class Listening:
+    """Looks for silences of devices at one moment.
+
+    Args:
+        store: where registry, ledger and snapshots are.
+        settings: window, lateness, and how long a partition may be quiet.
+        now_ms: the present.
+    """
+
+    def __init__(self, store: Store, settings: Settings, now_ms: int) -> None:
+        self._store, self._settings, self._now_ms = store, settings, now_ms
+        self._ledger = store.ledger(settings.kafka_topic)
+        self._newest_ms = min(now_ms, max((d.last_seen for d in store.devices()), default=now_ms))
+
+    def heard_until(self, device: Device) -> int:
+        """Instant up to which a device should have been heard: that of the newest reading of any device.
+
+        A partition whose ingestion is catching up isn't silent, it is late: until it has, its own watermark counts.
+        """
+        entry = self._ledger.get(device.kafka_partition)
+        if entry is None or entry.watermark is None or self._now_ms - entry.updated_at >= self._settings.silence_ms:
+            return self._newest_ms
+        return min(self._newest_ms, max(entry.watermark, device.last_seen))
+
+    def silences(self, device: Device, start_ms: int, end_ms: int) -> list[Silence]:
+        """Silences of a device that reach into [start_ms, end_ms), complete on both sides.
+
+        Silent is a device of which five windows are missing, or five times what usually lies between two of its windows;
+        one that goes on must be longer by the allowed lateness. What lies wholly in maintenance doesn't count.
+        """
+        window_ms, until_ms = self._settings.window_ms, self.heard_until(device)
+        times = _times_around(self._store, device, start_ms, end_ms, until_ms)
+        if not len(times):
+            return []
+        steps = np.diff(times)
+        usual = max(window_ms, int(np.median(steps))) if len(steps) else window_ms
+        longest = SILENT_WINDOWS * usual
+        begins, ends = times + window_ms, np.r_[times[1:], until_ms - until_ms % window_ms]
+        needed = np.full(len(times), longest)
+        needed[-1] += self._settings.allowed_lateness_ms
+        found = [
+            Silence(int(begins[i]), int(ends[i]), bool(i < len(times) - 1), longest)
+            for i in np.flatnonzero((ends - begins >= needed) & (begins < end_ms) & (ends > start_ms))
+        ]
+        maintenance = maintenance_spans(self._store, device.device_id) if found else []
+        return [silence for silence in found if not _known_of(silence, window_ms, maintenance)]
+
+
+def _known_of(silence: Silence, window_ms: int, maintenance: Sequence[MaintenanceSpan]) -> bool:
+    windows = np.arange(silence.start_ms, silence.end_ms, window_ms, dtype=np.int64)
+    return bool(in_maintenance(windows, maintenance).all())
+
+
+def _times_around(store: Store, device: Device, start_ms: int, end_ms: int, until_ms: int) -> NDArray[np.int64]:
+    """Window starts in a span, with the nearest one before it and the nearest after it, int64 [n], ascending."""
+    before = after = HOUR_MS
+    while True:
+        low, high = start_ms - before, min(end_ms + after, until_ms)
+        rows = TableSlice("device_state_snapshots", ("snapshot_time",), device.device_id, low, high)
+        times = np.array(sorted(t for batch in store.scan(rows) for t in batch["snapshot_time"]), dtype=np.int64)
+        earlier = len(times) and times[0] <= start_ms
+        later = len(times) and times[-1] >= end_ms
+        look_back = not earlier and device.first_seen < low and before < FURTHEST_MS
+        look_ahead = not later and high < until_ms and after < FURTHEST_MS
+        if not look_back and not look_ahead:
+            return times
+        before, after = before * (8 if look_back else 1), after * (8 if look_ahead else 1)

@@ -1,0 +1,147 @@
+"""A device that falls silent while others are heard is one incident, however often computed, and closed when it returns."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hvac_platform.config import load_settings
+from hvac_platform.io_managers.slices import write_batch
+from hvac_platform.monitoring.incidents import fleet_scope_batches, incident_rows
+from hvac_platform.monitoring.silence import Listening
+from hvac_platform.stores.base import Device
+from hvac_platform.timestamps import DAY_MS
+from hvac_platform_tests.conftest import HOUR_MS, MIDNIGHT_MS, MINUTE_MS
+from hvac_platform_tests.monitoring.machines import gather_incidents
+
+END = MIDNIGHT_MS + 6 * HOUR_MS
+
+
+@pytest.fixture
+def store(platform):
+    return platform.store
+
+
+def heard(store, device_id, *minutes, partition=0, step=1):
+    """Windows of a device in spans of minutes after midnight."""
+    times = np.concatenate([np.arange(first, last, step) for first, last in minutes]) * MINUTE_MS + MIDNIGHT_MS
+    n = len(times)
+    store.upsert(
+        "device_state_snapshots",
+        {
+            "device_id": [device_id] * n,
+            "snapshot_time": times,
+            "window_ms": [MINUTE_MS] * n,
+            "metrics": [{"power": float(i)} for i in range(n)],
+            "metric_summary": [{"power": [6, float(i), float(i), float(i)]} for i in range(n)],
+            "completeness": [1.0] * n,
+            "revision": [1] * n,
+        },
+    )
+    device = Device(device_id, "chiller", "roof", "b-1", int(times[0]), int(times[-1]) + 50_000, partition)
+    store.register_devices([device])
+    return next(d for d in store.devices() if d.device_id == device_id)
+
+
+def found(store, device, start_ms=MIDNIGHT_MS, end_ms=END, now_ms=END):
+    listening = Listening(store, load_settings(), now_ms)
+    return [
+        ((s.start_ms - MIDNIGHT_MS) // MINUTE_MS, (s.end_ms - MIDNIGHT_MS) // MINUTE_MS, s.over)
+        for s in listening.silences(device, start_ms, end_ms)
+    ]
+
+
+def test_windows_that_are_missing_between_others_are_a_silence_that_is_over(store):
+    device = heard(store, "CH-001", (0, 60), (100, 360))
+    assert found(store, device) == [(60, 100, True)]
+
+
+def test_fewer_than_five_missing_windows_are_none(store):
+    device = heard(store, "CH-001", (0, 60), (64, 360))
+    assert found(store, device) == []
+
+
+def test_a_device_that_reports_seldom_is_given_longer(store):
+    device = heard(store, "CH-001", (0, 120), (150, 360), step=15)
+    assert found(store, device) == []
+    slow = heard(store, "CH-002", (0, 120), (240, 360), step=15)
+    assert found(store, slow) == [(106, 240, True)]
+
+
+def test_a_device_is_silent_while_others_are_heard_and_not_when_nothing_is(store):
+    device = heard(store, "CH-001", (0, 60))
+    assert found(store, device) == []
+    heard(store, "CH-002", (0, 360), partition=1)
+    assert found(store, device) == [(60, 359, False)]
+
+
+def test_a_partition_that_is_catching_up_is_late_and_not_silent(store):
+    device = heard(store, "CH-001", (0, 60))
+    heard(store, "CH-002", (0, 360), partition=1)
+    topic, watermark = load_settings().kafka_topic, MIDNIGHT_MS + HOUR_MS
+    store.advance_ledger(topic, 0, 0, 10, run_id="r", watermark=watermark)
+    moved = store.ledger(topic)[0].updated_at
+    assert found(store, device, now_ms=moved + 1_000) == []
+    assert found(store, device, now_ms=moved + load_settings().silence_ms) == [(60, 359, False)]
+
+
+def test_a_silence_over_midnight_is_the_same_whichever_day_is_looked_at(store):
+    device = heard(store, "CH-001", (0, 60), (3 * 1440, 3 * 1440 + 30))
+    heard(store, "CH-002", (0, 4 * 1440), partition=1)
+    now = MIDNIGHT_MS + 4 * DAY_MS
+    days = [found(store, device, MIDNIGHT_MS + d * DAY_MS, MIDNIGHT_MS + (d + 1) * DAY_MS, now) for d in range(3)]
+    assert days == [[(60, 3 * 1440, True)]] * 3
+
+
+def test_a_device_has_no_silence_before_it_was_first_heard(store):
+    device = heard(store, "CH-001", (300, 360))
+    heard(store, "CH-002", (0, 360), partition=1)
+    assert found(store, device) == []
+
+
+def test_work_that_is_known_of_is_no_silence(store):
+    device = heard(store, "CH-001", (0, 60), (100, 360))
+    span = {"starts_at": [MIDNIGHT_MS + 59 * MINUTE_MS], "ends_at": [MIDNIGHT_MS + 100 * MINUTE_MS]}
+    store.upsert("maintenance_spans", {"device_id": ["CH-001"], **span, "note": ["cabling"], "added_at": [0]})
+    assert found(store, device) == []
+
+
+def test_a_silence_is_one_incident_that_grows_and_then_closes(store):
+    device = heard(store, "CH-001", (0, 60))
+    other = heard(store, "CH-002", (0, 80), partition=1)
+    gather_incidents(store, device, MIDNIGHT_MS, END)
+    (row,) = incident_rows(store, "CH-001", MIDNIGHT_MS, END)
+    assert (row["status"], row["severity"], row["windows"], row["methods"]) == ("open", "info", 19, {"silence": 19})
+    assert row["reasons"] == ["no readings for 19 min after 2025-03-11 01:00:00Z, while other devices were heard"]
+
+    heard(store, other.device_id, (80, 360), partition=1)
+    gather_incidents(store, device, MIDNIGHT_MS, END, only_changed=True)
+    (row,) = incident_rows(store, "CH-001", MIDNIGHT_MS, END)
+    assert (row["status"], row["severity"], row["windows"]) == ("open", "warning", 299)
+
+    device = heard(store, "CH-001", (200, 360))
+    gather_incidents(store, device, MIDNIGHT_MS, END, only_changed=True)
+    (row,) = incident_rows(store, "CH-001", MIDNIGHT_MS, END)
+    assert (row["status"], row["windows"], row["ended_at"]) == ("closed", 140, MIDNIGHT_MS + 200 * MINUTE_MS)
+    assert gather_incidents(store, device, MIDNIGHT_MS, END, only_changed=True) == []
+
+
+def test_readings_that_come_late_take_the_incident_back(store):
+    device = heard(store, "CH-001", (0, 60), (100, 360))
+    gather_incidents(store, device, MIDNIGHT_MS, END)
+    assert len(incident_rows(store, "CH-001", MIDNIGHT_MS, END)) == 1
+    device = heard(store, "CH-001", (60, 100))
+    gather_incidents(store, device, MIDNIGHT_MS, END)
+    assert incident_rows(store, "CH-001", MIDNIGHT_MS, END) == []
+
+
+def test_devices_that_fall_silent_together_are_a_network_event(store):
+    devices = [heard(store, f"CH-00{i}", (0, 60), (100, 360)) for i in (1, 2, 3)]
+    heard(store, "CH-004", (0, 360))
+    for device in devices:
+        gather_incidents(store, device, MIDNIGHT_MS, END)
+    for batch in fleet_scope_batches(store, MINUTE_MS, MIDNIGHT_MS, END):
+        write_batch(store, "incidents", batch)
+    rows = incident_rows(store, None, MIDNIGHT_MS, END)
+    assert {row["scope"] for row in rows} == {"fleet"}
+    assert {row["cause"] for row in rows} == {"network or logging (3 devices of building b-1 from 2025-03-11 01:00Z)"}
