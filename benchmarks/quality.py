@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from benchmarks.quality_platform import METHODS, judged, wear_figures
 from hvac_platform.detection import fit_detector
 from hvac_platform.detection.energy import believable, fit_energy, kwh
 from hvac_platform.detection.evaluation import NOTHING, FaultScore, score_faults
@@ -46,6 +47,8 @@ Bool = NDArray[np.bool_]
 DAY_MS, HOUR_MS, MINUTE_MS = 86_400_000, 3_600_000, 60_000
 TRAIN_ROWS_SKAB = 400
 TRAIN_SHARE_NAB = 0.15
+PARTS = ("skab", "simulator", "nab", "platform", "wear")
+WEAR_START = "2026-06-01"
 UNSEEN_SEEDS = (911, 912, 913, 914)
 START_DATES = ("2026-07-06", "2026-04-13", "2026-10-05", "2026-01-12")
 TRAIN_DAYS, TEST_DAYS = 7, 3
@@ -588,6 +591,18 @@ def energy_figures(cases: Sequence[Case]) -> dict[str, dict[str, float]]:
     }
 
 
+# --- the platform -------------------------------------------------------------------------------------------------------
+
+
+def platform_results(cases: Sequence[Case]) -> dict[str, Result]:
+    """The platform's methods as the assets use them, with their consensus and union."""
+    results: dict[str, Result] = {name: Result() for name in METHODS}
+    for name, told in judged(cases, MINUTE_MS):
+        for method, (score, alarm) in told.items():
+            results[method].outcomes[name] = Outcome(score, alarm)
+    return results
+
+
 # --- report -------------------------------------------------------------------------------------------------------------
 
 COLOURS = ("#2f6fdb", "#d9822b", "#1a9c6b", "#8f4fbf", "#c23b5a", "#6b7280", "#0e7490")
@@ -681,7 +696,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=None)
     parser.add_argument("--out", type=Path, default=Path("build/quality"))
     parser.add_argument("--seeds", type=int, nargs="+", default=list(UNSEEN_SEEDS))
-    parser.add_argument("--only", choices=("skab", "simulator", "nab"), nargs="+", default=("skab", "simulator", "nab"))
+    parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS)
     parser.add_argument("--cache", type=Path, default=Path("build/text-vectors"), help="where text vectors are kept")
     parser.add_argument("--texts", type=int, default=TEXTS, help="texts to embed in each data set, at most")
     options = parser.parse_args()
@@ -765,6 +780,23 @@ def main() -> None:
             energy = energy_figures(cases)
             print_table("Energy, shares of power", energy)
             page += ["<h3>Energy: shares of power, by device type</h3>", table_html(energy)]
+    if "platform" in options.only:
+        for title, days in (("platform, 7 days learned", TRAIN_DAYS), ("platform, 1 day learned", 1)):
+            cases = (
+                sets["simulator"]
+                if "simulator" in sets and days == TRAIN_DAYS
+                else simulated(options.seeds, train_days=days)
+            )
+            results = platform_results(cases)
+            rows = {name: row_of(cases, result) for name, result in results.items()}
+            figures[title] = rows
+            print_table(title, rows)
+            page += [f"<h2>{title}</h2>", table_html(rows)]
+    if "wear" in options.only:
+        start_ms = int(pd.Timestamp(WEAR_START, tz="UTC").timestamp() * 1000)
+        figures["wear"] = wear_figures(options.seeds[:2], start_ms)
+        print_table("Slow wear", figures["wear"])
+        page += ["<h2>Slow wear</h2>", table_html(figures["wear"])]
     for name in left_out:
         print(f"left out: {name}")
         page.append(f"<p>Left out: {html.escape(name)}.</p>")

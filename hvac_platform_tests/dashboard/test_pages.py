@@ -75,7 +75,16 @@ def test_the_fleet_is_filtered(browser: Browser) -> None:
 
 def test_a_device_shows_slow_wear_and_its_operating_modes(browser: Browser) -> None:
     tables = str(browser.ask("device-message.children", device_id__data="CH-001")["device-tables.children"])
-    for words in ("Slow wear", "+4.25", "+6.1", "+0.31", days_before(YESTERDAY, 9), "12", "Operating modes", "share of the time"):
+    for words in (
+        "Slow wear",
+        "+4.25",
+        "+6.1",
+        "+0.31",
+        days_before(YESTERDAY, 9),
+        "12",
+        "Operating modes",
+        "share of the time",
+    ):
         assert words in tables
     assert tables.count("+4.25") == 1  # what doesn't wear isn't shown
     tables = str(browser.ask("device-message.children", device_id__data="RTU-001")["device-tables.children"])
