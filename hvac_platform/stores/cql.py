@@ -395,6 +395,10 @@ class CqlStore:
                 )
         elif rows.device_id is not None:
             yield [("device_id", "="), *conditions, *bounds], [rows.device_id, *arguments, *limits]
+        elif target.partition == ("device_id",) and target.time_column in target.clustering:
+            # In order of time, and from a time on, CQL reads one partition at a time only.
+            for device in self.devices():
+                yield [("device_id", "="), *conditions, *bounds], [device.device_id, *arguments, *limits]
         else:
             yield conditions, arguments
 

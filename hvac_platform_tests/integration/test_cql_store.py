@@ -65,7 +65,7 @@ def rows(store, table, *columns, **where):
 
 def test_the_schema_is_applied_once_and_again_without_effect(store):
     assert store.dialect == "cassandra"
-    assert store.schema_versions() == (3, 3)
+    assert store.schema_versions() == (4, 4)
     assert store.apply_schema() == []
 
 
@@ -100,6 +100,36 @@ def test_readings_come_back_in_order_of_time_however_often_they_are_written(stor
     )
     assert part["timestamp"] == [START_MS, START_MS + 10_000]
     assert [d.date for d in store.device_days("2026-06-01", "2026-06-30")] == ["2026-06-09", "2026-06-10"]
+
+
+def test_what_has_a_partition_a_device_is_read_of_all_devices_in_a_span_of_time(store):
+    store.register_devices([RTU, Device("CH-001", "chiller", "", "", START_MS, START_MS + 1, 0)])
+    spans = {"ends_at": [START_MS + 60_000] * 3, "note": ["a", "b", "c"], "added_at": [0] * 3}
+    starts = [START_MS, START_MS - 60_000, START_MS + 60_000]
+    store.upsert("maintenance_spans", {"device_id": ["RTU-001", "RTU-001", "CH-001"], "starts_at": starts, **spans})
+    assert sorted(rows(store, "maintenance_spans", "note")["note"]) == ["a", "b", "c"]
+    assert sorted(rows(store, "maintenance_spans", "note", start_ms=START_MS)["note"]) == ["a", "c"]
+    assert rows(store, "maintenance_spans", "note", end_ms=START_MS)["note"] == ["b"]
+
+
+def test_trends_come_back_as_they_were_written(store):
+    trend = {
+        "device_id": "RTU-001",
+        "metric": "fan_current",
+        "unit": "A",
+        "reading": 4.5,
+        "deviation": 0.25,
+        "sigmas": 3.5,
+        "per_day": 0.01,
+        "cusum": 7.0,
+        "since": None,
+        "days_to_limit": 12.5,
+        "span_start": START_MS,
+        "span_end": START_MS + 1,
+        "updated_at": START_MS,
+    }
+    store.upsert("metric_trends", {name: [value] for name, value in trend.items()})
+    assert rows(store, "metric_trends", *trend, device_id="RTU-001") == {name: [value] for name, value in trend.items()}
 
 
 def test_nearest_states_are_those_of_the_embedded_store(store, tmp_path):
