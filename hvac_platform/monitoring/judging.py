@@ -29,6 +29,8 @@ from hvac_platform.timestamps import day_windows
 
 FIRST_DAY = "2000-01-01"
 CONTEXT_WINDOWS = 3  # what an alarm by two of three windows looks back on
+FOLLOWING_WINDOWS = 100
+"""So many windows after one that has changed are judged again: the slowest average then holds 5 % of the change."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +136,7 @@ def judge_device(
         start_ms: first window start included.
         end_ms: first one excluded.
         now_ms: the present.
-        unjudged_only: leave out windows whose current revision all methods have judged.
+        unjudged_only: only windows whose current revision not all methods have judged, and those that rest on one.
         similarity_threshold: fixed limit in place of the calibrated one.
         sigma_threshold: likewise.
     """
@@ -168,7 +170,8 @@ def judge_device(
     if unjudged_only and wanted.any():
         judged = judged_revisions(store, device.device_id, start_ms, end_ms)
         known = np.array([judged.get(int(t), -1) for t in series.times_ms], dtype=np.int64)
-        wanted &= known != revisions
+        changed = wanted & (known != revisions)
+        wanted &= _soon_after(changed, FOLLOWING_WINDOWS)
     chosen = np.flatnonzero(wanted)
     verdicts = _verdicts(store, device, series, chosen, profile, encoders) if len(chosen) else {}
     _silence(verdicts, in_maintenance(series.times_ms[chosen], maintenance_spans(store, device.device_id)))
@@ -176,6 +179,17 @@ def judge_device(
     return Judgement(
         device, select(series, chosen), verdicts, revisions[chosen].tolist(), flags[chosen], profile, left_open
     )
+
+
+def _soon_after(mask: NDArray[np.bool_], rows: int) -> NDArray[np.bool_]:
+    """Rows of a mask, and up to so many that follow one, bool [n].
+
+    >>> _soon_after(np.array([False, True, False, False, False, True]), 2).astype(int)
+    array([0, 1, 1, 1, 0, 1])
+    """
+    positions = np.arange(len(mask))
+    last = np.maximum.accumulate(np.where(mask, positions, -rows - 1))
+    return positions - last <= rows
 
 
 def _verdicts(

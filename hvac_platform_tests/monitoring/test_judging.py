@@ -153,7 +153,7 @@ def test_a_device_that_has_fallen_silent_is_judged_by_the_wall_clock(trained):
     assert judge(trained, device, now=quiet).left_open == 0
 
 
-def test_judged_windows_are_left_alone_until_a_late_reading_changes_one(trained):
+def test_judged_windows_are_left_alone_until_a_late_reading_changes_one_that_they_rest_on(trained):
     device = bring_in(trained, LATHE, lathe_readings(MIDNIGHT_MS, 20))
     settings = load_settings()
     assert has_unjudged(trained, settings, day_of_lathe(), LATE)
@@ -162,7 +162,7 @@ def test_judged_windows_are_left_alone_until_a_late_reading_changes_one(trained)
     assert len(judge(trained, device, unjudged_only=True).series) == 0
     device = bring_in(trained, LATHE, [(MIDNIGHT_MS + 7 * MINUTE_MS + 1_234, "load", 55.0)])
     assert has_unjudged(trained, settings, day_of_lathe(), LATE)
-    assert minutes(judge(trained, device, unjudged_only=True).series.times_ms) == [7]
+    assert minutes(judge(trained, device, unjudged_only=True).series.times_ms) == list(range(7, 20))
     assert not has_unjudged(trained, settings, day_of_lathe(), LATE)
 
 

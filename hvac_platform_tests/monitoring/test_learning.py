@@ -208,3 +208,27 @@ def test_a_state_that_came_before_is_found_and_one_that_never_did_is_not(learned
     assert {s.outcome for s in usual.similar} == {"normal"}
     odd = similar_states(store, device, encoders(store), at_ms=FLOW.start_ms + 30 * MINUTE_MS)
     assert odd.seen == 0
+
+
+def verdicts_of(store, device):
+    found = rows(
+        store, "snapshot_verdicts", "snapshot_time", "method", "score", "anomalous", device_id=device.device_id
+    )
+    return sorted((time, method, round(score, 2), bool(anomalous)) for time, method, score, anomalous in found)
+
+
+def test_after_a_late_correction_verdicts_are_those_of_judging_everything_again(learned_store, device):
+    store, end = learned_store, MIDNIGHT_MS + 6 * HOUR_MS
+    judge(store, device, MIDNIGHT_MS, end)
+    before = verdicts_of(store, device)
+    at = MIDNIGHT_MS + 2 * HOUR_MS
+    series, _ = read_series(store, "CH-001", "chiller", at, at + 20 * MINUTE_MS)
+    changed = [dict(zip(series.metric_names, (row * 1.2).tolist(), strict=True)) for row in series.mean]
+    key = {"device_id": ["CH-001"] * len(changed), "snapshot_time": series.times_ms}
+    store.update("device_state_snapshots", key | {"metrics": changed, "revision": [10**6] * len(changed)})
+    judge(store, device, MIDNIGHT_MS, end, unjudged_only=True)
+    after = verdicts_of(store, device)
+    judge(store, device, MIDNIGHT_MS, end)
+    assert after == verdicts_of(store, device)
+    moved = {new[0] for old, new in zip(before, after, strict=True) if old != new}
+    assert any(time >= at + 20 * MINUTE_MS for time in moved), "windows after the corrected ones rest on them"
