@@ -36,7 +36,7 @@ from hvac_platform.timestamps import day_start, now_ms, window_floor
 DAY = "2026-06-10"
 WINDOW_MS = 60_000
 INTERVAL_MS = 10_000
-HOURS = 8
+HOURS = 24
 TURNS = 3
 PEERS = {
     "Quix Streams: the same means": ("quix_streams", ()),
