@@ -24,13 +24,13 @@ $(STAMP): requirements.lock requirements-installer.lock pyproject.toml
 demo: setup
 	@$(if $(SERVICES),$(BIN)/python -m hvac_platform_tests.services run -- )$(BIN)/hvac demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT)) $(if $(DASHBOARD_PORT),--dashboard-port $(DASHBOARD_PORT))
 
-# Whole files go to one of two processes: many tests wait for servers, clocks and processes.
+# Whole files go to one of three processes, on two cores: many tests wait for servers, clocks and processes.
 test: setup
-	@$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # The tests against real servers, which they start themselves on ports of their own.
 integration: setup
-	@HVAC_SERVICES=1 $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder hvac_platform_tests/integration
+	@HVAC_SERVICES=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder hvac_platform_tests/integration
 
 # Kafka, Cassandra and Ollama on loopback. Some of them: make services ONLY=kafka
 services: setup
