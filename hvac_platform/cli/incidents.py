@@ -13,6 +13,7 @@ from hvac_platform.config import load_settings
 from hvac_platform.connections import make_encoders, open_store
 from hvac_platform.monitoring.incidents import incident_rows
 from hvac_platform.monitoring.maintenance import maintenance_spans
+from hvac_platform.monitoring.silence import SILENCE
 from hvac_platform.monitoring.similar import NoSnapshotError, similar_states
 from hvac_platform.stores.base import Store
 from hvac_platform.timestamps import DAY_MS, iso, now_ms
@@ -90,10 +91,15 @@ def show_incident(incident: IncidentId, as_json: AsJson = False) -> None:
     store = open_store(settings)
     row = _incident(store, incident)
     device = chosen_devices(store, [row["device_id"]])[0]
+    silent = SILENCE in row["methods"]
     try:
         middle = (row["started_at"] + row["ended_at"]) // 2
-        states = similar_states(
-            store, device, make_encoders(settings, store), at_ms=middle, before_ms=row["started_at"]
+        states = (
+            None
+            if silent
+            else similar_states(
+                store, device, make_encoders(settings, store), at_ms=middle, before_ms=row["started_at"]
+            )
         )
     except NoSnapshotError:
         states = None
@@ -125,6 +131,8 @@ def show_incident(incident: IncidentId, as_json: AsJson = False) -> None:
     console.print("\nwhy")
     for reason in row["reasons"] or ["no reason was given"]:
         console.print(f"  {reason}")
+    if silent:
+        return
     if row["rules"]:
         console.print(f"  rules: {', '.join(row['rules'])}")
     console.print(f"  metrics: {', '.join(row['metrics']) or '-'}\n")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from hvac_platform.cli.main import app
 from hvac_platform.config import load_settings
 from hvac_platform.io_managers.slices import write_batch
 from hvac_platform.monitoring.incidents import fleet_scope_batches, incident_rows
@@ -133,6 +135,15 @@ def test_readings_that_come_late_take_the_incident_back(store):
     device = heard(store, "CH-001", (60, 100))
     gather_incidents(store, device, MIDNIGHT_MS, END)
     assert incident_rows(store, "CH-001", MIDNIGHT_MS, END) == []
+
+
+def test_the_command_line_tells_of_a_silence_without_asking_what_it_resembles(store):
+    gather_incidents(store, heard(store, "CH-001", (0, 60), (100, 360)), MIDNIGHT_MS, END)
+    result = CliRunner().invoke(app, ["incidents", "show", f"CH-001/{MIDNIGHT_MS + HOUR_MS}"])
+    assert result.exit_code == 0, result.output
+    assert "methods: silence 40" in result.stdout
+    assert "no readings for 40 min" in result.stdout
+    assert "Likely kinds" not in result.stdout
 
 
 def test_devices_that_fall_silent_together_are_a_network_event(store):
