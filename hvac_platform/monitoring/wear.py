@@ -65,7 +65,6 @@ def device_wear(
     *,
     days_back: int = HISTORY_DAYS,
     until_ms: int | None = None,
-    least_days: int = LEAST_DAYS,
 ) -> Wear:
     """Trends of a device's metrics over its last days.
 
@@ -79,7 +78,6 @@ def device_wear(
         window_ms: length of a window.
         days_back: days of history.
         until_ms: end of the history; the end of the device's data when absent.
-        least_days: fewest whole days.
 
     Raises:
         TooFewDaysError: not enough whole days, or nothing to learn from in the first of them.
@@ -93,9 +91,9 @@ def device_wear(
     end_ms = device.last_seen + 1 if until_ms is None else until_ms
     registered = store.device_days(day_of(end_ms - days_back * DAY_MS), day_of(end_ms - 1), device.device_id)
     days = _whole_days(store, device, [day.date for day in registered], window_ms, end_ms)
-    if len(days) < least_days:
+    if len(days) < LEAST_DAYS:
         raise TooFewDaysError(
-            f"{device.device_id}: {len(days)} whole days in the last {days_back}, {least_days} are needed to see wear"
+            f"{device.device_id}: {len(days)} whole days in the last {days_back}, {LEAST_DAYS} are needed to see wear"
         )
     count = min(MOST_REFERENCE, max(LEAST_REFERENCE, len(days) // 3))
     first = pd.concat([frame_of(_normal(store, device, day, window_ms, end_ms)) for day in days[:count]])
