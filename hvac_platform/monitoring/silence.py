@@ -64,7 +64,9 @@ class Listening:
     def __init__(self, store: Store, settings: Settings, now_ms: int) -> None:
         self._store, self._settings, self._now_ms = store, settings, now_ms
         self._ledger = store.ledger(settings.kafka_topic)
-        self._newest_ms = min(now_ms, max((d.last_seen for d in store.devices()), default=now_ms))
+        self._devices = store.devices()
+        self._newest_ms = min(now_ms, max((d.last_seen for d in self._devices), default=now_ms))
+        self._heard: dict[tuple[int, int], bool] = {}
 
     def heard_until(self, device: Device) -> int:
         """Instant up to which a device should have been heard: that of the newest reading of any device.
@@ -80,7 +82,9 @@ class Listening:
         """Silences of a device that reach into [start_ms, end_ms), complete on both sides.
 
         Silent is a device of which five windows are missing, or five times what usually lies between two of its windows;
-        one that goes on must be longer by the allowed lateness. What lies wholly in maintenance doesn't count.
+        one that goes on must be longer by the allowed lateness. In five windows of that span others must have been heard:
+        when nothing comes of anyone, it is the log or the platform that stood still. What lies wholly in maintenance
+        doesn't count.
         """
         window_ms, until_ms = self._settings.window_ms, self.heard_until(device)
         times = _times_around(self._store, device, start_ms, end_ms, until_ms)
@@ -96,8 +100,26 @@ class Listening:
             Silence(int(begins[i]), int(ends[i]), bool(i < len(times) - 1), longest)
             for i in np.flatnonzero((ends - begins >= needed) & (begins < end_ms) & (ends > start_ms))
         ]
+        found = [silence for silence in found if self._others_heard(silence)]
         maintenance = maintenance_spans(self._store, device.device_id) if found else []
         return [silence for silence in found if not _known_of(silence, window_ms, maintenance)]
+
+    def _others_heard(self, silence: Silence) -> bool:
+        """Whether windows of any device lie in the span; the silent one has none, so the answer is the same for all."""
+        span = (silence.start_ms, silence.end_ms)
+        if span not in self._heard:
+            self._heard[span] = self._anyone_heard(*span)
+        return self._heard[span]
+
+    def _anyone_heard(self, start_ms: int, end_ms: int) -> bool:
+        windows: set[int] = set()
+        for device in self._devices:
+            rows = TableSlice("device_state_snapshots", ("snapshot_time",), device.device_id, start_ms, end_ms)
+            for batch in self._store.scan(rows, batch_rows=10 * SILENT_WINDOWS):
+                windows.update(batch["snapshot_time"])
+                if len(windows) >= SILENT_WINDOWS:
+                    return True
+        return False
 
 
 def _known_of(silence: Silence, window_ms: int, maintenance: Sequence[MaintenanceSpan]) -> bool:

@@ -55,15 +55,27 @@ def found(store, device, start_ms=MIDNIGHT_MS, end_ms=END, now_ms=END):
 
 def test_windows_that_are_missing_between_others_are_a_silence_that_is_over(store):
     device = heard(store, "CH-001", (0, 60), (100, 360))
+    heard(store, "CH-002", (0, 360))
     assert found(store, device) == [(60, 100, True)]
+
+
+def test_when_nothing_comes_of_anyone_no_device_is_silent(store):
+    """The platform, the log or the network to it stood still; devices come back within some windows of each other."""
+    first = heard(store, "CH-001", (0, 60), (300, 360))
+    heard(store, "CH-002", (0, 60), (297, 360))
+    assert found(store, first) == []
+    last = heard(store, "CH-003", (0, 60), (320, 360))
+    assert found(store, last) == [(60, 320, True)]
 
 
 def test_fewer_than_five_missing_windows_are_none(store):
     device = heard(store, "CH-001", (0, 60), (64, 360))
+    heard(store, "CH-002", (0, 360))
     assert found(store, device) == []
 
 
 def test_a_device_that_reports_seldom_is_given_longer(store):
+    heard(store, "CH-003", (0, 360))
     device = heard(store, "CH-001", (0, 120), (150, 360), step=15)
     assert found(store, device) == []
     slow = heard(store, "CH-002", (0, 120), (240, 360), step=15)
@@ -103,6 +115,7 @@ def test_a_device_has_no_silence_before_it_was_first_heard(store):
 
 def test_work_that_is_known_of_is_no_silence(store):
     device = heard(store, "CH-001", (0, 60), (100, 360))
+    heard(store, "CH-002", (0, 360))
     span = {"starts_at": [MIDNIGHT_MS + 59 * MINUTE_MS], "ends_at": [MIDNIGHT_MS + 100 * MINUTE_MS]}
     store.upsert("maintenance_spans", {"device_id": ["CH-001"], **span, "note": ["cabling"], "added_at": [0]})
     assert found(store, device) == []
@@ -130,6 +143,7 @@ def test_a_silence_is_one_incident_that_grows_and_then_closes(store):
 
 def test_readings_that_come_late_take_the_incident_back(store):
     device = heard(store, "CH-001", (0, 60), (100, 360))
+    heard(store, "CH-002", (0, 360))
     gather_incidents(store, device, MIDNIGHT_MS, END)
     assert len(incident_rows(store, "CH-001", MIDNIGHT_MS, END)) == 1
     device = heard(store, "CH-001", (60, 100))
@@ -138,6 +152,7 @@ def test_readings_that_come_late_take_the_incident_back(store):
 
 
 def test_the_command_line_tells_of_a_silence_without_asking_what_it_resembles(store):
+    heard(store, "CH-002", (0, 360))
     gather_incidents(store, heard(store, "CH-001", (0, 60), (100, 360)), MIDNIGHT_MS, END)
     result = CliRunner().invoke(app, ["incidents", "show", f"CH-001/{MIDNIGHT_MS + HOUR_MS}"])
     assert result.exit_code == 0, result.output
