@@ -103,6 +103,7 @@ def test_the_incident_of_a_silent_device_says_what_is_missing(filled: Path, tmp_
     assert "Missing windows" in page
     assert "60 (silence 60)" in page
     assert "while other devices were heard" in page
+    assert "Likely kinds" not in page
 
 
 @pytest.mark.parametrize("chosen", ["1 h", "6 h", "24 h", "7 d"])

@@ -234,11 +234,12 @@ def render(store: Store, key: IncidentKey) -> Content:
     incident = found[0]
     device = next((d for d in store.devices() if d.device_id == key.device_id), None)
     kind = device.device_type if device is not None else ""
+    silent = SILENCE in (incident["methods"] or ())  # then there is nothing that could resemble anything
     return html.Div(
         [
             summary(incident, kind),
             why(incident, kind),
-            html.Div([likely(incident), similar(incident)], className="columns"),
+            *([] if silent else [html.Div([likely(incident), similar(incident)], className="columns")]),
             *figures(store, incident, kind),
         ]
     )
