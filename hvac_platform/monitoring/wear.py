@@ -177,8 +177,7 @@ def wear_batches(store: Store, wear: Wear, window_ms: int) -> Iterator[TableBatc
             "span_start": [first] * n,
             "span_end": [last] * n,
             "updated_at": [now_ms()] * n,
-        },
-        table="metric_trends",
+        }
     )
 
 

@@ -169,6 +169,7 @@ def test_the_asset_writes_trends_and_tells_of_wear_and_of_devices_that_are_too_n
     )
     (event,) = result.asset_materializations_for_node("metric_trends")[:1]
     assert event.metadata["devices_worn"].value == 1
+    assert event.metadata["dagster/row_count"].value == 5
     assert event.metadata["too_few_days"].value == 1
     assert "**M-1**: power is" in event.metadata["wear"].value
     assert "data:image/svg+xml" in event.metadata["deviations"].value
