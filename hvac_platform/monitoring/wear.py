@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 HISTORY_DAYS = 30
 LEAST_DAYS = 10
 LEAST_REFERENCE, MOST_REFERENCE = 5, 10
+FORESEEN_DAYS = 365
+"""A pace seen for weeks says nothing of what is further away."""
 WHOLE = 0.5
 """A day with less than half of the windows that days usually have says little about the day."""
 
@@ -213,6 +215,6 @@ leaves its normal range in about 12 days'
         + f"{abs(per_day):.2g} {unit}".rstrip()
         + f" a day since {iso(since_ms)[:10]}"
     )
-    if left is None:
+    if left is None or left > FORESEEN_DAYS:
         return words
     return words + ("; outside its normal range" if left < 1 else f"; leaves its normal range in about {left:.0f} days")

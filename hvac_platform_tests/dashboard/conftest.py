@@ -103,7 +103,11 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "incidents",
             incident("RTU-001", START_MS + 3 * HOUR_MS, status="closed", severity="critical", level=2, excess_kwh=None),
         )
-        for metric, since, left in (("power_consumption", START_MS - 9 * DAY_MS, 12.4), ("cop", None, None)):
+        for metric, since, left in (
+            ("power_consumption", START_MS - 9 * DAY_MS, 12.4),
+            ("cop", None, None),
+            ("load", START_MS, 1e3),
+        ):
             row = {"reading": 61.0, "deviation": 4.25, "sigmas": 6.1, "per_day": 0.31, "cusum": 9.0, "unit": "kW"}
             span = {"span_start": START_MS - 20 * DAY_MS, "span_end": START_MS, "updated_at": START_MS}
             trend = {"device_id": "CH-001", "metric": metric, "since": since, "days_to_limit": left, **row, **span}

@@ -131,16 +131,24 @@ def test_the_time_left_is_until_the_declared_normal_range_ends(platform):
     wear = device_wear(platform.store, device, WINDOW_MS)
     worst = next(t for t in wear.worn if t.metric == "power_consumption")
     assert worst.days_to_limit > 10
-    assert "leaves its normal range in about" in wear_words(
-        worst.metric, "kW", worst.deviation, worst.sigmas, worst.per_day, FIRST_MS, worst.days_to_limit
-    )
+
+
+@pytest.mark.parametrize(
+    ("left", "end"),
+    [
+        (12.4, "; leaves its normal range in about 12 days"),
+        (0.0, "; outside its normal range"),
+        (900.0, "since 1970-01-01"),
+    ],
+)
+def test_the_time_left_is_told_as_far_as_it_can_be_foreseen(left, end):
+    assert wear_words("power_consumption", "kW", 4.2, 6.1, 0.31, 0, left).endswith(end)
 
 
 def test_what_recedes_is_told_as_shrinking():
     assert "1.5 (4.0 sigma) below what the other metrics imply, shrinking 0.1 a day since 1970-01-01" in wear_words(
         "cop", "", -1.5, -4.0, 0.1, 0, None
     )
-    assert wear_words("cop", "", -1.5, -4.0, -0.1, 0, 0.0).endswith("; outside its normal range")
 
 
 def test_the_command_shows_what_wears_and_with_all_every_metric(platform):

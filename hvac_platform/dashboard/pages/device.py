@@ -63,6 +63,7 @@ from hvac_platform.dashboard.words import (
 )
 from hvac_platform.devices.registry import device_type
 from hvac_platform.monitoring.maintenance import MaintenanceSpan, maintenance_spans
+from hvac_platform.monitoring.wear import FORESEEN_DAYS
 from hvac_platform.snapshots import SnapshotSeries
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.series import read_series
@@ -360,7 +361,7 @@ def wear_section(trends: Sequence[Row], kind: str) -> Content:
             f"{row['sigmas']:+.1f}",
             f"{row['per_day']:+.2g}",
             iso(row["since"])[:10],
-            "–" if row["days_to_limit"] is None else f"{row['days_to_limit']:.0f}",
+            _days_left(row["days_to_limit"]),
         ]
         for row in worn
     ]
@@ -380,6 +381,12 @@ def wear_section(trends: Sequence[Row], kind: str) -> Content:
             ),
         ]
     )
+
+
+def _days_left(days: float | None) -> str:
+    if days is None:
+        return "–"
+    return f"{days:.0f}" if days <= FORESEEN_DAYS else f"> {FORESEEN_DAYS}"
 
 
 def _fit_words(fit: dict[str, Any] | None) -> str:
