@@ -129,6 +129,13 @@ def message_at_a_time(settings: Settings, ends: dict[int, int], seconds: float) 
     return done
 
 
+def drop_keyspace(settings: Settings) -> None:
+    """Remove what a benchmark wrote to Cassandra."""
+    cluster = Cluster(settings.scylla_hosts.split(","), port=settings.scylla_port)
+    cluster.connect().execute(f"DROP KEYSPACE IF EXISTS {settings.scylla_keyspace}", timeout=120)
+    cluster.shutdown()
+
+
 def pipeline(hours: int, turns: int = PIPELINE_TURNS) -> None:
     """Kafka → Cassandra, all tables, without Dagster, in turns with a consumer that handles a message at a time.
 
@@ -152,9 +159,7 @@ def pipeline(hours: int, turns: int = PIPELINE_TURNS) -> None:
             taken["platform"].append(done)
             taken["a message at a time"].append(singly)
         store.close()
-        dropping = Cluster(settings.scylla_hosts.split(","), port=settings.scylla_port)
-        dropping.connect().execute(f"DROP KEYSPACE {fresh.scylla_keyspace}", timeout=120)
-        dropping.shutdown()
+        drop_keyspace(fresh)
     rates, costs = {}, {}
     for way, passes in taken.items():
         rates[way] = median(done.messages / done.seconds for done in passes)
@@ -192,6 +197,7 @@ def backfill(days: int) -> None:
     with tempfile.TemporaryDirectory(prefix="hvac-bench-backfill-") as home:
         command = [sys.executable, __file__, "--replay", first, last]
         done = subprocess.run(command, env={**os.environ, "HVAC_HOME": home}, capture_output=True, text=True)
+    drop_keyspace(settings)
     if done.returncode:
         raise RuntimeError(done.stderr[-2000:])
     told = json.loads(done.stdout.strip().splitlines()[-1])
