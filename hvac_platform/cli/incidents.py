@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import enum
 from typing import Annotated, Any
 
@@ -92,17 +93,13 @@ def show_incident(incident: IncidentId, as_json: AsJson = False) -> None:
     row = _incident(store, incident)
     device = chosen_devices(store, [row["device_id"]])[0]
     silent = SILENCE in row["methods"]
-    try:
+    states = None
+    if not silent:
         middle = (row["started_at"] + row["ended_at"]) // 2
-        states = (
-            None
-            if silent
-            else similar_states(
+        with contextlib.suppress(NoSnapshotError):
+            states = similar_states(
                 store, device, make_encoders(settings, store), at_ms=middle, before_ms=row["started_at"]
             )
-        )
-    except NoSnapshotError:
-        states = None
     past = [
         {
             "window": iso(s.time_ms),
