@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from hvac_platform.detection.alarms import budget_limit, persistent_level, persists, room_for_variation
 from hvac_platform.detection.attribution import conditional_sigmas, pair_contributions
 from hvac_platform.detection.frozen import Repetition, fit_repetition
+from hvac_platform.detection.modes import MOST_SWITCHES, Switch, find_modes, mode_codes, rows_in_mode
 from hvac_platform.detection.nearest import mean_nearest_distance, state_embeddings
 from hvac_platform.detection.observations import (
     GAP_INTERVALS,
@@ -43,7 +44,7 @@ from hvac_platform.detection.rules import evaluate_rules, rule_lookback_ms
 from hvac_platform.detection.scaling import Scale, robust_scale
 from hvac_platform.detection.smoothing import ewma
 from hvac_platform.detection.state import DetectorState, Record, memory_of, packed, plain, unpacked
-from hvac_platform.detection.surprise import Surprise, fit_surprise
+from hvac_platform.detection.surprise import Surprise, fit_surprise, towards
 from hvac_platform.detection.whitening import Whitening, fit_whitening
 from hvac_platform.devices.registry import DeviceType
 from hvac_platform.devices.registry import device_type as registered_type
@@ -52,6 +53,7 @@ from hvac_platform.snapshots import SnapshotSeries
 Float64 = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 Bool = NDArray[np.bool_]
+Int64 = NDArray[np.int64]
 Segments = pd.Series | Sequence[object] | NDArray[np.generic]
 
 LEAST_ROWS = 50
@@ -69,6 +71,8 @@ CLEANINGS, LEAST_CALM = 8, 0.7
 PRESENT = 0.5
 LEAST_LIMIT = 1.3
 ROOM_SHORT = {"now": 2.0, "sustained": 1.75}
+LEAST_MODE_ROWS, LEAST_MODE_EPISODES, ENTERED_ROWS = 500, 5, 10
+"""A mode is calibrated by itself from so many rows in so many episodes on; its first ten rows each time by themselves."""
 RULE_LEVEL = 3
 MOST_RULE_ROWS = 1500
 COUNTER_STEPS = 20
@@ -122,6 +126,9 @@ class FittedDetector:
         clock: whether the hour of the day is part of them.
         surprises: calibration of each statistic.
         limits: surprise above which ``now`` and ``sustained`` alarm.
+        switches: what tells the machine's operating modes apart.
+        within: calibration of each statistic within a mode, by the mode's number (plus 8 for the rows in which it was just
+            entered); what is too rare for one is absent.
         repetition: how the metrics usually repeat themselves.
         memory: where the training ended.
         recent_times_ms: int64 [r], last rows of the training, for rules.
@@ -141,6 +148,8 @@ class FittedDetector:
     clock: bool
     surprises: Mapping[str, Surprise]
     limits: Mapping[str, float]
+    switches: tuple[Switch, ...]
+    within: Mapping[str, Mapping[str, Surprise]]
     repetition: Repetition
     memory: Memory
     recent_times_ms: NDArray[np.int64]
@@ -297,6 +306,8 @@ class FittedDetector:
             fast=_last_two(None if earlier is None else earlier.memory.fast, judged["fast"][last.start :]),
             slow=_last_two(None if earlier is None else earlier.memory.slow, judged["slow"][last.start :]),
             smoothed=judged["smoothed"][-1],
+            mode=int(judged["modes"][-1]),
+            mode_rows=int(judged["since"][-1]),
         )
         return _frame(index, columns), self._remembered(memory, observations, earlier)
 
@@ -492,7 +503,8 @@ class FittedDetector:
 
     def _judge(self, observations: Observations, followed: Trace, before: Memory | None) -> dict[str, Any]:
         statistics = _statistics(followed, observations.times_ms, self.states, self.averages, self.normal, self.clock)
-        surprise = _surprise(self.surprises, statistics)
+        codes, since = _modes(self.switches, self.scale, self.metric_names, followed, observations, before)
+        surprise = _surprise(self.surprises, statistics, self.within, _situations(codes, since))
         fast, slow, smoothed = _combined(
             surprise, followed.age, followed.oddity, observations.stretches, before, settled_rows(self.interval_ms)
         )
@@ -536,6 +548,8 @@ class FittedDetector:
             "fast": fast,
             "slow": slow,
             "smoothed": smoothed,
+            "modes": codes,
+            "since": since,
         }
 
     def _expected(self, followed: Trace) -> Float64:
@@ -608,6 +622,9 @@ def fit_detector(
     span_ms = int(observations.times_ms.max() - observations.times_ms.min())
     clock = span_ms >= CLOCK_DAYS * DAY_MS
 
+    switches = find_modes(pd.DataFrame(scale.undone(followed.level[heard]), columns=names)).switches
+    codes, since = _modes(switches, scale, names, followed, observations, None)
+    situations = _situations(codes, since)
     held_out = _cross_fitted(followed, observations.times_ms, heard, clock)
     # Averages remember a fault for much longer than it lasts. What began anew after it is as clean as the rows are.
     states = fit_whitening(followed.against_plausible()[heard])
@@ -623,7 +640,8 @@ def fit_detector(
     calm = heard
     for _ in range(1 + CLEANINGS):
         surprises = {name: fit_surprise(held_out[f"alarm {name}"][calm]) for name in (*NOW, *SUSTAINED)}
-        surprise = _surprise(surprises, held_out)
+        within = _within_modes(surprises, held_out, calm, situations)
+        surprise = _surprise(surprises, held_out, within, situations)
         fast, slow, _ = _combined(surprise, followed.age, followed.oddity, observations.stretches, None, settled)
         alarming = {"now": _level(fast, observations), "sustained": _level(slow, observations)}
         limits = {
@@ -648,7 +666,7 @@ def fit_detector(
     end = slice(max(observations.stretches[-1].start, len(fast) - CARRIED_ROWS), len(fast))
     statistics = _statistics(followed, observations.times_ms, states, averages, normal, clock, end)
     fast, slow, smoothed = _combined(
-        _surprise(surprises, statistics),
+        _surprise(surprises, statistics, within, situations[end]),
         followed.age[end],
         followed.oddity[end],
         (Stretch(0, end.stop - end.start, None),),
@@ -656,7 +674,12 @@ def fit_detector(
         settled,
     )
     memory = replace(
-        followed.memory, fast=np.r_[0.0, 0.0, fast][-2:], slow=np.r_[0.0, 0.0, slow][-2:], smoothed=smoothed[-1]
+        followed.memory,
+        fast=np.r_[0.0, 0.0, fast][-2:],
+        slow=np.r_[0.0, 0.0, slow][-2:],
+        smoothed=smoothed[-1],
+        mode=int(codes[-1]),
+        mode_rows=int(since[-1]),
     )
     return FittedDetector(
         metric_names=tuple(names),
@@ -672,6 +695,8 @@ def fit_detector(
         clock=clock,
         surprises={**surprises, "level": ordinary},
         limits=limits,
+        switches=switches,
+        within=within,
         repetition=repetition,
         memory=memory,
         recent_times_ms=observations.times_ms[len(observations.times_ms) - keep :],
@@ -787,13 +812,66 @@ def _distances(whitening: Whitening, average: Float64) -> tuple[Float64, Float64
     return np.linalg.norm(deviations @ whitening.root, axis=1), largest
 
 
-def _surprise(surprises: Mapping[str, Surprise], statistics: Mapping[str, Float64]) -> dict[str, Float64]:
-    """Surprise of every statistic, also as the alarm takes it; each float64 [n]."""
-    return {
-        f"{prefix}{name}": surprises[name].of(statistics[f"{prefix}{name}"])
-        for prefix in ("", "alarm ")
-        for name in (*NOW, *SUSTAINED)
-    }
+def _modes(
+    switches: Sequence[Switch],
+    scale: Scale,
+    names: Sequence[str],
+    followed: Trace,
+    observations: Observations,
+    before: Memory | None,
+) -> tuple[Int64, Int64]:
+    """Mode of each row, and rows since it was entered, int64 [n] each; a missing switch is what the other metrics imply."""
+    codes = mode_codes(switches, scale.undone(followed.level), names)
+    known = None if before is None or before.mode is None else (before.mode, before.mode_rows)
+    return codes, rows_in_mode(codes, [stretch.start for stretch in observations.stretches], known)
+
+
+def _situations(codes: Int64, since: Int64) -> Int64:
+    """What a row is calibrated among, int64 [n]: its mode, and whether that was entered so lately that levels lag behind."""
+    return np.where(since < ENTERED_ROWS, codes + (1 << MOST_SWITCHES), codes)
+
+
+def _within_modes(
+    surprises: Mapping[str, Surprise], statistics: Mapping[str, Float64], rows: Int64, situations: Int64
+) -> dict[str, dict[str, Surprise]]:
+    """Calibration of each statistic within each situation that is common enough, by its number.
+
+    Args:
+        surprises: calibration on all rows.
+        statistics: held-out statistics of all rows, each float64 [n].
+        rows: int64 [k], rows to calibrate on.
+        situations: int64 [n], that of each row.
+    """
+    present = situations[rows]
+    entered = present[np.r_[True, present[1:] != present[:-1]]]
+    within = {}
+    for situation in np.unique(present).tolist():
+        members = rows[present == situation]
+        if len(members) >= LEAST_MODE_ROWS and np.count_nonzero(entered == situation) >= LEAST_MODE_EPISODES:
+            within[str(situation)] = {
+                name: towards(fit_surprise(statistics[f"alarm {name}"][members]), overall, len(members))
+                for name, overall in surprises.items()
+            }
+    return within
+
+
+def _surprise(
+    surprises: Mapping[str, Surprise],
+    statistics: Mapping[str, Float64],
+    within: Mapping[str, Mapping[str, Surprise]],
+    situations: Int64,
+) -> dict[str, Float64]:
+    """Surprise of every statistic, also as the alarm takes it, each float64 [n]; within the mode where it is calibrated."""
+    found: dict[str, Float64] = {}
+    members = {situation: np.flatnonzero(situations == int(situation)) for situation in within}
+    for prefix in ("", "alarm "):
+        for name in (*NOW, *SUSTAINED):
+            statistic = statistics[f"{prefix}{name}"]
+            surprise = surprises[name].of(statistic)
+            for situation, rows in members.items():
+                surprise[rows] = within[situation][name].of(statistic[rows])
+            found[f"{prefix}{name}"] = surprise
+    return found
 
 
 def _combined(
@@ -874,6 +952,10 @@ def _floats(value: Any) -> Float64:
     return np.array(value, dtype=np.float64)
 
 
+def _surprises_of(document: Mapping[str, Any]) -> dict[str, Surprise]:
+    return {name: Surprise(_floats(s["body"]), s["shape"]) for name, s in document.items()}
+
+
 def _whitening_of(document: Mapping[str, Any]) -> Whitening:
     scale = Scale(_floats(document["scale"]["centre"]), _floats(document["scale"]["spread"]))
     return Whitening(scale, _floats(document["mean"]), _floats(document["root"]), _floats(document["precision"]))
@@ -894,8 +976,11 @@ def _detector_of(document: Mapping[str, Any]) -> FittedDetector:
         averages=(_whitening_of(document["averages"][0]), _whitening_of(document["averages"][1])),
         normal=np.array(document["normal"], dtype=np.float32),
         clock=document["clock"],
-        surprises={n: Surprise(_floats(s["body"]), s["shape"]) for n, s in document["surprises"].items()},
+        surprises=_surprises_of(document["surprises"]),
         limits=dict(document["limits"]),
+        # Documents from before modes were calibrated have neither.
+        switches=tuple(Switch(**switch) for switch in document.get("switches", ())),
+        within={code: _surprises_of(found) for code, found in document.get("within", {}).items()},
         repetition=Repetition(
             _floats(repetition["log_repeat"]),
             _floats(repetition["longest"]),

@@ -1,11 +1,8 @@
-"""Operating modes of a machine, found from its data: what a profile shows of when the machine does what.
-
-Description, not judgement. The detector has one model for all modes; docs/detection.md says what was measured about that.
-"""
+"""Operating modes of a machine, found from its data: when the machine does what, and what is usual then."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 Float64 = NDArray[np.float64]
+Int64 = NDArray[np.int64]
 
 #: Switches that together make up a mode, at most; modes rarer than a hundredth of the time are not told apart.
 MOST_SWITCHES, LEAST_SHARE = 3, 0.01
@@ -25,6 +23,7 @@ LEAST_SIDE = 0.05
 #: Switches that agree more than this (absolute correlation) are one.
 SAME = 0.8
 LEAST_ROWS = 50
+LONG_AGO = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +106,7 @@ def find_modes(metrics: pd.DataFrame) -> Modes:
     for j, name in enumerate(map(str, metrics.columns)):
         if (found := _switch(name, values[:, j])) is not None:
             candidates.append((found[0], found[1], j))
-    candidates.sort(key=lambda c: (not c[0].discrete, -c[1], c[2]))
+    candidates.sort(key=lambda c: (not c[0].discrete, -c[1], c[0].metric))
     chosen: list[Switch] = []
     states: list[Float64] = []
     for switch, _, j in candidates:
@@ -132,6 +131,47 @@ def find_modes(metrics: pd.DataFrame) -> Modes:
     return Modes(tuple(chosen), tuple(modes))
 
 
+def mode_codes(switches: Sequence[Switch], values: Float64, names: Sequence[str]) -> Int64:
+    """Mode of each row as a number, bit k for switch k; int64 [n], -1 where a switch has no reading.
+
+    Args:
+        switches: what tells the modes apart.
+        values: float64 [n, m].
+        names: the m metrics.
+    """
+    codes, unknown = np.zeros(len(values), dtype=np.int64), np.zeros(len(values), dtype=np.bool_)
+    for k, switch in enumerate(switches):
+        state = switch.states(values[:, names.index(switch.metric)])
+        unknown |= np.isnan(state)
+        codes += (np.nan_to_num(state) > 0).astype(np.int64) << k
+    return np.where(unknown, -1, codes)
+
+
+def rows_in_mode(codes: Int64, starts: Sequence[int], before: tuple[int, int] | None = None) -> Int64:
+    """Rows since each row's mode was entered, int64 [n]; 0 for the first in it.
+
+    Where a record begins, it isn't known when its mode was entered, nor is there a level from before to lag behind: it
+    counts as entered :data:`LONG_AGO` rows earlier.
+
+    Args:
+        codes: int64 [n] from :func:`mode_codes`.
+        starts: first row of each unbroken stretch.
+        before: mode of the row before the first, and rows since it was entered; None where there is none.
+
+    >>> rows_in_mode(np.array([0, 0, 1, 1, 1, 0]), [0], before=(0, 7)).tolist()
+    [8, 9, 0, 1, 2, 0]
+    """
+    rows = np.arange(len(codes))
+    begun = np.array(starts, dtype=np.int64)
+    enters = np.r_[True, codes[1:] != codes[:-1]][: len(codes)]
+    enters[begun] = True
+    entered = rows.copy()
+    entered[begun] -= LONG_AGO
+    if before is not None and len(codes):
+        entered[0] = -before[1] - 1 if before[0] == codes[0] else 0
+    return rows - entered[np.maximum.accumulate(np.where(enters, rows, 0))]
+
+
 def _switch(name: str, column: Float64) -> tuple[Switch, float] | None:
     """The switch that a metric is, and how separated its sides are; None where it is none."""
     known = column[np.isfinite(column)]
@@ -139,7 +179,7 @@ def _switch(name: str, column: Float64) -> tuple[Switch, float] | None:
     if len(places) < 2:
         return None
     if len(places) <= MOST_VALUES:
-        threshold = float(places[:-1].mean() if len(places) == 2 else places[0])
+        threshold = float(places[:2].mean())
         sides = np.array([counts[places <= threshold].sum(), counts[places > threshold].sum()]) / len(known)
         return (Switch(name, threshold, True), 1.0) if sides.min() >= LEAST_SHARE else None
     threshold, separation = _otsu(np.sort(known))
@@ -168,15 +208,11 @@ def _agreement(one: Float64, other: Float64) -> float:
 
 
 def _labels(metrics: pd.DataFrame, switches: tuple[Switch, ...]) -> pd.Series:
-    code, unknown = np.zeros(len(metrics), dtype=np.int64), np.zeros(len(metrics), dtype=np.bool_)
-    for k, switch in enumerate(switches):
-        state = switch.states(metrics[switch.metric].to_numpy(dtype=np.float64))
-        unknown |= np.isnan(state)
-        code += (np.nan_to_num(state) > 0).astype(np.int64) << k
+    columns = [switch.metric for switch in switches]
+    codes = mode_codes(switches, metrics[columns].to_numpy(dtype=np.float64), columns)
     names = [
         ", ".join(switch.name(bool(c >> k & 1)) for k, switch in enumerate(switches)) or "all"
         for c in range(1 << len(switches))
     ]
-    labels = np.array(names, dtype=object)[code]
-    labels[unknown] = None
+    labels = np.array([*names, None], dtype=object)[codes]  # -1 is the last: unknown
     return pd.Series(labels, index=metrics.index, dtype=object, name="mode")

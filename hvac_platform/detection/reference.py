@@ -47,6 +47,8 @@ class Memory:
         fast: float64 [2], fast surprise of the last two rows.
         slow: float64 [2], sustained surprise of the last two rows.
         smoothed: float64 [2], smoothed score and smoothed fast surprise.
+        mode: number of the row's operating mode, or None.
+        mode_rows: rows since it was entered.
     """
 
     time_ms: int
@@ -65,6 +67,8 @@ class Memory:
     fast: Float64 = field(default_factory=lambda: np.zeros(2))
     slow: Float64 = field(default_factory=lambda: np.zeros(2))
     smoothed: Float64 = field(default_factory=lambda: np.zeros(2))
+    mode: int | None = None
+    mode_rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,11 @@ class Scale:
         scaled: Float64 = np.clip((values - self.centre) / self.spread, -CLIP, CLIP)
         return scaled
 
+    def undone(self, scaled: Float64) -> Float64:
+        """The values whose scaled ones these are, float64 [n, m]."""
+        values: Float64 = scaled * self.spread + self.centre
+        return values
+
 
 def robust_scale(values: Float64, declared_low: Float64 | None = None, declared_high: Float64 | None = None) -> Scale:
     """Median, and 1.4826·MAD where that exceeds half the winsorised standard deviation, else the latter.

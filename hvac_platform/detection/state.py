@@ -13,7 +13,7 @@ from hvac_platform.detection.reference import Memory
 
 ARRAY = "__array__"  # marks an array among packed values
 _WHOLE_NUMBERS = {"carried_age", "run"}
-_SCALARS = {"time_ms", "label", "odd_rows", "age", "begun_anew"}
+_SCALARS = {"time_ms", "label", "odd_rows", "age", "begun_anew", "mode", "mode_rows"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,8 @@ Float64 = NDArray[np.float64]
 BODY = 0.9
 BODY_POINTS = 91
 LEAST_SHAPE = 0.02
+LEAST_STATISTIC = 1e-12
+SHRINKAGE_ROWS = 1000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Surprise:
         """
         share = np.interp(statistic, self.body, np.linspace(0.0, BODY, BODY_POINTS))
         inside = -np.log10(1.0 - share)
-        threshold = max(float(self.body[-1]), 1e-12)
+        threshold = max(float(self.body[-1]), LEAST_STATISTIC)
         beyond = 1.0 + np.log(np.maximum(statistic / threshold, 1.0)) / (self.shape * np.log(10.0))
         return np.where(statistic > threshold, beyond, inside)
 
@@ -44,7 +46,7 @@ class Surprise:
         >>> round(float(s.of(np.array([s.statistic_at(2.5)]))[0]), 9)
         2.5
         """
-        threshold = max(float(self.body[-1]), 1e-12)
+        threshold = max(float(self.body[-1]), LEAST_STATISTIC)
         return float(threshold * 10.0 ** (self.shape * (surprise - 1.0)))
 
 
@@ -62,7 +64,27 @@ def fit_surprise(statistic: Float64) -> Surprise:
     2.0
     """
     body = np.quantile(statistic, np.linspace(0.0, BODY, BODY_POINTS))
-    threshold = max(float(body[-1]), 1e-12)
+    threshold = max(float(body[-1]), LEAST_STATISTIC)
     excess = np.log(np.maximum(statistic[statistic > threshold], threshold) / threshold)
     shape = float(np.median(excess)) / np.log(2.0) if len(excess) else 0.0
     return Surprise(body, float(max(shape, LEAST_SHAPE)))
+
+
+def towards(within: Surprise, overall: Surprise, rows: int) -> Surprise:
+    """Calibration on some of the normal rows, shrunk towards that on all with the weight of :data:`SHRINKAGE_ROWS`.
+
+    A group-conditional (Mondrian) calibration, as in Vovk, Gammerman and Shafer, Algorithmic Learning in a Random World,
+    2005, chapter 4, that a small group doesn't make coarse.
+
+    Args:
+        within: calibrated on the rows of a group.
+        overall: calibrated on all.
+        rows: how many rows the group has.
+    """
+    share = rows / (rows + SHRINKAGE_ROWS)
+    body = np.exp(share * _log(within.body) + (1.0 - share) * _log(overall.body))
+    return Surprise(body, float(within.shape**share * overall.shape ** (1.0 - share)))
+
+
+def _log(body: Float64) -> Float64:
+    return np.log(np.maximum(body, LEAST_STATISTIC))

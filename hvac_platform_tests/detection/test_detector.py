@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hvac_platform.detection import FittedDetector, UnusableMetricsError, fit_detector
+from hvac_platform.detection.state import DetectorState
 from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.simulation.faults import Fault
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
@@ -133,6 +135,75 @@ class TestFaults:
         assert lax["now"] <= strict["now"]
         assert lax["sustained"] <= strict["sustained"]
         assert lax["frozen"] < strict["frozen"]
+
+
+def two_modes(rows: int, *, phase: int = 0) -> pd.DataFrame:
+    """A machine that runs for ninety minutes and rests for ninety; its readings are ten times as restless while it runs."""
+    generator = np.random.default_rng([3, phase])
+    on = (np.arange(phase, phase + rows) % 180 < 90).astype(float)
+    noise = generator.normal(size=(rows, 3)) * np.where(on > 0, 10.0, 1.0)[:, None]
+    values = np.column_stack([on, 20 + 0.5 * noise[:, 0] + 10 * on, 50 + noise[:, 1] + 20 * on, 5 + 0.2 * noise[:, 2]])
+    index = pd.date_range(START, periods=phase + rows, freq="60s")[phase:]
+    return pd.DataFrame(values, index=index, columns=["status", "pressure", "flow", "vibration"])
+
+
+@pytest.fixture(scope="module")
+def of_two_modes() -> FittedDetector:
+    return fit_detector(two_modes(9000))
+
+
+class TestModes:
+    def test_are_calibrated_each_where_they_are_common(self, of_two_modes, fitted):
+        assert [switch.metric for switch in of_two_modes.switches] == ["status"]
+        assert set(of_two_modes.within) == {"0", "1", "8"}  # 8: at rest since less than ten rows
+        assert fitted.within == {}
+
+    def test_a_fault_within_the_noise_of_another_mode_is_found(self, of_two_modes):
+        test = two_modes(1800, phase=9000)
+        minute = np.arange(9000, 10_800) % 180
+        resting, running = (minute >= 110) & (minute < 170), (minute >= 20) & (minute < 80)
+        regardless = replace(of_two_modes, within={})
+
+        def found(detector: FittedDetector, rows: np.ndarray) -> float:
+            shifted = test.copy()
+            shifted.loc[rows, "flow"] += 10.0  # ten sigmas at rest, one while it runs
+            return detector.score(shifted)["is_anomalous"].to_numpy()[rows].mean()
+
+        assert found(of_two_modes, resting) > 0.8
+        assert found(of_two_modes, running) < 0.3
+        assert found(regardless, resting) < 0.1
+
+    def test_normal_rows_hardly_alarm_in_either(self, of_two_modes):
+        assert of_two_modes.score(two_modes(1800, phase=9000))["is_anomalous"].mean() <= 0.01
+
+    def test_half_of_the_rows_of_either_are_no_surprise(self, of_two_modes):
+        test = two_modes(1800, phase=9000)
+        medians = of_two_modes.score(test)["score"].groupby(test["status"]).median()
+        assert medians.between(0.1, 0.8).all(), medians
+
+    def test_without_the_status_the_mode_is_what_the_others_imply(self, of_two_modes):
+        test = two_modes(1800, phase=9000).assign(status=np.nan)
+        assert of_two_modes.score(test)["is_anomalous"].mean() <= 0.01
+
+    @pytest.mark.parametrize("cut", [1, 85, 93, 97, 400])
+    def test_carry_on_from_one_call_to_the_next(self, of_two_modes, cut):
+        test = two_modes(600, phase=9000)
+        first, state = of_two_modes.advance(test.iloc[:cut])
+        kept = DetectorState.from_document(json.loads(json.dumps(state.to_document())))
+        second, _ = of_two_modes.advance(test.iloc[cut:], kept)
+        pd.testing.assert_frame_equal(pd.concat([first, second]), of_two_modes.score(test))
+
+    def test_survive_being_kept(self, of_two_modes):
+        test = two_modes(600, phase=9000)
+        for again in (
+            FittedDetector.from_bytes(of_two_modes.to_bytes()),
+            FittedDetector.from_document(json.loads(json.dumps(of_two_modes.to_document(), allow_nan=False))),
+        ):
+            pd.testing.assert_frame_equal(again.score(test), of_two_modes.score(test))
+
+    def test_a_detector_kept_before_modes_were_calibrated_still_judges(self, fitted, normal):
+        document = {k: v for k, v in fitted.to_document().items() if k not in ("switches", "within")}
+        pd.testing.assert_frame_equal(FittedDetector.from_document(document).score(normal[1]), fitted.score(normal[1]))
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from hvac_platform.detection.nearest import mean_nearest_distance, padded, state
 from hvac_platform.detection.observations import Stretch
 from hvac_platform.detection.scaling import robust_scale
 from hvac_platform.detection.smoothing import ewma, restarted
-from hvac_platform.detection.surprise import fit_surprise
+from hvac_platform.detection.surprise import fit_surprise, towards
 from hvac_platform.detection.whitening import fit_whitening, oas_shrinkage
 
 RNG = np.random.default_rng
@@ -126,6 +126,14 @@ class TestSurprise:
     def test_never_falls_as_the_statistic_rises(self, seed):
         calibrated = fit_surprise(RNG(seed).exponential(size=300))
         assert (np.diff(calibrated.of(np.linspace(0, 50, 400))) >= -1e-12).all()
+
+    def test_of_a_group_is_its_own_with_many_rows_and_that_of_all_with_few(self):
+        overall = fit_surprise(np.random.default_rng(1).exponential(size=20_000))
+        within = fit_surprise(np.random.default_rng(2).exponential(size=20_000) / 10.0)
+        bodies = [towards(within, overall, rows).body[50] for rows in (0, 1000, 10**12)]
+        assert bodies == pytest.approx([overall.body[50], (overall.body[50] * within.body[50]) ** 0.5, within.body[50]])
+        shapes = [towards(within, overall, rows).shape for rows in (0, 10**12)]
+        assert shapes == pytest.approx([overall.shape, within.shape])
 
     def test_faults_among_the_normal_data_leave_faults_surprising(self):
         clean = np.abs(RNG(0).normal(size=3000)) + 1.0

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hvac_platform.detection.modes import MOST_SWITCHES, find_modes
+from hvac_platform.detection.modes import LONG_AGO, MOST_SWITCHES, find_modes, mode_codes, rows_in_mode
 from hvac_platform_tests.detection.records import machine
 from hvac_platform_tests.simulation.fleets import fleet, midnight, simulate, span
 
@@ -85,3 +85,35 @@ def test_a_simulated_rooftop_unit_cools_and_rests():
     modes = find_modes(pd.DataFrame(readings.values, columns=list(readings.metric_names)))
     assert modes.switches[0].metric == "compressor_status"
     assert len(modes.modes) >= 2
+
+
+def test_a_mode_is_the_same_number_for_a_row_as_its_name():
+    frame = cycling()
+    switches = find_modes(frame).switches
+    codes = mode_codes(switches, frame.to_numpy(), list(frame.columns))
+    names = find_modes(frame).label(frame)
+    assert set(zip(codes.tolist(), names, strict=True)) == {(0, "kw low"), (1, "kw high")}
+    frame.loc[5, "kw"] = np.nan
+    assert mode_codes(switches, frame.to_numpy(), list(frame.columns))[5] == -1
+
+
+@given(codes=st.lists(st.integers(0, 2), min_size=1, max_size=60), cut=st.integers(0, 60))
+def test_rows_in_a_mode_are_counted_from_its_entry_however_they_arrive(codes, cut):
+    whole, expected, since = np.array(codes), [], LONG_AGO - 1
+    for before, code in zip([codes[0], *codes], codes, strict=False):
+        since = since + 1 if code == before else 0
+        expected.append(since)
+    found = rows_in_mode(whole, [0])
+    assert found.tolist() == expected
+    cut = min(cut, len(codes))
+    if 0 < cut < len(codes):
+        rest = rows_in_mode(whole[cut:], [0], before=(codes[cut - 1], int(found[cut - 1])))
+        assert rest.tolist() == expected[cut:]
+
+
+def test_rows_in_a_mode_start_anew_with_each_stretch():
+    assert rows_in_mode(np.array([0, 1, 1, 0]), [0, 2]).tolist() == [LONG_AGO, 0, LONG_AGO, 0]
+
+
+def test_no_rows_have_been_in_no_mode():
+    assert len(rows_in_mode(np.zeros(0, dtype=np.int64), [])) == 0
