@@ -78,7 +78,7 @@ MOST_RULE_ROWS = 1500
 COUNTER_STEPS = 20
 CARRIED_ROWS = 50  # a smoothed surprise of longer ago counts for nothing
 RECENT_ROWS, SETTLED_ROWS, SUSTAINED_ROWS = 10, 20, 30
-SETTLED_ROWS_FROM_MS = 10_000
+SLOW_ROWS_FROM_MS = 10_000
 
 NOW = ("profile", "neighbours")
 SUSTAINED = ("sustained profile 10", "sustained metric 10", "sustained profile 30", "sustained metric 30")
@@ -506,7 +506,7 @@ class FittedDetector:
         codes, since = _modes(self.switches, self.scale, self.metric_names, followed, observations, before)
         surprise = _surprise(self.surprises, statistics, self.within, _situations(codes, since))
         fast, slow, smoothed = _combined(
-            surprise, followed.age, followed.oddity, observations.stretches, before, settled_rows(self.interval_ms)
+            surprise, followed.age, followed.oddity, observations.stretches, before, self.interval_ms
         )
         score, present = smoothed[:, 0], smoothed[:, 1]
         still = self.repetition.surprise(observations.values, followed.runs)
@@ -631,7 +631,6 @@ def fit_detector(
     averages = tuple(fit_whitening(average[heard]) for average in followed.cleared)
     normal = _normal_states(states, followed.against_plausible()[heard], observations.times_ms[heard], clock)
 
-    settled = settled_rows(observations.interval_ms)
     repetition = fit_repetition(observations.values, followed.runs)
     each = false_alarms_per_day / 2.0
     rows_per_day = DAY_MS / observations.interval_ms
@@ -642,7 +641,9 @@ def fit_detector(
         surprises = {name: fit_surprise(held_out[f"alarm {name}"][calm]) for name in (*NOW, *SUSTAINED)}
         within = _within_modes(surprises, held_out, calm, situations)
         surprise = _surprise(surprises, held_out, within, situations)
-        fast, slow, _ = _combined(surprise, followed.age, followed.oddity, observations.stretches, None, settled)
+        fast, slow, _ = _combined(
+            surprise, followed.age, followed.oddity, observations.stretches, None, observations.interval_ms
+        )
         alarming = {"now": _level(fast, observations), "sustained": _level(slow, observations)}
         limits = {
             name: room[name] * max(LEAST_LIMIT, budget_limit(level[calm], observations.interval_ms, each))
@@ -671,7 +672,7 @@ def fit_detector(
         followed.oddity[end],
         (Stretch(0, end.stop - end.start, None),),
         None,
-        settled,
+        observations.interval_ms,
     )
     memory = replace(
         followed.memory,
@@ -880,18 +881,24 @@ def _combined(
     oddity: Float64,
     stretches: Sequence[Stretch],
     before: Memory | None,
-    settled: int,
+    interval_ms: int,
 ) -> tuple[Float64, Float64, Float64]:
     """Fast and sustained surprise of the alarm, float64 [n]; smoothed score and fast surprise, float64 [n, 2].
 
     A level or an average that has only begun is as noisy as its first row, and lags less behind a drift than in the
     training. Until it has settled, the alarm believes it only as far as the state alone is odd.
+
+    The score is the mean of both. Where rows are less than ten seconds apart it is the mean of all statistics as they are:
+    what a past fault left in the averages is over within seconds there, and to leave it out would cost more than it mends.
     """
     fast = np.mean([np.minimum(surprise[f"alarm {name}"], ALARM_CAP) for name in NOW], axis=0)
     slow = np.mean([np.minimum(surprise[f"alarm {name}"], ALARM_CAP) for name in SUSTAINED], axis=0)
-    mean = np.mean([np.minimum(surprise[name], CAP) for name in (*NOW, *SUSTAINED)], axis=0)
-    fast = np.where(age < settled, np.minimum(fast, oddity), fast)
+    fast = np.where(age < settled_rows(interval_ms), np.minimum(fast, oddity), fast)
     slow = np.where(age < SUSTAINED_ROWS, np.minimum(slow, oddity), slow)
+    if interval_ms >= SLOW_ROWS_FROM_MS:
+        mean = (np.minimum(fast, CAP) + np.minimum(slow, CAP)) / 2.0
+    else:
+        mean = np.mean([np.minimum(surprise[name], CAP) for name in (*NOW, *SUSTAINED)], axis=0)
     both = np.stack([mean, np.minimum(fast, CAP)], axis=1)
     smoothed = np.empty_like(both)
     for position, stretch in enumerate(stretches):
@@ -908,7 +915,7 @@ def settled_rows(interval_ms: int) -> int:
     r = 1 - w: at 10 rows it has reached 40 % of its lag, at 20 rows 69 %. Where a row stands for ten seconds or
     more, load and weather drift noticeably within so many rows, and 20 are waited for; between faster rows they don't.
     """
-    return SETTLED_ROWS if interval_ms >= SETTLED_ROWS_FROM_MS else RECENT_ROWS
+    return SETTLED_ROWS if interval_ms >= SLOW_ROWS_FROM_MS else RECENT_ROWS
 
 
 def _level(surprise: Float64, observations: Observations) -> Float64:
