@@ -821,15 +821,16 @@ def _modes(
     observations: Observations,
     before: Memory | None,
 ) -> tuple[Int64, Int64]:
-    """Mode of each row, and rows since it was entered, int64 [n] each; a missing switch is what the other metrics imply."""
-    codes = mode_codes(switches, scale.undone(followed.level), names)
+    """Mode of each row (-1: unknown), and rows since it was entered; int64 [n] each."""
+    values = np.where(followed.unknown, np.nan, scale.undone(followed.level))
+    codes = mode_codes(switches, values, names)
     known = None if before is None or before.mode is None else (before.mode, before.mode_rows)
     return codes, rows_in_mode(codes, [stretch.start for stretch in observations.stretches], known)
 
 
 def _situations(codes: Int64, since: Int64) -> Int64:
     """What a row is calibrated among, int64 [n]: its mode, and whether that was entered so lately that levels lag behind."""
-    return np.where(since < ENTERED_ROWS, codes + (1 << MOST_SWITCHES), codes)
+    return np.where((codes >= 0) & (since < ENTERED_ROWS), codes + (1 << MOST_SWITCHES), codes)
 
 
 def _within_modes(

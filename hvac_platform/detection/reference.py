@@ -85,6 +85,7 @@ class Trace:
 
     Attributes:
         level: float64 [n, m], the state z, missing metrics imputed.
+        unknown: bool [n, m], which of them are: no reading in the last ten rows.
         usual: float64 [n, m], the state with outlying metrics replaced by what the others imply.
         adapted: float64 [n, m], recent level as it was.
         plausible: float64 [n, m], recent level with outlying readings left out.
@@ -98,6 +99,7 @@ class Trace:
     """
 
     level: Float64
+    unknown: NDArray[np.bool_]
     usual: Float64
     adapted: Float64
     plausible: Float64
@@ -215,7 +217,7 @@ def trace(
         run=runs[-1],
         last=values[-1],
     )
-    return Trace(level, usual, adapted, followed, sustained, cleared, oddity, age, runs, silent, memory)
+    return Trace(level, unknown, usual, adapted, followed, sustained, cleared, oddity, age, runs, silent, memory)
 
 
 def _completed(z: Float64, unknown: NDArray[np.bool_], levels: Whitening) -> Float64:

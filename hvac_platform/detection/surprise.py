@@ -11,7 +11,7 @@ Float64 = NDArray[np.float64]
 
 BODY = 0.9
 BODY_POINTS = 91
-LEAST_SHAPE = 0.02
+LEAST_SHAPE, MOST_SHAPE = 0.02, 0.3
 LEAST_STATISTIC = 1e-12
 SHRINKAGE_ROWS = 1000.0
 
@@ -50,24 +50,28 @@ class Surprise:
         return float(threshold * 10.0 ** (self.shape * (surprise - 1.0)))
 
 
-def fit_surprise(statistic: Float64) -> Surprise:
+def fit_surprise(statistic: Float64, *, most_shape: float = MOST_SHAPE) -> Surprise:
     """Calibrate on normal data that the statistic was not fitted to.
 
     β = median of ln(s/q) over the values beyond q, divided by ln 2: the tail index of Hill (Ann. Statist. 3, 1975) with the
-    median in place of the mean, so that a few per cent of faults among the normal data hardly change it.
+    median in place of the mean, so that a few per cent of faults among the normal data hardly change it. Where more than
+    half of the largest tenth is of another kind (faults, a machine that began to run otherwise), β would be so large that
+    nothing surprises any more; it is held at 0.3, above that of all but few normal statistics. The limits, which are set on
+    the surprise of the same rows, make up for tails that really are heavier.
 
     Args:
         statistic: float64 [n], n >= 20.
+        most_shape: largest β.
 
-    >>> s = fit_surprise(1.0 / np.linspace(1e-4, 1, 10_000) ** 0.5)
-    >>> round(float(s.of(np.array([10.0]))[0]), 1)
+    >>> s = fit_surprise(1.0 / np.linspace(1e-5, 1, 100_000) ** 0.2)
+    >>> round(float(s.of(np.array([100.0**0.2]))[0]), 1)
     2.0
     """
     body = np.quantile(statistic, np.linspace(0.0, BODY, BODY_POINTS))
     threshold = max(float(body[-1]), LEAST_STATISTIC)
     excess = np.log(np.maximum(statistic[statistic > threshold], threshold) / threshold)
     shape = float(np.median(excess)) / np.log(2.0) if len(excess) else 0.0
-    return Surprise(body, float(max(shape, LEAST_SHAPE)))
+    return Surprise(body, float(np.clip(shape, LEAST_SHAPE, most_shape)))
 
 
 def towards(within: Surprise, overall: Surprise, rows: int) -> Surprise:

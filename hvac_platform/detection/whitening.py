@@ -96,7 +96,8 @@ def fit_whitening(features: Float64) -> Whitening:
         if step < CORE_STEPS:
             kept = clipped[distance <= np.quantile(distance, CORE_SHARE)]
         elif step == CORE_STEPS:
-            kept = clipped[fit_surprise(distance).of(distance) <= ORDINARY]
+            # However heavy the tail is, it belongs to what varies: only what is odd beside it is left out.
+            kept = clipped[fit_surprise(distance, most_shape=np.inf).of(distance) <= ORDINARY]
     values, vectors = np.linalg.eigh(covariance)
     root = (vectors / np.sqrt(values)) @ vectors.T
     return Whitening(scale, mean, root, root @ root)

@@ -181,7 +181,7 @@ class TestModes:
         medians = of_two_modes.score(test)["score"].groupby(test["status"]).median()
         assert medians.between(0.1, 0.8).all(), medians
 
-    def test_without_the_status_the_mode_is_what_the_others_imply(self, of_two_modes):
+    def test_without_the_status_rows_are_judged_among_those_of_all_modes(self, of_two_modes):
         test = two_modes(1800, phase=9000).assign(status=np.nan)
         assert of_two_modes.score(test)["is_anomalous"].mean() <= 0.01
 
