@@ -13,7 +13,7 @@ from hvac_platform.assets.plots import line_plot
 from hvac_platform.assets.snapshot_embeddings import snapshot_embeddings
 from hvac_platform.detection.profile import TooFewSnapshotsError, similarity_to
 from hvac_platform.io_managers.slices import TableBatch, TableOutput
-from hvac_platform.monitoring.learning import Lesson, history_coverage, learn_profile, lesson_batches
+from hvac_platform.monitoring.learning import Lesson, history_coverage, learn_profile, lesson_batches, mode_calibration
 from hvac_platform.partitions import daily, devices
 from hvac_platform.resources import PlatformResource
 from hvac_platform.streams.snapshotting import EmbeddingCounts
@@ -162,8 +162,11 @@ def _one_device(lesson: Lesson) -> dict[str, Any]:
 def _modes_table(modes: list[dict[str, Any]] | None) -> str:
     if not modes:
         return "too little history to tell"
-    rows = [f"| {mode['name'].replace('_', ' ')} | {mode['share']:.1%} | {mode['episodes']} |" for mode in modes]
-    return "\n".join(["| mode | share of the time | entered |", "|---|---|---|", *rows])
+    rows = [
+        f"| {mode['name'].replace('_', ' ')} | {mode['share']:.1%} | {mode['episodes']} | {mode_calibration(mode)} |"
+        for mode in modes
+    ]
+    return "\n".join(["| mode | share of the time | entered | measured against |", "|---|---|---|---|", *rows])
 
 
 def _table_of(built: list[Lesson]) -> dg.MetadataValue[Any]:

@@ -19,7 +19,7 @@ from hvac_platform.io_managers.slices import write_batch
 from hvac_platform.monitoring.comparing import compare_device
 from hvac_platform.monitoring.incidents import LIBRARY_MS, PastIncidents, incident_batches
 from hvac_platform.monitoring.judging import Judgement, judge_device, judgement_batches
-from hvac_platform.monitoring.learning import learn_profile, lesson_batches, load_profile_row
+from hvac_platform.monitoring.learning import learn_profile, lesson_batches, load_profile_row, mode_calibration
 from hvac_platform.monitoring.silence import Listening
 from hvac_platform.monitoring.similar import NoSnapshotError, similar_states
 from hvac_platform.monitoring.wear import (
@@ -160,7 +160,13 @@ def show_profile(device: Annotated[str, typer.Argument(help="Device.")], as_json
     print_rows(statistics, as_json=False)
     if modes:
         told = [
-            {"mode": m["name"].replace("_", " "), "share": f"{m['share']:.1%}", "entered": m["episodes"]} for m in modes
+            {
+                "mode": m["name"].replace("_", " "),
+                "share": f"{m['share']:.1%}",
+                "entered": m["episodes"],
+                "measured against": mode_calibration(m),
+            }
+            for m in modes
         ]
         print_rows(told, as_json=False, title="Operating modes")
 

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from hvac_platform.detection.alarms import budget_limit, persistent_level, persists, room_for_variation
 from hvac_platform.detection.attribution import conditional_sigmas, pair_contributions
 from hvac_platform.detection.frozen import Repetition, fit_repetition
-from hvac_platform.detection.modes import MOST_SWITCHES, Switch, find_modes, mode_codes, rows_in_mode
+from hvac_platform.detection.modes import MOST_SWITCHES, Switch, find_switches, mode_codes, rows_in_mode
 from hvac_platform.detection.nearest import mean_nearest_distance, state_embeddings
 from hvac_platform.detection.observations import (
     GAP_INTERVALS,
@@ -45,7 +45,7 @@ from hvac_platform.detection.scaling import Scale, robust_scale
 from hvac_platform.detection.smoothing import ewma
 from hvac_platform.detection.state import DetectorState, Record, memory_of, packed, plain, unpacked
 from hvac_platform.detection.surprise import Surprise, fit_surprise, towards
-from hvac_platform.detection.whitening import Whitening, fit_whitening
+from hvac_platform.detection.whitening import HOURS, MINUTES, Drift, Whitening, fit_whitening
 from hvac_platform.devices.registry import DeviceType
 from hvac_platform.devices.registry import device_type as registered_type
 from hvac_platform.snapshots import SnapshotSeries
@@ -62,6 +62,8 @@ FOLDS = 5
 NORMAL_STATES = 1000
 NORMAL_SURPRISE = 2.5
 CLOCK_DAYS = 2.0
+DRIFT_FROM_MS = 6 * 3_600_000
+"""From trainings of so long on, what wandered is taken for weather and load, which will wander on."""
 DAY_MS = 86_400_000
 CAP = 5.0
 ALARM_CAP = 10.0
@@ -613,22 +615,24 @@ def fit_detector(
         )
     scale = robust_scale(observations.values, *_declared_ranges(declared, names))
     z = scale.apply(observations.values)
+    span_ms = int(observations.times_ms.max() - observations.times_ms.min())
+    drift = HOURS if span_ms >= DRIFT_FROM_MS else MINUTES
+    # What a metric should read given the others: weather moves them together, which is just what that rests on.
     levels = fit_whitening(np.where(np.isfinite(z), z, 0.0))
     ordinary = fit_surprise(np.linalg.norm(levels.apply(np.clip(np.where(np.isfinite(z), z, 0.0), -8.0, 8.0)), axis=1))
     followed = trace(observations, scale, levels, ordinary, None)
     heard = np.flatnonzero(~followed.silent)
     if len(heard) < LEAST_ROWS:
         raise UnusableMetricsError(f"{len(heard)} rows with readings, at least {LEAST_ROWS} are needed")
-    span_ms = int(observations.times_ms.max() - observations.times_ms.min())
     clock = span_ms >= CLOCK_DAYS * DAY_MS
 
-    switches = find_modes(pd.DataFrame(scale.undone(followed.level[heard]), columns=names)).switches
+    switches = find_switches(observations.values[heard], names)
     codes, since = _modes(switches, scale, names, followed, observations, None)
     situations = _situations(codes, since)
-    held_out = _cross_fitted(followed, observations.times_ms, heard, clock)
+    held_out = _cross_fitted(followed, observations.times_ms, heard, clock, drift)
     # Averages remember a fault for much longer than it lasts. What began anew after it is as clean as the rows are.
-    states = fit_whitening(followed.against_plausible()[heard])
-    averages = tuple(fit_whitening(average[heard]) for average in followed.cleared)
+    states = fit_whitening(followed.against_plausible()[heard], drift)
+    averages = tuple(fit_whitening(average[heard], drift) for average in followed.cleared)
     normal = _normal_states(states, followed.against_plausible()[heard], observations.times_ms[heard], clock)
 
     repetition = fit_repetition(observations.values, followed.runs)
@@ -924,7 +928,7 @@ def _level(surprise: Float64, observations: Observations) -> Float64:
 
 
 def _cross_fitted(
-    followed: Trace, times_ms: NDArray[np.int64], heard: NDArray[np.int64], clock: bool
+    followed: Trace, times_ms: NDArray[np.int64], heard: NDArray[np.int64], clock: bool, drift: Drift
 ) -> dict[str, Float64]:
     """Statistics of each row under a model that was fitted to other rows: five contiguous folds."""
     features = followed.against_plausible()
@@ -932,8 +936,8 @@ def _cross_fitted(
     result: dict[str, Float64] = {}
     for k, fold in enumerate(folds):
         others = np.concatenate([f for i, f in enumerate(folds) if i != k])
-        states = fit_whitening(features[others])
-        averages = [fit_whitening(average[others]) for average in followed.cleared]
+        states = fit_whitening(features[others], drift)
+        averages = [fit_whitening(average[others], drift) for average in followed.cleared]
         normal = _normal_states(states, features[others], times_ms[others], clock)
         for name, values in _statistics(followed, times_ms, states, averages, normal, clock, fold).items():
             result.setdefault(name, np.zeros(len(times_ms)))[fold] = values

@@ -50,12 +50,14 @@ class Mode:
 
     Attributes:
         name: its switches' states in words; ``all`` where the machine has one mode.
+        number: as :func:`mode_codes` gives it.
         share: share of the rows.
         episodes: how often it was entered.
         centre: median of every metric in it.
     """
 
     name: str
+    number: int
     share: float
     episodes: int
     centre: Mapping[str, float]
@@ -70,23 +72,27 @@ class Modes:
 
     def label(self, metrics: pd.DataFrame) -> pd.Series:
         """Name of the mode of each row, [n]; missing where a switch has no reading. Rests on the row alone."""
-        return _labels(metrics, self.switches)
+        columns = [switch.metric for switch in self.switches]
+        codes = mode_codes(self.switches, metrics[columns].to_numpy(dtype=np.float64), columns)
+        labels = np.array([*_names(self.switches), None], dtype=object)[codes]  # -1 is the last: unknown
+        return pd.Series(labels, index=metrics.index, dtype=object, name="mode")
 
     def to_document(self) -> list[dict[str, Any]]:
         """The modes as plain values, for JSON."""
         return [
-            {"name": m.name, "share": round(m.share, 4), "episodes": m.episodes, "centre": dict(m.centre)}
+            {
+                "name": m.name,
+                "number": m.number,
+                "share": round(m.share, 4),
+                "episodes": m.episodes,
+                "centre": dict(m.centre),
+            }
             for m in self.modes
         ]
 
 
 def find_modes(metrics: pd.DataFrame) -> Modes:
     """Modes of a machine from its normal rows.
-
-    A metric is a switch where it has two or three values (a status), or where its values form two clusters: Otsu's
-    threshold (IEEE Trans. Syst. Man Cybern. 9, 1979) with 85 % of the variance between the two sides and 5 % of the rows on
-    either. Of switches that go together only the first counts: statuses before others, then the best separated, then by
-    name.
 
     Args:
         metrics: n >= 50 rows, one numeric column a metric.
@@ -102,9 +108,23 @@ def find_modes(metrics: pd.DataFrame) -> Modes:
     """
     if len(metrics) < LEAST_ROWS:
         raise ValueError(f"{len(metrics)} rows, at least {LEAST_ROWS} are needed to tell modes")
-    values = metrics.to_numpy(dtype=np.float64)
+    return modes_of(metrics, find_switches(metrics.to_numpy(dtype=np.float64), [str(name) for name in metrics.columns]))
+
+
+def find_switches(values: Float64, names: Sequence[str]) -> tuple[Switch, ...]:
+    """What tells a machine's modes apart: at most three metrics.
+
+    A metric is a switch where it has two or three values (a status), or where its values form two clusters: Otsu's
+    threshold (IEEE Trans. Syst. Man Cybern. 9, 1979) with 85 % of the variance between the two sides and 5 % of the rows on
+    either. Of switches that go together only the first counts: statuses before others, then the best separated, then by
+    name.
+
+    Args:
+        values: float64 [n, m] of normal rows, NaN where missing.
+        names: the m metrics.
+    """
     candidates = []
-    for j, name in enumerate(map(str, metrics.columns)):
+    for j, name in enumerate(names):
         if (found := _switch(name, values[:, j])) is not None:
             candidates.append((found[0], found[1], j))
     candidates.sort(key=lambda c: (not c[0].discrete, -c[1], c[0].metric))
@@ -115,21 +135,33 @@ def find_modes(metrics: pd.DataFrame) -> Modes:
         if len(chosen) < MOST_SWITCHES and all(_agreement(state, other) < SAME for other in states):
             chosen.append(switch)
             states.append(state)
-    labels = _labels(metrics, tuple(chosen))
-    shares = labels.value_counts(normalize=True)
-    starts = labels[(labels != labels.shift()) & labels.notna()].value_counts()
-    entered = {str(name): int(count) for name, count in starts.items()}
+    return tuple(chosen)
+
+
+def modes_of(metrics: pd.DataFrame, switches: tuple[Switch, ...]) -> Modes:
+    """The modes that switches tell apart, the most usual first.
+
+    Args:
+        metrics: n >= 1 rows, one numeric column a metric.
+        switches: from :func:`find_switches`.
+    """
+    columns = [switch.metric for switch in switches]
+    codes = mode_codes(switches, metrics[columns].to_numpy(dtype=np.float64), columns)
+    known = codes[codes >= 0]
+    first = np.r_[True, codes[1:] != codes[:-1]][codes >= 0]
+    names = _names(switches)
     modes = [
         Mode(
-            str(name),
-            float(share),
-            entered[str(name)],
-            {str(k): float(v) for k, v in metrics[(labels == name).to_numpy()].median().items()},
+            names[number],
+            number,
+            float(np.mean(known == number)),
+            int(np.count_nonzero(first & (known == number))),
+            {str(k): float(v) for k, v in metrics[codes == number].median().items()},
         )
-        for name, share in sorted(shares.items(), key=lambda item: (-item[1], str(item[0])))
-        if share >= LEAST_SHARE
+        for number in np.unique(known).tolist()
     ]
-    return Modes(tuple(chosen), tuple(modes))
+    common = [mode for mode in modes if mode.share >= LEAST_SHARE]
+    return Modes(switches, tuple(sorted(common, key=lambda mode: (-mode.share, mode.name))))
 
 
 def mode_codes(switches: Sequence[Switch], values: Float64, names: Sequence[str]) -> Int64:
@@ -208,12 +240,9 @@ def _agreement(one: Float64, other: Float64) -> float:
     return float(abs(np.corrcoef(one[known], other[known])[0, 1]))
 
 
-def _labels(metrics: pd.DataFrame, switches: tuple[Switch, ...]) -> pd.Series:
-    columns = [switch.metric for switch in switches]
-    codes = mode_codes(switches, metrics[columns].to_numpy(dtype=np.float64), columns)
-    names = [
-        ", ".join(switch.name(bool(c >> k & 1)) for k, switch in enumerate(switches)) or "all"
-        for c in range(1 << len(switches))
+def _names(switches: Sequence[Switch]) -> list[str]:
+    """Names of all modes that the switches tell apart, by number."""
+    return [
+        ", ".join(switch.name(bool(number >> k & 1)) for k, switch in enumerate(switches)) or "all"
+        for number in range(1 << len(switches))
     ]
-    labels = np.array([*names, None], dtype=object)[codes]  # -1 is the last: unknown
-    return pd.Series(labels, index=metrics.index, dtype=object, name="mode")

@@ -15,12 +15,27 @@ Float64 = NDArray[np.float64]
 FIT_CLIP = 6.0
 SHRINKAGE_SHARE = 0.1
 RIDGE = 1e-4
-DRIFT_BLOCKS = 4
-DRIFT_WEIGHT = 5.0
 CORE_SHARE = 0.9
 CORE_STEPS = 3
 ORDINARY = 2.5
 LEAST_SPREAD = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How far directions that wandered during training are trusted to stay: the covariance of block means counts so often.
+
+    Attributes:
+        blocks: contiguous blocks of the training.
+        weight: how often the covariance of their means is added to that of the states.
+    """
+
+    blocks: int
+    weight: float
+
+
+#: Within minutes a process wanders a little; within hours and days weather and load do, by far more than a week can show.
+MINUTES, HOURS = Drift(4, 5.0), Drift(7, 100.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +81,13 @@ def oas_shrinkage(covariance: Float64, n: int) -> float:
     return 1.0 if denominator <= 0 else min(1.0, numerator / denominator)
 
 
-def fit_whitening(features: Float64) -> Whitening:
+def fit_whitening(features: Float64, drift: Drift = MINUTES) -> Whitening:
     """Robust, shrunk covariance of n normal states, and its inverse square root.
 
     Features are put on a robust scale and clipped at ±6. The sample covariance is shrunk to its diagonal by a tenth of the
-    oracle approximating weight and gets a ridge of 1e-4 of the mean variance. Five times the covariance of four block
-    means is added: directions that wandered during training will wander on, by more than the training has shown, so
-    they must count less.
+    oracle approximating weight and gets a ridge of 1e-4 of the mean variance. A multiple of the covariance of block means
+    is added: directions that wandered during training will wander on, by more than the training has shown, so they must
+    count less.
 
     A few per cent of faulty rows in the training must not widen what counts as normal, and they hide behind each other when
     all are taken at once. So, as in the minimum covariance determinant estimate (Rousseeuw and Van Driessen,
@@ -81,6 +96,7 @@ def fit_whitening(features: Float64) -> Whitening:
 
     Args:
         features: float64 [n, p] in robust sigmas of the metrics, finite, in order of time.
+        drift: how much they wander.
     """
     scale = robust_scale(features)
     # The change of a metric that never moved is rounding, which must not become the unit that it is measured in.
@@ -89,7 +105,7 @@ def fit_whitening(features: Float64) -> Whitening:
     kept = clipped
     for step in range(CORE_STEPS + 2):
         mean = kept.mean(axis=0)
-        covariance = _covariance(kept - mean)
+        covariance = _covariance(kept - mean, drift)
         centred = clipped - mean
         squared = np.einsum("ij,ij->i", centred @ np.linalg.inv(covariance), centred)
         distance = np.sqrt(np.maximum(squared, 0.0))
@@ -103,13 +119,13 @@ def fit_whitening(features: Float64) -> Whitening:
     return Whitening(scale, mean, root, root @ root)
 
 
-def _covariance(centred: Float64) -> Float64:
+def _covariance(centred: Float64, drift: Drift) -> Float64:
     n, p = centred.shape
     sample = centred.T @ centred / n
     variances = np.diag(np.diag(sample))
     share = SHRINKAGE_SHARE * oas_shrinkage(sample, n)
-    means = np.stack([block.mean(axis=0) for block in np.array_split(centred, DRIFT_BLOCKS)])
-    drift = (means - means.mean(axis=0)).T @ (means - means.mean(axis=0)) / DRIFT_BLOCKS
+    means = np.stack([block.mean(axis=0) for block in np.array_split(centred, drift.blocks)])
+    wandered = (means - means.mean(axis=0)).T @ (means - means.mean(axis=0)) / drift.blocks
     ridge = RIDGE * max(float(np.trace(sample)) / p, 1e-6) * np.eye(p)
-    shrunk: Float64 = (1.0 - share) * sample + share * variances + ridge + DRIFT_WEIGHT * drift
+    shrunk: Float64 = (1.0 - share) * sample + share * variances + ridge + drift.weight * wandered
     return shrunk

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -174,15 +174,31 @@ def learn_profile(
         fit=fitted,
     )
     profile = replace(profile, energy=energy_model(normal, device.device_type))
-    return Lesson(profile, normal, left_out, why, note, operating_modes(normal))
+    return Lesson(profile, normal, left_out, why, note, operating_modes(normal, detector))
 
 
-def operating_modes(normal: SnapshotSeries) -> list[dict[str, Any]] | None:
-    """How a machine runs, the most usual mode first; None where there is too little history to tell."""
+def mode_calibration(mode: Mapping[str, Any]) -> str:
+    """What a mode's rows are measured against, in words; empty in profiles from before that was kept."""
+    if "calibrated" not in mode:
+        return ""
+    return "its own rows" if mode["calibrated"] else "rows of all modes"
+
+
+def operating_modes(normal: SnapshotSeries, detector: FittedDetector | None) -> list[dict[str, Any]] | None:
+    """How a machine runs, the most usual mode first; None where there is too little history to tell.
+
+    Modes are those that the detector tells apart, where it does; ``calibrated`` says of each whether what is surprising in
+    it is measured against its own rows.
+    """
     from hvac_platform.detection.learned import frame_of
-    from hvac_platform.detection.modes import LEAST_ROWS, find_modes
+    from hvac_platform.detection.modes import LEAST_ROWS, find_modes, modes_of
 
-    return find_modes(frame_of(normal)).to_document() if len(normal) >= LEAST_ROWS else None
+    if len(normal) < LEAST_ROWS:
+        return None
+    frame = frame_of(normal)
+    switches, within = ((), {}) if detector is None else (detector.switches, detector.within)
+    modes = modes_of(frame, switches) if switches else find_modes(frame)
+    return [mode | {"calibrated": str(mode["number"]) in within} for mode in modes.to_document()]
 
 
 def energy_model(normal: SnapshotSeries, type_name: str) -> EnergyModel | None:

@@ -84,6 +84,7 @@ def test_a_device_shows_slow_wear_and_its_operating_modes(browser: Browser) -> N
         "12",
         "Operating modes",
         "share of the time",
+        "measured against",
     ):
         assert words in tables
     assert "> 365" in tables

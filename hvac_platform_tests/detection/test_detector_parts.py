@@ -15,7 +15,7 @@ from hvac_platform.detection.observations import Stretch
 from hvac_platform.detection.scaling import robust_scale
 from hvac_platform.detection.smoothing import ewma, restarted
 from hvac_platform.detection.surprise import fit_surprise, towards
-from hvac_platform.detection.whitening import fit_whitening, oas_shrinkage
+from hvac_platform.detection.whitening import HOURS, MINUTES, fit_whitening, oas_shrinkage
 
 RNG = np.random.default_rng
 
@@ -96,6 +96,15 @@ class TestWhitening:
         distance = np.linalg.norm(fitted.apply(dirty[1000:1120]), axis=1)
         expected = np.linalg.norm(clean.apply(dirty[1000:1120]), axis=1)
         assert np.median(distance) > 0.7 * np.median(expected)
+
+    def test_what_wandered_from_day_to_day_counts_less_and_the_rest_as_before(self):
+        generator = np.random.default_rng(8)
+        weather = np.repeat(generator.normal(size=7), 300)
+        features = generator.normal(size=(2100, 3)) + np.column_stack([weather, weather, np.zeros(2100)])
+        odd = np.array([[6.0, 6.0, 0.0], [6.0, -6.0, 0.0], [0.0, 0.0, 6.0]])
+        near, far = (np.linalg.norm(fit_whitening(features, drift).apply(odd), axis=1) for drift in (MINUTES, HOURS))
+        assert far[0] < near[0] / 2  # both move together, as they did
+        assert far[1:] == pytest.approx(near[1:], rel=0.25)
 
     def test_shrinkage_falls_with_rows_and_is_full_for_a_multiple_of_the_identity(self):
         sample = np.cov(RNG(0).normal(size=(50, 6)).T)

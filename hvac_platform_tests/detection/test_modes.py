@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hvac_platform.detection.modes import LONG_AGO, MOST_SWITCHES, find_modes, mode_codes, rows_in_mode
+from hvac_platform.detection.modes import (
+    LONG_AGO,
+    MOST_SWITCHES,
+    find_modes,
+    find_switches,
+    mode_codes,
+    modes_of,
+    rows_in_mode,
+)
 from hvac_platform_tests.detection.records import machine
 from hvac_platform_tests.simulation.fleets import fleet, midnight, simulate, span
 
@@ -117,3 +125,12 @@ def test_rows_in_a_mode_start_anew_with_each_stretch():
 
 def test_no_rows_have_been_in_no_mode():
     assert len(rows_in_mode(np.zeros(0, dtype=np.int64), [])) == 0
+
+
+def test_modes_can_be_told_by_switches_found_elsewhere():
+    frame = cycling()
+    switches = find_switches(frame.to_numpy(), list(frame.columns))
+    other = cycling(200, seed=2)
+    modes = modes_of(other, switches)
+    assert modes.switches == find_modes(frame).switches
+    assert [(m.name, m.number, m.share) for m in modes.modes] == [("kw low", 0, 0.75), ("kw high", 1, 0.25)]

@@ -11,7 +11,13 @@ import pytest
 from hvac_platform.config import load_settings
 from hvac_platform.detection.learned import examine_windows
 from hvac_platform.devices.fleet import FleetDevice
-from hvac_platform.monitoring.learning import load_profile, normal_snapshots, refit_reason
+from hvac_platform.monitoring.learning import (
+    load_profile,
+    load_profile_row,
+    mode_calibration,
+    normal_snapshots,
+    refit_reason,
+)
 from hvac_platform.monitoring.similar import similar_states
 from hvac_platform.simulation.faults import Fault
 from hvac_platform.stores.base import Device, TableSlice
@@ -171,6 +177,15 @@ def test_a_profile_comes_back_from_the_store_as_it_was(store, device):
     np.testing.assert_array_equal(before.ratio, after.ratio)
     np.testing.assert_array_equal(before.vectors, after.vectors)
     np.testing.assert_array_equal(loaded.energy.coefficients, profile.energy.coefficients)
+
+
+def test_a_profile_tells_the_modes_of_its_detector_and_what_each_is_measured_against(learned_store, device):
+    detector = load_profile(learned_store, device.device_id).detector
+    modes = load_profile_row(learned_store, device.device_id)["modes"]
+    assert len(modes) >= 2
+    assert {m["number"] for m in modes if m["calibrated"]} == {int(n) for n in detector.within if int(n) < 8}
+    assert {mode_calibration(m) for m in modes} <= {"its own rows", "rows of all modes"}
+    assert mode_calibration({"name": "all", "share": 1.0, "episodes": 1}) == ""  # kept before there was such a thing
 
 
 def test_a_window_is_judged_the_same_live_and_in_a_backfill(learned_store, device):

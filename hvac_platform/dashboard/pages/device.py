@@ -62,6 +62,7 @@ from hvac_platform.dashboard.words import (
     visible,
 )
 from hvac_platform.devices.registry import device_type
+from hvac_platform.monitoring.learning import mode_calibration
 from hvac_platform.monitoring.maintenance import MaintenanceSpan, maintenance_spans
 from hvac_platform.monitoring.wear import FORESEEN_DAYS
 from hvac_platform.snapshots import SnapshotSeries
@@ -340,10 +341,16 @@ def profile_facts(profile: Row | None, device: Device) -> Content:
 def modes_table(modes: Sequence[dict[str, Any]]) -> Content:
     """How the machine runs when it is normal."""
     rows: list[list[Content]] = [
-        [visible(str(m["name"]).replace("_", " "), 120), f"{m['share']:.1%}", number(m["episodes"], 0)] for m in modes
+        [
+            visible(str(m["name"]).replace("_", " "), 120),
+            f"{m['share']:.1%}",
+            number(m["episodes"], 0),
+            mode_calibration(m),
+        ]
+        for m in modes
     ]
     return table(
-        [Heading("mode"), Heading("share of the time", True), Heading("entered", True)],
+        [Heading("mode"), Heading("share of the time", True), Heading("entered", True), Heading("measured against")],
         rows,
         label="Operating modes",
         empty="Too little history to tell.",
