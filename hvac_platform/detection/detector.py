@@ -56,6 +56,8 @@ Bool = NDArray[np.bool_]
 Int64 = NDArray[np.int64]
 Segments = pd.Series | Sequence[object] | NDArray[np.generic]
 
+#: Of what a detector learns and how; one that was fitted under another number should be fitted again.
+VERSION = 2
 LEAST_ROWS = 50
 LEAST_KNOWN = 0.5
 FOLDS = 5
@@ -135,6 +137,7 @@ class FittedDetector:
         memory: where the training ended.
         recent_times_ms: int64 [r], last rows of the training, for rules.
         recent_values: float64 [r, m], their readings.
+        version: of the method that it was fitted by.
     """
 
     metric_names: tuple[str, ...]
@@ -156,6 +159,7 @@ class FittedDetector:
     memory: Memory
     recent_times_ms: NDArray[np.int64]
     recent_values: Float64
+    version: int = VERSION
 
     def score(
         self,
@@ -990,7 +994,7 @@ def _detector_of(document: Mapping[str, Any]) -> FittedDetector:
         clock=document["clock"],
         surprises=_surprises_of(document["surprises"]),
         limits=dict(document["limits"]),
-        # Documents from before modes were calibrated have neither.
+        # Documents of version 1, from before modes were calibrated, have neither, nor the version.
         switches=tuple(Switch(**switch) for switch in document.get("switches", ())),
         within={code: _surprises_of(found) for code, found in document.get("within", {}).items()},
         repetition=Repetition(
@@ -1001,4 +1005,5 @@ def _detector_of(document: Mapping[str, Any]) -> FittedDetector:
         memory=memory_of(document["memory"]),
         recent_times_ms=np.array(document["recent_times_ms"], dtype=np.int64),
         recent_values=_floats(document["recent_values"]).reshape(-1, m),
+        version=document.get("version", 1),
     )

@@ -293,6 +293,10 @@ def refit_reason(
     if present is None or present.detector is None or present.fit is None:
         return "there was none"
     detector, count = present.detector, int(fit.sum())
+    from hvac_platform.detection.detector import VERSION
+
+    if present.detector.version != VERSION:
+        return f"it was fitted by version {present.detector.version} of the method, the present one is {VERSION}"
     if present.fit.end_ms > end_ms:
         return "the history asked for ends before the one that it was fitted on"
     if detector.interval_ms != whole.window_ms:

@@ -16,6 +16,7 @@ from hvac_platform.monitoring.learning import (
     load_profile_row,
     mode_calibration,
     normal_snapshots,
+    profile_columns,
     refit_reason,
 )
 from hvac_platform.monitoring.similar import similar_states
@@ -128,6 +129,16 @@ def test_an_encoder_is_fitted_anew_on_request_and_when_what_it_rests_on_has_chan
     assert earlier.refitted == "the history asked for ends before the one that it was fitted on"
     monkeypatch.setenv("HVAC_FALSE_ALARMS_PER_DAY", "0.5")
     assert learn(store, device, until_ms=MIDNIGHT_MS).refitted == "the budget is 0.5 false alarms a day"
+
+
+def test_an_encoder_of_an_earlier_version_of_the_method_is_fitted_anew(learned_store, device):
+    profile = load_profile(learned_store, device.device_id)
+    earlier = replace(profile, detector=replace(profile.detector, version=1))
+    learned_store.upsert("device_profiles", profile_columns(learned_store, device, earlier))
+    assert learn(learned_store, device, until_ms=MIDNIGHT_MS).refitted.startswith(
+        "it was fitted by version 1 of the method"
+    )
+    assert learn(learned_store, device, until_ms=MIDNIGHT_MS).refitted == ""
 
 
 def test_a_new_sensor_calls_for_a_new_encoder(learned_store, device):
