@@ -21,6 +21,7 @@ CONTEXT_WINDOWS = 240
 """The slowest average forgets at 3 % a window: 0.07 % of it is left after so many."""
 REASONS_PER_SNAPSHOT = 3
 NAMED_SIGMAS = 3.0
+AS_IMPLIED_SIGMAS = 1.0
 URGENT_RATIO = 2.0
 MOST_METRICS = (DIMENSION - 3) // 2
 
@@ -167,9 +168,16 @@ def learned_verdicts(learned: Learned, detector: FittedDetector, device_type: De
 
 
 def named_metrics(sigmas: Float64, top: int) -> list[int]:
-    """Metrics worth naming, the top one first: at most three, beyond three conditional deviations."""
+    """Metrics worth naming, the top one first: at most three, beyond three conditional deviations.
+
+    A top metric that is as the others imply by now, as after a fault of some duration, is left out where others aren't.
+
+    >>> named_metrics(np.array([0.0, -4.0, 5.0]), 0), named_metrics(np.array([0.0, 0.5, 2.0]), 0)
+    ([2, 1], [0])
+    """
     order = [j for j in np.argsort(-np.abs(sigmas)).tolist() if j != top and abs(sigmas[j]) > NAMED_SIGMAS]
-    return [top, *order[: REASONS_PER_SNAPSHOT - 1]]
+    led = [] if order and abs(sigmas[top]) < AS_IMPLIED_SIGMAS else [top]
+    return [*led, *order][:REASONS_PER_SNAPSHOT]
 
 
 def _deviation(learned: Learned, i: int, j: int, name: str, device_type: DeviceType | None) -> str:
