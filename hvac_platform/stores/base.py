@@ -13,6 +13,7 @@ Columns = Mapping[str, Any]
 """Rows as columns: one sequence or array a column, all of one length. Vectors are a float32 array [n, 384]."""
 
 EMBEDDING_DIMENSION = 384
+LONGEST_LEASE_MS = 60_000
 
 
 class StoreError(Exception):
@@ -70,7 +71,7 @@ class DeviceDay:
 
 @dataclass(frozen=True, slots=True)
 class LedgerEntry:
-    """How far one partition of a topic is durably in."""
+    """How far one partition of a topic is durably in, and who owns it; the columns of ``ingestion_ledger``."""
 
     topic: str
     kafka_partition: int
@@ -79,6 +80,34 @@ class LedgerEntry:
     updated_at: int
     watermark: int | None
     skipped_offsets: int
+    log_id: str | None = None
+    log_since: int | None = None
+    holder: str | None = None
+    held_until: int | None = None
+    fence: int = 0
+    failures: int = 0
+    failed_at: int | None = None
+    error: str | None = None
+    range_limit: int | None = None
+
+    def held_by(self, now_ms: int) -> str | None:
+        """Who owns the partition at an instant; None when nobody does, or the lease has lapsed.
+
+        A lease that ends far in the future was written by a clock that has since been set back: it counts as lapsed.
+        """
+        if self.holder is None or self.held_until is None:
+            return None
+        return self.holder if now_ms < self.held_until <= now_ms + LONGEST_LEASE_MS else None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """Ownership of one partition of a topic, with its fencing number."""
+
+    topic: str
+    partition: int
+    holder: str
+    fence: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,14 +184,59 @@ class Store(Protocol):
         """Ledger entries of a topic by partition."""
         ...
 
+    def settled_ledger(self, topic: str) -> dict[int, LedgerEntry]:
+        """The same, with any change that is under way brought to its end first."""
+        ...
+
+    def take_lease(self, topic: str, partition: int, holder: str, *, at: int) -> Lease | None:
+        """Own a partition of a topic for a few seconds, renewable; None while somebody else does.
+
+        ``at`` is where the ledger begins if the partition has no entry yet.
+        """
+        ...
+
+    def renew_lease(self, lease: Lease) -> bool:
+        """Own it for another while; False when somebody else has taken it over."""
+        ...
+
+    def release_lease(self, lease: Lease) -> bool:
+        """Let go of it; False when somebody else has it by now."""
+        ...
+
+    def note_failure(self, lease: Lease, error: str, *, range_limit: int | None = None) -> bool:
+        """Record that the holder failed at the next offset, and let go; see ``ingestion_ledger.range_limit``."""
+        ...
+
+    def adopt_log(self, lease: Lease, log_id: str, next_offset: int | None = None) -> bool:
+        """Record which log the offsets count in; with ``next_offset``, begin there, for the log was made again."""
+        ...
+
     def advance_ledger(
-        self, topic: str, partition: int, start: int, end: int, *, run_id: str, watermark: int | None, skipped: int = 0
+        self,
+        topic: str,
+        partition: int,
+        start: int,
+        end: int,
+        *,
+        run_id: str,
+        watermark: int | None,
+        skipped: int = 0,
+        fence: int | None = None,
     ) -> bool:
         """Move the ledger from ``start`` to ``end``.
 
         Returns False, and changes nothing, when the ledger stands elsewhere than at ``start`` (no entry counts as
-        ``start``): a replay of an old range never moves it.
+        ``start``), or when the lease with this fencing number is not the newest; without one, when anybody has a lease.
+        So neither a replay of an old range nor a holder that lost its lease ever moves it.
         """
+        ...
+
+    def remembered(self) -> dict[str, str]:
+        """Settings that the store was made with, by name."""
+        ...
+
+    def remember(self, name: str, value: str) -> None:
+        """Record a setting that the store was made with, in place of what was recorded before."""
         ...
 
     def nearest(

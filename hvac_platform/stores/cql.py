@@ -6,7 +6,7 @@ prepared and idempotent, so a retry is harmless; the ledger alone moves by light
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from hvac_platform.stores.cql_client import Consistency, CqlClient, CqlSettings,
 from hvac_platform.stores.cql_nearest import CqlNearest, NearestQuery
 from hvac_platform.stores.cql_schema import VECTOR_TABLE, CqlSchema, schema_statements
 from hvac_platform.stores.cql_wire import batches, read_column
+from hvac_platform.stores.ledger import LEASE_SECONDS, LedgerKeeping
 from hvac_platform.stores.tables import Table
 from hvac_platform.stores.tables import table as catalogue_table
 from hvac_platform.stores.vectors import checked_vectors, decoded_vectors
@@ -41,9 +42,10 @@ COUNTED_AT_ONCE = 4
 """A node reads a whole partition to count it; many at once would all time out."""
 MOST_STATICS = 100_000
 """Partitions whose static attributes a process remembers to have written."""
+LEDGER_COLUMNS = tuple(LedgerEntry.__dataclass_fields__)
 
 
-class CqlStore:
+class CqlStore(LedgerKeeping):
     """Store on ScyllaDB or Cassandra; one session a process, made after any fork."""
 
     def __init__(self, settings: CqlSettings, *, create: bool = True) -> None:
@@ -237,49 +239,76 @@ class CqlStore:
         """Ledger entries of a topic."""
         return self._ledger(topic, None)
 
-    def _settled_ledger(self, topic: str) -> dict[int, LedgerEntry]:
+    def settled_ledger(self, topic: str) -> dict[int, LedgerEntry]:
         """The ledger with any transaction that is under way brought to its end first."""
         return self._ledger(topic, ConsistencyLevel.LOCAL_SERIAL)
 
     def _ledger(self, topic: str, consistency: int | None) -> dict[int, LedgerEntry]:
         statement = self._client.prepare(
-            "SELECT topic, kafka_partition, next_offset, run_id, updated_at, watermark, skipped_offsets "
-            f"FROM {self._name('ingestion_ledger')} WHERE topic=?",
+            f"SELECT {', '.join(LEDGER_COLUMNS)} FROM {self._name('ingestion_ledger')} WHERE topic=?",
             consistency=consistency,
         )
-        return {row[1]: LedgerEntry(*row) for row in self._client.execute(statement, (topic,))}
+        return {row[1]: _entry(row) for row in self._client.execute(statement, (topic,))}
 
-    def advance_ledger(
-        self, topic: str, partition: int, start: int, end: int, *, run_id: str, watermark: int | None, skipped: int = 0
+    def swap_ledger(
+        self, topic: str, partition: int, expected: Mapping[str, Any] | None, changes: Mapping[str, Any]
     ) -> bool:
-        """Move the ledger from ``start`` to ``end`` if it stands at ``start``, by a lightweight transaction."""
-        return self._client.retried(lambda: self._advance(topic, partition, start, end, run_id, watermark, skipped))
+        """Change columns of an entry if others have the values expected, by a lightweight transaction.
 
-    def _advance(
-        self, topic: str, partition: int, start: int, end: int, run_id: str, watermark: int | None, skipped: int
-    ) -> bool:
-        """One attempt. A transaction that timed out may have been applied: then the next attempt finds its own entry."""
-        entry = self._settled_ledger(topic).get(partition)
-        if entry is not None and (entry.next_offset, entry.run_id) == (end, run_id):
-            return True
-        latest = max((w for w in (watermark, entry.watermark if entry else None) if w is not None), default=None)
-        total = skipped + (entry.skipped_offsets if entry else 0)
-        name = self._name("ingestion_ledger")
-        if entry is None:
-            statement = self._client.prepare(
-                f"INSERT INTO {name} (topic, kafka_partition, next_offset, run_id, updated_at, watermark, "
-                "skipped_offsets) VALUES (?,?,?,?,?,?,?) IF NOT EXISTS",
-                idempotent=False,  # a second time it would not apply
+        The end of a lease is a cell with a time to live, so that it is the servers' clock that ends it, whatever the
+        clocks of the machines that hold leases say.
+        """
+        attempts = 0
+
+        def once() -> bool:
+            nonlocal attempts
+            attempts += 1
+            if attempts > 1:  # the attempt before may have been applied although it timed out
+                entry = self.settled_ledger(topic).get(partition)
+                lasting = {name: value for name, value in changes.items() if name != "held_until"}
+                if entry is not None and lasting and all(getattr(entry, n) == v for n, v in lasting.items()):
+                    return True
+            statement, arguments = self._swap(topic, partition, expected, changes)
+            return bool(self._client.execute_once(statement, arguments).one()[0])
+
+        return self._client.retried(once)
+
+    def _swap(
+        self, topic: str, partition: int, expected: Mapping[str, Any] | None, changes: Mapping[str, Any]
+    ) -> tuple[PreparedStatement, tuple[Any, ...]]:
+        """The transaction and its arguments; a second time it would not apply, so the driver must not repeat it."""
+        name, key = self._name("ingestion_ledger"), (topic, partition)
+        if expected is None:
+            text = (
+                f"INSERT INTO {name} (topic, kafka_partition, {', '.join(changes)}) "
+                f"VALUES (?, ?{', ?' * len(changes)}) IF NOT EXISTS"
             )
-            row: tuple[Any, ...] = (topic, partition, end, run_id, now_ms(), latest, total)
-        else:
-            statement = self._client.prepare(
-                f"UPDATE {name} SET next_offset=?, run_id=?, updated_at=?, watermark=?, skipped_offsets=? "
-                "WHERE topic=? AND kafka_partition=? IF next_offset=?",
-                idempotent=False,
-            )
-            row = (end, run_id, now_ms(), latest, total, topic, partition, start)
-        return bool(self._client.execute_once(statement, row).one()[0])
+            return self._client.prepare(text, idempotent=False), (*key, *changes.values())
+        where = "WHERE topic=? AND kafka_partition=?"
+        lasting = {n: v for n, v in changes.items() if n != "held_until" or v is None}
+        ending = {n: v for n, v in changes.items() if n not in lasting}
+        # A row of an earlier version has no fencing number yet.
+        condition = "IF " + " AND ".join(
+            f"{n} IN (0, null)" if (n, v) == ("fence", 0) else f"{n}=?" for n, v in expected.items()
+        )
+        conditions = tuple(v for n, v in expected.items() if (n, v) != ("fence", 0))
+        updates, arguments = [], ()
+        for columns, lifetime in ((lasting, ""), (ending, f"USING TTL {LEASE_SECONDS} ")):
+            if columns:
+                updates.append(f"UPDATE {name} {lifetime}SET {', '.join(f'{n}=?' for n in columns)} {where}")
+                arguments = (*arguments, *columns.values(), *key)
+        if len(updates) == 1:
+            return self._client.prepare(f"{updates[0]} {condition}", idempotent=False), (*arguments, *conditions)
+        text = f"BEGIN BATCH {updates[0]}; {updates[1]} {condition}; APPLY BATCH"
+        return self._client.prepare(text, idempotent=False), (*arguments, *conditions)
+
+    def remembered(self) -> dict[str, str]:
+        """Settings that the store was made with."""
+        return dict(self._client.execute(f"SELECT name, value FROM {self._name('store_settings')}"))
+
+    def remember(self, name: str, value: str) -> None:
+        """Record a setting that the store was made with."""
+        self.upsert("store_settings", {"name": [name], "value": [value], "set_at": [now_ms()]})
 
     # -- nearest neighbours ------------------------------------------------------------------------------------------
 
@@ -450,6 +479,16 @@ class CqlStore:
             self._written_statics.clear()
         registered = {d.device_id: (d.device_type, d.location, d.building_id) for d in self.devices()}
         return {(table, *pair): registered[pair[0]] for pair in unknown if pair[0] in registered}
+
+
+def _entry(row: Sequence[Any]) -> LedgerEntry:
+    """A ledger entry; columns that a row of an earlier version lacks are 0, and a lease that is there has not ended."""
+    known = dict(zip(LEDGER_COLUMNS, row, strict=True))
+    for name in ("skipped_offsets", "fence", "failures"):
+        known[name] = known[name] or 0
+    if known["held_until"] is not None:
+        known["held_until"] = now_ms() + 1000 * LEASE_SECONDS
+    return LedgerEntry(**known)
 
 
 def _with_date(target: Table, columns: Columns) -> Columns:

@@ -13,9 +13,10 @@ from hvac_platform.stores.cql_client import CqlClient
 from hvac_platform.stores.tables import SCHEMA_DIRECTORY, tables
 from hvac_platform.timestamps import now_ms
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 """1: as first released. 2: on Cassandra the vector index is on a table of its own, ``snapshot_vectors``. 3: profiles hold
-the device's encoder, reports hold energy; incidents, maintenance."""
+the device's encoder, reports hold energy; incidents, maintenance. 4: operating modes, wear. 5: leases and the log's identity
+in the ledger, settings that the store was made with."""
 VERSION_TABLE = "schema_versions"
 VECTOR_TABLE = "snapshot_vectors"
 INDEX = "device_state_embedding_idx"

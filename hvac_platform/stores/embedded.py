@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -28,16 +28,19 @@ from hvac_platform.stores.base import (
     StoreError,
     TableSlice,
 )
+from hvac_platform.stores.ledger import LedgerKeeping
 from hvac_platform.stores.tables import SCHEMA_DIRECTORY, Table, tables
 from hvac_platform.stores.tables import table as catalogue_table
 from hvac_platform.stores.vectors import NearestSearch, checked_vectors, decoded_vectors
 from hvac_platform.timestamps import DAY_MS, day_of, day_start, now_ms
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 BUSY_TIMEOUT_MS = 60_000
 INDEXED_QUERIES = 8  # up to this many queries the vec0 index is faster than one pass over the table
 TRANSPOSED_ROWS = 500  # few row tuples alive at once: many would make every garbage collection walk them
 DAY_MARKS = {"device_metrics_raw": "raw_written_at", "device_state_snapshots": "snapshots_written_at"}
+
+LEDGER_COLUMNS = tuple(LedgerEntry.__dataclass_fields__)
 
 _encode_json = msgspec.json.Encoder().encode
 _decode_json = msgspec.json.Decoder().decode
@@ -73,7 +76,7 @@ def _schema_script(found: int) -> str:
     return "\n".join((SCHEMA_DIRECTORY / "embedded" / name).read_text(encoding="utf-8") for name in names)
 
 
-class EmbeddedStore:
+class EmbeddedStore(LedgerKeeping):
     """Store in one SQLite file; many processes may use it at once (WAL, writers take turns)."""
 
     def __init__(self, path: Path | str) -> None:
@@ -249,26 +252,43 @@ class EmbeddedStore:
     def ledger(self, topic: str) -> dict[int, LedgerEntry]:
         """Ledger entries of a topic."""
         rows = self._connection.execute(
-            "SELECT topic, kafka_partition, next_offset, run_id, updated_at, watermark, skipped_offsets "
-            "FROM ingestion_ledger WHERE topic=?",
-            (topic,),
+            f"SELECT {', '.join(LEDGER_COLUMNS)} FROM ingestion_ledger WHERE topic=?", (topic,)
         )
         return {row[1]: LedgerEntry(*row) for row in rows}
 
-    def advance_ledger(
-        self, topic: str, partition: int, start: int, end: int, *, run_id: str, watermark: int | None, skipped: int = 0
+    def settled_ledger(self, topic: str) -> dict[int, LedgerEntry]:
+        """The same: here a change is either made or not."""
+        return self.ledger(topic)
+
+    def swap_ledger(
+        self, topic: str, partition: int, expected: Mapping[str, Any] | None, changes: Mapping[str, Any]
     ) -> bool:
-        """Move the ledger from ``start`` to ``end`` if it stands at ``start``."""
+        """Change columns of an entry if others have the values expected, in one transaction."""
         with self._write():
-            entry = self.ledger(topic).get(partition)
-            if entry is not None and entry.next_offset != start:
-                return False
-            latest = max((w for w in (watermark, entry.watermark if entry else None) if w is not None), default=None)
+            if expected is None:
+                self._connection.execute(
+                    f"INSERT INTO ingestion_ledger (topic, kafka_partition, {', '.join(changes)}) "
+                    f"VALUES (?, ?{', ?' * len(changes)}) ON CONFLICT DO NOTHING",
+                    (topic, partition, *changes.values()),
+                )
+            else:
+                self._connection.execute(
+                    f"UPDATE ingestion_ledger SET {', '.join(f'{name}=?' for name in changes)} "
+                    f"WHERE topic=? AND kafka_partition=? {''.join(f'AND {name} IS ? ' for name in expected)}",
+                    (*changes.values(), topic, partition, *expected.values()),
+                )
+            return self._connection.changes() > 0
+
+    def remembered(self) -> dict[str, str]:
+        """Settings that the store was made with."""
+        return dict(self._connection.execute("SELECT name, value FROM store_settings"))
+
+    def remember(self, name: str, value: str) -> None:
+        """Record a setting that the store was made with."""
+        with self._write():
             self._connection.execute(
-                "INSERT OR REPLACE INTO ingestion_ledger VALUES (?,?,?,?,?,?,?)",
-                (topic, partition, end, run_id, now_ms(), latest, skipped + (entry.skipped_offsets if entry else 0)),
+                "INSERT OR REPLACE INTO store_settings (name, value, set_at) VALUES (?, ?, ?)", (name, value, now_ms())
             )
-        return True
 
     # -- nearest neighbours ------------------------------------------------------------------------------------------
 

@@ -24,8 +24,42 @@ Headers: TypeAlias = tuple[tuple[str, bytes], ...]
 Record: TypeAlias = tuple[bytes | None, bytes | None, int]
 """A record to append: key, value, timestamp in epoch milliseconds."""
 
+KEPT_BYTES = 65_536
+"""So much of a value that can't be read, or is no message, is kept; its offset finds the rest."""
+MAX_RECORD_BYTES = 1_048_576
+"""Largest key plus value, as Kafka's default ``message.max.bytes``."""
+
+MAX_UNPACKED_BYTES = 64 * 1024 * 1024
+"""Largest batch of records, unpacked, that is read into memory. A batch is compressed, so its size on the wire says little:
+one of 1 MiB may unpack to many GiB."""
+
 Appended: TypeAlias = dict[int, tuple[int, int]]
 """Where an append went: partition → (base offset, number of records)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Consecutive records that can't be read: damaged, or larger than may be unpacked. They are told, never passed over.
+
+    Attributes:
+        first_offset: the first of them.
+        last_offset: the last of them.
+        timestamp_ms: the latest record timestamp among them as far as it is known, epoch milliseconds UTC.
+        stored: the first bytes as they are stored, or of the value where that much could be read.
+        length: how many bytes there are; None where that is not known.
+        reason: why they can't be read.
+        key: the record's key, where it is a single one that was reached.
+        sha256: SHA-256 of the whole value in hexadecimal, where it was passed over and not kept.
+    """
+
+    first_offset: int
+    last_offset: int
+    timestamp_ms: int
+    stored: bytes
+    length: int | None
+    reason: str
+    key: bytes | None = None
+    sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +74,7 @@ class RecordBatch:
         keys: n keys; None where the record has none.
         values: n values; None is a tombstone.
         headers: n tuples of (name, value), or an empty list when no record of the batch has headers.
+        unreadable: records around these that can't be read; a batch may consist of them alone.
     """
 
     topic: str
@@ -49,6 +84,7 @@ class RecordBatch:
     keys: list[bytes | None]
     values: list[bytes | None]
     headers: list[Headers] = field(default_factory=list)
+    unreadable: list[Unreadable] = field(default_factory=list)
 
     def __len__(self) -> int:
         """Number of records."""
@@ -151,6 +187,13 @@ class MessageLog(Protocol):
         """Partition numbers of a topic, ascending."""
         ...
 
+    def identity(self, topic: str) -> str:
+        """What tells this topic from another one of the same name, made earlier or later; empty where it isn't known.
+
+        Offsets count within one identity: those of a topic that was deleted and made again begin anew.
+        """
+        ...
+
     def begin_offsets(self, topic: str) -> dict[int, int]:
         """First stored offset of each partition."""
         ...
@@ -169,6 +212,8 @@ class MessageLog(Protocol):
         """Read exactly the records ``[start, end)`` of one partition, in order, at most max_records a batch.
 
         Offsets that hold no record for the reader (transaction markers, compacted records on Kafka) are simply absent.
+        Records that can't be read, because they are damaged or unpack to more than :data:`MAX_UNPACKED_BYTES`, are among a
+        batch's ``unreadable``.
 
         Raises:
             UnknownTopicError, UnknownPartitionError: there is no such log.

@@ -6,11 +6,13 @@ a row of ``schema/embedded/log.sql``. An append is one transaction, so a reader 
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import random
 import re
 import threading
 import time
+import uuid
 import weakref
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +29,9 @@ from hvac_platform.streams.base import (
     DEFAULT_PARTITIONS,
     DEFAULT_RETENTION_MS,
     KEEP_FOREVER,
+    KEPT_BYTES,
+    MAX_RECORD_BYTES,
+    MAX_UNPACKED_BYTES,
     Appended,
     Int64,
     LogError,
@@ -36,15 +41,14 @@ from hvac_platform.streams.base import (
     RecordBatch,
     UnknownPartitionError,
     UnknownTopicError,
+    Unreadable,
 )
 from hvac_platform.streams.partitioner import assign_partitions
 
 SCHEMA_FILE = Path(__file__).resolve().parents[2] / "schema" / "embedded" / "log.sql"
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""1: as first released. 2: a topic has an identity."""
 BATCH_RECORDS = 2_000
-MAX_RECORD_BYTES = 1_048_576
-"""Largest key plus value, as Kafka's default ``message.max.bytes``."""
-
 _BATCH_BYTES = 4 * MAX_RECORD_BYTES
 _BUSY_TIMEOUT_MS = 60_000
 _FETCH_BATCHES = 32
@@ -61,6 +65,7 @@ _inherited_by_fork: list[apsw.Connection] = []
 class _Topic(NamedTuple):
     topic_id: int
     partitions: int
+    identity: str
 
 
 class _Stored(NamedTuple):
@@ -79,14 +84,19 @@ class _Columns(NamedTuple):
     timestamps_ms: Int64
     keys: list[bytes | None]
     values: list[bytes | None]
+    unreadable: Unreadable | None = None
 
     def between(self, start: int, end: int) -> _Columns:
         """The records in ``[start, end)``."""
         low, high = max(start - self.base_offset, 0), max(end - self.base_offset, 0)
         if low == 0 and high >= len(self.keys):
             return self
+        lost = self.unreadable
+        if lost is not None:
+            last = min(lost.last_offset, end - 1)
+            lost = dataclasses.replace(lost, first_offset=max(lost.first_offset, start), last_offset=last)
         return _Columns(
-            self.base_offset + low, self.timestamps_ms[low:high], self.keys[low:high], self.values[low:high]
+            self.base_offset + low, self.timestamps_ms[low:high], self.keys[low:high], self.values[low:high], lost
         )
 
 
@@ -131,9 +141,9 @@ class EmbeddedLog:
             raise LogError(f"retention_ms of {topic!r} must be >= 0, or {KEEP_FOREVER} for ever, not {retention_ms}")
         with self._transaction() as connection:
             inserted = connection.execute(
-                "INSERT INTO topics (topic, partitions, retention_ms) VALUES (?, ?, ?) "
+                "INSERT INTO topics (topic, partitions, retention_ms, identity) VALUES (?, ?, ?, ?) "
                 "ON CONFLICT (topic) DO NOTHING RETURNING topic_id",
-                (topic, partitions, retention_ms),
+                (topic, partitions, retention_ms, uuid.uuid4().hex),
             ).fetchall()
             for (topic_id,) in inserted:
                 connection.executemany(
@@ -145,6 +155,10 @@ class EmbeddedLog:
     def partitions(self, topic: str) -> list[int]:
         """Partition numbers of a topic, ascending."""
         return list(range(self._topic(topic).partitions))
+
+    def identity(self, topic: str) -> str:
+        """What tells this topic from another one of the same name in a file made earlier or later."""
+        return self._topic(topic).identity
 
     # -- offsets --------------------------------------------------------------------------------------------------
 
@@ -164,12 +178,12 @@ class EmbeddedLog:
         found: dict[int, int | None] = dict.fromkeys(self.partitions(topic))
         for partition in found:
             rows = self._query(
-                "SELECT base_offset, record_count, payload FROM record_batches "
+                "SELECT base_offset, record_count, max_timestamp_ms, payload FROM record_batches "
                 "WHERE topic_id = ? AND partition = ? AND max_timestamp_ms >= ? ORDER BY base_offset LIMIT 1",
                 (self._topic(topic).topic_id, partition, timestamp_ms),
             )
-            for base_offset, record_count, payload in rows:
-                columns = self._unpack(topic, partition, base_offset, record_count, payload)
+            for base_offset, record_count, max_timestamp_ms, payload in rows:
+                columns = self._unpack(base_offset, record_count, max_timestamp_ms, payload)
                 found[partition] = base_offset + int(np.argmax(columns.timestamps_ms >= timestamp_ms))
         return found
 
@@ -225,7 +239,7 @@ class EmbeddedLog:
         position = start
         while position < end:
             rows = self._query(
-                "SELECT base_offset, record_count, payload FROM record_batches "
+                "SELECT base_offset, record_count, max_timestamp_ms, payload FROM record_batches "
                 "WHERE topic_id = :topic AND partition = :partition AND base_offset < :end AND base_offset >= ("
                 "  SELECT max(base_offset) FROM record_batches"
                 "  WHERE topic_id = :topic AND partition = :partition AND base_offset <= :position)"
@@ -241,23 +255,50 @@ class EmbeddedLog:
             if not rows:
                 begin, _ = self._bounds(topic)[partition]
                 raise OffsetOutOfRangeError(topic, partition, position, begin)
-            for base_offset, record_count, payload in rows:
-                if not base_offset <= position < base_offset + record_count:
-                    raise LogError(f"{topic}/{partition}: {self.path} is damaged, offset {position} is missing")
-                columns = self._unpack(topic, partition, base_offset, record_count, payload).between(position, end)
-                position = columns.base_offset + len(columns.keys)
+            before = position
+            for base_offset, record_count, max_timestamp_ms, payload in rows:
+                if base_offset + record_count <= position:
+                    continue  # the one before a batch that is missing
+                if base_offset > position:
+                    yield self._missing(position, min(base_offset, end), max_timestamp_ms)
+                whole = self._unpack(base_offset, record_count, max_timestamp_ms, payload)
+                columns = whole.between(max(position, base_offset), end)
+                position = base_offset + record_count
                 yield columns
+            if position == before:
+                yield self._missing(position, end, 0)
+                return
 
-    def _unpack(self, topic: str, partition: int, base_offset: int, record_count: int, payload: bytes) -> _Columns:
+    def _missing(self, first: int, end: int, timestamp_ms: int) -> _Columns:
+        """Offsets that should be stored and are not."""
+        reason = f"offsets {first} to {end - 1} are missing: {self.path} is damaged"
+        nothing: list[bytes | None] = [None] * (end - first)
+        times = np.full(end - first, timestamp_ms, dtype=np.int64)
+        return _Columns(first, times, nothing, nothing, Unreadable(first, end - 1, timestamp_ms, b"", None, reason))
+
+    @staticmethod
+    def _unpack(base_offset: int, record_count: int, max_timestamp_ms: int, payload: bytes) -> _Columns:
+        """The records of a stored batch; or, where they can't be read, as many empty ones and why."""
+        unzip = zlib.decompressobj()
         try:
-            timestamps, keys, values = _decode(zlib.decompress(payload))
+            unpacked = unzip.decompress(payload, MAX_UNPACKED_BYTES)
+            if not unzip.eof:
+                raise ValueError(f"it unpacks to more than {MAX_UNPACKED_BYTES} bytes, or is cut short")
+            timestamps, keys, values = _decode(unpacked)
             timestamps_ms = np.frombuffer(timestamps, "<i8").astype(np.int64, copy=False)
+            if not len(timestamps_ms) == len(keys) == len(values) == record_count:
+                raise ValueError("it has another number of records than it says")
         except (zlib.error, msgspec.MsgspecError, ValueError) as error:
-            raise LogError(
-                f"{topic}/{partition}: the batch at offset {base_offset} of {self.path} is damaged"
-            ) from error
-        if not len(timestamps_ms) == len(keys) == len(values) == record_count:
-            raise LogError(f"{topic}/{partition}: the batch at offset {base_offset} of {self.path} is incomplete")
+            last = base_offset + record_count - 1
+            reason = f"the batch of offsets {base_offset} to {last} can't be read: {error}"
+            lost = Unreadable(base_offset, last, max_timestamp_ms, payload[:KEPT_BYTES], len(payload), reason)
+            return _Columns(
+                base_offset,
+                np.full(record_count, max_timestamp_ms, dtype=np.int64),
+                [None] * record_count,
+                [None] * record_count,
+                lost,
+            )
         return _Columns(base_offset, timestamps_ms, keys, values)
 
     # -- appending ------------------------------------------------------------------------------------------------
@@ -370,8 +411,11 @@ class EmbeddedLog:
 
     # -- retention ------------------------------------------------------------------------------------------------
 
-    def apply_retention(self, topic: str, now_ms: int) -> dict[int, int]:
+    def apply_retention(self, topic: str, now_ms: int, before: Mapping[int, int] | None = None) -> dict[int, int]:
         """Delete the oldest batches whose latest record is more than the topic's retention before now_ms.
+
+        ``before`` keeps, by partition, what lies at that offset or after it: what nobody has read yet. A partition that it
+        doesn't name is left alone; without it everything old goes.
 
         As Kafka deletes segments: by record timestamp, from the oldest on, stopping at the first batch that must stay
         (so a record from the future shields all behind it). The newest batch goes too when it is old enough, because
@@ -394,8 +438,11 @@ class EmbeddedLog:
                 "  end_offset) FROM topic_partitions AS p WHERE topic_id = ?",
                 (now_ms - retention_ms, topic_id),
             )
-            for partition, begin, new_begin in rows:
-                if new_begin == begin:
+            for partition, begin, old_until in rows:
+                new_begin = self._whole_batches_before(
+                    topic_id, partition, old_until, old_until if before is None else before.get(partition, begin)
+                )
+                if new_begin <= begin:
                     continue
                 connection.execute(
                     "DELETE FROM record_batches WHERE topic_id = ? AND partition = ? AND base_offset < ?",
@@ -408,6 +455,17 @@ class EmbeddedLog:
                 deleted[partition] = new_begin - begin
         return deleted
 
+    def _whole_batches_before(self, topic_id: int, partition: int, offset: int, limit: int) -> int:
+        """The last boundary between batches at or before both offsets."""
+        if limit >= offset:
+            return offset
+        ((boundary,),) = self._query(
+            "SELECT coalesce(max(base_offset), 0) FROM record_batches "
+            "WHERE topic_id = ? AND partition = ? AND base_offset <= ?",
+            (topic_id, partition, limit),
+        )
+        return int(boundary)
+
     # -- connections ----------------------------------------------------------------------------------------------
 
     def close(self) -> None:
@@ -418,11 +476,12 @@ class EmbeddedLog:
                 connection.close()
 
     def _topic(self, topic: str) -> _Topic:
-        """Id and partition count of a topic; both never change, so they are read once."""
+        """Id, partition count and identity of a topic; they never change in one file, so they are read once."""
+        self._connection()  # forgets the topics of a file that is no longer there
         if topic not in self._topics:
-            rows = self._query("SELECT topic_id, partitions FROM topics WHERE topic = ?", (topic,))
-            for topic_id, partitions in rows:
-                self._topics[topic] = _Topic(topic_id, partitions)
+            rows = self._query("SELECT topic_id, partitions, identity FROM topics WHERE topic = ?", (topic,))
+            for topic_id, partitions, identity in rows:
+                self._topics[topic] = _Topic(topic_id, partitions, identity)
         if topic not in self._topics:
             raise UnknownTopicError(topic)
         return self._topics[topic]
@@ -452,9 +511,15 @@ class EmbeddedLog:
         if self._pid != os.getpid():
             _inherited_by_fork.extend(self._open)
             self._forget_connections()
+        present = file_identity(self.path)
+        if present != getattr(self._local, "file", None):
+            # Deleted, or made again by somebody else: what is written into the old one would be seen by nobody.
+            self._local.connection = None
+            self._topics.clear()
         connection: apsw.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             connection = self._local.connection = self._connect()
+            self._local.file = file_identity(self.path)
             self._open.add(connection)
         return connection
 
@@ -471,16 +536,34 @@ class EmbeddedLog:
             # FULL, not WAL's usual NORMAL: an append that has returned must survive a power cut too.
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA journal_size_limit = 67108864")
-            if _schema_version(connection) == 0:
+            if _schema_version(connection) < SCHEMA_VERSION:
                 with _transaction(connection):
-                    if _schema_version(connection) == 0:
-                        connection.execute(SCHEMA_FILE.read_text(encoding="utf-8"))
+                    self._bring_up_to_date(connection)
         except apsw.NotADBError as error:
-            raise LogError(f"{self.path} is not a message log") from error
+            raise LogError(f"{self.path} is not a message log; docs/recovery.md says what can be done") from error
+        except (apsw.CorruptError, apsw.IOError, apsw.CantOpenError) as error:
+            raise LogError(
+                f"the message log {self.path} can't be read ({error}); docs/recovery.md says what can be done"
+            ) from error
         version = _schema_version(connection)
         if version != SCHEMA_VERSION:
-            raise LogError(f"{self.path} has schema version {version}, this program knows {SCHEMA_VERSION}: upgrade it")
+            raise LogError(
+                f"{self.path} has schema version {version}, this code knows {SCHEMA_VERSION}: use a newer hvac_platform"
+            )
         return connection
+
+    @staticmethod
+    def _bring_up_to_date(connection: apsw.Connection) -> None:
+        """Make the tables, or add what the version that is there lacks; inside a transaction."""
+        version = _schema_version(connection)  # another process may have been first
+        if version == 0:
+            connection.execute(SCHEMA_FILE.read_text(encoding="utf-8"))
+        elif version == 1:
+            connection.execute("ALTER TABLE topics ADD COLUMN identity TEXT NOT NULL DEFAULT ''")
+            topics = list(connection.execute("SELECT topic_id FROM topics"))
+            named = [(uuid.uuid4().hex, topic_id) for (topic_id,) in topics]
+            connection.executemany("UPDATE topics SET identity = ? WHERE topic_id = ?", named)
+            connection.pragma("user_version", SCHEMA_VERSION)
 
     @contextmanager
     def _transaction(self) -> Iterator[apsw.Connection]:
@@ -495,6 +578,15 @@ class EmbeddedLog:
             raise LogError(
                 f"the disk is full, {self.path} can't grow: free some space, then append these records again"
             ) from error
+
+
+def file_identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode of a file; None while there is none. A file that was deleted and made again has another one."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _schema_version(connection: apsw.Connection) -> int:
@@ -533,13 +625,15 @@ def _without_none(column: Sequence[bytes | None]) -> Sequence[bytes]:
 
 
 def _joined(topic: str, partition: int, parts: Sequence[_Columns]) -> RecordBatch:
-    timestamps_ms = np.concatenate([part.timestamps_ms for part in parts])
-    base_offset = parts[0].base_offset
+    good = [part for part in parts if part.unreadable is None]
+    offsets = [np.arange(p.base_offset, p.base_offset + len(p.keys), dtype=np.int64) for p in good]
+    nothing = [np.empty(0, dtype=np.int64)]
     return RecordBatch(
         topic=topic,
         partition=partition,
-        offsets=np.arange(base_offset, base_offset + len(timestamps_ms), dtype=np.int64),
-        timestamps_ms=timestamps_ms,
-        keys=list(chain.from_iterable(part.keys for part in parts)),
-        values=list(chain.from_iterable(part.values for part in parts)),
+        offsets=np.concatenate(offsets or nothing),
+        timestamps_ms=np.concatenate([part.timestamps_ms for part in good] or nothing),
+        keys=list(chain.from_iterable(part.keys for part in good)),
+        values=list(chain.from_iterable(part.values for part in good)),
+        unreadable=[part.unreadable for part in parts if part.unreadable is not None],
     )

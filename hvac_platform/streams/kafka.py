@@ -24,6 +24,8 @@ from hvac_platform.streams.base import (
     DEFAULT_PARTITIONS,
     DEFAULT_RETENTION_MS,
     KEEP_FOREVER,
+    MAX_RECORD_BYTES,
+    MAX_UNPACKED_BYTES,
     Appended,
     LogError,
     OffsetBeyondEndError,
@@ -33,7 +35,6 @@ from hvac_platform.streams.base import (
     UnknownPartitionError,
     UnknownTopicError,
 )
-from hvac_platform.streams.embedded import MAX_RECORD_BYTES
 from hvac_platform.streams.kafka_batches import RecordColumns, give_whole_batches
 from hvac_platform.streams.partitioner import assign_partitions
 
@@ -48,6 +49,7 @@ LINGER_MS = 10
 COMPRESSION = "gzip"
 
 BATCH_OVERHEAD_BYTES = 4_096
+NO_TOPIC_ID = "00000000-0000-0000-0000-000000000000"
 _FETCH_BYTES = 1_048_576
 _POLLED_BATCHES = 64  # unpacked at once; the rest of a fetch stays compressed
 _FIRST_WAIT_MS, _LONGEST_WAIT_MS = 5, 1_000  # before it knows the leader, a consumer sleeps through much of its wait
@@ -234,6 +236,19 @@ class KafkaLog:
 
         return self._ask(f"describe topic {topic!r}", described, topic)
 
+    def identity(self, topic: str) -> str:
+        """The topic's id, which Kafka makes anew each time a topic is made; empty from brokers before 2.8."""
+
+        def described(admin: KafkaAdminClient) -> str:
+            (found,) = admin.describe_topics([topic])
+            if found["error_code"]:
+                raise kafka_errors.for_code(found["error_code"])(topic)
+            made = found.get("topic_id")
+            return str(made) if made else ""
+
+        identity = self._ask(f"describe topic {topic!r}", described, topic)
+        return "" if identity == NO_TOPIC_ID else identity
+
     # -- offsets --------------------------------------------------------------------------------------------------
 
     def begin_offsets(self, topic: str) -> dict[int, int]:
@@ -308,7 +323,6 @@ class KafkaLog:
                 try:
                     polled = consumer.poll(timeout_ms=wait_ms, max_records=_POLLED_BATCHES)
                     reached = consumer.position(assigned)
-                    pending.add_polled(polled.get(assigned, ()), start, end)
                 except (kafka_errors.OffsetOutOfRangeError, kafka_errors.LogTruncationError) as error:
                     self._require_stored(topic, partition, position, end)
                     raise self._log_error(f"read {topic}/{partition} at offset {position}", error) from error
@@ -321,9 +335,12 @@ class KafkaLog:
                 elif time.monotonic() - moved_at > self._answer_seconds:
                     self._require_stored(topic, partition, position, end)
                     raise self._no_answer(f"read {topic}/{partition} at offset {position}")
-                while len(pending) >= max_records or (position >= end and len(pending)):
+                for _ in pending.add_polled(polled.get(assigned, ()), start, end):
+                    while len(pending) >= max_records or pending.size >= MAX_UNPACKED_BYTES:
+                        yield pending.take(topic, partition, max_records)
+                        moved_at = time.monotonic()
+                while position >= end and len(pending):
                     yield pending.take(topic, partition, max_records)
-                    moved_at = time.monotonic()
         finally:
             consumer.close(autocommit=False, timeout_ms=self._answer_ms)
 

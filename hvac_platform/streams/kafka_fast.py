@@ -13,8 +13,7 @@ from typing import Any, NamedTuple
 from confluent_kafka import KafkaError, KafkaException, Producer
 from kafka import errors as kafka_errors
 
-from hvac_platform.streams.base import Record
-from hvac_platform.streams.embedded import MAX_RECORD_BYTES
+from hvac_platform.streams.base import MAX_RECORD_BYTES, Record
 from hvac_platform.streams.kafka import BATCH_OVERHEAD_BYTES, COMPRESSION, INHERITED_BY_FORK, KafkaLog
 
 _POLL_SECONDS = 0.2

@@ -27,6 +27,8 @@ from hvac_platform.simulation.fleet_simulation import FleetSimulation
 from hvac_platform.simulation.streaming import stream_history
 from hvac_platform.streams.base import (
     KEEP_FOREVER,
+    MAX_RECORD_BYTES,
+    EmbeddedLog,
     LogError,
     MessageLog,
     OffsetBeyondEndError,
@@ -34,7 +36,6 @@ from hvac_platform.streams.base import (
     UnknownPartitionError,
     UnknownTopicError,
 )
-from hvac_platform.streams.embedded import MAX_RECORD_BYTES, EmbeddedLog
 from hvac_platform.streams.kafka import KafkaLog
 from hvac_platform.streams.partitioner import partition_for
 from hvac_platform.timestamps import day_start, now_ms

@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from hvac_platform.streams.base import (
     KEEP_FOREVER,
+    MAX_RECORD_BYTES,
     LogError,
     MessageLog,
     OffsetBeyondEndError,
@@ -27,7 +28,7 @@ from hvac_platform.streams.base import (
     UnknownPartitionError,
     UnknownTopicError,
 )
-from hvac_platform.streams.embedded import MAX_RECORD_BYTES, EmbeddedLog
+from hvac_platform.streams.embedded import EmbeddedLog
 from hvac_platform.streams.partitioner import partition_for
 
 TOPIC = "iot-metrics"
@@ -253,15 +254,26 @@ def test_large_records_are_stored_in_batches_that_stay_small(tmp_path):
     log.close()
 
 
-def test_a_damaged_batch_is_named(log):
+def unreadable(log, partition):
+    return [
+        (lost.first_offset, lost.last_offset, lost.reason)
+        for batch in log.read(TOPIC, partition, 0, log.end_offsets(TOPIC)[partition])
+        for lost in batch.unreadable
+    ]
+
+
+def test_a_damaged_batch_is_told_and_what_lies_around_it_is_read(log):
     log.append_to_partition(TOPIC, 0, numbered(30))
     other = apsw.Connection(str(log.path))
     other.execute("UPDATE record_batches SET payload = x'00' WHERE base_offset = 10")
-    with pytest.raises(LogError, match=r"batch at offset 10 .* is damaged"):
-        stored(log, 0)
+    around = [*range(10), *range(20, 30)]
+    assert [offset for offset, *_ in stored(log, 0)] == around
+    ((first, last, reason),) = unreadable(log, 0)
+    assert (first, last) == (10, 19)
+    assert reason.startswith("the batch of offsets 10 to 19 can't be read: ")
     other.execute("DELETE FROM record_batches WHERE base_offset = 10")
-    with pytest.raises(LogError, match="offset 10 is missing"):
-        stored(log, 0)
+    assert [offset for offset, *_ in stored(log, 0)] == around
+    assert unreadable(log, 0) == [(10, 19, f"offsets 10 to 19 are missing: {log.path} is damaged")]
     other.close()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import tracemalloc
 from unittest.mock import patch
 
 import numpy as np
@@ -9,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kafka.consumer.fetcher import Fetcher
-from kafka.errors import CorruptRecordError
 from kafka.protocol.consumer import IsolationLevel
 from kafka.record import MemoryRecords
 from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
@@ -17,6 +18,7 @@ from kafka.record.legacy_records import LegacyRecordBatchBuilder
 from kafka.structs import TopicPartition
 
 from hvac_platform.streams import kafka_batches
+from hvac_platform.streams.base import KEPT_BYTES, MAX_RECORD_BYTES, MAX_UNPACKED_BYTES
 from hvac_platform.streams.kafka_batches import RecordColumns, WholeBatch
 
 NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
@@ -25,7 +27,7 @@ NOON_MS = 1_780_000_000_000
 
 def batch(records, *, base=0, codec=GZIP, transactional=False):
     """Bytes of a record batch as a producer sends it; records are (offset delta, timestamp, key, value, headers)."""
-    builder = DefaultRecordBatchBuilder(2, codec, transactional, 7 if transactional else -1, 0, 0, 1 << 24)
+    builder = DefaultRecordBatchBuilder(2, codec, transactional, 7 if transactional else -1, 0, 0, 1 << 30)
     for delta, timestamp_ms, key, value, headers in records:
         builder.append(delta, timestamp_ms, key, value, headers)
     built = builder.build()
@@ -59,7 +61,7 @@ def one_by_one(data, *, start=0, end=1 << 40):
 def by_column(data, *, start=0, end=1 << 40):
     """The same records by column."""
     columns = RecordColumns()
-    columns.add_polled(polled(data, start=start)[0], start, end)
+    list(columns.add_polled(polled(data, start=start)[0], start, end))
     return rows(columns)
 
 
@@ -111,7 +113,7 @@ def test_plain_records_are_never_read_one_by_one(values, codec):
 
 
 @given(st.binary(min_size=1, max_size=40), st.integers(0, 10_000), st.booleans())
-def test_damage_behind_a_right_crc_is_the_same_records_or_the_same_error(noise, position, compressed):
+def test_damage_behind_a_right_crc_is_the_same_records_or_is_told(noise, position, compressed):
     """Whatever a producer puts where records should be."""
     sound = bytearray(plain(b"first", b"second" * 40, b"third", codec=NONE))
     body = DefaultRecordBatch.HEADER_STRUCT.size
@@ -121,23 +123,83 @@ def test_damage_behind_a_right_crc_is_the_same_records_or_the_same_error(noise, 
         packed = bytearray(plain(b"first", b"second" * 40, b"third", codec=GZIP))
         sound = bytearray(packed[:body]) + packed[body : body + 12] + noise
     damaged = DefaultRecordBatch(sound)
-    whole = WholeBatch(sound)
+    columns = RecordColumns()
+    list(columns.add_polled(list(WholeBatch(sound)), -(1 << 62), 1 << 62))
     try:
         expected = [(r.offset, r.timestamp, r.key, r.value, tuple(r.headers)) for r in damaged]
-    except Exception as error:
-        with pytest.raises(type(error)):
-            RecordColumns().add_polled(list(whole), -(1 << 62), 1 << 62)
+    except Exception:
+        assert told(columns) == [(0, 2)]
         return
-    columns = RecordColumns()
-    columns.add_polled(list(whole), -(1 << 62), 1 << 62)
     assert rows(columns) == expected
 
 
-def test_a_wrong_crc_is_an_error():
-    data = bytearray(plain(b"value"))
-    data[-1] ^= 1
-    with pytest.raises(CorruptRecordError):
-        polled(bytes(data))
+def told(columns):
+    """Offsets that are told as unreadable."""
+    return [(lost.first_offset, lost.last_offset) for lost in columns.take("t", 0, 1 << 20).unreadable]
+
+
+def test_a_batch_with_a_wrong_checksum_is_told_and_the_ones_around_it_are_read():
+    wrong = bytearray(plain(b"b", b"c", base=1))
+    wrong[-1] ^= 1
+    columns = RecordColumns()
+    data = plain(b"a") + bytes(wrong) + plain(b"d", base=3)
+    list(columns.add_polled(polled(data)[0], 0, 10))
+    taken = columns.take("t", 0, 10)
+    assert (taken.offsets.tolist(), taken.values) == ([0, 3], [b"a", b"d"])
+    ((lost),) = taken.unreadable
+    assert (lost.first_offset, lost.last_offset, lost.timestamp_ms) == (1, 2, NOON_MS + 1)
+    assert lost.reason == "the batch of offsets 1 to 2 can't be read from 1 on: its checksum is wrong"
+    assert lost.stored == bytes(wrong)
+
+
+@pytest.mark.parametrize("codec", [NONE, GZIP, SNAPPY, LZ4, ZSTD])
+def test_a_value_that_is_too_long_is_told_with_its_length_and_hash_and_the_good_ones_are_read(codec):
+    long = b"x" * (MAX_RECORD_BYTES + 1)
+    columns = RecordColumns()
+    list(columns.add_polled(polled(plain(b"a", long, b"c", codec=codec))[0], 0, 10))
+    taken = columns.take("t", 0, 10)
+    assert (taken.offsets.tolist(), taken.values) == ([0, 2], [b"a", b"c"])
+    (lost,) = taken.unreadable
+    assert (lost.first_offset, lost.last_offset, lost.key, lost.length) == (1, 1, b"k", len(long))
+    assert lost.sha256 == hashlib.sha256(long).hexdigest()
+    assert lost.stored == long[:KEPT_BYTES]
+
+
+@pytest.mark.parametrize("codec", [GZIP, SNAPPY, LZ4, ZSTD])
+def test_a_batch_that_unpacks_to_too_much_is_gone_through_without_being_unpacked(codec, monkeypatch):
+    """300 MB of zeros are 300 kB of gzip: they must not come into memory, and the good records around them must."""
+    bomb = bytes(300_000_000)
+    data = plain(b"a", bomb, b"c", base=7, codec=codec)
+    columns = RecordColumns()
+    found = polled(data)[0]
+    tracemalloc.start()
+    list(columns.add_polled(found, 0, 100))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 3 * MAX_UNPACKED_BYTES
+    taken = columns.take("t", 0, 10)
+    assert (taken.offsets.tolist(), taken.values) == ([7, 9], [b"a", b"c"])
+    (lost,) = taken.unreadable
+    assert (lost.first_offset, lost.length, lost.sha256) == (8, len(bomb), hashlib.sha256(bomb).hexdigest())
+    monkeypatch.setattr(kafka_batches, "MAX_STREAMED_BYTES", 100_000_000)
+    list(columns.add_polled(found, 0, 100))
+    taken = columns.take("t", 0, 10)
+    assert taken.values == [b"a"]
+    (lost,) = taken.unreadable
+    assert (lost.first_offset, lost.last_offset) == (8, 9)
+    assert "unpacks to more than 100000000 bytes" in lost.reason
+
+
+def test_what_is_unpacked_can_be_taken_out_before_more_is():
+    """Many batches of a fetch, each of which is far larger unpacked."""
+    values = [bytes(MAX_RECORD_BYTES) for _ in range(20)]
+    data = b"".join(plain(*values, base=20 * i) for i in range(8))
+    columns, sizes = RecordColumns(), []
+    for _ in columns.add_polled(polled(data)[0], 0, 1_000):
+        sizes.append(columns.size)
+        columns.take("t", 0, 1_000)
+    assert len(sizes) >= 8
+    assert max(sizes) <= 20 * (MAX_RECORD_BYTES + 1)
 
 
 def test_the_position_passes_offsets_that_compaction_left_empty():

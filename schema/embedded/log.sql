@@ -5,7 +5,8 @@ CREATE TABLE topics (
     topic_id INTEGER PRIMARY KEY,
     topic TEXT NOT NULL UNIQUE,
     partitions INTEGER NOT NULL CHECK (partitions >= 1),
-    retention_ms INTEGER NOT NULL  -- -1 keeps records for ever
+    retention_ms INTEGER NOT NULL,  -- -1 keeps records for ever
+    identity TEXT NOT NULL DEFAULT ''  -- tells a topic from one of the same name in a file made earlier or later
 ) STRICT;
 
 -- [begin_offset, end_offset) is stored. Kept apart from the batches, so that a partition that retention has emptied
@@ -42,4 +43,4 @@ CREATE TABLE committed_offsets (
     PRIMARY KEY (consumer_group, topic_id, partition)
 ) STRICT, WITHOUT ROWID;
 
-PRAGMA user_version = 1;
+PRAGMA user_version = 2;

@@ -170,6 +170,15 @@ CREATE TABLE ingestion_ledger (
     updated_at INTEGER NOT NULL,
     watermark INTEGER,
     skipped_offsets INTEGER NOT NULL DEFAULT 0,
+    log_id TEXT,
+    log_since INTEGER,
+    holder TEXT,
+    held_until INTEGER,
+    fence INTEGER NOT NULL DEFAULT 0,
+    failures INTEGER NOT NULL DEFAULT 0,
+    failed_at INTEGER,
+    error TEXT,
+    range_limit INTEGER,
     PRIMARY KEY (topic, kafka_partition)
 ) WITHOUT ROWID;
 
@@ -181,6 +190,8 @@ CREATE TABLE dead_letters (
     record_time INTEGER NOT NULL,
     record_key BLOB,
     record_value BLOB,
+    record_length INTEGER,
+    record_sha256 TEXT,
     reason TEXT NOT NULL,
     rejected_at INTEGER NOT NULL,
     PRIMARY KEY (topic, kafka_partition, record_offset)
@@ -274,4 +285,10 @@ CREATE TABLE metric_trends (
     span_end INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
     PRIMARY KEY (device_id, metric)
+) WITHOUT ROWID;
+
+CREATE TABLE store_settings (
+    name TEXT PRIMARY KEY,
+    value TEXT NOT NULL,
+    set_at INTEGER NOT NULL
 ) WITHOUT ROWID;
