@@ -48,6 +48,9 @@ class Settings(BaseSettings):
     hvac_keep_runs_days: float = Field(
         default=1.0, gt=0, description="Days that finished runs stay in Dagster's storage"
     )
+    hvac_keep_runs_mb: int = Field(
+        default=300, ge=10, description="Most megabytes of files of runs; beyond it the oldest finished runs go sooner"
+    )
 
     scylla_hosts: str = Field(default="", description="Comma-separated hosts; empty uses the embedded store")
     scylla_port: int = Field(default=9042, ge=1, le=65_535)

@@ -8,7 +8,7 @@ from functools import lru_cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from hvac_platform.config import Settings
+from hvac_platform.config import Settings, load_settings
 from hvac_platform.embedding.base import Encoder
 from hvac_platform.embedding.learned import Encoders
 from hvac_platform.embedding.state import StateEncoder
@@ -17,6 +17,7 @@ from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.streams.base import LogError, MessageLog
 from hvac_platform.streams.embedded import EmbeddedLog
 from hvac_platform.streams.kafka import KafkaLog, KafkaSecurity
+from hvac_platform.streams.ownership import LeaseKeeper
 
 if TYPE_CHECKING:
     from hvac_platform.stores.cql import CqlSettings, CqlStore
@@ -83,6 +84,10 @@ def _embedded_store(settings: Settings) -> Store:
     if str(path) not in stores or not path.exists():
         stores[str(path)] = EmbeddedStore(path)
     return stores[str(path)]
+
+
+LEASES = LeaseKeeper(lambda: open_store(load_settings()))
+"""The partitions that this process owns at the moment."""
 
 
 def open_log(settings: Settings) -> MessageLog:

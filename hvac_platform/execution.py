@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from hvac_platform.timestamps import now_ms
 from sensors.kafka_ingestion import plan_tick
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
+ELSEWHERE, WAIT_SECONDS = "is being ingested by", 1.0
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -25,8 +28,18 @@ class RunFailedError(Exception):
 
 
 def open_instance(folder: Path) -> dg.DagsterInstance:
-    """Dagster instance of the ``dagster.yaml`` in a folder; its relative paths are relative to the working directory."""
-    return dg.DagsterInstance.from_config(str(folder))
+    """Dagster instance of the ``dagster.yaml`` in a folder; its relative paths are relative to the working directory.
+
+    Two processes that make Dagster's storage at once would fail, so each waits for the other here.
+    """
+    lock = folder / ".dagster" / "opening.lock"
+    try:
+        lock.parent.mkdir(exist_ok=True)
+        with lock.open("w") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            return dg.DagsterInstance.from_config(str(folder))
+    except OSError as error:
+        raise RunFailedError(f"Dagster's storage in {lock.parent} can't be used: {error.strerror or error}") from error
 
 
 def run_job(
@@ -67,21 +80,39 @@ def _root_message(error: Any) -> str:
     return str(error.message).strip().splitlines()[0] if error is not None else "unknown error"
 
 
-def ingest_everything(instance: dg.DagsterInstance, platform: PlatformResource) -> Iterator[PlannedRun]:
+def ingest_everything(
+    instance: dg.DagsterInstance,
+    platform: PlatformResource,
+    *,
+    reject_ahead: bool = False,
+    on_wait: Callable[[str], object] = lambda _: None,
+) -> Iterator[PlannedRun]:
     """Run what the ingestion sensor would launch, one run after the other, until nothing is left; yields each run done.
+
+    A partition that another process ingests is left to it, and waited for.
+
+    Args:
+        instance: Dagster's.
+        platform: store and log.
+        reject_ahead: reject messages of the future although this machine's clock may be wrong.
+        on_wait: told why it waits, each second.
 
     Raises:
         RunFailedError: a run failed; what it concerned is ingested by the next call.
     """
     while True:
-        planned, waiting = plan_tick(instance, platform, now_ms())
-        if not planned:
-            if waiting:
-                raise RunFailedError("; ".join(waiting))
+        planned, waiting = plan_tick(instance, platform, now_ms(), reject_ahead=reject_ahead)
+        if planned:
+            for run, request in planned:
+                run_job("ingestion", instance, request.tags or {}, request.run_config)
+                yield run
+        elif not waiting:
             return
-        for run, request in planned:
-            run_job("ingestion", instance, request.tags or {}, request.run_config)
-            yield run
+        elif all(ELSEWHERE in reason for reason in waiting):
+            on_wait("; ".join(waiting))
+            time.sleep(WAIT_SECONDS)
+        else:
+            raise RunFailedError("; ".join(reason for reason in waiting if ELSEWHERE not in reason))
 
 
 def build_profiles(instance: dg.DagsterInstance, device_ids: list[str], *, until: str | None = None) -> None:

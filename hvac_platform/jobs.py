@@ -4,6 +4,7 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from hvac_platform.assets.anomaly_events import anomaly_events
+from hvac_platform.assets.common import tell_the_ledger
 from hvac_platform.assets.consumer_offsets import consumer_offsets
 from hvac_platform.assets.detection_report import detection_report
 from hvac_platform.assets.device_profiles import device_profiles
@@ -19,6 +20,7 @@ ingestion_job = dg.define_asset_job(
     tags={"hvac/job": "ingestion"},
     selection=dg.AssetSelection.assets(raw_metrics, windowed_snapshots, snapshot_embeddings, consumer_offsets),
     description="New offsets of the topic to raw rows, snapshots and embeddings; the ledger moves last.",
+    hooks={tell_the_ledger},
     executor_def=dg.in_process_executor,
 )
 

@@ -16,18 +16,9 @@ from dataclasses import dataclass
 from http.client import HTTPResponse
 from pathlib import Path
 
-import dagster as dg
-
 HOST = "127.0.0.1"
 READY_SECONDS = 120
 STOP_SECONDS = 30
-HEARTBEAT_SECONDS = 60
-OWNED_BY_A_PROCESS = [
-    dg.DagsterRunStatus.NOT_STARTED,  # its process died between creating and starting it
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 class LiveError(Exception):
@@ -94,21 +85,6 @@ def require_free_port(port: int, option: str = "--port") -> None:
             raise LiveError(
                 f"port {port} is in use: stop what listens there, or choose another with {option}"
             ) from None
-
-
-def fail_abandoned_runs(instance: dg.DagsterInstance, *, daemon_stopped: bool = False) -> list[str]:
-    """Mark runs as failed that say they are running although no daemon lives; returns their ids.
-
-    After a power cut a run stays STARTED for ever, and the sensor would wait for it for ever. While a daemon lives it
-    watches its own runs, so then nothing is touched, unless the caller has just stopped it.
-    """
-    newest = max((beat.timestamp for beat in instance.get_daemon_heartbeats().values()), default=0.0)
-    if not daemon_stopped and time.time() - newest < HEARTBEAT_SECONDS:
-        return []
-    abandoned = instance.get_run_records(dg.RunsFilter(statuses=OWNED_BY_A_PROCESS))
-    for record in abandoned:
-        instance.report_run_failed(record.dagster_run, "the process that executed this run is gone")
-    return [record.dagster_run.run_id for record in abandoned]
 
 
 def start_dagster(

@@ -2,18 +2,34 @@
 
 import dagster as dg
 
-from hvac_platform.assets.common import ingestion_run_config
+from hvac_platform.assets.common import HOME_TAG, PARTITION_TAG, RANGES_TAG, ingestion_run_config
 from hvac_platform.jobs import ingestion_job
+from hvac_platform.lost_runs import (
+    LAUNCHED,
+    OWNS_AFTER_SECONDS,
+    RUNNING,
+    began_at,
+    end_lost_ingestion,
+    is_past,
+    partitions_of,
+)
 from hvac_platform.resources import PlatformResource
-from hvac_platform.schedules import ACTIVE, partition_tags
+from hvac_platform.schedules import partition_tags
+from hvac_platform.stores.base import LedgerEntry
+from hvac_platform.streams.log_identity import made_again_message, was_made_again
 from hvac_platform.streams.ranges import DayFinder, OffsetRange, PlannedRun, next_ranges, plan_runs
 from hvac_platform.timestamps import day_start, now_ms
 
-PARTITION_TAG = "hvac/kafka_partition_{}"
-RANGES_TAG = "hvac/offset_ranges"
-TICK_SECONDS = 15  # a run has a fixed cost of seconds, and a window takes a minute
+TICK_SECONDS = 5
+PACE_SECONDS = 15
+"""A run has a fixed cost of seconds and a window takes a minute, so a partition gets no more than one in this time."""
 FIRST_RETRY_SECONDS = 10
 LONGEST_RETRY_SECONDS = 600
+SEARCH_SECONDS = 1
+"""Pause between ever shorter ranges, in search of a message that no run can take in."""
+NEWEST_RUNS = 50
+
+WAITING_TO_RUN = [dg.DagsterRunStatus.QUEUED, *LAUNCHED]
 
 
 @dg.sensor(
@@ -27,79 +43,127 @@ LONGEST_RETRY_SECONDS = 600
 )
 def kafka_ingestion(context: dg.SensorEvaluationContext, platform: PlatformResource) -> dg.SensorResult | dg.SkipReason:
     """One tick."""
-    planned, waiting = plan_tick(context.instance, platform, now_ms())
+    now = now_ms()
+    for run_id in end_lost_ingestion(context.instance, platform, now):
+        context.log.warning("run %s has ended without a word; its messages are ingested again", run_id[:8])
+    for line in made_again(platform):
+        context.log.error("%s", line)
+    pending = pending_partitions(context.instance, platform, now)
+    planned, waiting = plan_tick(context.instance, platform, now, pending=pending)
     if not planned:
         return dg.SkipReason("; ".join(waiting) or f"no new offsets in {platform.topic}")
     return dg.SensorResult(run_requests=[request for _, request in planned])
 
 
 def plan_tick(
-    instance: dg.DagsterInstance, platform: PlatformResource, now: int
+    instance: dg.DagsterInstance,
+    platform: PlatformResource,
+    now: int,
+    *,
+    pending: dict[int, str] | None = None,
+    reject_ahead: bool = False,
 ) -> tuple[list[tuple[PlannedRun, dg.RunRequest]], list[str]]:
     """Runs to request now, and why some partitions wait.
 
-    A partition waits while a run over it is active, and for a while (10 s, doubling up to 10 minutes) after a run over its
-    present start has failed.
+    A partition waits while a run owns it or was asked for, and for a while after a run over its present start has failed
+    (10 s, doubling up to 10 minutes; 1 s while the message that is the cause is searched for).
+
+    Args:
+        instance: Dagster's.
+        platform: store and log.
+        now: epoch milliseconds.
+        pending: why partitions wait that nobody owns, by partition.
+        reject_ahead: passed on to the runs.
     """
     settings, topic = platform.settings, platform.topic
-    busy = active_partitions(instance)  # before the ledger: a run that ends in between has moved it by then
-    ledger = platform.store.ledger(topic)
-    ranges = next_ranges(
-        {p: entry.next_offset for p, entry in ledger.items()},
-        platform.log.begin_offsets(topic),
-        platform.log.end_offsets(topic),
-        settings.hvac_max_messages_per_run,
-    )
+    log_id = platform.log.identity(topic)
+    ledger = platform.store.ledger(topic)  # before the ends, so that it is never ahead of them in the same log
+    begins, ends = platform.log.begin_offsets(topic), platform.log.end_offsets(topic)
     ready: list[OffsetRange] = []
     waiting: list[str] = []
-    for wanted in ranges:
-        if wanted.partition in busy:
-            waiting.append(f"partition {wanted.partition} is being ingested by run {busy[wanted.partition][:8]}")
-            continue
-        seconds = retry_delay(instance, wanted, now)
-        if seconds > 0:
-            waiting.append(f"partition {wanted.partition} failed and is tried again in {seconds:.0f} s")
-            continue
-        ready.append(wanted)
+    for wanted in next_ranges(ledger, begins, ends, settings.hvac_max_messages_per_run, log_id):
+        reason = _why_it_waits(wanted, ledger.get(wanted.partition), pending or {}, now)
+        if reason:
+            waiting.append(reason)
+        else:
+            ready.append(wanted)
     first_day = day_start(settings.hvac_start_date.isoformat())
     runs = plan_runs(topic, ready, DayFinder(platform.log, topic, first_day, now), settings.hvac_max_messages_per_run)
-    return [(run, _request(instance, run)) for run in runs], waiting
+    return [(run, _request(instance, platform, run, reject_ahead)) for run in runs], waiting
 
 
-def _request(instance: dg.DagsterInstance, run: PlannedRun) -> dg.RunRequest:
+def _why_it_waits(wanted: OffsetRange, entry: LedgerEntry | None, pending: dict[int, str], now: int) -> str | None:
+    holder = entry.held_by(now) if entry is not None else None
+    if holder is not None:
+        return f"partition {wanted.partition} is being ingested by run {holder[:8]}"
+    if wanted.partition in pending:
+        return f"partition {wanted.partition} {pending[wanted.partition]}"
+    seconds = retry_delay(entry, now) if entry is not None else 0.0
+    if seconds > 0:
+        said = entry.error if entry is not None else None
+        return f"partition {wanted.partition} failed and is tried again in {seconds:.0f} s: {said}"
+    return None
+
+
+def retry_delay(entry: LedgerEntry, now: int) -> float:
+    """Seconds until a partition may be tried again; 0 or less when it may go now."""
+    if not entry.failures or entry.failed_at is None:
+        return 0.0
+    searching = entry.range_limit is not None
+    delay = SEARCH_SECONDS if searching else FIRST_RETRY_SECONDS * 2 ** min(entry.failures - 1, 20)
+    return float(entry.failed_at / 1000 + min(delay, LONGEST_RETRY_SECONDS) - now / 1000)
+
+
+def made_again(platform: PlatformResource) -> list[str]:
+    """What is to be told of partitions whose log is not the one that the ledger counts in."""
+    topic, log = platform.topic, platform.log
+    log_id, ledger = log.identity(topic), platform.store.ledger(topic)
+    begins, ends = log.begin_offsets(topic), log.end_offsets(topic)
+    return [
+        made_again_message(topic, p, entry, begins[p])
+        for p, entry in sorted(ledger.items())
+        if p in ends and was_made_again(entry, log_id, ends[p])
+    ]
+
+
+def _request(
+    instance: dg.DagsterInstance, platform: PlatformResource, run: PlannedRun, reject_ahead: bool
+) -> dg.RunRequest:
     ranges = "+".join(r.key for r in run.ranges)
-    earlier = instance.get_runs_count(dg.RunsFilter(job_name=ingestion_job.name, tags={RANGES_TAG: ranges}))
+    tags = {HOME_TAG: platform.home, RANGES_TAG: ranges}
+    earlier = instance.get_runs(dg.RunsFilter(job_name=ingestion_job.name, tags=tags), limit=NEWEST_RUNS)
+    # By the highest number, not by how many there are: upkeep deletes old runs, and a used key is never launched.
+    attempts = [_attempt(r.tags.get("dagster/run_key", "")) for r in earlier]
     return dg.RunRequest(
-        run_key=run.run_key(earlier + 1),
-        run_config=ingestion_run_config(run.ranges),
+        run_key=run.run_key(max(attempts, default=0) + 1, platform.home),
+        run_config=ingestion_run_config(run.ranges, reject_ahead=reject_ahead),
         tags={
             **partition_tags(run.first_day, run.last_day),
-            RANGES_TAG: ranges,
+            **tags,
             **{PARTITION_TAG.format(r.partition): str(r.start) for r in run.ranges},
         },
     )
 
 
-def active_partitions(instance: dg.DagsterInstance) -> dict[int, str]:
-    """Partitions of the topic that a queued or running ingestion run concerns, with the run's id."""
-    prefix = PARTITION_TAG.format("")
-    active = instance.get_run_records(dg.RunsFilter(job_name=ingestion_job.name, statuses=ACTIVE))
-    return {
-        int(tag.removeprefix(prefix)): record.dagster_run.run_id
-        for record in active
-        for tag in record.dagster_run.tags
-        if tag.startswith(prefix)
-    }
+def _attempt(run_key: str) -> int:
+    number = run_key.rpartition("#")[2]
+    return int(number) if number.isdigit() else 1
 
 
-def retry_delay(instance: dg.DagsterInstance, wanted: OffsetRange, now: int) -> float:
-    """Seconds until a range may be tried again; 0 or less when it may go now."""
-    tags = {PARTITION_TAG.format(wanted.partition): str(wanted.start)}
-    failed = instance.get_run_records(
-        dg.RunsFilter(job_name=ingestion_job.name, statuses=[dg.DagsterRunStatus.FAILURE], tags=tags), limit=10
-    )
-    if not failed:
-        return 0.0
-    ended = max(record.end_time or record.update_timestamp.timestamp() for record in failed)
-    delay = min(FIRST_RETRY_SECONDS * 2 ** (len(failed) - 1), LONGEST_RETRY_SECONDS)
-    return float(ended + delay - now / 1000)
+def pending_partitions(instance: dg.DagsterInstance, platform: PlatformResource, now: int) -> dict[int, str]:
+    """Partitions that this platform has asked a run for, which doesn't own them yet; or had one a moment ago."""
+    ours = dg.RunsFilter(job_name=ingestion_job.name, tags={HOME_TAG: platform.home})
+    pending: dict[int, str] = {}
+    for record in instance.get_run_records(ours, limit=NEWEST_RUNS):
+        run, age = record.dagster_run, now / 1000 - record.create_timestamp.timestamp()
+        if run.status in WAITING_TO_RUN or (
+            run.status in RUNNING and not is_past(began_at(record), OWNS_AFTER_SECONDS, now)
+        ):
+            reason = f"has been asked for by run {run.run_id[:8]}"
+        elif run.is_success and 0 <= age < PACE_SECONDS:
+            reason = f"was ingested by run {run.run_id[:8]} {age:.0f} s ago; it gets a run each {PACE_SECONDS} s"
+        else:
+            continue
+        for partition in partitions_of(run):
+            pending.setdefault(partition, reason)
+    return pending

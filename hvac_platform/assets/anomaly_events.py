@@ -41,7 +41,6 @@ class DetectionConfig(dg.Config):
     io_manager_key="store",
     metadata={"table": "anomaly_events"},
     retry_policy=RETRIES,
-    pool="detection",
     freshness_policy=ARRIVING,
 )
 def anomaly_events(

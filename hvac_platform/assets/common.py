@@ -5,6 +5,7 @@ from datetime import timedelta
 import dagster as dg
 from pydantic import Field
 
+from hvac_platform.streams.ownership import fail
 from hvac_platform.streams.ranges import OffsetRange
 
 OWNERS = ["team:hvac-platform"]
@@ -22,19 +23,56 @@ class OffsetRangeConfig(dg.Config):
     start: int = Field(description="First offset")
     end: int = Field(description="First offset not included")
     skipped: int = Field(0, description="Offsets before start that retention removed unread")
+    log_id: str = Field("", description="Identity of the log that the offsets count in; empty when it doesn't matter")
+    set_aside: bool = Field(
+        False, description="Put the messages among the dead letters unread, because all runs failed"
+    )
 
 
 class IngestionConfig(dg.Config):
     """What an ingestion run reads. Without ranges it is a backfill: the days are replayed from the log or kept rows."""
 
     ranges: list[OffsetRangeConfig] = Field(default_factory=list, description="Offset ranges; empty for a backfill")
+    reject_ahead: bool = Field(
+        False, description="Reject messages of the future although this machine's clock may be what is wrong"
+    )
 
     def offset_ranges(self) -> list[OffsetRange]:
         """The ranges as the ingestion code takes them."""
-        return [OffsetRange(r.partition, r.start, r.end, r.skipped) for r in self.ranges]
+        return [
+            OffsetRange(r.partition, r.start, r.end, r.skipped, log_id=r.log_id, set_aside=r.set_aside)
+            for r in self.ranges
+        ]
 
 
-def ingestion_run_config(ranges: tuple[OffsetRange, ...]) -> dict[str, object]:
+def ingestion_run_config(ranges: tuple[OffsetRange, ...], *, reject_ahead: bool = False) -> dict[str, object]:
     """Run config of an ingestion run over these ranges."""
-    listed = [{"partition": r.partition, "start": r.start, "end": r.end, "skipped": r.skipped} for r in ranges]
-    return {"ops": {name: {"config": {"ranges": listed}} for name in ("raw_metrics", "consumer_offsets")}}
+    listed = [
+        {
+            "partition": r.partition,
+            "start": r.start,
+            "end": r.end,
+            "skipped": r.skipped,
+            "log_id": r.log_id,
+            "set_aside": r.set_aside,
+        }
+        for r in ranges
+    ]
+    config = {"ranges": listed, "reject_ahead": reject_ahead}
+    return {"ops": {name: {"config": config} for name in ("raw_metrics", "consumer_offsets")}}
+
+
+HOME_TAG = "hvac/home"
+"""Which platform a run is of: several may share Dagster's storage."""
+RANGES_TAG = "hvac/offset_ranges"
+"""Ranges that a run was planned for; a run without it is somebody's own."""
+PARTITION_TAG = "hvac/kafka_partition_{}"
+
+
+@dg.failure_hook(name="tell_the_ledger", required_resource_keys={"platform"})
+def tell_the_ledger(context: dg.HookContext) -> None:
+    """Record in the ledger why a run failed, and free the partitions that it owned."""
+    platform = context.resources.platform
+    error = context.op_exception or RuntimeError("no reason was given")
+    for line in fail(platform.store, context.run_id, error, platform.leases):
+        context.log.error("%s", line)

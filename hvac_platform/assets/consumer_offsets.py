@@ -5,9 +5,12 @@ import dagster as dg
 from hvac_platform.assets.common import OWNERS, RETRIES, IngestionConfig
 from hvac_platform.assets.snapshot_embeddings import snapshot_embeddings
 from hvac_platform.config import CONSUMER_GROUP
-from hvac_platform.io_managers.store_io_manager import chain_of, touched_watermarks
+from hvac_platform.io_managers.store_io_manager import chain_of, touched_ranges, touched_watermarks
 from hvac_platform.partitions import daily
 from hvac_platform.resources import PlatformResource
+from hvac_platform.stores.base import Lease
+from hvac_platform.streams.ownership import give_back
+from hvac_platform.streams.ranges import OffsetRange
 
 
 @dg.asset(
@@ -28,31 +31,37 @@ def consumer_offsets(
     Why last: the ledger moves only when raw rows, snapshots and embeddings of the range are all durable. A crash before
     that means the same range again, which upserts make harmless. A backfill carries no ranges and moves nothing.
     """
-    watermarks = touched_watermarks(platform.store, chain_of(context.run))
-    entries, begins = platform.store.ledger(platform.topic), platform.log.begin_offsets(platform.topic)
+    run_id, topic = context.run.run_id, platform.topic
+    chain = chain_of(context.run)
+    watermarks, ingested = touched_watermarks(platform.store, chain), touched_ranges(platform.store, chain)
+    owned = {lease.partition: lease for lease, _ in platform.leases.of(run_id)}
     for r in config.offset_ranges():
-        if r.partition not in entries and r.start - r.skipped > begins[r.partition]:
-            context.log.warning("partition %d: nothing before %d is in, the ledger stays empty", r.partition, r.start)
+        lease = owned.get(r.partition)
+        if lease is None and (r.partition, r.start) in ingested:  # by an earlier run of this chain, or a replay
+            lease = _lease_where_it_stands(platform, run_id, r)
+        if lease is None:
+            context.log.warning("partition %d: the ledger is left as it is", r.partition)
             continue
         advanced = platform.store.advance_ledger(
-            platform.topic,
+            topic,
             r.partition,
             r.start - r.skipped,
             r.end,
-            run_id=context.run.run_id,
+            run_id=run_id,
             watermark=watermarks.get(r.partition),
             skipped=r.skipped,
+            fence=lease.fence,
         )
+        give_back(platform.store, lease, platform.leases)
         if not advanced:
-            stands = r.start - r.skipped
-            context.log.warning("partition %d: the ledger is not at %d, left as it is", r.partition, stands)
+            context.log.warning("partition %d was taken over by another run; it goes on from where it was", r.partition)
     committed = platform.log.committed(CONSUMER_GROUP, platform.topic)
-    ledger = platform.store.ledger(platform.topic)
+    ends = platform.log.end_offsets(platform.topic)
+    ledger = {p: entry for p, entry in platform.store.ledger(platform.topic).items() if p in ends}
     # Also those of an earlier run that died between the ledger and the group.
     differing = {p: entry.next_offset for p, entry in ledger.items() if committed.get(p) != entry.next_offset}
     if differing:
         platform.log.commit(CONSUMER_GROUP, platform.topic, differing)
-    ends = platform.log.end_offsets(platform.topic)
     lag = sum(end - (ledger[p].next_offset if p in ledger else 0) for p, end in ends.items())
     return dg.MaterializeResult(
         metadata={
@@ -62,3 +71,15 @@ def consumer_offsets(
             "dagster/table_name": "ingestion_ledger",
         }
     )
+
+
+def _lease_where_it_stands(platform: PlatformResource, run_id: str, wanted: OffsetRange) -> Lease | None:
+    """Ownership for the moment of the move, where the range is the one that the ledger waits for."""
+    stands = wanted.start - wanted.skipped
+    entry = platform.store.settled_ledger(platform.topic).get(wanted.partition)
+    first = stands <= platform.log.begin_offsets(platform.topic)[wanted.partition] if entry is None else False
+    if not first and (entry is None or entry.next_offset != stands):
+        return None
+    if entry is not None and wanted.log_id and entry.log_id and entry.log_id != wanted.log_id:
+        return None
+    return platform.store.take_lease(platform.topic, wanted.partition, run_id, at=stands)

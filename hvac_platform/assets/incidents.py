@@ -39,7 +39,6 @@ class IncidentsConfig(dg.Config):
     io_manager_key="store",
     metadata={"table": "incidents"},
     retry_policy=RETRIES,
-    pool="detection",
 )
 def incidents(context: dg.AssetExecutionContext, config: IncidentsConfig, platform: PlatformResource) -> TableOutput:
     """Incidents with severity, likely kinds of fault, similar past incidents, scope and excess energy, in `incidents`.

@@ -1,17 +1,22 @@
 """raw_metrics: every accepted reading."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
-from hvac_platform.assets.common import ARRIVING, OWNERS, RETRIES, IngestionConfig
+from hvac_platform.assets.common import ARRIVING, OWNERS, RANGES_TAG, RETRIES, IngestionConfig
 from hvac_platform.assets.iot_metrics import iot_metrics
-from hvac_platform.io_managers.slices import TableBatch, TableOutput
+from hvac_platform.io_managers.slices import TableBatch, TableOutput, TouchedWindows
 from hvac_platform.partitions import daily, devices
 from hvac_platform.resources import PlatformResource
 from hvac_platform.stores.base import Device
+from hvac_platform.streams.clock import require_right_clock
 from hvac_platform.streams.ingestion import IngestionCounts, days_label, ingest_ranges, replay_days
+from hvac_platform.streams.messages import Rejected
+from hvac_platform.streams.ownership import claim
 from hvac_platform.timestamps import now_ms
+
+NO_OFFSET = -1
 
 
 @dg.asset(
@@ -24,7 +29,6 @@ from hvac_platform.timestamps import now_ms
     io_manager_key="store",
     metadata={"table": "device_metrics_raw"},
     retry_policy=RETRIES,
-    pool="ingestion",
     freshness_policy=ARRIVING,
 )
 def raw_metrics(context: dg.AssetExecutionContext, config: IngestionConfig, platform: PlatformResource) -> TableOutput:
@@ -36,8 +40,23 @@ def raw_metrics(context: dg.AssetExecutionContext, config: IngestionConfig, plat
     there.
     """
     counts = IngestionCounts()
-    ranges = config.offset_ranges()
+    wanted = config.offset_ranges()
     output = TableOutput(iter(()))
+    run_id = context.run.run_id
+    owned = claim(
+        platform.store,
+        platform.log,
+        platform.topic,
+        wanted,
+        run_id,
+        platform.leases,
+        planned=RANGES_TAG in context.run.tags,
+    )
+    for line in owned.left:
+        context.log.warning("%s", line)
+    for line in owned.troubles:
+        context.log.error("%s", line)
+    ranges = owned.ranges
     common = {"now_ms": now_ms(), "window_ms": platform.settings.window_ms, "counts": counts}
 
     def register(found: list[Device]) -> None:
@@ -53,24 +72,48 @@ def raw_metrics(context: dg.AssetExecutionContext, config: IngestionConfig, plat
             *(lost.partition, platform.topic, lost.skipped, lost.start),
         )
 
+    def reading(partition: int | None) -> None:
+        platform.leases.read(run_id, partition)
+
+    def check_clock(partition: int, rejected: Sequence[Rejected], messages: int) -> None:
+        if not config.reject_ahead:
+            require_right_clock(partition, rejected, messages, platform.store.devices, now_ms())
+
     def batches() -> Iterator[TableBatch]:
         days = list(context.partition_keys)
-        if ranges:
-            yield from ingest_ranges(platform.log, platform.topic, ranges, register=register, **common)  # type: ignore[arg-type]
+        if wanted:
+            if not ranges:  # the assets below must not take the whole day for what was read
+                yield TableBatch({}, touched=TouchedWindows(platform.topic, wanted[0].partition, NO_OFFSET, {}, {}))
+            yield from ingest_ranges(
+                platform.log,
+                platform.topic,
+                ranges,
+                register=register,
+                reading=reading,
+                check_clock=check_clock,
+                **common,  # type: ignore[arg-type]
+            )
         else:
             yield from replay_days(platform.log, platform.topic, days, register=register, **common)  # type: ignore[arg-type]
         context.log.info(
             "%s: %d messages, %d accepted, %d rejected, %d devices",
             *(days_label(days), counts.messages, counts.accepted, counts.rejected, len(counts.devices)),
         )
+        if counts.unreadable:
+            context.log.error(
+                "%s: %d messages could not be read and are dead letters: %s",
+                *(days_label(days), counts.unreadable, "; ".join(counts.reasons)),
+            )
         output.metadata.update(
             messages=counts.messages,
             accepted=counts.accepted,
             rejected=counts.rejected,
             rejected_share=counts.rejected_share,
             skipped_offsets=counts.skipped,
+            unreadable=counts.unreadable,
+            logs_made_again=len(owned.made_again),
             devices=len(counts.devices),
-            offset_ranges=", ".join(r.key for r in ranges) or "replay of days",
+            offset_ranges=", ".join(r.key for r in ranges) or ("nothing left to do" if wanted else "replay of days"),
             rejections=dg.MetadataValue.json(counts.reasons),
         )
 

@@ -36,27 +36,48 @@ def _enter(folder: Path, settings: Settings) -> None:
     os.chdir(folder)
 
 
-def ingest() -> None:
-    """Ingest everything that is waiting in the log, now and in this process: what the sensor would launch."""
+def ingest(
+    reject_ahead: Annotated[
+        bool,
+        typer.Option(
+            "--reject-ahead",
+            help="Put messages of the future aside even where it may be this machine's clock that is wrong.",
+        ),
+    ] = False,
+) -> None:
+    """Ingest everything that is waiting in the log, now and in this process: what the sensor would launch.
+
+    Partitions that another process ingests at the moment are left to it and waited for.
+    """
     import hvac_platform.execution as execution
-    from hvac_platform.live import fail_abandoned_runs
+    from hvac_platform.lost_runs import end_lost_ingestion
     from hvac_platform.resources import PlatformResource
+    from sensors.kafka_ingestion import made_again
 
     settings = load_settings()
     _enter(_dagster_folder(), settings)
     platform, instance = PlatformResource(), execution.open_instance(Path.cwd())
-    fail_abandoned_runs(instance)
+    end_lost_ingestion(instance, platform, now_ms())
+    for line in made_again(platform):
+        errors.print(f"hvac: {line}")
     ledger = platform.store.ledger(platform.topic)
     begin = platform.log.begin_offsets(platform.topic)
     waiting = sum(
-        end - (ledger[p].next_offset if p in ledger else begin[p])
+        max(0, end - (ledger[p].next_offset if p in ledger else begin[p]))
         for p, end in platform.log.end_offsets(platform.topic).items()
     )
     with progress_bar("messages") as progress:
         task = progress.add_task("ingest", total=waiting)
         messages = runs = 0
+        told: set[str] = set()
+
+        def on_wait(reason: str) -> None:
+            if reason not in told:
+                told.add(reason)
+                errors.print(f"waiting: {reason}")
+
         try:
-            for run in execution.ingest_everything(instance, platform):
+            for run in execution.ingest_everything(instance, platform, reject_ahead=reject_ahead, on_wait=on_wait):
                 messages, runs = messages + run.messages, runs + 1
                 progress.update(task, advance=run.messages)
         except execution.RunFailedError as error:
@@ -161,7 +182,6 @@ def _run_live(
         HOST,
         LiveError,
         StartedProcess,
-        fail_abandoned_runs,
         start,
         start_dagster,
         start_dashboard,
@@ -169,6 +189,8 @@ def _run_live(
         wait_until_ready,
         watch,
     )
+    from hvac_platform.lost_runs import end_runs_of_a_dead_platform
+    from hvac_platform.resources import PlatformResource
 
     log, dashboard_log = settings.hvac_home / "live.log", settings.hvac_home / "dashboard.log"
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -176,10 +198,10 @@ def _run_live(
     started: list[StartedProcess] = []
     stop_on_signals()
     try:
-        instance = execution.open_instance(folder)
-        for run_id in fail_abandoned_runs(instance):
+        instance, platform = execution.open_instance(folder), PlatformResource()
+        for run_id in end_runs_of_a_dead_platform(instance, platform, now_ms()):
             errors.print(
-                f"run {run_id[:8]} was abandoned when an earlier process ended; its messages are ingested again"
+                f"run {run_id[:8]} ended without a word when an earlier process did; what it did is done again"
             )
         started.append(start_dagster(folder, execution.PROJECT_ROOT / "workspace.yaml", port, environment, log))
         if simulator is not None:
@@ -209,4 +231,4 @@ def _run_live(
         if started:
             errors.print("stopping")
             stop(started)
-            fail_abandoned_runs(execution.open_instance(folder), daemon_stopped=True)
+            end_runs_of_a_dead_platform(execution.open_instance(folder), PlatformResource(), now_ms())

@@ -169,6 +169,15 @@ def touched_watermarks(store: Store, chain: str) -> dict[int, int]:
     return latest
 
 
+def touched_ranges(store: Store, chain: str) -> set[tuple[int, int]]:
+    """Partition and first offset of each batch that a chain of runs took in; a range is one of them."""
+    found: set[tuple[int, int]] = set()
+    rows = TableSlice("touched_windows", ("kafka_partition", "sequence"), equals=(("run_id", chain),))
+    for batch in store.scan(rows):
+        found.update(zip(batch["kafka_partition"], batch["sequence"], strict=True))
+    return found
+
+
 def chain_of(run: dg.DagsterRun) -> str:
     """Id of the first run of a chain of retries: what one attempt wrote, the next one finds."""
     return run.root_run_id or run.run_id

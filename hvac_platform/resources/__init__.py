@@ -3,10 +3,11 @@
 import dagster as dg
 
 from hvac_platform.config import Settings, load_settings
-from hvac_platform.connections import make_encoders, open_log, open_store
+from hvac_platform.connections import LEASES, make_encoders, open_log, open_store
 from hvac_platform.embedding.learned import Encoders
 from hvac_platform.stores.base import Store
 from hvac_platform.streams.base import MessageLog
+from hvac_platform.streams.ownership import LeaseKeeper
 
 
 class PlatformResource(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -31,6 +32,16 @@ class PlatformResource(dg.ConfigurableResource):  # type: ignore[type-arg]
     def topic(self) -> str:
         """Topic of the metrics."""
         return self.settings.kafka_topic
+
+    @property
+    def home(self) -> str:
+        """What tells this platform from others that share Dagster's storage with it: its store and its topic."""
+        return f"{self.store.location} {self.topic}"
+
+    @property
+    def leases(self) -> LeaseKeeper:
+        """The partitions that this process owns."""
+        return LEASES
 
     @property
     def encoders(self) -> Encoders:

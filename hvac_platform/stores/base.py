@@ -17,7 +17,19 @@ LONGEST_LEASE_MS = 60_000
 
 
 class StoreError(Exception):
-    """The store can't do what was asked; the message says what to do."""
+    """The store can't do what was asked; the message says what to do.
+
+    Attributes:
+        refused: whether the store answers, and refuses what it was given; False where it is the store that fails.
+    """
+
+    refused = False
+
+
+class RefusedError(StoreError):
+    """The store answers, and refuses what it was given."""
+
+    refused = True
 
 
 class EmbeddingError(StoreError, ValueError):

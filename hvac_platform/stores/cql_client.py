@@ -35,7 +35,7 @@ from cassandra.policies import (
 from cassandra.query import PreparedStatement, tuple_factory
 from pydantic import SecretStr
 
-from hvac_platform.stores.base import StoreError
+from hvac_platform.stores.base import RefusedError, StoreError
 from hvac_platform.stores.cql_wire import PlainProtocolHandler, plain_metadata
 
 CONNECT_SECONDS = 10.0
@@ -316,7 +316,7 @@ class CqlClient:
                 "GRANT it CREATE, MODIFY and SELECT on the keyspace"
             ) from error
         if isinstance(error, RequestValidationException) and not patience.passing(error):
-            raise StoreError(
+            raise RefusedError(
                 f"the store at {self.settings.location} refuses a statement: {_first_line(error)}"
             ) from error
         overloaded = any(isinstance(cause, WriteTimeout) for cause in _causes(error))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy as np
 from hvac_platform.ahead import ahead
 from hvac_platform.io_managers.slices import TableBatch, TouchedWindows
 from hvac_platform.stores.base import Device
-from hvac_platform.streams.base import MessageLog, RecordBatch
+from hvac_platform.streams.base import KEPT_BYTES, LogError, MessageLog, RecordBatch, Unreadable
 from hvac_platform.streams.messages import DecodedBatch, Rejected, decode_batch
 from hvac_platform.streams.ranges import OffsetRange
 from hvac_platform.streams.windows import touched_windows
@@ -29,18 +30,21 @@ class IngestionCounts:
     messages: int = 0
     accepted: int = 0
     rejected: int = 0
+    unreadable: int = 0
     skipped: int = 0
     devices: set[str] = field(default_factory=set)
     reasons: dict[str, int] = field(default_factory=dict)
 
-    def add(self, decoded: DecodedBatch, rejected: Sequence[Rejected]) -> None:
+    def add(self, decoded: DecodedBatch, rejected: Sequence[Rejected], unreadable: Sequence[Unreadable] = ()) -> None:
         """Count one batch."""
-        self.messages += len(decoded.offsets) + len(rejected)
+        lost = sum(one.last_offset - one.first_offset + 1 for one in unreadable)
+        self.messages += len(decoded.offsets) + len(rejected) + lost
         self.accepted += len(decoded.offsets)
-        self.rejected += len(rejected)
+        self.rejected += len(rejected) + lost
+        self.unreadable += lost
         self.devices.update(decoded.device_id)
-        for bad in rejected:
-            reason = bad.reason[:80]
+        reasons = [bad.reason for bad in rejected] + [one.reason for one in unreadable]
+        for reason in (text[:80] for text in reasons):
             if reason in self.reasons or len(self.reasons) < 20:
                 self.reasons[reason] = self.reasons.get(reason, 0) + 1
 
@@ -59,6 +63,8 @@ def ingest_ranges(
     window_ms: int,
     register: Callable[[list[Device]], None],
     counts: IngestionCounts,
+    reading: Callable[[int | None], object] = lambda _: None,
+    check_clock: Callable[[int, Sequence[Rejected], int], object] = lambda *_: None,
 ) -> Iterator[TableBatch]:
     """Rows of exactly these ranges, batch by batch; memory is two batches.
 
@@ -72,15 +78,49 @@ def ingest_ranges(
         window_ms: length of a window.
         register: called with the devices of each batch before its rows are written.
         counts: filled as batches pass.
+        reading: told of each partition when its turn comes, and of None at the end.
+        check_clock: called with partition, rejected and number of messages of each batch; raises where it may be the clock
+            that is wrong, and nothing of the batch is written then.
     """
     for wanted in ranges:
+        reading(wanted.partition)
         counts.skipped += wanted.skipped
         # Says that the range is the unit, even if no good message comes of it.
         yield TableBatch({}, touched=TouchedWindows(topic, wanted.partition, wanted.start, {}, {}))
+        if wanted.set_aside:
+            yield _set_aside(log, topic, wanted, now_ms, counts)
+            continue
         read = log.read(topic, wanted.partition, wanted.start, wanted.end, BATCH_MESSAGES)
         for batch, (decoded, rejected) in ahead((batch, decode_batch(batch, now_ms=now_ms)) for batch in read):
-            counts.add(decoded, rejected)
+            check_clock(wanted.partition, rejected, len(batch))
+            counts.add(decoded, rejected, batch.unreadable)
             yield from _rows(batch, decoded, rejected, now_ms, window_ms, register, only=None)
+    reading(None)
+
+
+def _set_aside(log: MessageLog, topic: str, wanted: OffsetRange, now_ms: int, counts: IngestionCounts) -> TableBatch:
+    """The dead letter of a message that no run could take in."""
+    reason = (
+        "every run that took it in failed; the ledger held the partition back at it, and docs/recovery.md says more"
+    )
+    letters: list[Rejected] = []
+    lost: list[Unreadable] = []
+    try:
+        for batch in log.read(topic, wanted.partition, wanted.start, wanted.end, 1):
+            lost += batch.unreadable
+            letters += [
+                Rejected(offset, time_ms, key, value or b"", reason)
+                for offset, time_ms, key, value in zip(
+                    batch.offsets.tolist(), batch.timestamps_ms.tolist(), batch.keys, batch.values, strict=True
+                )
+            ]
+    except LogError as error:
+        lost = [Unreadable(wanted.start, wanted.end - 1, now_ms, b"", None, f"it can't be read: {error}")]
+    counts.messages += wanted.end - wanted.start
+    counts.rejected += wanted.end - wanted.start
+    counts.unreadable += wanted.end - wanted.start
+    counts.reasons[reason[:80]] = counts.reasons.get(reason[:80], 0) + 1
+    return TableBatch(dead_letter_columns(topic, wanted.partition, letters, lost, now_ms), table="dead_letters")
 
 
 def replay_days(
@@ -107,7 +147,7 @@ def replay_days(
             continue
         read = log.read(topic, partition, start, log_ends[partition] if end is None else end, BATCH_MESSAGES)
         for batch, (decoded, rejected) in ahead((batch, decode_batch(batch, now_ms=now_ms)) for batch in read):
-            counts.add(decoded, rejected)
+            counts.add(decoded, rejected, batch.unreadable)
             yield from _rows(batch, decoded, rejected, now_ms, window_ms, register, only=(start_ms, end_ms))
 
 
@@ -120,8 +160,9 @@ def _rows(
     register: Callable[[list[Device]], None],
     only: tuple[int, int] | None,
 ) -> Iterator[TableBatch]:
-    if rejected:
-        yield TableBatch(dead_letter_columns(batch, rejected, now_ms), table="dead_letters")
+    if rejected or batch.unreadable:
+        letters = dead_letter_columns(batch.topic, batch.partition, rejected, batch.unreadable, now_ms)
+        yield TableBatch(letters, table="dead_letters")
     if not len(decoded.offsets):
         return
     devices = registered_devices(decoded, batch.partition)
@@ -157,17 +198,31 @@ def reading_columns(decoded: DecodedBatch) -> dict[str, Any]:
     }
 
 
-def dead_letter_columns(batch: RecordBatch, rejected: Sequence[Rejected], now_ms: int) -> dict[str, Any]:
-    """Columns of ``dead_letters``."""
-    n = len(rejected)
+def dead_letter_columns(
+    topic: str, partition: int, rejected: Sequence[Rejected], unreadable: Sequence[Unreadable], now_ms: int
+) -> dict[str, Any]:
+    """Columns of ``dead_letters``: at most :data:`KEPT_BYTES` of each value, with its length and hash.
+
+    Records that can't be read share one letter, at the first of their offsets.
+    """
+    n = len(rejected) + len(unreadable)
     return {
-        "topic": [batch.topic] * n,
-        "kafka_partition": [batch.partition] * n,
-        "record_offset": [bad.offset for bad in rejected],
-        "record_time": [bad.timestamp_ms for bad in rejected],
-        "record_key": [bad.key for bad in rejected],
-        "record_value": [bad.value for bad in rejected],
-        "reason": [bad.reason for bad in rejected],
+        "topic": [topic] * n,
+        "kafka_partition": [partition] * n,
+        "record_offset": [*(bad.offset for bad in rejected), *(lost.first_offset for lost in unreadable)],
+        "record_time": [
+            max(0, at) for at in (*(bad.timestamp_ms for bad in rejected), *(u.timestamp_ms for u in unreadable))
+        ],
+        "record_key": [
+            k and k[:KEPT_BYTES] for k in (*(bad.key for bad in rejected), *(lost.key for lost in unreadable))
+        ],
+        "record_value": [*(bad.value[:KEPT_BYTES] for bad in rejected), *(lost.stored for lost in unreadable)],
+        "record_length": [*(len(bad.value) for bad in rejected), *(lost.length for lost in unreadable)],
+        "record_sha256": [
+            *(sha256(bad.value).hexdigest() for bad in rejected),
+            *(lost.sha256 for lost in unreadable),
+        ],
+        "reason": [*(bad.reason for bad in rejected), *(lost.reason for lost in unreadable)],
         "rejected_at": [now_ms] * n,
     }
 

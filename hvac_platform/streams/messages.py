@@ -80,6 +80,7 @@ class Metric(msgspec.Struct, gc=False):
     building_id: str | None = ""
 
 
+_AHEAD = " ahead of "
 _decode = msgspec.json.Decoder(Metric).decode
 _encode = msgspec.json.Encoder().encode
 # parse_int: an integer of thousands of digits is infinite, not an error of its own.
@@ -134,6 +135,11 @@ class Rejected:
     key: bytes | None
     value: bytes
     reason: str
+
+    @property
+    def ahead(self) -> bool:
+        """Whether the only fault is a time in the future; then it may be this machine's clock that is wrong."""
+        return _AHEAD in self.reason
 
 
 def decode_batch(batch: RecordBatch, *, now_ms: int) -> tuple[DecodedBatch, list[Rejected]]:
@@ -235,7 +241,7 @@ def _content_problem(content: dict[str, Any], now_ms: int) -> str | None:
     if timestamp_ms < EARLIEST_MS:
         return f"timestamp {timestamp!a} is before {format_timestamp(EARLIEST_MS)}"
     if timestamp_ms > now_ms + MAX_AHEAD_MS:
-        return f"timestamp {timestamp!a} is more than {MAX_AHEAD_MS // 1000} s ahead of {format_timestamp(now_ms)}"
+        return f"timestamp {timestamp!a} is more than {MAX_AHEAD_MS // 1000} s{_AHEAD}{format_timestamp(now_ms)}"
     return None
 
 

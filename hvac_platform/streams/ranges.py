@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import blake2s
 
+from hvac_platform.stores.base import LedgerEntry
 from hvac_platform.streams.base import MessageLog
+from hvac_platform.streams.log_identity import was_made_again
 from hvac_platform.timestamps import DAY_MS, day_of, day_start
 
 MOST_DAYS = 31  # a run over daily partitions far apart would claim all days between
@@ -20,12 +23,18 @@ class OffsetRange:
         start: first offset.
         end: first offset not included.
         skipped: offsets just before ``start`` that retention removed unread.
+        log_id: identity of the log that the offsets count in; empty where it doesn't matter.
+        apart: whether a run over it should read nothing else, because runs over it have failed.
+        set_aside: whether its message goes to the dead letters unread, because every run over it has failed.
     """
 
     partition: int
     start: int
     end: int
     skipped: int = 0
+    log_id: str = ""
+    apart: bool = False
+    set_aside: bool = False
 
     @property
     def key(self) -> str:
@@ -34,29 +43,50 @@ class OffsetRange:
 
 
 def next_ranges(
-    next_offsets: Mapping[int, int], begin: Mapping[int, int], end: Mapping[int, int], max_messages: int
+    entries: Mapping[int, LedgerEntry],
+    begin: Mapping[int, int],
+    end: Mapping[int, int],
+    max_messages: int,
+    log_id: str = "",
 ) -> list[OffsetRange]:
     """The next range of every partition that has something new.
 
     A range starts where the ledger stands, whatever was launched before: a failed run can't make a gap. Where retention
-    has passed the ledger by, it starts at the log's begin and says how many offsets are gone.
+    has passed the ledger by, it starts at the log's begin and says how many offsets are gone. In a log that was made again
+    it starts at the begin. After a failure that the messages may have caused it is as short as the ledger says.
 
     Args:
-        next_offsets: the ledger by partition; a partition without an entry starts at the log's begin.
+        entries: the ledger by partition; a partition without an entry starts at the log's begin.
         begin: first offset that the log still has.
         end: first offset that the log doesn't have yet.
         max_messages: longest range.
+        log_id: identity of the log.
 
-    >>> next_ranges({0: 5}, {0: 0, 1: 2}, {0: 9, 1: 2}, 3)
-    [OffsetRange(partition=0, start=5, end=8, skipped=0)]
+    >>> [r.key for r in next_ranges({}, {0: 0, 1: 2}, {0: 9, 1: 2}, 3)]
+    ['0:0-3']
     """
     ranges = []
     for partition in sorted(end):
-        stands_at = next_offsets.get(partition, begin[partition])
+        entry = entries.get(partition)
+        if entry is not None and was_made_again(entry, log_id, end[partition]):
+            entry = None
+        stands_at = begin[partition] if entry is None else entry.next_offset
         start = max(stands_at, begin[partition])
-        stop = min(end[partition], start + max_messages)
+        limit = entry.range_limit if entry is not None else None
+        most = max_messages if limit is None else min(max(limit, 1), max_messages)
+        stop = min(end[partition], start + most)
         if stop > start or start > stands_at:
-            ranges.append(OffsetRange(partition, start, stop, skipped=start - stands_at))
+            ranges.append(
+                OffsetRange(
+                    partition,
+                    start,
+                    stop,
+                    skipped=start - stands_at,
+                    log_id=log_id,
+                    apart=entry is not None and (entry.failures > 0 or limit is not None),
+                    set_aside=limit == 0,
+                )
+            )
     return ranges
 
 
@@ -95,7 +125,7 @@ class DayFinder:
         later = day_start(self.day(wanted.partition, wanted.start)) // DAY_MS + days
         reached = self._reached(wanted.partition, later) if later <= self._last else None
         if reached is not None and wanted.start < reached < wanted.end:
-            return OffsetRange(wanted.partition, wanted.start, reached, wanted.skipped)
+            return replace(wanted, end=reached)
         return wanted
 
     def until_midnight(self, wanted: OffsetRange) -> OffsetRange:
@@ -117,10 +147,14 @@ class PlannedRun:
         """Messages in the ranges."""
         return sum(r.end - r.start for r in self.ranges)
 
-    def run_key(self, attempt: int) -> str:
-        """``topic:day:p:start-end#attempt``; Dagster never launches a run key twice, so a retry needs a new one."""
+    def run_key(self, attempt: int, home: str = "") -> str:
+        """``topic:day:p:start-end#attempt``; Dagster never launches a run key twice, so a retry needs a new one.
+
+        The home and the log are told apart by a few letters behind the topic: another home's ranges have the same offsets.
+        """
         days = self.first_day if self.first_day == self.last_day else f"{self.first_day}..{self.last_day}"
-        return f"{self.topic}:{days}:{'+'.join(r.key for r in self.ranges)}#{attempt}"
+        mark = blake2s(f"{home} {self.ranges[0].log_id}".encode(), digest_size=3).hexdigest()
+        return f"{self.topic}.{mark}:{days}:{'+'.join(r.key for r in self.ranges)}#{attempt}"
 
 
 def plan_runs(topic: str, ranges: Sequence[OffsetRange], days: DayFinder, max_messages: int) -> list[PlannedRun]:
@@ -129,19 +163,22 @@ def plan_runs(topic: str, ranges: Sequence[OffsetRange], days: DayFinder, max_me
     Ranges are cut at midnight. Those of one day share a run while together they stay within ``max_messages`` (a run has a
     fixed cost); a backlog gets a run for each partition, which can go in parallel.
 
+    A partition over which runs have failed gets one of its own, so that it holds up no other.
+
     A short history of many days (an import of a year at 15 minutes) would make a run of almost nothing for every day, so a
     range is cut at midnight only where it holds at least a tenth of ``max_messages`` before it, or after a month.
     """
-    together: dict[tuple[str, str], list[OffsetRange]] = {}
+    together: dict[tuple[str, ...], list[OffsetRange]] = {}
     for whole in ranges:
         wanted = days.within_days(whole, MOST_DAYS)
         before_midnight = days.until_midnight(wanted)
         part = before_midnight if before_midnight.end - before_midnight.start >= max_messages // 10 else wanted
         first = days.day(part.partition, part.start)
         last = days.day(part.partition, max(part.end - 1, part.start))
-        together.setdefault((first, max(first, last)), []).append(part)
+        alone = (str(part.partition),) if part.apart else ()
+        together.setdefault((first, max(first, last), *alone), []).append(part)
     runs: list[PlannedRun] = []
-    for (first, last), parts in sorted(together.items()):
+    for (first, last, *_), parts in sorted(together.items()):
         if sum(p.end - p.start for p in parts) <= max_messages:
             runs.append(PlannedRun(topic, first, last, tuple(parts)))
         else:

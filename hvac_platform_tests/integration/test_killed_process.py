@@ -6,8 +6,9 @@ import os
 import random
 import time
 
-from hvac_platform.live import fail_abandoned_runs
+from hvac_platform.lost_runs import OWNS_AFTER_SECONDS, end_lost_ingestion
 from hvac_platform.resources import PlatformResource
+from hvac_platform.timestamps import now_ms
 from hvac_platform_tests.conftest import open_dagster, start_process
 from hvac_platform_tests.integration.traffic import account, assert_nothing_lost, ingest_until_in
 from sensors import kafka_ingestion
@@ -37,7 +38,7 @@ def test_twenty_kills_of_the_ingesting_process_at_random_moments(home, servers, 
             process.join(random.uniform(0.05, 4.0))
             process.kill()
             process.join(60)
-            died += len(fail_abandoned_runs(instance))
+            died += len(end_lost_ingestion(instance, servers, now_ms() + 1000 * OWNS_AFTER_SECONDS + 1000))
         assert ingest_until_in(instance, servers) == []
     counted = account(servers, traffic)
     say(counted, f"{KILLS} kills, {died} of them in the middle of a run")

@@ -259,7 +259,7 @@ def test_a_retry_from_the_middle_computes_the_windows_of_the_first_attempt(insta
         with pytest.raises(RunFailedError, match=r"windowed_snapshots: .*no space left"):
             ingest(instance, ranges, NEXT_DAY, NEXT_DAY)
     assert platform.store.count("device_state_snapshots") == 0
-    assert platform.store.ledger(platform.topic) == {}
+    assert {entry.next_offset for entry in platform.store.ledger(platform.topic).values()} == {0}
     (failed,) = instance.get_runs()
     job = defs.resolve_job_def("ingestion")
     again = instance.create_run_for_job(

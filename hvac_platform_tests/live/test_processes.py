@@ -9,11 +9,9 @@ import sys
 import time
 from pathlib import Path
 
-import dagster as dg
 import pytest
 
-from hvac_platform.jobs import ingestion_job
-from hvac_platform.live import LiveError, fail_abandoned_runs, require_free_port, start, stop
+from hvac_platform.live import LiveError, require_free_port, start, stop
 from hvac_platform_tests.live.conftest import free_port
 
 SLEEPER = [sys.executable, "-c", "import subprocess, sys, time; subprocess.Popen(['sleep', '300']); time.sleep(300)"]
@@ -94,29 +92,3 @@ def test_a_live_simulator_stops_cleanly_on_interrupt(tmp_path: Path) -> None:
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
     assert "simulated 1 devices" in out
-
-
-def test_runs_that_no_process_owns_are_marked_as_failed_so_that_ingestion_goes_on(tmp_path: Path) -> None:
-    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
-        run = instance.create_run_for_job(ingestion_job.resolve(asset_graph=_graph()))
-        instance.handle_new_event(_started(run))
-        assert fail_abandoned_runs(instance) == [run.run_id]
-        failed = instance.get_run_by_id(run.run_id)
-        assert failed is not None
-        assert failed.status == dg.DagsterRunStatus.FAILURE
-        assert fail_abandoned_runs(instance) == []
-
-
-def _graph() -> object:
-    from hvac_platform.definitions import defs
-
-    return defs.resolve_asset_graph()
-
-
-def _started(run: dg.DagsterRun) -> object:
-    from dagster._core.events import DagsterEvent, DagsterEventType
-
-    event = DagsterEvent(DagsterEventType.RUN_START.value, run.job_name, message="started")
-    return dg.EventLogEntry(
-        error_info=None, level=20, user_message="", run_id=run.run_id, timestamp=time.time(), dagster_event=event
-    )

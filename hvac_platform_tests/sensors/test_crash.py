@@ -6,18 +6,20 @@ import contextlib
 import os
 import random
 import signal
+import threading
 import time
 from collections import Counter
+from itertools import combinations
 
 import dagster as dg
 import numpy as np
 import pytest
-from dagster._core.test_utils import create_run_for_test
 
 from hvac_platform.config import CONSUMER_GROUP
-from hvac_platform.execution import RunFailedError, ingest_everything
-from hvac_platform.live import fail_abandoned_runs
+from hvac_platform.execution import ingest_everything
+from hvac_platform.lost_runs import OWNS_AFTER_SECONDS, end_lost_ingestion
 from hvac_platform.resources import PlatformResource
+from hvac_platform.stores import ledger as ledger_module
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.streams import ingestion
 from hvac_platform.streams.messages import decode_batch
@@ -26,6 +28,7 @@ from hvac_platform_tests.conftest import (
     BAD_VALUES,
     MIDNIGHT_MS,
     MINUTE_MS,
+    all_succeed,
     bad,
     contents,
     open_dagster,
@@ -56,10 +59,11 @@ def messages():
 # -- the process that dies ----------------------------------------------------------------------------------------------
 
 
-def _ingest(deadly_write=None, inside=False, batch_messages=40):
+def _ingest(deadly_write=None, inside=False, batch_messages=40, lease_seconds=1):
     """Body of a process: do what the sensor would, and die at some write of the store, before or after its commit."""
     ingestion.BATCH_MESSAGES = batch_messages  # several writes for each partition
     kafka_ingestion.FIRST_RETRY_SECONDS = 0
+    ledger_module.LEASE_SECONDS = lease_seconds
     platform = PlatformResource()
     written = 0
     original = EmbeddedStore._write
@@ -70,6 +74,10 @@ def _ingest(deadly_write=None, inside=False, batch_messages=40):
     @contextlib.contextmanager
     def counted(store):
         nonlocal written
+        if threading.current_thread() is not threading.main_thread():  # renews leases, at its own pace
+            with original(store):
+                yield
+            return
         with original(store):
             yield
             written += 1
@@ -180,46 +188,74 @@ def expected(tmp_path):
         return contents(platform.store)
 
 
-def test_a_killed_run_holds_its_partitions_until_it_is_known_to_be_dead(home, filled, monkeypatch):
-    monkeypatch.setattr(kafka_ingestion, "FIRST_RETRY_SECONDS", 30)
-    platform, _, _ = filled
-    killed(home, 3)
+def ended(instance, platform):
+    """Runs that are told to be dead once they have had the time to own their partitions."""
+    return end_lost_ingestion(instance, platform, now_ms() + 1000 * OWNS_AFTER_SECONDS + 1000)
+
+
+def test_a_killed_run_holds_its_partitions_until_its_lease_ends_and_no_hand_is_needed(home, filled):
+    platform, good, _ = filled
+    killed(home, 12, False, 40, 5)
     with open_dagster(home) as instance:
         (dead,) = instance.get_runs()
         assert dead.status == dg.DagsterRunStatus.STARTED
-        with pytest.raises(RunFailedError, match=f"is being ingested by run {dead.run_id[:8]}"):
-            list(ingest_everything(instance, platform))
-        assert fail_abandoned_runs(instance) == [dead.run_id]
-        assert fail_abandoned_runs(instance) == []
-        with pytest.raises(RunFailedError, match="failed and is tried again in"):
-            list(ingest_everything(instance, platform))
-        ((run, request), *_), _ = kafka_ingestion.plan_tick(instance, platform, now_ms() + 31_000)
-        assert request.run_key == run.run_key(2)
-        assert request.run_key != dead.tags.get("dagster/run_key")
+        waited = []
+        list(ingest_everything(instance, platform, on_wait=waited.append))
+        assert set(waited) <= {
+            "; ".join(f"partition {p} is being ingested by run {dead.run_id[:8]}" for p in some)
+            for n in (1, 2, 3)
+            for some in combinations(range(3), n)
+        }
+        assert waited
+        assert ended(instance, platform) == [dead.run_id]
+        assert ended(instance, platform) == []
+    assert assert_all_in(platform, platform.log.end_offsets(platform.topic))[0] == good
 
 
-@pytest.mark.parametrize(
-    ("status", "abandoned"),
-    [
-        (dg.DagsterRunStatus.NOT_STARTED, True),  # killed between creating the run and starting it
-        (dg.DagsterRunStatus.STARTING, True),
-        (dg.DagsterRunStatus.STARTED, True),
-        (dg.DagsterRunStatus.CANCELING, True),
-        (dg.DagsterRunStatus.SUCCESS, False),
-        (dg.DagsterRunStatus.CANCELED, False),
-    ],
-)
-def test_whatever_a_process_may_leave_behind_is_known_to_be_dead(instance, platform, status, abandoned):
-    platform.log.append(platform.topic, messages()[0][:1])
-    ((_, request),), _ = kafka_ingestion.plan_tick(instance, platform, now_ms())
-    run = create_run_for_test(instance, job_name="ingestion", status=status, tags=dict(request.tags))
-    assert fail_abandoned_runs(instance) == ([run.run_id] if abandoned else [])
-    assert kafka_ingestion.active_partitions(instance) == {}
+def test_a_run_that_was_stopped_for_longer_than_its_lease_moves_nothing_when_it_wakes(home, filled, expected):
+    """SIGSTOP, as a paused virtual machine does it: another run takes over, and both end well."""
+    platform, _, _ = filled
+    sleeper = start_process(home, _ingest, None, False, 5)
+    with open_dagster(home) as instance:
+        while not any(entry.held_by(now_ms()) for entry in platform.store.ledger(platform.topic).values()):
+            assert sleeper.is_alive()
+            time.sleep(0.002)
+        os.kill(sleeper.pid, signal.SIGSTOP)
+        fences = {p: entry.fence for p, entry in platform.store.ledger(platform.topic).items()}
+        list(ingest_everything(instance, platform))
+        done = platform.store.ledger(platform.topic)
+        assert all(done[p].fence > fence for p, fence in fences.items())
+        os.kill(sleeper.pid, signal.SIGCONT)
+        sleeper.join(120)
+        after = platform.store.ledger(platform.topic)
+    assert {p: entry.next_offset for p, entry in after.items()} == platform.log.end_offsets(platform.topic)
+    assert {p: entry.run_id for p, entry in after.items()} == {p: entry.run_id for p, entry in done.items()}
+    assert contents(platform.store) == expected
+
+
+def test_two_ingesting_processes_at_once_share_the_work_and_neither_fails(home, filled, expected):
+    platform, _, _ = filled
+    with open_dagster(home):  # Dagster itself can't make its storage twice at once
+        pass
+    all_succeed([start_process(home, _ingest) for _ in range(2)])
+    assert ledger(platform) == platform.log.end_offsets(platform.topic)
+    assert contents(platform.store) == expected
+    with open_dagster(home) as instance:
+        assert {run.status for run in instance.get_runs()} == {dg.DagsterRunStatus.SUCCESS}
 
 
 # The write at which to die, and whether before its commit: the first rows, among the rows, among snapshots, among
 # vectors, between the ledgers of two partitions; and between the ledger and the group's offsets.
-STAGES = [(1, True), (5, False), (25, True), (28, False), (34, True), (38, False), ("commit of the group", False)]
+STAGES = [
+    (1, True),
+    (14, False),
+    (36, True),
+    (18, False),
+    (20, False),
+    (22, True),
+    (30, False),
+    ("commit of the group", False),
+]
 RANDOM_KILLS = 2
 
 
@@ -251,12 +287,12 @@ def test_after_kills_at_every_stage_and_at_random_moments_nothing_is_lost_or_twi
                 killed(home, *stage)
             else:
                 killed_at_random(home, instance, stage)
-            abandoned = len(fail_abandoned_runs(instance))
+            abandoned = len(ended(instance, platform))
             assert_all_in(platform, ledger(platform))  # the ledger is never ahead of the tables
             history.append((abandoned, *progress(platform)))
         platform.log.append(platform.topic, messages()[0][:1])
         list(ingest_everything(instance, platform))  # the sensor goes on
-        assert fail_abandoned_runs(instance) == []
+        assert ended(instance, platform) == []
         statuses = Counter(run.status.value for run in instance.get_runs())
     ends = platform.log.end_offsets(platform.topic)
     assert ledger(platform) == ends == platform.log.committed(CONSUMER_GROUP, platform.topic)

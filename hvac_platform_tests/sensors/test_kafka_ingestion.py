@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import dagster as dg
 import pytest
@@ -11,8 +12,10 @@ from dagster._core.test_utils import create_run_for_test
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from hvac_platform.assets import checks
+from hvac_platform.assets.common import HOME_TAG, RANGES_TAG
 from hvac_platform.config import CONSUMER_GROUP
 from hvac_platform.execution import ingest_everything, run_job
+from hvac_platform.lost_runs import end_lost_ingestion
 from hvac_platform.resources import PlatformResource
 from hvac_platform.timestamps import DAY_MS, day_of, days_before, now_ms
 from hvac_platform_tests.conftest import (
@@ -33,11 +36,18 @@ from hvac_platform_tests.conftest import (
 from sensors.kafka_ingestion import (
     FIRST_RETRY_SECONDS,
     LONGEST_RETRY_SECONDS,
-    RANGES_TAG,
-    active_partitions,
+    PACE_SECONDS,
+    SEARCH_SECONDS,
     kafka_ingestion,
+    pending_partitions,
     plan_tick,
 )
+
+
+@pytest.fixture(autouse=True)
+def no_pause_between_runs(request, monkeypatch):
+    if "quarter_of_a_minute" not in request.node.name:
+        monkeypatch.setattr(f"{kafka_ingestion_module}.PACE_SECONDS", 0)
 
 
 def tick(instance, platform):
@@ -77,6 +87,7 @@ def next_offsets(platform):
     return {p: entry.next_offset for p, entry in platform.store.ledger(platform.topic).items()}
 
 
+kafka_ingestion_module = "sensors.kafka_ingestion"
 RTU, MAU = 2, 1  # partitions of RTU-001 and MAU-001 in a topic of three
 
 
@@ -91,9 +102,10 @@ def test_a_tick_requests_exactly_the_new_offsets_and_a_run_brings_them_in(instan
     platform.log.append(platform.topic, [*readings("RTU-001", MIDNIGHT_MS, 2), bad("NaN", MIDNIGHT_MS, b"MAU-001")])
     (request,) = tick(instance, platform)
     assert ranges_of(request) == [(MAU, 0, 1), (RTU, 0, 24)]
-    assert request.run_key == f"iot-metrics:{NEXT_DAY}:1:0-1+2:0-24#1"
+    assert re.fullmatch(rf"iot-metrics\.[0-9a-f]{{6}}:{NEXT_DAY}:1:0-1\+2:0-24#1", request.run_key)
     assert request.tags == {
         "dagster/partition": NEXT_DAY,
+        HOME_TAG: platform.home,
         RANGES_TAG: "1:0-1+2:0-24",
         "hvac/kafka_partition_1": "0",
         "hvac/kafka_partition_2": "0",
@@ -160,6 +172,14 @@ def test_new_devices_become_partitions_and_are_registered(instance, platform):
 # -- runs that are under way --------------------------------------------------------------------------------------------
 
 
+def owned(platform, request, run_id):
+    """Let a run own the partitions of a request, as it does from its first step on."""
+    return [
+        platform.store.take_lease(platform.topic, partition, run_id, at=start)
+        for partition, start, _ in ranges_of(request)
+    ]
+
+
 @pytest.mark.parametrize(
     "status",
     [
@@ -170,26 +190,102 @@ def test_new_devices_become_partitions_and_are_registered(instance, platform):
         dg.DagsterRunStatus.CANCELING,
     ],
 )
-def test_a_partition_waits_while_a_run_over_it_is_active(instance, platform, status):
+def test_a_partition_waits_while_a_run_over_it_has_been_asked_for(instance, platform, status):
     platform.log.append(platform.topic, [reading("RTU-001")])
     (request,) = tick(instance, platform)
     run = submitted(instance, request, status)
-    assert active_partitions(instance) == {RTU: run.run_id}
-    assert tick(instance, platform) == f"partition 2 is being ingested by run {run.run_id[:8]}"
+    assert set(pending_partitions(instance, platform, now_ms())) == {RTU}
+    assert tick(instance, platform) == f"partition 2 has been asked for by run {run.run_id[:8]}"
     platform.log.append(platform.topic, [reading("RTU-001"), reading("MAU-001")])
     (other,) = tick(instance, platform)
     assert ranges_of(other) == [(MAU, 0, 1)]  # another partition need not wait
 
 
-@pytest.mark.parametrize("status", [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.CANCELED])
-def test_a_run_that_has_ended_holds_nothing_up(instance, platform, status):
-    """A cancelled run moved nothing, so its range is asked for again at once, under a new key."""
+def test_a_partition_waits_while_a_run_owns_it_whatever_dagster_says_of_the_run(instance, platform):
     platform.log.append(platform.topic, [reading("RTU-001")])
     (request,) = tick(instance, platform)
-    submitted(instance, request, status)
+    (lease,) = owned(platform, request, "0123456789ab")
+    assert tick(instance, platform) == "partition 2 is being ingested by run 01234567"
+    platform.store.release_lease(lease)
+    assert len(tick(instance, platform)) == 1
+
+
+def test_a_run_that_goes_on_and_owns_nothing_is_told_to_be_dead_and_its_range_is_asked_for_again(instance, platform):
+    platform.log.append(platform.topic, [reading("RTU-001")])
+    (request,) = tick(instance, platform)
+    run = submitted(instance, request)
+    assert end_lost_ingestion(instance, platform, now_ms()) == []  # it may be about to
+    assert end_lost_ingestion(instance, platform, now_ms() + 16_000) == [run.run_id]
+    assert instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.FAILURE
+    (again,) = tick(instance, platform)
+    assert (ranges_of(again), again.run_key) == (ranges_of(request), request.run_key.replace("#1", "#2"))
+
+
+def test_a_run_that_owns_its_partition_is_left_alone_however_long_it_takes(instance, platform):
+    platform.log.append(platform.topic, [reading("RTU-001")])
+    (request,) = tick(instance, platform)
+    run = submitted(instance, request)
+    (lease,) = owned(platform, request, run.run_id)
+    in_an_hour = now_ms() + 3_600_000
+    platform.store.swap_ledger(platform.topic, RTU, {"fence": lease.fence}, {"held_until": in_an_hour + 5_000})
+    assert end_lost_ingestion(instance, platform, in_an_hour) == []
+
+
+def test_a_run_that_has_moved_the_ledger_has_two_minutes_for_its_checks(instance, platform):
+    platform.log.append(platform.topic, [reading("RTU-001")])
+    (request,) = tick(instance, platform)
+    run = submitted(instance, request)
+    (lease,) = owned(platform, request, run.run_id)
+    assert platform.store.advance_ledger(
+        platform.topic, RTU, 0, 1, run_id=run.run_id, watermark=None, fence=lease.fence
+    )
+    platform.store.release_lease(lease)
+    assert end_lost_ingestion(instance, platform, now_ms() + 100_000) == []
+    assert end_lost_ingestion(instance, platform, now_ms() + 130_000) == [run.run_id]
+
+
+def test_a_cancelled_run_holds_nothing_up(instance, platform):
+    """It moved nothing, so its range is asked for again at once, under a new key."""
+    platform.log.append(platform.topic, [reading("RTU-001")])
+    (request,) = tick(instance, platform)
+    submitted(instance, request, dg.DagsterRunStatus.CANCELED)
     (again,) = tick(instance, platform)
     assert ranges_of(again) == ranges_of(request)
     assert again.run_key == request.run_key.replace("#1", "#2")
+
+
+def test_a_partition_gets_a_run_each_quarter_of_a_minute(instance, platform):
+    platform.log.append(platform.topic, [reading("RTU-001")])
+    (request,) = tick(instance, platform)
+    run = submitted(instance, request, dg.DagsterRunStatus.SUCCESS)
+    assert tick(instance, platform).startswith(f"partition 2 was ingested by run {run.run_id[:8]} ")
+    assert pending_partitions(instance, platform, now_ms() + PACE_SECONDS * 1000) == {}
+
+
+def test_the_number_of_an_attempt_is_never_used_twice_whatever_upkeep_has_deleted(instance, platform):
+    platform.log.append(platform.topic, [reading("RTU-001")])
+    (request,) = tick(instance, platform)
+    first = submitted(instance, request, dg.DagsterRunStatus.CANCELED)
+    (again,) = tick(instance, platform)
+    submitted(instance, again, dg.DagsterRunStatus.CANCELED)
+    instance.delete_run(first.run_id)
+    (third,) = tick(instance, platform)
+    assert third.run_key == request.run_key.replace("#1", "#3")
+
+
+def test_another_home_in_the_same_dagster_storage_is_held_up_by_nothing_of_this_one(
+    instance, platform, tmp_path, monkeypatch
+):
+    platform.log.append(platform.topic, [reading("RTU-001")])
+    (request,) = tick(instance, platform)
+    run = submitted(instance, request)
+    monkeypatch.setenv("HVAC_HOME", str(tmp_path / "other home"))
+    other = PlatformResource()
+    other.log.append(other.topic, [reading("RTU-001")])
+    (of_the_other,) = tick(instance, other)
+    assert (ranges_of(of_the_other), of_the_other.run_key != request.run_key) == (ranges_of(request), True)
+    assert end_lost_ingestion(instance, other, now_ms() + 10**6) == []
+    assert instance.get_run_by_id(run.run_id).status == dg.DagsterRunStatus.STARTED
 
 
 def test_the_runs_of_other_jobs_are_no_concern_of_the_sensor(instance, platform):
@@ -202,11 +298,21 @@ def test_the_runs_of_other_jobs_are_no_concern_of_the_sensor(instance, platform)
 # -- failure ------------------------------------------------------------------------------------------------------------
 
 
+def failed(instance, platform, request, error, range_limit=None):
+    """A run over a request that owned its partitions and failed."""
+    run = submitted(instance, request)
+    for lease in owned(platform, request, run.run_id):
+        assert platform.store.note_failure(lease, error, range_limit=range_limit)
+    instance.report_run_failed(run)
+
+
 def test_a_failed_run_is_followed_by_the_same_range_under_a_new_key_after_a_pause(instance, platform):
     platform.log.append(platform.topic, [reading("RTU-001")])
     (request,) = tick(instance, platform)
-    instance.report_run_failed(submitted(instance, request))
-    assert tick(instance, platform).startswith("partition 2 failed and is tried again in ")
+    failed(instance, platform, request, "the disk is full")
+    said = tick(instance, platform)
+    assert said.startswith("partition 2 failed and is tried again in ")
+    assert said.endswith(": the disk is full")
     assert plan_tick(instance, platform, now_ms() + FIRST_RETRY_SECONDS * 1000 - 2000)[0] == []
     planned, _ = plan_tick(instance, platform, now_ms() + FIRST_RETRY_SECONDS * 1000 + 1000)
     ((_, again),) = planned
@@ -214,12 +320,14 @@ def test_a_failed_run_is_followed_by_the_same_range_under_a_new_key_after_a_paus
     assert again.run_key == request.run_key.replace("#1", "#2")
     execute(instance, again)
     assert next_offsets(platform) == {RTU: 1}
+    entry = platform.store.ledger(platform.topic)[RTU]
+    assert (entry.failures, entry.error, entry.failed_at) == (0, None, None)
 
 
 def test_the_range_of_a_failed_run_takes_in_what_has_arrived_since(instance, platform):
     platform.log.append(platform.topic, [reading("RTU-001")])
     (request,) = tick(instance, platform)
-    instance.report_run_failed(submitted(instance, request))
+    failed(instance, platform, request, "no answer")
     platform.log.append(platform.topic, [reading("RTU-001")])
     assert tick(instance, platform).startswith("partition 2 failed and is tried again in ")
     ((_, again),) = plan_tick(instance, platform, now_ms() + 60_000)[0]
@@ -232,17 +340,25 @@ def test_the_pause_doubles_with_every_failure_up_to_a_limit(instance, platform):
     for failures in range(1, 9):
         ((_, request),) = plan_tick(instance, platform, now_ms() + 10**7)[0]
         assert request.run_key.endswith(f"#{failures}")
-        instance.report_run_failed(submitted(instance, request))
+        failed(instance, platform, request, "no answer")
         pause = min(FIRST_RETRY_SECONDS * 2 ** (failures - 1), LONGEST_RETRY_SECONDS)
         _, (waiting,) = plan_tick(instance, platform, now_ms())
-        assert float(waiting.split()[-2]) == pytest.approx(pause, abs=2)
+        assert float(re.search(r"again in (\d+) s", waiting)[1]) == pytest.approx(pause, abs=2)
         assert len(plan_tick(instance, platform, now_ms() + (pause + 1) * 1000)[0]) == 1
+
+
+def test_where_messages_may_be_the_cause_ranges_are_halved_soon_after_one_another(instance, platform):
+    platform.log.append(platform.topic, [reading("RTU-001")] * 8)
+    (request,) = tick(instance, platform)
+    failed(instance, platform, request, "TypeError: 7", range_limit=4)
+    ((_, shorter),) = plan_tick(instance, platform, now_ms() + (SEARCH_SECONDS + 1) * 1000)[0]
+    assert ranges_of(shorter) == [(RTU, 0, 4)]
 
 
 def test_a_failure_of_one_partition_does_not_hold_up_the_others(instance, platform):
     platform.log.append(platform.topic, [reading("RTU-001")])
     (request,) = tick(instance, platform)
-    instance.report_run_failed(submitted(instance, request))
+    failed(instance, platform, request, "no answer")
     platform.log.append(platform.topic, [reading("MAU-001")])
     (other,) = tick(instance, platform)
     assert ranges_of(other) == [(MAU, 0, 1)]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import re
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hvac_platform.stores.base import LedgerEntry
 from hvac_platform.streams.embedded import EmbeddedLog
 from hvac_platform.streams.ranges import DayFinder, OffsetRange, PlannedRun, next_ranges, plan_runs
 from hvac_platform.timestamps import DAY_MS, day_of, day_start, days_before
@@ -18,9 +20,14 @@ FIRST_DAY_MS = day_start(days_before(DAY, 3))
 NOW_MS = day_start(NEXT_DAY) + 12 * HOUR_MS
 
 
+def standing(next_offset, **columns):
+    """A ledger entry."""
+    return LedgerEntry(TOPIC, 0, next_offset, "run", 0, None, 0, **columns)
+
+
 class TestNextRanges:
     def test_a_range_starts_where_the_ledger_stands(self):
-        assert next_ranges({0: 5}, {0: 0}, {0: 9}, 100) == [OffsetRange(0, 5, 9)]
+        assert next_ranges({0: standing(5)}, {0: 0}, {0: 9}, 100) == [OffsetRange(0, 5, 9)]
 
     def test_a_partition_without_an_entry_starts_at_the_logs_begin_and_has_lost_nothing(self):
         assert next_ranges({}, {0: 7}, {0: 9}, 100) == [OffsetRange(0, 7, 9)]
@@ -29,13 +36,29 @@ class TestNextRanges:
         assert next_ranges({}, {0: 0, 1: 0}, {0: 1_000, 1: 3}, 10) == [OffsetRange(0, 0, 10), OffsetRange(1, 0, 3)]
 
     def test_what_is_all_in_needs_no_range(self):
-        assert next_ranges({0: 9}, {0: 0, 1: 0}, {0: 9, 1: 0}, 100) == []
+        assert next_ranges({0: standing(9)}, {0: 0, 1: 0}, {0: 9, 1: 0}, 100) == []
 
     def test_offsets_that_retention_removed_are_counted(self):
-        assert next_ranges({0: 5}, {0: 8}, {0: 9}, 100) == [OffsetRange(0, 8, 9, skipped=3)]
+        assert next_ranges({0: standing(5)}, {0: 8}, {0: 9}, 100) == [OffsetRange(0, 8, 9, skipped=3)]
 
     def test_a_gap_is_told_even_when_nothing_is_left_to_read(self):
-        assert next_ranges({0: 5}, {0: 9}, {0: 9}, 100) == [OffsetRange(0, 9, 9, skipped=4)]
+        assert next_ranges({0: standing(5)}, {0: 9}, {0: 9}, 100) == [OffsetRange(0, 9, 9, skipped=4)]
+
+    def test_after_a_failure_a_partition_gets_a_run_of_its_own_and_a_shorter_one_where_messages_may_be_the_cause(self):
+        (whole,) = next_ranges({0: standing(5, failures=1)}, {0: 0}, {0: 9}, 100)
+        assert (whole.start, whole.end, whole.apart, whole.set_aside) == (5, 9, True, False)
+        (half,) = next_ranges({0: standing(5, failures=1, range_limit=2)}, {0: 0}, {0: 9}, 100)
+        assert (half.start, half.end, half.apart, half.set_aside) == (5, 7, True, False)
+        (last,) = next_ranges({0: standing(5, failures=3, range_limit=0)}, {0: 0}, {0: 9}, 100)
+        assert (last.start, last.end, last.apart, last.set_aside) == (5, 6, True, True)
+
+    def test_a_log_of_another_identity_is_read_from_its_begin(self):
+        (again,) = next_ranges({0: standing(5, log_id="old", range_limit=0)}, {0: 2}, {0: 9}, 100, "new")
+        assert again == OffsetRange(0, 2, 9, log_id="new")
+
+    def test_a_log_that_ends_before_the_ledger_is_another_one_whatever_its_identity(self):
+        assert next_ranges({0: standing(50)}, {0: 0}, {0: 9}, 100) == [OffsetRange(0, 0, 9)]
+        assert next_ranges({0: standing(50)}, {0: 0}, {0: 0}, 100) == []
 
     @given(
         begin=st.integers(0, 20),
@@ -46,15 +69,15 @@ class TestNextRanges:
     def test_following_the_ranges_reads_every_stored_offset_exactly_once(self, begin, length, stands, cap):
         end = begin + length
         stands = None if stands is None else min(stands, end)
-        ledger = {} if stands is None else {0: stands}
+        ledger = {} if stands is None else {0: standing(stands)}
         read, skipped = [], 0
         while ranges := next_ranges(ledger, {0: begin}, {0: end}, cap):
             (one,) = ranges
             assert one.end - one.start <= cap
-            assert one.start - one.skipped == ledger.get(0, one.start)
+            assert one.start - one.skipped == (ledger[0].next_offset if ledger else one.start)
             read += range(one.start, one.end)
             skipped += one.skipped
-            ledger = {0: one.end}
+            ledger = {0: standing(one.end)}
         first = begin if stands is None else stands
         assert read == list(range(max(begin, first), end))
         assert skipped == max(0, begin - first)
@@ -160,7 +183,10 @@ class TestPlanRuns:
             fill(log, partition, times_ms)
         ends = {p: len(t) for p, t in enumerate(times)}
         ledger = {p: min(start, ends[p]) for p, start in enumerate(starts)}
-        wanted = {r.partition: r for r in next_ranges(ledger, dict.fromkeys(ends, 0), ends, most)}
+        wanted = {
+            r.partition: r
+            for r in next_ranges({p: standing(at) for p, at in ledger.items()}, dict.fromkeys(ends, 0), ends, most)
+        }
         runs = self.plan(log, list(wanted.values()), most)
         planned = [part for run in runs for part in run.ranges]
         assert sorted(part.partition for part in planned) == sorted(wanted)
@@ -179,10 +205,24 @@ class TestPlanRuns:
 
 def test_a_run_key_says_topic_day_ranges_and_attempt():
     one = PlannedRun("iot-metrics", DAY, DAY, (OffsetRange(0, 5, 9), OffsetRange(2, 0, 7)))
-    assert one.run_key(1) == f"iot-metrics:{DAY}:0:5-9+2:0-7#1"
+    assert re.fullmatch(rf"iot-metrics\.\w{{6}}:{DAY}:0:5-9\+2:0-7#1", one.run_key(1, "home"))
     assert one.run_key(2) != one.run_key(1)
     several = PlannedRun("iot-metrics", DAY, NEXT_DAY, (OffsetRange(0, 5, 9),))
-    assert several.run_key(3) == f"iot-metrics:{DAY}..{NEXT_DAY}:0:5-9#3"
+    assert re.fullmatch(rf"iot-metrics\.\w{{6}}:{DAY}\.\.{NEXT_DAY}:0:5-9#3", several.run_key(3))
+
+
+def test_the_same_offsets_of_another_home_or_another_log_have_another_key():
+    one = PlannedRun("t", DAY, DAY, (OffsetRange(0, 5, 9, log_id="a"),))
+    other_log = PlannedRun("t", DAY, DAY, (OffsetRange(0, 5, 9, log_id="b"),))
+    assert len({one.run_key(1, "home"), one.run_key(1, "other home"), other_log.run_key(1, "home")}) == 3
+
+
+def test_a_partition_that_has_failed_shares_no_run(log):
+    for partition in range(3):
+        fill(log, partition, [day_start(DAY)] * 5)
+    ranges = [OffsetRange(0, 0, 5), OffsetRange(1, 0, 5, apart=True), OffsetRange(2, 0, 5)]
+    runs = plan_runs(TOPIC, ranges, finder(log), 100)
+    assert sorted([r.partition for r in run.ranges] for run in runs) == [[0, 2], [1]]
 
 
 def test_days_far_apart_do_not_share_a_run(tmp_path):

@@ -1,0 +1,83 @@
+"""Runs that Dagster believes to be under way although nobody executes them."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from hvac_platform.assets.common import HOME_TAG, PARTITION_TAG
+from hvac_platform.resources import PlatformResource
+
+INGESTION = "ingestion"
+OWNS_AFTER_SECONDS = 15
+"""A run that began owns its partitions after this long at the latest; it has ended without a word if it does not."""
+ENDS_WITHIN_SECONDS = 120
+"""What follows the move of the ledger, checks above all, takes no longer."""
+
+LAUNCHED = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING]
+RUNNING = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+GONE = "the process that executed this run is gone"
+
+
+def partitions_of(run: dg.DagsterRun) -> list[int]:
+    """Partitions of the topic that a run concerns."""
+    prefix = PARTITION_TAG.format("")
+    return [int(tag.removeprefix(prefix)) for tag in run.tags if tag.startswith(prefix)]
+
+
+def began_at(record: dg.RunRecord) -> float:
+    """When a run began, epoch seconds; when it was made, if that is not known."""
+    return record.start_time or record.create_timestamp.timestamp()
+
+
+def is_past(began: float, seconds: float, now: int) -> bool:
+    """Whether so many seconds have gone since an instant (epoch seconds); ``now`` is epoch milliseconds."""
+    return now / 1000 - began > seconds
+
+
+def end_lost_ingestion(instance: dg.DagsterInstance, platform: PlatformResource, now: int) -> list[str]:
+    """Mark ingestion runs of this platform as failed that go on and yet own none of their partitions.
+
+    A run that was killed stays STARTED for ever in Dagster's eyes, and would keep its place among the runs that may go at
+    once. Whether it is dead is not guessed: who lives renews a lease. Being wrong would do no harm, for two runs over one
+    partition are safe. Runs that never begin are left to Dagster's ``run_monitoring``, which knows how long a start takes.
+
+    Returns:
+        Ids of the runs.
+    """
+    ours = dg.RunsFilter(job_name=INGESTION, tags={HOME_TAG: platform.home}, statuses=RUNNING)
+    records = instance.get_run_records(ours)
+    if not records:
+        return []
+    ledger = platform.store.ledger(platform.topic)
+    lost = []
+    for record in records:
+        run = record.dagster_run
+        own = [ledger[p] for p in partitions_of(run) if p in ledger]
+        if any(entry.held_by(now) == run.run_id for entry in own):
+            continue
+        moved = [entry.updated_at / 1000 for entry in own if entry.run_id == run.run_id]
+        began, patience = (max(moved), ENDS_WITHIN_SECONDS) if moved else (began_at(record), OWNS_AFTER_SECONDS)
+        if is_past(began, patience, now):
+            instance.report_run_failed(run, GONE)
+            lost.append(run.run_id)
+    return lost
+
+
+def end_runs_of_a_dead_platform(instance: dg.DagsterInstance, platform: PlatformResource, now: int) -> list[str]:
+    """Mark runs as failed that a daemon launched, when it is known that no daemon of this instance lives.
+
+    Runs that a command executes in its own process are not a daemon's; those of ingestion that own a partition are alive
+    for as long as they do.
+
+    Returns:
+        Ids of the runs.
+    """
+    ledger = platform.store.ledger(platform.topic)
+    owners = {entry.held_by(now) for entry in ledger.values()}
+    lost = []
+    for record in instance.get_run_records(dg.RunsFilter(statuses=[*LAUNCHED, *RUNNING])):
+        run = record.dagster_run
+        if run.remote_job_origin is not None and run.run_id not in owners:
+            instance.report_run_failed(run, GONE)
+            lost.append(run.run_id)
+    return lost
