@@ -253,7 +253,7 @@ STAGES = [
     (18, False),
     (20, False),
     (22, True),
-    (30, False),
+    (8, False),
     ("commit of the group", False),
 ]
 RANDOM_KILLS = 2
