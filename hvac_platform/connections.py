@@ -14,8 +14,9 @@ from hvac_platform.embedding.learned import Encoders
 from hvac_platform.embedding.state import StateEncoder
 from hvac_platform.stores.base import Store, TableSlice
 from hvac_platform.stores.embedded import EmbeddedStore
+from hvac_platform.stores.made_with import require_settings
 from hvac_platform.streams.base import LogError, MessageLog
-from hvac_platform.streams.embedded import EmbeddedLog
+from hvac_platform.streams.embedded import EmbeddedLog, file_identity
 from hvac_platform.streams.kafka import KafkaLog, KafkaSecurity
 from hvac_platform.streams.ownership import LeaseKeeper
 
@@ -26,11 +27,25 @@ _local = threading.local()  # a connection's transactions must not mix with anot
 _kafka_logs: dict[tuple[str, KafkaSecurity, str], KafkaLog] = {}  # safe for threads, and each has connections
 _cql_stores: dict[tuple[int, CqlSettings], CqlStore] = {}  # a session is safe for threads, and a process needs one
 _lock = threading.Lock()
+_checked: set[tuple[Store, int, str]] = set()
 
 
 def open_store(settings: Settings) -> Store:
-    """The store that the environment asks for, with its schema brought to the current version."""
-    return _cql_store(settings) if settings.scylla_hosts else _embedded_store(settings)
+    """The store that the environment asks for, with its schema brought to the current version.
+
+    Raises:
+        StoreError: it can't be used, or was made with other settings.
+    """
+    store = _cql_store(settings) if settings.scylla_hosts else _embedded_store(settings)
+    made_with = (
+        store,
+        settings.hvac_window_seconds,
+        settings.hvac_device_types or os.environ.get("HVAC_DEVICE_TYPES", ""),
+    )
+    if made_with not in _checked:
+        require_settings(store, settings)
+        _checked.add(made_with)
+    return store
 
 
 def open_store_as_it_is(settings: Settings) -> Store:
@@ -79,11 +94,13 @@ def _cql_store(settings: Settings) -> Store:
 
 
 def _embedded_store(settings: Settings) -> Store:
-    stores: dict[str, Store] = _local.__dict__.setdefault("stores", {})
+    stores: dict[str, tuple[Store, object]] = _local.__dict__.setdefault("stores", {})
     path = settings.hvac_home / "store.db"
-    if str(path) not in stores or not path.exists():
-        stores[str(path)] = EmbeddedStore(path)
-    return stores[str(path)]
+    opened, file = stores.get(str(path), (None, None))
+    if opened is None or file_identity(path) != file:  # deleted, or put back from elsewhere
+        opened = EmbeddedStore(path)
+        stores[str(path)] = opened, file_identity(path)
+    return opened
 
 
 LEASES = LeaseKeeper(lambda: open_store(load_settings()))

@@ -19,6 +19,7 @@ from hvac_platform.io_managers.store_io_manager import StoreIOManager
 from hvac_platform.jobs import jobs
 from hvac_platform.resources import PlatformResource
 from hvac_platform.schedules import schedules
+from sensors.ingestion_watch import ingestion_watch
 from sensors.kafka_ingestion import kafka_ingestion
 from sensors.run_failure import run_failure
 
@@ -40,7 +41,7 @@ defs = dg.Definitions(
     asset_checks=checks,
     jobs=jobs,
     schedules=schedules,
-    sensors=[kafka_ingestion, run_failure],
+    sensors=[kafka_ingestion, ingestion_watch, run_failure],
     resources={"platform": platform, "store": StoreIOManager(platform=platform)},
     executor=dg.in_process_executor,
 )

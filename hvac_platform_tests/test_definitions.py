@@ -51,10 +51,11 @@ SCHEDULES = {
     "nightly_report": ("40 0 * * *", "report"),
     "hourly_maintenance": ("17 * * * *", "maintenance"),
 }
-SENSORS = {"kafka_ingestion": "ingestion", "run_failure": None}
+SENSORS = {"kafka_ingestion": "ingestion", "ingestion_watch": None, "run_failure": None}
 CHECKS = {
     ("raw_metrics", "few_messages_rejected"),
     ("raw_metrics", "no_offsets_lost"),
+    ("consumer_offsets", "data_flow"),
     ("windowed_snapshots", "snapshots_not_empty"),
     ("snapshot_embeddings", "vectors_are_sane"),
     ("snapshot_embeddings", "every_snapshot_embedded"),

@@ -1,10 +1,12 @@
 """Asset checks: what must hold after each step."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import dagster as dg
 import numpy as np
 
+from hvac_platform.assets.consumer_offsets import consumer_offsets
 from hvac_platform.assets.device_profiles import device_profiles
 from hvac_platform.assets.raw_metrics import raw_metrics
 from hvac_platform.assets.snapshot_embeddings import snapshot_embeddings
@@ -12,6 +14,7 @@ from hvac_platform.assets.windowed_snapshots import windowed_snapshots
 from hvac_platform.resources import PlatformResource
 from hvac_platform.stores.base import TableSlice
 from hvac_platform.stores.vectors import decoded_vectors
+from hvac_platform.streams.flow import PartitionFlow, flows
 from hvac_platform.timestamps import DAY_MS, now_ms
 
 MOST_REJECTED = 0.01
@@ -46,13 +49,45 @@ def few_messages_rejected(context: dg.AssetCheckExecutionContext) -> dg.AssetChe
 @dg.asset_check(asset=raw_metrics, description="Retention removed nothing before it was read.")
 def no_offsets_lost(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     """Offsets below the log's start are an explicit gap, never silence."""
-    skipped = int(_latest(context, raw_metrics).get("skipped_offsets", 0))
+    latest = _latest(context, raw_metrics)
+    skipped, again = int(latest.get("skipped_offsets", 0)), int(latest.get("logs_made_again", 0))
+    told = []
+    if skipped:
+        told.append(f"{skipped} offsets were gone before they were read: lengthen the topic's retention")
+    if again:
+        told.append(f"{again} partitions are of another log than before, read from its begin; what was unread is lost")
     return dg.AssetCheckResult(
-        passed=skipped == 0,
+        passed=not told,
         severity=dg.AssetCheckSeverity.ERROR,
-        metadata={"skipped_offsets": skipped},
-        description=f"{skipped} offsets were gone before they were read: lengthen the topic's retention",
+        metadata={"skipped_offsets": skipped, "logs_made_again": again},
+        description="; ".join(told) or "nothing was removed before it was read",
     )
+
+
+def evaluate_flow(found: Sequence[PartitionFlow]) -> dg.AssetCheckResult:
+    """What the check says of some partitions."""
+    troubles = [f"partition {flow.partition}: {flow.said or flow.state}" for flow in found if not flow.ok]
+    return dg.AssetCheckResult(
+        passed=not troubles,
+        severity=dg.AssetCheckSeverity.ERROR,
+        metadata={
+            "waiting": sum(flow.waiting for flow in found),
+            "partitions": dg.MetadataValue.json([flow.document() for flow in found]),
+        },
+        description="; ".join(troubles) or "the ledger moves wherever messages wait",
+    )
+
+
+@dg.asset_check(
+    asset=consumer_offsets,
+    description="The ledger moves where messages wait; the sensor ingestion_watch looks each half minute.",
+)
+def data_flow(platform: PlatformResource) -> dg.AssetCheckResult:
+    """Ingestion that fails, or stands still although messages wait, is noticed, whether a run goes or not."""
+    return evaluate_flow(flows(platform.log, platform.store, platform.topic, now_ms()))
+
+
+DATA_FLOW = next(iter(data_flow.check_keys))
 
 
 @dg.asset_check(asset=windowed_snapshots, description="A run over accepted readings yields snapshots.")
@@ -118,6 +153,7 @@ def profiles_are_current(context: dg.AssetCheckExecutionContext, platform: Platf
 checks = [
     few_messages_rejected,
     no_offsets_lost,
+    data_flow,
     snapshots_not_empty,
     vectors_are_sane,
     every_snapshot_embedded,

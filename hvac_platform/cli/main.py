@@ -62,6 +62,12 @@ def main() -> None:
     except EXPECTED as error:
         errors.print(f"hvac: {error}")
         sys.exit(1)
+    except (apsw.CorruptError, apsw.NotADBError, apsw.IOError, apsw.CantOpenError) as error:
+        errors.print(
+            f"hvac: the embedded store or log in HVAC_HOME is damaged or can't be read: {error}; hvac check says which "
+            "file, docs/recovery.md what can be done"
+        )
+        sys.exit(1)
     except OSError as error:
         errors.print(f"hvac: {error.filename or ''}: {error.strerror or error}")
         sys.exit(1)

@@ -2,55 +2,143 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Annotated, Any
 
 import numpy as np
 import typer
 
 from hvac_platform.cli.choosing import chosen_devices
-from hvac_platform.cli.output import AsJson, console, print_rows
+from hvac_platform.cli.output import AsJson, console, errors, print_rows
 from hvac_platform.config import CONSUMER_GROUP, Settings, load_settings
 from hvac_platform.connections import make_encoders, open_log, open_store, open_store_as_it_is
 from hvac_platform.detection.profile import provisional_profile
 from hvac_platform.devices.registry import device_types
-from hvac_platform.stores.base import TableSlice
+from hvac_platform.stores.base import StoreError, TableSlice
+from hvac_platform.stores.embedded import EmbeddedStore
+from hvac_platform.stores.made_with import forget_device_types
 from hvac_platform.stores.tables import tables
+from hvac_platform.streams.base import LogError
+from hvac_platform.streams.embedded import EmbeddedLog
+from hvac_platform.streams.flow import PartitionFlow, flows
 from hvac_platform.timestamps import iso, now_ms
 
 schema = typer.Typer(no_args_is_help=True)
 
 
-def check(as_json: AsJson = False) -> None:
-    """Check every connection and the schema; says what to do where something fails. Exit code 1 when anything does."""
+def check(
+    as_json: AsJson = False,
+    wait: Annotated[
+        float,
+        typer.Option(help="Seconds to watch partitions in which messages wait, whether they move.", min=0, max=600),
+    ] = 25.0,
+) -> None:
+    """Check every connection, the schema, and that data flow; says what to do where something fails.
+
+    Exit code 1 when anything does. Where messages wait and nobody owns their partition it looks again each second, for
+    as long as --wait says, until they move.
+    """
     settings = load_settings()
     rows: list[dict[str, Any]] = []
 
-    def probe(name: str, remedy: str, test: Callable[[Settings], str]) -> None:
+    def tell(name: str, ok: bool, state: str, remedy: str, detail: dict[str, Any] | None = None) -> None:
+        rows.append({"part": name, "ok": ok, "state": state, "what_to_do": "" if ok else remedy, "detail": detail})
+
+    def probe(name: str, remedy: str, test: Callable[[Settings], str]) -> bool:
         try:
-            rows.append({"part": name, "ok": True, "state": test(settings), "what_to_do": ""})
+            tell(name, True, test(settings), "")
         except Exception as error:  # every failure is a finding here, whatever its type
-            rows.append({"part": name, "ok": False, "state": str(error), "what_to_do": remedy})
+            tell(name, False, str(error), remedy)
+        return bool(rows[-1]["ok"])
 
     servers = "check {} and that the server is up; docs/troubleshooting.md lists the usual causes"
-    probe(
+    store = probe(
         "store",
-        servers.format("SCYLLA_HOSTS") if settings.scylla_hosts else "set HVAC_HOME to a writable folder",
-        lambda s: open_store(s).location,
+        servers.format("SCYLLA_HOSTS")
+        if settings.scylla_hosts
+        else "set HVAC_HOME to a writable folder; docs/recovery.md",
+        _store_state,
     )
     probe("schema", "hvac schema apply", _schema_state)
-    probe(
+    log = probe(
         "message log",
         servers.format("KAFKA_BOOTSTRAP_SERVERS")
         if settings.kafka_bootstrap_servers
-        else "check KAFKA_TOPIC and that HVAC_HOME is a writable folder",
+        else "check KAFKA_TOPIC and that HVAC_HOME is a writable folder; docs/recovery.md",
         _log_state,
     )
     probe("encoder", "see what it says, or set HVAC_EMBEDDING=state", _encoder_state)
     probe("device types", "correct the YAML file, or HVAC_DEVICE_TYPES", lambda _: ", ".join(sorted(device_types())))
+    if store and log:
+        try:
+            for flow in watched_flows(settings, wait):
+                tell(f"partition {flow.partition}", flow.ok, flow_line(flow), flow_remedy(flow), flow.document())
+        except (LogError, StoreError) as error:
+            tell("partitions", False, str(error), "see docs/troubleshooting.md")
+    if not as_json:
+        rows = [{name: value for name, value in row.items() if name != "detail"} for row in rows]
     print_rows(rows, as_json=as_json, title="Check")
     if not all(row["ok"] for row in rows):
         raise typer.Exit(1)
+
+
+def watched_flows(settings: Settings, wait_seconds: float) -> list[PartitionFlow]:
+    """Partitions of the topic, looked at until those in which messages wait are owned or move, or the time is over."""
+    log, store = open_log(settings), open_store(settings)
+    began = time.monotonic()
+    first = flows(log, store, settings.kafka_topic, now_ms())
+    stood = {flow.partition: flow.ledger for flow in first}
+    while True:
+        found = flows(log, store, settings.kafka_topic, now_ms())
+        idle = [
+            flow
+            for flow in found
+            if flow.state in ("waiting", "made again") and flow.ledger == stood.get(flow.partition)
+        ]
+        if not idle or time.monotonic() - began >= wait_seconds:
+            break
+        with errors.status(f"messages wait in {len(idle)} partitions; watching whether they move"):
+            time.sleep(1)
+    if not idle or not wait_seconds:
+        return found
+    still = {flow.partition for flow in idle}
+    return [
+        replace(flow, state="standing still", said=f"messages wait and nobody took them in for {wait_seconds:.0f} s")
+        if flow.partition in still
+        else flow
+        for flow in found
+    ]
+
+
+def flow_line(flow: PartitionFlow) -> str:
+    """A partition in one line."""
+    at = now_ms()
+    parts = [
+        f"{flow.state}: end {'-' if flow.end is None else flow.end}",
+        f"ledger {'-' if flow.ledger is None else flow.ledger}",
+        f"waiting {flow.waiting}",
+        "never moved" if flow.moved_at is None else f"moved {age(at - flow.moved_at)} ago",
+        f"held by run {flow.holder[:8]}" if flow.holder else "held by nobody",
+    ]
+    if flow.skipped:
+        parts.append(f"{flow.skipped} offsets lost to retention")
+    return ", ".join(parts) + (f": {flow.said}" if flow.said else "")
+
+
+def flow_remedy(flow: PartitionFlow) -> str:
+    """What to do about a partition in which data don't flow."""
+    if flow.state == "failing":
+        return "correct what it says; ingestion tries again by itself. The run's page in Dagster says more"
+    return "start hvac up, or run hvac ingest; where it runs, look at the sensor kafka_ingestion in Dagster"
+
+
+def _store_state(settings: Settings) -> str:
+    store = open_store(settings)
+    if isinstance(store, EmbeddedStore) and (damage := store.damage()):
+        raise RuntimeError(f"{store.location} is damaged: {'; '.join(damage)}")
+    return store.location
 
 
 def _schema_state(settings: Settings) -> str:
@@ -69,6 +157,8 @@ def _encoder_state(settings: Settings) -> str:
 
 def _log_state(settings: Settings) -> str:
     log = open_log(settings)
+    if isinstance(log, EmbeddedLog) and (damage := log.damage()):
+        raise RuntimeError(f"{log.path} is damaged: {'; '.join(damage)}")
     messages = sum(log.end_offsets(settings.kafka_topic).values()) - sum(
         log.begin_offsets(settings.kafka_topic).values()
     )
@@ -128,23 +218,21 @@ def lag(as_json: AsJson = False) -> None:
     settings = load_settings()
     log, store = open_log(settings), open_store(settings)
     topic = settings.kafka_topic
-    ledger, committed = store.ledger(topic), log.committed(CONSUMER_GROUP, topic)
-    begin = log.begin_offsets(topic)
-    rows = []
-    for partition, end in sorted(log.end_offsets(topic).items()):
-        entry = ledger.get(partition)
-        rows.append(
-            {
-                "partition": partition,
-                "begin": begin[partition],
-                "end": end,
-                "ledger": entry.next_offset if entry else None,
-                "committed": committed.get(partition),
-                "lag": end - (entry.next_offset if entry else begin[partition]),
-                "skipped": entry.skipped_offsets if entry else 0,
-                "watermark": iso(entry.watermark) if entry and entry.watermark is not None else None,
-            }
-        )
+    committed = log.committed(CONSUMER_GROUP, topic)
+    rows = [
+        {
+            "partition": flow.partition,
+            "begin": flow.begin,
+            "end": flow.end,
+            "ledger": flow.ledger,
+            "committed": committed.get(flow.partition),
+            "lag": flow.waiting,
+            "skipped": flow.skipped,
+            "watermark": None if flow.watermark is None else iso(flow.watermark),
+            "state": flow.state,
+        }
+        for flow in flows(log, store, topic, now_ms())
+    ]
     print_rows(rows, as_json=as_json, title=f"{topic}, group {CONSUMER_GROUP}")
 
 
@@ -169,11 +257,19 @@ def apply_schema(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be done; on a CQL server, print the statements.")
     ] = False,
+    forget: Annotated[
+        bool,
+        typer.Option(
+            "--forget-device-types", help="Go on without device types that HVAC_DEVICE_TYPES no longer declares."
+        ),
+    ] = False,
 ) -> None:
     """Bring the store's schema to the current version; safe to repeat."""
     store = open_store_as_it_is(load_settings())
     before, needed = store.schema_versions()
     done = store.apply_schema(dry_run=dry_run)
+    if forget and not dry_run:
+        forget_device_types(store)
     for line in done:
         # Without markup and wrapping: a dry run on a CQL server prints statements that cqlsh takes.
         console.print(line, markup=False, highlight=False, soft_wrap=True)

@@ -286,6 +286,12 @@ def device_types() -> dict[str, DeviceType]:
     return dict(load_device_types(_extra_folders()))
 
 
+def added_types() -> list[str]:
+    """Canonical names of the types that the folders in HVAC_DEVICE_TYPES add or replace."""
+    built_in, present = load_device_types(), load_device_types(_extra_folders())
+    return sorted(name for name, found in present.items() if built_in.get(name) is not found)
+
+
 def device_type(name: str) -> DeviceType | None:
     """The type of that name or alias; None when there is none, and the device is then judged by what is learned."""
     return load_device_types(_extra_folders()).get(canonical_type(name))

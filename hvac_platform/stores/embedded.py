@@ -95,10 +95,19 @@ class EmbeddedStore(LedgerKeeping):
                 "wal_autocheckpoint=4000",
             ):
                 self._connection.execute(f"PRAGMA {pragma}")
+            found, needed = self.schema_versions()
+        except (apsw.CorruptError, apsw.NotADBError) as error:
+            raise StoreError(
+                f"the embedded store {self._path} is damaged ({error}); docs/recovery.md says what can be done"
+            ) from error
         except apsw.Error as error:
             raise StoreError(
                 f"can't open the embedded store {self._path}: {error}. Is HVAC_HOME a writable folder?"
             ) from error
+        if found > needed:
+            raise StoreError(
+                f"{self._path} has schema version {found}, this code knows {needed}: use a newer hvac_platform"
+            )
         self.apply_schema()
 
     @property
@@ -289,6 +298,14 @@ class EmbeddedStore(LedgerKeeping):
             self._connection.execute(
                 "INSERT OR REPLACE INTO store_settings (name, value, set_at) VALUES (?, ?, ?)", (name, value, now_ms())
             )
+
+    def damage(self) -> list[str]:
+        """What SQLite finds wrong with the file; empty when nothing is."""
+        try:
+            found = [str(row[0]) for row in self._connection.execute("PRAGMA quick_check(5)")]
+        except (apsw.CorruptError, apsw.NotADBError) as error:
+            return [str(error)]
+        return [] if found == ["ok"] else found
 
     # -- nearest neighbours ------------------------------------------------------------------------------------------
 

@@ -409,6 +409,16 @@ class EmbeddedLog:
             )
         )
 
+    # -- the file ---------------------------------------------------------------------------------------------------
+
+    def damage(self) -> list[str]:
+        """What SQLite finds wrong with the file; empty when nothing is."""
+        try:
+            found = [str(row[0]) for row in self._query("PRAGMA quick_check(5)")]
+        except (apsw.CorruptError, apsw.NotADBError) as error:
+            return [str(error)]
+        return [] if found == ["ok"] else found
+
     # -- retention ------------------------------------------------------------------------------------------------
 
     def apply_retention(self, topic: str, now_ms: int, before: Mapping[int, int] | None = None) -> dict[int, int]:

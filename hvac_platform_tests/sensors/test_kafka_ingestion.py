@@ -495,7 +495,7 @@ def test_checks_of_a_run_without_troubles_pass(instance, platform):
     platform.log.append(platform.topic, readings("RTU-001", MIDNIGHT_MS, 2))
     (request,) = tick(instance, platform)
     passed = {e.check_name: e.passed for e in execute(instance, request).get_asset_check_evaluations()}
-    of_values = ("few_messages_rejected", "no_offsets_lost", "snapshots_not_empty")
+    of_values = ("few_messages_rejected", "no_offsets_lost", "data_flow", "snapshots_not_empty")
     assert passed == dict.fromkeys((*of_values, "vectors_are_sane", "every_snapshot_embedded"), True)
 
 

@@ -1,0 +1,45 @@
+"""ingestion_watch: says in Dagster whether data flow, also when no ingestion run does."""
+
+import json
+
+import dagster as dg
+
+from hvac_platform.assets.checks import DATA_FLOW, data_flow, evaluate_flow
+from hvac_platform.resources import PlatformResource
+from hvac_platform.streams.flow import FlowWatch, flows
+from hvac_platform.timestamps import now_ms
+
+LOOK_SECONDS = 30
+REPEAT_MS = 3_600_000
+"""An evaluation that is the same as before is repeated after this long, so that its age tells that somebody looks."""
+
+
+@dg.sensor(
+    asset_selection=dg.AssetSelection.checks(data_flow),
+    minimum_interval_seconds=LOOK_SECONDS,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Looks whether the ledger moves where messages wait, and reports it as the check data_flow.",
+)
+def ingestion_watch(context: dg.SensorEvaluationContext, platform: PlatformResource) -> dg.SensorResult | dg.SkipReason:
+    """One look; the cursor holds what the looks before have seen."""
+    memory = json.loads(context.cursor) if context.cursor else {}
+    watch, now = FlowWatch(memory.get("seen")), now_ms()
+    found = watch.look(flows(platform.log, platform.store, platform.topic, now), now)
+    troubles = [f"partition {flow.partition}: {flow.said}" for flow in found if not flow.ok]
+    for line in troubles:
+        context.log.error("%s", line)
+    unchanged = memory.get("ok") == (not troubles) and now - memory.get("told_at", 0) < REPEAT_MS
+    told_at = memory.get("told_at", 0) if unchanged else now
+    context.update_cursor(json.dumps({"seen": watch.seen, "ok": not troubles, "told_at": told_at}))
+    if unchanged:
+        return dg.SkipReason("; ".join(troubles) or "data flow")
+    result = evaluate_flow(found)
+    evaluation = dg.AssetCheckEvaluation(
+        asset_key=DATA_FLOW.asset_key,
+        check_name=DATA_FLOW.name,
+        passed=result.passed,
+        severity=result.severity,
+        metadata=result.metadata,
+        description=result.description,
+    )
+    return dg.SensorResult(asset_events=[evaluation])
