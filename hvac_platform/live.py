@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from http.client import HTTPResponse
+from io import FileIO
 from pathlib import Path
 
 import dagster as dg
@@ -45,12 +46,12 @@ class StartedProcess:
     Attributes:
         name: for messages.
         process: it leads a session of its own.
-        leash: this end of a pipe; when it closes, with this process at the latest, that session ends.
+        leash: one end of a pipe; when it closes, with this process at the latest, that session ends.
     """
 
     name: str
     process: subprocess.Popen[bytes]
-    leash: int
+    leash: FileIO
 
 
 def _default_signals() -> None:
@@ -61,7 +62,8 @@ def _default_signals() -> None:
 
 def start(name: str, command: Sequence[str], folder: Path, environment: Mapping[str, str], log: Path) -> StartedProcess:
     """Start a process in a session of its own, its output in a file; it ends when this process does, however that is."""
-    read_end, leash = os.pipe()
+    read_end, write_end = os.pipe()
+    leash = FileIO(write_end, "wb")
     try:
         with log.open("ab") as output:
             process = subprocess.Popen(
@@ -76,7 +78,7 @@ def start(name: str, command: Sequence[str], folder: Path, environment: Mapping[
                 pass_fds=(read_end,),
             )
     except BaseException:
-        os.close(leash)
+        leash.close()
         raise
     finally:
         os.close(read_end)
@@ -97,8 +99,7 @@ def stop(started: Sequence[StartedProcess]) -> None:
             os.killpg(one.process.pid, signal.SIGKILL)  # the session is ours: this reaches its stragglers only
         with suppress(subprocess.TimeoutExpired):
             one.process.wait(5)
-        with suppress(OSError):  # closed by an earlier stop
-            os.close(one.leash)
+        one.leash.close()
 
 
 def require_free_port(port: int, option: str = "--port") -> None:

@@ -189,7 +189,7 @@ PARENT = """
 import os, sys, time
 from pathlib import Path
 from hvac_platform.live import start
-start("family", [sys.executable, "-c", sys.argv[1]], Path(sys.argv[2]), {}, Path(sys.argv[2]) / "log")
+kept = start("family", [sys.executable, "-c", sys.argv[1]], Path(sys.argv[2]), {}, Path(sys.argv[2]) / "log")
 time.sleep(300)
 """
 
