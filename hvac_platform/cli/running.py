@@ -230,6 +230,7 @@ def _live(settings: Settings, folder: Path, port: int, simulator: list[str] | No
             require_guard(port)
             if dashboard_port is not None:
                 wait_until_ready(started, dashboard_port, dashboard_log, page="healthz")
+                require_guard(dashboard_port)
         pages = f"http://{HOST}:{port}"
         groups = ",".join(f"global@global:{group}" for group in ("ingestion", "learning", "detection"))
         console.print(
