@@ -94,8 +94,8 @@ def parse_hosts(text: str) -> tuple[Address, ...]:
 def is_loopback_name(name: str) -> bool:
     """Whether a host's name can only mean this machine.
 
-    >>> is_loopback_name("localhost"), is_loopback_name("[::1]"), is_loopback_name("localhost.example.com")
-    (True, True, False)
+    >>> is_loopback_name("localhost"), is_loopback_name("[::1]"), is_loopback_name("::1"), is_loopback_name("0.0.0.0")
+    (True, True, True, False)
     """
     if name == "localhost":
         return True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import resource
 
@@ -13,6 +12,7 @@ from hvac_platform.dashboard.app import make_app
 from hvac_platform.dashboard.front import LONGEST_BODY
 from hvac_platform.dashboard.log_lines import log_bounded
 from hvac_platform.port_owner import port_owner
+from hvac_platform.request_guard import is_loopback_name
 
 THREADS = 4
 CONNECTIONS = 1000
@@ -29,27 +29,13 @@ class DashboardError(Exception):
     """The dashboard can't be served; the message says what to do."""
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine only.
-
-    >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("localhost"), is_loopback("0.0.0.0")
-    (True, True, True, False)
-    """
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
 def serve(settings: Settings, host: str, port: int, *, debug: bool = False) -> None:
     """Serve until interrupted.
 
     Raises:
         DashboardError: the port is in use, or debugging was asked for on an address that others can reach.
     """
-    if debug and not is_loopback(host):
+    if debug and not is_loopback_name(host):
         raise DashboardError("--debug lets who reaches the port run code: use it on 127.0.0.1 only")
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a page asks several things at once, which is no news
     log_bounded()
