@@ -11,6 +11,8 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from hvac_platform.request_guard import Address, parse_hosts
+
 CONSUMER_GROUP = "iot-consumer-group"
 
 
@@ -50,6 +52,9 @@ class Settings(BaseSettings):
     )
     hvac_keep_runs_mb: int = Field(
         default=300, ge=10, description="Most megabytes of files of runs; beyond it the oldest finished runs go sooner"
+    )
+    hvac_allowed_hosts: str = Field(
+        default="", description="Comma-separated names under which the web pages may be asked, beside those of loopback"
     )
 
     scylla_hosts: str = Field(default="", description="Comma-separated hosts; empty uses the embedded store")
@@ -95,10 +100,21 @@ class Settings(BaseSettings):
     def _empty_is_none(cls, value: object) -> object:
         return value or None
 
+    @field_validator("hvac_allowed_hosts")
+    @classmethod
+    def _hosts(cls, value: str) -> str:
+        parse_hosts(value)
+        return value
+
     @field_validator("hvac_home")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().resolve()
+
+    @property
+    def allowed_hosts(self) -> tuple[Address, ...]:
+        """Hosts under which the web pages may be asked, beside those of loopback."""
+        return parse_hosts(self.hvac_allowed_hosts)
 
     @property
     def kafka_retention_ms(self) -> int:

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from hvac_platform.claims import HOME_LOCK
 from hvac_platform.config import Settings
 from hvac_platform.detection.evaluation import NOTHING, FaultScore, score_faults
 from hvac_platform.detection.verdicts import METHODS
@@ -58,9 +59,13 @@ class DemoReport:
 
 
 def prepare_home(home: Path) -> None:
-    """An empty folder of the demonstration's own, with Dagster's configuration in it."""
-    shutil.rmtree(home, ignore_errors=True)
-    home.mkdir(parents=True)
+    """A folder of the demonstration's own with Dagster's configuration in it; only the lock of who holds it stays."""
+    home.mkdir(parents=True, exist_ok=True)
+    for entry in home.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        elif entry.name != HOME_LOCK:
+            entry.unlink()
     shutil.copy(PROJECT_ROOT / "dagster.yaml", home / "dagster.yaml")
 
 

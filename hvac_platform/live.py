@@ -13,8 +13,13 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 from http.client import HTTPResponse
+from io import FileIO
 from pathlib import Path
+
+from hvac_platform.leash import leashed
+from hvac_platform.port_owner import port_owner
 
 HOST = "127.0.0.1"
 READY_SECONDS = 120
@@ -27,10 +32,17 @@ class LiveError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class StartedProcess:
-    """A process that this command started, by name and pid."""
+    """A process that this command started.
+
+    Attributes:
+        name: for messages.
+        process: it leads a session of its own.
+        leash: one end of a pipe; when it closes, with this process at the latest, that session ends.
+    """
 
     name: str
     process: subprocess.Popen[bytes]
+    leash: FileIO
 
 
 def _default_signals() -> None:
@@ -40,19 +52,28 @@ def _default_signals() -> None:
 
 
 def start(name: str, command: Sequence[str], folder: Path, environment: Mapping[str, str], log: Path) -> StartedProcess:
-    """Start a process in a session of its own, its output in a file."""
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            list(command),
-            cwd=folder,
-            env={**os.environ, **environment},
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-            preexec_fn=_default_signals,
-        )
-    return StartedProcess(name, process)
+    """Start a process in a session of its own, its output in a file; it ends when this process does, however that is."""
+    read_end, write_end = os.pipe()
+    leash = FileIO(write_end, "wb")
+    try:
+        with log.open("ab") as output:
+            process = subprocess.Popen(
+                leashed(command, read_end),
+                cwd=folder,
+                env={**os.environ, **environment},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                preexec_fn=_default_signals,
+                pass_fds=(read_end,),
+            )
+    except BaseException:
+        leash.close()
+        raise
+    finally:
+        os.close(read_end)
+    return StartedProcess(name, process, leash)
 
 
 def stop(started: Sequence[StartedProcess]) -> None:
@@ -69,6 +90,7 @@ def stop(started: Sequence[StartedProcess]) -> None:
             os.killpg(one.process.pid, signal.SIGKILL)  # the session is ours: this reaches its stragglers only
         with suppress(subprocess.TimeoutExpired):
             one.process.wait(5)
+        one.leash.close()
 
 
 def require_free_port(port: int, option: str = "--port") -> None:
@@ -82,17 +104,18 @@ def require_free_port(port: int, option: str = "--port") -> None:
         try:
             probe.bind((HOST, port))
         except OSError:
-            raise LiveError(
-                f"port {port} is in use: stop what listens there, or choose another with {option}"
-            ) from None
+            owner = port_owner(port)
+            by = f" by {owner}: stop that" if owner is not None else ": stop what listens there"
+            raise LiveError(f"port {port} is in use{by}, or choose another with {option}") from None
 
 
 def start_dagster(
     folder: Path, workspace: Path, port: int, environment: Mapping[str, str], log: Path
 ) -> StartedProcess:
-    """Start Dagster with its daemon; ``folder`` holds ``dagster.yaml``."""
+    """Start Dagster with its daemon, its pages behind the request guard; ``folder`` holds ``dagster.yaml``."""
     require_free_port(port)
-    command = [sys.executable, "-m", "dagster", "dev", "-w", str(workspace), "-h", HOST, "-p", str(port)]
+    options = ["-w", str(workspace), "-h", HOST, "-p", str(port)]
+    command = [sys.executable, "-m", "hvac_platform.guarded_dagster", "dev", *options]
     return start("dagster", command, folder, environment, log)
 
 
@@ -127,6 +150,22 @@ def wait_until_ready(
         on_wait(waited)
         time.sleep(0.5)
     raise LiveError(f"nothing answered on port {port} within {READY_SECONDS} s:\n{_tail(log)}")
+
+
+def require_guard(port: int) -> None:
+    """Check that the web pages on a port refuse a host that nobody can have configured.
+
+    Raises:
+        LiveError: they answer it.
+    """
+    request = urllib.request.Request(f"http://{HOST}:{port}/server_info", headers={"Host": "unknown.invalid"})
+    try:
+        urllib.request.urlopen(request, timeout=10).close()
+    except urllib.error.HTTPError as error:
+        error.close()
+        if error.code == HTTPStatus.FORBIDDEN:
+            return
+    raise LiveError(f"the pages on port {port} are served without the request guard: this is a fault of the platform")
 
 
 def _answer(port: int, page: str) -> HTTPResponse:

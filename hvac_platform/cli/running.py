@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -12,11 +14,12 @@ from dotenv import dotenv_values
 
 from hvac_platform.cli.output import console, errors, progress_bar
 from hvac_platform.config import Settings, load_settings
-from hvac_platform.interrupts import stop_on_signals
+from hvac_platform.interrupts import ignore_hangup, stop_on_signals
 from hvac_platform.stores.base import StoreError
 from hvac_platform.streams.base import LogError
 from hvac_platform.timestamps import now_ms
 
+OTHER_HOME = "choose another HVAC_HOME"
 DashboardPort = Annotated[int, typer.Option(help="Port of the dashboard on 127.0.0.1.", min=1, max=65535)]
 
 
@@ -93,10 +96,27 @@ def up(
     dashboard_port: DashboardPort = 8050,
 ) -> None:
     """Bring the platform up: Dagster's pages, sensors and schedules; Ctrl-C stops what this command started."""
+    from hvac_platform.claims import HOME_LOCK
+
     settings = load_settings()
     _enter(_dagster_folder(), settings)
     simulator = ["--anomaly-rate", "8"] if simulate else None
-    _run_live(settings, Path.cwd(), port, simulator, dashboard_port if dashboard else None)
+    with _claimed(settings.hvac_home / HOME_LOCK, port, OTHER_HOME):
+        _run_live(settings, Path.cwd(), port, simulator, dashboard_port if dashboard else None)
+
+
+@contextmanager
+def _claimed(lock: Path, port: int, otherwise: str) -> Iterator[None]:
+    """Hold a folder while the platform runs on it; where another process holds it, one line says so and who."""
+    from hvac_platform.claims import ClaimError, claim
+
+    with ExitStack() as held:
+        try:
+            held.enter_context(claim(lock, f"process {os.getpid()}, port {port}"))
+        except ClaimError as error:
+            errors.print(f"hvac: {error}: stop that one first, or {otherwise}" if error.held else f"hvac: {error}")
+            raise typer.Exit(1) from None
+        yield
 
 
 def dashboard(
@@ -107,12 +127,13 @@ def dashboard(
     ] = False,
 ) -> None:
     """Serve the dashboard: fleet, devices, incidents, methods and ingestion in a browser; Ctrl-C ends it."""
-    from hvac_platform.dashboard.serving import DashboardError, is_loopback, serve
+    from hvac_platform.dashboard.serving import DashboardError, serve
+    from hvac_platform.request_guard import is_loopback_name
 
     settings = load_settings()
     stop_on_signals()
     console.print(f"Dashboard: http://{host}:{port}   (Ctrl-C ends it)")
-    if not is_loopback(host):
+    if not is_loopback_name(host):
         errors.print("hvac: the dashboard has no log-in: who reaches this address reads it")
     try:
         serve(settings, host, port, debug=debug)
@@ -135,19 +156,26 @@ def demo(
 
     In a folder of its own, and where servers are named in a topic and a keyspace of its own.
     """
-    from hvac_platform.demo import SEED, demo_names, prepare_home, run_demo
-    from hvac_platform.execution import RunFailedError
+    from hvac_platform.claims import HOME_LOCK
     from hvac_platform.live import LiveError, require_free_port
 
     home = load_settings().hvac_home / "demo"
-    if not once:
-        try:
-            require_free_port(port)
-            if dashboard:
-                require_free_port(dashboard_port, "--dashboard-port")
-        except LiveError as error:
-            errors.print(f"hvac: {error}")
-            raise typer.Exit(1) from None
+    with _claimed(home / HOME_LOCK, port, OTHER_HOME):
+        if not once:
+            try:
+                require_free_port(port)
+                if dashboard:
+                    require_free_port(dashboard_port, "--dashboard-port")
+            except LiveError as error:
+                errors.print(f"hvac: {error}")
+                raise typer.Exit(1) from None
+        _demonstrate(home, once, port, dashboard_port if dashboard else None)
+
+
+def _demonstrate(home: Path, once: bool, port: int, dashboard_port: int | None) -> None:
+    from hvac_platform.demo import SEED, demo_names, prepare_home, run_demo
+    from hvac_platform.execution import RunFailedError
+
     prepare_home(home)
     os.environ["HVAC_HOME"] = str(home)
     named = demo_names(load_settings(), now_ms())
@@ -170,7 +198,7 @@ def demo(
         console.print(f"To remove what it made: {command}", soft_wrap=True, highlight=False)
     if not once:
         simulator = ["--seed", str(SEED), "--anomaly-rate", "8"]
-        _run_live(settings, home, port, simulator, dashboard_port if dashboard else None)
+        _run_live(settings, home, port, simulator, dashboard_port)
     console.print(report.line())
 
 
@@ -178,10 +206,23 @@ def _run_live(
     settings: Settings, folder: Path, port: int, simulator: list[str] | None, dashboard_port: int | None
 ) -> None:
     import hvac_platform.execution as execution
+    from hvac_platform.claims import STORAGE_LOCK
+
+    stop_on_signals()
+    instance = execution.open_instance(folder)
+    # Two homes of one checkout share Dagster's storage, and two daemons on it would launch everything twice.
+    other = "start this one in a folder with a dagster.yaml of its own"
+    with _claimed(Path(instance.root_directory) / STORAGE_LOCK, port, other):
+        _live(settings, folder, port, simulator, dashboard_port)
+
+
+def _live(settings: Settings, folder: Path, port: int, simulator: list[str] | None, dashboard_port: int | None) -> None:
+    import hvac_platform.execution as execution
     from hvac_platform.live import (
         HOST,
         LiveError,
         StartedProcess,
+        require_guard,
         start,
         start_dagster,
         start_dashboard,
@@ -193,10 +234,8 @@ def _run_live(
     from hvac_platform.resources import PlatformResource
 
     log, dashboard_log = settings.hvac_home / "live.log", settings.hvac_home / "dashboard.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
     environment = {"HVAC_HOME": str(settings.hvac_home)}
     started: list[StartedProcess] = []
-    stop_on_signals()
     try:
         instance, platform = execution.open_instance(folder), PlatformResource()
         for run_id in end_runs_of_a_dead_platform(instance, platform, now_ms()):
@@ -211,8 +250,10 @@ def _run_live(
             started.append(start_dashboard(folder, dashboard_port, environment, dashboard_log))
         with errors.status("starting Dagster"):
             wait_until_ready(started, port, log)
+            require_guard(port)
             if dashboard_port is not None:
                 wait_until_ready(started, dashboard_port, dashboard_log, page="healthz")
+                require_guard(dashboard_port)
         pages = f"http://{HOST}:{port}"
         groups = ",".join(f"global@global:{group}" for group in ("ingestion", "learning", "detection"))
         console.print(
@@ -229,6 +270,8 @@ def _run_live(
         pass
     finally:
         if started:
-            errors.print("stopping")
+            ignore_hangup()
+            with suppress(OSError):  # the terminal may be gone
+                errors.print("stopping")
             stop(started)
             end_runs_of_a_dead_platform(execution.open_instance(folder), PlatformResource(), now_ms())

@@ -12,10 +12,12 @@ from flask import Response
 from hvac_platform.config import Settings
 from hvac_platform.dashboard.board import FleetBoard
 from hvac_platform.dashboard.components import Content, empty_state, named
+from hvac_platform.dashboard.front import Front
 from hvac_platform.dashboard.pages import device, fleet, incident, incidents, ingestion, methods
 from hvac_platform.dashboard.source import Source
 from hvac_platform.dashboard.vitals import Vitals
 from hvac_platform.dashboard.words import visible
+from hvac_platform.request_guard import Address, RequestGuard, parse_address
 from hvac_platform.timestamps import iso, now_ms
 
 REFRESH_SECONDS = 15
@@ -30,8 +32,17 @@ POLICY = (
 )
 
 
-def make_app(settings: Settings, *, source: Source | None = None, board: FleetBoard | None = None) -> Dash:
-    """The dashboard over the store and the log that the settings name; neither is opened before a page asks."""
+def make_app(
+    settings: Settings, *, host: str = "127.0.0.1", source: Source | None = None, board: FleetBoard | None = None
+) -> Dash:
+    """The dashboard over the store and the log that the settings name; neither is opened before a page asks.
+
+    Args:
+        settings: of this process.
+        host: where it listens; an address there is a name under which it is known.
+        source: of store and log; what the settings name when absent.
+        board: state of the fleet; a new one when absent.
+    """
     source = source or Source(settings)
     board = board or FleetBoard(settings)
     vitals = Vitals(source)
@@ -55,6 +66,8 @@ def make_app(settings: Settings, *, source: Source | None = None, board: FleetBo
     _register_shell(app)
     _serve_health(app, source)
     _protect(app)
+    server: Any = app.server
+    server.wsgi_app = Front(server.wsgi_app, RequestGuard([*settings.allowed_hosts, *_own_address(host)]))
     return app
 
 
@@ -175,6 +188,12 @@ def _serve_health(app: Dash, source: Source) -> None:
 
     # Before Dash's own catch-all by being more specific.
     server.add_url_rule("/healthz", "healthz", healthz)
+
+
+def _own_address(host: str) -> list[Address]:
+    """The address that a server listens on; none where it listens on all of them."""
+    address = parse_address(f"[{host}]" if ":" in host else host)
+    return [address] if address is not None and host not in ("0.0.0.0", "::") else []
 
 
 def _protect(app: Dash) -> None:

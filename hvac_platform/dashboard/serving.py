@@ -2,33 +2,31 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
+import resource
 
 import waitress
 
 from hvac_platform.config import Settings
 from hvac_platform.dashboard.app import make_app
+from hvac_platform.dashboard.front import LONGEST_BODY
+from hvac_platform.dashboard.log_lines import log_bounded
+from hvac_platform.port_owner import port_owner
+from hvac_platform.request_guard import is_loopback_name
 
 THREADS = 4
+CONNECTIONS = 1000
+"""Open connections; a half-open one that has sent no whole request counts too, until it is closed."""
+SILENT_SECONDS = 15
+"""After so long without a byte a connection that waits for nothing is closed; a browser opens another when it asks."""
+CLEANING_SECONDS = 5
+LONGEST_HEADERS = 32_768
+OTHER_FILES = 200
+"""Descriptors beside connections: store, log, libraries."""
 
 
 class DashboardError(Exception):
     """The dashboard can't be served; the message says what to do."""
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host is this machine only.
-
-    >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("localhost"), is_loopback("0.0.0.0")
-    (True, True, True, False)
-    """
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def serve(settings: Settings, host: str, port: int, *, debug: bool = False) -> None:
@@ -37,17 +35,44 @@ def serve(settings: Settings, host: str, port: int, *, debug: bool = False) -> N
     Raises:
         DashboardError: the port is in use, or debugging was asked for on an address that others can reach.
     """
-    if debug and not is_loopback(host):
+    if debug and not is_loopback_name(host):
         raise DashboardError("--debug lets who reaches the port run code: use it on 127.0.0.1 only")
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a page asks several things at once, which is no news
-    app = make_app(settings)
+    log_bounded()
+    app = make_app(settings, host=host)
     try:
         if debug:
             # The check for newer versions would ask a server elsewhere.
             app.run(host=host, port=str(port), debug=True, dev_tools_disable_version_check=True)
         else:
-            waitress.serve(app.server, host=host, port=port, threads=THREADS, ident=None, _quiet=True)
+            waitress.serve(
+                app.server,
+                host=host,
+                port=port,
+                threads=THREADS,
+                ident=None,
+                connection_limit=most_connections(),
+                backlog=CONNECTIONS,
+                channel_timeout=SILENT_SECONDS,
+                cleanup_interval=CLEANING_SECONDS,
+                asyncore_use_poll=True,  # select ends at descriptor 1,024
+                max_request_body_size=LONGEST_BODY,
+                max_request_header_size=LONGEST_HEADERS,
+                _quiet=True,
+            )
     except OSError as error:
+        owner = port_owner(port)
+        by = f" by {owner}" if owner is not None else ""
         raise DashboardError(
-            f"can't listen on {host}:{port}: {error.strerror or error}; choose another port with --port"
+            f"can't listen on {host}:{port}: {error.strerror or error}{by}; choose another port with --port"
         ) from None
+
+
+def most_connections() -> int:
+    """How many connections may be open: as many as wanted, or as the limit of open files leaves room for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CONNECTIONS + OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return CONNECTIONS if soft == resource.RLIM_INFINITY else max(100, min(CONNECTIONS, soft - OTHER_FILES))

@@ -28,6 +28,8 @@ from hvac_platform.timestamps import day_of, day_start, days_before, now_ms
 
 INTERVAL_MS = 300_000
 LOCATION = "hvac_platform"
+PROXIED = "hvac.example.com"
+"""Name of a proxy before the pages."""
 
 
 def free_port() -> int:
@@ -77,7 +79,8 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveDagster]:
     assert messages == 7 * 71 * np.ceil(86_400_000 / INTERVAL_MS)
     port = free_port()
     log_file = home / "live.log"
-    dagster = start_dagster(home, PROJECT_ROOT / "workspace.yaml", port, {"HVAC_HOME": str(home)}, log_file)
+    environment = {"HVAC_HOME": str(home), "HVAC_ALLOWED_HOSTS": PROXIED}
+    dagster = start_dagster(home, PROJECT_ROOT / "workspace.yaml", port, environment, log_file)
     try:
         wait_until_ready([dagster], port, log_file)
         yield LiveDagster(f"http://{HOST}:{port}", home, first, last, messages)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,7 @@ from hvac_platform.dashboard.figures import (
     metrics_figure,
     score_figure,
 )
+from hvac_platform.dashboard.front import LONGEST_LIST, texts_once
 from hvac_platform.dashboard.reading import (
     HOUR_MS,
     Row,
@@ -74,6 +76,10 @@ RANGES = {"1 h": HOUR_MS, "6 h": 6 * HOUR_MS, "24 h": DAY_MS, "7 d": 7 * DAY_MS}
 CUSTOM = "custom"
 LONGEST_MS = 31 * DAY_MS
 SHOWN_EVENTS = 25
+MOST_METRICS = 24
+"""Metrics in the figure at once."""
+MOST_OPTIONS = 400
+"""Metrics to choose from, and listed with their newest values."""
 BAND_SIGMAS = 3.0
 
 
@@ -301,7 +307,7 @@ def profile_facts(profile: Row | None, device: Device) -> Content:
     kind = device.device_type
     rows: list[list[Content]] = [
         [metric_title(kind, m), metric_unit(kind, m), *[number(s.get(k)) for k in ("mean", "std", "min", "max")]]
-        for m, s in statistics.items()
+        for m, s in islice(statistics.items(), MOST_OPTIONS)
     ]
     return html.Section(
         [
@@ -448,7 +454,7 @@ def render(
     maintenance = [m for m in maintenance_spans(store, device_id) if m.start_ms < end_ms and m.end_ms > start_ms]
     scores = method_scores(store, device_id, start_ms, end_ms)
     known = list(series.metric_names)
-    wanted = [m for m in metrics if m in known] or key_metrics(device.device_type, known)
+    wanted = [m for m in metrics if m in known][:MOST_METRICS] or key_metrics(device.device_type, known)
     statistics = profile["metric_stats"] if profile is not None else None
     units = units_sent(store, device, window_ms) if device_type(device.device_type) is None else {}
     steps = np.diff(series.times_ms)
@@ -478,7 +484,7 @@ def render(
                 profile_facts(profile, device),
             ]
         ),
-        [option(m, metric_title(device.device_type, m)) for m in key_metrics(device.device_type, known, len(known))],
+        [option(m, metric_title(device.device_type, m)) for m in key_metrics(device.device_type, known, MOST_OPTIONS)],
     )
 
 
@@ -491,9 +497,10 @@ def newest_values(series: SnapshotSeries, units: dict[str, str]) -> Content:
     kind = series.device_type
     pairs: list[tuple[str, Content]] = [
         (metric_title(kind, m), metric_value(kind, m, float(series.mean[-1, j]), units))
-        for j, m in enumerate(series.metric_names)
+        for j, m in enumerate(series.metric_names[:MOST_OPTIONS])
     ]
-    heading = f"All metrics in the window of {iso(int(series.times_ms[-1]))}"
+    which = "All metrics" if len(pairs) == len(series.metric_names) else f"The first {len(pairs)} metrics"
+    heading = f"{which} in the window of {iso(int(series.times_ms[-1]))}"
     return html.Details([html.Summary(heading), facts(pairs)])
 
 
@@ -526,7 +533,7 @@ def register(app: Dash, source: Source) -> None:
 
         def read(store: Store) -> Content:
             window_ms = source.settings.window_ms
-            views.append(render(store, device_id, window_ms, chosen, start, until, metrics or []))
+            views.append(render(store, device_id, window_ms, chosen, start, until, texts_once(metrics, LONGEST_LIST)))
             return views[0].message
 
         message = guarded(source, read)

@@ -25,6 +25,7 @@ from hvac_platform.dashboard.components import (
     total,
 )
 from hvac_platform.dashboard.figures import sparkline
+from hvac_platform.dashboard.front import texts_once
 from hvac_platform.dashboard.paging import pager_outputs, pager_state, register_pager
 from hvac_platform.dashboard.reading import DeviceState, Ingestion
 from hvac_platform.dashboard.vitals import Vitals
@@ -230,7 +231,7 @@ def register(app: Dash, board: FleetBoard, vitals: Vitals) -> None:
 
         def read(store: Store) -> Content:
             filters = (device_type, building, status)
-            views.append(render(store, board, vitals, filters, page or 0, shown or []))
+            views.append(render(store, board, vitals, filters, page or 0, texts_once(shown, CARDS)))
             return views[0].cards
 
         content = guarded(vitals.source, read)

@@ -1,0 +1,93 @@
+"""What stands before the dashboard's application: requests of others, and such as ask for too much, do not reach it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from werkzeug.wrappers import Response
+
+from hvac_platform.request_guard import Request, RequestGuard
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+LONGEST_BODY = 1_000_000
+"""Bytes of a request's body; a page sends a few thousand."""
+LONGEST_LIST = 500
+"""Entries of a list in a body; of an object likewise."""
+LONGEST_TEXT = 2_000
+"""Characters of a text in a body."""
+
+
+class Front:
+    """A WSGI application that passes on what the guard and the bounds allow."""
+
+    def __init__(self, app: WSGIApplication, guard: RequestGuard) -> None:
+        self._app = app
+        self._guard = guard
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        """Answer, or refuse."""
+        refusal = self._guard.refusal(_request(environ))
+        if refusal is not None:
+            return _refuse(refusal.status, refusal.reason)(environ, start_response)
+        if environ["REQUEST_METHOD"] == "POST":
+            length = _length(environ)
+            if length > LONGEST_BODY:
+                return _refuse(413, f"a body may be {LONGEST_BODY:,} bytes long")(environ, start_response)
+            body = environ["wsgi.input"].read(length)
+            try:
+                check_bounds(json.loads(body))
+            except (ValueError, RecursionError) as error:
+                return _refuse(400, str(error)[:LONGEST_TEXT])(environ, start_response)
+            environ["wsgi.input"] = BytesIO(body)
+        return self._app(environ, start_response)
+
+
+def check_bounds(document: Any) -> None:
+    """Check that no list or text of a document is longer than any page has it.
+
+    Raises:
+        ValueError: one is.
+    """
+    waiting = [document]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, str) and len(value) > LONGEST_TEXT:
+            raise ValueError(f"a text may be {LONGEST_TEXT:,} characters long")
+        if isinstance(value, (list, dict)):
+            if len(value) > LONGEST_LIST:
+                raise ValueError(f"a list may have {LONGEST_LIST:,} entries")
+            waiting.extend(value if isinstance(value, list) else [*value.keys(), *value.values()])
+
+
+def texts_once(values: object, most: int) -> list[str]:
+    """Texts that a browser chose from a list: each once, so many at most.
+
+    >>> texts_once(["cop", "cop", 7, "load", "flow"], 2), texts_once(None, 2)
+    (['cop', 'load'], [])
+    """
+    texts: Sequence[str] = [v for v in values if isinstance(v, str)] if isinstance(values, list) else []
+    return list(dict.fromkeys(texts))[:most]
+
+
+def _request(environ: WSGIEnvironment) -> Request:
+    headers = [
+        (name[5:].replace("_", "-").lower(), str(value)) for name, value in environ.items() if name.startswith("HTTP_")
+    ]
+    if "CONTENT_TYPE" in environ:
+        headers.append(("content-type", environ["CONTENT_TYPE"]))
+    return Request(environ["REQUEST_METHOD"], environ.get("PATH_INFO", ""), environ.get("QUERY_STRING", ""), headers)
+
+
+def _length(environ: WSGIEnvironment) -> int:
+    """Length of the body; the server has read all of it by now, so it tells the length of chunks too."""
+    said = str(environ.get("CONTENT_LENGTH") or "0")
+    return int(said) if said.isascii() and said.isdigit() else 0
+
+
+def _refuse(status: int, reason: str) -> Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]]:
+    return Response(f"{reason}\n", status, {"X-Content-Type-Options": "nosniff"}, mimetype="text/plain")
