@@ -382,7 +382,7 @@ class KafkaLog:
         for first in range(0, len(records), _APPEND_RECORDS):
             last = first + _APPEND_RECORDS
             try:
-                metadata = self._deliver(topic, partitions[first:last], records[first:last])
+                metadata = self._deliver_anew(topic, partitions[first:last], records[first:last])
             except kafka_errors.KafkaError as error:
                 self._discard_producer()
                 reason = self._log_error(f"append to {topic!r}", error, topic)
@@ -397,6 +397,19 @@ class KafkaLog:
                 appended[one.partition] = (base_offset, count + 1)
             acknowledged += len(metadata)
         return appended
+
+    def _deliver_anew(self, topic: str, partitions: Sequence[int], records: Sequence[Record]) -> list[Any]:
+        """Deliver, once more by a new producer where the present one knows the topic as it was before it was made again.
+
+        A record that was acknowledged before the refusal arrives twice then, which is stored once.
+        """
+        try:
+            return self._deliver(topic, partitions, records)
+        except kafka_errors.UnknownTopicOrPartitionError:
+            if not set(partitions) <= set(self.partitions(topic)):
+                raise
+        self._discard_producer()
+        return self._deliver(topic, partitions, records)
 
     def _deliver(self, topic: str, partitions: Sequence[int], records: Sequence[Record]) -> list[Any]:
         """Send records and wait until each is acknowledged; their metadata."""
