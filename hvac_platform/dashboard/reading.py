@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvac_platform.detection.verdicts import METHODS
-from hvac_platform.stores.base import Device, LedgerEntry, Store, TableSlice
+from hvac_platform.stores.base import Device, Store, TableSlice
 from hvac_platform.streams.base import MessageLog, UnknownTopicError
+from hvac_platform.streams.flow import PartitionFlow, flows
 from hvac_platform.timestamps import DAY_MS, day_of, days_before, now_ms, parse_instant
 
 HOUR_MS = 3_600_000
@@ -226,26 +227,6 @@ def report_rows(store: Store, last_day: str, days: int) -> list[Row]:
 
 
 @dataclass(frozen=True, slots=True)
-class PartitionLag:
-    """How far ingestion is in one partition of the topic."""
-
-    partition: int
-    begin: int
-    end: int
-    entry: LedgerEntry | None
-
-    @property
-    def next_offset(self) -> int:
-        """First offset that is not in yet."""
-        return self.entry.next_offset if self.entry else self.begin
-
-    @property
-    def lag(self) -> int:
-        """Messages that are waiting."""
-        return max(0, self.end - self.next_offset)
-
-
-@dataclass(frozen=True, slots=True)
 class Ingestion:
     """Log and ledger side by side.
 
@@ -254,27 +235,32 @@ class Ingestion:
         per_minute: messages whose time lies in the last minute.
     """
 
-    partitions: list[PartitionLag]
+    partitions: list[PartitionFlow]
     per_minute: int
 
     @property
     def lag(self) -> int:
         """Messages that are waiting, over all partitions."""
-        return sum(p.lag for p in self.partitions)
+        return sum(p.waiting for p in self.partitions)
+
+    @property
+    def troubles(self) -> list[str]:
+        """Partitions in which data don't flow, with the reason."""
+        return [f"partition {p.partition}: {p.said or p.state}" for p in self.partitions if not p.ok]
 
 
 def ingestion(log: MessageLog | None, store: Store | None, topic: str, at_ms: int | None = None) -> Ingestion | None:
     """Log and ledger side by side; None while there is no such topic."""
     if log is None:
         return None
+    at = now_ms() if at_ms is None else at_ms
     try:
-        ends, begins = log.end_offsets(topic), log.begin_offsets(topic)
-        since = log.offsets_for_time(topic, (now_ms() if at_ms is None else at_ms) - 60_000)
+        partitions = flows(log, store, topic, at)
+        ends, since = log.end_offsets(topic), log.offsets_for_time(topic, at - 60_000)
     except UnknownTopicError:
         return None
-    ledger = store.ledger(topic) if store is not None else {}
     recent = sum(max(0, ends[p] - start) for p, start in since.items() if start is not None and p in ends)
-    return Ingestion([PartitionLag(p, begins.get(p, 0), end, ledger.get(p)) for p, end in sorted(ends.items())], recent)
+    return Ingestion(partitions, recent)
 
 
 @dataclass(frozen=True, slots=True)

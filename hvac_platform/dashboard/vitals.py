@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hvac_platform.dashboard.reading import Ingestion, ingestion
 from hvac_platform.dashboard.source import Remembered, Source
+from hvac_platform.streams.flow import FlowWatch
+from hvac_platform.timestamps import now_ms
 
 INGESTION_SECONDS = 5.0
 COUNT_SECONDS = 60.0
@@ -16,6 +20,7 @@ class Vitals:
     def __init__(self, source: Source) -> None:
         self.source = source
         self._ingestion = Remembered(self._read_ingestion, INGESTION_SECONDS)
+        self._watch = FlowWatch()
         self._rejected = Remembered(self._count_rejected, COUNT_SECONDS)
 
     def ingestion(self) -> Ingestion | Exception | None:
@@ -33,7 +38,8 @@ class Vitals:
             return error
 
     def _read_ingestion(self) -> Ingestion | None:
-        return ingestion(self.source.log(), self.source.store(), self.source.settings.kafka_topic)
+        found = ingestion(self.source.log(), self.source.store(), self.source.settings.kafka_topic)
+        return None if found is None else replace(found, partitions=self._watch.look(found.partitions, now_ms()))
 
     def _count_rejected(self) -> int:
         store = self.source.store()

@@ -97,7 +97,8 @@ def totals(fleet: Fleet, flow: Ingestion | Exception | None, rejected: int | Exc
     ]
     if isinstance(flow, Ingestion):
         behind = f"{flow.lag:,} messages wait" if flow.lag else "nothing waits"
-        boxes.append(total("readings per minute", number(flow.per_minute, 0), behind))
+        told, kind = (visible(flow.troubles[0], 120), "severity-critical") if flow.troubles else (behind, "")
+        boxes.append(total("readings per minute", number(flow.per_minute, 0), told, kind=kind))
     else:
         boxes.append(total("readings per minute", "–", _why(flow, "the log has no such topic yet")))
     if isinstance(rejected, int):

@@ -78,32 +78,35 @@ def lag_table(flow: Ingestion | Exception | None, topic: str, at_ms: int) -> Con
     rows: list[list[Content]] = [
         [
             str(p.partition),
-            *(number(p.begin, 0), number(p.end, 0), number(p.entry.next_offset, 0) if p.entry else "–"),
-            number(p.lag, 0),
-            number(p.entry.skipped_offsets, 0) if p.entry else "–",
-            iso(p.entry.watermark) if p.entry and p.entry.watermark is not None else "–",
-            f"{age(at_ms - p.entry.updated_at)} ago" if p.entry else "never",
+            html.Span(p.state, className="fine" if p.ok else "error-text"),
+            *("–" if n is None else number(n, 0) for n in (p.begin, p.end, p.ledger)),
+            number(p.waiting, 0),
+            number(p.skipped, 0) if p.ledger is not None else "–",
+            "–" if p.watermark is None else iso(p.watermark),
+            "never" if p.moved_at is None else f"{age(at_ms - p.moved_at)} ago",
+            f"run {p.holder[:8]}" if p.holder else "nobody",
         ]
         for p in flow.partitions
     ]
-    headings = [Heading("partition"), Heading("begin", True), Heading("end", True), Heading("ledger", True)]
+    headings = [
+        *(
+            Heading("partition"),
+            Heading("state"),
+            Heading("begin", True),
+            Heading("end", True),
+            Heading("ledger", True),
+        ),
+        *(Heading("waiting (messages)", True), Heading("skipped", True), Heading("watermark (UTC)"), Heading("moved")),
+        Heading("held by"),
+    ]
+    troubles = [html.P(visible(line, 400), className="error-text", role="alert") for line in flow.troubles]
     return html.Div(
         [
             html.P(
                 f"{topic}: {flow.lag:,} messages wait; {flow.per_minute:,} readings of the last minute are in the log."
             ),
-            table(
-                [
-                    *headings,
-                    Heading("lag (messages)", True),
-                    Heading("skipped", True),
-                    Heading("watermark (UTC)"),
-                    Heading("moved"),
-                ],
-                rows,
-                label="Log and ledger by partition",
-                empty="The topic has no partition.",
-            ),
+            *troubles,
+            table(headings, rows, label="Log and ledger by partition", empty="The topic has no partition."),
         ]
     )
 
