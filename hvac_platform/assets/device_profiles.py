@@ -13,7 +13,14 @@ from hvac_platform.assets.plots import line_plot
 from hvac_platform.assets.snapshot_embeddings import snapshot_embeddings
 from hvac_platform.detection.profile import TooFewSnapshotsError, similarity_to
 from hvac_platform.io_managers.slices import TableBatch, TableOutput
-from hvac_platform.monitoring.learning import Lesson, history_coverage, learn_profile, lesson_batches, mode_calibration
+from hvac_platform.monitoring.learning import (
+    Lesson,
+    history_coverage,
+    learn_profile,
+    lesson_batches,
+    mode_calibration,
+    told_counts,
+)
 from hvac_platform.partitions import daily, devices
 from hvac_platform.resources import PlatformResource
 from hvac_platform.streams.snapshotting import EmbeddingCounts
@@ -138,7 +145,9 @@ def _one_device(lesson: Lesson) -> dict[str, Any]:
     ]
     return {
         "snapshots_used": profile.snapshot_count,
-        "snapshots_left_out": lesson.left_out,
+        "snapshots_left_out": lesson.left_out_count,
+        "left_out_because": told_counts(lesson.left_out) or "nothing was left out",
+        "snapshots_judged_first": lesson.judged,
         "span": f"{iso(profile.span_start)} to {iso(profile.span_end)}",
         "embedding_method": profile.embedding_method,
         "encoder": f"fitted anew: {lesson.refitted}" if lesson.refitted else lesson.note or "kept",
@@ -171,8 +180,8 @@ def _modes_table(modes: list[dict[str, Any]] | None) -> str:
 
 def _table_of(built: list[Lesson]) -> dg.MetadataValue[Any]:
     rows = [
-        f"| {p.device_id} | {p.snapshot_count} | {lesson.left_out} | {iso(p.span_start)} | {iso(p.span_end)} | "
-        f"{p.embedding_method}{' (new)' if lesson.refitted else ''} |"
+        f"| {p.device_id} | {p.snapshot_count} | {told_counts(lesson.left_out) or 0} | {iso(p.span_start)} | "
+        f"{iso(p.span_end)} | {p.embedding_method}{' (new)' if lesson.refitted else ''} |"
         for lesson in built[:200]
         for p in (lesson.profile,)
     ]

@@ -19,7 +19,8 @@ from hvac_platform.io_managers.slices import write_batch
 from hvac_platform.monitoring.comparing import compare_device
 from hvac_platform.monitoring.incidents import LIBRARY_MS, PastIncidents, incident_batches
 from hvac_platform.monitoring.judging import Judgement, judge_device, judgement_batches
-from hvac_platform.monitoring.learning import learn_profile, lesson_batches, load_profile_row, mode_calibration
+from hvac_platform.monitoring.learning import learn_profile, lesson_batches, mode_calibration, told_counts
+from hvac_platform.monitoring.profiles import load_profile_row
 from hvac_platform.monitoring.silence import Listening
 from hvac_platform.monitoring.similar import NoSnapshotError, similar_states
 from hvac_platform.monitoring.wear import (
@@ -96,7 +97,9 @@ def build(
                     {
                         "device": device.device_id,
                         "snapshots": profile.snapshot_count,
-                        "left_out": lesson.left_out,
+                        "left_out": lesson.left_out_count,
+                        "left_out_because": told_counts(lesson.left_out) or None,
+                        "judged_first": lesson.judged,
                         "from": iso(profile.span_start),
                         "to": iso(profile.span_end),
                         "encoder": profile.embedding_method,

@@ -25,7 +25,7 @@ from hvac_platform.detection.profile import Profile
 from hvac_platform.detection.verdicts import METHODS
 from hvac_platform.devices.registry import device_type
 from hvac_platform.io_managers.slices import TableBatch
-from hvac_platform.monitoring.learning import load_profile
+from hvac_platform.monitoring.profiles import load_profile
 from hvac_platform.monitoring.silence import SILENCE, Silence
 from hvac_platform.stores.base import Device, Store, TableSlice
 from hvac_platform.stores.series import read_series

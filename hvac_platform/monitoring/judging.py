@@ -19,8 +19,8 @@ from hvac_platform.devices.registry import DeviceType, device_type
 from hvac_platform.embedding.base import Encoder
 from hvac_platform.embedding.learned import Encoders
 from hvac_platform.io_managers.slices import TableBatch
-from hvac_platform.monitoring.learning import current_profile
 from hvac_platform.monitoring.maintenance import in_maintenance, maintenance_spans
+from hvac_platform.monitoring.profiles import current_profile
 from hvac_platform.snapshots import SnapshotSeries
 from hvac_platform.stores.base import Device, DeviceDay, Store, TableSlice
 from hvac_platform.stores.series import read_series, select

@@ -14,7 +14,8 @@ from hvac_platform.detection.profile import TooFewSnapshotsError
 from hvac_platform.execution import RunFailedError, run_job
 from hvac_platform.io_managers.slices import DeviceSlice, write_batch
 from hvac_platform.monitoring.judging import has_unjudged, judge_device, judgement_batches, unjudged_days
-from hvac_platform.monitoring.learning import current_profile, normal_snapshots
+from hvac_platform.monitoring.learning import normal_snapshots
+from hvac_platform.monitoring.profiles import current_profile
 from hvac_platform.schedules import detection_schedule, nightly_profiles, partition_tags
 from hvac_platform.stores.base import Device, DeviceDay
 from hvac_platform.streams.snapshotting import EmbeddingCounts, SnapshotCounts, embedding_batches, snapshot_batches
