@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hvac_platform.config import Settings
+from hvac_platform.detection.choosing_metrics import NOT_CHOSEN
 from hvac_platform.detection.neighbours import AVERAGED, mean_distance
 from hvac_platform.detection.profile import (
     Fit,
@@ -27,6 +28,7 @@ from hvac_platform.io_managers.slices import TableBatch
 from hvac_platform.monitoring.maintenance import in_maintenance, maintenance_spans
 from hvac_platform.monitoring.profiles import load_profile, load_profile_row
 from hvac_platform.monitoring.unjudged import Unjudged, judge_unjudged
+from hvac_platform.monitoring.wide_devices import choose_by_sample
 from hvac_platform.snapshots import SnapshotSeries
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.series import read_series, select
@@ -61,6 +63,7 @@ class Lesson:
         left_out: snapshots that were not fit to learn from, by the reason.
         judged: so many had no verdict yet and were judged first.
         review: rules that fire most of the time on a machine that runs steadily.
+        metrics_left_out: metrics that aren't judged, with the reason.
         refitted: why the encoder was fitted anew, so that snapshots need new embeddings; empty when it was kept.
         note: why there is no detector, where there could be one; else empty.
         modes: ways in which the machine runs, as plain values; None while there is too little history to tell.
@@ -71,6 +74,7 @@ class Lesson:
     left_out: dict[str, int]
     judged: int = 0
     review: tuple[RuleReview, ...] = ()
+    metrics_left_out: Mapping[str, str] = field(default_factory=dict)
     refitted: str = ""
     note: str = ""
     modes: list[dict[str, Any]] | None = None
@@ -122,6 +126,7 @@ def normal_snapshots(
     end_ms: int,
     *,
     include_flagged: bool = False,
+    metrics: Collection[str] | None = None,
 ) -> tuple[SnapshotSeries, NDArray[np.bool_]]:
     """Snapshots between two instants, and which are fit to learn from, bool [n].
 
@@ -129,7 +134,9 @@ def normal_snapshots(
     hold less than half of the expected readings, and, where an embedding method is given, those that another encoder (or
     none) has embedded.
     """
-    history = read_history(store, device, embedding_method, start_ms, end_ms, include_flagged=include_flagged)
+    history = read_history(
+        store, device, embedding_method, start_ms, end_ms, include_flagged=include_flagged, metrics=metrics
+    )
     return history.series, history.fit
 
 
@@ -142,6 +149,7 @@ def read_history(
     *,
     include_flagged: bool = False,
     unjudged: Unjudged | None = None,
+    metrics: Collection[str] | None = None,
 ) -> History:
     """Snapshots between two instants with what speaks against each, as :func:`normal_snapshots` says.
 
@@ -157,6 +165,7 @@ def read_history(
         embeddings=embedding_method is not None,
         embedding_method=embedding_method,
         extra=("is_anomalous", "completeness"),
+        metrics=metrics,
     )
     if not len(series):
         return History(series, {})
@@ -218,18 +227,29 @@ def learn_profile(
         if include_flagged
         else judge_unjudged(store, device, encoders, settings, start_ms, end_ms, now_ms=now_ms())
     )
-    history = read_history(store, device, common, start_ms, end_ms, include_flagged=include_flagged, unjudged=unjudged)
-    whole, fit, left_out = history.series, history.fit, history.left_out()
+    present = load_profile(store, device.device_id)
     declared = device_type(device.device_type)
+    read, every = choose_by_sample(store, device, declared, start_ms, end_ms)
+    if read is not None:
+        read |= frozenset(() if present is None or present.detector is None else present.detector.metric_names)
+    unread: frozenset[str] = frozenset() if read is None else every - read
+    history = read_history(
+        store, device, common, start_ms, end_ms, include_flagged=include_flagged, unjudged=unjudged, metrics=read
+    )
+    whole, fit, left_out = history.series, history.fit, history.left_out()
     review = rules_to_review(whole, declared)
     normal = select(whole, fit)
     least = settings.hvac_profile_min_snapshots if min_snapshots is None else min_snapshots
     if len(normal) < least:
         raise TooFewSnapshotsError(_too_few(device, len(normal), span_days, least, left_out, whole, declared))
-    present = load_profile(store, device.device_id)
     detector, fitted, why, note = None, None, "", ""
     if encoders.learned:
         detector, fitted, why, note = _detector_for(device, whole, fit, present, settings, end_ms, refit)
+    metrics_left_out = dict.fromkeys(sorted(unread), NOT_CHOSEN)
+    if detector is not None:
+        metrics_left_out = {**metrics_left_out, **detector.left_out}
+        if unread - detector.left_out.keys():
+            detector = replace(detector, left_out=metrics_left_out)
     encoder: Encoder = LearnedEncoder(detector) if detector is not None else encoders.common
     if encoders.learned:
         vectors = encoder.encode(whole)
@@ -251,7 +271,17 @@ def learn_profile(
         fit=fitted,
     )
     profile = replace(profile, energy=energy_model(normal, device.device_type))
-    return Lesson(profile, normal, left_out, history.judged, review, why, note, operating_modes(normal, detector))
+    return Lesson(
+        profile,
+        normal,
+        left_out,
+        history.judged,
+        review,
+        metrics_left_out,
+        why,
+        note,
+        operating_modes(normal, detector),
+    )
 
 
 def told_counts(counts: Mapping[str, int]) -> str:
@@ -362,7 +392,7 @@ def _detector_for(
 ) -> tuple[FittedDetector | None, Fit | None, str, str]:
     """Detector, what it rests on, why it is a new one (empty: the present one is kept), why there is none."""
     from hvac_platform.detection import UnusableMetricsError, fit_detector
-    from hvac_platform.detection.learned import MOST_METRICS, frame_of
+    from hvac_platform.detection.learned import frame_of
 
     normal = select(whole, fit)
     why = "asked for" if refit else refit_reason(present, whole, fit, settings, end_ms)
@@ -378,8 +408,6 @@ def _detector_for(
         )
     except UnusableMetricsError as error:
         return None, None, "", str(error)
-    if len(detector.metric_names) > MOST_METRICS:
-        return None, None, "", f"{len(detector.metric_names)} metrics, an embedding holds {MOST_METRICS}"
     span = Fit(len(normal), int(normal.times_ms[0]), int(normal.times_ms[-1]) + normal.window_ms, why)
     return detector, span, why, ""
 
