@@ -28,13 +28,13 @@ from hvac_platform.io_managers.slices import TableBatch
 from hvac_platform.monitoring.maintenance import in_maintenance, maintenance_spans
 from hvac_platform.monitoring.profiles import load_profile, load_profile_row
 from hvac_platform.monitoring.unjudged import Unjudged, judge_unjudged
-from hvac_platform.monitoring.wide_devices import choose_by_sample
+from hvac_platform.monitoring.wide_devices import choose_by_sample, readable_from
 from hvac_platform.snapshots import SnapshotSeries
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.series import read_series, select
 from hvac_platform.stores.vectors import NearestSearch
 from hvac_platform.streams.snapshotting import EmbeddingCounts, reembedding_batches
-from hvac_platform.timestamps import DAY_MS, now_ms
+from hvac_platform.timestamps import DAY_MS, iso, now_ms
 
 if TYPE_CHECKING:
     from hvac_platform.detection.detector import FittedDetector
@@ -65,7 +65,7 @@ class Lesson:
         review: rules that fire most of the time on a machine that runs steadily.
         metrics_left_out: metrics that aren't judged, with the reason.
         refitted: why the encoder was fitted anew, so that snapshots need new embeddings; empty when it was kept.
-        note: why there is no detector, where there could be one; else empty.
+        note: why there is no detector, where there could be one, or less history than was asked for; else empty.
         modes: ways in which the machine runs, as plain values; None while there is too little history to tell.
     """
 
@@ -221,18 +221,19 @@ def learn_profile(
     span_days = settings.hvac_profile_days_back if days_back is None else days_back
     start_ms = end_ms - round(span_days * DAY_MS)
     common = None if encoders.learned else encoders.common.method
-    # What nobody has judged may be an incident that is going on just now.
-    unjudged = (
-        None
-        if include_flagged
-        else judge_unjudged(store, device, encoders, settings, start_ms, end_ms, now_ms=now_ms())
-    )
     present = load_profile(store, device.device_id)
     declared = device_type(device.device_type)
     read, every = choose_by_sample(store, device, declared, start_ms, end_ms)
     if read is not None:
         read |= frozenset(() if present is None or present.detector is None else present.detector.metric_names)
     unread: frozenset[str] = frozenset() if read is None else every - read
+    wanted_ms, start_ms = start_ms, readable_from(len(every), start_ms, end_ms, settings.window_ms)
+    # What nobody has judged may be an incident that is going on just now.
+    unjudged = (
+        None
+        if include_flagged
+        else judge_unjudged(store, device, encoders, settings, start_ms, end_ms, now_ms=now_ms())
+    )
     history = read_history(
         store, device, common, start_ms, end_ms, include_flagged=include_flagged, unjudged=unjudged, metrics=read
     )
@@ -245,6 +246,8 @@ def learn_profile(
     detector, fitted, why, note = None, None, "", ""
     if encoders.learned:
         detector, fitted, why, note = _detector_for(device, whole, fit, present, settings, end_ms, refit)
+    if start_ms > wanted_ms:
+        note = note or f"of its {len(every)} metrics only the history from {iso(start_ms)} on is read"
     metrics_left_out = dict.fromkeys(sorted(unread), NOT_CHOSEN)
     if detector is not None:
         metrics_left_out = {**metrics_left_out, **detector.left_out}
@@ -291,6 +294,22 @@ def told_counts(counts: Mapping[str, int]) -> str:
     '3 flagged, 1 incomplete'
     """
     return ", ".join(f"{count} {reason}" for reason, count in counts.items())
+
+
+def told_metrics(left_out: Mapping[str, str]) -> str:
+    """Metrics that aren't judged, by reason, in words; of many with one reason the first few.
+
+    >>> told_metrics({"run_hours": "a counter", "starts": "a counter"})
+    '2 metrics (run_hours, starts): a counter'
+    """
+    by_reason: dict[str, list[str]] = {}
+    for name, why in left_out.items():
+        by_reason.setdefault(why, []).append(name)
+    return "; ".join(
+        f"{len(names)} metric{'s' if len(names) > 1 else ''} "
+        f"({', '.join(names[:MOST_NAMED])}{', …' if len(names) > MOST_NAMED else ''}): {why}"
+        for why, names in by_reason.items()
+    )
 
 
 def _too_few(

@@ -11,7 +11,7 @@ import numpy as np
 from hvac_platform.devices.registry import DeviceType, device_type
 from hvac_platform.io_managers.slices import TableBatch
 from hvac_platform.monitoring.learning import normal_snapshots
-from hvac_platform.monitoring.wide_devices import choose_by_sample
+from hvac_platform.monitoring.wide_devices import choose_by_sample, readable_from
 from hvac_platform.snapshots import SnapshotSeries
 from hvac_platform.stores.base import Device, Store, TableSlice
 from hvac_platform.stores.series import select
@@ -92,14 +92,16 @@ def device_wear(
     from hvac_platform.detection.learned import frame_of
 
     end_ms = device.last_seen + 1 if until_ms is None else until_ms
-    registered = store.device_days(day_of(end_ms - days_back * DAY_MS), day_of(end_ms - 1), device.device_id)
+    declared = device_type(device.device_type)
+    metrics, every = choose_by_sample(store, device, declared, end_ms - days_back * DAY_MS, end_ms)
+    start_ms = readable_from(len(every), end_ms - days_back * DAY_MS, end_ms, window_ms)
+    registered = store.device_days(day_of(start_ms), day_of(end_ms - 1), device.device_id)
     days = _whole_days(store, device, [day.date for day in registered], window_ms, end_ms)
     if len(days) < LEAST_DAYS:
+        why = f" (of its {len(every)} metrics no more is read)" if start_ms > end_ms - days_back * DAY_MS else ""
         raise TooFewDaysError(
-            f"{device.device_id}: {len(days)} whole days in the last {days_back}, {LEAST_DAYS} are needed to see wear"
+            f"{device.device_id}: {len(days)} whole days in the last {days_back}, {LEAST_DAYS} are needed to see wear{why}"
         )
-    declared = device_type(device.device_type)
-    metrics, _ = choose_by_sample(store, device, declared, end_ms - days_back * DAY_MS, end_ms)
     count = min(MOST_REFERENCE, max(LEAST_REFERENCE, len(days) // 3))
     first = pd.concat([frame_of(_normal(store, device, day, window_ms, end_ms, metrics)) for day in days[:count]])
     try:

@@ -127,6 +127,7 @@ def series_parts(
     """
     assert rows.device_id is not None
     wanted = STATE_COLUMNS + (("embedding", "embedding_method") if embeddings else ()) + extra
+    chosen = sorted(metrics) if metrics is not None else []
     for columns in store.scan(replace(rows, columns=wanted), batch_rows=rows_at_once):
         if embeddings and embedding_method is not None:
             columns["embedding"] = [
@@ -135,7 +136,7 @@ def series_parts(
             ]
         if metrics is not None:
             for name in ("metrics", "metric_summary"):
-                columns[name] = [{k: v for k, v in row.items() if k in metrics} for row in columns[name]]
+                columns[name] = [{k: row[k] for k in chosen if k in row} for row in columns[name]]
         yield series_from_columns(rows.device_id, device_type, columns), {name: columns[name] for name in extra}
 
 
@@ -171,8 +172,8 @@ def _with_metrics(series: SnapshotSeries, names: tuple[str, ...]) -> SnapshotSer
     return replace(series, metric_names=names, **grids)
 
 
-def select(series: SnapshotSeries, rows: NDArray[Any]) -> SnapshotSeries:
-    """Some snapshots of a series, by mask or by index."""
+def select(series: SnapshotSeries, rows: NDArray[Any] | slice) -> SnapshotSeries:
+    """Some snapshots of a series, by mask, by index or by slice."""
     return replace(
         series,
         times_ms=series.times_ms[rows],
