@@ -62,10 +62,10 @@ class _Finding:
 
 @dataclass(frozen=True, slots=True)
 class Firing:
-    """Where something of a device type spoke against a device's snapshots.
+    """Where a relationship or a hard limit spoke against a device's snapshots.
 
     Attributes:
-        rule: the relationship, or None for a hard limit or a frozen sensor.
+        rule: the relationship, or None for a hard limit.
         metrics: the metrics implicated.
         level: 1 to 4.
         fired: bool [n].
@@ -98,8 +98,12 @@ def evaluate_rules(series: SnapshotSeries, device_type: DeviceType | None) -> Ve
 
 
 def rule_firings(series: SnapshotSeries, device_type: DeviceType | None) -> list[Firing]:
-    """What fired anywhere in a series, of n snapshots as for :func:`evaluate_rules`, each by itself."""
-    return [Firing(f.rule, f.metrics, f.level, f.fired) for f in _findings(series, device_type)]
+    """Relationships and hard limits that fired anywhere in a series, of n snapshots as for :func:`evaluate_rules`."""
+    return [
+        Firing(f.rule, f.metrics, f.level, f.fired)
+        for f in _findings(series, device_type)
+        if f.rule is not None or f.level == RANGE_LEVEL
+    ]
 
 
 def _findings(series: SnapshotSeries, device_type: DeviceType | None) -> list[_Finding]:
