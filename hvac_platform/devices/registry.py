@@ -378,7 +378,9 @@ def _spellings(types: Iterable[DeviceType]) -> dict[str, str]:
 @lru_cache(maxsize=4096)
 def _canonical_type(name: str, extra_folders: tuple[Path, ...]) -> str:
     known = _spellings_of(extra_folders).get(_compact(name))
-    return known or re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    # A name without a Latin letter keeps its own ones: it must not end up empty.
+    slug = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or re.sub(r"[\W_]+", "_", name.lower()).strip("_")
+    return known or slug
 
 
 @lru_cache(maxsize=16)

@@ -14,12 +14,16 @@ from hvac_platform.stores.base import Device
 from hvac_platform.streams.base import MessageLog, RecordBatch
 from hvac_platform.streams.messages import DecodedBatch, Rejected, decode_batch
 from hvac_platform.streams.ranges import OffsetRange
+from hvac_platform.streams.registration import TypeClaims, type_claims
 from hvac_platform.streams.windows import touched_windows
 from hvac_platform.timestamps import DAY_MS, day_start, window_floor
 
 BATCH_MESSAGES = 20_000
 """Decoded and written together; the next ones are read meanwhile."""
 BUFFER_MS = 3_600_000
+
+Settle = Callable[[list[TypeClaims]], list[Device]]
+"""From what the messages of a batch say of devices to what is registered of them."""
 
 
 @dataclass
@@ -59,6 +63,7 @@ def ingest_ranges(
     window_ms: int,
     register: Callable[[list[Device]], None],
     counts: IngestionCounts,
+    settle: Settle | None = None,
 ) -> Iterator[TableBatch]:
     """Rows of exactly these ranges, batch by batch; memory is two batches.
 
@@ -72,6 +77,7 @@ def ingest_ranges(
         window_ms: length of a window.
         register: called with the devices of each batch before its rows are written.
         counts: filled as batches pass.
+        settle: gives the devices of a batch the types that they are registered with.
     """
     for wanted in ranges:
         counts.skipped += wanted.skipped
@@ -80,7 +86,7 @@ def ingest_ranges(
         read = log.read(topic, wanted.partition, wanted.start, wanted.end, BATCH_MESSAGES)
         for batch, (decoded, rejected) in ahead((batch, decode_batch(batch, now_ms=now_ms)) for batch in read):
             counts.add(decoded, rejected)
-            yield from _rows(batch, decoded, rejected, now_ms, window_ms, register, only=None)
+            yield from _rows(batch, decoded, rejected, now_ms, window_ms, register, settle, only=None)
 
 
 def replay_days(
@@ -92,6 +98,7 @@ def replay_days(
     window_ms: int,
     register: Callable[[list[Device]], None],
     counts: IngestionCounts,
+    settle: Settle | None = None,
 ) -> Iterator[TableBatch]:
     """Rows of some consecutive UTC days as far as the log still has them, without touched windows (the day is the unit).
 
@@ -108,7 +115,7 @@ def replay_days(
         read = log.read(topic, partition, start, log_ends[partition] if end is None else end, BATCH_MESSAGES)
         for batch, (decoded, rejected) in ahead((batch, decode_batch(batch, now_ms=now_ms)) for batch in read):
             counts.add(decoded, rejected)
-            yield from _rows(batch, decoded, rejected, now_ms, window_ms, register, only=(start_ms, end_ms))
+            yield from _rows(batch, decoded, rejected, now_ms, window_ms, register, settle, only=(start_ms, end_ms))
 
 
 def _rows(
@@ -118,6 +125,7 @@ def _rows(
     now_ms: int,
     window_ms: int,
     register: Callable[[list[Device]], None],
+    settle: Settle | None,
     only: tuple[int, int] | None,
 ) -> Iterator[TableBatch]:
     if rejected:
@@ -125,7 +133,8 @@ def _rows(
     if not len(decoded.offsets):
         return
     devices = registered_devices(decoded, batch.partition)
-    register(devices)
+    claims = type_claims(devices, decoded.device_id, decoded.device_type)
+    register(settle(claims) if settle is not None else [claim.device for claim in claims])
     columns = reading_columns(decoded)
     touched = None
     if only is None:
