@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from hvac_platform.cli.choosing import chosen_devices, instant, require_order
+from hvac_platform.cli.choosing import MOST_DAYS, chosen_devices, finite, instant, require_order
 from hvac_platform.cli.output import AsJson, console, errors, print_json, print_rows, progress_bar
 from hvac_platform.config import Settings, load_settings
 from hvac_platform.connections import make_encoders, open_store
@@ -63,9 +63,14 @@ class Method(enum.StrEnum):
 def build(
     devices: Devices = None,
     days_back: Annotated[
-        float | None, typer.Option(help="Days of history; HVAC_PROFILE_DAYS_BACK (7) when absent.")
+        float | None,
+        typer.Option(
+            help="Days of history; HVAC_PROFILE_DAYS_BACK (7) when absent.", min=0.001, max=MOST_DAYS, callback=finite
+        ),
     ] = None,
-    min_snapshots: Annotated[int | None, typer.Option(help="Fewest normal snapshots (5 when absent).", min=2)] = None,
+    min_snapshots: Annotated[
+        int | None, typer.Option(help="Fewest normal snapshots (5 when absent).", min=2, max=1_000_000)
+    ] = None,
     until: Annotated[
         str | None, typer.Option(help="End of the history (ISO 8601); the newest data when absent.")
     ] = None,
@@ -201,7 +206,7 @@ def show_profile(device: Annotated[str, typer.Argument(help="Device.")], as_json
 
 def trends(
     devices: Devices = None,
-    days_back: Annotated[int, typer.Option(help="Days of history.", min=LEAST_DAYS)] = HISTORY_DAYS,
+    days_back: Annotated[int, typer.Option(help="Days of history.", min=LEAST_DAYS, max=MOST_DAYS)] = HISTORY_DAYS,
     until: Annotated[
         str | None, typer.Option(help="End of the history (ISO 8601); the newest data when absent.")
     ] = None,
@@ -257,14 +262,18 @@ def trends(
 def detect(
     method: Annotated[Method, typer.Option(help="Method whose verdicts are shown.")] = Method.ALL,
     devices: Devices = None,
-    hours_back: Annotated[float, typer.Option(help="Hours before now to judge.", min=0)] = 24.0,
+    hours_back: Annotated[
+        float, typer.Option(help="Hours before now to judge.", min=0, max=24 * MOST_DAYS, callback=finite)
+    ] = 24.0,
     start: Annotated[str | None, typer.Option("--from", help="Judge from here (ISO 8601) instead.")] = None,
     end: Annotated[str | None, typer.Option("--until", help="Judge up to here.")] = None,
     similarity_threshold: Annotated[
-        float | None, typer.Option(help="Fixed similarity limit, e.g. 0.85; calibrated when absent.", min=-1, max=1)
+        float | None,
+        typer.Option(help="Fixed similarity limit, e.g. 0.85; calibrated when absent.", min=-1, max=1, callback=finite),
     ] = None,
     sigma_threshold: Annotated[
-        float | None, typer.Option(help="Fixed sigma limit, e.g. 3.0; calibrated when absent.", min=0.1)
+        float | None,
+        typer.Option(help="Fixed sigma limit, e.g. 3.0; calibrated when absent.", min=0.1, max=1e6, callback=finite),
     ] = None,
     record: Annotated[bool, typer.Option("--record/--no-record", help="Store verdicts, events and flags.")] = True,
     continuous: Annotated[bool, typer.Option(help=f"Again every {CONTINUOUS_SECONDS} s, new windows only.")] = False,
@@ -415,7 +424,10 @@ def similar(
     threshold: Annotated[
         float | None,
         typer.Option(
-            help="Cosine from which a state counts as seen before; the profile's own when absent.", min=-1, max=1
+            help="Cosine from which a state counts as seen before; the profile's own when absent.",
+            min=-1,
+            max=1,
+            callback=finite,
         ),
     ] = None,
     as_json: AsJson = False,
