@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from hvac_platform.detection.alarms import budget_limit, persistent_level, persists, room_for_variation
 from hvac_platform.detection.attribution import conditional_sigmas, pair_contributions
-from hvac_platform.detection.choosing_metrics import NOT_CHOSEN, chosen_metrics
+from hvac_platform.detection.choosing_metrics import MOST_METRICS, NOT_CHOSEN, chosen_metrics
 from hvac_platform.detection.frozen import Repetition, fit_repetition
 from hvac_platform.detection.modes import MOST_SWITCHES, Switch, find_switches, mode_codes, rows_in_mode
 from hvac_platform.detection.nearest import mean_nearest_distance, state_embeddings
@@ -768,7 +768,7 @@ def _judged_columns(metrics: pd.DataFrame, declared: DeviceType | None) -> tuple
     if not moving:
         raise UnusableMetricsError(f"nothing to learn: all of {', '.join(kept[:NAMED])} are constant")
     points = declared.metric_names if declared is not None else ()
-    chosen = chosen_metrics(metrics[kept].to_numpy(dtype=np.float64, na_value=np.nan), kept, points)
+    chosen = chosen_metrics(metrics[kept].to_numpy(dtype=np.float64, na_value=np.nan), kept, points, MOST_METRICS)
     for name in kept if len(chosen) < len(kept) else ():
         if name not in set(chosen):
             left_out[name] = NOT_CHOSEN

@@ -13,13 +13,15 @@ import typer
 from typer.testing import CliRunner
 
 from hvac_platform.cli.main import app, expected_cause, told
+from hvac_platform.stores.embedded import EmbeddedStore
+from hvac_platform.streams.embedded import EmbeddedLog
 from hvac_platform_tests.conftest import NOON_MS, readings
 from hvac_platform_tests.sensors.test_full_disk import filled_up
 
 NUMBERS = ("nan", "inf", "-inf", "-2", "9e99", "ten", "\x1b[31m", "9" * 400)
 INSTANTS = ("0001-01-01T00:00:00+14:00", "9999-12-31", "1969-12-31", "2999-01-01", "nan", "\x00", "12" * 300)
 RUN = (
-    ("check",), ("verify",), ("lag",), ("ingest",), ("schema", "show"), ("schema", "apply"),
+    ("check",), ("verify",), ("lag",), ("ingest",), ("schema", "apply"),
     ("profiles", "build"), ("profiles", "list"), ("profiles", "show", "RTU-001"), ("detect",), ("compare",),
     ("similar", "--device", "RTU-001"), ("trends",), ("incidents", "list"), ("incidents", "show", "RTU-001/1"),
     ("maintenance", "list"), ("simulate", "--duration", "0"), ("demo", "--once"), ("up",),
@@ -84,16 +86,23 @@ def test_an_incident_that_can_not_be_is_not_found(platform, number):
     assert CliRunner().invoke(app, ["incidents", "show", f"RTU-001/{number}"]).exit_code == 2
 
 
-@pytest.fixture
-def read_only(tmp_path):
-    """A folder on a file system that is mounted read-only."""
+@pytest.fixture(params=["an empty home", "a home with data"])
+def read_only(tmp_path, request):
+    """A folder on a file system that is mounted read-only, without and with a store and a log in it."""
     if os.geteuid() != 0 or shutil.which("mount") is None:
         pytest.skip("mounting needs root")
     folder = tmp_path / "read-only"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "ro,size=1m", "tmpfs", str(folder)], capture_output=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(folder)], capture_output=True)
     if mounted.returncode:
         pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
+    if request.param == "a home with data":
+        log = EmbeddedLog(folder / "log.db")
+        log.create_topic("iot-metrics")
+        log.append("iot-metrics", readings("RTU-001", NOON_MS, 1))
+        log.close()
+        EmbeddedStore(folder / "store.db").close()
+    subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
     yield folder
     subprocess.run(["umount", "-l", str(folder)], check=True)
 

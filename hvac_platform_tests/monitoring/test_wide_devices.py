@@ -28,7 +28,7 @@ from hvac_platform_tests.monitoring import machines
 from hvac_platform_tests.monitoring.test_judging import LATHE, bring_in, judge, lathe_readings
 
 FIRST_MS = MIDNIGHT_MS - 4 * HOUR_MS
-WINDOWS, WIDTH = 240, 500
+WINDOWS, WIDTH, JUDGED = 240, 60, 12
 MEMORY_BYTES = 2 * 1024**3
 
 
@@ -66,6 +66,13 @@ def broken_windows(store):
         },
     )
     return device
+
+
+@pytest.fixture
+def narrow(monkeypatch):
+    """Smaller bounds, so that a device of sixty metrics is a wide one."""
+    monkeypatch.setattr("hvac_platform.detection.detector.MOST_METRICS", JUDGED)
+    monkeypatch.setattr(wide_devices, "MOST_READ", 2 * JUDGED)
 
 
 # -- which metrics -------------------------------------------------------------------------------------------------------
@@ -112,13 +119,13 @@ def test_a_device_of_thousands_of_metrics_is_learned_judged_and_compared_in_boun
         assert len(done.stdout) < 20_000
 
 
-def test_the_history_of_a_very_wide_device_is_read_from_its_newest_end_and_that_is_said(platform, monkeypatch):
-    device = wide_windows(platform.store, width=400)
-    monkeypatch.setattr(wide_devices, "MOST_READINGS", 400 * 220)
+def test_the_history_of_a_very_wide_device_is_read_from_its_newest_end_and_that_is_said(platform, narrow, monkeypatch):
+    device = wide_windows(platform.store)
+    monkeypatch.setattr(wide_devices, "MOST_READINGS", WIDTH * 220)
     lesson = machines.learn(platform.store, device)
     assert lesson.profile.snapshot_count == 220
-    assert "of its 400 metrics only the history from" in lesson.note
-    with pytest.raises(TooFewDaysError, match="of its 400 metrics no more is read"):
+    assert f"of its {WIDTH} metrics only the history from" in lesson.note
+    with pytest.raises(TooFewDaysError, match=f"of its {WIDTH} metrics no more is read"):
         device_wear(platform.store, device, MINUTE_MS)
 
 
@@ -134,51 +141,51 @@ def test_embeddings_of_a_wide_device_are_those_of_encoding_it_at_once(platform, 
     assert (stored * again).sum(axis=1).min() > 0.9999
 
 
-def test_a_fault_in_what_is_judged_of_a_wide_device_is_found(platform):
+def test_a_fault_in_what_is_judged_of_a_wide_device_is_found(platform, narrow):
     store = platform.store
     device = wide_windows(store)
     machines.learn(store, device)
     device = wide_windows(store, 60, start_ms=MIDNIGHT_MS, offset=4.0)
     assert judge(store, device).verdicts["profile"].anomalous.mean() > 0.8
     (metrics,) = {len(m) for (m,) in rows(store, "anomaly_events", "metrics_snapshot")}
-    assert metrics == MOST_METRICS
+    assert metrics == JUDGED
 
 
-def test_a_refit_finds_no_new_metrics_in_those_that_were_left_out(platform):
+def test_a_refit_finds_no_new_metrics_in_those_that_were_left_out(platform, narrow):
     device = wide_windows(platform.store)
     first = machines.learn(platform.store, device, until_ms=MIDNIGHT_MS)
     assert machines.learn(platform.store, device, until_ms=MIDNIGHT_MS).refitted == ""
-    assert len(first.metrics_left_out) == WIDTH - MOST_METRICS
+    assert len(first.metrics_left_out) == WIDTH - JUDGED
     assert load_profile(platform.store, "plant").detector.left_out == dict(first.metrics_left_out)
 
 
-def test_commands_and_metadata_say_which_metrics_are_not_judged(platform, instance):
+def test_commands_and_metadata_say_which_metrics_are_not_judged(platform, instance, narrow):
     wide_windows(platform.store)
-    built = json.loads(CliRunner().invoke(app, ["profiles", "build", "--json"]).stdout)
-    assert f"{WIDTH - MOST_METRICS} metrics (" in built[0]["metrics_left_out"]
+    metadata = profile_run(instance, ["plant"], until=NEXT_DAY)[1]
+    assert metadata["metrics_left_out"] == WIDTH - JUDGED
+    built = json.loads(CliRunner().invoke(app, ["profiles", "build", "--until", NEXT_DAY, "--json"]).stdout)
+    assert f"{WIDTH - JUDGED} metrics (" in built[0]["metrics_left_out"]
     shown = json.loads(CliRunner().invoke(app, ["profiles", "show", "plant", "--json"]).stdout)
-    assert len(shown["metrics_left_out"]) == WIDTH - MOST_METRICS
-    assert (
-        f"not judged: {WIDTH - MOST_METRICS} metrics" in CliRunner().invoke(app, ["profiles", "show", "plant"]).stdout
-    )
-    metadata = profile_run(instance, ["plant"])[1]
-    assert metadata["metrics_left_out"] == WIDTH - MOST_METRICS
+    assert len(shown["metrics_left_out"]) == WIDTH - JUDGED
+    assert f"not judged: {WIDTH - JUDGED} metrics" in CliRunner().invoke(app, ["profiles", "show", "plant"]).stdout
 
 
 # -- one device's failure ------------------------------------------------------------------------------------------------
 
 
-def profile_run(instance, device_ids):
+def profile_run(instance, device_ids, until=None):
     """A nightly run over some devices: its result, metadata of the profiles and the outcome of their check."""
-    return job_run(instance, "profiles", "device_profiles", "every_device_learned", device_ids)
+    config = {"ops": {"device_profiles": {"config": {"until": until} if until else {}}}}
+    return job_run(instance, "profiles", "device_profiles", "every_device_learned", device_ids, config)
 
 
-def job_run(instance, job, asset, check, partitions):
+def job_run(instance, job, asset, check, partitions, config=None):
     if job == "profiles":
         instance.add_dynamic_partitions("devices", partitions)
     tags = {"dagster/asset_partition_range_start": partitions[0], "dagster/asset_partition_range_end": partitions[-1]}
     result = defs.resolve_job_def(job).execute_in_process(
         instance=instance,
+        run_config=config,
         tags=tags if len(partitions) > 1 else {},
         partition_key=partitions[0] if len(partitions) == 1 else None,
         raise_on_error=False,
