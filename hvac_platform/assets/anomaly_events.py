@@ -24,9 +24,11 @@ class DetectionConfig(dg.Config):
     unjudged_only: bool = Field(False, description="Only windows that are new or have changed since they were judged")
     devices: list[str] = Field(default_factory=list, description="Devices to judge; empty means all")
     similarity_threshold: float | None = Field(
-        None, description="Fixed limit in place of the calibrated one, e.g. 0.85"
+        None, ge=-1, le=1, description="Fixed limit in place of the calibrated one, e.g. 0.85"
     )
-    sigma_threshold: float | None = Field(None, description="Fixed limit in place of the calibrated one, e.g. 3.0")
+    sigma_threshold: float | None = Field(
+        None, ge=0.1, le=1e6, description="Fixed limit in place of the calibrated one, e.g. 3.0"
+    )
 
 
 @dg.asset(

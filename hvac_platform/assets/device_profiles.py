@@ -12,6 +12,7 @@ from pydantic import Field
 from hvac_platform.assets.common import OWNERS, RETRIES, tell_failures
 from hvac_platform.assets.plots import line_plot
 from hvac_platform.assets.snapshot_embeddings import snapshot_embeddings
+from hvac_platform.config import LONGEST_DAYS
 from hvac_platform.detection.profile import TooFewSnapshotsError, similarity_to
 from hvac_platform.io_managers.slices import TableBatch, TableOutput
 from hvac_platform.monitoring.isolation import DeviceFailure, device_failure
@@ -36,9 +37,11 @@ THIN_HISTORY = 0.5
 class ProfileConfig(dg.Config):
     """How far back to learn from."""
 
-    days_back: float | None = Field(None, description="Days of history; HVAC_PROFILE_DAYS_BACK when absent")
+    days_back: float | None = Field(
+        None, gt=0, le=LONGEST_DAYS, description="Days of history; HVAC_PROFILE_DAYS_BACK when absent"
+    )
     min_snapshots: int | None = Field(
-        None, description="Fewest normal snapshots; HVAC_PROFILE_MIN_SNAPSHOTS when absent"
+        None, ge=2, le=1_000_000, description="Fewest normal snapshots; HVAC_PROFILE_MIN_SNAPSHOTS when absent"
     )
     until: str | None = Field(None, description="End of the history, ISO 8601; the device's newest reading when absent")
     refit: bool = Field(False, description="Fit the encoder anew, whether or not the history calls for it")

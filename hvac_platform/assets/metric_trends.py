@@ -10,6 +10,7 @@ from hvac_platform.assets.anomaly_events import anomaly_events
 from hvac_platform.assets.common import OWNERS, RETRIES, tell_failures
 from hvac_platform.assets.plots import line_plot
 from hvac_platform.assets.windowed_snapshots import windowed_snapshots
+from hvac_platform.config import LONGEST_DAYS
 from hvac_platform.io_managers.slices import TableBatch, TableOutput
 from hvac_platform.monitoring.isolation import DeviceFailure, device_failure
 from hvac_platform.monitoring.wear import (
@@ -31,7 +32,7 @@ PLOTTED, LINES = 6, 3
 class TrendsConfig(dg.Config):
     """How far back to look."""
 
-    days_back: int = Field(HISTORY_DAYS, description="Days of history")
+    days_back: int = Field(HISTORY_DAYS, ge=1, le=LONGEST_DAYS, description="Days of history")
     until: str | None = Field(None, description="End of the history, ISO 8601; the device's newest reading when absent")
 
 

@@ -133,3 +133,13 @@ def test_the_command_and_the_asset_tell_what_was_left_out_and_why(watched, insta
     assert metadata["snapshots_judged_first"] == CALM_MINUTES + FAULTY_MINUTES
     assert f"{FAULTY_MINUTES} anomalous, judged only now" in metadata["left_out_because"]
     assert np.isfinite(metadata["sigma_limit"])
+
+
+@pytest.mark.parametrize("days", [float("inf"), float("nan"), -1.0, 1e9])
+def test_a_run_asked_for_days_that_make_no_sense_is_refused_before_it_starts(instance, home, days):
+    from pydantic import ValidationError
+
+    from hvac_platform.assets.device_profiles import ProfileConfig
+
+    with pytest.raises((ValidationError, dg.DagsterInvalidConfigError)):
+        ProfileConfig(days_back=days)
