@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
-from datetime import date
+import re
+from datetime import UTC, date, datetime
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from hvac_platform.request_guard import Address, parse_hosts
+
+LONGEST_DAYS, LONGEST_SECONDS = 36_500, 2_592_000
+EARLIEST = date(2000, 1, 1)
+LONGEST_TEXT, SHOWN_TEXT = 4_096, 80
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 CONSUMER_GROUP = "iot-consumer-group"
 
@@ -27,31 +33,48 @@ class Settings(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True, env_ignore_empty=True
+        env_file=".env",
+        env_file_encoding="utf-8",
+        extra="ignore",
+        frozen=True,
+        env_ignore_empty=True,
+        allow_inf_nan=False,
     )
 
     hvac_home: Path = Field(default=Path(".hvac"), description="Folder of the embedded store and log")
     hvac_device_types: str = Field(default="", description="Folders with more device types, separated like PATH")
     hvac_window_seconds: int = Field(default=60, ge=1, le=86_400, description="Length of a snapshot's window")
     hvac_allowed_lateness_seconds: int = Field(
-        default=30, ge=0, description="How long a window waits for late readings"
+        default=30, ge=0, le=LONGEST_SECONDS, description="How long a window waits for late readings"
     )
     hvac_silence_seconds: int = Field(
-        default=120, ge=0, description="After this long without readings a device's windows close by the wall clock"
+        default=120,
+        ge=0,
+        le=LONGEST_SECONDS,
+        description="After this long without readings a device's windows close by the wall clock",
     )
     hvac_embedding: Literal["state", "text"] = Field(default="state", description="Encoder of snapshots")
     hvac_start_date: date = Field(default=date(2020, 1, 1), description="First daily partition")
-    hvac_max_messages_per_run: int = Field(default=500_000, ge=1_000, description="Most messages that one run ingests")
-    hvac_profile_days_back: float = Field(default=7.0, gt=0, description="Days of history behind a profile")
-    hvac_profile_min_snapshots: int = Field(default=5, ge=2, description="Fewest normal snapshots for a profile")
+    hvac_max_messages_per_run: int = Field(
+        default=500_000, ge=1_000, le=50_000_000, description="Most messages that one run ingests"
+    )
+    hvac_profile_days_back: float = Field(
+        default=7.0, gt=0, le=LONGEST_DAYS, description="Days of history behind a profile"
+    )
+    hvac_profile_min_snapshots: int = Field(
+        default=5, ge=2, le=1_000_000, description="Fewest normal snapshots for a profile"
+    )
     hvac_false_alarms_per_day: float = Field(
-        default=1.0, gt=0, description="False-alarm budget of each device and method"
+        default=1.0, ge=0.001, le=10_000, description="False-alarm budget of each device and method"
     )
     hvac_keep_runs_days: float = Field(
-        default=1.0, gt=0, description="Days that finished runs stay in Dagster's storage"
+        default=1.0, gt=0, le=LONGEST_DAYS, description="Days that finished runs stay in Dagster's storage"
     )
     hvac_keep_runs_mb: int = Field(
-        default=300, ge=10, description="Most megabytes of files of runs; beyond it the oldest finished runs go sooner"
+        default=300,
+        ge=10,
+        le=1_000_000,
+        description="Most megabytes of files of runs; beyond it the oldest finished runs go sooner",
     )
     hvac_allowed_hosts: str = Field(
         default="", description="Comma-separated names under which the web pages may be asked, beside those of loopback"
@@ -65,7 +88,7 @@ class Settings(BaseSettings):
     scylla_dialect: Literal["", "scylla", "cassandra"] = Field(default="", description="Detected when empty")
     scylla_datacenter: str = Field(default="", description="Local data center; any when empty")
     scylla_replication_factor: int = Field(
-        default=3, ge=1, description="Of a keyspace that is created; 1 in development"
+        default=3, ge=1, le=100, description="Of a keyspace that is created; 1 in development"
     )
     scylla_consistency: Literal["LOCAL_QUORUM", "QUORUM", "LOCAL_ONE", "ONE", "ALL"] = Field(
         default="LOCAL_QUORUM", description="Of reads and writes; a step reads what the one before wrote"
@@ -80,9 +103,9 @@ class Settings(BaseSettings):
 
     kafka_bootstrap_servers: str = Field(default="", description="host:port,…; empty uses the embedded log")
     kafka_topic: str = "iot-metrics"
-    kafka_partitions: int = Field(default=3, ge=1, description="Partitions of the topic when it is created")
+    kafka_partitions: int = Field(default=3, ge=1, le=10_000, description="Partitions of the topic when it is created")
     kafka_retention_days: float = Field(
-        default=7.0, gt=0, description="Retention of the topic when it is created, by record timestamp"
+        default=7.0, gt=0, le=LONGEST_DAYS, description="Retention of the topic when it is created, by record timestamp"
     )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
@@ -104,6 +127,20 @@ class Settings(BaseSettings):
     @classmethod
     def _hosts(cls, value: str) -> str:
         parse_hosts(value)
+        return value
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _printable(cls, value: object) -> object:
+        if isinstance(value, str) and (_CONTROL.search(value) or len(value) > LONGEST_TEXT):
+            raise ValueError(f"must have no control characters, and at most {LONGEST_TEXT} others")
+        return value
+
+    @field_validator("hvac_start_date")
+    @classmethod
+    def _past(cls, value: date) -> date:
+        if not EARLIEST <= value <= datetime.now(tz=UTC).date():
+            raise ValueError(f"must lie between {EARLIEST} and today (UTC)")
         return value
 
     @field_validator("hvac_home")
@@ -144,7 +181,10 @@ def load_settings() -> Settings:
         ConfigError: a value can't be used.
     """
     dotenv = Path(".env").resolve()
-    changed = dotenv.stat().st_mtime_ns if dotenv.exists() else None
+    try:
+        changed = dotenv.stat().st_mtime_ns if dotenv.exists() else None
+    except OSError as error:
+        raise ConfigError(f"{dotenv}: {error.strerror or error}") from None
     return _read(tuple(os.environ.get(name.upper()) for name in Settings.model_fields), str(dotenv), changed)
 
 
@@ -156,7 +196,14 @@ def _read(_environment: tuple[str | None, ...], _dotenv: str, _changed: int | No
     except ValidationError as error:
         first = error.errors()[0]
         name = "_".join(str(part) for part in first["loc"]).upper()
-        raise ConfigError(f"{name}={first.get('input')!r}: {first['msg']}") from None
+        given = "…" if "PASSWORD" in name else repr(first.get("input"))
+        shown = given if len(given) <= SHOWN_TEXT else f"{given[:SHOWN_TEXT]}…"
+        raise ConfigError(f"{name}={shown}: {first['msg'].removeprefix('Value error, ')}") from None
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise ConfigError(f"{_dotenv}: not a text file in UTF-8 (byte 0x{byte:02x} at {error.start})") from None
+    except (OSError, SettingsError, ValueError) as error:
+        raise ConfigError(f"{_dotenv}: {' '.join(str(error).split())[:200]}") from None
     if settings.hvac_device_types:  # the registry reads the environment, which a .env file doesn't change
         os.environ.setdefault("HVAC_DEVICE_TYPES", settings.hvac_device_types)
     return settings

@@ -13,8 +13,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import pandas as pd
-import yaml
 
+from hvac_platform.devices.bounded_yaml import TextRefusedError, load_yaml, read_text
 from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.devices.registry import DeviceType, canonical_type, device_type
 from hvac_platform.streams.base import MessageLog
@@ -62,9 +62,9 @@ class ImportMap:
             ImportRefusedError: it isn't one; the message names the key.
         """
         try:
-            document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ImportRefusedError(f"{path}: not YAML: {' '.join(str(error).split())}") from None
+            document = load_yaml(read_text(path)) or {}
+        except TextRefusedError as error:
+            raise ImportRefusedError(f"{path}: {error}") from None
         known = set(cls.__dataclass_fields__)
         if not isinstance(document, dict) or set(document) - known:
             bad = ", ".join(sorted(map(str, set(document) - known))) if isinstance(document, dict) else "not a mapping"

@@ -135,7 +135,7 @@ def test_a_separator_at_the_end_of_every_line_does_no_harm(log: EmbeddedLog, tmp
     ("text", "says"),
     [
         ("time_colum: When", "time_colum"),
-        ("a: [", "not YAML"),
+        ("a: [", "not valid YAML"),
         ("ignore: 5", "ignore"),
         ("columns: [a]", "columns"),
         ("timezone: Mars/Base", "Mars/Base"),

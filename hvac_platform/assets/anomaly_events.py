@@ -5,12 +5,13 @@ from collections.abc import Iterator
 import dagster as dg
 from pydantic import Field
 
-from hvac_platform.assets.common import ARRIVING, OWNERS, RETRIES
+from hvac_platform.assets.common import ARRIVING, OWNERS, RETRIES, tell_failures
 from hvac_platform.assets.device_profiles import device_profiles
 from hvac_platform.assets.snapshot_embeddings import snapshot_embeddings
 from hvac_platform.detection.consensus import compare
 from hvac_platform.detection.verdicts import METHODS
 from hvac_platform.io_managers.slices import TableBatch, TableOutput
+from hvac_platform.monitoring.isolation import DeviceFailure, device_failure
 from hvac_platform.monitoring.judging import judge_device, judgement_batches, needs_judging
 from hvac_platform.partitions import daily
 from hvac_platform.resources import PlatformResource
@@ -23,9 +24,11 @@ class DetectionConfig(dg.Config):
     unjudged_only: bool = Field(False, description="Only windows that are new or have changed since they were judged")
     devices: list[str] = Field(default_factory=list, description="Devices to judge; empty means all")
     similarity_threshold: float | None = Field(
-        None, description="Fixed limit in place of the calibrated one, e.g. 0.85"
+        None, ge=-1, le=1, description="Fixed limit in place of the calibrated one, e.g. 0.85"
     )
-    sigma_threshold: float | None = Field(None, description="Fixed limit in place of the calibrated one, e.g. 3.0")
+    sigma_threshold: float | None = Field(
+        None, ge=0.1, le=1e6, description="Fixed limit in place of the calibrated one, e.g. 3.0"
+    )
 
 
 @dg.asset(
@@ -57,6 +60,8 @@ def anomaly_events(
     output = TableOutput(iter(()))
 
     def batches() -> Iterator[TableBatch]:
+        failed: dict[str, DeviceFailure] = {}
+        done: set[str] = set()
         for date in context.partition_keys:
             start_ms, end_ms = day_windows(date, platform.settings.window_ms)
             for day in platform.store.device_days(date, date):
@@ -65,19 +70,24 @@ def anomaly_events(
                 if config.unjudged_only and not needs_judging(day):
                     continue
                 began = now_ms()
-                judgement = judge_device(
-                    platform.store,
-                    registered[day.device_id],
-                    platform.encoders,
-                    platform.settings,
-                    start_ms,
-                    end_ms,
-                    now_ms=began,
-                    unjudged_only=config.unjudged_only,
-                    similarity_threshold=config.similarity_threshold,
-                    sigma_threshold=config.sigma_threshold,
-                )
-                yield from judgement_batches(judgement)
+                try:
+                    judgement = judge_device(
+                        platform.store,
+                        registered[day.device_id],
+                        platform.encoders,
+                        platform.settings,
+                        start_ms,
+                        end_ms,
+                        now_ms=began,
+                        unjudged_only=config.unjudged_only,
+                        similarity_threshold=config.similarity_threshold,
+                        sigma_threshold=config.sigma_threshold,
+                    )
+                    yield from judgement_batches(judgement)
+                except Exception as error:  # whatever it is, it is the error of this device; its windows stay unjudged
+                    failed.setdefault(day.device_id, device_failure(day.device_id, error))
+                    continue
+                done.add(day.device_id)
                 if judgement.left_open == 0:
                     platform.store.mark_judged([(day.device_id, date)], began)
                 result = compare({m: v.anomalous for m, v in judgement.verdicts.items()})
@@ -93,6 +103,7 @@ def anomaly_events(
                         ", ".join(f"{m} {n}" for m, n in result.anomalies.items()),
                         result.consensus,
                     )
+        tell_failures(context, output, list(failed.values()), len(done))
         output.metadata.update(
             windows_judged=totals["windows"],
             windows_left_open=totals["left_open"],

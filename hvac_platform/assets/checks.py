@@ -6,8 +6,11 @@ from typing import Any
 import dagster as dg
 import numpy as np
 
+from hvac_platform.assets.anomaly_events import anomaly_events
 from hvac_platform.assets.consumer_offsets import consumer_offsets
 from hvac_platform.assets.device_profiles import device_profiles
+from hvac_platform.assets.incidents import incidents
+from hvac_platform.assets.metric_trends import metric_trends
 from hvac_platform.assets.raw_metrics import raw_metrics
 from hvac_platform.assets.snapshot_embeddings import snapshot_embeddings
 from hvac_platform.assets.windowed_snapshots import windowed_snapshots
@@ -150,6 +153,41 @@ def profiles_are_current(context: dg.AssetCheckExecutionContext, platform: Platf
     )
 
 
+def _no_device_failed(context: dg.AssetCheckExecutionContext, asset: dg.AssetsDefinition) -> dg.AssetCheckResult:
+    latest = _latest(context, asset)
+    failed = int(latest.get("devices_failed", 0))
+    return dg.AssetCheckResult(
+        passed=failed == 0,
+        severity=dg.AssetCheckSeverity.ERROR,
+        metadata={"devices_failed": failed},
+        description=str(latest.get("failures", "")) or "every device was dealt with",
+    )
+
+
+@dg.asset_check(asset=device_profiles, description="No device failed in the building of profiles.")
+def every_device_learned(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    """A device whose profile can't be built costs no other its own, and is named."""
+    return _no_device_failed(context, device_profiles)
+
+
+@dg.asset_check(asset=metric_trends, description="No device failed in the search for wear.")
+def every_device_examined(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    """A device that can't be looked at costs no other its trends, and is named."""
+    return _no_device_failed(context, metric_trends)
+
+
+@dg.asset_check(asset=anomaly_events, description="No device failed in detection.")
+def every_device_judged(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    """A device that can't be judged costs no other its judgement, and is named."""
+    return _no_device_failed(context, anomaly_events)
+
+
+@dg.asset_check(asset=incidents, description="No device failed in the grouping of incidents.")
+def every_device_grouped(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+    """A device whose incidents can't be computed costs no other its own, and is named."""
+    return _no_device_failed(context, incidents)
+
+
 checks = [
     few_messages_rejected,
     no_offsets_lost,
@@ -158,4 +196,8 @@ checks = [
     vectors_are_sane,
     every_snapshot_embedded,
     profiles_are_current,
+    every_device_learned,
+    every_device_examined,
+    every_device_judged,
+    every_device_grouped,
 ]

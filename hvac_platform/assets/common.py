@@ -1,10 +1,13 @@
 """What all assets share: owners, retry policy, the config of ingestion runs."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 import dagster as dg
 from pydantic import Field
 
+from hvac_platform.io_managers.slices import TableOutput
+from hvac_platform.monitoring.isolation import DeviceFailure
 from hvac_platform.streams.ownership import fail
 from hvac_platform.streams.ranges import OffsetRange
 
@@ -76,3 +79,21 @@ def tell_the_ledger(context: dg.HookContext) -> None:
     error = context.op_exception or RuntimeError("no reason was given")
     for line in fail(platform.store, context.run_id, error, platform.leases):
         context.log.error("%s", line)
+
+
+def tell_failures(
+    context: dg.AssetExecutionContext, output: TableOutput, failed: Sequence[DeviceFailure], done: int
+) -> None:
+    """Say of a run which devices it could not deal with; what it did for the others stands.
+
+    Raises:
+        dg.Failure: there were no others.
+    """
+    output.metadata["devices_failed"] = len(failed)
+    for failure in failed:
+        context.log.error("%s", failure)
+    if not failed:
+        return
+    if not done:
+        raise dg.Failure(f"every device failed: {'; '.join(map(str, failed[:5]))}", allow_retries=False)
+    output.metadata["failures"] = dg.MetadataValue.md("\n".join(f"- {failure}" for failure in failed[:200]))

@@ -14,7 +14,7 @@ from hvac_platform.io_managers.slices import TableBatch, TableOutput
 from hvac_platform.monitoring.comparing import compare_device, scores_of
 from hvac_platform.monitoring.energy import span_energy
 from hvac_platform.monitoring.incidents import incident_rows
-from hvac_platform.monitoring.learning import load_profile
+from hvac_platform.monitoring.profiles import load_profile
 from hvac_platform.partitions import daily
 from hvac_platform.resources import PlatformResource
 from hvac_platform.timestamps import day_windows

@@ -2,20 +2,32 @@
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
-from hvac_platform.assets.common import OWNERS, RETRIES
+from hvac_platform.assets.common import OWNERS, RETRIES, tell_failures
 from hvac_platform.assets.plots import line_plot
 from hvac_platform.assets.snapshot_embeddings import snapshot_embeddings
+from hvac_platform.config import LONGEST_DAYS
 from hvac_platform.detection.profile import TooFewSnapshotsError, similarity_to
 from hvac_platform.io_managers.slices import TableBatch, TableOutput
-from hvac_platform.monitoring.learning import Lesson, history_coverage, learn_profile, lesson_batches, mode_calibration
+from hvac_platform.monitoring.isolation import DeviceFailure, device_failure
+from hvac_platform.monitoring.learning import (
+    Lesson,
+    history_coverage,
+    learn_profile,
+    lesson_batches,
+    mode_calibration,
+    told_counts,
+    told_metrics,
+)
 from hvac_platform.partitions import daily, devices
 from hvac_platform.resources import PlatformResource
+from hvac_platform.stores.series import select
 from hvac_platform.streams.snapshotting import EmbeddingCounts
 from hvac_platform.timestamps import day_of, days_between, iso, parse_instant
 
@@ -25,9 +37,11 @@ THIN_HISTORY = 0.5
 class ProfileConfig(dg.Config):
     """How far back to learn from."""
 
-    days_back: float | None = Field(None, description="Days of history; HVAC_PROFILE_DAYS_BACK when absent")
+    days_back: float | None = Field(
+        None, gt=0, le=LONGEST_DAYS, description="Days of history; HVAC_PROFILE_DAYS_BACK when absent"
+    )
     min_snapshots: int | None = Field(
-        None, description="Fewest normal snapshots; HVAC_PROFILE_MIN_SNAPSHOTS when absent"
+        None, ge=2, le=1_000_000, description="Fewest normal snapshots; HVAC_PROFILE_MIN_SNAPSHOTS when absent"
     )
     until: str | None = Field(None, description="End of the history, ISO 8601; the device's newest reading when absent")
     refit: bool = Field(False, description="Fit the encoder anew, whether or not the history calls for it")
@@ -64,12 +78,13 @@ def device_profiles(
     def batches() -> Iterator[TableBatch]:
         built: list[Lesson] = []
         refused: list[str] = []
+        failed: list[DeviceFailure] = []
         reembedded: Counter[str] = Counter()
         for device_id in context.partition_keys:
             if device_id not in registered:
                 refused.append(f"{device_id}: not in the registry; no reading of it was ever accepted")
                 continue
-            device = registered[device_id]
+            device, counts = registered[device_id], EmbeddingCounts()
             try:
                 lesson = learn_profile(
                     store,
@@ -82,33 +97,27 @@ def device_profiles(
                     refit=config.refit,
                     include_flagged=config.include_flagged,
                 )
+                yield from lesson_batches(store, device, lesson, counts)
             except TooFewSnapshotsError as error:
                 refused.append(str(error))
                 continue
+            except Exception as error:  # whatever it is, it is the error of this device
+                failed.append(device_failure(device_id, error))
+                continue
+            built.append(
+                replace(lesson, series=select(lesson.series, slice(0, 0)))
+            )  # thousands of series take gigabytes
             profile = lesson.profile
-            context.log.info(
-                "%s: profile of %d snapshots, %s to %s; encoder %s",
-                *(device_id, profile.snapshot_count, iso(profile.span_start), iso(profile.span_end)),
-                f"fitted anew: {lesson.refitted}" if lesson.refitted else f"kept, {profile.embedding_method}",
-            )
-            if lesson.note:
-                context.log.info("%s: no encoder of its own yet: %s", device_id, lesson.note)
             coverage = history_coverage(profile, platform.settings.window_ms, days_back)
-            if coverage < THIN_HISTORY:
-                context.log.warning(
-                    "%s: its snapshots cover %.0f %% of %g days; the profile is not yet typical, build it again later",
-                    *(device_id, 100 * coverage, days_back),
-                )
-            built.append(lesson)
+            _log_lesson(context, lesson, coverage, days_back)
             if len(context.partition_keys) == 1:
                 output.metadata.update(_one_device(lesson), history_coverage=coverage)
-            counts = EmbeddingCounts()
-            yield from lesson_batches(store, device, lesson, counts)
             if counts.encoded:
                 for day in days_between(day_of(profile.span_start), day_of(device.last_seen)):
                     reembedded[day] += 1
         for reason in refused:
             context.log.warning(reason)
+        tell_failures(context, output, failed, len(built) + len(refused))
         if refused and not built:
             raise dg.Failure("no profile was built: " + "; ".join(refused[:5]), allow_retries=False)
         for day, count in sorted(reembedded.items()):
@@ -122,11 +131,34 @@ def device_profiles(
         output.metadata["encoders_fitted"] = sum(bool(lesson.refitted) for lesson in built)
         if refused:
             output.metadata["refused"] = dg.MetadataValue.md("\n".join(f"- {reason}" for reason in refused))
+        review = [f"- {lesson.profile.device_id}: {rule.sentence()}" for lesson in built for rule in lesson.review]
+        if review:
+            output.metadata["rules_to_review"] = dg.MetadataValue.md("\n".join(review[:200]))
         if len(built) > 1:
             output.metadata["devices"] = _table_of(built)
 
     output.batches = batches()
     return output
+
+
+def _log_lesson(context: dg.AssetExecutionContext, lesson: Lesson, coverage: float, days_back: float) -> None:
+    profile = lesson.profile
+    context.log.info(
+        "%s: profile of %d snapshots, %s to %s; encoder %s",
+        *(profile.device_id, profile.snapshot_count, iso(profile.span_start), iso(profile.span_end)),
+        f"fitted anew: {lesson.refitted}" if lesson.refitted else f"kept, {profile.embedding_method}",
+    )
+    if lesson.note:
+        context.log.info("%s: %s", profile.device_id, lesson.note)
+    if lesson.left_out:
+        context.log.info("%s: left out: %s", profile.device_id, told_counts(lesson.left_out))
+    for rule in lesson.review:
+        context.log.warning("%s: %s", profile.device_id, rule.sentence())
+    if coverage < THIN_HISTORY:
+        context.log.warning(
+            "%s: its snapshots cover %.0f %% of %g days; the profile is not yet typical, build it again later",
+            *(profile.device_id, 100 * coverage, days_back),
+        )
 
 
 def _one_device(lesson: Lesson) -> dict[str, Any]:
@@ -138,8 +170,12 @@ def _one_device(lesson: Lesson) -> dict[str, Any]:
     ]
     return {
         "snapshots_used": profile.snapshot_count,
-        "snapshots_left_out": lesson.left_out,
+        "snapshots_left_out": lesson.left_out_count,
+        "left_out_because": told_counts(lesson.left_out) or "nothing was left out",
+        "snapshots_judged_first": lesson.judged,
         "span": f"{iso(profile.span_start)} to {iso(profile.span_end)}",
+        "metrics_left_out": len(lesson.metrics_left_out),
+        "metrics_left_out_because": dg.MetadataValue.md(told_metrics(lesson.metrics_left_out) or "none"),
         "embedding_method": profile.embedding_method,
         "encoder": f"fitted anew: {lesson.refitted}" if lesson.refitted else lesson.note or "kept",
         "similarity_limit": limits.similarity,
@@ -171,8 +207,8 @@ def _modes_table(modes: list[dict[str, Any]] | None) -> str:
 
 def _table_of(built: list[Lesson]) -> dg.MetadataValue[Any]:
     rows = [
-        f"| {p.device_id} | {p.snapshot_count} | {lesson.left_out} | {iso(p.span_start)} | {iso(p.span_end)} | "
-        f"{p.embedding_method}{' (new)' if lesson.refitted else ''} |"
+        f"| {p.device_id} | {p.snapshot_count} | {told_counts(lesson.left_out) or 0} | {iso(p.span_start)} | "
+        f"{iso(p.span_end)} | {p.embedding_method}{' (new)' if lesson.refitted else ''} |"
         for lesson in built[:200]
         for p in (lesson.profile,)
     ]

@@ -6,7 +6,7 @@ import dagster as dg
 from pydantic import Field
 
 from hvac_platform.assets.anomaly_events import anomaly_events
-from hvac_platform.assets.common import OWNERS, RETRIES
+from hvac_platform.assets.common import OWNERS, RETRIES, tell_failures
 from hvac_platform.io_managers.slices import TableBatch, TableOutput
 from hvac_platform.monitoring.incidents import (
     LIBRARY_MS,
@@ -15,6 +15,7 @@ from hvac_platform.monitoring.incidents import (
     incident_batches,
     incident_rows,
 )
+from hvac_platform.monitoring.isolation import DeviceFailure, device_failure
 from hvac_platform.monitoring.silence import Listening
 from hvac_platform.partitions import daily
 from hvac_platform.resources import PlatformResource
@@ -56,30 +57,34 @@ def incidents(context: dg.AssetExecutionContext, config: IncidentsConfig, platfo
         devices, listening = store.devices(), Listening(store, platform.settings, began)
         past = PastIncidents(store, day_windows(context.partition_keys[0], window_ms)[0] - LIBRARY_MS)
         computed = 0
+        failed: dict[str, DeviceFailure] = {}
+        done: set[str] = set()
         for date in context.partition_keys:
             start_ms, end_ms = day_windows(date, window_ms)
             for device in devices:
                 if device.first_seen >= end_ms:
                     continue
-                for batch in incident_batches(
-                    store,
-                    device,
-                    window_ms,
-                    start_ms,
-                    end_ms,
-                    now_ms=began,
-                    past=past,
-                    silences=listening.silences(device, start_ms, end_ms),
-                    only_changed=config.only_changed,
-                ):
-                    if batch.action == "upsert":
-                        computed += 1
-                        context.log.info(
-                            "%s: %s incident from %s, %d windows: %s",
-                            *(device.device_id, batch.columns["severity"][0], iso(batch.columns["started_at"][0])),
-                            *(batch.columns["windows"][0], next(iter(batch.columns["reasons"][0]), "no reason given")),
-                        )
-                    yield batch
+                try:
+                    for batch in incident_batches(
+                        store,
+                        device,
+                        window_ms,
+                        start_ms,
+                        end_ms,
+                        now_ms=began,
+                        past=past,
+                        silences=listening.silences(device, start_ms, end_ms),
+                        only_changed=config.only_changed,
+                    ):
+                        if batch.action == "upsert":
+                            computed += 1
+                            _log_incident(context, device.device_id, batch)
+                        yield batch
+                except Exception as error:  # whatever it is, it is the error of this device
+                    failed.setdefault(device.device_id, device_failure(device.device_id, error))
+                    continue
+                done.add(device.device_id)
+        tell_failures(context, output, list(failed.values()), len(done))
         start_ms, end_ms = (
             day_windows(context.partition_keys[0], window_ms)[0],
             day_windows(context.partition_keys[-1], window_ms)[1],
@@ -97,6 +102,14 @@ def incidents(context: dg.AssetExecutionContext, config: IncidentsConfig, platfo
 
     output.batches = batches()
     return output
+
+
+def _log_incident(context: dg.AssetExecutionContext, device_id: str, batch: TableBatch) -> None:
+    context.log.info(
+        "%s: %s incident from %s, %d windows: %s",
+        *(device_id, batch.columns["severity"][0], iso(batch.columns["started_at"][0])),
+        *(batch.columns["windows"][0], next(iter(batch.columns["reasons"][0]), "no reason given")),
+    )
 
 
 def _table_of(rows: list[dict[str, object]]) -> str:

@@ -7,10 +7,12 @@ import numpy as np
 from pydantic import Field
 
 from hvac_platform.assets.anomaly_events import anomaly_events
-from hvac_platform.assets.common import OWNERS, RETRIES
+from hvac_platform.assets.common import OWNERS, RETRIES, tell_failures
 from hvac_platform.assets.plots import line_plot
 from hvac_platform.assets.windowed_snapshots import windowed_snapshots
+from hvac_platform.config import LONGEST_DAYS
 from hvac_platform.io_managers.slices import TableBatch, TableOutput
+from hvac_platform.monitoring.isolation import DeviceFailure, device_failure
 from hvac_platform.monitoring.wear import (
     HISTORY_DAYS,
     TooFewDaysError,
@@ -30,7 +32,7 @@ PLOTTED, LINES = 6, 3
 class TrendsConfig(dg.Config):
     """How far back to look."""
 
-    days_back: int = Field(HISTORY_DAYS, description="Days of history")
+    days_back: int = Field(HISTORY_DAYS, ge=1, le=LONGEST_DAYS, description="Days of history")
     until: str | None = Field(None, description="End of the history, ISO 8601; the device's newest reading when absent")
 
 
@@ -62,6 +64,7 @@ def metric_trends(context: dg.AssetExecutionContext, config: TrendsConfig, platf
     def batches() -> Iterator[TableBatch]:
         computed: list[Wear] = []
         refused: list[str] = []
+        failed: list[DeviceFailure] = []
         for device_id in context.partition_keys:
             if device_id not in registered:
                 refused.append(f"{device_id}: not in the registry; no reading of it was ever accepted")
@@ -73,10 +76,14 @@ def metric_trends(context: dg.AssetExecutionContext, config: TrendsConfig, platf
             except TooFewDaysError as error:
                 refused.append(str(error))
                 continue
+            except Exception as error:  # whatever it is, it is the error of this device
+                failed.append(device_failure(device_id, error))
+                continue
             computed.append(wear)
             for sentence in _sentences(wear):
                 context.log.warning("%s: %s", device_id, sentence)
             yield from wear_batches(store, wear, window_ms)
+        tell_failures(context, output, failed, len(computed) + len(refused))
         worn = [wear for wear in computed if wear.worn]
         output.metadata.update(devices=len(computed), devices_worn=len(worn), too_few_days=len(refused))
         if worn:

@@ -14,6 +14,7 @@ from hvac_platform.streams.clock import require_right_clock
 from hvac_platform.streams.ingestion import IngestionCounts, days_label, ingest_ranges, replay_days
 from hvac_platform.streams.messages import Rejected
 from hvac_platform.streams.ownership import claim
+from hvac_platform.streams.registration import TypeClaims, TypeConflict, settled_types
 from hvac_platform.timestamps import now_ms
 
 NO_OFFSET = -1
@@ -57,7 +58,15 @@ def raw_metrics(context: dg.AssetExecutionContext, config: IngestionConfig, plat
     for line in owned.troubles:
         context.log.error("%s", line)
     ranges = owned.ranges
-    common = {"now_ms": now_ms(), "window_ms": platform.settings.window_ms, "counts": counts}
+    conflicts: dict[str, TypeConflict] = {}
+
+    def settle(claims: list[TypeClaims]) -> list[Device]:
+        settled, conflicting = settled_types(claims, {d.device_id: d for d in platform.store.devices()})
+        for conflict in conflicting:
+            if conflicts.get(conflict.device_id) != conflict:
+                context.log.warning("%s", conflict)
+            conflicts[conflict.device_id] = conflict
+        return settled
 
     def register(found: list[Device]) -> None:
         platform.store.register_devices(found)
@@ -65,6 +74,8 @@ def raw_metrics(context: dg.AssetExecutionContext, config: IngestionConfig, plat
         if unknown:
             context.instance.add_dynamic_partitions(str(devices.name), sorted(unknown))
             context.log.info("new devices: %s", ", ".join(sorted(unknown)))
+
+    common = {"now_ms": now_ms(), "window_ms": platform.settings.window_ms, "counts": counts, "settle": settle}
 
     for lost in (r for r in ranges if r.skipped):
         context.log.error(
@@ -115,6 +126,8 @@ def raw_metrics(context: dg.AssetExecutionContext, config: IngestionConfig, plat
             devices=len(counts.devices),
             offset_ranges=", ".join(r.key for r in ranges) or ("nothing left to do" if wanted else "replay of days"),
             rejections=dg.MetadataValue.json(counts.reasons),
+            type_changes=", ".join(str(c) for c in conflicts.values() if c.changed) or "none",
+            type_conflicts=", ".join(str(c) for c in conflicts.values() if not c.changed) or "none",
         )
 
     output.batches = batches()

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
+
 import typer
 
 from hvac_platform.cli.output import errors
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.timestamps import iso, parse_instant
+
+EARLIEST_MS, LATEST_MS = 0, 7_258_118_400_000
+MOST_DAYS, MOST_SECONDS = 36_500, 36_500 * 86_400
 
 
 def chosen_devices(store: Store, wanted: list[str] | None) -> list[Device]:
@@ -39,9 +44,23 @@ def instant(text: str | None, option: str) -> int | None:
     if text is None:
         return None
     try:
-        return parse_instant(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not an ISO 8601 date or time", param_hint=option) from None
+        found = parse_instant(text)
+    except (ValueError, OverflowError):
+        raise typer.BadParameter(f"{text[:40]!r} is not an ISO 8601 date or time", param_hint=option) from None
+    if not EARLIEST_MS <= found < LATEST_MS:
+        raise typer.BadParameter(f"{text[:40]!r} is not between 1970 and 2200", param_hint=option)
+    return found
+
+
+def finite(value: float | None) -> float | None:
+    """The number of an option; for ``callback=``, since a range lets through what is no number at all.
+
+    Raises:
+        typer.BadParameter: it is infinite or no number.
+    """
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number")
+    return value
 
 
 def require_order(start_ms: int | None, end_ms: int | None) -> None:

@@ -9,17 +9,26 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from hvac_platform.cli.choosing import chosen_devices, instant, require_order
+from hvac_platform.cli.choosing import MOST_DAYS, chosen_devices, finite, instant, require_order
 from hvac_platform.cli.output import AsJson, console, errors, print_json, print_rows, progress_bar
 from hvac_platform.config import Settings, load_settings
 from hvac_platform.connections import make_encoders, open_store
-from hvac_platform.detection.profile import TooFewSnapshotsError
+from hvac_platform.detection.profile import TooFewSnapshotsError, profile_from_row
 from hvac_platform.detection.verdicts import METHODS
 from hvac_platform.io_managers.slices import write_batch
 from hvac_platform.monitoring.comparing import compare_device
 from hvac_platform.monitoring.incidents import LIBRARY_MS, PastIncidents, incident_batches
+from hvac_platform.monitoring.isolation import device_failure
 from hvac_platform.monitoring.judging import Judgement, judge_device, judgement_batches
-from hvac_platform.monitoring.learning import learn_profile, lesson_batches, load_profile_row, mode_calibration
+from hvac_platform.monitoring.learning import (
+    Lesson,
+    learn_profile,
+    lesson_batches,
+    mode_calibration,
+    told_counts,
+    told_metrics,
+)
+from hvac_platform.monitoring.profiles import load_profile_row
 from hvac_platform.monitoring.silence import Listening
 from hvac_platform.monitoring.similar import NoSnapshotError, similar_states
 from hvac_platform.monitoring.wear import (
@@ -34,6 +43,7 @@ from hvac_platform.streams.snapshotting import EmbeddingCounts
 from hvac_platform.timestamps import iso, now_ms
 
 CONTINUOUS_SECONDS = 30
+MOST_SHOWN = 60  # metrics of a state
 
 profiles = typer.Typer(no_args_is_help=True)
 
@@ -53,9 +63,14 @@ class Method(enum.StrEnum):
 def build(
     devices: Devices = None,
     days_back: Annotated[
-        float | None, typer.Option(help="Days of history; HVAC_PROFILE_DAYS_BACK (7) when absent.")
+        float | None,
+        typer.Option(
+            help="Days of history; HVAC_PROFILE_DAYS_BACK (7) when absent.", min=0.001, max=MOST_DAYS, callback=finite
+        ),
     ] = None,
-    min_snapshots: Annotated[int | None, typer.Option(help="Fewest normal snapshots (5 when absent).", min=2)] = None,
+    min_snapshots: Annotated[
+        int | None, typer.Option(help="Fewest normal snapshots (5 when absent).", min=2, max=1_000_000)
+    ] = None,
     until: Annotated[
         str | None, typer.Option(help="End of the history (ISO 8601); the newest data when absent.")
     ] = None,
@@ -65,15 +80,18 @@ def build(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Learn what normal looks like. Exit code 1 when a device has too little data."""
+    """Learn what normal looks like. Exit code 1 when a device has too little data, or fails; the others are built."""
     settings = load_settings()
     store = open_store(settings)
     encoders = make_encoders(settings, store)
     chosen, until_ms = chosen_devices(store, devices), instant(until, "--until")
-    rows, refused = [], []
+    rows: list[dict[str, Any]] = []
+    refused: list[str] = []
+    review: list[str] = []
     with progress_bar("devices") as progress:
         task = progress.add_task("build profiles", total=len(chosen))
         for device in chosen:
+            counts = EmbeddingCounts()
             try:
                 lesson = learn_profile(
                     store,
@@ -86,30 +104,41 @@ def build(
                     refit=refit,
                     include_flagged=include_flagged,
                 )
-            except TooFewSnapshotsError as error:
-                refused.append(str(error))
-            else:
-                counts, profile = EmbeddingCounts(), lesson.profile
                 for batch in lesson_batches(store, device, lesson, counts):
                     write_batch(store, "device_profiles", batch)
-                rows.append(
-                    {
-                        "device": device.device_id,
-                        "snapshots": profile.snapshot_count,
-                        "left_out": lesson.left_out,
-                        "from": iso(profile.span_start),
-                        "to": iso(profile.span_end),
-                        "encoder": profile.embedding_method,
-                        "fitted": lesson.refitted or lesson.note or "kept",
-                        "embedded_anew": counts.encoded,
-                    }
-                )
+            except TooFewSnapshotsError as error:
+                refused.append(str(error))
+            except Exception as error:  # whatever it is, it is the error of this device
+                refused.append(str(device_failure(device.device_id, error)))
+            else:
+                rows.append(_built(lesson, counts))
+                review += [f"{device.device_id}: {rule.sentence()}" for rule in lesson.review]
             progress.advance(task)
     print_rows(rows, as_json=as_json, title="Profiles", empty="no profile was built")
+    for rule in review:
+        errors.print(f"to review: {rule}")
     for reason in refused:
         errors.print(f"hvac: {reason}")
     if refused:
         raise typer.Exit(1)
+
+
+def _built(lesson: Lesson, counts: EmbeddingCounts) -> dict[str, Any]:
+    profile = lesson.profile
+    return {
+        "device": profile.device_id,
+        "snapshots": profile.snapshot_count,
+        "left_out": lesson.left_out_count,
+        "left_out_because": told_counts(lesson.left_out) or None,
+        "judged_first": lesson.judged,
+        "from": iso(profile.span_start),
+        "to": iso(profile.span_end),
+        "encoder": profile.embedding_method,
+        "fitted": "; ".join(filter(None, (lesson.refitted, lesson.note))) or "kept",
+        "embedded_anew": counts.encoded,
+        "metrics_left_out": told_metrics(lesson.metrics_left_out) or None,
+        "rules_to_review": [rule.sentence() for rule in lesson.review],
+    }
 
 
 @profiles.command("list")
@@ -143,13 +172,15 @@ def show_profile(device: Annotated[str, typer.Argument(help="Device.")], as_json
         errors.print(f"hvac: {device} has no profile yet: hvac profiles build --devices {device}")
         raise typer.Exit(1)
     statistics = [{"metric": name, **stats} for name, stats in row["metric_stats"].items()]
+    detector = profile_from_row(row).detector
+    metrics_left_out = dict(detector.left_out) if detector is not None else {}
     modes = row["modes"] or []
     if as_json:
         kept = ("snapshot_count", "embedding_method", "calibration", "profile_version")
         times = ("span_start", "span_end", "profile_created_at", "profile_updated_at")
         print_json(
             {"device": device, **{k: row[k] for k in kept}, **{t: iso(row[t]) for t in times}, "metrics": statistics}
-            | {"modes": modes}
+            | {"modes": modes, "metrics_left_out": metrics_left_out}
         )
         return
     console.print(
@@ -158,6 +189,8 @@ def show_profile(device: Annotated[str, typer.Argument(help="Device.")], as_json
     )
     console.print("limits: " + ", ".join(f"{name} {value:.4g}" for name, value in row["calibration"].items()))
     print_rows(statistics, as_json=False)
+    if metrics_left_out:
+        console.print(f"not judged: {told_metrics(metrics_left_out)}")
     if modes:
         told = [
             {
@@ -173,7 +206,7 @@ def show_profile(device: Annotated[str, typer.Argument(help="Device.")], as_json
 
 def trends(
     devices: Devices = None,
-    days_back: Annotated[int, typer.Option(help="Days of history.", min=LEAST_DAYS)] = HISTORY_DAYS,
+    days_back: Annotated[int, typer.Option(help="Days of history.", min=LEAST_DAYS, max=MOST_DAYS)] = HISTORY_DAYS,
     until: Annotated[
         str | None, typer.Option(help="End of the history (ISO 8601); the newest data when absent.")
     ] = None,
@@ -182,23 +215,26 @@ def trends(
 ) -> None:
     """Slow wear: which metrics depart more every day from what the others imply, since when, and what time is left.
 
-    Exit code 1 when no device has enough whole days.
+    Exit code 1 when no device has enough whole days, or one fails.
     """
     settings = load_settings()
     store = open_store(settings)
     chosen, until_ms = chosen_devices(store, devices), instant(until, "--until")
     rows: list[dict[str, Any]] = []
     refused: list[str] = []
+    failed: list[str] = []
     with progress_bar("devices") as progress:
         task = progress.add_task("look for wear", total=len(chosen))
         for device in chosen:
             try:
                 wear = device_wear(store, device, settings.window_ms, days_back=days_back, until_ms=until_ms)
-            except TooFewDaysError as error:
-                refused.append(str(error))
-            else:
                 for batch in wear_batches(store, wear, settings.window_ms):
                     write_batch(store, "metric_trends", batch)
+            except TooFewDaysError as error:
+                refused.append(str(error))
+            except Exception as error:  # whatever it is, it is the error of this device
+                failed.append(str(device_failure(device.device_id, error)))
+            else:
                 rows += [
                     {
                         "device": device.device_id,
@@ -217,23 +253,27 @@ def trends(
     print_rows(
         rows, as_json=as_json, title="Trends", empty="no metric shows wear" if len(refused) < len(chosen) else ""
     )
-    for reason in refused:
+    for reason in (*refused, *failed):
         errors.print(f"hvac: {reason}")
-    if refused and len(refused) == len(chosen):
+    if failed or (refused and len(refused) == len(chosen)):
         raise typer.Exit(1)
 
 
 def detect(
     method: Annotated[Method, typer.Option(help="Method whose verdicts are shown.")] = Method.ALL,
     devices: Devices = None,
-    hours_back: Annotated[float, typer.Option(help="Hours before now to judge.", min=0)] = 24.0,
+    hours_back: Annotated[
+        float, typer.Option(help="Hours before now to judge.", min=0, max=24 * MOST_DAYS, callback=finite)
+    ] = 24.0,
     start: Annotated[str | None, typer.Option("--from", help="Judge from here (ISO 8601) instead.")] = None,
     end: Annotated[str | None, typer.Option("--until", help="Judge up to here.")] = None,
     similarity_threshold: Annotated[
-        float | None, typer.Option(help="Fixed similarity limit, e.g. 0.85; calibrated when absent.", min=-1, max=1)
+        float | None,
+        typer.Option(help="Fixed similarity limit, e.g. 0.85; calibrated when absent.", min=-1, max=1, callback=finite),
     ] = None,
     sigma_threshold: Annotated[
-        float | None, typer.Option(help="Fixed sigma limit, e.g. 3.0; calibrated when absent.", min=0.1)
+        float | None,
+        typer.Option(help="Fixed sigma limit, e.g. 3.0; calibrated when absent.", min=0.1, max=1e6, callback=finite),
     ] = None,
     record: Annotated[bool, typer.Option("--record/--no-record", help="Store verdicts, events and flags.")] = True,
     continuous: Annotated[bool, typer.Option(help=f"Again every {CONTINUOUS_SECONDS} s, new windows only.")] = False,
@@ -241,7 +281,8 @@ def detect(
 ) -> None:
     """Judge windows and show the anomalous ones, with reasons.
 
-    All methods always judge, so that what is recorded is whole; --method chooses what is shown.
+    All methods always judge, so that what is recorded is whole; --method chooses what is shown. A device that can't be
+    judged is named, costs no other its judgement, and makes the exit code 1.
     """
     settings = load_settings()
     store = open_store(settings)
@@ -254,37 +295,44 @@ def detect(
         past = PastIncidents(store, now - LIBRARY_MS)
         judged = windows = 0
         rows: list[dict[str, Any]] = []
+        failed: list[str] = []
+        encoders = make_encoders(settings, store)
         chosen, listening = chosen_devices(store, devices), Listening(store, settings, now)
         with progress_bar("devices") as progress:
             task = progress.add_task("judge", total=len(chosen))
             for device in chosen:
                 since, until = max(begin, seen.get(device.device_id, 0)), now if end_ms is None else end_ms
-                judgement = judge_device(
-                    store,
-                    device,
-                    make_encoders(settings, store),
-                    settings,
-                    since,
-                    until,
-                    now_ms=now,
-                    similarity_threshold=similarity_threshold,
-                    sigma_threshold=sigma_threshold,
-                )
-                if record:
-                    for batch in judgement_batches(judgement):
-                        write_batch(store, "anomaly_events", batch)
-                    for batch in incident_batches(
+                try:
+                    judgement = judge_device(
                         store,
                         device,
-                        settings.window_ms,
+                        encoders,
+                        settings,
                         since,
                         until,
                         now_ms=now,
-                        past=past,
-                        silences=listening.silences(device, since, until),
-                        only_changed=True,
-                    ):
-                        write_batch(store, "incidents", batch)
+                        similarity_threshold=similarity_threshold,
+                        sigma_threshold=sigma_threshold,
+                    )
+                    if record:
+                        for batch in judgement_batches(judgement):
+                            write_batch(store, "anomaly_events", batch)
+                        for batch in incident_batches(
+                            store,
+                            device,
+                            settings.window_ms,
+                            since,
+                            until,
+                            now_ms=now,
+                            past=past,
+                            silences=listening.silences(device, since, until),
+                            only_changed=True,
+                        ):
+                            write_batch(store, "incidents", batch)
+                except Exception as error:  # whatever it is, it is the error of this device
+                    failed.append(str(device_failure(device.device_id, error)))
+                    progress.advance(task)
+                    continue
                 if len(judgement.series):
                     seen[device.device_id] = int(judgement.series.times_ms[-1]) + 1
                 judged += len(judgement.series)
@@ -294,7 +342,11 @@ def detect(
         if rows or not continuous:
             empty = f"{judged} windows judged, none anomalous" if judged else _nothing_judged(settings, windows)
             print_rows(rows, as_json=as_json, title=f"Anomalous windows ({judged} judged)", empty=empty)
+        for reason in failed:
+            errors.print(f"hvac: {reason}")
         if not continuous:
+            if failed:
+                raise typer.Exit(1)
             return
         errors.print(f"{iso(now)}  {judged} windows judged, {len(rows)} anomalous; next in {CONTINUOUS_SECONDS} s")
         try:
@@ -372,7 +424,10 @@ def similar(
     threshold: Annotated[
         float | None,
         typer.Option(
-            help="Cosine from which a state counts as seen before; the profile's own when absent.", min=-1, max=1
+            help="Cosine from which a state counts as seen before; the profile's own when absent.",
+            min=-1,
+            max=1,
+            callback=finite,
         ),
     ] = None,
     as_json: AsJson = False,
@@ -411,12 +466,14 @@ def similar(
     print_rows(rows, as_json=False, title=f"States of {device} most like {state_time}", empty="no earlier state")
     if history.similar:
         metric_rows = []
-        for name in history.state.metric_names:
+        for name in list(history.similar[0].differences)[:MOST_SHOWN]:
             row: dict[str, Any] = {"metric": name, "now": float(history.state.column(name)[0])}
             for s in history.similar[:5]:
                 then, difference = s.differences.get(name, (np.nan, np.nan))
                 row[iso(s.time_ms)[5:16]] = f"{then:.4g} ({difference:+.3g})"
             metric_rows.append(row)
         print_rows(metric_rows, as_json=False, title="Then (difference from now to then)")
+        if (more := len(history.state.metric_names) - len(metric_rows)) > 0:
+            console.print(f"and {more} more metrics, which differ less: --json has them")
     seen = f"seen {history.seen} times before, last {last}" if history.seen else "never seen before"
     console.print(f"{seen} (cosine of {history.threshold:.4g} or more)")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from hvac_platform.cli.choosing import chosen_devices, instant, require_order
+from hvac_platform.cli.choosing import MOST_DAYS, chosen_devices, finite, instant, require_order
 from hvac_platform.cli.output import AsJson, console, errors, print_json, print_rows
 from hvac_platform.config import load_settings
 from hvac_platform.connections import make_encoders, open_store
@@ -40,7 +40,7 @@ SEVERITIES = tuple(AtLeast)
 @incidents.command("list")
 def list_incidents(
     devices: Devices = None,
-    days_back: Annotated[float, typer.Option(help="Days before now.", min=0)] = 7.0,
+    days_back: Annotated[float, typer.Option(help="Days before now.", min=0, max=MOST_DAYS, callback=finite)] = 7.0,
     start: Annotated[str | None, typer.Option("--from", help="From here (ISO 8601) instead.")] = None,
     end: Annotated[str | None, typer.Option("--until", help="Up to here.")] = None,
     severity: Annotated[AtLeast, typer.Option(help="Least severity.")] = AtLeast.INFO,
@@ -176,7 +176,7 @@ def label_incident(
 
 def _incident(store: Store, incident: str) -> dict[str, Any]:
     device_id, _, started = incident.rpartition("/")
-    at = int(started) if started.isdigit() else -1
+    at = int(started) if started.isascii() and started.isdigit() and len(started) <= 15 else -1
     row = next(iter(incident_rows(store, device_id, at, at + 1)), None) if device_id and at >= 0 else None
     if row is None:
         raise typer.BadParameter(f"no incident {incident!r}; `hvac incidents list` shows them", param_hint="INCIDENT")

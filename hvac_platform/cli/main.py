@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import sys
 
 import apsw
@@ -49,27 +50,51 @@ EXPECTED = (
     LogError,
     StoreError,
     TooFewSnapshotsError,
-    apsw.BusyError,
-    apsw.FullError,
-    apsw.ReadOnlyError,
+    apsw.Error,
+    sqlite3.Error,
+    OSError,
 )
+
+
+def expected_cause(error: BaseException) -> BaseException | None:
+    """The error itself, or what it came from, where that is nothing unusual: a full disk, a missing server, a wrong value.
+
+    What a library makes of a full disk is an error of its own, several layers away from what happened.
+    """
+    seen: set[int] = set()
+    found: BaseException | None = error
+    while found is not None and id(found) not in seen:
+        if isinstance(found, EXPECTED):
+            return found
+        seen.add(id(found))
+        found = found.__cause__ or found.__context__
+    return None
+
+
+def told(error: BaseException) -> str:
+    """An expected error in one line.
+
+    >>> told(OSError(30, "Read-only file system", "/data/store.db"))
+    '/data/store.db: Read-only file system'
+    """
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    if isinstance(error, apsw.CorruptError | apsw.NotADBError):
+        return f"a file in HVAC_HOME is damaged ({error}): hvac check says which one, docs/recovery.md what can be done"
+    if isinstance(error, apsw.Error | sqlite3.Error):
+        return f"{' '.join(str(error).split())}. Is HVAC_HOME a writable folder with free space?"
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def main() -> None:
     """Run the command line; an expected error is one line on standard error and exit code 1."""
     try:
         app()
-    except EXPECTED as error:
-        errors.print(f"hvac: {error}")
-        sys.exit(1)
-    except (apsw.CorruptError, apsw.NotADBError, apsw.IOError, apsw.CantOpenError) as error:
-        errors.print(
-            f"hvac: the embedded store or log in HVAC_HOME is damaged or can't be read: {error}; hvac check says which "
-            "file, docs/recovery.md what can be done"
-        )
-        sys.exit(1)
-    except OSError as error:
-        errors.print(f"hvac: {error.filename or ''}: {error.strerror or error}")
-        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        cause = expected_cause(error)
+        if cause is None:
+            raise
+        errors.print(f"hvac: {told(cause)}")
+        sys.exit(1)

@@ -9,16 +9,17 @@ from typing import Annotated
 
 import typer
 
+from hvac_platform.cli.choosing import MOST_SECONDS, finite, instant
 from hvac_platform.cli.output import AsJson, console, errors, print_rows, progress_bar
 from hvac_platform.config import Settings, load_settings
 from hvac_platform.connections import open_log
 from hvac_platform.devices.fleet import FleetDevice, check_fleet, default_fleet, fleet_of_size, load_fleet, parse_device
-from hvac_platform.devices.registry import canonical_type
 from hvac_platform.interrupts import stop_on_signals
 from hvac_platform.simulation.faults import Fault, plan_faults
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
 from hvac_platform.simulation.streaming import stream_history, stream_live
-from hvac_platform.timestamps import DAY_MS, iso, now_ms, parse_instant
+from hvac_platform.streams.messages import name_problem, type_problem
+from hvac_platform.timestamps import DAY_MS, iso, now_ms
 
 DEFAULT_ANOMALY_RATE = 24.0
 LIVE_FAULT_DAYS = 7
@@ -45,19 +46,19 @@ def _warn_of_retention(settings: Settings, first_ms: int) -> None:
         )
 
 
-def _instant(text: str, option: str) -> int:
-    try:
-        return parse_instant(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is not an ISO 8601 date or time", param_hint=option) from None
-
-
 def simulate(
     devices: Annotated[list[str] | None, typer.Option(help="Devices as ID:type, e.g. RTU-001:rooftop_unit.")] = None,
     fleet_config: Annotated[Path | None, typer.Option(help="Fleet as JSON.", exists=True, dir_okay=False)] = None,
-    fleet_size: Annotated[int | None, typer.Option(help="A made-up fleet of this many devices.", min=1)] = None,
-    interval: Annotated[float, typer.Option(help="Seconds between readings.", min=0.1)] = 10.0,
-    duration: Annotated[float | None, typer.Option(help="Seconds to run; for ever when absent.", min=0)] = None,
+    fleet_size: Annotated[
+        int | None, typer.Option(help="A made-up fleet of this many devices.", min=1, max=100_000)
+    ] = None,
+    interval: Annotated[
+        float, typer.Option(help="Seconds between readings.", min=0.1, max=86_400, callback=finite)
+    ] = 10.0,
+    duration: Annotated[
+        float | None,
+        typer.Option(help="Seconds to run; for ever when absent.", min=0, max=MOST_SECONDS, callback=finite),
+    ] = None,
     start: Annotated[str | None, typer.Option(help="Make history from here (ISO 8601) instead of live data.")] = None,
     end: Annotated[str | None, typer.Option(help="End of the history; now when absent.")] = None,
     anomaly_devices: Annotated[
@@ -65,9 +66,14 @@ def simulate(
     ] = None,
     anomaly_rate: Annotated[
         float | None,
-        typer.Option(help=f"Faults per device-day; {DEFAULT_ANOMALY_RATE:g} when only devices are given.", min=0),
+        typer.Option(
+            help=f"Faults per device-day; {DEFAULT_ANOMALY_RATE:g} when only devices are given.",
+            min=0,
+            max=1_000,
+            callback=finite,
+        ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same readings.")] = 1,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same readings.", min=0, max=2**63 - 1)] = 1,
     labels: Annotated[Path | None, typer.Option(help="Write the planned faults to this JSON file.")] = None,
 ) -> None:
     """Simulate a fleet into the message log, live at the pace of the clock or as history at full speed."""
@@ -78,9 +84,10 @@ def simulate(
     rate = anomaly_rate if anomaly_rate is not None else (DEFAULT_ANOMALY_RATE if listed else 0.0)
     interval_ms = round(interval * 1000)
     began = now_ms()
-    start_ms = _instant(start, "--start") if start else began
+    wanted_ms = instant(start, "--start")
+    start_ms = began if wanted_ms is None else wanted_ms
     if end:
-        end_ms: int | None = _instant(end, "--end")
+        end_ms = instant(end, "--end")
     elif start:
         end_ms = began
     else:
@@ -153,8 +160,6 @@ def import_files(
 
     settings = load_settings()
     log = open_log(settings)
-    if not canonical_type(device_type):
-        raise typer.BadParameter("is empty", param_hint="--device-type")
     try:
         mapping = ImportMap.load(map_file) if map_file else ImportMap()
     except ImportRefusedError as error:
@@ -165,6 +170,12 @@ def import_files(
     results: list[dict[str, object]] = []
     for path in files:
         device = FleetDevice(device_id or path.stem, device_type, location, building_id)
+        for option, problem in (
+            ("--device-id", name_problem(device.device_id)),
+            ("--device-type", type_problem(device_type)),
+        ):
+            if problem is not None:
+                raise typer.BadParameter(problem, param_hint=option)
         began = time.monotonic()
         with progress_bar("bytes") as progress:
             task = progress.add_task(f"import {path.name}", total=path.stat().st_size)

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from hvac_platform.detection.alarms import budget_limit, persistent_level, persists, room_for_variation
 from hvac_platform.detection.attribution import conditional_sigmas, pair_contributions
+from hvac_platform.detection.choosing_metrics import MOST_METRICS, NOT_CHOSEN, chosen_metrics
 from hvac_platform.detection.frozen import Repetition, fit_repetition
 from hvac_platform.detection.modes import MOST_SWITCHES, Switch, find_switches, mode_codes, rows_in_mode
 from hvac_platform.detection.nearest import mean_nearest_distance, state_embeddings
@@ -80,6 +81,7 @@ LEAST_MODE_ROWS, LEAST_MODE_EPISODES, ENTERED_ROWS = 500, 5, 10
 RULE_LEVEL = 3
 MOST_RULE_ROWS = 1500
 COUNTER_STEPS = 20
+NAMED = 20  # so many metrics are named in an error
 CARRIED_ROWS = 50  # a smoothed surprise of longer ago counts for nothing
 RECENT_ROWS, SETTLED_ROWS, SUSTAINED_ROWS = 10, 20, 30
 SLOW_ROWS_FROM_MS = 10_000
@@ -599,7 +601,8 @@ def fit_detector(
 
     Args:
         metrics: n >= 50 mostly normal rows, UTC DatetimeIndex, one numeric column a metric under any name; NaN where
-            missing. Any interval from 1 s to 15 min (up to 1 h it works, with less to learn from).
+            missing. Of more than 190 columns :func:`~hvac_platform.detection.choosing_metrics.chosen_metrics` takes so
+            many. Any interval from 1 s to 15 min (up to 1 h it works, with less to learn from).
         device_type: name of a device type, or one; its declared ranges steady the scales of short histories, and its rules
             alarm too. Without it everything is learned.
         segments: label of the record that each row belongs to; rows of different records are never compared in sequence.
@@ -760,11 +763,16 @@ def _judged_columns(metrics: pd.DataFrame, declared: DeviceType | None) -> tuple
             kept.append(name)
             moving |= bool(np.ptp(column) > 0)
     if not kept:
-        reasons = "; ".join(f"{name}: {why}" for name, why in left_out.items())
+        reasons = "; ".join(f"{name}: {why}" for name, why in list(left_out.items())[:NAMED])
         raise UnusableMetricsError(f"no metric can be judged ({reasons})")
     if not moving:
-        raise UnusableMetricsError(f"nothing to learn: all of {', '.join(kept)} are constant")
-    return kept, left_out
+        raise UnusableMetricsError(f"nothing to learn: all of {', '.join(kept[:NAMED])} are constant")
+    points = declared.metric_names if declared is not None else ()
+    chosen = chosen_metrics(metrics[kept].to_numpy(dtype=np.float64, na_value=np.nan), kept, points, MOST_METRICS)
+    for name in kept if len(chosen) < len(kept) else ():
+        if name not in set(chosen):
+            left_out[name] = NOT_CHOSEN
+    return chosen, left_out
 
 
 def _counts(column: Float64) -> bool:

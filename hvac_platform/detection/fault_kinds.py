@@ -16,10 +16,10 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import yaml
 from numpy.typing import NDArray
 
 from hvac_platform.devices import registry
+from hvac_platform.devices.bounded_yaml import load_yaml
 
 Float64 = NDArray[np.float64]
 
@@ -178,7 +178,7 @@ def _library(name: str) -> Mapping[str, KindSignatures]:
     path = FOLDER / f"{name}.yaml"
     if not path.is_file():
         return MappingProxyType({})
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = load_yaml(path.read_text(encoding="utf-8"))
     return MappingProxyType(
         {
             kind: KindSignatures(

@@ -23,7 +23,6 @@ REASONS_PER_SNAPSHOT = 3
 NAMED_SIGMAS = 3.0
 AS_IMPLIED_SIGMAS = 1.0
 URGENT_RATIO = 2.0
-MOST_METRICS = (DIMENSION - 3) // 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,12 +51,30 @@ FROZEN_LEVEL = 4
 
 @dataclass(frozen=True, slots=True)
 class _Finding:
-    """Where one rule fired, and how to say so of a row."""
+    """Where one rule fired, and how to say so of a row; ``rule`` is the relationship that it is of, or None."""
 
     level: int
     fired: Bool
     sentence: Callable[[int], str]
     metrics: tuple[str, ...]
+    rule: Rule | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Firing:
+    """Where a relationship or a hard limit spoke against a device's snapshots.
+
+    Attributes:
+        rule: the relationship, or None for a hard limit.
+        metrics: the metrics implicated.
+        level: 1 to 4.
+        fired: bool [n].
+    """
+
+    rule: Rule | None
+    metrics: tuple[str, ...]
+    level: int
+    fired: Bool
 
 
 def evaluate_rules(series: SnapshotSeries, device_type: DeviceType | None) -> Verdicts:
@@ -76,6 +94,19 @@ def evaluate_rules(series: SnapshotSeries, device_type: DeviceType | None) -> Ve
         Verdicts of method ``rules``: score 0 where nothing fires, else 5 - level (1 for level 4 to 4 for level 1);
         level is the most severe, that is lowest, that fired; reasons with values and units, most severe first.
     """
+    return _verdicts(series, _findings(series, device_type))
+
+
+def rule_firings(series: SnapshotSeries, device_type: DeviceType | None) -> list[Firing]:
+    """Relationships and hard limits that fired anywhere in a series, of n snapshots as for :func:`evaluate_rules`."""
+    return [
+        Firing(f.rule, f.metrics, f.level, f.fired)
+        for f in _findings(series, device_type)
+        if f.rule is not None or f.level == RANGE_LEVEL
+    ]
+
+
+def _findings(series: SnapshotSeries, device_type: DeviceType | None) -> list[_Finding]:
     findings = _range_findings(series, device_type)
     if device_type is not None and len(series):
         fresh = _fresh(series)
@@ -87,7 +118,7 @@ def evaluate_rules(series: SnapshotSeries, device_type: DeviceType | None) -> Ve
             finding = _rule_finding(rule, device_type, values)
             if finding is not None:
                 findings.append(finding)
-    return _verdicts(series, findings)
+    return findings
 
 
 def rule_lookback_ms(device_type: DeviceType | None, window_ms: int = MINUTE_MS) -> int:
@@ -279,7 +310,7 @@ def _rule_finding(rule: Rule, device_type: DeviceType, values: _Variables) -> _F
     fired = fault & (_held_ms(fault, values.fresh, values.series) >= rule.for_minutes * MINUTE_MS)
     if not fired.any():
         return None
-    return _Finding(rule.level, fired, _rule_sentence(rule, device_type, values), rule.metrics)
+    return _Finding(rule.level, fired, _rule_sentence(rule, device_type, values), rule.metrics, rule)
 
 
 def _rule_sentence(rule: Rule, device_type: DeviceType, values: _Variables) -> Callable[[int], str]:

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import msgspec
 
+from hvac_platform.devices.bounded_yaml import TextRefusedError, read_text
 from hvac_platform.devices.registry import canonical_type
 
+MOST_BYTES = 64 * 1_048_576  # some 400,000 devices
+LONGEST_NAME = 128
 DEFAULT_FLEET_FILE = Path(__file__).parent / "default_fleet.json"
 
 #: The mix of a generated building: type, short name for device ids, devices for each building of ten.
@@ -65,10 +68,8 @@ def load_fleet(path: Path) -> list[FleetDevice]:
         FleetError: the file can't be read, is not such JSON, has no device, or names a device twice.
     """
     try:
-        content = msgspec.json.decode(Path(path).read_bytes(), type=_FleetFile)
-    except OSError as error:
-        raise FleetError(f"{path}: {error.strerror or error}") from None
-    except msgspec.MsgspecError as error:
+        content = msgspec.json.decode(read_text(Path(path), MOST_BYTES), type=_FleetFile)
+    except (TextRefusedError, msgspec.MsgspecError, RecursionError) as error:
         raise FleetError(f"{path}: {error}") from None
     if not content.devices:
         raise FleetError(f"{path}: devices: the fleet is empty")
@@ -135,5 +136,8 @@ def check_fleet(devices: Sequence[FleetDevice]) -> list[FleetDevice]:
 def _device(device_id: str, type_name: str, location: str = "", building_id: str = "") -> FleetDevice:
     device_id, kind = device_id.strip(), canonical_type(type_name)
     if not device_id or not kind:
-        raise FleetError(f"device {device_id!r} of type {type_name!r}: neither may be empty")
+        raise FleetError(f"device {device_id[:40]!r} of type {type_name[:40]!r}: neither may be empty")
+    for text in (device_id, kind, location, building_id):
+        if len(text) > LONGEST_NAME or not text.isprintable():
+            raise FleetError(f"device {device_id[:40]!r}: names have at most {LONGEST_NAME} printable characters")
     return FleetDevice(device_id, kind, location, building_id)

@@ -15,33 +15,36 @@ import math
 import os
 import re
 import string
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import msgspec
 import numexpr as ne
 import numpy as np
-import yaml
+
+from hvac_platform.devices.bounded_yaml import TextRefusedError, load_yaml, read_text
+from hvac_platform.devices.expressions import FUNCTIONS, expression_problem
 
 DEVICE_TYPES_VARIABLE = "HVAC_DEVICE_TYPES"
 BUILT_IN_FOLDER = Path(__file__).parent / "types"
 
-#: Functions that an expression may call, all of numexpr.
-FUNCTIONS = frozenset({"abs", "where", "log", "exp", "sqrt", "sin", "cos", "tan", "floor", "ceil"})
-
 #: Prefixes of variables that expressions have beside the names of the file, see docs/adding-a-device-type.md.
 PREVIOUS, MINUTES, DAY_MEAN = "prev_", "minutes_", "daymean_"
 
-_ALLOWED_SYNTAX = (
-    ast.Expression, ast.BinOp, ast.UnaryOp, ast.Compare, ast.Call, ast.Name, ast.Constant, ast.Load,
-    ast.operator, ast.unaryop, ast.cmpop,
-)  # fmt: skip
-_Identifier = Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9_]*$")]
-_Text = Annotated[str, msgspec.Meta(min_length=1)]
+LONGEST_MINUTES = 10_080
+"""A week: nothing that a rule waits for or remembers is longer."""
+LARGEST = 1e15
+LONGEST_TEXT = 1_000
+LONGEST_CHAIN, SHOWN_CHARACTERS = 20, 200
+"""Quantities that rest on quantities that rest on quantities: so many levels at most."""
+
+_Identifier = Annotated[str, msgspec.Meta(pattern="^[a-z][a-z0-9_]*$", max_length=128)]
+_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_TEXT)]
+_Minutes = Annotated[float, msgspec.Meta(ge=0, le=LONGEST_MINUTES)]
 
 
 class DeviceTypeError(ValueError):
@@ -238,14 +241,20 @@ class DeviceType:
     def inputs(self, expression: str) -> frozenset[str]:
         """Metrics, ``prev_`` and ``daymean_`` metrics and ``hour`` that an expression rests on, through all names."""
         leaves: set[str] = set()
-        for name in variables(expression):
+        reached: set[str] = set()
+        waiting = list(variables(expression))
+        while waiting:
+            name = waiting.pop()
+            if name in reached:
+                continue
+            reached.add(name)
             condition = name.removeprefix(MINUTES)
             if name in self.derived:
-                leaves |= self.inputs(self.derived[name].expression)
+                waiting += variables(self.derived[name].expression)
             elif name in self.conditions:
-                leaves |= self.inputs(self.conditions[name])
+                waiting += variables(self.conditions[name])
             elif condition != name and condition in self.conditions:
-                leaves |= self.inputs(self.conditions[condition])
+                waiting += variables(self.conditions[condition])
             elif name not in self.parameters:
                 leaves.add(name)
         return frozenset(leaves)
@@ -288,8 +297,7 @@ def device_types() -> dict[str, DeviceType]:
 
 def added_types() -> list[str]:
     """Canonical names of the types that the folders in HVAC_DEVICE_TYPES add or replace."""
-    built_in, present = load_device_types(), load_device_types(_extra_folders())
-    return sorted(name for name, found in present.items() if built_in.get(name) != found)
+    return sorted(set().union(*(_read_folder(folder) for folder in _extra_folders())))
 
 
 def device_type(name: str) -> DeviceType | None:
@@ -330,10 +338,7 @@ def parse_device_type(text: str, file: str) -> DeviceType:
         DeviceTypeError: the text is not a valid device type.
     """
     try:
-        content = yaml.load(text, Loader=_StrictLoader)
-        return _build(msgspec.convert(content, _TypeFile))
-    except yaml.YAMLError as error:
-        raise DeviceTypeError(f"{file}: not valid YAML: {' '.join(str(error).split())}") from None
+        return _build(msgspec.convert(load_yaml(text), _TypeFile))
     except ValueError as error:  # includes msgspec.ValidationError, whose text ends with the path of the field
         raise DeviceTypeError(f"{file}: {error}") from None
 
@@ -346,17 +351,29 @@ def _extra_folders() -> tuple[Path, ...]:
 def _load(extra_folders: tuple[Path, ...]) -> Mapping[str, DeviceType]:
     types: dict[str, DeviceType] = {}
     for folder in (BUILT_IN_FOLDER, *extra_folders):
-        if not folder.is_dir():
-            raise DeviceTypeError(f"{folder}: no such folder of device types")
-        origin: dict[str, Path] = {}
-        for path in sorted(folder.glob("*.yaml")):
-            loaded = parse_device_type(path.read_text(encoding="utf-8"), str(path))
-            if loaded.name in origin:
-                raise DeviceTypeError(f"{path}: name: {loaded.name} is already defined in {origin[loaded.name].name}")
-            origin[loaded.name] = path
-            types[loaded.name] = loaded
+        types.update(_read_folder(folder))
     _spellings(types.values())
     return MappingProxyType(types)
+
+
+@lru_cache(maxsize=16)
+def _read_folder(folder: Path) -> Mapping[str, DeviceType]:
+    """The types of one folder by canonical name."""
+    if not folder.is_dir():
+        raise DeviceTypeError(f"{folder}: no such folder of device types")
+    types: dict[str, DeviceType] = {}
+    origin: dict[str, Path] = {}
+    for path in sorted(folder.glob("*.yaml")):
+        try:
+            text = read_text(path)
+        except TextRefusedError as error:
+            raise DeviceTypeError(f"{path}: {error}") from None
+        loaded = parse_device_type(text, str(path))
+        if loaded.name in origin:
+            raise DeviceTypeError(f"{path}: name: {loaded.name} is already defined in {origin[loaded.name].name}")
+        origin[loaded.name] = path
+        types[loaded.name] = loaded
+    return types
 
 
 def _spellings(types: Iterable[DeviceType]) -> dict[str, str]:
@@ -374,7 +391,9 @@ def _spellings(types: Iterable[DeviceType]) -> dict[str, str]:
 @lru_cache(maxsize=4096)
 def _canonical_type(name: str, extra_folders: tuple[Path, ...]) -> str:
     known = _spellings_of(extra_folders).get(_compact(name))
-    return known or re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+    # A name without a Latin letter keeps its own ones: it must not end up empty.
+    slug = re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_") or re.sub(r"[\W_]+", "_", name.lower()).strip("_")
+    return known or slug
 
 
 @lru_cache(maxsize=16)
@@ -388,17 +407,6 @@ def _compact(name: str) -> str:
 
 def _decimals(span: float) -> int:
     return 2 if span <= 5 else 1 if span < 300 else 0
-
-
-class _StrictLoader(yaml.SafeLoader):
-    """YAML whose mappings may not repeat a key: plain YAML silently keeps the last one."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is repeated", node.start_mark)
-        return super().construct_mapping(node, deep)
 
 
 class _PointFile(msgspec.Struct, forbid_unknown_fields=True):
@@ -433,7 +441,7 @@ class _RuleFile(msgspec.Struct, forbid_unknown_fields=True, rename={"for_minutes
     when: _Text
     title: str = ""
     level: Annotated[int, msgspec.Meta(ge=1, le=4)] = 4
-    for_minutes: Annotated[float, msgspec.Meta(ge=0)] = 0.0
+    for_minutes: _Minutes = 0.0
     suppress: str | list[str] = []
     metrics: str | list[str] = []
     source: str = ""
@@ -446,7 +454,7 @@ class _EnergyFile(msgspec.Struct, forbid_unknown_fields=True):
     power: str | None = None
     clock: bool = True
     current: str | None = None
-    volts: Annotated[float, msgspec.Meta(gt=0)] | None = None
+    volts: Annotated[float, msgspec.Meta(gt=0, le=1e6)] | None = None
     phases: Literal[1, 3] | None = None
     power_factor: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
 
@@ -464,9 +472,9 @@ class _TypeFile(msgspec.Struct, forbid_unknown_fields=True):
     conditions: dict[_Identifier, _Text] = {}
     rules: list[_RuleFile] = []
     energy: _EnergyFile | None = None
-    sentinels: tuple[float, ...] = (-999.0,)
-    frozen_windows: Annotated[int, msgspec.Meta(ge=2)] = 30
-    memory_minutes: Annotated[float, msgspec.Meta(ge=1)] = 60.0
+    sentinels: Annotated[tuple[float, ...], msgspec.Meta(max_length=100)] = (-999.0,)
+    frozen_windows: Annotated[int, msgspec.Meta(ge=2, le=LONGEST_MINUTES)] = 30
+    memory_minutes: Annotated[float, msgspec.Meta(ge=1, le=LONGEST_MINUTES)] = 60.0
 
 
 class _Scope:
@@ -478,12 +486,13 @@ class _Scope:
         names += [prefix + name for prefix in (PREVIOUS, DAY_MEAN) for name in metric_names]
         self._examples = {name: np.ones(1) for name in names}
         self._timed: set[str] = set()
+        self._levels: dict[str, int] = {}
 
     def add_derived(self, place: str, name: str, expression: str) -> None:
         """Check a derived quantity and make it known."""
         self.check(place, expression, boolean=False)
         self._examples[name] = np.ones(1)
-        self._note_timed(name, expression)
+        self._note_timed(place, name, expression)
 
     def add_condition(self, place: str, name: str, expression: str) -> None:
         """Check a condition and make it known, with its minutes.
@@ -493,7 +502,7 @@ class _Scope:
         """
         self.check(place, expression, boolean=True)
         self._examples[name] = np.ones(1, dtype=np.bool_)
-        self._note_timed(name, expression)
+        self._note_timed(place, name, expression)
         if name not in self._timed:
             self._examples[MINUTES + name] = np.ones(1)
             self._timed.add(MINUTES + name)
@@ -501,36 +510,29 @@ class _Scope:
     def check(self, place: str, expression: str, *, boolean: bool) -> None:
         """Refuse what numexpr would not compute, or would compute as something else than it looks like."""
         problem = self._problem(expression, boolean)
-        _require(not problem, place, f"{problem} in {expression!r}")
+        shown = expression if len(expression) <= SHOWN_CHARACTERS else f"{expression[:SHOWN_CHARACTERS]}…"
+        _require(not problem, place, f"{problem} in {shown!r}")
 
-    def _note_timed(self, name: str, expression: str) -> None:
+    def _note_timed(self, place: str, name: str, expression: str) -> None:
+        used = {n.removeprefix(MINUTES) for n in variables(expression)} | variables(expression)
+        self._levels[name] = 1 + max((self._levels.get(n, 0) for n in used), default=0)
+        _require(self._levels[name] <= LONGEST_CHAIN, place, f"rests on more than {LONGEST_CHAIN} others in turn")
         if variables(expression) & self._timed:
             self._timed.add(name)
 
     def _problem(self, expression: str, boolean: bool) -> str:
-        try:
-            nodes = list(ast.walk(ast.parse(expression, mode="eval")))
-        except SyntaxError:
-            return "syntax error"
-        if any(isinstance(node, ast.BoolOp | ast.Not) for node in nodes):
-            return "and, or, not (write &, |, ~ and put comparisons in parentheses)"
-        if any(isinstance(node, ast.Compare) and len(node.ops) > 1 for node in nodes):
-            return "a chain of comparisons (put each comparison in parentheses)"
-        for node in nodes:
-            if not isinstance(node, _ALLOWED_SYNTAX):
-                return f"{type(node).__name__} is not allowed"
-            if isinstance(node, ast.Call) and not (isinstance(node.func, ast.Name) and node.func.id in FUNCTIONS):
-                return "unknown function"
-            if isinstance(node, ast.Constant) and type(node.value) not in (int, float):
-                return f"{node.value!r} is not a number"
+        if problem := expression_problem(expression):
+            return problem
         for name in sorted(variables(expression)):
             if name not in self._examples:
                 return f"{name} is not defined"
         examples = {name: self._examples[name] for name in variables(expression)}
         try:
             result = np.asarray(ne.evaluate(expression, local_dict=examples, global_dict={}))
-        except (ValueError, TypeError, NotImplementedError) as error:
-            return str(error)
+        except (ValueError, TypeError, ArithmeticError, LookupError, SyntaxError, RuntimeError) as error:
+            return " ".join(str(error).split()) or type(error).__name__
+        if result.dtype.kind not in "bif":
+            return "must give a number or true or false"
         if boolean != (result.dtype == np.bool_):
             return f"must give {'true or false' if boolean else 'a number'}"
         return ""
@@ -569,6 +571,8 @@ def _build(content: _TypeFile) -> DeviceType:
     conditions = {name: " ".join(expression.split()) for name, expression in content.conditions.items()}
     for name, expression in conditions.items():
         scope.add_condition(f"conditions.{name}", name, expression)
+    usable = all(math.isfinite(value) for value in content.sentinels)
+    _require(usable, "sentinels", "must be finite numbers")
     device_type = DeviceType(
         name=content.name,
         title=content.title or _words(content.name),
@@ -618,8 +622,8 @@ def _build_energy(item: _EnergyFile, device_type: DeviceType) -> Energy:
 def _build_point(item: _PointFile) -> Point:
     place = f"points[{item.name}]"
     for name, limits in (("normal", item.normal), ("hard", item.hard)):
-        ordered = limits is None or -math.inf < limits[0] < limits[1] < math.inf
-        _require(ordered, f"{place}.{name}", "must be [lowest, highest], finite and in order")
+        ordered = limits is None or -LARGEST <= limits[0] < limits[1] <= LARGEST
+        _require(ordered, f"{place}.{name}", f"must be [lowest, highest], in order and within {LARGEST:g}")
     if item.normal and item.hard:
         inside = item.hard[0] <= item.normal[0] and item.normal[1] <= item.hard[1]
         _require(inside, f"{place}.normal", f"{list(item.normal)} must be inside hard {list(item.hard)}")
@@ -628,7 +632,8 @@ def _build_point(item: _PointFile) -> Point:
 
 def _build_parameter(name: str, given: float | _ParameterFile) -> Parameter:
     entry = given if isinstance(given, _ParameterFile) else _ParameterFile(given)
-    _require(math.isfinite(entry.value), f"parameters.{name}", "must be a finite number")
+    usable = math.isfinite(entry.value) and abs(entry.value) <= LARGEST
+    _require(usable, f"parameters.{name}", f"must be a finite number within {LARGEST:g}")
     return Parameter(name, float(entry.value), entry.unit, entry.source, entry.note)
 
 
@@ -652,10 +657,13 @@ def _build_rule(item: _RuleFile, device_type: DeviceType, scope: _Scope) -> Rule
         _require(name in device_type.conditions, f"{place}.suppress", f"{name} is not a condition")
     for name in rule.metrics:
         _require(name in device_type.index, f"{place}.metrics", f"{name} is not a point")
+    _require(len(rule.message) <= LONGEST_TEXT, f"{place}.message", f"over the {LONGEST_TEXT} characters allowed")
     try:
         fields = message_fields(rule.message)
+        plain = all(not spec and not how for _, _, spec, how in string.Formatter().parse(rule.message))
     except ValueError as error:
         raise ValueError(f"{place}.message: {error}") from None
+    _require(plain, f"{place}.message", "a name in braces may have no format: values are shown with their units")
     for name in fields:
         known = device_type.quantity(name) is not None
         _require(known, f"{place}.message", f"{{{name}}} is not a point, parameter or derived quantity")

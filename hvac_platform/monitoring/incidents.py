@@ -25,8 +25,9 @@ from hvac_platform.detection.profile import Profile
 from hvac_platform.detection.verdicts import METHODS
 from hvac_platform.devices.registry import device_type
 from hvac_platform.io_managers.slices import TableBatch
-from hvac_platform.monitoring.learning import load_profile
+from hvac_platform.monitoring.profiles import load_profile
 from hvac_platform.monitoring.silence import SILENCE, Silence
+from hvac_platform.monitoring.wide_devices import metrics_to_read
 from hvac_platform.stores.base import Device, Store, TableSlice
 from hvac_platform.stores.series import read_series
 from hvac_platform.timestamps import DAY_MS, iso
@@ -332,12 +333,14 @@ def _learned_columns(store: Store, incident: IncidentWindows, profile: Profile, 
 
     device = incident.device
     times = incident.times_ms[:MOST_EXAMINED]
+    begin_ms = min(context_start(incident.start_ms, incident.window_ms), incident.start_ms - 3_600_000)
     series, _ = read_series(
         store,
         device.device_id,
         device.device_type,
-        min(context_start(incident.start_ms, incident.window_ms), incident.start_ms - 3_600_000),
+        begin_ms,
         incident.end_ms,
+        metrics=metrics_to_read(store, device, begin_ms, incident.end_ms, profile),
     )
     if not len(series):
         return {}

@@ -19,8 +19,9 @@ from hvac_platform.devices.registry import DeviceType, device_type
 from hvac_platform.embedding.base import Encoder
 from hvac_platform.embedding.learned import Encoders
 from hvac_platform.io_managers.slices import TableBatch
-from hvac_platform.monitoring.learning import current_profile
 from hvac_platform.monitoring.maintenance import in_maintenance, maintenance_spans
+from hvac_platform.monitoring.profiles import current_profile
+from hvac_platform.monitoring.wide_devices import metrics_to_read
 from hvac_platform.snapshots import SnapshotSeries
 from hvac_platform.stores.base import Device, DeviceDay, Store, TableSlice
 from hvac_platform.stores.series import read_series, select
@@ -160,6 +161,7 @@ def judge_device(
         embeddings=not encoders.learned,
         embedding_method=encoders.common.method,
         extra=("revision", "is_anomalous"),
+        metrics=metrics_to_read(store, device, begin_ms, end_ms, profile),
     )
     limit = completeness_limit(store, device, settings, now_ms)
     wanted = series.times_ms >= start_ms

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hvac_platform.config import Settings
+from hvac_platform.detection.choosing_metrics import NOT_CHOSEN
 from hvac_platform.detection.neighbours import AVERAGED, mean_distance
 from hvac_platform.detection.profile import (
     Fit,
@@ -17,21 +18,23 @@ from hvac_platform.detection.profile import (
     TooFewSnapshotsError,
     build_profile,
     exclusion_ms,
-    profile_from_row,
-    provisional_profile,
 )
+from hvac_platform.detection.rule_review import RuleReview, often_fired, rules_to_review
 from hvac_platform.detection.rules import evaluate_rules
-from hvac_platform.devices.registry import device_type
-from hvac_platform.embedding.base import Encoder, EncoderUnavailableError
+from hvac_platform.devices.registry import DeviceType, device_type
+from hvac_platform.embedding.base import Encoder
 from hvac_platform.embedding.learned import Encoders, LearnedEncoder
 from hvac_platform.io_managers.slices import TableBatch
 from hvac_platform.monitoring.maintenance import in_maintenance, maintenance_spans
+from hvac_platform.monitoring.profiles import load_profile, load_profile_row
+from hvac_platform.monitoring.unjudged import Unjudged, judge_unjudged
+from hvac_platform.monitoring.wide_devices import choose_by_sample, readable_from
 from hvac_platform.snapshots import SnapshotSeries
-from hvac_platform.stores.base import EMBEDDING_DIMENSION, Device, Store, TableSlice
+from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.series import read_series, select
 from hvac_platform.stores.vectors import NearestSearch
 from hvac_platform.streams.snapshotting import EmbeddingCounts, reembedding_batches
-from hvac_platform.timestamps import DAY_MS, now_ms
+from hvac_platform.timestamps import DAY_MS, iso, now_ms
 
 if TYPE_CHECKING:
     from hvac_platform.detection.detector import FittedDetector
@@ -41,6 +44,8 @@ CALIBRATION_SAMPLE = 3000  # distances of so many snapshots calibrate a limit as
 LEAST_COMPLETE = 0.5
 LEAST_KNOWN = 0.5
 URGENT = 3
+BY_RULE, NOT_EMBEDDED = "against a rule", "without an embedding"
+MOST_NAMED = 3
 LEAST_FIT = 200
 """Fewest normal snapshots for a detector; with fewer, a profile rests on centroid and statistics."""
 GROWTH = 2.0
@@ -55,18 +60,62 @@ class Lesson:
     Attributes:
         profile: what is normal now.
         series: the n normal snapshots that it rests on, with the embeddings that it was calibrated on.
-        left_out: snapshots that were not fit to learn from.
+        left_out: snapshots that were not fit to learn from, by the reason.
+        judged: so many had no verdict yet and were judged first.
+        review: rules that fire most of the time on a machine that runs steadily.
+        metrics_left_out: metrics that aren't judged, with the reason.
         refitted: why the encoder was fitted anew, so that snapshots need new embeddings; empty when it was kept.
-        note: why there is no detector, where there could be one; else empty.
+        note: why there is no detector, where there could be one, or less history than was asked for; else empty.
         modes: ways in which the machine runs, as plain values; None while there is too little history to tell.
     """
 
     profile: Profile
     series: SnapshotSeries
-    left_out: int
+    left_out: dict[str, int]
+    judged: int = 0
+    review: tuple[RuleReview, ...] = ()
+    metrics_left_out: Mapping[str, str] = field(default_factory=dict)
     refitted: str = ""
     note: str = ""
     modes: list[dict[str, Any]] | None = None
+
+    @property
+    def left_out_count(self) -> int:
+        """Snapshots that were not fit to learn from."""
+        return sum(self.left_out.values())
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """Snapshots of a device, and what speaks against learning from some of them.
+
+    Attributes:
+        series: the n snapshots.
+        unfit: bool [n] by reason; a snapshot counts under the first reason that holds.
+        judged: so many of them had no verdict yet and were judged first.
+    """
+
+    series: SnapshotSeries
+    unfit: dict[str, NDArray[np.bool_]]
+    judged: int = 0
+
+    @property
+    def fit(self) -> NDArray[np.bool_]:
+        """Snapshots that nothing speaks against, bool [n]."""
+        unfit = np.zeros(len(self.series), dtype=np.bool_)
+        for mask in self.unfit.values():
+            unfit |= mask
+        return ~unfit
+
+    def left_out(self) -> dict[str, int]:
+        """How many snapshots are left out for each reason, where any are."""
+        counted = np.zeros(len(self.series), dtype=np.bool_)
+        counts = {}
+        for reason, mask in self.unfit.items():
+            if n := int((mask & ~counted).sum()):
+                counts[reason] = n
+            counted |= mask
+        return counts
 
 
 def normal_snapshots(
@@ -77,12 +126,35 @@ def normal_snapshots(
     end_ms: int,
     *,
     include_flagged: bool = False,
+    metrics: Collection[str] | None = None,
 ) -> tuple[SnapshotSeries, NDArray[np.bool_]]:
     """Snapshots between two instants, and which are fit to learn from, bool [n].
 
     Unfit are flagged ones, those in a maintenance span, those that a rule of level 3 or above speaks against, those that
     hold less than half of the expected readings, and, where an embedding method is given, those that another encoder (or
     none) has embedded.
+    """
+    history = read_history(
+        store, device, embedding_method, start_ms, end_ms, include_flagged=include_flagged, metrics=metrics
+    )
+    return history.series, history.fit
+
+
+def read_history(
+    store: Store,
+    device: Device,
+    embedding_method: str | None,
+    start_ms: int,
+    end_ms: int,
+    *,
+    include_flagged: bool = False,
+    unjudged: Unjudged | None = None,
+    metrics: Collection[str] | None = None,
+) -> History:
+    """Snapshots between two instants with what speaks against each, as :func:`normal_snapshots` says.
+
+    Where it is known what became of the windows that nobody had judged, those that are anomalous or can't be judged yet
+    are unfit too.
     """
     series, extra = read_series(
         store,
@@ -93,17 +165,24 @@ def normal_snapshots(
         embeddings=embedding_method is not None,
         embedding_method=embedding_method,
         extra=("is_anomalous", "completeness"),
+        metrics=metrics,
     )
     if not len(series):
-        return series, np.zeros(0, dtype=np.bool_)
+        return History(series, {})
     rules = evaluate_rules(series, device_type(device.device_type))
-    fit = (np.array(extra["completeness"]) >= LEAST_COMPLETE) & ~(rules.anomalous & (rules.level <= URGENT))
-    fit &= ~in_maintenance(series.times_ms, maintenance_spans(store, device.device_id))
+    unfit: dict[str, NDArray[np.bool_]] = {
+        "incomplete": np.array(extra["completeness"]) < LEAST_COMPLETE,
+        "in maintenance": in_maintenance(series.times_ms, maintenance_spans(store, device.device_id)),
+        BY_RULE: rules.anomalous & (rules.level <= URGENT),
+    }
     if not include_flagged:
-        fit &= ~np.array([bool(flag) for flag in extra["is_anomalous"]])
+        unfit["flagged"] = np.array([bool(flag) for flag in extra["is_anomalous"]])
+    if unjudged is not None:
+        unfit["anomalous, judged only now"] = np.isin(series.times_ms, unjudged.anomalous)
+        unfit["not judged yet, waiting for late readings"] = np.isin(series.times_ms, unjudged.waiting)
     if series.embeddings is not None:
-        fit &= np.isfinite(series.embeddings).all(axis=1)
-    return series, fit
+        unfit[NOT_EMBEDDED] = np.logical_not(np.isfinite(series.embeddings).all(axis=1))
+    return History(series, unfit, 0 if unjudged is None else unjudged.judged)
 
 
 def learn_profile(
@@ -142,23 +221,44 @@ def learn_profile(
     span_days = settings.hvac_profile_days_back if days_back is None else days_back
     start_ms = end_ms - round(span_days * DAY_MS)
     common = None if encoders.learned else encoders.common.method
-    whole, fit = normal_snapshots(store, device, common, start_ms, end_ms, include_flagged=include_flagged)
-    normal, left_out = select(whole, fit), int((~fit).sum())
+    present = load_profile(store, device.device_id)
+    declared = device_type(device.device_type)
+    read, every = choose_by_sample(store, device, declared, start_ms, end_ms)
+    if read is not None:
+        read |= frozenset(() if present is None or present.detector is None else present.detector.metric_names)
+    unread: frozenset[str] = frozenset() if read is None else every - read
+    wanted_ms, start_ms = start_ms, readable_from(len(every), start_ms, end_ms, settings.window_ms)
+    # What nobody has judged may be an incident that is going on just now.
+    unjudged = (
+        None
+        if include_flagged
+        else judge_unjudged(store, device, encoders, settings, start_ms, end_ms, now_ms=now_ms())
+    )
+    history = read_history(
+        store, device, common, start_ms, end_ms, include_flagged=include_flagged, unjudged=unjudged, metrics=read
+    )
+    whole, fit, left_out = history.series, history.fit, history.left_out()
+    review = rules_to_review(whole, declared)
+    normal = select(whole, fit)
     least = settings.hvac_profile_min_snapshots if min_snapshots is None else min_snapshots
     if len(normal) < least:
-        raise TooFewSnapshotsError(
-            f"{device.device_id}: {len(normal)} normal snapshots in the last {span_days:g} days, {least} are needed "
-            f"({left_out} were left out as flagged, incomplete or in maintenance); wait for more data or look further back"
-        )
-    present = load_profile(store, device.device_id)
+        raise TooFewSnapshotsError(_too_few(device, len(normal), span_days, least, left_out, whole, declared))
     detector, fitted, why, note = None, None, "", ""
     if encoders.learned:
         detector, fitted, why, note = _detector_for(device, whole, fit, present, settings, end_ms, refit)
+    if start_ms > wanted_ms:
+        note = note or f"of its {len(every)} metrics only the history from {iso(start_ms)} on is read"
+    metrics_left_out = dict.fromkeys(sorted(unread), NOT_CHOSEN)
+    if detector is not None:
+        metrics_left_out = {**metrics_left_out, **detector.left_out}
+        if unread - detector.left_out.keys():
+            detector = replace(detector, left_out=metrics_left_out)
     encoder: Encoder = LearnedEncoder(detector) if detector is not None else encoders.common
     if encoders.learned:
         vectors = encoder.encode(whole)
         known = np.isfinite(vectors).all(axis=1)
-        left_out += int((fit & ~known).sum())
+        if unknown := int((fit & ~known).sum()):
+            left_out[NOT_EMBEDDED] = unknown
         normal = select(replace(whole, embeddings=vectors), fit & known)
         if detector is None and present is not None and present.detector is not None:
             why = "the history at hand is too short for an encoder of its own"
@@ -166,7 +266,7 @@ def learn_profile(
         normal,
         _distances(normal, learned=detector is not None),
         embedding_method=encoder.method,
-        device_type=device_type(device.device_type),
+        device_type=declared,
         min_snapshots=least,
         false_alarms_per_day=settings.hvac_false_alarms_per_day,
         exclude_ms=exclusion_ms(len(normal), normal.window_ms),
@@ -174,7 +274,64 @@ def learn_profile(
         fit=fitted,
     )
     profile = replace(profile, energy=energy_model(normal, device.device_type))
-    return Lesson(profile, normal, left_out, why, note, operating_modes(normal, detector))
+    return Lesson(
+        profile,
+        normal,
+        left_out,
+        history.judged,
+        review,
+        metrics_left_out,
+        why,
+        note,
+        operating_modes(normal, detector),
+    )
+
+
+def told_counts(counts: Mapping[str, int]) -> str:
+    """Counts by reason in words.
+
+    >>> told_counts({"flagged": 3, "incomplete": 1})
+    '3 flagged, 1 incomplete'
+    """
+    return ", ".join(f"{count} {reason}" for reason, count in counts.items())
+
+
+def told_metrics(left_out: Mapping[str, str]) -> str:
+    """Metrics that aren't judged, by reason, in words; of many with one reason the first few.
+
+    >>> told_metrics({"run_hours": "a counter", "starts": "a counter"})
+    '2 metrics (run_hours, starts): a counter'
+    """
+    by_reason: dict[str, list[str]] = {}
+    for name, why in left_out.items():
+        by_reason.setdefault(why, []).append(name)
+    return "; ".join(
+        f"{len(names)} metric{'s' if len(names) > 1 else ''} "
+        f"({', '.join(names[:MOST_NAMED])}{', …' if len(names) > MOST_NAMED else ''}): {why}"
+        for why, names in by_reason.items()
+    )
+
+
+def _too_few(
+    device: Device,
+    found: int,
+    span_days: float,
+    least: int,
+    left_out: Mapping[str, int],
+    whole: SnapshotSeries,
+    declared: DeviceType | None,
+) -> str:
+    """Why there is no profile, and what to do: time mends a short history, but not a rule that always fires."""
+    why = told_counts(left_out) or "as flagged, incomplete or in maintenance"
+    total = sum(left_out.values())
+    told = f"{device.device_id}: {found} normal snapshots in the last {span_days:g} days, {least} are needed "
+    told += f"({total} were left out{':' if left_out else ''} {why})"
+    culprits = [] if declared is None else often_fired(whole, declared, URGENT)
+    if culprits and left_out.get(BY_RULE, 0) > total / 2:
+        return f"{told}; {'; '.join(culprit.sentence() for culprit in culprits[:MOST_NAMED])}"
+    if left_out.get("anomalous, judged only now", 0) + left_out.get("flagged", 0) > total / 2:
+        return f"{told}; if what they show is the new normal: hvac profiles build --include-flagged"
+    return f"{told}; wait for more data or look further back"
 
 
 def mode_calibration(mode: Mapping[str, Any]) -> str:
@@ -254,7 +411,7 @@ def _detector_for(
 ) -> tuple[FittedDetector | None, Fit | None, str, str]:
     """Detector, what it rests on, why it is a new one (empty: the present one is kept), why there is none."""
     from hvac_platform.detection import UnusableMetricsError, fit_detector
-    from hvac_platform.detection.learned import MOST_METRICS, frame_of
+    from hvac_platform.detection.learned import frame_of
 
     normal = select(whole, fit)
     why = "asked for" if refit else refit_reason(present, whole, fit, settings, end_ms)
@@ -270,8 +427,6 @@ def _detector_for(
         )
     except UnusableMetricsError as error:
         return None, None, "", str(error)
-    if len(detector.metric_names) > MOST_METRICS:
-        return None, None, "", f"{len(detector.metric_names)} metrics, an embedding holds {MOST_METRICS}"
     span = Fit(len(normal), int(normal.times_ms[0]), int(normal.times_ms[-1]) + normal.window_ms, why)
     return detector, span, why, ""
 
@@ -376,42 +531,6 @@ def profile_columns(
         "profile_updated_at": [now],
         "last_seen": [device.last_seen],
     }
-
-
-def load_profile_row(store: Store, device_id: str) -> dict[str, Any] | None:
-    """Row of ``device_profiles`` of a device, or None."""
-    for batch in store.scan(TableSlice("device_profiles", device_id=device_id)):
-        return {name: values[0] for name, values in batch.items()}
-    return None
-
-
-def load_profile(store: Store, device_id: str) -> Profile | None:
-    """Profile of a device, or None."""
-    row = load_profile_row(store, device_id)
-    return profile_from_row(row) if row is not None else None
-
-
-def current_profile(store: Store, device: Device, encoders: Encoders) -> Profile | None:
-    """The device's profile; a provisional one from declared ranges while there is none; None for an unknown type."""
-    profile = load_profile(store, device.device_id)
-    common = encoders.common
-    if profile is not None and (
-        profile.embedding_method == common.method or (encoders.learned and profile.detector is not None)
-    ):
-        return profile
-    declared = device_type(device.device_type)
-    if declared is None:
-        return None
-
-    def encode(state: SnapshotSeries) -> NDArray[np.float32]:
-        try:
-            return common.encode(state)
-        except (
-            EncoderUnavailableError
-        ):  # a provisional profile sets no limit on similarity: rules and ranges still judge
-            return np.full((len(state), EMBEDDING_DIMENSION), np.nan, dtype=np.float32)
-
-    return provisional_profile(device.device_id, declared, common.method, encode)
 
 
 def history_coverage(profile: Profile, window_ms: int, days_back: float) -> float:

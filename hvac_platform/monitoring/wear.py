@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import numpy as np
 from hvac_platform.devices.registry import DeviceType, device_type
 from hvac_platform.io_managers.slices import TableBatch
 from hvac_platform.monitoring.learning import normal_snapshots
+from hvac_platform.monitoring.wide_devices import choose_by_sample, readable_from
 from hvac_platform.snapshots import SnapshotSeries
 from hvac_platform.stores.base import Device, Store, TableSlice
 from hvac_platform.stores.series import select
@@ -91,22 +92,27 @@ def device_wear(
     from hvac_platform.detection.learned import frame_of
 
     end_ms = device.last_seen + 1 if until_ms is None else until_ms
-    registered = store.device_days(day_of(end_ms - days_back * DAY_MS), day_of(end_ms - 1), device.device_id)
+    declared = device_type(device.device_type)
+    metrics, every = choose_by_sample(store, device, declared, end_ms - days_back * DAY_MS, end_ms)
+    start_ms = readable_from(len(every), end_ms - days_back * DAY_MS, end_ms, window_ms)
+    registered = store.device_days(day_of(start_ms), day_of(end_ms - 1), device.device_id)
     days = _whole_days(store, device, [day.date for day in registered], window_ms, end_ms)
     if len(days) < LEAST_DAYS:
+        why = f" (of its {len(every)} metrics no more is read)" if start_ms > end_ms - days_back * DAY_MS else ""
         raise TooFewDaysError(
-            f"{device.device_id}: {len(days)} whole days in the last {days_back}, {LEAST_DAYS} are needed to see wear"
+            f"{device.device_id}: {len(days)} whole days in the last {days_back}, {LEAST_DAYS} are needed to see wear{why}"
         )
     count = min(MOST_REFERENCE, max(LEAST_REFERENCE, len(days) // 3))
-    first = pd.concat([frame_of(_normal(store, device, day, window_ms, end_ms)) for day in days[:count]])
+    first = pd.concat([frame_of(_normal(store, device, day, window_ms, end_ms, metrics)) for day in days[:count]])
     try:
-        detector = fit_detector(first, device_type=device_type(device.device_type))
+        detector = fit_detector(first, device_type=declared)
     except UnusableMetricsError as error:
         raise TooFewDaysError(f"{device.device_id}: the first {count} days can't be learned from: {error}") from None
     names = list(detector.metric_names)
     medians, readings = [], dict.fromkeys(names, np.nan)
     for day in days:
-        series = _normal(store, device, day, window_ms, end_ms, include_flagged=day not in days[:count])
+        include_flagged = day not in days[:count]
+        series = _normal(store, device, day, window_ms, end_ms, metrics, include_flagged=include_flagged)
         frame = frame_of(series).reindex(columns=names)
         medians.append(detector.deviations(frame).median())
         readings = {str(name): float(value) for name, value in frame.median().items()}
@@ -115,7 +121,7 @@ def device_wear(
         daily.iloc[count:],
         daily.iloc[:count],
         detector.conditional_spread,
-        limits=_limits(device_type(device.device_type), readings, dict(zip(names, medians[-1].tolist(), strict=True))),
+        limits=_limits(declared, readings, dict(zip(names, medians[-1].tolist(), strict=True))),
     )
     return Wear(device, days, count, found, daily / pd.Series(detector.conditional_spread), readings)
 
@@ -131,10 +137,19 @@ def _whole_days(store: Store, device: Device, days: list[str], window_ms: int, e
 
 
 def _normal(
-    store: Store, device: Device, day: str, window_ms: int, end_ms: int, *, include_flagged: bool = False
+    store: Store,
+    device: Device,
+    day: str,
+    window_ms: int,
+    end_ms: int,
+    metrics: Collection[str] | None,
+    *,
+    include_flagged: bool = False,
 ) -> SnapshotSeries:
     start, stop = day_windows(day, window_ms)
-    series, fit = normal_snapshots(store, device, None, start, min(stop, end_ms), include_flagged=include_flagged)
+    series, fit = normal_snapshots(
+        store, device, None, start, min(stop, end_ms), include_flagged=include_flagged, metrics=metrics
+    )
     return select(series, fit)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +14,8 @@ from hvac_platform.stores.base import EMBEDDING_DIMENSION, Store, TableSlice
 from hvac_platform.stores.vectors import decoded_vectors
 
 STATE_COLUMNS = ("snapshot_time", "window_ms", "metrics", "metric_summary")
+ROWS_AT_ONCE = 32
+_GRIDS = ("mean", "count", "minimum", "maximum", "last")
 
 
 def series_from_columns(device_id: str, device_type: str, columns: dict[str, list[Any]]) -> SnapshotSeries:
@@ -68,6 +71,7 @@ def read_series(
     embeddings: bool = False,
     embedding_method: str | None = None,
     extra: tuple[str, ...] = (),
+    metrics: Collection[str] | None = None,
 ) -> tuple[SnapshotSeries, dict[str, list[Any]]]:
     """Snapshots of a device between two instants, with further columns beside them.
 
@@ -80,25 +84,96 @@ def read_series(
         embeddings: read the vectors too.
         embedding_method: snapshots whose vector another method wrote count as without a vector.
         extra: further columns of the table.
+        metrics: metrics to keep; all when absent.
 
     Returns:
         The series and the further columns, aligned with it.
     """
+    rows = TableSlice("device_state_snapshots", (), device_id, start_ms, end_ms)
+    parts: list[SnapshotSeries] = []
+    beside: dict[str, list[Any]] = {name: [] for name in extra}
+    for series, columns in series_parts(
+        store,
+        rows,
+        device_type,
+        embeddings=embeddings,
+        embedding_method=embedding_method,
+        extra=extra,
+        metrics=metrics,
+    ):
+        parts.append(series)
+        for name in extra:
+            beside[name] += columns[name]
+    if not parts:
+        none: dict[str, list[Any]] = {n: [] for n in (*STATE_COLUMNS, *(("embedding",) if embeddings else ()))}
+        return series_from_columns(device_id, device_type, none), beside
+    return joined(parts), beside
+
+
+def series_parts(
+    store: Store,
+    rows: TableSlice,
+    device_type: str,
+    *,
+    embeddings: bool = False,
+    embedding_method: str | None = None,
+    extra: tuple[str, ...] = (),
+    metrics: Collection[str] | None = None,
+    rows_at_once: int = ROWS_AT_ONCE,
+) -> Iterator[tuple[SnapshotSeries, dict[str, list[Any]]]]:
+    """The series of :func:`read_series` in parts, each of few snapshots.
+
+    A snapshot as the store keeps it takes ten times the memory of its arrays, so few are held at once.
+    """
+    assert rows.device_id is not None
     wanted = STATE_COLUMNS + (("embedding", "embedding_method") if embeddings else ()) + extra
-    columns: dict[str, list[Any]] = {name: [] for name in wanted}
-    for batch in store.scan(TableSlice("device_state_snapshots", wanted, device_id, start_ms, end_ms)):
-        for name in wanted:
-            columns[name] += batch[name]
-    if embeddings and embedding_method is not None:
-        columns["embedding"] = [
-            blob if method == embedding_method else None
-            for blob, method in zip(columns["embedding"], columns["embedding_method"], strict=True)
-        ]
-    return series_from_columns(device_id, device_type, columns), {name: columns[name] for name in extra}
+    chosen = sorted(metrics) if metrics is not None else []
+    for columns in store.scan(replace(rows, columns=wanted), batch_rows=rows_at_once):
+        if embeddings and embedding_method is not None:
+            columns["embedding"] = [
+                blob if method == embedding_method else None
+                for blob, method in zip(columns["embedding"], columns["embedding_method"], strict=True)
+            ]
+        if metrics is not None:
+            for name in ("metrics", "metric_summary"):
+                columns[name] = [{k: row[k] for k in chosen if k in row} for row in columns[name]]
+        yield series_from_columns(rows.device_id, device_type, columns), {name: columns[name] for name in extra}
 
 
-def select(series: SnapshotSeries, rows: NDArray[Any]) -> SnapshotSeries:
-    """Some snapshots of a series, by mask or by index."""
+def joined(parts: Sequence[SnapshotSeries]) -> SnapshotSeries:
+    """Series of one device, one after the other; a metric that a part hasn't is missing there."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    names = first.metric_names
+    if any(part.metric_names != names for part in parts):
+        names = tuple(sorted({name for part in parts for name in part.metric_names}))
+        parts = [_with_metrics(part, names) for part in parts]
+    grids: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _GRIDS}
+    vectors = [part.embeddings for part in parts if part.embeddings is not None]
+    return replace(
+        first,
+        metric_names=names,
+        times_ms=np.concatenate([part.times_ms for part in parts]),
+        embeddings=np.concatenate(vectors) if vectors else None,
+        **grids,
+    )
+
+
+def _with_metrics(series: SnapshotSeries, names: tuple[str, ...]) -> SnapshotSeries:
+    place = {name: j for j, name in enumerate(names)}
+    columns = [place[name] for name in series.metric_names]
+    grids: dict[str, Any] = {}
+    for grid in _GRIDS:
+        values = getattr(series, grid)
+        whole = np.full((len(series), len(names)), 0 if grid == "count" else np.nan, dtype=values.dtype)
+        whole[:, columns] = values
+        grids[grid] = whole
+    return replace(series, metric_names=names, **grids)
+
+
+def select(series: SnapshotSeries, rows: NDArray[Any] | slice) -> SnapshotSeries:
+    """Some snapshots of a series, by mask, by index or by slice."""
     return replace(
         series,
         times_ms=series.times_ms[rows],

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from hvac_platform.stores.base import LedgerEntry, Store
 from hvac_platform.streams.base import MessageLog
 from hvac_platform.streams.log_identity import was_made_again
-from hvac_platform.timestamps import iso
+from hvac_platform.streams.messages import format_timestamp
 
 STANDS_STILL_MS = 90_000
 """Messages that wait for so long while nobody owns their partition are not being ingested: a run takes half a minute."""
@@ -61,8 +61,9 @@ class PartitionFlow:
 
     def document(self) -> dict[str, Any]:
         """For programs: times as RFC 3339."""
-        times = {name: None if (at := getattr(self, name)) is None else iso(at) for name in ("watermark", "moved_at")}
-        return {**asdict(self), **times, "ok": self.ok}
+        times = {"watermark": self.watermark, "moved_at": self.moved_at}
+        texts = {name: None if at is None else format_timestamp(at) for name, at in times.items()}
+        return {**asdict(self), **texts, "ok": self.ok}
 
 
 def flows(log: MessageLog, store: Store | None, topic: str, now_ms: int) -> list[PartitionFlow]:

@@ -15,12 +15,16 @@ from hvac_platform.stores.base import Device
 from hvac_platform.streams.base import KEPT_BYTES, LogError, MessageLog, RecordBatch, Unreadable
 from hvac_platform.streams.messages import DecodedBatch, Rejected, decode_batch
 from hvac_platform.streams.ranges import OffsetRange
+from hvac_platform.streams.registration import TypeClaims, type_claims
 from hvac_platform.streams.windows import touched_windows
 from hvac_platform.timestamps import DAY_MS, day_start, window_floor
 
 BATCH_MESSAGES = 20_000
 """Decoded and written together; the next ones are read meanwhile."""
 BUFFER_MS = 3_600_000
+
+Settle = Callable[[list[TypeClaims]], list[Device]]
+"""From what the messages of a batch say of devices to what is registered of them."""
 
 
 @dataclass
@@ -65,6 +69,7 @@ def ingest_ranges(
     counts: IngestionCounts,
     reading: Callable[[int | None], object] = lambda _: None,
     check_clock: Callable[[int, Sequence[Rejected], int], object] = lambda *_: None,
+    settle: Settle | None = None,
 ) -> Iterator[TableBatch]:
     """Rows of exactly these ranges, batch by batch; memory is two batches.
 
@@ -81,6 +86,7 @@ def ingest_ranges(
         reading: told of each partition when its turn comes, and of None at the end.
         check_clock: called with partition, rejected and number of messages of each batch; raises where it may be the clock
             that is wrong, and nothing of the batch is written then.
+        settle: gives the devices of a batch the types that they are registered with.
     """
     for wanted in ranges:
         reading(wanted.partition)
@@ -94,7 +100,7 @@ def ingest_ranges(
         for batch, (decoded, rejected) in ahead((batch, decode_batch(batch, now_ms=now_ms)) for batch in read):
             check_clock(wanted.partition, rejected, len(batch))
             counts.add(decoded, rejected, batch.unreadable)
-            yield from _rows(batch, decoded, rejected, now_ms, window_ms, register, only=None)
+            yield from _rows(batch, decoded, rejected, now_ms, window_ms, register, settle, only=None)
     reading(None)
 
 
@@ -132,6 +138,7 @@ def replay_days(
     window_ms: int,
     register: Callable[[list[Device]], None],
     counts: IngestionCounts,
+    settle: Settle | None = None,
 ) -> Iterator[TableBatch]:
     """Rows of some consecutive UTC days as far as the log still has them, without touched windows (the day is the unit).
 
@@ -148,7 +155,7 @@ def replay_days(
         read = log.read(topic, partition, start, log_ends[partition] if end is None else end, BATCH_MESSAGES)
         for batch, (decoded, rejected) in ahead((batch, decode_batch(batch, now_ms=now_ms)) for batch in read):
             counts.add(decoded, rejected, batch.unreadable)
-            yield from _rows(batch, decoded, rejected, now_ms, window_ms, register, only=(start_ms, end_ms))
+            yield from _rows(batch, decoded, rejected, now_ms, window_ms, register, settle, only=(start_ms, end_ms))
 
 
 def _rows(
@@ -158,6 +165,7 @@ def _rows(
     now_ms: int,
     window_ms: int,
     register: Callable[[list[Device]], None],
+    settle: Settle | None,
     only: tuple[int, int] | None,
 ) -> Iterator[TableBatch]:
     if rejected or batch.unreadable:
@@ -166,7 +174,8 @@ def _rows(
     if not len(decoded.offsets):
         return
     devices = registered_devices(decoded, batch.partition)
-    register(devices)
+    claims = type_claims(devices, decoded.device_id, decoded.device_type)
+    register(settle(claims) if settle is not None else [claim.device for claim in claims])
     columns = reading_columns(decoded)
     touched = None
     if only is None:

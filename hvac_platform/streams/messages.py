@@ -157,8 +157,9 @@ def decode_batch(batch: RecordBatch, *, now_ms: int) -> tuple[DecodedBatch, list
     timestamps_ms = np.array(columns.timestamps_ms, dtype=np.int64)
     metric_values = np.array(columns.metric_value, dtype=np.float64)
     good = (timestamps_ms >= EARLIEST_MS) & (timestamps_ms <= now_ms + MAX_AHEAD_MS) & np.isfinite(metric_values)
-    if None in known.name.values():
-        good &= [None not in names for names in zip(columns.device_id, columns.metric_name, strict=True)]
+    if None in known.name.values() or None in known.device_type.values():
+        named = zip(columns.device_id, columns.device_type, columns.metric_name, strict=True)
+        good &= [None not in names for names in named]
     if not good.all():
         accepted[accepted] = good
         timestamps_ms, metric_values = timestamps_ms[good], metric_values[good]
@@ -233,6 +234,9 @@ def _content_problem(content: dict[str, Any], now_ms: int) -> str | None:
         problem = name_problem(content[name])
         if problem is not None:
             return f"{name} {problem}"
+    problem = type_problem(content["device_type"])
+    if problem is not None:
+        return f"device_type {problem}"
     timestamp = content["timestamp"]
     try:
         timestamp_ms = parse_timestamp(timestamp)
@@ -270,6 +274,19 @@ def name_problem(name: str) -> str | None:
     return None
 
 
+def type_problem(name: str) -> str | None:
+    """What makes a device type unusable, to follow its field's name; None if it is fine.
+
+    >>> type_problem("rooftopunit"), type_problem(" "), type_problem("?!")
+    (None, 'is empty', "'?!' has no letter or digit")
+    """
+    if not name or name.isspace():
+        return "is empty"
+    if len(name) > MAX_NAME_LENGTH:
+        return f"has {len(name)} characters, over the {MAX_NAME_LENGTH} that are allowed"
+    return None if canonical_type(name) else f"{name[:40]!a} has no letter or digit"
+
+
 def parse_timestamp(text: str) -> int:
     """Epoch milliseconds of an ISO 8601 date and time, rounded down; without an offset it is UTC.
 
@@ -281,6 +298,8 @@ def parse_timestamp(text: str) -> int:
     """
     if len(text) <= len("2025-11-18"):
         raise ValueError(f"{text!r} has no time of day")
+    if text.endswith("z"):  # RFC 3339 allows t and z too, Python only t
+        text = f"{text[:-1]}Z"
     instant = datetime.fromisoformat(text)
     if instant.tzinfo is None:
         instant = instant.replace(tzinfo=UTC)
@@ -376,7 +395,7 @@ class _Vocabulary:
 
     def __init__(self) -> None:
         self.name = _Known(lambda name: name if name_problem(name) is None else None)
-        self.device_type = _Known(canonical_type)
+        self.device_type = _Known(lambda name: canonical_type(name) if type_problem(name) is None else None)
         self.instant = _Known(_timestamp_or_unparsable)
         self.text = _Known(lambda text: text or "")
 

@@ -14,11 +14,11 @@ from hvac_platform.embedding.learned import Encoders
 from hvac_platform.io_managers.slices import DeviceSlice, TableBatch
 from hvac_platform.snapshots import SnapshotSeries
 from hvac_platform.stores.base import Device, Store, TableSlice
-from hvac_platform.stores.series import STATE_COLUMNS, select, series_from_columns
+from hvac_platform.stores.series import read_series, select
 from hvac_platform.streams.windows import aggregate_windows, snapshot_columns
 from hvac_platform.timestamps import day_of, day_windows, now_ms
 
-ENCODED_SNAPSHOTS = 1440
+ENCODED_SNAPSHOTS, ENCODED_READINGS = 1440, 1_000_000  # at once; the latter bounds devices of thousands of metrics
 BACKLOG_SNAPSHOTS = 5000  # two to eight minutes of a text model on two cores
 
 
@@ -124,21 +124,23 @@ def _in_context(
 
     Yields series and bool [n], which of its snapshots are to be encoded.
     """
-    columns = part.columns(*STATE_COLUMNS)
+    columns = part.columns("snapshot_time", "window_ms")
     times = columns["snapshot_time"]
-    if times and context_windows:
-        before = replace(
-            part, start_ms=times[0] - context_windows * max(columns["window_ms"]), end_ms=part.start_ms
-        ).columns(*STATE_COLUMNS)
-    else:
-        before = {name: [] for name in STATE_COLUMNS}
-    ahead = len(before["snapshot_time"])
-    together = {name: before[name] + columns[name] for name in STATE_COLUMNS}
-    for first in range(0, len(times), ENCODED_SNAPSHOTS):
-        begin, end = max(0, ahead + first - context_windows), ahead + first + ENCODED_SNAPSHOTS
-        some = {name: values[begin:end] for name, values in together.items()}
-        series = series_from_columns(part.device_id, device_type, some)
-        yield series, np.arange(len(series)) >= ahead + first - begin
+    if not times:
+        return
+    before_ms = times[0] - context_windows * max(columns["window_ms"])
+    before = replace(part, start_ms=before_ms, end_ms=part.start_ms).columns("snapshot_time")["snapshot_time"]
+    ahead, together = len(before), before + times
+    width = len(_read(part, device_type, times[0], times[0] + 1).metric_names)
+    at_once = min(ENCODED_SNAPSHOTS, max(1, context_windows, ENCODED_READINGS // max(1, width)))
+    for first in range(ahead, len(together), at_once):
+        begin, end = max(0, first - context_windows), min(first + at_once, len(together))
+        series = _read(part, device_type, together[begin], together[end - 1] + 1)
+        yield series, series.times_ms >= together[first]
+
+
+def _read(part: DeviceSlice, device_type: str, start_ms: int, end_ms: int) -> SnapshotSeries:
+    return read_series(part.store, part.device_id, device_type, start_ms, end_ms)[0]
 
 
 def reembedding_batches(

@@ -94,3 +94,22 @@ class TestCommandLineDevices:
     def test_anything_else_is_refused(self, text):
         with pytest.raises(FleetError):
             parse_device(text)
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (b'{"devices": ' + b"[" * 100_000, "fleet.json: "),
+        (b'{"devices": [{"device_id": "A", "device_type": "chiller", "location": ' + b"[" * 100_000, "fleet.json: "),
+        (b"\xff\xfe", "not UTF-8"),
+        (b'{"devices": [{"device_id": "' + b"x" * 129 + b'", "device_type": "chiller"}]}', "128 printable characters"),
+        (b'{"devices": [{"device_id": "A\\u0000", "device_type": "chiller"}]}', "128 printable characters"),
+    ],
+)
+def test_a_hostile_fleet_is_refused_in_one_line(tmp_path, content, complaint):
+    path = tmp_path / "fleet.json"
+    path.write_bytes(content)
+    with pytest.raises(FleetError) as refusal:
+        load_fleet(path)
+    assert complaint in str(refusal.value)
+    assert "\n" not in str(refusal.value)

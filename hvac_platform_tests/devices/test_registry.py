@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -288,6 +289,105 @@ def test_a_wrong_file_is_refused_in_one_line_that_names_file_and_field(text, com
     assert message.startswith("fan.yaml: ")
     assert complaint in message
     assert "\n" not in message
+
+
+HUGE = "9" * 400
+MANY = "x"
+for _ in range(7):
+    MANY = f"({MANY}+{MANY})"
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        (FAN + "rules: [{id: r, when: 9**9**9 > speed}]", "rules[r].when: a power must be of something that is read"),
+        (FAN + "rules: [{id: r, when: speed > (((9**9)**9)**9)**9}]", "rules[r].when: a power must be"),
+        (FAN + "rules: [{id: r, when: speed**speed > 1}]", "rules[r].when: a power must be"),
+        (FAN + "rules: [{id: r, when: speed**99 > 1}]", "rules[r].when: a power must be"),
+        (FAN + "rules: [{id: r, when: 1<<99999999999 > speed}]", "rules[r].when: LShift is not allowed"),
+        (FAN + "rules: [{id: r, when: speed >> 2 > 1}]", "rules[r].when: RShift is not allowed"),
+        (FAN + "rules: [{id: r, when: speed // 2 > 1}]", "rules[r].when: FloorDiv is not allowed"),
+        (FAN + f"rules: [{{id: r, when: speed > {HUGE}}}]", "rules[r].when: a number over 1e+15"),
+        (FAN + "rules: [{id: r, when: speed > 1e300}]", "rules[r].when: a number over 1e+15"),
+        (FAN + "rules: [{id: r, when: speed > 1j}]", "rules[r].when: 1j is not a number"),
+        (FAN + "derived: {d: 1 / 0}", "derived.d: "),
+        (FAN + f"derived: {{d: {'speed + ' * 20_000}speed}}", "derived.d: 160005 characters, over the 1000"),
+        (FAN + f"parameters: {{x: 1}}\nderived: {{d: {MANY}}}", "derived.d: more than 200 parts"),
+        (FAN + f"derived: {{d: {'-' * 80}speed}}", "derived.d: nested more than 60 levels deep"),
+        (FAN + f"derived: {{d: {'(' * 300}speed{')' * 300}}}", "derived.d: syntax error"),
+        (FAN + "rules: [{id: r, when: speed > 1, for: 1000000000000}]", "`$.rules[0].for`"),
+        (FAN + "rules: [{id: r, when: speed > 1, for: .inf}]", "`$.rules[0].for`"),
+        (FAN + "rules: [{id: r, when: speed > 1, for: .nan}]", "`$.rules[0].for`"),
+        (
+            FAN + "rules: [{id: r, when: speed > 1, message: '{speed:>99999999999}'}]",
+            "a name in braces may have no format",
+        ),
+        (FAN + f"rules: [{{id: r, when: speed > 1, message: '{'x' * 2000}'}}]", "rules[r].message: over the 1000"),
+        (FAN + "frozen_windows: 1000000000000", "`$.frozen_windows`"),
+        (FAN + "memory_minutes: 1.0e+12", "`$.memory_minutes`"),
+        (FAN + "memory_minutes: .nan", "`$.memory_minutes`"),
+        (FAN + "parameters: {limit: 1.0e+300}", "parameters.limit: must be a finite number within 1e+15"),
+        (FAN + f"parameters: {{limit: {'9' * 5000}}}", "not valid YAML"),
+        (FAN + "sentinels: [.nan]", "sentinels: must be finite"),
+        ("{name: fan, points: [{name: speed, hard: [0, 1.0e+300]}]}", "points[speed].hard: must be [lowest, highest]"),
+        (
+            FAN + f"derived: {{d0: speed, {', '.join(f'd{i}: d{i - 1} + speed' for i in range(1, 40))}}}",
+            "derived.d20: rests on more than 20 others in turn",
+        ),
+        ("[" * 5000 + "]" * 5000, "nested more than 30 levels deep"),
+        ("{" * 5000, "nested more than 30 levels deep"),
+        ("a: &a [*a]", "alias 'a' stands for nothing, or for itself"),
+        (
+            "a: &a [x, x, x, x, x, x, x, x, x, x]\n"
+            + "".join(f"{b}: &{b} [{', '.join(['*' + a] * 10)}]\n" for a, b in pairwise("abcdefghi")),
+            "more than 50000 values",
+        ),
+        (f"[{'x, ' * 60_000}x]", "more than 50000 values"),
+        ("x" * 2_000_000, "2000000 characters, over the 1048576"),
+        (FAN + "title: 2025-02-31", "not valid YAML"),
+        (FAN + "title: \x00", "not valid YAML"),
+    ],
+)
+def test_what_would_hang_or_fill_the_memory_is_refused_in_one_line_with_its_place(text, complaint):
+    with pytest.raises(DeviceTypeError) as refusal:
+        parse_device_type(text, "fan.yaml")
+    message = str(refusal.value)
+    assert message.startswith("fan.yaml: ")
+    assert complaint in message
+    assert "\n" not in message
+    assert len(message) < 600
+
+
+@pytest.mark.parametrize("text", ["speed**2 > 1", "speed**-0.5 > 1", "abs(speed**3 - 1) > 1e6", "(speed % 24) >= 0"])
+def test_what_rules_need_is_allowed(text):
+    assert parse_device_type(FAN + f"rules: [{{id: r, when: '{text}'}}]", "fan.yaml").rules
+
+
+def test_values_may_be_written_once_and_named_again():
+    text = "{name: fan, points: [{name: a, normal: &n [0, 9]}, {name: b, normal: *n}]}"
+    assert parse_device_type(text, "fan.yaml").point("b").normal == (0, 9)
+
+
+def test_what_quantities_rest_on_is_found_however_they_are_entangled():
+    chain = ", ".join(f"d{i}: d{i - 1} + d{i - 2}" for i in range(2, 18))
+    text = FAN + f"derived: {{d0: speed, d1: speed, {chain}}}"
+    assert parse_device_type(text, "fan.yaml").inputs("d17 + 1") == {"speed"}
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00name", b"\x00" * 100, b"x" * 2_000_000])
+def test_a_file_that_is_no_text_is_refused_with_its_name(tmp_path, content):
+    (tmp_path / "odd.yaml").write_bytes(content)
+    with pytest.raises(DeviceTypeError, match=r"odd\.yaml: "):
+        load_device_types([tmp_path])
+
+
+def test_a_folder_or_a_pipe_in_place_of_a_file_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(DeviceTypeError, match=r"pipe\.yaml: not a file"):
+        load_device_types([tmp_path])
+    (tmp_path / "a.yaml").mkdir()
+    with pytest.raises(DeviceTypeError, match=r"a\.yaml: not a file"):
+        load_device_types([tmp_path])
 
 
 class TestEnergy:

@@ -8,13 +8,17 @@ import dagster as dg
 import numpy as np
 import pytest
 from dagster._core.test_utils import create_run_for_test
+from typer.testing import CliRunner
 
+from hvac_platform.cli.main import app
 from hvac_platform.config import load_settings
 from hvac_platform.detection.profile import TooFewSnapshotsError
+from hvac_platform.devices.registry import BUILT_IN_FOLDER
 from hvac_platform.execution import RunFailedError, run_job
 from hvac_platform.io_managers.slices import DeviceSlice, write_batch
 from hvac_platform.monitoring.judging import has_unjudged, judge_device, judgement_batches, unjudged_days
-from hvac_platform.monitoring.learning import current_profile, normal_snapshots
+from hvac_platform.monitoring.learning import normal_snapshots
+from hvac_platform.monitoring.profiles import current_profile
 from hvac_platform.schedules import detection_schedule, nightly_profiles, partition_tags
 from hvac_platform.stores.base import Device, DeviceDay
 from hvac_platform.streams.snapshotting import EmbeddingCounts, SnapshotCounts, embedding_batches, snapshot_batches
@@ -438,3 +442,40 @@ def test_a_detection_backfill_over_days_judges_each_window_once(instance, platfo
     assert dict(rows(trained, "detection_reports", "date", "windows")) == {DAY: 600, NEXT_DAY: 60}
     low, high = day_windows(NEXT_DAY, MINUTE_MS)
     assert {low <= t < high for (t,) in rows(trained, "anomaly_events", "detected_at", start_ms=low)} == {True}
+
+
+# -- rules that always fire ---------------------------------------------------------------------------------------------
+
+
+def test_a_device_whose_rule_always_fires_is_told_which_one_its_parameter_and_the_remedy(platform):
+    """Time doesn't help a compressor whose usual vibration is 8 mm/s."""
+    readings = compressor_readings(MIDNIGHT_MS, 120, vibration_level=8.0)
+    device = bring_in(platform.store, COMPRESSOR, readings)
+    with pytest.raises(TooFewSnapshotsError) as refused:
+        learn(platform.store, device)
+    message = str(refused.value)
+    assert "116 against a rule" in message
+    assert "(dangerous vibration), which rests on vibration_danger (7.1 mm/s)" in message
+    assert "HVAC_DEVICE_TYPES" in message
+    assert "wait for more data" not in message
+
+
+def test_an_override_of_the_parameter_in_a_file_of_ones_own_gives_it_its_profile(platform, tmp_path, monkeypatch):
+    device = bring_in(platform.store, COMPRESSOR, compressor_readings(MIDNIGHT_MS, 120, vibration_level=8.0))
+    built_in = (BUILT_IN_FOLDER / "air_compressor.yaml").read_text()
+    own = built_in.replace("vibration_danger: {value: 7.1", "vibration_danger: {value: 12").replace(
+        "vibration_alert: {value: 4.5", "vibration_alert: {value: 10"
+    )
+    (tmp_path / "air_compressor.yaml").write_text(own)
+    monkeypatch.setenv("HVAC_DEVICE_TYPES", str(tmp_path))
+    assert learn(platform.store, device).snapshot_count == 120
+
+
+def test_a_built_profile_proposes_rules_for_review(platform):
+    """The first windows, in which the rule has not held for long enough, make a profile of sorts."""
+    device = bring_in(platform.store, COMPRESSOR, compressor_readings(MIDNIGHT_MS, 120, vibration_level=5.0))
+    lesson = machines.learn(platform.store, device, min_snapshots=2)
+    assert [review.name for review in lesson.review] == ["rule ac-10a"]
+    built = CliRunner().invoke(app, ["profiles", "build", "--min-snapshots", "2"])
+    assert built.exit_code == 0
+    assert "to review: AC-001: rule ac-10a (raised vibration)" in built.output

@@ -82,7 +82,7 @@ def test_a_device_gets_an_encoder_of_its_own_and_its_snapshots_get_new_embedding
     assert methods(store, START, MIDNIGHT_MS + 6 * HOUR_MS) == {"state-1"}
     lesson = learn(store, device, until_ms=MIDNIGHT_MS)
     assert lesson.refitted == "there was none"
-    assert lesson.profile.fit.count == lesson.profile.snapshot_count == 2 * 1440 - lesson.left_out
+    assert lesson.profile.fit.count == lesson.profile.snapshot_count == 2 * 1440 - lesson.left_out_count
     assert methods(store, START, MIDNIGHT_MS + 6 * HOUR_MS) == {lesson.profile.embedding_method}
     assert lesson.profile.embedding_method.startswith("state-2/")
 

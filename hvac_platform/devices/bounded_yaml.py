@@ -1,0 +1,104 @@
+"""YAML of people: small, shallow, no key twice, and no aliases that unfold into more than anybody would write."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+MOST_BYTES = 1_048_576
+MOST_NODES = 50_000
+DEEPEST = 30
+
+
+class TextRefusedError(ValueError):
+    """The text can't be used; the message says why in one line."""
+
+
+class _BoundedLoader(yaml.SafeLoader):
+    """Counts what it composes: an alias counts for as much as it stands for."""
+
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._nodes, self._depth = 0, 0
+        self._sizes: dict[str, int] = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        anchor = getattr(event, "anchor", None)
+        if isinstance(event, yaml.AliasEvent):
+            if str(anchor) not in self._sizes:
+                self._refuse(f"alias {anchor!r} stands for nothing, or for itself", event)
+            self._count(self._sizes[str(anchor)], event)
+            return super().compose_node(parent, index)
+        before = self._nodes
+        self._count(1, event)
+        self._depth += 1
+        if self._depth > DEEPEST:
+            self._refuse(f"nested more than {DEEPEST} levels deep", event)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        if anchor is not None:
+            self._sizes[str(anchor)] = self._nodes - before
+        return node
+
+    def _count(self, nodes: int, event: yaml.Event) -> None:
+        self._nodes += nodes
+        if self._nodes > MOST_NODES:
+            self._refuse(f"more than {MOST_NODES} values", event)
+
+    def _refuse(self, problem: str, event: yaml.Event) -> None:
+        line = event.start_mark.line + 1 if event.start_mark is not None else 1
+        raise yaml.constructor.ConstructorError(None, None, f"{problem}, line {line}")
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        """A mapping; plain YAML silently keeps the last of two equal keys."""
+        seen: set[Hashable] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, Hashable) and key in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is repeated", key_node.start_mark)
+            if isinstance(key, Hashable):
+                seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def load_yaml(text: str) -> Any:
+    """What a YAML text holds.
+
+    >>> load_yaml("{a: 1, b: [2, 3]}")
+    {'a': 1, 'b': [2, 3]}
+
+    Raises:
+        TextRefusedError: it is no YAML, or longer, deeper or fuller than what anybody writes by hand.
+    """
+    if len(text) > MOST_BYTES:
+        raise TextRefusedError(f"{len(text)} characters, over the {MOST_BYTES} that are allowed")
+    try:
+        return yaml.load(text, Loader=_BoundedLoader)
+    except yaml.YAMLError as error:
+        raise TextRefusedError(f"not valid YAML: {' '.join(str(error).split())}") from None
+    except (ValueError, OverflowError) as error:  # a number of thousands of digits, a date that doesn't exist
+        raise TextRefusedError(f"not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def read_text(path: Path, most_bytes: int = MOST_BYTES) -> str:
+    """Text of a file of people.
+
+    Raises:
+        TextRefusedError: it is no file, too long, can't be read or is not UTF-8.
+    """
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise TextRefusedError("not a file")
+        if found.st_size > most_bytes:
+            raise TextRefusedError(f"{found.st_size} bytes, over the {most_bytes} that are allowed")
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise TextRefusedError(f"not UTF-8: byte 0x{error.object[error.start]:02x} at {error.start}") from None
+    except OSError as error:
+        raise TextRefusedError(error.strerror or str(error)) from None

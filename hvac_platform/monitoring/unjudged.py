@@ -1,0 +1,80 @@
+"""Windows of a history that nobody has judged yet: judged before anything is learned from them, or left out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvac_platform.config import Settings
+from hvac_platform.embedding.learned import Encoders
+from hvac_platform.monitoring.judging import completeness_limit, judge_device, judged_revisions
+from hvac_platform.stores.base import Device, Store, TableSlice
+from hvac_platform.timestamps import DAY_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Unjudged:
+    """What became of the windows that had no verdict as they now are.
+
+    Attributes:
+        judged: so many were judged for the purpose.
+        anomalous: int64 [k], starts of those of them that are anomalous.
+        waiting: int64 [w], starts of those that can't be judged yet: they wait for late readings.
+    """
+
+    judged: int
+    anomalous: NDArray[np.int64]
+    waiting: NDArray[np.int64]
+
+
+def was_ever_judged(store: Store, device_id: str) -> bool:
+    """Whether there is any verdict on a device."""
+    rows = TableSlice("snapshot_verdicts", ("snapshot_time",), device_id)
+    return next(iter(store.scan(rows, batch_rows=1)), None) is not None
+
+
+def judge_unjudged(
+    store: Store, device: Device, encoders: Encoders, settings: Settings, start_ms: int, end_ms: int, *, now_ms: int
+) -> Unjudged:
+    """Judge, as detection would and with the profile as it stands, what it has not come to yet; nothing is written.
+
+    A day at a time, as detection does. Of a device that was never judged at all there is nothing to go by: its first
+    profile is learned from everything.
+
+    Args:
+        store: where snapshots, verdicts and the profile are.
+        device: whose.
+        encoders: of all devices.
+        settings: lateness and silence decide which windows are complete.
+        start_ms: first window start included.
+        end_ms: first one excluded.
+        now_ms: the present.
+    """
+    nothing = np.zeros(0, dtype=np.int64)
+    if not was_ever_judged(store, device.device_id):
+        return Unjudged(0, nothing, nothing)
+    judged = judged_revisions(store, device.device_id, start_ms, end_ms)
+    limit = completeness_limit(store, device, settings, now_ms)
+    names = ("snapshot_time", "window_ms", "revision")
+    new: list[int] = []
+    waiting: list[int] = []
+    for batch in store.scan(TableSlice("device_state_snapshots", names, device.device_id, start_ms, end_ms)):
+        for time_ms, window_ms, revision in zip(*(batch[name] for name in names), strict=True):
+            if judged.get(time_ms) != revision:
+                (new if time_ms + window_ms <= limit else waiting).append(time_ms)
+    found = [nothing]
+    for day in sorted({t // DAY_MS for t in new}):
+        judgement = judge_device(
+            store,
+            device,
+            encoders,
+            settings,
+            max(start_ms, day * DAY_MS),
+            min(end_ms, (day + 1) * DAY_MS),
+            now_ms=now_ms,
+            unjudged_only=True,
+        )
+        found.append(judgement.series.times_ms[judgement.anomalous])
+    return Unjudged(len(new), np.concatenate(found), np.array(waiting, dtype=np.int64))

@@ -1,0 +1,99 @@
+"""What messages say of a device against what is registered of it: when a device changes its type."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from hvac_platform.devices.registry import device_type
+from hvac_platform.stores.base import Device
+
+LEAST_MESSAGES = 3
+"""So many messages of a batch, all of one mind, change the type of a registered device; a stray one or two don't."""
+
+
+@dataclass(frozen=True, slots=True)
+class TypeClaims:
+    """Device types that the messages of one batch name for a device, with the number of messages."""
+
+    device: Device
+    messages: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class TypeConflict:
+    """A device whose messages name another type than the registered one.
+
+    Attributes:
+        device_id: the device.
+        registered: its type until now.
+        claimed: the type that most messages of the batch name.
+        changed: whether the device has that type from now on.
+        why: why it hasn't; empty when it has.
+    """
+
+    device_id: str
+    registered: str
+    claimed: str
+    changed: bool
+    why: str = ""
+
+    def __str__(self) -> str:
+        """One line for people."""
+        if self.changed:
+            return f"{self.device_id}: type changed from {self.registered} to {self.claimed}"
+        return f"{self.device_id}: stays {self.registered} though messages say {self.claimed}: {self.why}"
+
+
+def type_claims(devices: Iterable[Device], device_ids: Sequence[str], types: Sequence[str]) -> list[TypeClaims]:
+    """Claims of the messages of a batch, whose device ids and types are given; the type of most becomes each device's.
+
+    Of types that are named equally often the one named last counts.
+    """
+    counted = Counter(zip(device_ids, types, strict=True))
+    by_device: dict[str, dict[str, int]] = {}
+    for (device_id, kind), n in counted.items():
+        by_device.setdefault(device_id, {})[kind] = n
+    found = []
+    for device in devices:
+        named = by_device[device.device_id]
+        most = max(named, key=lambda kind: (named[kind], kind == device.device_type))
+        found.append(TypeClaims(replace(device, device_type=most), named))
+    return found
+
+
+def settled_types(
+    claims: Sequence[TypeClaims], registered: Mapping[str, Device]
+) -> tuple[list[Device], list[TypeConflict]]:
+    """Devices to register, each with its type, and where messages and registry disagree.
+
+    A new device has the type that most messages of the batch name. A registered one keeps its type, but for a batch with
+    its newest reading whose messages, at least three, all name one other type, which a file declares; an undeclared type
+    may take the place of an undeclared one only.
+    """
+    devices, conflicts = [], []
+    for claim in claims:
+        device, known = claim.device, registered.get(claim.device.device_id)
+        if known is not None and known.device_type and device.device_type != known.device_type:
+            why = _objection(claim, known)
+            conflicts.append(
+                TypeConflict(device.device_id, known.device_type, device.device_type, changed=not why, why=why)
+            )
+            if why:
+                device = replace(device, device_type=known.device_type)
+        devices.append(device)
+    return devices, conflicts
+
+
+def _objection(claim: TypeClaims, known: Device) -> str:
+    """Why a device keeps its registered type; empty when it doesn't."""
+    if len(claim.messages) > 1:
+        return "others of the same batch disagree"
+    if sum(claim.messages.values()) < LEAST_MESSAGES:
+        return f"{sum(claim.messages.values())} of {LEAST_MESSAGES} messages that it takes"
+    if claim.device.last_seen < known.last_seen:
+        return "they are older than what is known of it"
+    if device_type(claim.device.device_type) is None and device_type(known.device_type) is not None:
+        return "no file declares that type"
+    return ""
