@@ -24,6 +24,8 @@ from hvac_platform.port_owner import port_owner
 HOST = "127.0.0.1"
 READY_SECONDS = 120
 STOP_SECONDS = 30
+MOST_ENDS, ENDS_WITHIN_SECONDS = 6, 600
+"""What ends by itself more often than that within that time is not started again."""
 
 
 class LiveError(Exception):
@@ -173,18 +175,69 @@ def _answer(port: int, page: str) -> HTTPResponse:
     return answer
 
 
-def watch(started: Sequence[StartedProcess], log: Path) -> None:
-    """Return when the user interrupts; raise when a process ends by itself.
+@dataclass(slots=True)
+class Service:
+    """Something that runs for as long as the platform does, and is started again when it ends by itself.
+
+    Attributes:
+        name: for messages.
+        begin: starts it.
+        log: where its output goes.
+        process: what runs now.
+        ends: when it ended by itself lately, by the monotonic clock.
+    """
+
+    name: str
+    begin: Callable[[], StartedProcess]
+    log: Path
+    process: StartedProcess
+    ends: list[float]
+
+
+def service(name: str, begin: Callable[[], StartedProcess], log: Path) -> Service:
+    """Start something that is to be started again when it ends by itself."""
+    return Service(name, begin, log, begin(), [])
+
+
+def watch(services: Sequence[Service], tell: Callable[[str], object]) -> None:
+    """Return when the user interrupts; start again what ends by itself, a little later each time.
+
+    Args:
+        services: what runs.
+        tell: told of each end, in one line.
 
     Raises:
-        LiveError: a process has ended.
+        LiveError: one has ended too often within ten minutes.
     """
     with suppress(KeyboardInterrupt):
         while True:
-            for one in started:
-                if one.process.poll() is not None:
-                    raise LiveError(f"{one.name} ended with code {one.process.returncode}:\n{_tail(log)}")
+            for one in services:
+                if one.process.process.poll() is not None:
+                    _start_again(one, tell)
             time.sleep(1)
+
+
+def _start_again(one: Service, tell: Callable[[str], object]) -> None:
+    code, now = one.process.process.returncode, time.monotonic()
+    stop([one.process])  # and what it has left behind
+    one.ends = [at for at in one.ends if now - at < ENDS_WITHIN_SECONDS] + [now]
+    if len(one.ends) > MOST_ENDS:
+        raise LiveError(
+            f"{one.name} ended {len(one.ends)} times within {ENDS_WITHIN_SECONDS // 60} minutes, the last time with code "
+            f"{code}:\n{_tail(one.log)}"
+        )
+    pause = 2 ** (len(one.ends) - 1)
+    tell(f"{one.name} ended with code {code} and is started again in {pause} s; its log: {one.log}")
+    time.sleep(pause)
+    while True:
+        try:
+            one.process = one.begin()
+            return
+        except LiveError as error:  # its port may be held for a moment by what is ending
+            if time.monotonic() - now > READY_SECONDS:
+                raise
+            tell(f"{one.name}: {error}; trying again")
+            time.sleep(5)
 
 
 def _tail(log: Path, lines: int = 15) -> str:

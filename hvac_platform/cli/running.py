@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -221,8 +222,10 @@ def _live(settings: Settings, folder: Path, port: int, simulator: list[str] | No
     from hvac_platform.live import (
         HOST,
         LiveError,
+        Service,
         StartedProcess,
         require_guard,
+        service,
         start,
         start_dagster,
         start_dashboard,
@@ -235,20 +238,29 @@ def _live(settings: Settings, folder: Path, port: int, simulator: list[str] | No
 
     log, dashboard_log = settings.hvac_home / "live.log", settings.hvac_home / "dashboard.log"
     environment = {"HVAC_HOME": str(settings.hvac_home)}
-    started: list[StartedProcess] = []
-    try:
+    services: list[Service] = []
+
+    def begin_dagster() -> StartedProcess:
         instance, platform = execution.open_instance(folder), PlatformResource()
         for run_id in end_runs_of_a_dead_platform(instance, platform, now_ms()):
             errors.print(
                 f"run {run_id[:8]} ended without a word when an earlier process did; what it did is done again"
             )
-        started.append(start_dagster(folder, execution.PROJECT_ROOT / "workspace.yaml", port, environment, log))
+        return start_dagster(folder, execution.PROJECT_ROOT / "workspace.yaml", port, environment, log)
+
+    try:
+        services.append(service("Dagster", begin_dagster, log))
         if simulator is not None:
             command = [sys.executable, "-m", "hvac_platform.cli", "simulate", *simulator]
-            started.append(start("simulator", command, folder, environment, settings.hvac_home / "simulator.log"))
+            output = settings.hvac_home / "simulator.log"
+            services.append(
+                service("the simulator", lambda: start("simulator", command, folder, environment, output), output)
+            )
         if dashboard_port is not None:
-            started.append(start_dashboard(folder, dashboard_port, environment, dashboard_log))
+            dashboard = partial(start_dashboard, folder, dashboard_port, environment, dashboard_log)
+            services.append(service("the dashboard", dashboard, dashboard_log))
         with errors.status("starting Dagster"):
+            started = [one.process for one in services]
             wait_until_ready(started, port, log)
             require_guard(port)
             if dashboard_port is not None:
@@ -262,16 +274,16 @@ def _live(settings: Settings, folder: Path, port: int, simulator: list[str] | No
         if dashboard_port is not None:
             console.print(f"Dashboard: http://{HOST}:{dashboard_port}   (log: {dashboard_log})", soft_wrap=True)
         console.print("Ctrl-C stops everything that this command started.")
-        watch(started, log)
+        watch(services, lambda line: errors.print(f"hvac: {line}"))
     except LiveError as error:
         errors.print(f"hvac: {error}")
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
         pass
     finally:
-        if started:
+        if services:
             ignore_hangup()
             with suppress(OSError):  # the terminal may be gone
                 errors.print("stopping")
-            stop(started)
+            stop([one.process for one in services])
             end_runs_of_a_dead_platform(execution.open_instance(folder), PlatformResource(), now_ms())

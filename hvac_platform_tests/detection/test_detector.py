@@ -192,7 +192,8 @@ class TestModes:
         first, state = of_two_modes.advance(test.iloc[:cut])
         kept = DetectorState.from_document(json.loads(json.dumps(state.to_document())))
         second, _ = of_two_modes.advance(test.iloc[cut:], kept)
-        pd.testing.assert_frame_equal(pd.concat([first, second]), of_two_modes.score(test))
+        # A distance is 1 less a cosine in float32, whose last digits follow from how the machine multiplies matrices.
+        pd.testing.assert_frame_equal(pd.concat([first, second]), of_two_modes.score(test), atol=2e-7)
 
     def test_survive_being_kept(self, of_two_modes):
         test = two_modes(600, phase=9000)
