@@ -6,12 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
 
-from hvac_platform.live import LiveError, require_free_port, start, stop
+from hvac_platform.live import LiveError, require_free_port, service, start, stop, watch
 from hvac_platform_tests.live.conftest import free_port
 
 SLEEPER = [sys.executable, "-c", "import subprocess, sys, time; subprocess.Popen(['sleep', '300']); time.sleep(300)"]
@@ -92,3 +93,39 @@ def test_a_live_simulator_stops_cleanly_on_interrupt(tmp_path: Path) -> None:
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
     assert "simulated 1 devices" in out
+
+
+def test_what_ends_by_itself_is_started_again_and_it_is_told(tmp_path: Path) -> None:
+    """The first two times it ends at once, then it stays."""
+    mark = tmp_path / "times"
+    body = f"import pathlib, time; p = pathlib.Path({str(mark)!r}); p.open('a').write('x'); n = p.stat().st_size; "
+    command = [sys.executable, "-c", body + "time.sleep(300 if n > 2 else 0); raise SystemExit(7)"]
+    one = service("the counter", lambda: start("counter", command, tmp_path, {}, tmp_path / "log"), tmp_path / "log")
+    told: list[str] = []
+
+    def tell(line: str) -> None:
+        told.append(line)
+
+    def interrupt() -> None:
+        while not (mark.exists() and mark.stat().st_size == 3):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    try:
+        watch([one], tell)
+        assert one.process.process.poll() is None
+        assert [line.partition(";")[0] for line in told] == [
+            "the counter ended with code 7 and is started again in 1 s",
+            "the counter ended with code 7 and is started again in 2 s",
+        ]
+    finally:
+        stop([one.process])
+
+
+def test_what_ends_again_and_again_is_given_up_with_the_end_of_its_log(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("hvac_platform.live.MOST_ENDS", 1)
+    command = [sys.executable, "-c", "print('no such thing', flush=True); raise SystemExit(3)"]
+    one = service("the counter", lambda: start("counter", command, tmp_path, {}, tmp_path / "log"), tmp_path / "log")
+    with pytest.raises(LiveError, match=r"(?s)the counter ended 2 times within 10 minutes.*code 3.*no such thing"):
+        watch([one], lambda _: None)
