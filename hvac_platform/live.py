@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.client import HTTPResponse
 from io import FileIO
@@ -24,6 +24,8 @@ from hvac_platform.port_owner import port_owner
 HOST = "127.0.0.1"
 READY_SECONDS = 120
 STOP_SECONDS = 30
+LOOK_SECONDS, TROUBLE_SECONDS = 5, 15
+"""How often a service that runs is asked for trouble, and how long that may last: a code server that is reloaded is none."""
 MOST_ENDS, ENDS_WITHIN_SECONDS = 6, 600
 """What ends by itself more often than that within that time is not started again."""
 
@@ -184,19 +186,27 @@ class Service:
         begin: starts it.
         log: where its output goes.
         process: what runs now.
+        trouble: says what is wrong while it runs; None when nothing is.
         ends: when it ended by itself lately, by the monotonic clock.
+        in_trouble_since: when trouble was first seen, by the monotonic clock.
+        looked_at: when it was last asked for.
     """
 
     name: str
     begin: Callable[[], StartedProcess]
     log: Path
     process: StartedProcess
-    ends: list[float]
+    trouble: Callable[[], str | None]
+    ends: list[float] = field(default_factory=list)
+    in_trouble_since: float | None = None
+    looked_at: float = 0.0
 
 
-def service(name: str, begin: Callable[[], StartedProcess], log: Path) -> Service:
-    """Start something that is to be started again when it ends by itself."""
-    return Service(name, begin, log, begin(), [])
+def service(
+    name: str, begin: Callable[[], StartedProcess], log: Path, trouble: Callable[[], str | None] = lambda: None
+) -> Service:
+    """Start something that is to be started again when it ends by itself, or is in trouble for a while."""
+    return Service(name, begin, log, begin(), trouble)
 
 
 def watch(services: Sequence[Service], tell: Callable[[str], object]) -> None:
@@ -213,25 +223,41 @@ def watch(services: Sequence[Service], tell: Callable[[str], object]) -> None:
         while True:
             for one in services:
                 if one.process.process.poll() is not None:
-                    _start_again(one, tell)
+                    _start_again(one, f"ended with code {one.process.process.returncode}", tell)
+                elif lasting := _lasting_trouble(one):
+                    _start_again(one, f"is in trouble ({lasting})", tell)
             time.sleep(1)
 
 
-def _start_again(one: Service, tell: Callable[[str], object]) -> None:
-    code, now = one.process.process.returncode, time.monotonic()
+def _lasting_trouble(one: Service) -> str | None:
+    """What has been wrong with a service for too long."""
+    now = time.monotonic()
+    if now - one.looked_at < LOOK_SECONDS:
+        return None
+    one.looked_at, found = now, one.trouble()
+    if found is None:
+        one.in_trouble_since = None
+        return None
+    one.in_trouble_since = one.in_trouble_since or now
+    return found if time.monotonic() - one.in_trouble_since >= TROUBLE_SECONDS else None
+
+
+def _start_again(one: Service, what: str, tell: Callable[[str], object]) -> None:
+    now, one.in_trouble_since = time.monotonic(), None
     stop([one.process])  # and what it has left behind
     one.ends = [at for at in one.ends if now - at < ENDS_WITHIN_SECONDS] + [now]
     if len(one.ends) > MOST_ENDS:
         raise LiveError(
-            f"{one.name} ended {len(one.ends)} times within {ENDS_WITHIN_SECONDS // 60} minutes, the last time with code "
-            f"{code}:\n{_tail(one.log)}"
+            f"{one.name} had to be started {len(one.ends)} times within {ENDS_WITHIN_SECONDS // 60} minutes; the last time "
+            f"it {what}:\n{_tail(one.log)}"
         )
     pause = 2 ** (len(one.ends) - 1)
-    tell(f"{one.name} ended with code {code} and is started again in {pause} s; its log: {one.log}")
+    tell(f"{one.name} {what} and is started again in {pause} s; its log: {one.log}")
     time.sleep(pause)
     while True:
         try:
             one.process = one.begin()
+            one.looked_at = time.monotonic() + READY_SECONDS  # it may take so long to come up
             return
         except LiveError as error:  # its port may be held for a moment by what is ending
             if time.monotonic() - now > READY_SECONDS:

@@ -219,6 +219,7 @@ def _run_live(
 
 def _live(settings: Settings, folder: Path, port: int, simulator: list[str] | None, dashboard_port: int | None) -> None:
     import hvac_platform.execution as execution
+    from hvac_platform.dagster_health import dagster_trouble
     from hvac_platform.live import (
         HOST,
         LiveError,
@@ -249,7 +250,7 @@ def _live(settings: Settings, folder: Path, port: int, simulator: list[str] | No
         return start_dagster(folder, execution.PROJECT_ROOT / "workspace.yaml", port, environment, log)
 
     try:
-        services.append(service("Dagster", begin_dagster, log))
+        services.append(service("Dagster", begin_dagster, log, lambda: dagster_trouble(port)))
         if simulator is not None:
             command = [sys.executable, "-m", "hvac_platform.cli", "simulate", *simulator]
             output = settings.hvac_home / "simulator.log"

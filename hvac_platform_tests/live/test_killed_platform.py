@@ -110,3 +110,29 @@ def test_a_platform_killed_in_a_run_and_started_again_at_once_goes_on_where_it_w
         assert run.status in (dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.SUCCESS)
         if run.status is dg.DagsterRunStatus.FAILURE:
             assert any(GONE in (e.user_message or e.message or "") for e in instance.all_logs(owner))
+
+
+def command_of(pid: int) -> str:
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    return ""
+
+
+@pytest.mark.parametrize("part", ["dagster api grpc", "dagster._daemon"])
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_a_part_of_dagster_that_dies_is_noticed_and_ingestion_goes_on(home: Path, port: int, part: str) -> None:
+    """The code server is the worse one: the pages and the daemon go on as if nothing had happened."""
+    settings = load_settings()
+    log, topic = open_log(settings), settings.kafka_topic
+    platform = up(home, port)
+    try:
+        (victim,) = [pid for pid in family(platform.pid) if part in command_of(pid)]
+        os.kill(victim, signal.SIGKILL)
+        sent = readings("RTU-001", now_ms() // MINUTE_MS * MINUTE_MS - 10 * MINUTE_MS, 5)
+        log.append(topic, sent)
+        store = open_store(settings)
+        wait_for(lambda: store.count("device_metrics_raw", "RTU-001") == len(sent), "ingestion did not go on")
+        assert "is started again in 1 s" in (home / "up.log").read_text()
+    finally:
+        platform.send_signal(signal.SIGINT)
+        platform.wait(120)

@@ -127,5 +127,38 @@ def test_what_ends_again_and_again_is_given_up_with_the_end_of_its_log(tmp_path:
     monkeypatch.setattr("hvac_platform.live.MOST_ENDS", 1)
     command = [sys.executable, "-c", "print('no such thing', flush=True); raise SystemExit(3)"]
     one = service("the counter", lambda: start("counter", command, tmp_path, {}, tmp_path / "log"), tmp_path / "log")
-    with pytest.raises(LiveError, match=r"(?s)the counter ended 2 times within 10 minutes.*code 3.*no such thing"):
+    with pytest.raises(
+        LiveError, match=r"(?s)had to be started 2 times within 10 minutes.*code 3.*no such thing"
+    ):
         watch([one], lambda _: None)
+
+
+def test_what_runs_and_is_in_trouble_for_a_while_is_started_again(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("hvac_platform.live.LOOK_SECONDS", 0)
+    monkeypatch.setattr("hvac_platform.live.TROUBLE_SECONDS", 2)
+    looks: list[int] = []
+
+    def trouble() -> str | None:
+        """A passing one first, then one that stays until the process is another one."""
+        looks.append(one.process.process.pid if looks else 0)
+        return "it hangs" if len(looks) != 2 and looks[-1] in (0, first) else None
+
+    command = [sys.executable, "-c", "import time; time.sleep(300)"]
+    one = service("the sleeper", lambda: start("s", command, tmp_path, {}, tmp_path / "log"), tmp_path / "log", trouble)
+    first = one.process.process.pid
+    told: list[str] = []
+
+    def tell(line: str) -> None:
+        told.append(line)
+        threading.Timer(3, os.kill, (os.getpid(), signal.SIGINT)).start()
+
+    try:
+        watch([one], tell)
+        assert one.process.process.pid != first
+        assert one.process.process.poll() is None
+        assert not alive(first)
+        assert [line.partition(";")[0] for line in told] == [
+            "the sleeper is in trouble (it hangs) and is started again in 1 s"
+        ]
+    finally:
+        stop([one.process])
