@@ -20,6 +20,8 @@ from hvac_platform.streams.base import LogError
 from hvac_platform.timestamps import now_ms
 
 OTHER_HOME = "choose another HVAC_HOME"
+LIVE_SIMULATOR = ["--anomaly-rate", "8"]
+"""The machines are those of the store, see `hvac_platform.simulation.fleet_seed`."""
 DashboardPort = Annotated[int, typer.Option(help="Port of the dashboard on 127.0.0.1.", min=1, max=65535)]
 
 
@@ -100,7 +102,7 @@ def up(
 
     settings = load_settings()
     _enter(_dagster_folder(), settings)
-    simulator = ["--anomaly-rate", "8"] if simulate else None
+    simulator = LIVE_SIMULATOR if simulate else None
     with _claimed(settings.hvac_home / HOME_LOCK, port, OTHER_HOME):
         _run_live(settings, Path.cwd(), port, simulator, dashboard_port if dashboard else None)
 
@@ -173,7 +175,7 @@ def demo(
 
 
 def _demonstrate(home: Path, once: bool, port: int, dashboard_port: int | None) -> None:
-    from hvac_platform.demo import SEED, demo_names, prepare_home, run_demo
+    from hvac_platform.demo import demo_names, prepare_home, run_demo
     from hvac_platform.execution import RunFailedError
 
     prepare_home(home)
@@ -197,8 +199,7 @@ def _demonstrate(home: Path, once: bool, port: int, dashboard_port: int | None) 
         command = removal[name].format(settings.kafka_bootstrap_servers, value)
         console.print(f"To remove what it made: {command}", soft_wrap=True, highlight=False)
     if not once:
-        simulator = ["--seed", str(SEED), "--anomaly-rate", "8"]
-        _run_live(settings, home, port, simulator, dashboard_port)
+        _run_live(settings, home, port, LIVE_SIMULATOR, dashboard_port)
     console.print(report.line())
 
 
