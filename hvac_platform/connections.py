@@ -7,8 +7,10 @@ import threading
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from hvac_platform.config import Settings, load_settings
+from hvac_platform.devices.registry import DEVICE_TYPES_VARIABLE
 from hvac_platform.embedded_file import Identity, file_identity
 from hvac_platform.embedding.base import Encoder
 from hvac_platform.embedding.learned import Encoders
@@ -28,7 +30,7 @@ _local = threading.local()  # a connection's transactions must not mix with anot
 _kafka_logs: dict[tuple[str, KafkaSecurity, str], KafkaLog] = {}  # safe for threads, and each has connections
 _cql_stores: dict[tuple[int, CqlSettings], CqlStore] = {}  # a session is safe for threads, and a process needs one
 _lock = threading.Lock()
-_checked: set[tuple[Store, int, str]] = set()
+_checked: WeakKeyDictionary[Store, tuple[int, str]] = WeakKeyDictionary()  # a thread's store ends with the thread
 
 
 def open_store(settings: Settings) -> Store:
@@ -38,14 +40,10 @@ def open_store(settings: Settings) -> Store:
         StoreError: it can't be used, or was made with other settings.
     """
     store = _cql_store(settings) if settings.scylla_hosts else _embedded_store(settings)
-    made_with = (
-        store,
-        settings.hvac_window_seconds,
-        settings.hvac_device_types or os.environ.get("HVAC_DEVICE_TYPES", ""),
-    )
-    if made_with not in _checked:
+    made_with = (settings.hvac_window_seconds, os.environ.get(DEVICE_TYPES_VARIABLE, ""))
+    if _checked.get(store) != made_with:
         require_settings(store, settings)
-        _checked.add(made_with)
+        _checked[store] = made_with
     return store
 
 

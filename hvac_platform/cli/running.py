@@ -14,6 +14,7 @@ from dotenv import dotenv_values
 
 from hvac_platform.cli.output import console, errors, progress_bar
 from hvac_platform.config import Settings, load_settings
+from hvac_platform.devices.registry import DEVICE_TYPES_VARIABLE
 from hvac_platform.interrupts import ignore_hangup, stop_on_signals
 from hvac_platform.stores.base import StoreError
 from hvac_platform.streams.base import LogError
@@ -33,11 +34,15 @@ def _dagster_folder() -> Path:
 
 
 def _enter(folder: Path, settings: Settings) -> None:
-    """Work where ``dagster.yaml`` is, with the store where it was: Dagster's paths are relative to the folder."""
+    """Work where ``dagster.yaml`` is, with everything else where it was: Dagster's paths are relative to the folder."""
     for name, value in dotenv_values(".env").items():
         if value:
             os.environ.setdefault(name, value)  # the new folder has no .env
-    os.environ["HVAC_HOME"] = str(settings.hvac_home)
+    for name, value in settings:
+        if isinstance(value, Path):
+            os.environ[name.upper()] = str(value.absolute())
+    if folders := os.environ.get(DEVICE_TYPES_VARIABLE):
+        os.environ[DEVICE_TYPES_VARIABLE] = os.pathsep.join(os.path.abspath(f) for f in folders.split(os.pathsep) if f)
     os.chdir(folder)
 
 
@@ -239,6 +244,7 @@ def _live(settings: Settings, folder: Path, port: int, simulator: list[str] | No
     started: list[StartedProcess] = []
     try:
         instance, platform = execution.open_instance(folder), PlatformResource()
+        _ = platform.store, platform.log  # nothing is started on what can't be used
         for run_id in end_runs_of_a_dead_platform(instance, platform, now_ms()):
             errors.print(
                 f"run {run_id[:8]} ended without a word when an earlier process did; what it did is done again"

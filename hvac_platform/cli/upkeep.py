@@ -56,20 +56,18 @@ def check(
     servers = "check {} and that the server is up; docs/troubleshooting.md lists the usual causes"
     store = probe(
         "store",
-        servers.format("SCYLLA_HOSTS")
-        if settings.scylla_hosts
-        else "set HVAC_HOME to a writable folder; docs/recovery.md",
+        servers.format("SCYLLA_HOSTS") if settings.scylla_hosts else "do what it says; docs/recovery.md",
         _store_state,
     )
-    probe("schema", "hvac schema apply", _schema_state)
+    probe("schema", "hvac schema apply" if store else "see store", _schema_state)
     log = probe(
         "message log",
         servers.format("KAFKA_BOOTSTRAP_SERVERS")
         if settings.kafka_bootstrap_servers
-        else "check KAFKA_TOPIC and that HVAC_HOME is a writable folder; docs/recovery.md",
+        else "do what it says; docs/recovery.md",
         _log_state,
     )
-    probe("encoder", "see what it says, or set HVAC_EMBEDDING=state", _encoder_state)
+    probe("encoder", "see what it says, or set HVAC_EMBEDDING=state" if store else "see store", _encoder_state)
     probe("device types", "correct the YAML file, or HVAC_DEVICE_TYPES", lambda _: ", ".join(sorted(device_types())))
     if store and log:
         try:

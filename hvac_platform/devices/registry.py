@@ -289,7 +289,7 @@ def device_types() -> dict[str, DeviceType]:
 def added_types() -> list[str]:
     """Canonical names of the types that the folders in HVAC_DEVICE_TYPES add or replace."""
     built_in, present = load_device_types(), load_device_types(_extra_folders())
-    return sorted(name for name, found in present.items() if built_in.get(name) is not found)
+    return sorted(name for name, found in present.items() if built_in.get(name) != found)
 
 
 def device_type(name: str) -> DeviceType | None:

@@ -553,11 +553,11 @@ class EmbeddedLog:
             prepare_to_open(self.path)
             connection = apsw.Connection(str(self.path))
             connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
-            if (version := _schema_version(connection)) > SCHEMA_VERSION:
+            try:
+                self._require_known_schema(connection)
+            except LogError:
                 close_as_it_is(connection)
-                raise LogError(
-                    f"{self.path} has schema version {version}, this code knows {SCHEMA_VERSION}: use a newer hvac_platform"
-                )
+                raise
             _use_wal(connection)
             # FULL, not WAL's usual NORMAL: an append that has returned must survive a power cut too.
             connection.execute("PRAGMA synchronous = FULL")
@@ -576,6 +576,13 @@ class EmbeddedLog:
             raise LogError(f"can't open the message log {self.path}: {error.strerror or error}") from error
         except EmbeddedFileError as error:
             raise LogError(str(error)) from error
+
+    def _require_known_schema(self, connection: apsw.Connection) -> None:
+        version = _schema_version(connection)
+        if version > SCHEMA_VERSION:
+            raise LogError(
+                f"{self.path} has schema version {version}, this code knows {SCHEMA_VERSION}: use a newer hvac_platform"
+            )
 
     @staticmethod
     def _bring_up_to_date(connection: apsw.Connection) -> None:
@@ -596,6 +603,11 @@ class EmbeddedLog:
             connection = self._connection()
             connection.execute("BEGIN IMMEDIATE")
             if self._local.file.fate() is Fate.SAME:  # nobody can put it right while this holds the write lock
+                try:
+                    self._require_known_schema(connection)  # a newer version may have upgraded it since it was opened
+                except LogError:
+                    connection.execute("ROLLBACK")
+                    raise
                 return connection
             connection.execute("ROLLBACK")
 
