@@ -288,8 +288,7 @@ def device_types() -> dict[str, DeviceType]:
 
 def added_types() -> list[str]:
     """Canonical names of the types that the folders in HVAC_DEVICE_TYPES add or replace."""
-    built_in, present = load_device_types(), load_device_types(_extra_folders())
-    return sorted(name for name, found in present.items() if built_in.get(name) != found)
+    return sorted({name for folder in _extra_folders() for name in _types_in(folder)})
 
 
 def device_type(name: str) -> DeviceType | None:
@@ -346,16 +345,23 @@ def _extra_folders() -> tuple[Path, ...]:
 def _load(extra_folders: tuple[Path, ...]) -> Mapping[str, DeviceType]:
     types: dict[str, DeviceType] = {}
     for folder in (BUILT_IN_FOLDER, *extra_folders):
-        if not folder.is_dir():
-            raise DeviceTypeError(f"{folder}: no such folder of device types")
-        origin: dict[str, Path] = {}
-        for path in sorted(folder.glob("*.yaml")):
-            loaded = parse_device_type(path.read_text(encoding="utf-8"), str(path))
-            if loaded.name in origin:
-                raise DeviceTypeError(f"{path}: name: {loaded.name} is already defined in {origin[loaded.name].name}")
-            origin[loaded.name] = path
-            types[loaded.name] = loaded
+        types |= _types_in(folder)
     _spellings(types.values())
+    return MappingProxyType(types)
+
+
+@lru_cache(maxsize=16)
+def _types_in(folder: Path) -> Mapping[str, DeviceType]:
+    if not folder.is_dir():
+        raise DeviceTypeError(f"{folder}: no such folder of device types")
+    types: dict[str, DeviceType] = {}
+    origin: dict[str, Path] = {}
+    for path in sorted(folder.glob("*.yaml")):
+        loaded = parse_device_type(path.read_text(encoding="utf-8"), str(path))
+        if loaded.name in origin:
+            raise DeviceTypeError(f"{path}: name: {loaded.name} is already defined in {origin[loaded.name].name}")
+        origin[loaded.name] = path
+        types[loaded.name] = loaded
     return MappingProxyType(types)
 
 

@@ -136,6 +136,11 @@ class EmbeddedStore(LedgerKeeping):
         return str(self._path)
 
     @property
+    def connection(self) -> apsw.Connection:
+        """The connection to the file."""
+        return self._connection
+
+    @property
     def parallel(self) -> bool:
         """No: all threads share one connection."""
         return False
