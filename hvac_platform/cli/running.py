@@ -61,6 +61,7 @@ def ingest(
     """
     import hvac_platform.execution as execution
     from hvac_platform.lost_runs import end_lost_ingestion
+    from hvac_platform.partitions import restore_devices
     from hvac_platform.resources import PlatformResource
     from sensors.kafka_ingestion import made_again
 
@@ -68,6 +69,7 @@ def ingest(
     _enter(_dagster_folder(), settings)
     platform, instance = PlatformResource(), execution.open_instance(Path.cwd())
     end_lost_ingestion(instance, platform, now_ms())
+    restore_devices(instance, platform.store)
     for line in made_again(platform):
         errors.print(f"hvac: {line}")
     ledger = platform.store.ledger(platform.topic)
