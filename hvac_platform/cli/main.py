@@ -73,3 +73,9 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception as error:
+        if not type(error).__module__.startswith("sqlalchemy."):
+            raise
+        cause = getattr(error, "orig", None) or error
+        errors.print(f"hvac: Dagster's storage can't be used: {cause}; is its disk full? docs/recovery.md")
+        sys.exit(1)
