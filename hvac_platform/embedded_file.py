@@ -21,8 +21,6 @@ import apsw
 
 SHARED_LOCK_AT = 0x40000000 + 2
 """Where the lock lies that a connection in WAL mode holds on its file (SQLite's file format)."""
-SHM_LOCK_AT = 128
-"""The same on the ``-shm``."""
 LOCKS = Path("/proc/locks")
 OPENING_SECONDS = 2.0
 """Opening and closing make and remove -wal and -shm within this time."""
@@ -177,7 +175,7 @@ def _trouble(path: Path) -> str | None:
     """Why a file should not be opened now; while others open or close it that may be said for a moment, wrongly."""
     wal, shm = beside(path, "-wal"), beside(path, "-shm")
     if wal.exists() and shm.exists():
-        return _mixed(path) if users_of(shm, SHM_LOCK_AT) and not users_of(path) else None
+        return None
     users = users_of(path)
     if not users:
         return None
@@ -204,8 +202,8 @@ def _alone_in(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def users_of(path: Path, lock_at: int = SHARED_LOCK_AT) -> list[int]:
-    """Processes that have a database (or its ``-shm``) open, as far as the system tells: by the locks on it."""
+def users_of(path: Path) -> list[int]:
+    """Processes that have a database open, as far as the system tells: by the locks on it."""
     identity = file_identity(path)
     if identity is None:
         return []
@@ -216,6 +214,6 @@ def users_of(path: Path, lock_at: int = SHARED_LOCK_AT) -> list[int]:
     users = set()
     for line in locks:  # 2: POSIX  ADVISORY  READ 3161 fe:00:9978227 1073741826 1073742335
         fields = line.split()
-        if len(fields) >= 8 and fields[5].endswith(f":{identity[1]}") and fields[6] == str(lock_at):
+        if len(fields) >= 8 and fields[5].endswith(f":{identity[1]}") and fields[6] == str(SHARED_LOCK_AT):
             users.add(int(fields[4]))
     return sorted(users)

@@ -161,7 +161,7 @@ def test_another_wal_in_place_of_the_one_in_use_is_an_error_and_not_written_to(h
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_file_replaced_under_a_user_with_its_wal_left_there_is_refused_by_all(home: Path, kind: str) -> None:
+def test_a_file_replaced_under_a_user_with_its_wal_left_there_is_not_written_to_by_it(home: Path, kind: str) -> None:
     path, backup = home / "watched.db", home / "backup.db"
     writer = Writer(kind, path)
     writer.write("x", 0)
@@ -170,9 +170,8 @@ def test_a_file_replaced_under_a_user_with_its_wal_left_there_is_refused_by_all(
     other.opened.close()
     before = backup.read_bytes()
     shutil.move(backup, path)
-    for attempt in (lambda: writer.write("x", 1), lambda: Writer(kind, path)):
-        with pytest.raises((LogError, StoreError), match="was replaced while a process had the one before open"):
-            attempt()
+    with pytest.raises((LogError, StoreError), match="was replaced while a process had the one before open"):
+        writer.write("x", 1)
     assert path.read_bytes() == before
     writer.opened.close()
     for suffix in ("-wal", "-shm"):
