@@ -7,8 +7,11 @@ import threading
 from functools import lru_cache
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from hvac_platform.config import Settings, load_settings
+from hvac_platform.devices.registry import DEVICE_TYPES_VARIABLE
+from hvac_platform.embedded_file import Identity, file_identity
 from hvac_platform.embedding.base import Encoder
 from hvac_platform.embedding.learned import Encoders
 from hvac_platform.embedding.state import StateEncoder
@@ -16,7 +19,7 @@ from hvac_platform.stores.base import Store, TableSlice
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.made_with import require_settings
 from hvac_platform.streams.base import LogError, MessageLog
-from hvac_platform.streams.embedded import EmbeddedLog, file_identity
+from hvac_platform.streams.embedded import EmbeddedLog
 from hvac_platform.streams.kafka import KafkaLog, KafkaSecurity
 from hvac_platform.streams.ownership import LeaseKeeper
 
@@ -27,7 +30,7 @@ _local = threading.local()  # a connection's transactions must not mix with anot
 _kafka_logs: dict[tuple[str, KafkaSecurity, str], KafkaLog] = {}  # safe for threads, and each has connections
 _cql_stores: dict[tuple[int, CqlSettings], CqlStore] = {}  # a session is safe for threads, and a process needs one
 _lock = threading.Lock()
-_checked: set[tuple[Store, int, str]] = set()
+_checked: WeakKeyDictionary[Store, tuple[int, str]] = WeakKeyDictionary()  # a thread's store ends with the thread
 
 
 def open_store(settings: Settings) -> Store:
@@ -37,14 +40,10 @@ def open_store(settings: Settings) -> Store:
         StoreError: it can't be used, or was made with other settings.
     """
     store = _cql_store(settings) if settings.scylla_hosts else _embedded_store(settings)
-    made_with = (
-        store,
-        settings.hvac_window_seconds,
-        settings.hvac_device_types or os.environ.get("HVAC_DEVICE_TYPES", ""),
-    )
-    if made_with not in _checked:
+    made_with = (settings.hvac_window_seconds, os.environ.get(DEVICE_TYPES_VARIABLE, ""))
+    if _checked.get(store) != made_with:
         require_settings(store, settings)
-        _checked.add(made_with)
+        _checked[store] = made_with
     return store
 
 
@@ -94,12 +93,15 @@ def _cql_store(settings: Settings) -> Store:
 
 
 def _embedded_store(settings: Settings) -> Store:
-    stores: dict[str, tuple[Store, object]] = _local.__dict__.setdefault("stores", {})
+    stores: dict[str, EmbeddedStore] = _local.__dict__.setdefault("stores", {})
     path = settings.hvac_home / "store.db"
-    opened, file = stores.get(str(path), (None, None))
-    if opened is None or file_identity(path) != file:  # deleted, or put back from elsewhere
-        opened = EmbeddedStore(path)
-        stores[str(path)] = opened, file_identity(path)
+    opened = stores.get(str(path))
+    if opened is not None and not opened.still_open():  # deleted, or put back from elsewhere
+        del stores[str(path)]
+        opened.close()
+        opened = None
+    if opened is None:
+        opened = stores[str(path)] = EmbeddedStore(path)
     return opened
 
 
@@ -120,14 +122,14 @@ def open_log_as_it_is(settings: Settings) -> MessageLog:
 
 
 def _embedded_log(settings: Settings) -> MessageLog:
-    logs: dict[str, MessageLog] = _local.__dict__.setdefault("logs", {})
+    logs: dict[str, tuple[EmbeddedLog, Identity]] = _local.__dict__.setdefault("logs", {})
     path = settings.hvac_home / "log.db"
-    if str(path) not in logs or not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        log = EmbeddedLog(path)
+    log, file = logs.get(str(path), (None, None))
+    if log is None or file is None or file_identity(path) != file:  # deleted, or put back from elsewhere
+        log = log or EmbeddedLog(path)
         log.create_topic(settings.kafka_topic)
-        logs[str(path)] = log
-    return logs[str(path)]
+        logs[str(path)] = log, file_identity(path)
+    return log
 
 
 def _kafka_security(settings: Settings) -> KafkaSecurity:

@@ -24,6 +24,7 @@ from hvac_platform.execution import PROJECT_ROOT, build_profiles, ingest_everyth
 from hvac_platform.partitions import devices as device_partitions
 from hvac_platform.resources import PlatformResource
 from hvac_platform.simulation.faults import Fault, plan_one_of_each
+from hvac_platform.simulation.fleet_seed import seed_of_fleet
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
 from hvac_platform.simulation.streaming import stream_history
 from hvac_platform.stores.base import Store, TableSlice
@@ -99,6 +100,7 @@ def run_demo(settings: Settings, console: Console, *, fleet: Sequence[FleetDevic
     faults = plan_one_of_each(fleet, day_start(day_two), end_ms, seed=SEED)
     (settings.hvac_home / FAULTS_FILE).write_text(json.dumps([f.to_dict() for f in faults], indent=1))
     report = DemoReport(faults=len(faults), device_days=len(fleet))
+    seed, _ = seed_of_fleet(platform.store, SEED)  # what is simulated later into this store goes on with these machines
     columns = (
         TextColumn("{task.description:<34}"),
         BarColumn(),
@@ -109,7 +111,7 @@ def run_demo(settings: Settings, console: Console, *, fleet: Sequence[FleetDevic
     with Progress(*columns, console=console) as progress:
         hours = (end_ms - start_ms) // 3_600_000
         task = progress.add_task(f"simulate {day_one} and {day_two}", total=hours, unit="hours")
-        simulation = FleetSimulation(fleet, seed=SEED, faults=faults)
+        simulation = FleetSimulation(fleet, seed=seed, faults=faults)
         for reached, messages in stream_history(
             platform.log, platform.topic, simulation, fleet, start_ms, end_ms, INTERVAL_MS
         ):

@@ -5,6 +5,7 @@ import json
 import dagster as dg
 
 from hvac_platform.assets.checks import DATA_FLOW, data_flow, evaluate_flow
+from hvac_platform.partitions import restore_devices
 from hvac_platform.resources import PlatformResource
 from hvac_platform.streams.flow import FlowWatch, flows
 from hvac_platform.timestamps import now_ms
@@ -22,6 +23,8 @@ REPEAT_MS = 3_600_000
 )
 def ingestion_watch(context: dg.SensorEvaluationContext, platform: PlatformResource) -> dg.SensorResult | dg.SkipReason:
     """One look; the cursor holds what the looks before have seen."""
+    if restored := restore_devices(context.instance, platform.store):
+        context.log.info("devices that Dagster did not know: %s", ", ".join(restored))
     memory = json.loads(context.cursor) if context.cursor else {}
     watch, now = FlowWatch(memory.get("seen")), now_ms()
     found = watch.look(flows(platform.log, platform.store, platform.topic, now), now)

@@ -93,6 +93,10 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
+        if type(error).__module__.startswith("sqlalchemy."):
+            original = getattr(error, "orig", None) or error
+            errors.print(f"hvac: Dagster's storage can't be used: {original}; is its disk full? docs/recovery.md")
+            sys.exit(1)
         cause = expected_cause(error)
         if cause is None:
             raise

@@ -15,12 +15,15 @@ from dotenv import dotenv_values
 
 from hvac_platform.cli.output import console, errors, progress_bar
 from hvac_platform.config import Settings, load_settings
+from hvac_platform.devices.registry import DEVICE_TYPES_VARIABLE
 from hvac_platform.interrupts import ignore_hangup, stop_on_signals
 from hvac_platform.stores.base import StoreError
 from hvac_platform.streams.base import LogError
 from hvac_platform.timestamps import now_ms
 
 OTHER_HOME = "choose another HVAC_HOME"
+LIVE_SIMULATOR = ["--anomaly-rate", "8"]
+"""The machines are those of the store, see `hvac_platform.simulation.fleet_seed`."""
 DashboardPort = Annotated[int, typer.Option(help="Port of the dashboard on 127.0.0.1.", min=1, max=65535)]
 
 
@@ -32,11 +35,15 @@ def _dagster_folder() -> Path:
 
 
 def _enter(folder: Path, settings: Settings) -> None:
-    """Work where ``dagster.yaml`` is, with the store where it was: Dagster's paths are relative to the folder."""
+    """Work where ``dagster.yaml`` is, with everything else where it was: Dagster's paths are relative to the folder."""
     for name, value in dotenv_values(".env").items():
         if value:
             os.environ.setdefault(name, value)  # the new folder has no .env
-    os.environ["HVAC_HOME"] = str(settings.hvac_home)
+    for name, value in settings:
+        if isinstance(value, Path):
+            os.environ[name.upper()] = str(value.absolute())
+    if folders := os.environ.get(DEVICE_TYPES_VARIABLE):
+        os.environ[DEVICE_TYPES_VARIABLE] = os.pathsep.join(os.path.abspath(f) for f in folders.split(os.pathsep) if f)
     os.chdir(folder)
 
 
@@ -55,6 +62,7 @@ def ingest(
     """
     import hvac_platform.execution as execution
     from hvac_platform.lost_runs import end_lost_ingestion
+    from hvac_platform.partitions import restore_devices
     from hvac_platform.resources import PlatformResource
     from sensors.kafka_ingestion import made_again
 
@@ -62,6 +70,7 @@ def ingest(
     _enter(_dagster_folder(), settings)
     platform, instance = PlatformResource(), execution.open_instance(Path.cwd())
     end_lost_ingestion(instance, platform, now_ms())
+    restore_devices(instance, platform.store)
     for line in made_again(platform):
         errors.print(f"hvac: {line}")
     ledger = platform.store.ledger(platform.topic)
@@ -101,7 +110,7 @@ def up(
 
     settings = load_settings()
     _enter(_dagster_folder(), settings)
-    simulator = ["--anomaly-rate", "8"] if simulate else None
+    simulator = LIVE_SIMULATOR if simulate else None
     with _claimed(settings.hvac_home / HOME_LOCK, port, OTHER_HOME):
         _run_live(settings, Path.cwd(), port, simulator, dashboard_port if dashboard else None)
 
@@ -174,7 +183,7 @@ def demo(
 
 
 def _demonstrate(home: Path, once: bool, port: int, dashboard_port: int | None) -> None:
-    from hvac_platform.demo import SEED, demo_names, prepare_home, run_demo
+    from hvac_platform.demo import demo_names, prepare_home, run_demo
     from hvac_platform.execution import RunFailedError
 
     prepare_home(home)
@@ -198,8 +207,7 @@ def _demonstrate(home: Path, once: bool, port: int, dashboard_port: int | None) 
         command = removal[name].format(settings.kafka_bootstrap_servers, value)
         console.print(f"To remove what it made: {command}", soft_wrap=True, highlight=False)
     if not once:
-        simulator = ["--seed", str(SEED), "--anomaly-rate", "8"]
-        _run_live(settings, home, port, simulator, dashboard_port)
+        _run_live(settings, home, port, LIVE_SIMULATOR, dashboard_port)
     console.print(report.line())
 
 
@@ -243,6 +251,7 @@ def _live(settings: Settings, folder: Path, port: int, simulator: list[str] | No
 
     def begin_dagster() -> StartedProcess:
         instance, platform = execution.open_instance(folder), PlatformResource()
+        _ = platform.store, platform.log  # nothing is started on what can't be used
         for run_id in end_runs_of_a_dead_platform(instance, platform, now_ms()):
             errors.print(
                 f"run {run_id[:8]} ended without a word when an earlier process did; what it did is done again"

@@ -12,10 +12,11 @@ import typer
 from hvac_platform.cli.choosing import MOST_SECONDS, finite, instant
 from hvac_platform.cli.output import AsJson, console, errors, print_rows, progress_bar
 from hvac_platform.config import Settings, load_settings
-from hvac_platform.connections import open_log
+from hvac_platform.connections import open_log, open_store
 from hvac_platform.devices.fleet import FleetDevice, check_fleet, default_fleet, fleet_of_size, load_fleet, parse_device
 from hvac_platform.interrupts import stop_on_signals
 from hvac_platform.simulation.faults import Fault, plan_faults
+from hvac_platform.simulation.fleet_seed import FIRST_SEED, seed_of_fleet
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
 from hvac_platform.simulation.streaming import stream_history, stream_live
 from hvac_platform.streams.messages import name_problem, type_problem
@@ -73,7 +74,14 @@ def simulate(
             callback=finite,
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same readings.", min=0, max=2**63 - 1)] = 1,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            help=f"The same seed gives the same machines; when absent, those simulated before, or {FIRST_SEED} at first.",
+            min=0,
+            max=2**63 - 1,
+        ),
+    ] = None,
     labels: Annotated[Path | None, typer.Option(help="Write the planned faults to this JSON file.")] = None,
 ) -> None:
     """Simulate a fleet into the message log, live at the pace of the clock or as history at full speed."""
@@ -94,16 +102,19 @@ def simulate(
         end_ms = None if duration is None else began + round(duration * 1000)
     if end_ms is not None and end_ms <= start_ms and duration != 0:
         raise typer.BadParameter(f"the end {iso(end_ms)} is not after the start {iso(start_ms)}")
+    chosen_seed, warning = seed_of_fleet(open_store(settings), seed)
+    if warning:
+        errors.print(warning)
     try:
         faults = plan_faults(
             fleet,
             start_ms,
             end_ms or start_ms + LIVE_FAULT_DAYS * DAY_MS,
-            seed=seed,
+            seed=chosen_seed,
             rate=rate,
             device_ids=listed or None,
         )
-        simulation = FleetSimulation(fleet, seed=seed, faults=faults)
+        simulation = FleetSimulation(fleet, seed=chosen_seed, faults=faults)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     _announce(faults, labels)

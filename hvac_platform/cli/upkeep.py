@@ -16,9 +16,11 @@ from hvac_platform.config import CONSUMER_GROUP, Settings, load_settings
 from hvac_platform.connections import make_encoders, open_log, open_store, open_store_as_it_is
 from hvac_platform.detection.profile import provisional_profile
 from hvac_platform.devices.registry import device_types
+from hvac_platform.embedded_file import beside, close_as_it_is, users_of
 from hvac_platform.stores.base import StoreError, TableSlice
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.made_with import forget_device_types
+from hvac_platform.stores.salvage import salvage
 from hvac_platform.stores.tables import tables
 from hvac_platform.streams.base import LogError
 from hvac_platform.streams.embedded import EmbeddedLog
@@ -56,20 +58,18 @@ def check(
     servers = "check {} and that the server is up; docs/troubleshooting.md lists the usual causes"
     store = probe(
         "store",
-        servers.format("SCYLLA_HOSTS")
-        if settings.scylla_hosts
-        else "set HVAC_HOME to a writable folder; docs/recovery.md",
+        servers.format("SCYLLA_HOSTS") if settings.scylla_hosts else "do what it says; docs/recovery.md",
         _store_state,
     )
-    probe("schema", "hvac schema apply", _schema_state)
+    probe("schema", "hvac schema apply" if store else "see store", _schema_state)
     log = probe(
         "message log",
         servers.format("KAFKA_BOOTSTRAP_SERVERS")
         if settings.kafka_bootstrap_servers
-        else "check KAFKA_TOPIC and that HVAC_HOME is a writable folder; docs/recovery.md",
+        else "do what it says; docs/recovery.md",
         _log_state,
     )
-    probe("encoder", "see what it says, or set HVAC_EMBEDDING=state", _encoder_state)
+    probe("encoder", "see what it says, or set HVAC_EMBEDDING=state" if store else "see store", _encoder_state)
     probe("device types", "correct the YAML file, or HVAC_DEVICE_TYPES", lambda _: ", ".join(sorted(device_types())))
     if store and log:
         try:
@@ -279,3 +279,36 @@ def apply_schema(
         return
     found, _ = store.schema_versions()
     console.print(f"{store.location}: schema version {found} of {needed}" + ("" if done else ", nothing to do"))
+
+
+@schema.command("salvage")
+def salvage_store() -> None:
+    """Bring what can be read of a damaged embedded store into a new one; the damaged file is kept.
+
+    Stop everything that uses the store first; afterwards hvac ingest fills the holes from what the log still has.
+    """
+    settings = load_settings()
+    if settings.scylla_hosts:
+        raise StoreError("salvage is for the embedded store; the store here is a server's")
+    path = settings.hvac_home / "store.db"
+    if not path.exists():
+        raise StoreError(f"there is no {path}")
+    if users := users_of(path):
+        raise StoreError(f"process {', '.join(map(str, users))} has {path} open: stop it first")
+    made = path.with_name("store.salvaged.db")
+    for left_over in (made, beside(made, "-wal"), beside(made, "-shm")):
+        left_over.unlink(missing_ok=True)
+    damaged, new = EmbeddedStore(path), EmbeddedStore(made)
+    found = salvage(damaged, new)
+    new.close()
+    close_as_it_is(damaged.connection)
+    aside = path.with_name(f"store.damaged-{iso(now_ms()).replace(':', '').replace(' ', 'T')}.db")
+    for suffix in ("", "-wal", "-shm"):
+        if (old := path.with_name(path.name + suffix)).exists():
+            old.replace(aside.with_name(aside.name + suffix))
+    made.replace(path)
+    lost = ", ".join(f"{name} {stretches}" for name, stretches in sorted(found.lost.items())) or "none"
+    console.print(
+        f"brought over {found.rows.total()} rows of {len(found.rows)} tables; stretches that could not be read: {lost}\n"
+        f"the damaged file is {aside}; now hvac ingest"
+    )

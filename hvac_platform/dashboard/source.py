@@ -7,12 +7,11 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-import apsw
-
 from hvac_platform.config import Settings
 from hvac_platform.connections import open_log_as_it_is, open_store, open_store_as_it_is
 from hvac_platform.stores.base import Store, StoreError
-from hvac_platform.stores.embedded import SCHEMA_VERSION
+from hvac_platform.stores.embedded import SCHEMA_VERSION, version_of
+from hvac_platform.stores.made_with import require_settings
 from hvac_platform.streams.base import MessageLog
 
 T = TypeVar("T")
@@ -67,7 +66,7 @@ class Source:
         """The store; None while there is no embedded one yet.
 
         Raises:
-            Exception: it can't be reached, or has the schema of another version.
+            Exception: it can't be reached, has the schema of another version, or was made with other settings.
         """
         if self.settings.scylla_hosts:
             with self._store_lock:
@@ -79,11 +78,7 @@ class Source:
             self._schema_is_current = False
             return None
         if not self._schema_is_current:
-            connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-            try:
-                found = connection.pragma("user_version")
-            finally:
-                connection.close()
+            found = version_of(path)
             if found == 0:
                 return None  # another process is just making it
             _require_schema(found, SCHEMA_VERSION)
@@ -107,6 +102,7 @@ class Source:
         store = open_store_as_it_is(self.settings)
         try:
             _require_schema(*store.schema_versions())
+            require_settings(store, self.settings, record=False)
         except Exception:
             store.close()
             raise
@@ -130,3 +126,7 @@ def _require_schema(found: int, needed: int) -> None:
         raise StoreError("the store has no tables yet: hvac schema apply, or wait for the first ingestion")
     if found < needed:
         raise StoreError(f"the store has schema version {found}, this dashboard needs {needed}: hvac schema apply")
+    if found > needed:
+        raise StoreError(
+            f"the store has schema version {found}, this dashboard knows {needed}: use a newer hvac_platform"
+        )

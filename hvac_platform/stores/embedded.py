@@ -19,6 +19,7 @@ import numpy as np
 import sqlite_vec
 from numpy.typing import NDArray
 
+from hvac_platform.embedded_file import EmbeddedFileError, Fate, OpenFile, close_as_it_is, prepare_to_open
 from hvac_platform.stores.base import (
     Columns,
     Device,
@@ -82,9 +83,20 @@ class EmbeddedStore(LedgerKeeping):
     def __init__(self, path: Path | str) -> None:
         self._path = Path(path)
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        self._open()
+        with _said_in_words(self._path):
+            self.apply_schema()
+
+    def _open(self) -> None:
+        with _said_in_words(self._path):
+            prepare_to_open(self._path)
             self._connection = apsw.Connection(str(self._path))
             self._connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+            try:
+                self._require_known_schema()
+            except StoreError:
+                close_as_it_is(self._connection)
+                raise
             self._connection.enable_load_extension(True)
             self._connection.load_extension(sqlite_vec.loadable_path())
             _use_wal(self._connection)
@@ -95,25 +107,38 @@ class EmbeddedStore(LedgerKeeping):
                 "wal_autocheckpoint=4000",
             ):
                 self._connection.execute(f"PRAGMA {pragma}")
-            found, needed = self.schema_versions()
-        except (apsw.CorruptError, apsw.NotADBError) as error:
-            raise StoreError(
-                f"the embedded store {self._path} is damaged ({error}); docs/recovery.md says what can be done"
-            ) from error
-        except apsw.Error as error:
-            raise StoreError(
-                f"can't open the embedded store {self._path}: {error}. Is HVAC_HOME a writable folder?"
-            ) from error
-        if found > needed:
-            raise StoreError(
-                f"{self._path} has schema version {found}, this code knows {needed}: use a newer hvac_platform"
-            )
-        self.apply_schema()
+            self.schema_versions()  # its -wal is there from the first look on
+            self._file = OpenFile(self._path, self._connection)
+
+    def still_open(self) -> bool:
+        """Whether what is written here is what others open; False when the file was deleted or replaced.
+
+        A ``-wal`` that was deleted under the connection is put right.
+
+        Raises:
+            StoreError: it can't be.
+        """
+        fate = self._file.fate()
+        if fate is Fate.SAME or self._connection.in_transaction:
+            return True
+        if fate is Fate.REPLACED:
+            return False
+        try:
+            self._file.leave(fate)
+        except EmbeddedFileError as error:
+            raise StoreError(str(error)) from error
+        self._open()
+        return True
 
     @property
     def location(self) -> str:
         """Path of the file."""
         return str(self._path)
+
+    @property
+    def connection(self) -> apsw.Connection:
+        """The connection to the file."""
+        return self._connection
 
     @property
     def parallel(self) -> bool:
@@ -455,8 +480,14 @@ class EmbeddedStore(LedgerKeeping):
         if self._connection.in_transaction:
             yield
             return
+        self._require_file()
         self._connection.execute("BEGIN IMMEDIATE")
         try:
+            if self._file.fate() is not Fate.SAME:  # nobody can put it right while this holds the write lock
+                self._connection.execute("ROLLBACK")
+                self._require_file()
+                self._connection.execute("BEGIN IMMEDIATE")
+            self._require_known_schema()  # a newer version may have upgraded the file since it was opened
             yield
             self._connection.execute("COMMIT")
         except BaseException as error:
@@ -468,6 +499,55 @@ class EmbeddedStore(LedgerKeeping):
                     f"the disk is full, {self._path} can't grow: free some space; nothing that was acknowledged is lost"
                 ) from error
             raise
+        self._require_file()  # before anybody relies on what was committed
+
+    def _require_known_schema(self) -> None:
+        found, known = self.schema_versions()
+        if found > known:
+            raise StoreError(
+                f"{self._path} has schema version {found}, this code knows {known}: use a newer hvac_platform"
+            )
+
+    def _require_file(self) -> None:
+        if not self.still_open():
+            raise StoreError(
+                f"{self._path} was deleted or replaced while this process had it open: nothing more is written into the one "
+                "before, and the last write may be in that one; start the process again"
+            )
+
+
+def version_of(path: Path) -> int:
+    """Schema version of a store that is there, without a change to it.
+
+    Raises:
+        StoreError: it can't be read.
+    """
+    with _said_in_words(path):
+        prepare_to_open(path)
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+            return int(connection.pragma("user_version"))
+        finally:
+            connection.close()
+
+
+@contextmanager
+def _said_in_words(path: Path) -> Iterator[None]:
+    """What can go wrong when a store is opened, as one line that says what to do."""
+    try:
+        yield
+    except (apsw.CorruptError, apsw.NotADBError) as error:
+        raise StoreError(
+            f"the embedded store {path} is damaged ({error}); docs/recovery.md says what can be done"
+        ) from error
+    except apsw.Error as error:
+        raise StoreError(f"can't open the embedded store {path}: {error}. Is HVAC_HOME a writable folder?") from error
+    except OSError as error:
+        said = error.strerror or error
+        raise StoreError(f"can't open the embedded store {path}: {said}. Is HVAC_HOME a writable folder?") from error
+    except EmbeddedFileError as error:
+        raise StoreError(str(error)) from error
 
 
 def _use_wal(connection: apsw.Connection) -> None:

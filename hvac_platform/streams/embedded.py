@@ -25,6 +25,7 @@ import apsw
 import msgspec
 import numpy as np
 
+from hvac_platform.embedded_file import EmbeddedFileError, Fate, OpenFile, close_as_it_is, prepare_to_open
 from hvac_platform.streams.base import (
     DEFAULT_PARTITIONS,
     DEFAULT_RETENTION_MS,
@@ -521,27 +522,42 @@ class EmbeddedLog:
         if self._pid != os.getpid():
             _inherited_by_fork.extend(self._open)
             self._forget_connections()
-        present = file_identity(self.path)
-        if present != getattr(self._local, "file", None):
-            # Deleted, or made again by somebody else: what is written into the old one would be seen by nobody.
-            self._local.connection = None
-            self._topics.clear()
-        connection: apsw.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = self._local.connection = self._connect()
-            self._local.file = file_identity(self.path)
-            self._open.add(connection)
+        opened: OpenFile | None = getattr(self._local, "file", None)
+        if opened is not None and not opened.connection.in_transaction:
+            fate = opened.fate()
+            if fate is not Fate.SAME:
+                # Deleted, or made again by somebody else: what is written into the old one would be seen by nobody.
+                self._leave(opened, fate)
+                opened = None
+        if opened is None:
+            opened = self._local.file = self._connect()
+            self._open.add(opened.connection)
+        connection: apsw.Connection = opened.connection
         return connection
+
+    def _leave(self, opened: OpenFile, fate: Fate) -> None:
+        try:
+            opened.leave(fate)
+        except EmbeddedFileError as error:
+            raise LogError(str(error)) from error
+        self._local.file = None
+        self._topics.clear()
 
     def _query(self, sql: str, bindings: Sequence[object] | Mapping[str, object] = ()) -> list[tuple[Any, ...]]:
         """All rows of a statement; read to the end, so that no read transaction stays open."""
         rows: list[tuple[Any, ...]] = self._connection().execute(sql, cast("Any", bindings)).fetchall()
         return rows
 
-    def _connect(self) -> apsw.Connection:
+    def _connect(self) -> OpenFile:
         try:
+            prepare_to_open(self.path)
             connection = apsw.Connection(str(self.path))
             connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
+            try:
+                self._require_known_schema(connection)
+            except LogError:
+                close_as_it_is(connection)
+                raise
             _use_wal(connection)
             # FULL, not WAL's usual NORMAL: an append that has returned must survive a power cut too.
             connection.execute("PRAGMA synchronous = FULL")
@@ -549,18 +565,24 @@ class EmbeddedLog:
             if _schema_version(connection) < SCHEMA_VERSION:
                 with _transaction(connection):
                     self._bring_up_to_date(connection)
+            return OpenFile(self.path, connection)
         except apsw.NotADBError as error:
             raise LogError(f"{self.path} is not a message log; docs/recovery.md says what can be done") from error
-        except (apsw.CorruptError, apsw.IOError, apsw.CantOpenError) as error:
+        except apsw.Error as error:
             raise LogError(
                 f"the message log {self.path} can't be read ({error}); docs/recovery.md says what can be done"
             ) from error
+        except OSError as error:
+            raise LogError(f"can't open the message log {self.path}: {error.strerror or error}") from error
+        except EmbeddedFileError as error:
+            raise LogError(str(error)) from error
+
+    def _require_known_schema(self, connection: apsw.Connection) -> None:
         version = _schema_version(connection)
-        if version != SCHEMA_VERSION:
+        if version > SCHEMA_VERSION:
             raise LogError(
                 f"{self.path} has schema version {version}, this code knows {SCHEMA_VERSION}: use a newer hvac_platform"
             )
-        return connection
 
     @staticmethod
     def _bring_up_to_date(connection: apsw.Connection) -> None:
@@ -575,12 +597,31 @@ class EmbeddedLog:
             connection.executemany("UPDATE topics SET identity = ? WHERE topic_id = ?", named)
             connection.pragma("user_version", SCHEMA_VERSION)
 
+    def _begun(self) -> apsw.Connection:
+        """This thread's connection with the write lock, on the files that others open too."""
+        while True:
+            connection = self._connection()
+            connection.execute("BEGIN IMMEDIATE")
+            if self._local.file.fate() is Fate.SAME:  # nobody can put it right while this holds the write lock
+                try:
+                    self._require_known_schema(connection)  # a newer version may have upgraded it since it was opened
+                except LogError:
+                    connection.execute("ROLLBACK")
+                    raise
+                return connection
+            connection.execute("ROLLBACK")
+
     @contextmanager
     def _transaction(self) -> Iterator[apsw.Connection]:
-        connection = self._connection()
         try:
-            with _transaction(connection):
+            with _transaction(self._begun(), begun=True) as connection:
                 yield connection
+            if self._local.file.fate() is Fate.REPLACED:
+                raise LogError(
+                    f"{self.path} was deleted or replaced while this was written into it: what was written is in the one "
+                    "before; do it again"
+                )
+            self._connection()  # a -wal that was deleted meanwhile is put right before anybody relies on what is in it
         except apsw.BusyError as error:
             waited = _BUSY_TIMEOUT_MS // 1000
             raise LogError(f"{self.path}: another process held the write lock for {waited} s") from error
@@ -588,15 +629,6 @@ class EmbeddedLog:
             raise LogError(
                 f"the disk is full, {self.path} can't grow: free some space, then append these records again"
             ) from error
-
-
-def file_identity(path: Path) -> tuple[int, int] | None:
-    """Device and inode of a file; None while there is none. A file that was deleted and made again has another one."""
-    try:
-        found = os.stat(path)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _schema_version(connection: apsw.Connection) -> int:
@@ -618,11 +650,12 @@ def _use_wal(connection: apsw.Connection) -> None:
 
 
 @contextmanager
-def _transaction(connection: apsw.Connection) -> Iterator[None]:
+def _transaction(connection: apsw.Connection, *, begun: bool = False) -> Iterator[apsw.Connection]:
     """A write transaction; IMMEDIATE takes the lock first, so what is read inside is still true when it is written."""
-    connection.execute("BEGIN IMMEDIATE")
+    if not begun:
+        connection.execute("BEGIN IMMEDIATE")
     try:
-        yield
+        yield connection
         connection.execute("COMMIT")
     except BaseException:
         if connection.in_transaction:  # SQLite has rolled back by itself after some errors, such as a full disk

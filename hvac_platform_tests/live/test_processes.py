@@ -127,9 +127,7 @@ def test_what_ends_again_and_again_is_given_up_with_the_end_of_its_log(tmp_path:
     monkeypatch.setattr("hvac_platform.live.MOST_ENDS", 1)
     command = [sys.executable, "-c", "print('no such thing', flush=True); raise SystemExit(3)"]
     one = service("the counter", lambda: start("counter", command, tmp_path, {}, tmp_path / "log"), tmp_path / "log")
-    with pytest.raises(
-        LiveError, match=r"(?s)had to be started 2 times within 10 minutes.*code 3.*no such thing"
-    ):
+    with pytest.raises(LiveError, match=r"(?s)had to be started 2 times within 10 minutes.*code 3.*no such thing"):
         watch([one], lambda _: None)
 
 

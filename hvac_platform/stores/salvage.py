@@ -1,0 +1,101 @@
+"""What can still be read of a damaged embedded store, brought into a new one."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import apsw
+import msgspec
+
+from hvac_platform.stores.base import Columns, EmbeddingError, StoreError, TableSlice
+from hvac_platform.stores.embedded import EmbeddedStore
+from hvac_platform.stores.tables import Table, tables
+from hvac_platform.stores.vectors import decoded_vectors
+from hvac_platform.timestamps import DAY_MS
+
+SMALLEST_MS = 60_000
+"""A stretch of time so short that can't be read is given up."""
+LEFT_OUT = frozenset({"ingestion_ledger", "touched_windows", "metric_aggregation_buffer", "embedding_backlog"})
+"""Without a ledger everything that the log still has is ingested again, which fills holes and makes these anew."""
+UNREADABLE = (apsw.CorruptError, apsw.NotADBError, apsw.IOError, apsw.ConstraintError, apsw.MismatchError)
+GARBLED = (ValueError, TypeError, msgspec.MsgspecError, EmbeddingError)
+
+
+@dataclass
+class Salvage:
+    """What was found, by table.
+
+    Attributes:
+        rows: rows that were brought over.
+        lost: stretches that could not be read, or could not be read to the end.
+    """
+
+    rows: Counter[str] = field(default_factory=Counter)
+    lost: Counter[str] = field(default_factory=Counter)
+
+
+def salvage(damaged: EmbeddedStore, new: EmbeddedStore) -> Salvage:
+    """Copy every row that can be read, but not the ledger: ``hvac ingest`` then fills the holes from the log.
+
+    Raises:
+        StoreError: the registry of devices can't be read, or the new store can't be written.
+    """
+    try:
+        devices = damaged.devices()
+    except UNREADABLE as error:
+        raise StoreError(
+            f"not even the devices of {damaged.location} can be read ({error}): move it away and ingest what the log has"
+        ) from error
+    new.register_devices(devices)
+    spans = {d.device_id: (d.first_seen // DAY_MS * DAY_MS, (d.last_seen // DAY_MS + 1) * DAY_MS) for d in devices}
+    found = Salvage()
+    for name, target in tables().items():
+        if name in LEFT_OUT or name in ("devices", "device_days"):
+            continue
+        for rows in _slices(name, target, spans):
+            _copy(damaged, new, rows, found)
+    return found
+
+
+def _slices(name: str, target: Table, spans: dict[str, tuple[int, int]]) -> Iterator[TableSlice]:
+    if target.time_column is None or "device_id" not in target.key:
+        yield TableSlice(name)
+        return
+    for device_id, (start, end) in spans.items():
+        yield TableSlice(name, (), device_id, start, end)
+
+
+def _writable(table: str, batch: Columns) -> Iterator[Columns]:
+    """Columns as they are written: vectors as numbers, and rows without one on their own."""
+    kinds = tables()[table].columns
+    for vector in (name for name in batch if kinds[name].type == "vector"):
+        there = [i for i, value in enumerate(batch[vector]) if value is not None]
+        absent = [i for i, value in enumerate(batch[vector]) if value is None]
+        if there:
+            rows = {name: [values[i] for i in there] for name, values in batch.items()}
+            yield {**rows, vector: decoded_vectors(rows[vector])}
+        if absent:
+            yield {name: [values[i] for i in absent] for name, values in batch.items() if name != vector}
+        return
+    yield batch
+
+
+def _copy(damaged: EmbeddedStore, new: EmbeddedStore, rows: TableSlice, found: Salvage) -> None:
+    """Copy a slice; where it can't be read to the end, each half of its time on its own."""
+    copied = 0
+    try:
+        for batch in damaged.scan(rows, batch_rows=5_000):
+            for part in _writable(rows.table, batch):
+                copied += new.upsert(rows.table, part)
+    except (*UNREADABLE, *GARBLED):
+        if rows.start_ms is None or rows.end_ms is None or rows.end_ms - rows.start_ms <= SMALLEST_MS:
+            found.rows[rows.table] += copied
+            found.lost[rows.table] += 1
+            return
+        middle = (rows.start_ms + rows.end_ms) // 2
+        _copy(damaged, new, TableSlice(rows.table, (), rows.device_id, rows.start_ms, middle), found)
+        _copy(damaged, new, TableSlice(rows.table, (), rows.device_id, middle, rows.end_ms), found)
+        return
+    found.rows[rows.table] += copied
