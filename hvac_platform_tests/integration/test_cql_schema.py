@@ -21,9 +21,14 @@ from hvac_platform_tests.services.cassandra import Cassandra
 
 START_MS = day_start("2026-06-10")
 
-LATER_TABLES = ("schema_versions", "embedding_backlog", "incidents", "maintenance_spans", "metric_trends")
+LATER_TABLES = (
+    *("schema_versions", "embedding_backlog", "incidents", "maintenance_spans", "metric_trends"),
+    "store_settings",
+)
 LATER_COLUMNS = re.compile(
-    r"^ +(detector|fit|energy|modes|energy_kwh|expected_kwh|excess_kwh) \w+,?\n|^ +incidents bigint,\n", re.MULTILINE
+    r"^ +(detector|fit|energy|modes|energy_kwh|expected_kwh|excess_kwh|log_id|log_since|holder|held_until|fence|failures|"
+    r"failed_at|error|range_limit|record_length|record_sha256) \w+,?\n|^ +incidents bigint,\n",
+    re.MULTILINE,
 )
 
 
@@ -66,13 +71,13 @@ def there(node, keyspace):
 
 def test_a_dry_run_prints_statements_that_work_and_does_nothing(node, keyspace):
     said = hvac("schema", "apply", "--dry-run")
-    assert "would go from schema version 0 to 4; nothing was done" in said
+    assert "would go from schema version 0 to 5; nothing was done" in said
     assert there(node, keyspace) == set()
     client = CqlClient(settings(node, keyspace))
     for statement in said.split(";\n")[:-1]:  # what cqlsh would be given
         client.execute_once(statement, timeout=60)
     client.close()
-    assert "schema version 4 of 4, nothing to do" in hvac("schema", "apply")
+    assert "schema version 5 of 5, nothing to do" in hvac("schema", "apply")
 
 
 def test_applying_says_what_it_does_and_then_has_nothing_to_do(node, keyspace):
@@ -82,7 +87,7 @@ def test_applying_says_what_it_does_and_then_has_nothing_to_do(node, keyspace):
     for name in (*tables(), "snapshot_vectors", "schema_versions"):
         assert f"create table {name}" in lines
     assert "create index device_state_embedding_idx with 8 connections a node, found by a beam of 32" in lines
-    assert lines[-1].endswith("schema version 4 of 4")
+    assert lines[-1].endswith("schema version 5 of 5")
     again = hvac("schema", "apply")
     assert "nothing to do" in again
     assert "create" not in again
@@ -124,17 +129,20 @@ def test_version_1_becomes_the_current_one_with_its_vectors(node, keyspace):
     client.close()
 
     older = CqlStore(settings(node, keyspace), create=False)
-    assert older.schema_versions() == (1, 4)
+    assert older.schema_versions() == (1, 5)
     done = older.apply_schema()
     assert done[0].startswith("DROP INDEX IF EXISTS")
     assert "copy 5 vectors to snapshot_vectors" in done
     assert {"add column detector to device_profiles", "add column excess_kwh to detection_reports"} <= set(done)
     assert {"create table incidents", "create table maintenance_spans", "create table metric_trends"} <= set(done)
+    assert {"add column fence to ingestion_ledger", "add column record_sha256 to dead_letters"} <= set(done)
+    assert "create table store_settings" in done
+    assert older.take_lease("t", 0, "run", at=0).fence == 1
     later = {"detector": [b"model"], "fit": [{"count": 3}], "energy": [None], "modes": [[{"name": "all"}]]}
     older.upsert("device_profiles", {"device_id": ["d"], **later})
     (row,) = older.scan(TableSlice("device_profiles", ("device_id", *later), "d"))
     assert row == {"device_id": ["d"], **later}
-    assert older.schema_versions() == (4, 4)
+    assert older.schema_versions() == (5, 5)
     found = older.nearest("d", vectors[3:4], 1, embedding_method="m")
     assert found.times_ms.tolist() == [[START_MS + 3 * 60_000]]
     older.close()
@@ -144,7 +152,7 @@ def test_a_newer_schema_is_left_alone(node, keyspace):
     store = CqlStore(settings(node, keyspace))
     store._client.execute(f"INSERT INTO {keyspace}.schema_versions (version, applied_at) VALUES (9, 0)")
     store.close()
-    with pytest.raises(StoreError, match="has schema version 9, this code knows 4"):
+    with pytest.raises(StoreError, match="has schema version 9, this code knows 5"):
         CqlStore(settings(node, keyspace))
 
 
