@@ -71,7 +71,7 @@ class Settings(BaseSettings):
         default=1.0, gt=0, le=LONGEST_DAYS, description="Days that finished runs stay in Dagster's storage"
     )
     hvac_keep_runs_mb: int = Field(
-        default=300,
+        default=200,
         ge=10,
         le=1_000_000,
         description="Most megabytes of files of runs; beyond it the oldest finished runs go sooner",
