@@ -9,9 +9,13 @@ from collections.abc import Mapping
 from typing import Any
 
 HOST = "127.0.0.1"
-ANSWER_SECONDS = 20
+ANSWER_SECONDS = 30
 LATEST_HEARTBEAT_SECONDS = 180
 """A daemon writes one every half minute."""
+PLAN = """query($location: String!) { executionPlanOrError(
+  pipeline: {repositoryLocationName: $location, repositoryName: "__repository__", pipelineName: "maintenance"},
+  mode: "default") { __typename ... on PythonError { message } ... on PipelineNotFoundError { message } } }"""
+"""A question that the pages can't answer from memory: it goes to the code server and back."""
 QUESTION = """{
   workspaceOrError { ... on Workspace { locationEntries {
     name loadStatus locationOrLoadError { __typename ... on PythonError { message } } } } }
@@ -21,16 +25,45 @@ QUESTION = """{
 
 def dagster_trouble(port: int) -> str | None:
     """What is wrong with the Dagster whose pages are on a port of loopback, in one line; None when nothing is."""
+    try:
+        known = _asked(port, QUESTION, {})
+        if trouble := trouble_in(known, time.time()):
+            return trouble
+        for location in _locations(known):
+            if trouble := trouble_in_plan(location, _asked(port, PLAN, {"location": location})):
+                return trouble
+    except (OSError, ValueError) as error:
+        return f"its pages or its code server do not answer: {' '.join(str(error).split())}"
+    return None
+
+
+def _asked(port: int, query: str, variables: Mapping[str, str]) -> Mapping[str, Any]:
     request = urllib.request.Request(
         f"http://{HOST}:{port}/graphql",
-        json.dumps({"query": QUESTION}).encode(),
+        json.dumps({"query": query, "variables": variables}).encode(),
         {"Content-Type": "application/json"},
     )
-    try:
-        with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:
-            return trouble_in(json.load(answer), time.time())
-    except (OSError, ValueError) as error:
-        return f"its pages do not answer: {' '.join(str(error).split())}"
+    with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:
+        document: Mapping[str, Any] = json.load(answer)
+    return document
+
+
+def _locations(answer: Mapping[str, Any]) -> list[str]:
+    """Code locations that are loaded."""
+    entries = ((answer.get("data") or {}).get("workspaceOrError") or {}).get("locationEntries") or []
+    return [entry["name"] for entry in entries if entry.get("loadStatus") == "LOADED"]
+
+
+def trouble_in_plan(location: str, answer: Mapping[str, Any]) -> str | None:
+    """What an answer to :data:`PLAN` says is wrong.
+
+    >>> trouble_in_plan("hvac_platform", {"data": {"executionPlanOrError": {"__typename": "ExecutionPlan"}}})
+    """
+    plan = (answer.get("data") or {}).get("executionPlanOrError") or {}
+    if plan.get("__typename") == "ExecutionPlan":
+        return None
+    said = plan.get("message") or answer.get("errors") or plan.get("__typename")
+    return f"code location {location} does nothing: {' '.join(str(said).split())[:300]}"
 
 
 def trouble_in(answer: Mapping[str, Any], now: float) -> str | None:

@@ -22,6 +22,8 @@ import apsw
 SHARED_LOCK_AT = 0x40000000 + 2
 """Where the lock lies that a connection in WAL mode holds on its file (SQLite's file format)."""
 LOCKS = Path("/proc/locks")
+IN_MEMORY = ":memory:"
+"""SQLite's name for a database without a file."""
 OPENING_SECONDS = 2.0
 """Opening and closing make and remove -wal and -shm within this time."""
 
@@ -155,6 +157,8 @@ def prepare_to_open(path: Path) -> None:
     Raises:
         EmbeddedFileError: others have the file open and its ``-wal`` or ``-shm`` was deleted; or it is no file.
     """
+    if str(path) == IN_MEMORY:
+        return
     if path.is_dir():
         raise EmbeddedFileError(f"{path} is a folder, not a file: move it away")
     if not path.exists():

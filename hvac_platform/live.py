@@ -24,7 +24,7 @@ from hvac_platform.port_owner import port_owner
 HOST = "127.0.0.1"
 READY_SECONDS = 120
 STOP_SECONDS = 30
-LOOK_SECONDS, TROUBLE_SECONDS = 5, 15
+LOOK_SECONDS, TROUBLE_SECONDS = 10, 15
 """How often a service that runs is asked for trouble, and how long that may last: a code server that is reloaded is none."""
 MOST_ENDS, ENDS_WITHIN_SECONDS = 6, 600
 """What ends by itself more often than that within that time is not started again."""

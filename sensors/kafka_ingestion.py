@@ -16,7 +16,7 @@ from hvac_platform.lost_runs import (
 from hvac_platform.resources import PlatformResource
 from hvac_platform.schedules import partition_tags
 from hvac_platform.stores.base import LedgerEntry
-from hvac_platform.streams.log_identity import made_again_message, was_made_again
+from hvac_platform.streams.log_identity import made_again_message, told_offsets, was_made_again
 from hvac_platform.streams.ranges import DayFinder, OffsetRange, PlannedRun, next_ranges, plan_runs
 from hvac_platform.timestamps import day_start, now_ms
 
@@ -76,12 +76,12 @@ def plan_tick(
         reject_ahead: passed on to the runs.
     """
     settings, topic = platform.settings, platform.topic
-    log_id = platform.log.identity(topic)
+    log_id, told = platform.log.identity(topic), told_offsets(platform.log, topic)
     ledger = platform.store.ledger(topic)  # before the ends, so that it is never ahead of them in the same log
     begins, ends = platform.log.begin_offsets(topic), platform.log.end_offsets(topic)
     ready: list[OffsetRange] = []
     waiting: list[str] = []
-    for wanted in next_ranges(ledger, begins, ends, settings.hvac_max_messages_per_run, log_id):
+    for wanted in next_ranges(ledger, begins, ends, settings.hvac_max_messages_per_run, log_id, told):
         reason = _why_it_waits(wanted, ledger.get(wanted.partition), pending or {}, now)
         if reason:
             waiting.append(reason)
@@ -118,11 +118,11 @@ def made_again(platform: PlatformResource) -> list[str]:
     """What is to be told of partitions whose log is not the one that the ledger counts in."""
     topic, log = platform.topic, platform.log
     log_id, ledger = log.identity(topic), platform.store.ledger(topic)
-    begins, ends = log.begin_offsets(topic), log.end_offsets(topic)
+    begins, ends, told = log.begin_offsets(topic), log.end_offsets(topic), told_offsets(log, topic)
     return [
         made_again_message(topic, p, entry, begins[p])
         for p, entry in sorted(ledger.items())
-        if p in ends and was_made_again(entry, log_id, ends[p])
+        if p in ends and was_made_again(entry, log_id, ends[p], told.get(p))
     ]
 
 

@@ -9,6 +9,7 @@ from hvac_platform.io_managers.store_io_manager import chain_of, touched_ranges,
 from hvac_platform.partitions import daily
 from hvac_platform.resources import PlatformResource
 from hvac_platform.stores.base import Lease
+from hvac_platform.streams.embedded import EmbeddedLog
 from hvac_platform.streams.ownership import give_back
 from hvac_platform.streams.ranges import OffsetRange
 
@@ -42,6 +43,8 @@ def consumer_offsets(
         if lease is None:
             context.log.warning("partition %d: the ledger is left as it is", r.partition)
             continue
+        if isinstance(platform.log, EmbeddedLog):  # first: a log that knows of less than the ledger was put back
+            platform.log.commit(CONSUMER_GROUP, topic, {r.partition: r.end})
         advanced = platform.store.advance_ledger(
             topic,
             r.partition,

@@ -64,6 +64,7 @@ def ingest(
     from hvac_platform.lost_runs import end_lost_ingestion
     from hvac_platform.partitions import restore_devices
     from hvac_platform.resources import PlatformResource
+    from hvac_platform.streams.flow import flows
     from sensors.kafka_ingestion import made_again
 
     settings = load_settings()
@@ -73,12 +74,7 @@ def ingest(
     restore_devices(instance, platform.store)
     for line in made_again(platform):
         errors.print(f"hvac: {line}")
-    ledger = platform.store.ledger(platform.topic)
-    begin = platform.log.begin_offsets(platform.topic)
-    waiting = sum(
-        max(0, end - (ledger[p].next_offset if p in ledger else begin[p]))
-        for p, end in platform.log.end_offsets(platform.topic).items()
-    )
+    waiting = sum(flow.waiting for flow in flows(platform.log, platform.store, platform.topic, now_ms()))
     with progress_bar("messages") as progress:
         task = progress.add_task("ingest", total=waiting)
         messages = runs = 0
@@ -92,7 +88,7 @@ def ingest(
         try:
             for run in execution.ingest_everything(instance, platform, reject_ahead=reject_ahead, on_wait=on_wait):
                 messages, runs = messages + run.messages, runs + 1
-                progress.update(task, advance=run.messages)
+                progress.update(task, completed=messages, total=max(waiting, messages))
         except execution.RunFailedError as error:
             errors.print(f"hvac: {error}")
             raise typer.Exit(1) from None

@@ -35,7 +35,7 @@ def check(
     wait: Annotated[
         float,
         typer.Option(help="Seconds to watch partitions in which messages wait, whether they move.", min=0, max=600),
-    ] = 25.0,
+    ] = 60.0,
 ) -> None:
     """Check every connection, the schema, and that data flow; says what to do where something fails.
 
@@ -105,7 +105,13 @@ def watched_flows(settings: Settings, wait_seconds: float) -> list[PartitionFlow
         return found
     still = {flow.partition for flow in idle}
     return [
-        replace(flow, state="standing still", said=f"messages wait and nobody took them in for {wait_seconds:.0f} s")
+        replace(
+            flow,
+            state="standing still",
+            said="; ".join(
+                filter(None, (f"messages wait and nobody took them in for {wait_seconds:.0f} s", flow.said))
+            ),
+        )
         if flow.partition in still
         else flow
         for flow in found
@@ -218,7 +224,7 @@ def lag(as_json: AsJson = False) -> None:
     settings = load_settings()
     log, store = open_log(settings), open_store(settings)
     topic = settings.kafka_topic
-    committed = log.committed(CONSUMER_GROUP, topic)
+    committed, found = log.committed(CONSUMER_GROUP, topic), flows(log, store, topic, now_ms())
     rows = [
         {
             "partition": flow.partition,
@@ -231,9 +237,12 @@ def lag(as_json: AsJson = False) -> None:
             "watermark": None if flow.watermark is None else iso(flow.watermark),
             "state": flow.state,
         }
-        for flow in flows(log, store, topic, now_ms())
+        for flow in found
     ]
     print_rows(rows, as_json=as_json, title=f"{topic}, group {CONSUMER_GROUP}")
+    for flow in found:
+        if flow.said and not as_json:
+            console.print(f"partition {flow.partition}: {flow.said}")
 
 
 @schema.command("show")

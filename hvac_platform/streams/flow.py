@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from hvac_platform.stores.base import LedgerEntry, Store
 from hvac_platform.streams.base import MessageLog
-from hvac_platform.streams.log_identity import was_made_again
+from hvac_platform.streams.log_identity import told_offsets, was_made_again
 from hvac_platform.streams.messages import format_timestamp
 
 STANDS_STILL_MS = 90_000
@@ -74,11 +74,21 @@ def flows(log: MessageLog, store: Store | None, topic: str, now_ms: int) -> list
     """
     ledger: Mapping[int, LedgerEntry] = {} if store is None else store.ledger(topic)
     log_id, begins, ends = log.identity(topic), log.begin_offsets(topic), log.end_offsets(topic)
-    return [_flow(p, begins.get(p), ends.get(p), ledger.get(p), log_id, now_ms) for p in sorted({*ends, *ledger})]
+    told = told_offsets(log, topic)
+    return [
+        _flow(p, begins.get(p), ends.get(p), ledger.get(p), log_id, told.get(p), now_ms)
+        for p in sorted({*ends, *ledger})
+    ]
 
 
 def _flow(
-    partition: int, begin: int | None, end: int | None, entry: LedgerEntry | None, log_id: str, now_ms: int
+    partition: int,
+    begin: int | None,
+    end: int | None,
+    entry: LedgerEntry | None,
+    log_id: str,
+    told: int | None,
+    now_ms: int,
 ) -> PartitionFlow:
     plain = PartitionFlow(
         partition,
@@ -94,7 +104,7 @@ def _flow(
     )
     if begin is None or end is None:
         return replace(plain, state="gone", said="the log has no such partition any more; what is in stays in")
-    if entry is not None and was_made_again(entry, log_id, end):
+    if entry is not None and was_made_again(entry, log_id, end, told):
         said = (
             f"another log than the one that the ledger counts in up to {entry.next_offset}: it is read from its begin"
         )

@@ -17,7 +17,7 @@ import apsw
 from hvac_platform.stores.base import EmbeddingError, Lease, Store, StoreError
 from hvac_platform.streams.base import LogError, MessageLog
 from hvac_platform.streams.clock import ClockError
-from hvac_platform.streams.log_identity import made_again_message, put_letters_away, was_made_again
+from hvac_platform.streams.log_identity import made_again_message, put_letters_away, told_offsets, was_made_again
 from hvac_platform.streams.ranges import OffsetRange
 from hvac_platform.timestamps import now_ms
 
@@ -142,13 +142,14 @@ def claim(
     """
     got = Claim()
     log_id, begins, ends = log.identity(topic), log.begin_offsets(topic), log.end_offsets(topic)
+    told = told_offsets(log, topic)
     for wanted in ranges:
         partition, stands = wanted.partition, wanted.start - wanted.skipped
         if partition not in ends or (wanted.log_id and wanted.log_id != log_id):
             got.left.append(f"partition {partition}: the log that the range {wanted.key} was planned for is gone")
             continue
         entry = store.settled_ledger(topic).get(partition)
-        again = entry is not None and was_made_again(entry, log_id, ends[partition])
+        again = entry is not None and was_made_again(entry, log_id, ends[partition], told.get(partition))
         elsewhere = stands > begins[partition] if entry is None or again else entry.next_offset != stands
         if elsewhere and not planned:
             got.ranges.append(wanted)
@@ -163,7 +164,7 @@ def claim(
             got.left.append(f"partition {partition} is being ingested by run {(owner or 'of another process')[:8]}")
             continue
         keeper.hold(lease, wanted)
-        if again and was_made_again(entry, log_id, ends[partition]):
+        if again and was_made_again(entry, log_id, ends[partition], told.get(partition)):
             got.troubles.append(made_again_message(topic, partition, entry, begins[partition]))
             got.made_again.append(partition)
             put_letters_away(store, topic, partition, now_ms())

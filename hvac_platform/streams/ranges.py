@@ -48,6 +48,7 @@ def next_ranges(
     end: Mapping[int, int],
     max_messages: int,
     log_id: str = "",
+    told: Mapping[int, int] | None = None,
 ) -> list[OffsetRange]:
     """The next range of every partition that has something new.
 
@@ -61,6 +62,7 @@ def next_ranges(
         end: first offset that the log doesn't have yet.
         max_messages: longest range.
         log_id: identity of the log.
+        told: how far the log was told that it is in, where it keeps that.
 
     >>> [r.key for r in next_ranges({}, {0: 0, 1: 2}, {0: 9, 1: 2}, 3)]
     ['0:0-3']
@@ -68,7 +70,7 @@ def next_ranges(
     ranges = []
     for partition in sorted(end):
         entry = entries.get(partition)
-        if entry is not None and was_made_again(entry, log_id, end[partition]):
+        if entry is not None and was_made_again(entry, log_id, end[partition], (told or {}).get(partition)):
             entry = None
         stands_at = begin[partition] if entry is None else entry.next_offset
         start = max(stands_at, begin[partition])

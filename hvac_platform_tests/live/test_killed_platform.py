@@ -118,16 +118,28 @@ def command_of(pid: int) -> str:
     return ""
 
 
-@pytest.mark.parametrize("part", ["dagster api grpc", "dagster._daemon"])
+@pytest.mark.parametrize(
+    ("part", "what"),
+    [
+        ("dagster api grpc", signal.SIGKILL),
+        (
+            "dagster api grpc",
+            signal.SIGSTOP,
+        ),  # as a machine that was suspended or is out of memory: it ends when it wakes
+        ("dagster._daemon", signal.SIGKILL),
+    ],
+)
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
-def test_a_part_of_dagster_that_dies_is_noticed_and_ingestion_goes_on(home: Path, port: int, part: str) -> None:
+def test_a_part_of_dagster_that_dies_or_stalls_is_noticed_and_ingestion_goes_on(
+    home: Path, port: int, part: str, what: signal.Signals
+) -> None:
     """The code server is the worse one: the pages and the daemon go on as if nothing had happened."""
     settings = load_settings()
     log, topic = open_log(settings), settings.kafka_topic
     platform = up(home, port)
     try:
         (victim,) = [pid for pid in family(platform.pid) if part in command_of(pid)]
-        os.kill(victim, signal.SIGKILL)
+        os.kill(victim, what)
         sent = readings("RTU-001", now_ms() // MINUTE_MS * MINUTE_MS - 10 * MINUTE_MS, 5)
         log.append(topic, sent)
         store = open_store(settings)

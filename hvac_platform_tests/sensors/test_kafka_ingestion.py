@@ -39,6 +39,7 @@ from sensors.kafka_ingestion import (
     PACE_SECONDS,
     SEARCH_SECONDS,
     kafka_ingestion,
+    made_again,
     pending_partitions,
     plan_tick,
 )
@@ -512,3 +513,44 @@ def test_a_producer_of_bad_messages_is_noticed(instance, platform):
     metadata = result.asset_materializations_for_node("raw_metrics")[0].metadata
     assert metadata["rejected_share"].value == pytest.approx(2 / 26)
     assert sum(metadata["rejections"].value.values()) == 2
+
+
+# -- the log was replaced -----------------------------------------------------------------------------------------------
+
+
+def test_an_embedded_log_that_was_deleted_is_read_from_its_begin_and_it_is_told(home, instance, platform):
+    platform.log.append(platform.topic, [*readings("RTU-001", MIDNIGHT_MS, 5), bad("NaN")])
+    list(ingest_everything(instance, platform))
+    for path in home.glob("log.db*"):
+        path.unlink()
+    platform.log.append(platform.topic, [*readings("RTU-001", MIDNIGHT_MS + 600_000, 2), bad("NaN")])
+    (line,) = made_again(platform)
+    assert "another log than the one that the ledger counts in, up to offset 61" in line
+    (request,) = tick(instance, platform)
+    assert ranges_of(request) == [(RTU, 0, 25)]
+    result = execute(instance, request)
+    lost = {e.check_name: e for e in result.get_asset_check_evaluations()}["no_offsets_lost"]
+    assert (lost.passed, lost.metadata["logs_made_again"].value) == (False, 1)
+    assert platform.store.count("device_metrics_raw") == 7 * 12
+    assert platform.store.count("dead_letters") == 2
+    assert next_offsets(platform) == {RTU: 25}
+    assert made_again(platform) == []
+
+
+def test_an_older_copy_of_the_log_that_has_grown_past_the_ledger_is_noticed_too(home, instance, platform):
+    """The copy has the same identity; but it was told of less than the ledger knows."""
+    platform.log.append(platform.topic, readings("RTU-001", MIDNIGHT_MS, 5))
+    list(ingest_everything(instance, platform))
+    copies = {path: path.read_bytes() for path in home.glob("log.db*")}
+    platform.log.append(platform.topic, readings("RTU-001", MIDNIGHT_MS + 600_000, 5))
+    list(ingest_everything(instance, platform))
+    for path in home.glob("log.db*"):
+        path.unlink()
+    for path, content in copies.items():
+        path.write_bytes(content)
+    platform.log.append(platform.topic, readings("RTU-001", MIDNIGHT_MS + 1_200_000, 9))
+    assert platform.log.end_offsets(platform.topic)[RTU] > next_offsets(platform)[RTU]
+    assert len(made_again(platform)) == 1
+    list(ingest_everything(instance, platform))
+    assert platform.store.count("device_metrics_raw") == (5 + 5 + 9) * 12
+    assert next_offsets(platform) == {RTU: 14 * 12}
