@@ -28,7 +28,6 @@ from hvac_platform.simulation.streaming import stream_history
 from hvac_platform.streams.base import (
     KEEP_FOREVER,
     MAX_RECORD_BYTES,
-    EmbeddedLog,
     LogError,
     MessageLog,
     OffsetBeyondEndError,
@@ -36,6 +35,7 @@ from hvac_platform.streams.base import (
     UnknownPartitionError,
     UnknownTopicError,
 )
+from hvac_platform.streams.embedded import EmbeddedLog
 from hvac_platform.streams.kafka import KafkaLog
 from hvac_platform.streams.partitioner import partition_for
 from hvac_platform.timestamps import day_start, now_ms
