@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 
+from hvac_platform.assets.consumer_offsets import tell_the_group
 from hvac_platform.definitions import defs
 from hvac_platform.resources import PlatformResource
 from hvac_platform.schedules import partition_tags
@@ -107,6 +108,7 @@ def ingest_everything(
                 run_job("ingestion", instance, request.tags or {}, request.run_config)
                 yield run
         elif not waiting:
+            tell_the_group(platform)
             return
         elif all(ELSEWHERE in reason for reason in waiting):
             on_wait("; ".join(waiting))

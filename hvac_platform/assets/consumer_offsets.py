@@ -8,7 +8,8 @@ from hvac_platform.config import CONSUMER_GROUP
 from hvac_platform.io_managers.store_io_manager import chain_of, touched_ranges, touched_watermarks
 from hvac_platform.partitions import daily
 from hvac_platform.resources import PlatformResource
-from hvac_platform.stores.base import Lease
+from hvac_platform.stores.base import Lease, LedgerEntry
+from hvac_platform.streams.base import MessageLog
 from hvac_platform.streams.embedded import EmbeddedLog
 from hvac_platform.streams.ownership import give_back
 from hvac_platform.streams.ranges import OffsetRange
@@ -58,13 +59,8 @@ def consumer_offsets(
         give_back(platform.store, lease, platform.leases)
         if not advanced:
             context.log.warning("partition %d was taken over by another run; it goes on from where it was", r.partition)
-    committed = platform.log.committed(CONSUMER_GROUP, platform.topic)
     ends = platform.log.end_offsets(platform.topic)
-    ledger = {p: entry for p, entry in platform.store.ledger(platform.topic).items() if p in ends}
-    # Also those of an earlier run that died between the ledger and the group.
-    differing = {p: entry.next_offset for p, entry in ledger.items() if committed.get(p) != entry.next_offset}
-    if differing:
-        platform.log.commit(CONSUMER_GROUP, platform.topic, differing)
+    ledger = tell_the_group(platform)
     lag = sum(end - (ledger[p].next_offset if p in ledger else 0) for p, end in ends.items())
     return dg.MaterializeResult(
         metadata={
@@ -74,6 +70,30 @@ def consumer_offsets(
             "dagster/table_name": "ingestion_ledger",
         }
     )
+
+
+def tell_the_group(platform: PlatformResource) -> dict[int, LedgerEntry]:
+    """Commit what the ledger says as the offsets of the group, also for an earlier run that died between the two.
+
+    Returns:
+        The ledger's entries of partitions that the log has.
+    """
+    log, topic = platform.log, platform.topic
+    committed, present = log.committed(CONSUMER_GROUP, topic), set(log.partitions(topic))
+    ledger = {p: entry for p, entry in platform.store.ledger(topic).items() if p in present}
+    differing = {
+        p: entry.next_offset
+        for p, entry in ledger.items()
+        if entry.run_id and committed.get(p) != entry.next_offset and not _was_put_back(log, committed.get(p), entry)
+    }
+    if differing:
+        log.commit(CONSUMER_GROUP, topic, differing)
+    return ledger
+
+
+def _was_put_back(log: MessageLog, committed: int | None, entry: LedgerEntry) -> bool:
+    """Whether an embedded log knows of less than the ledger: that must stay so until the partition is read anew."""
+    return isinstance(log, EmbeddedLog) and committed is not None and committed < entry.next_offset
 
 
 def _lease_where_it_stands(platform: PlatformResource, run_id: str, wanted: OffsetRange) -> Lease | None:

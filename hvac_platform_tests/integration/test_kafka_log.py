@@ -625,7 +625,7 @@ def test_what_doesnt_fit_is_named(environment, broker, changes, message):
 def test_an_hour_through_kafka_into_the_store(broker, topic, home, instance, platform, monkeypatch):
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", broker.bootstrap_servers)
     monkeypatch.setenv("KAFKA_TOPIC", topic)
-    monkeypatch.setenv("KAFKA_RETENTION_DAYS", "100000")
+    monkeypatch.setenv("KAFKA_RETENTION_DAYS", "36500")
     log = platform.log
     assert isinstance(log, KafkaLog)
     fleet, start_ms = default_fleet(), day_start(DAY) + 12 * HOUR_MS

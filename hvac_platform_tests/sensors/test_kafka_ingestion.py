@@ -550,7 +550,10 @@ def test_an_older_copy_of_the_log_that_has_grown_past_the_ledger_is_noticed_too(
         path.write_bytes(content)
     platform.log.append(platform.topic, readings("RTU-001", MIDNIGHT_MS + 1_200_000, 9))
     assert platform.log.end_offsets(platform.topic)[RTU] > next_offsets(platform)[RTU]
+    platform.log.append(platform.topic, [reading("MAU-001")])
+    (other,) = [r for r in tick(instance, platform) if {p for p, *_ in ranges_of(r)} == {MAU}]
+    execute(instance, other)  # a run over another partition does not wipe the trace out
     assert len(made_again(platform)) == 1
     list(ingest_everything(instance, platform))
-    assert platform.store.count("device_metrics_raw") == (5 + 5 + 9) * 12
-    assert next_offsets(platform) == {RTU: 14 * 12}
+    assert platform.store.count("device_metrics_raw", "RTU-001") == (5 + 5 + 9) * 12
+    assert next_offsets(platform) == {MAU: 1, RTU: 14 * 12}
