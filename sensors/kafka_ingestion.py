@@ -6,11 +6,8 @@ from hvac_platform.assets.common import HOME_TAG, PARTITION_TAG, RANGES_TAG, ing
 from hvac_platform.jobs import ingestion_job
 from hvac_platform.lost_runs import (
     LAUNCHED,
-    OWNS_AFTER_SECONDS,
     RUNNING,
-    began_at,
     end_lost_ingestion,
-    is_past,
     partitions_of,
 )
 from hvac_platform.resources import PlatformResource
@@ -29,7 +26,7 @@ SEARCH_SECONDS = 1
 """Pause between ever shorter ranges, in search of a message that no run can take in."""
 NEWEST_RUNS = 50
 
-WAITING_TO_RUN = [dg.DagsterRunStatus.QUEUED, *LAUNCHED]
+NOT_OVER = [dg.DagsterRunStatus.QUEUED, *LAUNCHED, *RUNNING]
 
 
 @dg.sensor(
@@ -151,14 +148,12 @@ def _attempt(run_key: str) -> int:
 
 
 def pending_partitions(instance: dg.DagsterInstance, platform: PlatformResource, now: int) -> dict[int, str]:
-    """Partitions that this platform has asked a run for, which doesn't own them yet; or had one a moment ago."""
+    """Partitions of runs of this platform that are not over yet, whether they own them or not; or were a moment ago."""
     ours = dg.RunsFilter(job_name=ingestion_job.name, tags={HOME_TAG: platform.home})
     pending: dict[int, str] = {}
     for record in instance.get_run_records(ours, limit=NEWEST_RUNS):
         run, age = record.dagster_run, now / 1000 - record.create_timestamp.timestamp()
-        if run.status in WAITING_TO_RUN or (
-            run.status in RUNNING and not is_past(began_at(record), OWNS_AFTER_SECONDS, now)
-        ):
+        if run.status in NOT_OVER:  # those that are dead were ended before
             reason = f"has been asked for by run {run.run_id[:8]}"
         elif run.is_success and 0 <= age < PACE_SECONDS:
             reason = f"was ingested by run {run.run_id[:8]} {age:.0f} s ago; it gets a run each {PACE_SECONDS} s"
