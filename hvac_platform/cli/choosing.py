@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Container
 
 import typer
 
@@ -27,12 +28,24 @@ def chosen_devices(store: Store, wanted: list[str] | None) -> list[Device]:
             errors.print("hvac: no device has been registered yet: ingest some messages first")
             raise typer.Exit(1)
         return list(registered.values())
-    names = [name for listed in wanted for name in listed.replace(",", " ").split()]
+    names = [name for listed in wanted for name in _names(listed, registered)]
     unknown = [name for name in names if name not in registered]
     if unknown:
         known = ", ".join(list(registered)[:20]) or "none"
         raise typer.BadParameter(f"{', '.join(unknown)} not registered; known devices: {known}", param_hint="--devices")
     return [registered[name] for name in names]
+
+
+def _names(listed: str, known: Container[str]) -> list[str]:
+    """The names of a list with commas or spaces; a known name may have either in it.
+
+    >>> _names("AC 1,AC-2, RTU-1 RTU-2", {"AC 1"}), _names("Hall, north", {"Hall, north"})
+    (['AC 1', 'AC-2', 'RTU-1', 'RTU-2'], ['Hall, north'])
+    """
+    if listed in known:
+        return [listed]
+    parts = [part.strip() for part in listed.split(",")]
+    return [name for part in parts for name in ([part] if part in known else part.split())]
 
 
 def instant(text: str | None, option: str) -> int | None:

@@ -69,6 +69,7 @@ def ingest(
 
     settings = load_settings()
     _enter(_dagster_folder(), settings)
+    stop_on_signals()
     platform, instance = PlatformResource(), execution.open_instance(Path.cwd())
     end_lost_ingestion(instance, platform, now_ms())
     restore_devices(instance, platform.store)
@@ -92,6 +93,9 @@ def ingest(
         except execution.RunFailedError as error:
             errors.print(f"hvac: {error}")
             raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            errors.print(f"stopped; {messages} messages of {runs} runs are in, and hvac ingest goes on from there")
+            raise typer.Exit(130) from None
     console.print(f"ingested {messages} messages in {runs} runs")
 
 

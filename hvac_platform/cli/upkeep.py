@@ -24,7 +24,7 @@ from hvac_platform.stores.salvage import salvage
 from hvac_platform.stores.tables import tables
 from hvac_platform.streams.base import LogError
 from hvac_platform.streams.embedded import EmbeddedLog
-from hvac_platform.streams.flow import PartitionFlow, flows
+from hvac_platform.streams.flow import STANDS_STILL_MS, PartitionFlow, flows
 from hvac_platform.timestamps import iso, now_ms
 
 schema = typer.Typer(no_args_is_help=True)
@@ -35,7 +35,7 @@ def check(
     wait: Annotated[
         float,
         typer.Option(help="Seconds to watch partitions in which messages wait, whether they move.", min=0, max=600),
-    ] = 60.0,
+    ] = STANDS_STILL_MS / 1000,
 ) -> None:
     """Check every connection, the schema, and that data flow; says what to do where something fails.
 
@@ -128,6 +128,8 @@ def flow_line(flow: PartitionFlow) -> str:
         "never moved" if flow.moved_at is None else f"moved {age(at - flow.moved_at)} ago",
         f"held by run {flow.holder[:8]}" if flow.holder else "held by nobody",
     ]
+    if flow.uncommitted:
+        parts.append(f"{flow.uncommitted} records in or behind an open transaction")
     if flow.skipped:
         parts.append(f"{flow.skipped} offsets lost to retention")
     return ", ".join(parts) + (f": {flow.said}" if flow.said else "")
@@ -137,6 +139,8 @@ def flow_remedy(flow: PartitionFlow) -> str:
     """What to do about a partition in which data don't flow."""
     if flow.state == "failing":
         return "correct what it says; ingestion tries again by itself. The run's page in Dagster says more"
+    if flow.uncommitted and not flow.waiting:
+        return "stop that producer, or end its transaction with Kafka's kafka-transactions.sh abort"
     return "start hvac up, or run hvac ingest; where it runs, look at the sensor kafka_ingestion in Dagster"
 
 

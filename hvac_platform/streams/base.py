@@ -202,6 +202,13 @@ class MessageLog(Protocol):
         """Offset that the next record of each partition will get."""
         ...
 
+    def high_watermarks(self, topic: str) -> dict[int, int]:
+        """Offset behind the last record of each partition, also of one that no reader gets yet.
+
+        More than :meth:`end_offsets` where a producer's transaction is open.
+        """
+        ...
+
     def offsets_for_time(self, topic: str, timestamp_ms: int) -> dict[int, int | None]:
         """Earliest stored offset of each partition whose record timestamp is >= timestamp_ms; None if there is none."""
         ...

@@ -171,6 +171,10 @@ class EmbeddedLog:
         """Offset that the next record of each partition will get."""
         return {partition: end for partition, (_, end) in self._bounds(topic).items()}
 
+    def high_watermarks(self, topic: str) -> dict[int, int]:
+        """The same as :meth:`end_offsets`: this log has no transactions of several appends."""
+        return self.end_offsets(topic)
+
     def offsets_for_time(self, topic: str, timestamp_ms: int) -> dict[int, int | None]:
         """Earliest stored offset of each partition whose record timestamp is >= timestamp_ms; None if there is none.
 

@@ -18,6 +18,8 @@ STANDS_STILL_MS = 90_000
 """Messages that wait for so long while nobody owns their partition are not being ingested: a run takes half a minute."""
 OWNED_STANDS_STILL_MS = 900_000
 """The same while a run owns the partition; a long range takes minutes."""
+TRANSACTION_STANDS_STILL_MS = 900_000
+"""A transaction that is open for longer than Kafka's default ``transaction.max.timeout.ms`` hangs."""
 
 State = Literal["all in", "ingested", "waiting", "standing still", "failing", "made again", "gone"]
 TROUBLES: frozenset[State] = frozenset({"standing still", "failing", "made again"})
@@ -40,6 +42,7 @@ class PartitionFlow:
         state: all in; ingested (a run owns it); waiting; standing still; failing; made again (another log than the
             ledger's); gone (the log has no such partition).
         said: what is wrong, in one line; empty when nothing is.
+        uncommitted: records of a producer's open transaction and behind it; nobody reads them before it ends.
     """
 
     partition: int
@@ -53,6 +56,7 @@ class PartitionFlow:
     holder: str | None
     state: State
     said: str = ""
+    uncommitted: int = 0
 
     @property
     def ok(self) -> bool:
@@ -74,9 +78,12 @@ def flows(log: MessageLog, store: Store | None, topic: str, now_ms: int) -> list
     """
     ledger: Mapping[int, LedgerEntry] = {} if store is None else store.ledger(topic)
     log_id, begins, ends = log.identity(topic), log.begin_offsets(topic), log.end_offsets(topic)
-    told = told_offsets(log, topic)
+    told, highest = told_offsets(log, topic), log.high_watermarks(topic)
     return [
-        _flow(p, begins.get(p), ends.get(p), ledger.get(p), log_id, told.get(p), now_ms)
+        replace(
+            _flow(p, begins.get(p), ends.get(p), ledger.get(p), log_id, told.get(p), now_ms),
+            uncommitted=max(0, highest.get(p, 0) - ends.get(p, 0)),
+        )
         for p in sorted({*ends, *ledger})
     ]
 
@@ -143,7 +150,7 @@ class FlowWatch:
         for flow in found:
             stands = -1 if flow.ledger is None else flow.ledger
             since = now_ms
-            if flow.waiting:
+            if flow.waiting or flow.uncommitted:
                 before = self.seen.get(str(flow.partition))
                 since = before[1] if before is not None and before[0] == stands else now_ms
                 seen[str(flow.partition)] = [stands, since]
@@ -152,6 +159,13 @@ class FlowWatch:
                 minutes = (now_ms - since) / 60_000
                 said = f"{flow.waiting} messages have been waiting for {minutes:.0f} min and the ledger does not move"
                 told.append(replace(flow, state="standing still", said="; ".join(filter(None, (said, flow.said)))))
+            elif flow.state == "all in" and flow.uncommitted and now_ms - since >= TRANSACTION_STANDS_STILL_MS:
+                minutes = (now_ms - since) / 60_000
+                said = (
+                    f"{flow.uncommitted} records have waited for {minutes:.0f} min for a transaction that its producer "
+                    "has not ended: Kafka hides them until then"
+                )
+                told.append(replace(flow, state="standing still", said=said))
             elif flow.state == "made again":
                 told.append(replace(flow, state="waiting"))  # it is about to be read
             else:

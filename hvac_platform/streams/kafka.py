@@ -259,18 +259,24 @@ class KafkaLog:
         """Offset that the next record of each partition will get, or where its first open transaction starts."""
         return self._offsets(topic, OffsetSpec.LATEST)
 
+    def high_watermarks(self, topic: str) -> dict[int, int]:
+        """Offset behind the last record of each partition, whether its transaction has ended or not."""
+        return self._offsets(topic, OffsetSpec.LATEST, IsolationLevel.READ_UNCOMMITTED)
+
     def offsets_for_time(self, topic: str, timestamp_ms: int) -> dict[int, int | None]:
         """Earliest stored offset of each partition whose record timestamp is >= timestamp_ms; None if there is none."""
         found = self._offsets(topic, max(0, timestamp_ms))
         return {partition: offset if offset >= 0 else None for partition, offset in found.items()}
 
-    def _offsets(self, topic: str, wanted: Any) -> dict[int, int]:
+    def _offsets(
+        self, topic: str, wanted: Any, isolation_level: IsolationLevel = IsolationLevel.READ_COMMITTED
+    ) -> dict[int, int]:
         """Offset of each partition for a timestamp or an OffsetSpec; -1 where there is none."""
         asked = {TopicPartition(topic, partition): wanted for partition in self.partitions(topic)}
         found = self._ask(
             f"read the offsets of {topic!r}",
             lambda admin: admin.list_partition_offsets(
-                asked, isolation_level=IsolationLevel.READ_COMMITTED, timeout_ms=self._attempt_ms
+                asked, isolation_level=isolation_level, timeout_ms=self._attempt_ms
             ),
             topic,
         )

@@ -43,8 +43,11 @@ DECODED_AT_ONCE = 2_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 _UNPARSABLE = -(2**63)
-# Device ids become Dagster partition keys, which may not contain "...".
-_BAD_IN_NAME = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]|\.\.\.")
+# Device ids become Dagster partition keys, which may not contain "...". What can't be seen, or turns the reading
+# direction of what follows, makes one device look like another.
+_BAD_IN_NAME = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]|\.\.\."
+)
 _JSON_TYPES = {
     dict: "an object",
     list: "an array",

@@ -357,6 +357,7 @@ def test_transactions_leave_gaps_that_are_passed(kafka_log, broker, topic):
             producer.send(topic, value, partition=0)
         producer.flush()
         end = kafka_log.end_offsets(topic)[0]
+        assert kafka_log.high_watermarks(topic)[0] == end + len(values)
         if commit:
             producer.commit_transaction()
         else:
@@ -372,7 +373,7 @@ def test_transactions_leave_gaps_that_are_passed(kafka_log, broker, topic):
     deadline = time.monotonic() + 10
     while kafka_log.end_offsets(topic)[0] < 10 and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert kafka_log.end_offsets(topic)[0] == 10
+    assert kafka_log.end_offsets(topic)[0] == kafka_log.high_watermarks(topic)[0] == 10
     assert [(offset, value) for offset, _, value, _ in stored(kafka_log, topic, 0)] == [(0, b"a"), (1, b"b"), (6, b"c")]
     assert [value for _, _, value, _ in stored(kafka_log, topic, 0, max_records=1)] == [b"a", b"b", b"c"]
     began = time.monotonic()

@@ -6,7 +6,13 @@ import pytest
 
 from hvac_platform.stores.base import LedgerEntry
 from hvac_platform.streams.embedded import EmbeddedLog
-from hvac_platform.streams.flow import OWNED_STANDS_STILL_MS, STANDS_STILL_MS, FlowWatch, flows
+from hvac_platform.streams.flow import (
+    OWNED_STANDS_STILL_MS,
+    STANDS_STILL_MS,
+    TRANSACTION_STANDS_STILL_MS,
+    FlowWatch,
+    flows,
+)
 from hvac_platform.timestamps import now_ms
 from hvac_platform_tests.conftest import NOON_MS
 
@@ -92,6 +98,31 @@ def test_a_run_that_owns_the_partition_has_longer(log):
     for after, state in ((0, "ingested"), (STANDS_STILL_MS, "ingested"), (OWNED_STANDS_STILL_MS, "standing still")):
         at = start + after
         assert looked(watch, log, entry(0, 4, holder="run", held_until=at + 5_000), at)[0] == state
+
+
+class OpenTransaction:
+    """The log, with records of a transaction behind its end."""
+
+    def __init__(self, log, partition, records):
+        self.log, self.partition, self.records = log, partition, records
+
+    def __getattr__(self, name):
+        return getattr(self.log, name)
+
+    def high_watermarks(self, topic):
+        ends = self.log.end_offsets(topic)
+        return {**ends, self.partition: ends[self.partition] + self.records}
+
+
+def test_records_behind_a_transaction_that_nobody_ends_are_told(log):
+    watch, start, hidden = FlowWatch(), now_ms(), OpenTransaction(log, 0, 3)
+    everything = entry(0, 10)
+    for after, state in ((0, "all in"), (STANDS_STILL_MS, "all in"), (TRANSACTION_STANDS_STILL_MS, "standing still")):
+        at = start + after
+        flow = watch.look(flows(hidden, Ledger(everything), TOPIC, at), at)[0]
+        assert (flow.state, flow.uncommitted) == (state, 3)
+    assert "transaction" in flow.said
+    assert looked(watch, log, everything, start + TRANSACTION_STANDS_STILL_MS + 1)[0] == "all in"  # it was ended
 
 
 def test_a_log_that_was_made_again_is_no_trouble_while_it_is_about_to_be_read(log):

@@ -190,6 +190,8 @@ def test_optional_fields_may_be_absent_or_null_and_others_are_ignored():
         (message(device_id="RTU\n1"), r"device_id contains '\n' at position 3"),
         (message(metric_name="a\x00b"), r"metric_name contains '\x00' at position 1"),
         (message(device_id="a\x7f"), r"device_id contains '\x7f' at position 1"),
+        (message(device_id="RTU\u202e1"), r"device_id contains '\u202e' at position 3"),
+        (message(device_id="RTU-1\u200b"), r"device_id contains '\u200b' at position 5"),
         (message(device_id="RTU...1"), "device_id contains '...' at position 3"),
         (message(device_id="\ud800"), "not readable: JSON is malformed"),
     ],
