@@ -17,7 +17,7 @@ COPY requirements-installer.lock requirements.lock ./
 RUN pip install --no-cache-dir --require-hashes -r requirements-installer.lock \
     && uv pip install --no-cache --python /opt/venv/bin/python --require-hashes -r requirements.lock
 
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml README.md LICENSE dagster.yaml workspace.yaml ./
 COPY hvac_platform ./hvac_platform
 COPY sensors ./sensors
 COPY schema ./schema

@@ -22,7 +22,7 @@ $(STAMP): requirements.lock requirements-installer.lock pyproject.toml
 
 # SERVICES=1: on Kafka and Cassandra, which it starts (make services-down stops them).
 demo: setup
-	@$(if $(SERVICES),$(BIN)/python -m hvac_platform_tests.services run -- )$(BIN)/hvac demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT)) $(if $(DASHBOARD_PORT),--dashboard-port $(DASHBOARD_PORT))
+	@$(if $(SERVICES),$(BIN)/python -m devtools.services run -- )$(BIN)/hvac demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT)) $(if $(DASHBOARD_PORT),--dashboard-port $(DASHBOARD_PORT))
 
 # Whole files go to one of three processes, on two cores: many tests wait for servers, clocks and processes.
 test: setup
@@ -34,10 +34,10 @@ integration: setup
 
 # Kafka, Cassandra and Ollama on loopback. Some of them: make services ONLY=kafka
 services: setup
-	@$(BIN)/python -m hvac_platform_tests.services up $(ONLY)
+	@$(BIN)/python -m devtools.services up $(ONLY)
 
 services-down: setup
-	@$(BIN)/python -m hvac_platform_tests.services down $(ONLY)
+	@$(BIN)/python -m devtools.services down $(ONLY)
 
 check: setup
 	@$(BIN)/ruff check .
@@ -46,7 +46,7 @@ check: setup
 
 # SERVICES=1: on Kafka and Cassandra, beside stream processors in an environment of their own. Some parts: ONLY="streams cql"
 bench: setup $(if $(SERVICES),$(PEERS)/.installed)
-	@$(if $(SERVICES),$(BIN)/python -m hvac_platform_tests.services run kafka cassandra -- $(BIN)/python benchmarks/servers.py $(ONLY) --peers-python $(PEERS)/bin/python $(if $(DAYS),--days $(DAYS)),$(BIN)/python benchmarks/run.py)
+	@$(if $(SERVICES),$(BIN)/python -m devtools.services run kafka cassandra -- env PYTHONPATH=$(CURDIR) $(BIN)/python benchmarks/servers.py $(ONLY) --peers-python $(PEERS)/bin/python $(if $(DAYS),--days $(DAYS)),$(BIN)/python benchmarks/run.py)
 
 $(PEERS)/.installed: benchmarks/peers/requirements.lock | $(STAMP)
 	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)

@@ -50,8 +50,8 @@ def say(what: str, figure: str, note: str = "") -> None:
 @contextlib.contextmanager
 def own_cassandra() -> Iterator[int]:
     """A Cassandra of the tests' harness for as long as the benchmark runs; gives its port."""
-    from hvac_platform_tests.services.base import DEFAULT_FOLDER, free_port
-    from hvac_platform_tests.services.cassandra import Cassandra
+    from devtools.services.base import DEFAULT_FOLDER, free_port
+    from devtools.services.cassandra import Cassandra
 
     with tempfile.TemporaryDirectory(prefix="hvac-bench-cassandra-") as folder:
         node = Cassandra(DEFAULT_FOLDER / "cache", Path(folder), free_port())

@@ -28,8 +28,8 @@ from pathlib import Path
 from hvac_platform.config import load_settings
 from hvac_platform.connections import open_log, open_store
 from hvac_platform.devices.fleet import default_fleet
-from hvac_platform.execution import PROJECT_ROOT
 from hvac_platform.run_storage import size_of
+from hvac_platform.shipped import place_instance_file
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
 from hvac_platform.simulation.streaming import records_of
 from hvac_platform.stores.base import TableSlice
@@ -215,7 +215,7 @@ def main() -> None:
     generator = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory(prefix="hvac-kills-") as folder:
         home = Path(folder)
-        shutil.copy(PROJECT_ROOT / "dagster.yaml", home)
+        place_instance_file(home)
         os.environ["HVAC_HOME"] = folder
         os.chdir(folder)
         platform, producer, watch = Platform(home, free_port()), Producer(), Watch()

@@ -2,7 +2,7 @@
 
 Without DATA only the simulator is used. DATA is a folder with ``skab/valve1/*.csv`` and ``nab/*.csv`` with
 ``nab/combined_windows.json``; a part that is absent is left out. PyOD comes from benchmarks/quality.requirements.lock. The
-text embedding is the real one and needs an Ollama server at OLLAMA_BASE_URL (``python -m hvac_platform_tests.services up
+text embedding is the real one and needs an Ollama server at OLLAMA_BASE_URL (``python -m devtools.services up
 ollama`` starts one); on a sample of rows, since a processor embeds some ten sentences a second. Prints a table, and writes
 a page with plots.
 """

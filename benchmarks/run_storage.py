@@ -16,13 +16,14 @@ import uuid
 from pathlib import Path
 
 from hvac_platform.devices.fleet import default_fleet
-from hvac_platform.execution import PROJECT_ROOT, ingest_everything, open_instance, run_job
+from hvac_platform.execution import ingest_everything, open_instance, run_job
 from hvac_platform.resources import PlatformResource
 from hvac_platform.run_storage import run_files, size_of
+from hvac_platform.sensors import kafka_ingestion
+from hvac_platform.shipped import place_instance_file
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
 from hvac_platform.simulation.streaming import stream_history
 from hvac_platform.timestamps import DAY_MS, now_ms
-from sensors import kafka_ingestion
 
 RUNS_AN_HOUR = 300
 
@@ -53,7 +54,7 @@ def main() -> None:
     kafka_ingestion.PACE_SECONDS = 0
     with tempfile.TemporaryDirectory(prefix="hvac-storage-") as folder:
         home = Path(folder)
-        shutil.copy(PROJECT_ROOT / "dagster.yaml", home)
+        place_instance_file(home)
         os.environ["HVAC_HOME"] = folder
         os.chdir(folder)
         platform, instance = PlatformResource(), open_instance(home)

@@ -51,9 +51,9 @@ def own_names() -> Settings:
 
 def servers_cpu() -> float:
     """Processor seconds so far of the Kafka and the Cassandra that the tests' harness runs here; 0 for servers elsewhere."""
-    from hvac_platform_tests.services.base import DEFAULT_FOLDER
-    from hvac_platform_tests.services.cassandra import Cassandra
-    from hvac_platform_tests.services.kafka import Kafka
+    from devtools.services.base import DEFAULT_FOLDER
+    from devtools.services.cassandra import Cassandra
+    from devtools.services.kafka import Kafka
 
     seconds = 0.0
     for kind in (Kafka, Cassandra):

@@ -157,8 +157,8 @@ def peer(name: str, options: Sequence[str], python: Path, bootstrap: str, topic:
 @contextlib.contextmanager
 def own_kafka() -> Iterator[str]:
     """A Kafka of the tests' harness for as long as the benchmark runs; gives its address."""
-    from hvac_platform_tests.services.base import DEFAULT_FOLDER, free_port
-    from hvac_platform_tests.services.kafka import Kafka
+    from devtools.services.base import DEFAULT_FOLDER, free_port
+    from devtools.services.kafka import Kafka
 
     with tempfile.TemporaryDirectory(prefix="hvac-bench-kafka-") as folder:
         broker = Kafka(DEFAULT_FOLDER / "cache", Path(folder), free_port())

@@ -19,9 +19,9 @@ from hvac_platform.io_managers.store_io_manager import StoreIOManager
 from hvac_platform.jobs import jobs
 from hvac_platform.resources import PlatformResource
 from hvac_platform.schedules import schedules
-from sensors.ingestion_watch import ingestion_watch
-from sensors.kafka_ingestion import kafka_ingestion
-from sensors.run_failure import run_failure
+from hvac_platform.sensors.ingestion_watch import ingestion_watch
+from hvac_platform.sensors.kafka_ingestion import kafka_ingestion
+from hvac_platform.sensors.run_failure import run_failure
 
 platform = PlatformResource()
 

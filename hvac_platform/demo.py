@@ -20,9 +20,10 @@ from hvac_platform.config import Settings
 from hvac_platform.detection.evaluation import NOTHING, FaultScore, score_faults
 from hvac_platform.detection.verdicts import METHODS
 from hvac_platform.devices.fleet import FleetDevice, default_fleet
-from hvac_platform.execution import PROJECT_ROOT, build_profiles, ingest_everything, judge_days, open_instance
+from hvac_platform.execution import build_profiles, ingest_everything, judge_days, open_instance
 from hvac_platform.partitions import devices as device_partitions
 from hvac_platform.resources import PlatformResource
+from hvac_platform.shipped import place_instance_file
 from hvac_platform.simulation.faults import Fault, plan_one_of_each
 from hvac_platform.simulation.fleet_seed import seed_of_fleet
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
@@ -67,7 +68,7 @@ def prepare_home(home: Path) -> None:
             shutil.rmtree(entry, ignore_errors=True)
         elif entry.name != HOME_LOCK:
             entry.unlink()
-    shutil.copy(PROJECT_ROOT / "dagster.yaml", home / "dagster.yaml")
+    place_instance_file(home)
 
 
 def demo_names(settings: Settings, at_ms: int) -> dict[str, str]:

@@ -15,11 +15,10 @@ from hvac_platform.assets.consumer_offsets import tell_the_group
 from hvac_platform.definitions import defs
 from hvac_platform.resources import PlatformResource
 from hvac_platform.schedules import partition_tags
+from hvac_platform.sensors.kafka_ingestion import plan_tick
 from hvac_platform.streams.ranges import PlannedRun
 from hvac_platform.timestamps import now_ms
-from sensors.kafka_ingestion import plan_tick
 
-PROJECT_ROOT = Path(__file__).resolve().parents[1]
 ELSEWHERE, WAIT_SECONDS = "is being ingested by", 1.0
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 

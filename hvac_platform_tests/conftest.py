@@ -17,8 +17,8 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
+from devtools import PROJECT_ROOT
 from hvac_platform.config import Settings
-from hvac_platform.execution import PROJECT_ROOT
 from hvac_platform.resources import PlatformResource
 from hvac_platform.stores.base import TableSlice
 from hvac_platform.stores.embedded import EmbeddedStore

@@ -13,8 +13,8 @@ import pytest
 import hvac_platform.detection
 import hvac_platform.embedding
 import hvac_platform.simulation
+from devtools import PROJECT_ROOT
 from hvac_platform.definitions import defs
-from hvac_platform.execution import PROJECT_ROOT
 from hvac_platform.partitions import daily, devices
 from hvac_platform.stores.tables import tables
 from hvac_platform.timestamps import day_of, days_before, now_ms

@@ -7,7 +7,7 @@ from importlib import import_module
 
 import pytest
 
-from hvac_platform.execution import PROJECT_ROOT
+from devtools import PROJECT_ROOT
 
 MODULES = sorted(
     ".".join(path.relative_to(PROJECT_ROOT).with_suffix("").parts)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 import sys
+from importlib.metadata import version
+from typing import Annotated
 
 import apsw
 import typer
 
 from hvac_platform.cli import detecting, incidents, running, streaming, upkeep
-from hvac_platform.cli.output import errors
+from hvac_platform.cli.output import console, errors
 from hvac_platform.config import ConfigError
 from hvac_platform.detection.profile import TooFewSnapshotsError
 from hvac_platform.devices.fleet import FleetError
@@ -20,10 +22,25 @@ from hvac_platform.streams.base import LogError
 app = typer.Typer(
     help="Watch HVAC equipment: ingest its metrics, learn what is normal, say what is wrong and whether it happened before.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        console.print(f"hvac {version('hvac-platform')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options of the command line itself."""
+
 
 app.command("simulate")(streaming.simulate)
 app.command("import")(streaming.import_files)

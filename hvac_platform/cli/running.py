@@ -17,6 +17,7 @@ from hvac_platform.cli.output import console, errors, progress_bar
 from hvac_platform.config import Settings, load_settings
 from hvac_platform.devices.registry import DEVICE_TYPES_VARIABLE
 from hvac_platform.interrupts import ignore_hangup, stop_on_signals
+from hvac_platform.shipped import INSTANCE_FILE, WORKSPACE_FILE, checkout, place_instance_file
 from hvac_platform.stores.base import StoreError
 from hvac_platform.streams.base import LogError
 from hvac_platform.timestamps import now_ms
@@ -27,11 +28,15 @@ LIVE_SIMULATOR = ["--anomaly-rate", "8"]
 DashboardPort = Annotated[int, typer.Option(help="Port of the dashboard on 127.0.0.1.", min=1, max=65535)]
 
 
-def _dagster_folder() -> Path:
-    """Where ``dagster.yaml`` is: the working directory if it has one, else the repository's root."""
-    from hvac_platform.execution import PROJECT_ROOT
-
-    return Path.cwd() if (Path.cwd() / "dagster.yaml").exists() else PROJECT_ROOT
+def _dagster_folder(home: Path) -> Path:
+    """Where ``dagster.yaml`` is: the working directory if it has one, else the checkout, else HVAC_HOME, which gets one."""
+    if (Path.cwd() / INSTANCE_FILE).exists():
+        return Path.cwd()
+    found = checkout()
+    if found is None:
+        found = home
+        place_instance_file(found)
+    return found
 
 
 def _enter(folder: Path, settings: Settings) -> None:
@@ -64,11 +69,11 @@ def ingest(
     from hvac_platform.lost_runs import end_lost_ingestion
     from hvac_platform.partitions import restore_devices
     from hvac_platform.resources import PlatformResource
+    from hvac_platform.sensors.kafka_ingestion import made_again
     from hvac_platform.streams.flow import flows
-    from sensors.kafka_ingestion import made_again
 
     settings = load_settings()
-    _enter(_dagster_folder(), settings)
+    _enter(_dagster_folder(settings.hvac_home), settings)
     stop_on_signals()
     platform, instance = PlatformResource(), execution.open_instance(Path.cwd())
     end_lost_ingestion(instance, platform, now_ms())
@@ -109,7 +114,7 @@ def up(
     from hvac_platform.claims import HOME_LOCK
 
     settings = load_settings()
-    _enter(_dagster_folder(), settings)
+    _enter(_dagster_folder(settings.hvac_home), settings)
     simulator = LIVE_SIMULATOR if simulate else None
     with _claimed(settings.hvac_home / HOME_LOCK, port, OTHER_HOME):
         _run_live(settings, Path.cwd(), port, simulator, dashboard_port if dashboard else None)
@@ -256,7 +261,7 @@ def _live(settings: Settings, folder: Path, port: int, simulator: list[str] | No
             errors.print(
                 f"run {run_id[:8]} ended without a word when an earlier process did; what it did is done again"
             )
-        return start_dagster(folder, execution.PROJECT_ROOT / "workspace.yaml", port, environment, log)
+        return start_dagster(folder, WORKSPACE_FILE, port, environment, log)
 
     try:
         services.append(service("Dagster", begin_dagster, log, lambda: dagster_trouble(port)))

@@ -8,9 +8,10 @@ from typing import Any
 
 from cassandra import AlreadyExists, InvalidRequest
 
+from hvac_platform.shipped import SCHEMA_DIRECTORY
 from hvac_platform.stores.base import StoreError
 from hvac_platform.stores.cql_client import CqlClient
-from hvac_platform.stores.tables import SCHEMA_DIRECTORY, tables
+from hvac_platform.stores.tables import tables
 from hvac_platform.timestamps import now_ms
 
 SCHEMA_VERSION = 5

@@ -20,6 +20,7 @@ import sqlite_vec
 from numpy.typing import NDArray
 
 from hvac_platform.embedded_file import EmbeddedFileError, Fate, OpenFile, close_as_it_is, prepare_to_open
+from hvac_platform.shipped import SCHEMA_DIRECTORY
 from hvac_platform.stores.base import (
     Columns,
     Device,
@@ -30,7 +31,7 @@ from hvac_platform.stores.base import (
     TableSlice,
 )
 from hvac_platform.stores.ledger import LedgerKeeping
-from hvac_platform.stores.tables import SCHEMA_DIRECTORY, Table, tables
+from hvac_platform.stores.tables import Table, tables
 from hvac_platform.stores.tables import table as catalogue_table
 from hvac_platform.stores.vectors import NearestSearch, checked_vectors, decoded_vectors
 from hvac_platform.timestamps import DAY_MS, day_of, day_start, now_ms

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import yaml
 
-SCHEMA_DIRECTORY = Path(__file__).resolve().parents[2] / "schema"
+from hvac_platform.shipped import SCHEMA_DIRECTORY
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ import msgspec
 import numpy as np
 
 from hvac_platform.embedded_file import EmbeddedFileError, Fate, OpenFile, close_as_it_is, prepare_to_open
+from hvac_platform.shipped import SCHEMA_DIRECTORY
 from hvac_platform.streams.base import (
     DEFAULT_PARTITIONS,
     DEFAULT_RETENTION_MS,
@@ -46,7 +47,7 @@ from hvac_platform.streams.base import (
 )
 from hvac_platform.streams.partitioner import assign_partitions
 
-SCHEMA_FILE = Path(__file__).resolve().parents[2] / "schema" / "embedded" / "log.sql"
+SCHEMA_FILE = SCHEMA_DIRECTORY / "embedded" / "log.sql"
 SCHEMA_VERSION = 2
 """1: as first released. 2: a topic has an identity."""
 BATCH_RECORDS = 2_000

@@ -12,10 +12,10 @@ import pytest
 from click.testing import Result
 from typer.testing import CliRunner
 
+from devtools import PROJECT_ROOT
 from hvac_platform.cli import streaming
 from hvac_platform.cli.main import app, main
 from hvac_platform.config import Settings
-from hvac_platform.execution import PROJECT_ROOT
 from hvac_platform.timestamps import DAY_MS, now_ms
 
 COMMANDS = [

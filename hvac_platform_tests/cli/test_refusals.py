@@ -14,12 +14,12 @@ import apsw
 import dagster as dg
 import pytest
 
+from devtools import PROJECT_ROOT
 from hvac_platform import connections
 from hvac_platform.cli.main import main
 from hvac_platform.dashboard.source import Source
 from hvac_platform.definitions import defs
 from hvac_platform.devices.registry import DEVICE_TYPES_VARIABLE
-from hvac_platform.execution import PROJECT_ROOT
 from hvac_platform.resources import PlatformResource
 from hvac_platform.stores.base import StoreError, TableSlice
 from hvac_platform.stores.embedded import EmbeddedStore

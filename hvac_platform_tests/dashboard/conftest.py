@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 from dash import Dash
 
+from devtools import PROJECT_ROOT
 from hvac_platform.config import Settings
 from hvac_platform.connections import open_log
 from hvac_platform.devices.fleet import default_fleet
-from hvac_platform.execution import PROJECT_ROOT, build_profiles, ingest_everything, judge_days
+from hvac_platform.execution import build_profiles, ingest_everything, judge_days
 from hvac_platform.monitoring.incidents import incident_rows
 from hvac_platform.resources import PlatformResource
 from hvac_platform.simulation.faults import Fault

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from devtools import PROJECT_ROOT
+from devtools.services.maven import jars
+from devtools.services.ollama import VERSION as OLLAMA_VERSION
 from hvac_platform.config import Settings
-from hvac_platform.execution import PROJECT_ROOT
-from hvac_platform_tests.services.maven import jars
-from hvac_platform_tests.services.ollama import VERSION as OLLAMA_VERSION
 
 COMPOSE = yaml.safe_load((PROJECT_ROOT / "docker-compose.yml").read_text())
 SERVICES = COMPOSE["services"]

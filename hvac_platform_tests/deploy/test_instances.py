@@ -8,10 +8,10 @@ from dagster._core.instance.config import dagster_instance_config
 from dagster._core.storage.dagster_run import DagsterRun
 from dagster._utils.tags import TagConcurrencyLimitsCounter
 
+from devtools import PROJECT_ROOT
 from hvac_platform.config import Settings
-from hvac_platform.execution import PROJECT_ROOT
 from hvac_platform.jobs import ingestion_job
-from sensors.kafka_ingestion import PARTITION_TAG
+from hvac_platform.sensors.kafka_ingestion import PARTITION_TAG
 
 PARTITIONS = Settings.model_fields["kafka_partitions"].default
 FILES = ["dagster.yaml", "deploy/docker/dagster.yaml", "deploy/celery/dagster.yaml"]

@@ -8,8 +8,8 @@ import yaml
 from dagster_k8s.job import UserDefinedDagsterK8sConfig
 from dagster_k8s.version import __version__ as dagster_k8s_version
 
+from devtools import PROJECT_ROOT
 from hvac_platform.config import Settings
-from hvac_platform.execution import PROJECT_ROOT
 
 FOLDER = PROJECT_ROOT / "deploy" / "kubernetes"
 TEXT = (FOLDER / "values.yaml").read_text()

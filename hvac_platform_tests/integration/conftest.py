@@ -12,15 +12,15 @@ from pathlib import Path
 
 import pytest
 
+from devtools.services.base import DEFAULT_FOLDER, free_port
+from devtools.services.cassandra import Cassandra
+from devtools.services.kafka import Kafka, SecuredListener
 from hvac_platform.resources import PlatformResource
+from hvac_platform.sensors import kafka_ingestion
 from hvac_platform.streams.base import KEEP_FOREVER
 from hvac_platform.streams.kafka import KafkaLog
 from hvac_platform.streams.kafka_fast import FastKafkaLog
 from hvac_platform_tests.integration.traffic import Traffic
-from hvac_platform_tests.services.base import DEFAULT_FOLDER, free_port
-from hvac_platform_tests.services.cassandra import Cassandra
-from hvac_platform_tests.services.kafka import Kafka, SecuredListener
-from sensors import kafka_ingestion
 
 HERE = Path(__file__).parent
 ASKED_FOR = os.environ.get("HVAC_SERVICES") == "1"

@@ -27,18 +27,18 @@ import yaml
 from dagster._serdes import serialize_value
 from dagster_celery.make_app import make_app
 
+from devtools import PROJECT_ROOT
+from devtools.services.base import DEFAULT_FOLDER, free_port
+from devtools.services.cassandra import Cassandra
+from devtools.services.postgres import Postgres
+from devtools.services.redis import Redis
 from hvac_platform.config import CONSUMER_GROUP
-from hvac_platform.execution import PROJECT_ROOT
 from hvac_platform.live import start, stop
 from hvac_platform.resources import PlatformResource
 from hvac_platform.schedules import ACTIVE
+from hvac_platform.sensors.kafka_ingestion import PARTITION_TAG, RANGES_TAG
 from hvac_platform.streams.partitioner import partition_for
 from hvac_platform_tests.conftest import HOUR_MS, NOON_MS, enter_home, readings, rows
-from hvac_platform_tests.services.base import DEFAULT_FOLDER, free_port
-from hvac_platform_tests.services.cassandra import Cassandra
-from hvac_platform_tests.services.postgres import Postgres
-from hvac_platform_tests.services.redis import Redis
-from sensors.kafka_ingestion import PARTITION_TAG, RANGES_TAG
 
 CELERY_FOLDER = PROJECT_ROOT / "deploy" / "celery"
 CACHE = DEFAULT_FOLDER / "cache"

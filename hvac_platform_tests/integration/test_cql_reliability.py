@@ -12,12 +12,12 @@ import time
 import numpy as np
 import pytest
 
+from devtools.services.base import DEFAULT_FOLDER, free_port
+from devtools.services.cassandra import Cassandra, wait_for_nodes
+from devtools.services.proxy import TcpProxy
 from hvac_platform.stores.base import Device, StoreError, TableSlice
 from hvac_platform.stores.cql import CqlSettings, CqlStore
 from hvac_platform.timestamps import day_start
-from hvac_platform_tests.services.base import DEFAULT_FOLDER, free_port
-from hvac_platform_tests.services.cassandra import Cassandra, wait_for_nodes
-from hvac_platform_tests.services.proxy import TcpProxy
 
 START_MS = day_start("2026-06-10")
 ROWS = 500

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from devtools.services.base import DEFAULT_FOLDER, free_port
+from devtools.services.cassandra import Cassandra
 from hvac_platform.cli.main import app
 from hvac_platform.stores.base import Device, StoreError, TableSlice
 from hvac_platform.stores.cql import CqlSettings, CqlStore
@@ -16,8 +18,6 @@ from hvac_platform.stores.cql_client import CqlClient
 from hvac_platform.stores.cql_schema import schema_statements
 from hvac_platform.stores.tables import tables
 from hvac_platform.timestamps import day_start
-from hvac_platform_tests.services.base import DEFAULT_FOLDER, free_port
-from hvac_platform_tests.services.cassandra import Cassandra
 
 START_MS = day_start("2026-06-10")
 

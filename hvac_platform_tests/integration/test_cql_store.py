@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from pydantic import SecretStr
 
+from devtools import PROJECT_ROOT
+from devtools.services.base import DEFAULT_FOLDER, free_port
+from devtools.services.cassandra import Cassandra
 from hvac_platform.stores.base import Device, EmbeddingError, StoreError, TableSlice
 from hvac_platform.stores.cql import CqlSettings, CqlStore, schema_statements
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.timestamps import day_start
-from hvac_platform_tests.services.base import DEFAULT_FOLDER, free_port
-from hvac_platform_tests.services.cassandra import Cassandra
 
 START_MS = day_start("2026-06-10")
 WINDOW_MS = 60_000
@@ -195,7 +196,7 @@ def test_hours_of_the_fleet_are_ingested_learned_and_judged_on_cassandra(cassand
     from hvac_platform.simulation.fleet_simulation import FleetSimulation
     from hvac_platform.simulation.streaming import stream_history
 
-    shutil.copy(execution.PROJECT_ROOT / "dagster.yaml", tmp_path)
+    shutil.copy(PROJECT_ROOT / "dagster.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
     for name, value in {
         "HVAC_HOME": str(tmp_path),

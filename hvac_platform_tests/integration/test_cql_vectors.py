@@ -8,14 +8,14 @@ import time
 import numpy as np
 import pytest
 
+from devtools.services.base import DEFAULT_FOLDER, free_port
+from devtools.services.cassandra import Cassandra
 from hvac_platform.stores import cql_nearest
 from hvac_platform.stores.base import Device, EmbeddingError, StoreError, TableSlice
 from hvac_platform.stores.cql import CqlSettings, CqlStore
 from hvac_platform.stores.cql_nearest import NearestQuery
 from hvac_platform.stores.vectors import decoded_vectors
 from hvac_platform.timestamps import DAY_MS, day_start
-from hvac_platform_tests.services.base import DEFAULT_FOLDER, free_port
-from hvac_platform_tests.services.cassandra import Cassandra
 
 START_MS = day_start("2026-06-10")
 WINDOW_MS = 60_000

@@ -8,10 +8,10 @@ import time
 
 from hvac_platform.lost_runs import OWNS_AFTER_SECONDS, end_lost_ingestion
 from hvac_platform.resources import PlatformResource
+from hvac_platform.sensors import kafka_ingestion
 from hvac_platform.timestamps import now_ms
 from hvac_platform_tests.conftest import open_dagster, start_process
 from hvac_platform_tests.integration.traffic import account, assert_nothing_lost, ingest_until_in
-from sensors import kafka_ingestion
 
 KILLS = 20
 

@@ -6,11 +6,11 @@ import time
 
 from kafka import KafkaAdminClient
 
+from devtools.services.base import DEFAULT_FOLDER, free_port
+from devtools.services.kafka import Kafka
 from hvac_platform.execution import ingest_everything
 from hvac_platform_tests.integration.conftest import on_servers, platform_in
 from hvac_platform_tests.integration.traffic import Traffic, account, assert_nothing_lost, ingested_meanwhile
-from hvac_platform_tests.services.base import DEFAULT_FOLDER, free_port
-from hvac_platform_tests.services.kafka import Kafka
 
 
 def test_broker_and_node_are_killed_and_restarted_during_ingestion(instance, servers, traffic, broker, node, say):

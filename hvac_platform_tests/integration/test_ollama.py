@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from devtools.services.base import DEFAULT_FOLDER, free_port
+from devtools.services.ollama import MODEL, Ollama
 from hvac_platform.devices.registry import device_types
 from hvac_platform.embedding.base import EncoderUnavailableError
 from hvac_platform.embedding.ollama import OllamaEncoder, RefusedTextError
 from hvac_platform.execution import ingest_everything
 from hvac_platform.snapshots import SnapshotSeries
 from hvac_platform_tests.conftest import MINUTE_MS, NOON_MS, readings, rows
-from hvac_platform_tests.services.base import DEFAULT_FOLDER, free_port
-from hvac_platform_tests.services.ollama import MODEL, Ollama
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from devtools import PROJECT_ROOT
 from hvac_platform.config import load_settings
 from hvac_platform.connections import open_log
 from hvac_platform.devices.fleet import default_fleet
-from hvac_platform.execution import PROJECT_ROOT
 from hvac_platform.live import HOST, start_dagster, stop, wait_until_ready
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
 from hvac_platform.simulation.streaming import stream_history

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from devtools import PROJECT_ROOT
 from hvac_platform.claims import HOME_LOCK, ClaimError, claim
 from hvac_platform.config import Settings
 from hvac_platform.connections import open_log
 from hvac_platform.demo import prepare_home
-from hvac_platform.execution import PROJECT_ROOT
 from hvac_platform.live import start, stop
 from hvac_platform.port_owner import port_owner
 from hvac_platform_tests.live.conftest import free_port

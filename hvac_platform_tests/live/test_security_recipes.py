@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
-from hvac_platform.execution import PROJECT_ROOT
+from devtools import PROJECT_ROOT
 from hvac_platform.live import HOST, require_guard, start, start_dashboard, stop, wait_until_ready
 from hvac_platform_tests.live.conftest import PROXIED, LiveDagster, free_port
 from hvac_platform_tests.live.test_webserver import wait_for

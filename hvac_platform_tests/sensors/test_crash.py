@@ -19,6 +19,7 @@ from hvac_platform.config import CONSUMER_GROUP
 from hvac_platform.execution import ingest_everything
 from hvac_platform.lost_runs import OWNS_AFTER_SECONDS, end_lost_ingestion
 from hvac_platform.resources import PlatformResource
+from hvac_platform.sensors import kafka_ingestion
 from hvac_platform.stores import ledger as ledger_module
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.streams import ingestion
@@ -36,7 +37,6 @@ from hvac_platform_tests.conftest import (
     rows,
     start_process,
 )
-from sensors import kafka_ingestion
 
 WINDOW_MS = 60_000
 

@@ -17,6 +17,16 @@ from hvac_platform.config import CONSUMER_GROUP
 from hvac_platform.execution import ingest_everything, run_job
 from hvac_platform.lost_runs import end_lost_ingestion
 from hvac_platform.resources import PlatformResource
+from hvac_platform.sensors.kafka_ingestion import (
+    FIRST_RETRY_SECONDS,
+    LONGEST_RETRY_SECONDS,
+    PACE_SECONDS,
+    SEARCH_SECONDS,
+    kafka_ingestion,
+    made_again,
+    pending_partitions,
+    plan_tick,
+)
 from hvac_platform.timestamps import DAY_MS, day_of, days_before, now_ms
 from hvac_platform_tests.conftest import (
     BAD_VALUES,
@@ -32,16 +42,6 @@ from hvac_platform_tests.conftest import (
     readings,
     rows,
     start_process,
-)
-from sensors.kafka_ingestion import (
-    FIRST_RETRY_SECONDS,
-    LONGEST_RETRY_SECONDS,
-    PACE_SECONDS,
-    SEARCH_SECONDS,
-    kafka_ingestion,
-    made_again,
-    pending_partitions,
-    plan_tick,
 )
 
 

@@ -15,6 +15,7 @@ from cassandra.protocol import BatchMessage
 from cassandra.query import BatchType
 from pydantic import SecretStr
 
+from devtools.services.cassandra import Cassandra
 from hvac_platform.stores.base import EmbeddingError, StoreError
 from hvac_platform.stores.cql import CqlSettings, TlsSettings, schema_statements
 from hvac_platform.stores.cql_schema import CqlSchema
@@ -28,7 +29,6 @@ from hvac_platform.stores.cql_wire import (
 )
 from hvac_platform.stores.tables import table, tables
 from hvac_platform_tests.conftest import DAY
-from hvac_platform_tests.services.cassandra import Cassandra
 
 CQL_TYPES = {"text": "text", "bigint": "bigint", "double": "double", "boolean": "boolean", "timestamp": "timestamp"}
 CQL_TYPES |= {"blob": "blob", "map": "map<text, double>", "vector": "vector<float, 384>", "json": "text"}

@@ -13,9 +13,10 @@ import sqlite_vec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hvac_platform.shipped import SCHEMA_DIRECTORY
 from hvac_platform.stores.base import Device, EmbeddingError, TableSlice
 from hvac_platform.stores.embedded import INDEXED_QUERIES, EmbeddedStore
-from hvac_platform.stores.tables import SCHEMA_DIRECTORY, tables
+from hvac_platform.stores.tables import tables
 from hvac_platform.stores.vectors import decoded_vectors
 from hvac_platform.timestamps import DAY_MS, day_start, now_ms
 from hvac_platform_tests.conftest import (

@@ -7,7 +7,7 @@ import pwd
 import shutil
 from pathlib import Path
 
-from hvac_platform_tests.services.base import ServiceError, run
+from devtools.services.base import ServiceError, run
 
 
 def require_program(service: str, package: str, *candidates: str | Path) -> Path:

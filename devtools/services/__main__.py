@@ -1,4 +1,4 @@
-"""``python -m hvac_platform_tests.services up|down|status [kafka cassandra ollama] [--port kafka=19092]``.
+"""``python -m devtools.services up|down|status [kafka cassandra ollama] [--port kafka=19092]``.
 
 ``… run -- COMMAND`` starts all of them and runs a command with the environment that points the platform at them.
 """
@@ -15,9 +15,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from devtools.services.base import DEFAULT_FOLDER, Service, ServiceError
+from devtools.services.registry import SERVICES, service
 from hvac_platform.live import HOST
-from hvac_platform_tests.services.base import DEFAULT_FOLDER, Service, ServiceError
-from hvac_platform_tests.services.registry import SERVICES, service
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = given[given.index("--") + 1 :] if "--" in given else []
     given = given[: len(given) - len(command) - 1] if "--" in given else given
     parser = argparse.ArgumentParser(
-        prog="python -m hvac_platform_tests.services",
+        prog="python -m devtools.services",
         description="Kafka, Cassandra and Ollama on loopback, as processes of their own.",
     )
     parser.add_argument("action", choices=["up", "down", "status", "run"])

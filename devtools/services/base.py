@@ -17,7 +17,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from hvac_platform.live import HOST, StartedProcess, start
 
@@ -140,9 +140,10 @@ class Service(ABC):
             return None
         return Running(record["pid"], record["started"], record["ports"])
 
-    def _record(self) -> dict:
+    def _record(self) -> dict[str, Any]:
         with suppress(FileNotFoundError, json.JSONDecodeError):
-            return json.loads(self._record_file.read_text())
+            found: dict[str, Any] = json.loads(self._record_file.read_text())
+            return found
         return {}
 
     @property

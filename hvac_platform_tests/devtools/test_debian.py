@@ -7,8 +7,8 @@ import subprocess
 
 import pytest
 
-from hvac_platform_tests.services.base import ServiceError
-from hvac_platform_tests.services.debian import as_user, give_to, require_program
+from devtools.services.base import ServiceError
+from devtools.services.debian import as_user, give_to, require_program
 
 
 @pytest.fixture(autouse=True)

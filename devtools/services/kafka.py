@@ -10,9 +10,9 @@ from pathlib import Path
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
+from devtools.services.base import CONFIGURATION, Service, fill_in, require_tools, run
+from devtools.services.maven import fetch_jars, jars
 from hvac_platform.live import HOST
-from hvac_platform_tests.services.base import CONFIGURATION, Service, fill_in, require_tools, run
-from hvac_platform_tests.services.maven import fetch_jars, jars
 
 HEAP = "512m"
 

@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Literal
 
 from cassandra.auth import PlainTextAuthProvider
-from cassandra.cluster import Cluster, NoHostAvailable
+from cassandra.cluster import Cluster, NoHostAvailable, Session
 
+from devtools.services.base import CONFIGURATION, Service, ServiceError, fill_in, require_tools, run
+from devtools.services.maven import fetch_jars, jars
 from hvac_platform.live import HOST
-from hvac_platform_tests.services.base import CONFIGURATION, Service, ServiceError, fill_in, require_tools, run
-from hvac_platform_tests.services.maven import fetch_jars, jars
 
 HEAP = "1g"
 OPTIONS_REQUEST = struct.pack(
@@ -219,7 +219,7 @@ class Cassandra(Service):
             return False
 
     @contextlib.contextmanager
-    def _session(self, username: str, password: str) -> Iterator:
+    def _session(self, username: str, password: str) -> Iterator[Session]:
         cluster = Cluster(
             [self.address],
             port=self.port,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hvac_platform_tests.services.base import Service
-from hvac_platform_tests.services.cassandra import Cassandra
-from hvac_platform_tests.services.kafka import Kafka
-from hvac_platform_tests.services.ollama import Ollama
+from devtools.services.base import Service
+from devtools.services.cassandra import Cassandra
+from devtools.services.kafka import Kafka
+from devtools.services.ollama import Ollama
 
 SERVICES: dict[str, type[Service]] = {service.name: service for service in (Kafka, Cassandra, Ollama)}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import secrets
 import socket
 
+from devtools.services.base import Service
+from devtools.services.debian import require_program
 from hvac_platform.live import HOST
-from hvac_platform_tests.services.base import Service
-from hvac_platform_tests.services.debian import require_program
 
 
 class Redis(Service):

@@ -10,10 +10,10 @@ import urllib.request
 
 import pytest
 
+from devtools.services import base, maven
+from devtools.services.__main__ import main
+from devtools.services.base import Service, ServiceError, free_port, process_identity, require_tools
 from hvac_platform.live import HOST
-from hvac_platform_tests.services import base, maven
-from hvac_platform_tests.services.__main__ import main
-from hvac_platform_tests.services.base import Service, ServiceError, free_port, process_identity, require_tools
 
 ENDS = "import sys; print('no such luck'); sys.exit(3)"
 

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from hvac_platform_tests.services.base import CONFIGURATION, ServiceError, require_tools, run
+from devtools.services.base import CONFIGURATION, ServiceError, require_tools, run
 
 COPY_DEPENDENCIES = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 

@@ -1,4 +1,0 @@
-"""Real servers on loopback for tests and for people without containers: Kafka, Cassandra, Ollama.
-
-``python -m hvac_platform_tests.services up`` fetches what is missing, starts them and waits until they answer.
-"""
