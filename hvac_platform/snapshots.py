@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,3 +52,26 @@ class SnapshotSeries:
         if metric_name not in self.metric_names:
             return np.full(len(self), np.nan)
         return self.mean[:, self.metric_names.index(metric_name)]
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbours:
+    """The k nearest stored states of each of n queries, nearest first; absent ones are time -1, similarity NaN."""
+
+    times_ms: Int64
+    similarity: Float64
+    anomalous: NDArray[np.bool_]
+
+
+def select(series: SnapshotSeries, rows: NDArray[Any] | slice) -> SnapshotSeries:
+    """Some snapshots of a series, by mask, by index or by slice."""
+    return replace(
+        series,
+        times_ms=series.times_ms[rows],
+        mean=series.mean[rows],
+        count=series.count[rows],
+        minimum=series.minimum[rows],
+        maximum=series.maximum[rows],
+        last=series.last[rows],
+        embeddings=None if series.embeddings is None else series.embeddings[rows],
+    )

@@ -27,7 +27,7 @@ from hvac_platform.monitoring.learning import (
 )
 from hvac_platform.partitions import daily, devices
 from hvac_platform.resources import PlatformResource
-from hvac_platform.stores.series import select
+from hvac_platform.snapshots import select
 from hvac_platform.streams.snapshotting import EmbeddingCounts
 from hvac_platform.timestamps import day_of, days_between, iso, parse_instant
 

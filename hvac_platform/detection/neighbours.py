@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 from hvac_platform.detection.calibration import persistent
 from hvac_platform.detection.profile import Profile
 from hvac_platform.detection.verdicts import Verdicts
-from hvac_platform.snapshots import SnapshotSeries
-from hvac_platform.stores.base import Neighbours
+from hvac_platform.snapshots import Neighbours, SnapshotSeries
 from hvac_platform.timestamps import iso
 
 NEIGHBOURS = 10

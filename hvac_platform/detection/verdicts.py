@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hvac_platform.devices.registry import DeviceType
-
-METHODS = ("rules", "profile", "vector")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +15,7 @@ class Verdicts:
     """One method's verdicts over n snapshots of one device.
 
     Attributes:
-        method: ``rules``, ``profile`` or ``vector``.
+        method: name of the method, see :data:`hvac_platform.detection.methods.METHODS`.
         times_ms: int64 [n], the snapshots' window starts.
         score: float64 [n] >= 0; 1.0 is the limit above which a snapshot is suspicious.
         anomalous: bool [n].
@@ -33,6 +31,55 @@ class Verdicts:
     level: NDArray[np.int8]
     reasons: list[tuple[str, ...]]
     metrics: list[tuple[str, ...]]
+
+    def __len__(self) -> int:
+        """Number of snapshots."""
+        return len(self.times_ms)
+
+    def take(self, rows: NDArray[np.int64]) -> Verdicts:
+        """Those on some rows, in their order; int64 [k]."""
+        return Verdicts(
+            self.method,
+            self.times_ms[rows],
+            self.score[rows],
+            self.anomalous[rows],
+            self.level[rows],
+            [self.reasons[i] for i in rows],
+            [self.metrics[i] for i in rows],
+        )
+
+    def spread(self, mask: NDArray[np.bool_], times_ms: NDArray[np.int64]) -> Verdicts:
+        """Verdicts on the rows of a mask, bool [m], as verdicts on all m rows: nothing is said of the others."""
+        whole = nothing(self.method, times_ms)
+        whole.score[mask], whole.anomalous[mask], whole.level[mask] = self.score, self.anomalous, self.level
+        for i, row in enumerate(np.flatnonzero(mask)):
+            whole.reasons[row], whole.metrics[row] = self.reasons[i], self.metrics[i]
+        return whole
+
+    def mute(self, mask: NDArray[np.bool_]) -> Verdicts:
+        """Nothing alarms on the rows of a mask, bool [n]; scores stay as they are."""
+        if not mask.any():
+            return self
+        quiet = mask.tolist()
+        return replace(
+            self,
+            anomalous=self.anomalous & ~mask,
+            level=np.where(mask, 0, self.level).astype(np.int8),
+            reasons=[() if muted else reasons for muted, reasons in zip(quiet, self.reasons, strict=True)],
+            metrics=[() if muted else names for muted, names in zip(quiet, self.metrics, strict=True)],
+        )
+
+
+def nothing(method: str, times_ms: NDArray[np.int64]) -> Verdicts:
+    """What a method says of n snapshots that it has nothing to compare with.
+
+    >>> nothing("rules", np.zeros(2, dtype=np.int64)).anomalous.tolist()
+    [False, False]
+    """
+    n = len(times_ms)
+    return Verdicts(
+        method, times_ms, np.zeros(n), np.zeros(n, dtype=bool), np.zeros(n, dtype=np.int8), [()] * n, [()] * n
+    )
 
 
 def shown(name: str, value: float, device_type: DeviceType | None) -> tuple[str, str]:

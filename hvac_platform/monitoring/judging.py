@@ -1,35 +1,33 @@
-"""Judge a device's windows with the three methods, and turn verdicts into rows."""
+"""Judge a device's windows with every method, and turn verdicts into rows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hvac_platform.config import Settings
+from hvac_platform.detection import methods
 from hvac_platform.detection.consensus import votes
-from hvac_platform.detection.neighbours import NEIGHBOURS, judge_neighbours
-from hvac_platform.detection.profile import Profile, judge_profile
-from hvac_platform.detection.rules import evaluate_rules, rule_lookback_ms
-from hvac_platform.detection.verdicts import METHODS, Verdicts
-from hvac_platform.devices.registry import DeviceType, device_type
-from hvac_platform.embedding.base import Encoder
+from hvac_platform.detection.methods.base import Windows
+from hvac_platform.detection.profile import Profile
+from hvac_platform.detection.verdicts import Verdicts
+from hvac_platform.devices.registry import device_type
 from hvac_platform.embedding.learned import Encoders
 from hvac_platform.io_managers.slices import TableBatch
 from hvac_platform.monitoring.maintenance import in_maintenance, maintenance_spans
 from hvac_platform.monitoring.profiles import current_profile
 from hvac_platform.monitoring.wide_devices import metrics_to_read
-from hvac_platform.snapshots import SnapshotSeries
+from hvac_platform.snapshots import Neighbours, SnapshotSeries, select
 from hvac_platform.stores.base import Device, DeviceDay, Store, TableSlice
-from hvac_platform.stores.series import read_series, select
+from hvac_platform.stores.series import read_series
 from hvac_platform.streams.windows import complete_until
 from hvac_platform.timestamps import day_windows
 
 FIRST_DAY = "2000-01-01"
-CONTEXT_WINDOWS = 3  # what an alarm by two of three windows looks back on
 FOLLOWING_WINDOWS = 100
 """So many windows after one that has changed are judged again: the slowest average then holds 5 % of the change."""
 
@@ -91,7 +89,7 @@ def judged_revisions(store: Store, device_id: str, start_ms: int, end_ms: int) -
     for batch in store.scan(rows):
         for time_ms, revision in zip(batch["snapshot_time"], batch["revision"], strict=True):
             found.setdefault(time_ms, []).append(revision)
-    return {t: r[0] for t, r in found.items() if len(r) == len(METHODS) and len(set(r)) == 1}
+    return {t: r[0] for t, r in found.items() if len(r) == len(methods.METHODS) and len(set(r)) == 1}
 
 
 def has_unjudged(store: Store, settings: Settings, day: DeviceDay, now_ms: int) -> bool:
@@ -145,13 +143,7 @@ def judge_device(
     profile = current_profile(store, device, encoders)
     if profile is not None:
         profile = profile.with_limits(similarity_threshold, sigma_threshold)
-    begin_ms = start_ms - max(
-        rule_lookback_ms(declared, settings.window_ms) if declared else 0, CONTEXT_WINDOWS * settings.window_ms
-    )
-    if profile is not None and profile.detector is not None:
-        from hvac_platform.detection.learned import context_start
-
-        begin_ms = min(begin_ms, context_start(start_ms, settings.window_ms))
+    begin_ms = min(method.context_start(start_ms, settings.window_ms, declared, profile) for method in methods.METHODS)
     series, extra = read_series(
         store,
         device.device_id,
@@ -175,8 +167,13 @@ def judge_device(
         changed = wanted & (known != revisions)
         wanted &= _soon_after(changed, FOLLOWING_WINDOWS)
     chosen = np.flatnonzero(wanted)
-    verdicts = _verdicts(store, device, series, chosen, profile, encoders) if len(chosen) else {}
-    _silence(verdicts, in_maintenance(series.times_ms[chosen], maintenance_spans(store, device.device_id)))
+    verdicts: dict[str, Verdicts] = {}
+    if len(chosen):
+        upto = select(series, np.arange(int(chosen[-1]) + 1))
+        windows = Windows(upto, chosen, declared, profile, encoders.common.encode)
+        history = StoredHistory(store, device.device_id, profile)
+        muted = in_maintenance(windows.times_ms, maintenance_spans(store, device.device_id))
+        verdicts = {m.name: m.judge(windows, history, None)[0].mute(muted) for m in methods.METHODS}
     flags = np.array([bool(flag) for flag in extra["is_anomalous"]], dtype=bool)
     return Judgement(
         device, select(series, chosen), verdicts, revisions[chosen].tolist(), flags[chosen], profile, left_open
@@ -194,118 +191,40 @@ def _soon_after(mask: NDArray[np.bool_], rows: int) -> NDArray[np.bool_]:
     return positions - last <= rows
 
 
-def _verdicts(
-    store: Store,
-    device: Device,
-    series: SnapshotSeries,
-    chosen: NDArray[np.int64],
-    profile: Profile | None,
-    encoders: Encoders,
-) -> dict[str, Verdicts]:
-    """All three methods on the chosen rows, with the rows before them as context."""
-    declared = device_type(device.device_type)
-    until = int(chosen[-1]) + 1
-    first = max(0, int(chosen[0]) - CONTEXT_WINDOWS)
-    upto = select(series, np.arange(until))
-    rules = _rows(evaluate_rules(upto, declared), chosen)
-    if profile is None:
-        return {"rules": rules, "profile": _silent("profile", rules), "vector": _silent("vector", rules)}
-    recent, by_profile, bound = _judged_by_profile(upto, first, profile, encoders.common, declared)
-    verdicts = {"rules": rules, "profile": _rows(by_profile, chosen - first)}
-    embedded = np.zeros(len(recent), dtype=bool)
-    if recent.embeddings is not None:
-        embedded |= np.isfinite(recent.embeddings).all(axis=1)
-    if profile.provisional or not embedded.any():
-        verdicts["vector"] = _silent("vector", rules)
-        return verdicts
-    known = select(recent, embedded)
-    assert known.embeddings is not None
-    near = profile.calibration.exclude_ms
-    found = store.nearest(
-        device.device_id,
-        known.embeddings,
-        NEIGHBOURS,
-        embedding_method=profile.embedding_method,
-        start_ms=profile.span_start,
-        end_ms=profile.span_end,
-        normal_only=True,
-        query_times_ms=known.times_ms,
-        exclude_ms=near if int(known.times_ms[0]) - near < profile.span_end else 0,
-    )
-    judged = judge_neighbours(known, found, profile, bound=None if bound is None else bound[embedded])
-    judged = _spread(judged, embedded, recent.times_ms)
-    verdicts["vector"] = _rows(judged, chosen - first)
-    return verdicts
+@dataclass(frozen=True, slots=True)
+class StoredHistory:
+    """A device's own past as the store has it, for methods that search it.
 
-
-def _judged_by_profile(
-    upto: SnapshotSeries, first: int, profile: Profile, common: Encoder, declared: DeviceType | None
-) -> tuple[SnapshotSeries, Verdicts, NDArray[np.float64] | None]:
-    """The rows from ``first`` on with the embeddings that the profile compares, its verdicts, and a bound on scores.
-
-    Learned embeddings are made here rather than read: those stored may be of an encoder that has been replaced since.
+    Attributes:
+        store: where it is.
+        device_id: the device.
+        profile: says which span is searched, under which encoder, and how far from a window its own past begins.
     """
-    rows = np.arange(first, len(upto))
-    recent = select(upto, rows)
-    if profile.detector is None:
-        if recent.embeddings is None:
-            recent = replace(recent, embeddings=common.encode(recent))
-        return recent, judge_profile(recent, profile, declared), None
-    from hvac_platform.detection.learned import examine_windows, learned_verdicts
 
-    wanted = np.zeros(len(upto), dtype=np.bool_)
-    wanted[rows] = True
-    learned = examine_windows(upto, wanted, profile.detector)
-    recent = replace(recent, embeddings=learned.vectors)
-    if profile.fixed:
-        return recent, judge_profile(recent, profile, declared), learned.settling
-    return recent, learned_verdicts(learned, profile.detector, declared), learned.settling
+    store: Store
+    device_id: str
+    profile: Profile | None
 
+    def nearest_normal(self, embeddings: NDArray[np.float32], times_ms: NDArray[np.int64], k: int) -> Neighbours:
+        """See :class:`hvac_platform.detection.methods.base.History`.
 
-def _silence(verdicts: dict[str, Verdicts], mask: NDArray[np.bool_]) -> None:
-    """Nothing alarms in the masked windows; scores stay as they are."""
-    if not mask.any():
-        return
-    for method, v in verdicts.items():
-        verdicts[method] = replace(
-            v,
-            anomalous=v.anomalous & ~mask,
-            level=np.where(mask, 0, v.level).astype(np.int8),
-            reasons=[() if quiet else reason for quiet, reason in zip(mask.tolist(), v.reasons, strict=True)],
-            metrics=[() if quiet else names for quiet, names in zip(mask.tolist(), v.metrics, strict=True)],
+        Raises:
+            ValueError: the device has no profile.
+        """
+        if self.profile is None:
+            raise ValueError(f"{self.device_id} has no profile: nothing is known to be normal")
+        near = self.profile.calibration.exclude_ms
+        return self.store.nearest(
+            self.device_id,
+            embeddings,
+            k,
+            embedding_method=self.profile.embedding_method,
+            start_ms=self.profile.span_start,
+            end_ms=self.profile.span_end,
+            normal_only=True,
+            query_times_ms=times_ms,
+            exclude_ms=near if int(times_ms[0]) - near < self.profile.span_end else 0,
         )
-
-
-def _spread(verdicts: Verdicts, mask: NDArray[np.bool_], times_ms: NDArray[np.int64]) -> Verdicts:
-    """Verdicts on the rows of a mask as verdicts on all rows: a snapshot without a vector is not suspicious for that."""
-    n = len(mask)
-    score, anomalous, level = np.zeros(n), np.zeros(n, dtype=bool), np.zeros(n, dtype=np.int8)
-    reasons: list[tuple[str, ...]] = [()] * n
-    metrics: list[tuple[str, ...]] = [()] * n
-    score[mask], anomalous[mask], level[mask] = verdicts.score, verdicts.anomalous, verdicts.level
-    for i, row in enumerate(np.flatnonzero(mask)):
-        reasons[row], metrics[row] = verdicts.reasons[i], verdicts.metrics[i]
-    return Verdicts(verdicts.method, times_ms, score, anomalous, level, reasons, metrics)
-
-
-def _rows(verdicts: Verdicts, rows: NDArray[np.int64]) -> Verdicts:
-    return Verdicts(
-        verdicts.method,
-        verdicts.times_ms[rows],
-        verdicts.score[rows],
-        verdicts.anomalous[rows],
-        verdicts.level[rows],
-        [verdicts.reasons[i] for i in rows],
-        [verdicts.metrics[i] for i in rows],
-    )
-
-
-def _silent(method: str, like: Verdicts) -> Verdicts:
-    """A method that has nothing to compare with yet."""
-    n = len(like.times_ms)
-    return Verdicts(
-        method, like.times_ms, np.zeros(n), np.zeros(n, dtype=bool), np.zeros(n, dtype=np.int8), [()] * n, [()] * n
-    )
 
 
 def judgement_batches(judgement: Judgement) -> Iterator[TableBatch]:
@@ -349,7 +268,7 @@ def verdict_batch(judgement: Judgement) -> TableBatch:
             "level": verdicts.level.tolist(),
             "reasons": verdicts.reasons,
             "metrics": verdicts.metrics,
-            "profile_version": [0 if method == "rules" else version] * n,
+            "profile_version": [0 if methods.knows_limits(method) else version] * n,
             "revision": judgement.revisions,
         }
         for name, values in part.items():

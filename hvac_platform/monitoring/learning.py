@@ -29,9 +29,9 @@ from hvac_platform.monitoring.maintenance import in_maintenance, maintenance_spa
 from hvac_platform.monitoring.profiles import load_profile, load_profile_row
 from hvac_platform.monitoring.unjudged import Unjudged, judge_unjudged
 from hvac_platform.monitoring.wide_devices import choose_by_sample, readable_from
-from hvac_platform.snapshots import SnapshotSeries
+from hvac_platform.snapshots import SnapshotSeries, select
 from hvac_platform.stores.base import Device, Store
-from hvac_platform.stores.series import read_series, select
+from hvac_platform.stores.series import read_series
 from hvac_platform.stores.vectors import NearestSearch
 from hvac_platform.streams.snapshotting import EmbeddingCounts, reembedding_batches
 from hvac_platform.timestamps import DAY_MS, iso, now_ms

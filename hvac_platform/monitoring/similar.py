@@ -12,9 +12,9 @@ from hvac_platform.embedding.base import Encoder
 from hvac_platform.embedding.learned import Encoders
 from hvac_platform.monitoring.incidents import incident_rows
 from hvac_platform.monitoring.profiles import load_profile
-from hvac_platform.snapshots import SnapshotSeries
+from hvac_platform.snapshots import SnapshotSeries, select
 from hvac_platform.stores.base import Device, Store
-from hvac_platform.stores.series import read_series, select
+from hvac_platform.stores.series import read_series
 from hvac_platform.timestamps import DAY_MS
 
 LONGEST_EPISODE_MS = 30 * 60_000

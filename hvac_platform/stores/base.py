@@ -9,6 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from hvac_platform.snapshots import Neighbours
+
 Columns = Mapping[str, Any]
 """Rows as columns: one sequence or array a column, all of one length. Vectors are a float32 array [n, 384]."""
 
@@ -120,15 +122,6 @@ class Lease:
     partition: int
     holder: str
     fence: int
-
-
-@dataclass(frozen=True, slots=True)
-class Neighbours:
-    """The k nearest stored states of each of n queries, nearest first; absent ones are time -1, similarity NaN."""
-
-    times_ms: NDArray[np.int64]
-    similarity: NDArray[np.float64]
-    anomalous: NDArray[np.bool_]
 
 
 class Store(Protocol):

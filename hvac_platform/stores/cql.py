@@ -14,15 +14,8 @@ from cassandra import ConsistencyLevel
 from cassandra.query import PreparedStatement
 from numpy.typing import NDArray
 
-from hvac_platform.stores.base import (
-    Columns,
-    Device,
-    DeviceDay,
-    LedgerEntry,
-    Neighbours,
-    StoreError,
-    TableSlice,
-)
+from hvac_platform.snapshots import Neighbours
+from hvac_platform.stores.base import Columns, Device, DeviceDay, LedgerEntry, StoreError, TableSlice
 from hvac_platform.stores.cql_client import Consistency, CqlClient, CqlSettings, TlsSettings
 from hvac_platform.stores.cql_nearest import CqlNearest, NearestQuery
 from hvac_platform.stores.cql_schema import VECTOR_TABLE, CqlSchema, schema_statements
@@ -109,11 +102,31 @@ class CqlStore(LedgerKeeping):
         statements = self._schema.statements()
         if dry_run or not statements:
             return [f"{statement};" for statement in statements]
-        moves = self._schema.moves_vectors()
+        moves, splits = self._schema.moves_vectors(), self._schema.splits_reports()
         done = [self._schema.run(statement) for statement in statements[:-1]]
         if moves:
             done.append(f"copy {self._copy_vectors()} vectors to {VECTOR_TABLE}")
+        if splits:
+            done.append(f"copy {self._split_reports()} rows to method_reports")
         return [*done, *(self._schema.run(statement) for statement in statements[-1:])]
+
+    def _split_reports(self) -> int:
+        """Columns of the methods' names, as reports had up to version 5, into rows; the version is recorded after this."""
+        named = ("rules", "profile", "vector")
+        keyspace = self._client.settings.keyspace
+        found = list(
+            self._client.execute(f"SELECT date, device_id, windows, {', '.join(named)} FROM {keyspace}.detection_reports")
+        )
+        rows = [
+            (date, device_id, method, windows, count)
+            for date, device_id, windows, *counts in found
+            for method, count in zip(named, counts, strict=True)
+            if count is not None
+        ]
+        if rows:
+            names = ("date", "device_id", "method", "windows", "anomalous")
+            self.upsert("method_reports", dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)))
+        return len(rows)
 
     def _copy_vectors(self) -> int:
         """Vectors of version 1 into the table that version 2 searches; the version is recorded after this."""

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hvac_platform.stores.base import Neighbours, StoreError, TableSlice
+from hvac_platform.snapshots import Neighbours
+from hvac_platform.stores.base import StoreError, TableSlice
 from hvac_platform.stores.cql_client import CqlClient
 from hvac_platform.stores.cql_schema import VECTOR_TABLE
 from hvac_platform.stores.cql_wire import read_vectors, wire_vector

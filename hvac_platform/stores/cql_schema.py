@@ -14,7 +14,7 @@ from hvac_platform.stores.cql_client import CqlClient
 from hvac_platform.stores.tables import tables
 from hvac_platform.timestamps import now_ms
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 """1: as first released. 2: on Cassandra the vector index is on a table of its own, ``snapshot_vectors``. 3: profiles hold
 the device's encoder, reports hold energy; incidents, maintenance. 4: operating modes, wear. 5: leases and the log's identity
 in the ledger, settings that the store was made with."""
@@ -101,6 +101,16 @@ class CqlSchema:
         there = self._names(self._keyspace, "tables", "table_name")
         return self.separate_vectors and "device_state_snapshots" in there and self._recorded(there) < 2
 
+    def splits_reports(self) -> bool:
+        """Whether the keyspace has reports of version 5 or before, which have a column a method in place of a row."""
+        there = self._names(self._keyspace, "tables", "table_name")
+        return ("detection_reports", "rules") in self._columns() and self._recorded(there) < 6
+
+    def _columns(self) -> set[tuple[str, str]]:
+        """Tables and columns that are there."""
+        asked = "SELECT table_name, column_name FROM system_schema.columns WHERE keyspace_name=%s"
+        return {(row[0], row[1]) for row in self._client.execute(asked, (self._keyspace,))}
+
     def statements(self) -> list[str]:
         """The statements that are still to be run, in order; the last one records the version."""
         found, _ = self.versions()
@@ -125,12 +135,7 @@ class CqlSchema:
 
     def _missing_columns(self, there: set[str]) -> list[str]:
         """Columns of later versions that tables of an earlier one lack; a table that is yet to be created has them."""
-        known = {
-            (row[0], row[1])
-            for row in self._client.execute(
-                "SELECT table_name, column_name FROM system_schema.columns WHERE keyspace_name=%s", (self._keyspace,)
-            )
-        }
+        known = self._columns()
         statements = [
             statement
             for version in range(3, SCHEMA_VERSION + 1)

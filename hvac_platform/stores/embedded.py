@@ -21,22 +21,15 @@ from numpy.typing import NDArray
 
 from hvac_platform.embedded_file import EmbeddedFileError, Fate, OpenFile, close_as_it_is, prepare_to_open
 from hvac_platform.shipped import SCHEMA_DIRECTORY
-from hvac_platform.stores.base import (
-    Columns,
-    Device,
-    DeviceDay,
-    LedgerEntry,
-    Neighbours,
-    StoreError,
-    TableSlice,
-)
+from hvac_platform.snapshots import Neighbours
+from hvac_platform.stores.base import Columns, Device, DeviceDay, LedgerEntry, StoreError, TableSlice
 from hvac_platform.stores.ledger import LedgerKeeping
 from hvac_platform.stores.tables import Table, tables
 from hvac_platform.stores.tables import table as catalogue_table
 from hvac_platform.stores.vectors import NearestSearch, checked_vectors, decoded_vectors
 from hvac_platform.timestamps import DAY_MS, day_of, day_start, now_ms
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 BUSY_TIMEOUT_MS = 60_000
 INDEXED_QUERIES = 8  # up to this many queries the vec0 index is faster than one pass over the table
 TRANSPOSED_ROWS = 500  # few row tuples alive at once: many would make every garbage collection walk them

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from hvac_platform.snapshots import SnapshotSeries
 from hvac_platform.stores.base import EMBEDDING_DIMENSION, Store, TableSlice
@@ -170,17 +169,3 @@ def _with_metrics(series: SnapshotSeries, names: tuple[str, ...]) -> SnapshotSer
         whole[:, columns] = values
         grids[grid] = whole
     return replace(series, metric_names=names, **grids)
-
-
-def select(series: SnapshotSeries, rows: NDArray[Any] | slice) -> SnapshotSeries:
-    """Some snapshots of a series, by mask, by index or by slice."""
-    return replace(
-        series,
-        times_ms=series.times_ms[rows],
-        mean=series.mean[rows],
-        count=series.count[rows],
-        minimum=series.minimum[rows],
-        maximum=series.maximum[rows],
-        last=series.last[rows],
-        embeddings=None if series.embeddings is None else series.embeddings[rows],
-    )

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from hvac_platform.stores.base import EMBEDDING_DIMENSION, EmbeddingError, Neighbours
+from hvac_platform.snapshots import Neighbours
+from hvac_platform.stores.base import EMBEDDING_DIMENSION, EmbeddingError
 
 
 def checked_vectors(vectors: object) -> NDArray[np.float32]:

@@ -20,8 +20,7 @@ from hvac_platform.detection.profile import (
 )
 from hvac_platform.devices.registry import device_type, device_types
 from hvac_platform.embedding.state import StateEncoder
-from hvac_platform.snapshots import SnapshotSeries
-from hvac_platform.stores.base import Neighbours
+from hvac_platform.snapshots import Neighbours, SnapshotSeries
 from hvac_platform.stores.vectors import NearestSearch
 
 WINDOW_MS = 60_000

@@ -221,9 +221,6 @@ CREATE TABLE detection_reports (
     date TEXT NOT NULL,
     device_id TEXT NOT NULL,
     windows INTEGER NOT NULL,
-    rules INTEGER NOT NULL,
-    profile INTEGER NOT NULL,
-    vector INTEGER NOT NULL,
     consensus INTEGER NOT NULL,
     any_method INTEGER NOT NULL,
     incidents INTEGER,
@@ -231,6 +228,16 @@ CREATE TABLE detection_reports (
     expected_kwh REAL,
     excess_kwh REAL,
     PRIMARY KEY (date, device_id)
+) WITHOUT ROWID;
+
+CREATE TABLE method_reports (
+    date TEXT NOT NULL,
+    device_id TEXT NOT NULL,
+    method TEXT NOT NULL,
+    windows INTEGER NOT NULL,
+    anomalous INTEGER NOT NULL,
+    alone INTEGER,
+    PRIMARY KEY (date, device_id, method)
 ) WITHOUT ROWID;
 
 CREATE TABLE incidents (

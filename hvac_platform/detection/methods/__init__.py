@@ -1,0 +1,26 @@
+"""The detection methods. A method is one object, see :mod:`hvac_platform.detection.methods.base`."""
+
+from __future__ import annotations
+
+from hvac_platform.detection.methods.base import Method
+from hvac_platform.detection.methods.profile import ProfileSimilarity
+from hvac_platform.detection.methods.rules import Rules
+from hvac_platform.detection.methods.vector import VectorSearch
+
+METHODS: tuple[Method, ...] = (Rules(), ProfileSimilarity(), VectorSearch())
+"""All of them, in the order in which tables and pages list them."""
+
+
+def method_names() -> tuple[str, ...]:
+    """Names of all methods, in their order."""
+    return tuple(method.name for method in METHODS)
+
+
+def method_titled(name: str) -> str:
+    """Title of a method; of one that a store has and this code doesn't know, its name."""
+    return next((method.title for method in METHODS if method.name == name), name)
+
+
+def knows_limits(name: str) -> bool:
+    """Whether a method speaks of declared limits rather than of what is usual."""
+    return any(method.name == name and method.speaks_of == "limits" for method in METHODS)

@@ -1,0 +1,48 @@
+"""Vector search: has this device been in such a state before, and was it normal?"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+
+from hvac_platform.detection.methods.base import History, Windows
+from hvac_platform.detection.methods.profile import context_of
+from hvac_platform.detection.neighbours import NEIGHBOURS, judge_neighbours
+from hvac_platform.detection.profile import Profile
+from hvac_platform.detection.verdicts import Verdicts, nothing
+from hvac_platform.devices.registry import DeviceType
+from hvac_platform.snapshots import select
+
+
+class VectorSearch:
+    """Distance to the nearest normal states; see :mod:`hvac_platform.detection.neighbours`."""
+
+    name = "vector"
+    title = "Vector search"
+    speaks_of: Literal["limits", "normal"] = "normal"
+    color = "#009e73"
+    dash: Literal["solid", "dot", "dash", "dashdot"] = "dot"
+
+    def context_start(
+        self, start_ms: int, window_ms: int, device_type: DeviceType | None, profile: Profile | None
+    ) -> int:
+        """What the embedding rests on."""
+        return context_of(profile, start_ms, window_ms)
+
+    def judge(self, windows: Windows, history: History, state: Any) -> tuple[Verdicts, Any]:
+        """How many of the nearest normal states are as close as usual."""
+        profile, examined = windows.profile, windows.examined
+        if profile is None or examined is None or profile.provisional or examined.recent.embeddings is None:
+            return nothing(self.name, windows.times_ms), None
+        recent = examined.recent
+        embedded = np.isfinite(examined.recent.embeddings).all(axis=1)
+        if not embedded.any():
+            return nothing(self.name, windows.times_ms), None
+        known = select(recent, embedded)
+        assert known.embeddings is not None
+        found = history.nearest_normal(known.embeddings, known.times_ms, NEIGHBOURS)
+        bound = None if examined.bound is None else examined.bound[embedded]
+        # A snapshot without a vector is not suspicious for that.
+        judged = judge_neighbours(known, found, profile, bound=bound).spread(embedded, recent.times_ms)
+        return judged.take(windows.chosen - windows.first_recent), None
