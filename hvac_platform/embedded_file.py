@@ -219,7 +219,7 @@ def users_of(path: Path) -> list[int]:
     return []
 
 
-def _users_by_locks(identity: Identity) -> list[int]:
+def _users_by_locks(identity: tuple[int, int]) -> list[int]:
     try:
         locks = LOCKS.read_text().splitlines()
     except OSError:
