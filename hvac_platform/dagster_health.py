@@ -6,6 +6,8 @@ import json
 import time
 import urllib.request
 from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 HOST = "127.0.0.1"
@@ -35,6 +37,53 @@ def dagster_trouble(port: int) -> str | None:
     except (OSError, ValueError) as error:
         return f"its pages or its code server do not answer: {' '.join(str(error).split())}"
     return None
+
+
+PARTS = {"code server": "api grpc", "daemon": "dagster._daemon", "web server": "guarded_dagster webserver"}
+"""Processes that ``dagster dev`` starts and doesn't start again, and what their command lines have."""
+GONE_LOOKS = 3
+"""A code location that is reloaded may be without its process for a moment."""
+PROCESSES = Path("/proc")
+
+
+class DagsterParts:
+    """Which processes of Dagster have been seen, so that one that is gone is told at once.
+
+    Where the system has no ``/proc``, none is ever seen.
+    """
+
+    def __init__(self) -> None:
+        self._session, self._seen = 0, set[str]()
+        self._missed: dict[str, int] = {}
+
+    def gone(self, session: int) -> str | None:
+        """What was there and is no longer, for some looks in a row; None when all is there, or nothing is known.
+
+        Args:
+            session: id of the session that ``dagster dev`` leads.
+        """
+        if session != self._session:
+            self._session, self._seen, self._missed = session, set(), {}
+        lines = _command_lines(session)
+        there = {part for part, mark in PARTS.items() if any(mark in line for line in lines)}
+        self._missed = {part: self._missed.get(part, 0) + 1 for part in sorted(self._seen - there)}
+        self._seen |= there
+        told = [part for part, looks in self._missed.items() if looks >= GONE_LOOKS]
+        return f"its {' and its '.join(told)} ended" if told else None
+
+
+def _command_lines(session: int) -> list[str]:
+    """Command lines of the living processes of a session."""
+    found = []
+    with suppress(OSError):
+        for entry in PROCESSES.iterdir():
+            if not entry.name.isdigit():
+                continue
+            with suppress(OSError):  # it may end meanwhile
+                state, _parent, _group, its_session = (entry / "stat").read_text().rsplit(")", 1)[1].split()[:4]
+                if int(its_session) == session and state != "Z":
+                    found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return found
 
 
 def _asked(port: int, query: str, variables: Mapping[str, str]) -> Mapping[str, Any]:

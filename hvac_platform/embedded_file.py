@@ -22,6 +22,8 @@ import apsw
 SHARED_LOCK_AT = 0x40000000 + 2
 """Where the lock lies that a connection in WAL mode holds on its file (SQLite's file format)."""
 LOCKS = Path("/proc/locks")
+LOOKS = 5
+"""The list of locks is read a page at a time: one that is there can be missed where others go meanwhile."""
 IN_MEMORY = ":memory:"
 """SQLite's name for a database without a file."""
 OPENING_SECONDS = 2.0
@@ -211,6 +213,13 @@ def users_of(path: Path) -> list[int]:
     identity = file_identity(path)
     if identity is None:
         return []
+    for _ in range(LOOKS):
+        if found := _users_by_locks(identity):
+            return found
+    return []
+
+
+def _users_by_locks(identity: tuple[int, int]) -> list[int]:
     try:
         locks = LOCKS.read_text().splitlines()
     except OSError:

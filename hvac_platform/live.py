@@ -24,6 +24,8 @@ from hvac_platform.port_owner import port_owner
 HOST = "127.0.0.1"
 READY_SECONDS = 120
 STOP_SECONDS = 30
+AGAIN_STOP_SECONDS = 5
+"""What has lost a part, or no longer answers, is not waited for when it is started again."""
 LOOK_SECONDS, TROUBLE_SECONDS = 10, 15
 """How often a service that runs is asked for trouble, and how long that may last: a code server that is reloaded is none."""
 MOST_ENDS, ENDS_WITHIN_SECONDS = 6, 600
@@ -80,13 +82,13 @@ def start(name: str, command: Sequence[str], folder: Path, environment: Mapping[
     return StartedProcess(name, process, leash)
 
 
-def stop(started: Sequence[StartedProcess]) -> None:
-    """Stop processes that :func:`start` started, and what they started; nothing else."""
+def stop(started: Sequence[StartedProcess], seconds: float = STOP_SECONDS) -> None:
+    """Stop processes that :func:`start` started, and what they started, within some seconds; nothing else."""
     for one in started:
         if one.process.poll() is None:
             with suppress(ProcessLookupError):
                 one.process.send_signal(signal.SIGINT)
-    deadline = time.monotonic() + STOP_SECONDS
+    deadline = time.monotonic() + seconds
     for one in started:
         with suppress(subprocess.TimeoutExpired):
             one.process.wait(max(0.1, deadline - time.monotonic()))
@@ -187,6 +189,7 @@ class Service:
         log: where its output goes.
         process: what runs now.
         trouble: says what is wrong while it runs; None when nothing is.
+        gone: says which of its parts has ended, given the id of its session; None when none has.
         ends: when it ended by itself lately, by the monotonic clock.
         in_trouble_since: when trouble was first seen, by the monotonic clock.
         looked_at: when it was last asked for.
@@ -197,16 +200,21 @@ class Service:
     log: Path
     process: StartedProcess
     trouble: Callable[[], str | None]
+    gone: Callable[[int], str | None]
     ends: list[float] = field(default_factory=list)
     in_trouble_since: float | None = None
     looked_at: float = 0.0
 
 
 def service(
-    name: str, begin: Callable[[], StartedProcess], log: Path, trouble: Callable[[], str | None] = lambda: None
+    name: str,
+    begin: Callable[[], StartedProcess],
+    log: Path,
+    trouble: Callable[[], str | None] = lambda: None,
+    gone: Callable[[int], str | None] = lambda _: None,
 ) -> Service:
-    """Start something that is to be started again when it ends by itself, or is in trouble for a while."""
-    return Service(name, begin, log, begin(), trouble)
+    """Start something that is to be started again when it or a part of it ends, or is in trouble for a while."""
+    return Service(name, begin, log, begin(), trouble, gone)
 
 
 def watch(services: Sequence[Service], tell: Callable[[str], object]) -> None:
@@ -224,6 +232,8 @@ def watch(services: Sequence[Service], tell: Callable[[str], object]) -> None:
             for one in services:
                 if one.process.process.poll() is not None:
                     _start_again(one, f"ended with code {one.process.process.returncode}", tell)
+                elif ended := one.gone(one.process.process.pid):
+                    _start_again(one, f"can't go on ({ended})", tell)
                 elif lasting := _lasting_trouble(one):
                     _start_again(one, f"is in trouble ({lasting})", tell)
             time.sleep(1)
@@ -244,7 +254,7 @@ def _lasting_trouble(one: Service) -> str | None:
 
 def _start_again(one: Service, what: str, tell: Callable[[str], object]) -> None:
     now, one.in_trouble_since = time.monotonic(), None
-    stop([one.process])  # and what it has left behind
+    stop([one.process], AGAIN_STOP_SECONDS)  # and what it has left behind
     one.ends = [at for at in one.ends if now - at < ENDS_WITHIN_SECONDS] + [now]
     if len(one.ends) > MOST_ENDS:
         raise LiveError(

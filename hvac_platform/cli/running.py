@@ -232,7 +232,7 @@ def _run_live(
 
 def _live(settings: Settings, folder: Path, port: int, simulator: list[str] | None, dashboard_port: int | None) -> None:
     import hvac_platform.execution as execution
-    from hvac_platform.dagster_health import dagster_trouble
+    from hvac_platform.dagster_health import DagsterParts, dagster_trouble
     from hvac_platform.live import (
         HOST,
         LiveError,
@@ -264,7 +264,7 @@ def _live(settings: Settings, folder: Path, port: int, simulator: list[str] | No
         return start_dagster(folder, WORKSPACE_FILE, port, environment, log)
 
     try:
-        services.append(service("Dagster", begin_dagster, log, lambda: dagster_trouble(port)))
+        services.append(service("Dagster", begin_dagster, log, lambda: dagster_trouble(port), DagsterParts().gone))
         if simulator is not None:
             command = [sys.executable, "-m", "hvac_platform.cli", "simulate", *simulator]
             output = settings.hvac_home / "simulator.log"

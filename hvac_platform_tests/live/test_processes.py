@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from hvac_platform.dagster_health import GONE_LOOKS, DagsterParts
 from hvac_platform.live import LiveError, require_free_port, service, start, stop, watch
 from hvac_platform_tests.live.conftest import free_port
 
@@ -160,3 +162,34 @@ def test_what_runs_and_is_in_trouble_for_a_while_is_started_again(tmp_path: Path
         ]
     finally:
         stop([one.process])
+
+
+def test_a_part_that_was_there_and_is_gone_is_told_and_another_session_begins_anew(tmp_path: Path) -> None:
+    """A stand-in for `dagster dev`: it starts a "daemon", which is killed."""
+    body = "import subprocess, sys; c = [sys.executable, '-c', 'import time; time.sleep(300)']; "
+    body += "subprocess.run([*c, 'dagster.' + '_daemon'])"
+    both = [start("dev", [sys.executable, "-c", body], tmp_path, {}, tmp_path / "log") for _ in range(2)]
+    first, second = (one.process.pid for one in both)
+    try:
+        daemons = [found for _ in range(200) if (found := _daemon_of(first)) or time.sleep(0.05)]
+        parts = DagsterParts()
+        assert [parts.gone(first) for _ in range(GONE_LOOKS + 1)] == [None] * (GONE_LOOKS + 1)
+        os.kill(daemons[0], signal.SIGKILL)
+        deadline = time.monotonic() + 10
+        while (said := parts.gone(first)) is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert said == "its daemon ended"
+        assert parts.gone(second) is None
+    finally:
+        stop(both)
+
+
+def _daemon_of(session: int) -> int | None:
+    for entry in Path("/proc").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            if os.getsid(int(entry.name)) == session and (entry / "cmdline").read_bytes().endswith(
+                b"\0dagster._daemon\0"
+            ):
+                return int(entry.name)
+    return None
