@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from hvac_platform.config import Settings
 from hvac_platform.connections import make_encoders
 from hvac_platform.detection.consensus import votes
+from hvac_platform.detection.methods import method_names
 from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.io_managers.slices import write_batch
 from hvac_platform.monitoring.judging import judge_device
@@ -30,7 +31,7 @@ from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.streams.snapshotting import EmbeddingCounts
 from hvac_platform.timestamps import DAY_MS
 
-METHODS = ("rules", "profile", "vector", "two or more", "any method")
+METHODS = (*method_names(), "two or more", "any method")
 WEAR_DAYS, SOUND_DAYS, WEAR_MAGNITUDE = 24, 9, 0.5
 FULL_DAYS = (WEAR_DAYS - SOUND_DAYS) / 0.7  # a gradual fault has its full extent at 70 % of its length
 

@@ -17,8 +17,9 @@ from rich.table import Table
 
 from hvac_platform.claims import HOME_LOCK
 from hvac_platform.config import Settings
+from hvac_platform.detection.consensus import agreed
 from hvac_platform.detection.evaluation import NOTHING, FaultScore, score_faults
-from hvac_platform.detection.verdicts import METHODS
+from hvac_platform.detection.methods import method_names
 from hvac_platform.devices.fleet import FleetDevice, default_fleet
 from hvac_platform.execution import build_profiles, ingest_everything, judge_days, open_instance
 from hvac_platform.partitions import devices as device_partitions
@@ -143,16 +144,16 @@ def score_methods(
     store: Store, fleet: Sequence[FleetDevice], faults: Sequence[Fault], start_ms: int, end_ms: int
 ) -> dict[str, FaultScore]:
     """Found, missed and false alarms of each method, of the consensus and of the union, over the fleet."""
-    totals = dict.fromkeys((*METHODS, "consensus", "any method"), NOTHING)
+    totals = dict.fromkeys((*method_names(), "consensus", "any method"), NOTHING)
     for device in fleet:
         flags = verdict_flags(store, device.device_id, start_ms, end_ms)
         if not flags:
             continue
         times = np.array(sorted(set.intersection(*(set(f) for f in flags.values()))), dtype=np.int64)
-        alarms = {m: np.array([flags[m][t] for t in times.tolist()], dtype=bool) for m in METHODS}
+        alarms = {m: np.array([flags[m][t] for t in times.tolist()], dtype=bool) for m in method_names()}
         count = np.sum(list(alarms.values()), axis=0)
         spans = [(f.start_ms, f.end_ms, f.recovered_ms) for f in faults if f.device_id == device.device_id]
-        for name, alarm in {**alarms, "consensus": count >= 2, "any method": count >= 1}.items():
+        for name, alarm in {**alarms, "consensus": agreed(count), "any method": count >= 1}.items():
             totals[name] = totals[name] + score_faults(times, alarm, spans)
     return totals
 

@@ -9,7 +9,7 @@ from hvac_platform.assets.common import ARRIVING, OWNERS, RETRIES, tell_failures
 from hvac_platform.assets.device_profiles import device_profiles
 from hvac_platform.assets.snapshot_embeddings import snapshot_embeddings
 from hvac_platform.detection.consensus import compare
-from hvac_platform.detection.verdicts import METHODS
+from hvac_platform.detection.methods import method_names
 from hvac_platform.io_managers.slices import TableBatch, TableOutput
 from hvac_platform.monitoring.isolation import DeviceFailure, device_failure
 from hvac_platform.monitoring.judging import judge_device, judgement_batches, needs_judging
@@ -56,7 +56,7 @@ def anomaly_events(
     rewrites the same events, and takes back those that no longer hold.
     """
     registered = {d.device_id: d for d in platform.store.devices()}
-    totals = {"windows": 0, "left_open": 0, "consensus": 0, **dict.fromkeys(METHODS, 0)}
+    totals = {"windows": 0, "left_open": 0, "consensus": 0, **dict.fromkeys(method_names(), 0)}
     output = TableOutput(iter(()))
 
     def batches() -> Iterator[TableBatch]:
@@ -108,7 +108,7 @@ def anomaly_events(
             windows_judged=totals["windows"],
             windows_left_open=totals["left_open"],
             anomalous_by_consensus=totals["consensus"],
-            **{f"anomalous_by_{m}": totals[m] for m in METHODS},
+            **{f"anomalous_by_{m}": totals[m] for m in method_names()},
         )
 
     output.batches = batches()

@@ -9,7 +9,7 @@ import numpy as np
 from hvac_platform.assets.common import OWNERS, RETRIES
 from hvac_platform.assets.incidents import incidents
 from hvac_platform.assets.plots import bar_plot, line_plot
-from hvac_platform.detection.verdicts import METHODS
+from hvac_platform.detection.methods import method_names
 from hvac_platform.io_managers.slices import TableBatch, TableOutput
 from hvac_platform.monitoring.comparing import compare_device, scores_of
 from hvac_platform.monitoring.energy import span_energy
@@ -35,7 +35,7 @@ HIGHEST = 10.0
     retry_policy=RETRIES,
 )
 def detection_report(context: dg.AssetExecutionContext, platform: PlatformResource) -> TableOutput:
-    """Per day and device: anomalies of each method, consensus, union, incidents and energy, in `detection_reports`.
+    """Per day and device: consensus, union, incidents and energy in `detection_reports`, each method in `method_reports`.
 
     Why: a method that alarms far more often than the others is mis-tuned or sees what they miss; the report shows which
     device to look at, and what its state cost.
@@ -44,10 +44,9 @@ def detection_report(context: dg.AssetExecutionContext, platform: PlatformResour
     output = TableOutput(iter(()))
 
     def batches() -> Iterator[TableBatch]:
-        lines = [
-            "| day | device | windows | rules | profile | vector | consensus | any | incidents | kWh | expected | excess |",
-            "|---|---|---|---|---|---|---|---|---|---|---|---|",
-        ]
+        names = method_names()
+        headings = ("day", "device", "windows", *names, "consensus", "any", "incidents", "kWh", "expected", "excess")
+        lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
         registered = {d.device_id: d for d in store.devices()}
         anomalous: dict[str, dict[str, int]] = {}
         plots: list[tuple[int, str]] = []
@@ -60,7 +59,7 @@ def detection_report(context: dg.AssetExecutionContext, platform: PlatformResour
                 device = registered[day.device_id]
                 found = len(incident_rows(store, day.device_id, start_ms, end_ms))
                 energy = span_energy(store, device, load_profile(store, day.device_id), window_ms, start_ms, end_ms)
-                row = {m: c.anomalies.get(m, 0) for m in METHODS}
+                row = {m: c.anomalies.get(m, 0) for m in names}
                 kwh = (energy.actual_kwh, energy.expected_kwh, energy.excess_kwh) if energy else (None,) * 3
                 lines.append(
                     f"| {date} | {day.device_id} | {c.windows} | "
@@ -78,10 +77,20 @@ def detection_report(context: dg.AssetExecutionContext, platform: PlatformResour
                     plots.append((c.any_method, f"**{day.device_id}**\n\n{line_plot(shown, times, limit=1.0)}"))
                 yield TableBatch(
                     {
+                        "date": [date] * len(names),
+                        "device_id": [day.device_id] * len(names),
+                        "method": list(names),
+                        "windows": [c.windows] * len(names),
+                        "anomalous": list(row.values()),
+                        "alone": [c.disagreements.get(name, 0) for name in names],
+                    },
+                    table="method_reports",
+                )
+                yield TableBatch(
+                    {
                         "date": [date],
                         "device_id": [day.device_id],
                         "windows": [c.windows],
-                        **{method: [count] for method, count in row.items()},
                         "consensus": [c.consensus],
                         "any_method": [c.any_method],
                         "incidents": [found],
@@ -93,7 +102,7 @@ def detection_report(context: dg.AssetExecutionContext, platform: PlatformResour
         output.metadata["report"] = dg.MetadataValue.md("\n".join(lines[:500]))
         if anomalous:
             output.metadata["anomalous_windows_by_method"] = dg.MetadataValue.md(
-                bar_plot(anomalous, (*METHODS, "consensus"))
+                bar_plot(anomalous, (*names, "consensus"))
             )
         worst = sorted(plots, key=lambda plot: -plot[0])[:PLOTTED]
         if worst:

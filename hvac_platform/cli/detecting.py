@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import enum
 import time
 from typing import Annotated, Any
 
+import click
 import numpy as np
 import typer
 
@@ -13,8 +13,8 @@ from hvac_platform.cli.choosing import MOST_DAYS, chosen_devices, finite, instan
 from hvac_platform.cli.output import AsJson, console, errors, print_json, print_rows, progress_bar
 from hvac_platform.config import Settings, load_settings
 from hvac_platform.connections import make_encoders, open_store
+from hvac_platform.detection.methods import method_names
 from hvac_platform.detection.profile import TooFewSnapshotsError, profile_from_row
-from hvac_platform.detection.verdicts import METHODS
 from hvac_platform.io_managers.slices import write_batch
 from hvac_platform.monitoring.comparing import compare_device
 from hvac_platform.monitoring.incidents import LIBRARY_MS, PastIncidents, incident_batches
@@ -43,20 +43,12 @@ from hvac_platform.streams.snapshotting import EmbeddingCounts
 from hvac_platform.timestamps import iso, now_ms
 
 CONTINUOUS_SECONDS = 30
+ALL_METHODS = "all"
 MOST_SHOWN = 60  # metrics of a state
 
 profiles = typer.Typer(no_args_is_help=True)
 
 Devices = Annotated[list[str] | None, typer.Option(help="Devices, repeated or separated by commas; all when absent.")]
-
-
-class Method(enum.StrEnum):
-    """Which method to show."""
-
-    RULES = "rules"
-    PROFILE = "profile"
-    VECTOR = "vector"
-    ALL = "all"
 
 
 @profiles.command("build")
@@ -260,7 +252,10 @@ def trends(
 
 
 def detect(
-    method: Annotated[Method, typer.Option(help="Method whose verdicts are shown.")] = Method.ALL,
+    method: Annotated[
+        str,
+        typer.Option(help="Method whose verdicts are shown.", click_type=click.Choice([*method_names(), ALL_METHODS])),
+    ] = ALL_METHODS,
     devices: Devices = None,
     hours_back: Annotated[
         float, typer.Option(help="Hours before now to judge.", min=0, max=24 * MOST_DAYS, callback=finite)
@@ -363,8 +358,8 @@ def _nothing_judged(settings: Settings, left_open: int) -> str:
     return "no windows in that time: see `hvac verify` for what there is, and --from or --hours-back to look elsewhere"
 
 
-def _anomalies(judgement: Judgement, method: Method) -> list[dict[str, Any]]:
-    shown = METHODS if method is Method.ALL else (method.value,)
+def _anomalies(judgement: Judgement, method: str) -> list[dict[str, Any]]:
+    shown = method_names() if method == ALL_METHODS else (method,)
     rows = []
     for i, time_ms in enumerate(judgement.series.times_ms.tolist()):
         firing = [v for name, v in judgement.verdicts.items() if name in shown and v.anomalous[i]]
@@ -392,14 +387,18 @@ def compare_methods(
     end: Annotated[str | None, typer.Option("--until", help="Up to here.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """The three methods side by side on judged windows: anomalies, rates, consensus of two or more, disagreements."""
+    """The methods side by side on judged windows: anomalies, rates, consensus of two or more, disagreements."""
     store = open_store(load_settings())
     start_ms, end_ms = instant(start, "--from"), instant(end, "--until")
     require_order(start_ms, end_ms)
     results: list[dict[str, Any]] = []
     for device in chosen_devices(store, devices):
         c = compare_device(store, device.device_id, start_ms, end_ms)
-        counts = {**{m: c.anomalies.get(m, 0) for m in METHODS}, "consensus": c.consensus, "any_method": c.any_method}
+        counts = {
+            **{m: c.anomalies.get(m, 0) for m in method_names()},
+            "consensus": c.consensus,
+            "any_method": c.any_method,
+        }
         results += [
             {
                 "device": device.device_id,
@@ -407,7 +406,7 @@ def compare_methods(
                 "windows": c.windows,
                 "anomalous": count,
                 "rate": f"{c.rate(count):.1%}",
-                "alone": c.disagreements.get(name) if name in METHODS else None,
+                "alone": c.disagreements.get(name) if name in method_names() else None,
             }
             for name, count in counts.items()
             if c.windows

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvac_platform.dashboard.words import in_figure
+from hvac_platform.detection import methods
 
 Figure = dict[str, Any]
 Int64 = NDArray[np.int64]
@@ -21,12 +22,7 @@ Float64 = NDArray[np.float64]
 
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 INK, GRID, MUTED = "#1f2933", "#e4e8ec", "#52606d"
-METHOD_LOOKS: dict[str, dict[str, Any]] = {
-    "rules": {"color": VERMILION, "dash": "solid"},
-    "profile": {"color": BLUE, "dash": "solid"},
-    "vector": {"color": GREEN, "dash": "dot"},
-    "consensus": {"color": PURPLE, "dash": "solid"},
-}
+UNKNOWN_METHOD = {"color": MUTED, "dash": "dash"}
 SEVERITY_COLOURS = {"critical": VERMILION, "warning": ORANGE, "info": BLUE}
 
 MOST_POINTS = 1200
@@ -301,7 +297,7 @@ def score_figure(
         xs, ys = with_gaps(times, kept, _drawn_interval(times_ms[method], interval_ms))
         drawn = [None if y is None else min(y, SCORE_CEILING) for y in ys]
         highest = max([highest, *(y for y in drawn if y is not None)])
-        looks: dict[str, Any] = METHOD_LOOKS.get(method, {"color": MUTED, "dash": "dash"})
+        looks = next(({"color": m.color, "dash": m.dash} for m in methods.METHODS if m.name == method), UNKNOWN_METHOD)
         traces.append(
             {
                 "type": "scatter",
@@ -331,7 +327,7 @@ def bars_by_day(
     days: Sequence[str], counts: Mapping[str, Sequence[float]], *, title: str, revision: str = ""
 ) -> Figure:
     """Grouped bars a day, one colour and pattern a series."""
-    colours = [looks["color"] for looks in METHOD_LOOKS.values()] + [SKY, ORANGE]
+    colours = [*(method.color for method in methods.METHODS), PURPLE, SKY, ORANGE]
     patterns = ["", "/", ".", "x", "\\", "-"]
     traces = [
         {

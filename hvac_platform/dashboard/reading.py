@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hvac_platform.detection.verdicts import METHODS
+from hvac_platform.detection.methods import method_names
 from hvac_platform.stores.base import Device, Store, TableSlice
 from hvac_platform.streams.base import MessageLog, UnknownTopicError
 from hvac_platform.streams.flow import PartitionFlow, flows
@@ -180,7 +180,8 @@ def method_scores(store: Store, device_id: str, start_ms: int, end_ms: int) -> S
     for row in rows_of(store, TableSlice("snapshot_verdicts", columns, device_id, start_ms, end_ms), 200_000):
         score = np.nan if row["score"] is None else row["score"]
         found.setdefault(row["method"], []).append((row["snapshot_time"], score, bool(row["anomalous"])))
-    known = [*[m for m in METHODS if m in found], *sorted(set(found) - set(METHODS))]
+    names = method_names()
+    known = [*[m for m in names if m in found], *sorted(set(found) - set(names))]
     return Scores(
         {m: np.array([t for t, _, _ in found[m]], dtype=np.int64) for m in known},
         {m: np.array([s for _, s, _ in found[m]], dtype=np.float64) for m in known},
@@ -215,11 +216,17 @@ def profiled_devices(store: Store) -> set[str]:
 
 
 def report_rows(store: Store, last_day: str, days: int) -> list[Row]:
-    """Daily reports, newest day first: one read a day."""
+    """Daily reports, newest day first: two reads a day. ``by_method`` has the anomalous windows of each method."""
     found = []
     for back in range(days):
-        date = days_before(last_day, back)
-        found += rows_of(store, TableSlice("detection_reports", equals=(("date", date),)))
+        day = (("date", days_before(last_day, back)),)
+        counts: dict[str, dict[str, int]] = {}
+        for row in rows_of(store, TableSlice("method_reports", ("device_id", "method", "anomalous"), equals=day)):
+            counts.setdefault(row["device_id"], {})[row["method"]] = row["anomalous"]
+        found += [
+            row | {"by_method": counts.get(row["device_id"], {})}
+            for row in rows_of(store, TableSlice("detection_reports", equals=day))
+        ]
     return found
 
 

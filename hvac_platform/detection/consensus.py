@@ -8,7 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hvac_platform.detection.verdicts import METHODS, Verdicts
+from hvac_platform.detection.methods import method_names
+from hvac_platform.detection.verdicts import Verdicts
+
+AGREEING_METHODS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +44,19 @@ def votes(verdicts: Mapping[str, Verdicts]) -> NDArray[np.int64]:
     return counted
 
 
+def agreed(count: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Whether so many methods are a consensus, bool [n]: two or more, of however many there are."""
+    found: NDArray[np.bool_] = count >= AGREEING_METHODS
+    return found
+
+
 def compare(anomalous: Mapping[str, NDArray[np.bool_]]) -> Comparison:
     """Compare methods; ``anomalous`` holds bool [n] by method.
 
     >>> compare({"rules": np.array([True, False]), "profile": np.array([True, True])}).consensus
     1
     """
-    present = {m: anomalous[m] for m in METHODS if m in anomalous}
+    present = {m: anomalous[m] for m in method_names() if m in anomalous}
     if not present:
         return Comparison(0, {}, 0, 0, {})
     stacked = np.stack(list(present.values()))
@@ -55,7 +64,7 @@ def compare(anomalous: Mapping[str, NDArray[np.bool_]]) -> Comparison:
     return Comparison(
         windows=int(stacked.shape[1]),
         anomalies={m: int(flags.sum()) for m, flags in present.items()},
-        consensus=int((count >= 2).sum()),
+        consensus=int(agreed(count).sum()),
         any_method=int((count >= 1).sum()),
         disagreements={m: int((flags & (count == 1)).sum()) for m, flags in present.items()},
     )

@@ -10,7 +10,7 @@ from hvac_platform.stores.base import Store, TableSlice
 
 
 def compare_device(store: Store, device_id: str, start_ms: int | None, end_ms: int | None) -> Comparison:
-    """The three methods side by side on a device's judged windows between two instants."""
+    """The methods side by side on a device's judged windows between two instants."""
     anomalous: dict[str, dict[int, bool]] = {}
     rows = TableSlice("snapshot_verdicts", ("snapshot_time", "method", "anomalous"), device_id, start_ms, end_ms)
     for batch in store.scan(rows):

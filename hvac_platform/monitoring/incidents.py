@@ -21,8 +21,8 @@ from hvac_platform.detection.incidents import (
     severity,
 )
 from hvac_platform.detection.incidents import silences as repeated_spans
+from hvac_platform.detection.methods import knows_limits, method_names
 from hvac_platform.detection.profile import Profile
-from hvac_platform.detection.verdicts import METHODS
 from hvac_platform.devices.registry import device_type
 from hvac_platform.io_managers.slices import TableBatch
 from hvac_platform.monitoring.profiles import load_profile
@@ -241,7 +241,7 @@ def incident_row(
     scores = np.full(len(position), np.nan)
     for time_ms, method, score, level, _, _ in verdicts:
         i = position[time_ms]
-        if method == "rules":
+        if knows_limits(method):
             levels[i] = level
         else:
             votes[i] += 1
@@ -250,7 +250,7 @@ def incident_row(
     rules = Counter(
         found[1]
         for _, method, _, _, reasons, _ in verdicts
-        if method == "rules"
+        if knows_limits(method)
         for reason in reasons
         if (found := _RULE_ID.search(reason))
     )
@@ -314,17 +314,23 @@ def _leading_metrics(verdicts: Sequence[tuple[int, str, float, int, list[str], l
 def _telling_reasons(verdicts: Sequence[tuple[int, str, float, int, list[str], list[str]]]) -> list[str]:
     """What methods said: of each rule and of each metric the sentence of the worst window, then the nearest past state."""
     chosen: dict[tuple[str, str], str] = {}
-    for _, method, _, _, reasons, metrics in sorted(verdicts, key=lambda v: (METHODS.index(v[1]), v[3], -v[2])):
+    for _, method, _, _, reasons, metrics in sorted(verdicts, key=lambda v: (_rank(v[1]), v[3], -v[2])):
         for position, reason in enumerate(reasons):
-            if method == "rules":
+            if knows_limits(method):
                 found = _RULE_ID.search(reason)
                 about = found[1] if found else " ".join(reason.split()[:3])
             else:
                 about = metrics[position] if position < len(metrics) else ""
             chosen.setdefault((method, about), reason)
-    by_rules = [reason for (method, _), reason in chosen.items() if method == "rules"]
-    others = [reason for (method, _), reason in chosen.items() if method != "rules"]
+    by_rules = [reason for (method, _), reason in chosen.items() if knows_limits(method)]
+    others = [reason for (method, _), reason in chosen.items() if not knows_limits(method)]
     return [*by_rules[: MOST_REASONS // 2], *others][:MOST_REASONS]
+
+
+def _rank(method: str) -> int:
+    """Place of a method among those that there are; one that a store has and this code doesn't know comes last."""
+    names = method_names()
+    return names.index(method) if method in names else len(names)
 
 
 def _learned_columns(store: Store, incident: IncidentWindows, profile: Profile, past: PastIncidents) -> dict[str, Any]:

@@ -115,7 +115,9 @@ class CqlStore(LedgerKeeping):
         named = ("rules", "profile", "vector")
         keyspace = self._client.settings.keyspace
         found = list(
-            self._client.execute(f"SELECT date, device_id, windows, {', '.join(named)} FROM {keyspace}.detection_reports")
+            self._client.execute(
+                f"SELECT date, device_id, windows, {', '.join(named)} FROM {keyspace}.detection_reports"
+            )
         )
         rows = [
             (date, device_id, method, windows, count)

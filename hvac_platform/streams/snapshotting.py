@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from hvac_platform.detection import methods
 from hvac_platform.devices.registry import device_type
 from hvac_platform.embedding.base import Encoder, EncoderUnavailableError
 from hvac_platform.embedding.learned import Encoders
@@ -189,12 +190,10 @@ def backlog_batches(
                 return
             yield batch
             counts.caught_up += len(batch.columns["snapshot_time"])
-            verdicts = {name: batch.columns[name] for name in ("device_id", "snapshot_time")}
-            yield TableBatch(
-                {**verdicts, "method": ["vector"] * len(batch.columns["snapshot_time"])},
-                table="snapshot_verdicts",
-                action="delete",
-            )
+            for method in (m for m in methods.METHODS if m.needs_embedding):
+                silent = {name: batch.columns[name] for name in ("device_id", "snapshot_time")}
+                silent["method"] = [method.name] * len(silent["snapshot_time"])
+                yield TableBatch(silent, table="snapshot_verdicts", action="delete")
             yield TableBatch(
                 {"device_id": [device_id], "date": [date], "snapshots_written_at": [now_ms()]}, table="device_days"
             )

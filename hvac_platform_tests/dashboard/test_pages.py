@@ -194,7 +194,7 @@ def test_methods_are_shown_by_day_and_device(browser: Browser) -> None:
 @pytest.mark.parametrize("known", [True, False])
 def test_energy_is_shown_where_there_is_some(tmp_path: Path, known: bool) -> None:
     store = EmbeddedStore(tmp_path / "store.db")
-    counts = {key: [1] for key in ("windows", "rules", "profile", "vector", "consensus", "any_method", "incidents")}
+    counts = {key: [1] for key in ("windows", "consensus", "any_method", "incidents")}
     energy = {"energy_kwh": [120.0], "expected_kwh": [100.0], "excess_kwh": [15.0]} if known else {}
     store.upsert("detection_reports", {"date": [YESTERDAY], "device_id": ["a"], **counts, **energy})
     store.close()

@@ -1,4 +1,4 @@
-"""The three methods side by side, by day and device."""
+"""The methods side by side, by day and device."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from hvac_platform.dashboard.paging import pager_outputs, pager_state, register_
 from hvac_platform.dashboard.reading import Row, report_rows, today
 from hvac_platform.dashboard.source import Source
 from hvac_platform.dashboard.words import device_href, number, visible
+from hvac_platform.detection.methods import method_names
 from hvac_platform.stores.base import Store
 
 PAGE = 25
 SPANS = {"7 days": 7, "30 days": 30}
-COUNTS = ("rules", "profile", "vector", "consensus", "any_method")
-WORDS = {"any_method": "any method", "consensus": "consensus (2+)"}
+TOGETHER = {"consensus": "consensus (2+)", "any_method": "any method"}
 ENERGY = {"energy_kwh": "used", "expected_kwh": "expected", "excess_kwh": "excess"}
 
 
@@ -65,6 +65,12 @@ def layout() -> Content:
     )
 
 
+def counts_of(row: Row) -> dict[str, int | None]:
+    """Anomalous windows of a report by method, then of the methods together, under their headings."""
+    found: dict[str, int | None] = {name: row["by_method"].get(name) for name in method_names()}
+    return found | {heading: row[name] for name, heading in TOGETHER.items()}
+
+
 def by_day(rows: Sequence[Row], columns: Sequence[str]) -> tuple[list[str], dict[str, list[float]]]:
     """Days, oldest first, and the sums of some columns over devices; a column without values is left out.
 
@@ -90,7 +96,7 @@ def report_table(rows: Sequence[Row]) -> Content:
     incidents = any(row.get("incidents") is not None for row in rows)
     headings = [
         *(Heading("day (UTC)"), Heading("device"), Heading("windows", True)),
-        *[Heading(WORDS.get(name, name), True) for name in COUNTS],
+        *[Heading(name, True) for name in (*method_names(), *TOGETHER.values())],
         *([Heading("incidents", True)] if incidents else []),
         *[Heading(f"{ENERGY[name]} kWh", True) for name in energy],
     ]
@@ -99,7 +105,7 @@ def report_table(rows: Sequence[Row]) -> Content:
             row["date"],
             dcc.Link(visible(row["device_id"], 60), href=device_href(row["device_id"])),
             number(row["windows"], 0),
-            *[_share(row[name], row["windows"]) for name in COUNTS],
+            *[_share(count, row["windows"]) for count in counts_of(row).values()],
             *([number(row.get("incidents"), 0)] if incidents else []),
             *[number(row.get(name), 1) for name in energy],
         ]
@@ -132,12 +138,11 @@ def render(store: Store, span: str, device_id: str | None, page: int, last_day: 
         return MethodsView(empty_state(missing, ["hvac up"]), NO_PAGE, devices)
     rows = [row for row in found if not device_id or row["device_id"] == device_id]
     here = page_of(rows, page, PAGE, "device-days")
-    days, counts = by_day(rows, COUNTS)
+    days, counts = by_day([row | counts_of(row) for row in rows], (*method_names(), *TOGETHER.values()))
     _, energy = by_day(rows, list(ENERGY))
     parts: list[Content] = []
     if rows:
-        named_counts = {WORDS.get(name, name): values for name, values in counts.items()}
-        figure = bars_by_day(days, named_counts, title="anomalous windows", revision=f"{span} {device_id}")
+        figure = bars_by_day(days, counts, title="anomalous windows", revision=f"{span} {device_id}")
         parts.append(graph(figure, label="Anomalous windows by day and method"))
     if energy:
         figure = bars_by_day(

@@ -118,6 +118,7 @@ class Method(Protocol):
         title: for people.
         speaks_of: ``limits`` where a fault is declared by someone who knows the machine, ``normal`` where the method only
             knows what is unusual; the severity of an incident goes by it.
+        needs_embedding: whether it is silent on a window that has no embedding, and so judges it again once that has come.
         color: of its line on the dashboard, ``#rrggbb``.
         dash: how that line is drawn.
     """
@@ -125,6 +126,7 @@ class Method(Protocol):
     name: str
     title: str
     speaks_of: Literal["limits", "normal"]
+    needs_embedding: bool
     color: str
     dash: Literal["solid", "dot", "dash", "dashdot"]
 

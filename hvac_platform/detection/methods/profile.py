@@ -16,6 +16,7 @@ class ProfileSimilarity:
     name = "profile"
     title = "Profile similarity"
     speaks_of: Literal["limits", "normal"] = "normal"
+    needs_embedding = False
     color = "#0072b2"
     dash: Literal["solid", "dot", "dash", "dashdot"] = "solid"
 
@@ -30,7 +31,7 @@ class ProfileSimilarity:
         profile, examined = windows.profile, windows.examined
         if profile is None or examined is None:
             return nothing(self.name, windows.times_ms), None
-        if examined.learned is None or profile.fixed:
+        if profile.detector is None or profile.fixed:
             found = judge_profile(examined.recent, profile, windows.device_type)
         else:
             from hvac_platform.detection.learned import learned_verdicts

@@ -17,6 +17,7 @@ class Rules:
     name = "rules"
     title = "Rules"
     speaks_of: Literal["limits", "normal"] = "limits"
+    needs_embedding = False
     color = "#d55e00"
     dash: Literal["solid", "dot", "dash", "dashdot"] = "solid"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hvac_platform.detection.methods.base import History, Windows
 from hvac_platform.detection.methods.profile import context_of
@@ -21,6 +22,7 @@ class VectorSearch:
     name = "vector"
     title = "Vector search"
     speaks_of: Literal["limits", "normal"] = "normal"
+    needs_embedding = True
     color = "#009e73"
     dash: Literal["solid", "dot", "dash", "dashdot"] = "dot"
 
@@ -33,10 +35,12 @@ class VectorSearch:
     def judge(self, windows: Windows, history: History, state: Any) -> tuple[Verdicts, Any]:
         """How many of the nearest normal states are as close as usual."""
         profile, examined = windows.profile, windows.examined
-        if profile is None or examined is None or profile.provisional or examined.recent.embeddings is None:
+        if profile is None or examined is None or profile.provisional:
             return nothing(self.name, windows.times_ms), None
         recent = examined.recent
-        embedded = np.isfinite(examined.recent.embeddings).all(axis=1)
+        if recent.embeddings is None:
+            return nothing(self.name, windows.times_ms), None
+        embedded: NDArray[np.bool_] = np.asarray(np.isfinite(recent.embeddings).all(axis=1), dtype=np.bool_)
         if not embedded.any():
             return nothing(self.name, windows.times_ms), None
         known = select(recent, embedded)
