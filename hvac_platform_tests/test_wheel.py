@@ -86,7 +86,7 @@ def test_what_pip_installs_shows_its_schema_and_checks_itself(installed, tmp_pat
     assert "--help" in run(installed / "python", "-m", "hvac_platform", "--help", cwd=tmp_path)
     assert "device_state_snapshots" in run(installed / "hvac", "schema", "show", cwd=tmp_path)
     run(installed / "hvac", "simulate", "--duration", "0", cwd=tmp_path)
-    assert "17 tables" in run(installed / "hvac", "check", "--wait", "0", cwd=tmp_path)
+    assert "18 tables" in run(installed / "hvac", "check", "--wait", "0", cwd=tmp_path)
 
 
 def test_what_pip_installs_runs_the_demonstration(installed, tmp_path):

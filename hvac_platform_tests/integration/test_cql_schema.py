@@ -23,7 +23,7 @@ START_MS = day_start("2026-06-10")
 
 LATER_TABLES = (
     *("schema_versions", "embedding_backlog", "incidents", "maintenance_spans", "metric_trends"),
-    "store_settings",
+    *("store_settings", "method_reports"),
 )
 LATER_COLUMNS = re.compile(
     r"^ +(detector|fit|energy|modes|energy_kwh|expected_kwh|excess_kwh|log_id|log_since|holder|held_until|fence|failures|"
@@ -77,7 +77,7 @@ def test_a_dry_run_prints_statements_that_work_and_does_nothing(node, keyspace):
     for statement in said.split(";\n")[:-1]:  # what cqlsh would be given
         client.execute_once(statement, timeout=60)
     client.close()
-    assert "schema version 5 of 5, nothing to do" in hvac("schema", "apply")
+    assert "schema version 6 of 6, nothing to do" in hvac("schema", "apply")
 
 
 def test_applying_says_what_it_does_and_then_has_nothing_to_do(node, keyspace):
@@ -87,7 +87,7 @@ def test_applying_says_what_it_does_and_then_has_nothing_to_do(node, keyspace):
     for name in (*tables(), "snapshot_vectors", "schema_versions"):
         assert f"create table {name}" in lines
     assert "create index device_state_embedding_idx with 8 connections a node, found by a beam of 32" in lines
-    assert lines[-1].endswith("schema version 5 of 5")
+    assert lines[-1].endswith("schema version 6 of 6")
     again = hvac("schema", "apply")
     assert "nothing to do" in again
     assert "create" not in again
@@ -125,11 +125,15 @@ def test_version_1_becomes_the_current_one_with_its_vectors(node, keyspace):
     for i, vector in enumerate(vectors):
         client.execute(insert, (START_MS + i * 60_000, vector.astype(">f4").tobytes()))
     client.execute(f"INSERT INTO {keyspace}.devices (device_id, device_type) VALUES ('d', 'chiller')")
+    for method in ("rules", "profile", "vector"):
+        client.execute_once(f"ALTER TABLE {keyspace}.detection_reports ADD {method} bigint", timeout=60)
+    report = "(date, device_id, windows, rules, profile, vector) VALUES ('2026-06-10', 'd', 60, 1, 2, 3)"
+    client.execute(f"INSERT INTO {keyspace}.detection_reports {report}")
     client.execute(f"INSERT INTO {keyspace}.device_days (device_id, date) VALUES ('d', '2026-06-10')")
     client.close()
 
     older = CqlStore(settings(node, keyspace), create=False)
-    assert older.schema_versions() == (1, 5)
+    assert older.schema_versions() == (1, 6)
     done = older.apply_schema()
     assert done[0].startswith("DROP INDEX IF EXISTS")
     assert "copy 5 vectors to snapshot_vectors" in done
@@ -137,12 +141,16 @@ def test_version_1_becomes_the_current_one_with_its_vectors(node, keyspace):
     assert {"create table incidents", "create table maintenance_spans", "create table metric_trends"} <= set(done)
     assert {"add column fence to ingestion_ledger", "add column record_sha256 to dead_letters"} <= set(done)
     assert "create table store_settings" in done
+    assert "copy 3 rows to method_reports" in done
+    (reports,) = older.scan(TableSlice("method_reports", ("method", "windows", "anomalous", "alone")))
+    assert reports["method"] == ["profile", "rules", "vector"]
+    assert (reports["windows"], reports["anomalous"], reports["alone"]) == ([60] * 3, [2, 1, 3], [None] * 3)
     assert older.take_lease("t", 0, "run", at=0).fence == 1
     later = {"detector": [b"model"], "fit": [{"count": 3}], "energy": [None], "modes": [[{"name": "all"}]]}
     older.upsert("device_profiles", {"device_id": ["d"], **later})
     (row,) = older.scan(TableSlice("device_profiles", ("device_id", *later), "d"))
     assert row == {"device_id": ["d"], **later}
-    assert older.schema_versions() == (5, 5)
+    assert older.schema_versions() == (6, 6)
     found = older.nearest("d", vectors[3:4], 1, embedding_method="m")
     assert found.times_ms.tolist() == [[START_MS + 3 * 60_000]]
     older.close()

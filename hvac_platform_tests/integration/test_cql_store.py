@@ -66,7 +66,7 @@ def rows(store, table, *columns, **where):
 
 def test_the_schema_is_applied_once_and_again_without_effect(store):
     assert store.dialect == "cassandra"
-    assert store.schema_versions() == (5, 5)
+    assert store.schema_versions() == (6, 6)
     assert store.apply_schema() == []
 
 

@@ -144,7 +144,7 @@ def test_an_unknown_table_is_named_with_those_that_exist(store):
 
 
 def test_the_schema_is_applied_once(store):
-    assert store.schema_versions() == (5, 5)
+    assert store.schema_versions() == (6, 6)
     assert store.apply_schema() == []
 
 
@@ -167,7 +167,11 @@ def test_a_store_of_the_first_version_is_upgraded_when_it_is_opened(store, tmp_p
     first.load_extension(sqlite_vec.loadable_path())
     first.execute("DROP TABLE embedding_backlog; DROP TRIGGER device_state_embedding_withdrawn; PRAGMA user_version=1")
     first.execute("DROP TABLE incidents; DROP TABLE maintenance_spans; DROP TABLE metric_trends")
-    first.execute("DROP TABLE store_settings")
+    first.execute("DROP TABLE store_settings; DROP TABLE method_reports")
+    for method in ("rules", "profile", "vector"):
+        first.execute(f"ALTER TABLE detection_reports ADD COLUMN {method} INTEGER NOT NULL DEFAULT 0")
+    report = "(date, device_id, windows, rules, profile, vector, consensus, any_method)"
+    first.execute(f"INSERT INTO detection_reports {report} VALUES ('{DAY}', 'd', 60, 1, 2, 3, 0, 6)")
     for table, columns in (
         ("ingestion_ledger", ("log_id", "log_since", "holder", "held_until", "fence")),
         ("ingestion_ledger", ("failures", "failed_at", "error", "range_limit")),
@@ -178,7 +182,11 @@ def test_a_store_of_the_first_version_is_upgraded_when_it_is_opened(store, tmp_p
         for column in columns:
             first.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
     first.close()
-    EmbeddedStore(path).close()
+    upgraded = EmbeddedStore(path)
+    found = rows(upgraded, "method_reports", "date", "device_id", "method", "windows", "anomalous", "alone")
+    upgraded.close()
+    counts = {"profile": 2, "rules": 1, "vector": 3}
+    assert found == [(DAY, "d", method, 60, count, None) for method, count in counts.items()]
     assert schema(path) == schema(store.location)
 
 
