@@ -25,9 +25,9 @@ from hvac_platform.timestamps import DAY_MS, day_of, day_start, days_before, now
 from hvac_platform_tests.conftest import HOUR_MS, bad, enter_home, open_dagster, reading
 
 DEVICES = ("CH-001", "RTU-001")
-EVIL = "<img src=x onerror=alert(1)>/..\u202eX"
+EVIL = "<img src=x onerror=alert(1)>/..X"
 EVIL_METRIC = "<a href='javascript:alert(3)'>m</a>"
-EVIL_PLACE = "<script>alert(2)</script>"
+EVIL_PLACE = "<script>alert(2)</script>\u202e"
 INCIDENT = {
     "status": "open",
     "severity": "warning",
