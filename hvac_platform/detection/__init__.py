@@ -9,9 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hvac_platform.detection.detector import FittedDetector, fit_detector
+    from hvac_platform.detection.detector import DetectorState, FittedDetector, fit_detector
     from hvac_platform.detection.observations import UnusableMetricsError
-    from hvac_platform.detection.state import DetectorState
 
 __all__ = ["DetectorState", "FittedDetector", "UnusableMetricsError", "fit_detector"]
 
@@ -19,7 +18,7 @@ _HOMES = {
     "FittedDetector": "detector",
     "fit_detector": "detector",
     "UnusableMetricsError": "observations",
-    "DetectorState": "state",
+    "DetectorState": "detector",
 }
 
 

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
+Segments = pd.Series | Sequence[object] | NDArray[np.generic]
+"""Label of the record that each row belongs to."""
 
 GAP_INTERVALS = 5  # a longer silence than this many intervals ends what is remembered of the rows before
 LARGEST = 1e100  # readings beyond it are as far off as can be; their squares still are numbers
@@ -61,7 +63,7 @@ class Observations:
 def observe(
     metrics: pd.DataFrame,
     names: Sequence[str],
-    segments: pd.Series | Sequence[object] | NDArray[np.generic] | None,
+    segments: Segments | None,
     interval_ms: int | None = None,
 ) -> Observations:
     """Arrays of a table, its records one after the other, split where more than five intervals are missing.
@@ -117,9 +119,7 @@ def numeric_columns(metrics: pd.DataFrame) -> list[str]:
     return names
 
 
-def record_labels(
-    segments: pd.Series | Sequence[object] | NDArray[np.generic] | None, metrics: pd.DataFrame
-) -> NDArray[np.object_]:
+def record_labels(segments: Segments | None, metrics: pd.DataFrame) -> NDArray[np.object_]:
     """Label of the record of each row as text, object [n]; all None without segments.
 
     Raises:
@@ -155,9 +155,7 @@ def _times(metrics: pd.DataFrame) -> Int64:
     return times
 
 
-def _labels(
-    segments: pd.Series | Sequence[object] | NDArray[np.generic] | None, metrics: pd.DataFrame
-) -> NDArray[np.object_] | None:
+def _labels(segments: Segments | None, metrics: pd.DataFrame) -> NDArray[np.object_] | None:
     if segments is None:
         return None
     labels = np.asarray(segments, dtype=object)

@@ -71,7 +71,7 @@ def broken_windows(store):
 @pytest.fixture
 def narrow(monkeypatch):
     """Smaller bounds, so that a device of sixty metrics is a wide one."""
-    monkeypatch.setattr("hvac_platform.detection.detector.MOST_METRICS", JUDGED)
+    monkeypatch.setattr("hvac_platform.detection.detector.fit.MOST_METRICS", JUDGED)
     monkeypatch.setattr(wide_devices, "MOST_READ", 2 * JUDGED)
 
 
