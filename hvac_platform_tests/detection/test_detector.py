@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hvac_platform.detection import FittedDetector, UnusableMetricsError, fit_detector
-from hvac_platform.detection.detector import VERSION
-from hvac_platform.detection.state import DetectorState
+from hvac_platform.detection.detector import VERSION, DetectorState
 from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.simulation.faults import Fault
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
