@@ -28,10 +28,10 @@ from hvac_platform.devices.fleet import FleetDevice, fleet_of_size
 from hvac_platform.devices.registry import device_type
 from hvac_platform.embedding.learned import Encoders
 from hvac_platform.embedding.state import StateEncoder
-from hvac_platform.io_managers.slices import DeviceSlice, TableBatch, write_batch
 from hvac_platform.monitoring.learning import learn_profile
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
 from hvac_platform.simulation.streaming import stream_history
+from hvac_platform.stores.batches import DeviceSlice, TableBatch, write_batch
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.series import read_series
 from hvac_platform.streams.embedded import EmbeddedLog

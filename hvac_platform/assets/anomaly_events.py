@@ -1,6 +1,6 @@
 """anomaly_events: what is wrong, and why."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 from pydantic import Field
@@ -8,14 +8,15 @@ from pydantic import Field
 from hvac_platform.assets.common import ARRIVING, OWNERS, RETRIES, tell_failures
 from hvac_platform.assets.device_profiles import device_profiles
 from hvac_platform.assets.snapshot_embeddings import snapshot_embeddings
-from hvac_platform.detection.consensus import compare
+from hvac_platform.detection.consensus import Comparison
 from hvac_platform.detection.methods import method_names
-from hvac_platform.io_managers.slices import TableBatch, TableOutput
-from hvac_platform.monitoring.isolation import DeviceFailure, device_failure
-from hvac_platform.monitoring.judging import judge_device, judgement_batches, needs_judging
+from hvac_platform.io_managers.table_output import Metadata, TableOutput, table_output
+from hvac_platform.monitoring.judging import Judgement, first_reason, needs_judging
+from hvac_platform.monitoring.passes import DetectionPass, Span
 from hvac_platform.partitions import daily
 from hvac_platform.resources import PlatformResource
-from hvac_platform.timestamps import day_windows, now_ms
+from hvac_platform.stores.batches import TableBatch
+from hvac_platform.timestamps import day_windows
 
 
 class DetectionConfig(dg.Config):
@@ -55,61 +56,48 @@ def anomaly_events(
     history) judge every complete window; where two agree it is a consensus. Keys are (device, window), so judging again
     rewrites the same events, and takes back those that no longer hold.
     """
-    registered = {d.device_id: d for d in platform.store.devices()}
-    totals = {"windows": 0, "left_open": 0, "consensus": 0, **dict.fromkeys(method_names(), 0)}
-    output = TableOutput(iter(()))
+    found = DetectionPass(
+        platform.store,
+        platform.encoders,
+        platform.settings,
+        list(_spans(context.partition_keys, config, platform)),
+        unjudged_only=config.unjudged_only,
+        similarity_threshold=config.similarity_threshold,
+        sigma_threshold=config.sigma_threshold,
+    )
 
-    def batches() -> Iterator[TableBatch]:
-        failed: dict[str, DeviceFailure] = {}
-        done: set[str] = set()
-        for date in context.partition_keys:
-            start_ms, end_ms = day_windows(date, platform.settings.window_ms)
-            for day in platform.store.device_days(date, date):
-                if day.device_id not in registered or (config.devices and day.device_id not in config.devices):
-                    continue
-                if config.unjudged_only and not needs_judging(day):
-                    continue
-                began = now_ms()
-                try:
-                    judgement = judge_device(
-                        platform.store,
-                        registered[day.device_id],
-                        platform.encoders,
-                        platform.settings,
-                        start_ms,
-                        end_ms,
-                        now_ms=began,
-                        unjudged_only=config.unjudged_only,
-                        similarity_threshold=config.similarity_threshold,
-                        sigma_threshold=config.sigma_threshold,
-                    )
-                    yield from judgement_batches(judgement)
-                except Exception as error:  # whatever it is, it is the error of this device; its windows stay unjudged
-                    failed.setdefault(day.device_id, device_failure(day.device_id, error))
-                    continue
-                done.add(day.device_id)
-                if judgement.left_open == 0:
-                    platform.store.mark_judged([(day.device_id, date)], began)
-                result = compare({m: v.anomalous for m, v in judgement.verdicts.items()})
-                totals["windows"] += result.windows
-                totals["left_open"] += judgement.left_open
-                totals["consensus"] += result.consensus
-                for method, count in result.anomalies.items():
-                    totals[method] += count
-                if result.any_method:
-                    context.log.info(
-                        "%s %s: %d of %d windows anomalous (%s), %d by consensus",
-                        *(day.device_id, date, result.any_method, result.windows),
-                        ", ".join(f"{m} {n}" for m, n in result.anomalies.items()),
-                        result.consensus,
-                    )
-        tell_failures(context, output, list(failed.values()), len(done))
-        output.metadata.update(
-            windows_judged=totals["windows"],
-            windows_left_open=totals["left_open"],
-            anomalous_by_consensus=totals["consensus"],
-            **{f"anomalous_by_{m}": totals[m] for m in method_names()},
+    def tell(span: Span, judgement: Judgement, result: Comparison) -> None:
+        if not result.any_method:
+            return
+        context.log.info(
+            "%s %s: %d of %d windows anomalous (%s), %d by consensus; from %s: %s",
+            *(span.device.device_id, span.day, result.any_method, result.windows),
+            ", ".join(f"{m} {n}" for m, n in result.anomalies.items()),
+            result.consensus,
+            *first_reason(judgement),
         )
 
-    output.batches = batches()
-    return output
+    found.on_judgement = tell
+
+    def batches(metadata: Metadata) -> Iterator[TableBatch]:
+        yield from found.batches()
+        tell_failures(context, metadata, found)
+        metadata.update(
+            windows_judged=found.windows,
+            windows_left_open=found.left_open,
+            anomalous_by_consensus=found.consensus,
+            **{f"anomalous_by_{m}": found.anomalies[m] for m in method_names()},
+        )
+
+    return table_output(batches)
+
+
+def _spans(dates: Sequence[str], config: DetectionConfig, platform: PlatformResource) -> Iterator[Span]:
+    """Device-days of the run that have snapshots."""
+    known = {d.device_id: d for d in platform.store.devices()}
+    for date in dates:
+        start_ms, end_ms = day_windows(date, platform.settings.window_ms)
+        for day in platform.store.device_days(date, date):
+            wanted = day.device_id in known and (not config.devices or day.device_id in config.devices)
+            if wanted and (needs_judging(day) or not config.unjudged_only):
+                yield Span(known[day.device_id], start_ms, end_ms, date)

@@ -1,13 +1,13 @@
 """What all assets share: owners, retry policy, the config of ingestion runs."""
 
-from collections.abc import Sequence
 from datetime import timedelta
 
 import dagster as dg
 from pydantic import Field
 
-from hvac_platform.io_managers.slices import TableOutput
-from hvac_platform.monitoring.isolation import DeviceFailure
+from hvac_platform.io_managers.table_output import Metadata
+from hvac_platform.monitoring.passes import Pass
+from hvac_platform.stores.base import Device, Store
 from hvac_platform.streams.ownership import fail
 from hvac_platform.streams.ranges import OffsetRange
 
@@ -81,19 +81,29 @@ def tell_the_ledger(context: dg.HookContext) -> None:
         context.log.error("%s", line)
 
 
-def tell_failures(
-    context: dg.AssetExecutionContext, output: TableOutput, failed: Sequence[DeviceFailure], done: int
-) -> None:
+def registered(context: dg.AssetExecutionContext, store: Store, refused: list[str]) -> list[Device]:
+    """The run's devices, of those that are registered; the others are refused with a reason."""
+    known = {d.device_id: d for d in store.devices()}
+    refused += [
+        f"{key}: not in the registry; no reading of it was ever accepted"
+        for key in context.partition_keys
+        if key not in known
+    ]
+    return [known[key] for key in context.partition_keys if key in known]
+
+
+def tell_failures(context: dg.AssetExecutionContext, metadata: Metadata, found: Pass) -> None:
     """Say of a run which devices it could not deal with; what it did for the others stands.
 
     Raises:
         dg.Failure: there were no others.
     """
-    output.metadata["devices_failed"] = len(failed)
+    failed = list(found.failed.values())
+    metadata["devices_failed"] = len(failed)
     for failure in failed:
         context.log.error("%s", failure)
     if not failed:
         return
-    if not done:
+    if not found.done and not found.refused:
         raise dg.Failure(f"every device failed: {'; '.join(map(str, failed[:5]))}", allow_retries=False)
-    output.metadata["failures"] = dg.MetadataValue.md("\n".join(f"- {failure}" for failure in failed[:200]))
+    metadata["failures"] = dg.MetadataValue.md("\n".join(f"- {failure}" for failure in failed[:200]))

@@ -10,13 +10,14 @@ from hvac_platform.assets.common import OWNERS, RETRIES
 from hvac_platform.assets.incidents import incidents
 from hvac_platform.assets.plots import bar_plot, line_plot
 from hvac_platform.detection.methods import method_names
-from hvac_platform.io_managers.slices import TableBatch, TableOutput
+from hvac_platform.io_managers.table_output import Metadata, TableOutput, table_output
 from hvac_platform.monitoring.comparing import compare_device, scores_of
 from hvac_platform.monitoring.energy import span_energy
 from hvac_platform.monitoring.incidents import incident_rows
 from hvac_platform.monitoring.profiles import load_profile
 from hvac_platform.partitions import daily
 from hvac_platform.resources import PlatformResource
+from hvac_platform.stores.batches import TableBatch
 from hvac_platform.timestamps import day_windows
 
 PLOTTED = 6
@@ -41,9 +42,8 @@ def detection_report(context: dg.AssetExecutionContext, platform: PlatformResour
     device to look at, and what its state cost.
     """
     store, window_ms = platform.store, platform.settings.window_ms
-    output = TableOutput(iter(()))
 
-    def batches() -> Iterator[TableBatch]:
+    def batches(metadata: Metadata) -> Iterator[TableBatch]:
         names = method_names()
         headings = ("day", "device", "windows", *names, "consensus", "any", "incidents", "kWh", "expected", "excess")
         lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
@@ -99,16 +99,13 @@ def detection_report(context: dg.AssetExecutionContext, platform: PlatformResour
                         "excess_kwh": [kwh[2]],
                     }
                 )
-        output.metadata["report"] = dg.MetadataValue.md("\n".join(lines[:500]))
+        metadata["report"] = dg.MetadataValue.md("\n".join(lines[:500]))
         if anomalous:
-            output.metadata["anomalous_windows_by_method"] = dg.MetadataValue.md(
-                bar_plot(anomalous, (*names, "consensus"))
-            )
+            metadata["anomalous_windows_by_method"] = dg.MetadataValue.md(bar_plot(anomalous, (*names, "consensus")))
         worst = sorted(plots, key=lambda plot: -plot[0])[:PLOTTED]
         if worst:
-            output.metadata["scores"] = dg.MetadataValue.md(
+            metadata["scores"] = dg.MetadataValue.md(
                 "Scores of the methods; 1 is the limit.\n\n" + "\n\n".join(plot for _, plot in worst)
             )
 
-    output.batches = batches()
-    return output
+    return table_output(batches)

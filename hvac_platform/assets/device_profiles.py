@@ -2,32 +2,30 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
-from hvac_platform.assets.common import OWNERS, RETRIES, tell_failures
+from hvac_platform.assets.common import OWNERS, RETRIES, registered, tell_failures
 from hvac_platform.assets.plots import line_plot
 from hvac_platform.assets.snapshot_embeddings import snapshot_embeddings
 from hvac_platform.config import LONGEST_DAYS
-from hvac_platform.detection.profile import TooFewSnapshotsError, similarity_to
-from hvac_platform.io_managers.slices import TableBatch, TableOutput
-from hvac_platform.monitoring.isolation import DeviceFailure, device_failure
+from hvac_platform.detection.profile import similarity_to
+from hvac_platform.io_managers.table_output import Metadata, TableOutput, table_output
 from hvac_platform.monitoring.learning import (
     Lesson,
     history_coverage,
-    learn_profile,
-    lesson_batches,
     mode_calibration,
     told_counts,
     told_metrics,
 )
+from hvac_platform.monitoring.passes import LearningPass
 from hvac_platform.partitions import daily, devices
 from hvac_platform.resources import PlatformResource
-from hvac_platform.snapshots import select
+from hvac_platform.stores.base import Device
+from hvac_platform.stores.batches import TableBatch
 from hvac_platform.streams.snapshotting import EmbeddingCounts
 from hvac_platform.timestamps import day_of, days_between, iso, parse_instant
 
@@ -69,55 +67,39 @@ def device_profiles(
     ones are left out); rebuilt every night for all devices in one run, or on demand for one. A new encoder is fitted only
     when history has doubled, normal states have drifted, or on request; the device's snapshots then get new embeddings.
     """
-    store = platform.store
-    registered = {d.device_id: d for d in store.devices()}
     days_back = config.days_back or platform.settings.hvac_profile_days_back
-    until_ms = parse_instant(config.until) if config.until else None
-    output = TableOutput(iter(()))
+    unknown: list[str] = []
+    found = LearningPass(
+        platform.store,
+        platform.encoders,
+        platform.settings,
+        registered(context, platform.store, unknown),
+        days_back=days_back,
+        min_snapshots=config.min_snapshots,
+        until_ms=parse_instant(config.until) if config.until else None,
+        refit=config.refit,
+        include_flagged=config.include_flagged,
+    )
+    found.refused += unknown
 
-    def batches() -> Iterator[TableBatch]:
-        built: list[Lesson] = []
-        refused: list[str] = []
-        failed: list[DeviceFailure] = []
+    def batches(metadata: Metadata) -> Iterator[TableBatch]:
         reembedded: Counter[str] = Counter()
-        for device_id in context.partition_keys:
-            if device_id not in registered:
-                refused.append(f"{device_id}: not in the registry; no reading of it was ever accepted")
-                continue
-            device, counts = registered[device_id], EmbeddingCounts()
-            try:
-                lesson = learn_profile(
-                    store,
-                    device,
-                    platform.encoders,
-                    platform.settings,
-                    days_back=days_back,
-                    min_snapshots=config.min_snapshots,
-                    until_ms=until_ms,
-                    refit=config.refit,
-                    include_flagged=config.include_flagged,
-                )
-                yield from lesson_batches(store, device, lesson, counts)
-            except TooFewSnapshotsError as error:
-                refused.append(str(error))
-                continue
-            except Exception as error:  # whatever it is, it is the error of this device
-                failed.append(device_failure(device_id, error))
-                continue
-            built.append(
-                replace(lesson, series=select(lesson.series, slice(0, 0)))
-            )  # thousands of series take gigabytes
+
+        def tell(device: Device, lesson: Lesson, counts: EmbeddingCounts) -> None:
             profile = lesson.profile
             coverage = history_coverage(profile, platform.settings.window_ms, days_back)
             _log_lesson(context, lesson, coverage, days_back)
             if len(context.partition_keys) == 1:
-                output.metadata.update(_one_device(lesson), history_coverage=coverage)
+                metadata.update(_one_device(lesson), history_coverage=coverage)
             if counts.encoded:
-                for day in days_between(day_of(profile.span_start), day_of(device.last_seen)):
-                    reembedded[day] += 1
+                reembedded.update(days_between(day_of(profile.span_start), day_of(device.last_seen)))
+
+        found.on_lesson = tell
+        yield from found.batches()
+        built, refused = found.lessons, found.refused
         for reason in refused:
             context.log.warning(reason)
-        tell_failures(context, output, failed, len(built) + len(refused))
+        tell_failures(context, metadata, found)
         if refused and not built:
             raise dg.Failure("no profile was built: " + "; ".join(refused[:5]), allow_retries=False)
         for day, count in sorted(reembedded.items()):
@@ -127,18 +109,17 @@ def device_profiles(
                         snapshot_embeddings.key, partition=day, metadata={"devices_with_a_new_encoder": count}
                     )
                 )
-        output.metadata["profiles"] = len(built)
-        output.metadata["encoders_fitted"] = sum(bool(lesson.refitted) for lesson in built)
+        metadata["profiles"] = len(built)
+        metadata["encoders_fitted"] = sum(bool(lesson.refitted) for lesson in built)
         if refused:
-            output.metadata["refused"] = dg.MetadataValue.md("\n".join(f"- {reason}" for reason in refused))
+            metadata["refused"] = dg.MetadataValue.md("\n".join(f"- {reason}" for reason in refused))
         review = [f"- {lesson.profile.device_id}: {rule.sentence()}" for lesson in built for rule in lesson.review]
         if review:
-            output.metadata["rules_to_review"] = dg.MetadataValue.md("\n".join(review[:200]))
+            metadata["rules_to_review"] = dg.MetadataValue.md("\n".join(review[:200]))
         if len(built) > 1:
-            output.metadata["devices"] = _table_of(built)
+            metadata["devices"] = _table_of(built)
 
-    output.batches = batches()
-    return output
+    return table_output(batches)
 
 
 def _log_lesson(context: dg.AssetExecutionContext, lesson: Lesson, coverage: float, days_back: float) -> None:

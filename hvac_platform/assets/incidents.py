@@ -7,18 +7,12 @@ from pydantic import Field
 
 from hvac_platform.assets.anomaly_events import anomaly_events
 from hvac_platform.assets.common import OWNERS, RETRIES, tell_failures
-from hvac_platform.io_managers.slices import TableBatch, TableOutput
-from hvac_platform.monitoring.incidents import (
-    LIBRARY_MS,
-    PastIncidents,
-    fleet_scope_batches,
-    incident_batches,
-    incident_rows,
-)
-from hvac_platform.monitoring.isolation import DeviceFailure, device_failure
-from hvac_platform.monitoring.silence import Listening
+from hvac_platform.io_managers.table_output import Metadata, TableOutput, table_output
+from hvac_platform.monitoring.incidents import incident_rows
+from hvac_platform.monitoring.passes import IncidentsPass, spans_of_days
 from hvac_platform.partitions import daily
 from hvac_platform.resources import PlatformResource
+from hvac_platform.stores.batches import TableBatch
 from hvac_platform.timestamps import day_windows, iso, now_ms
 
 SHOWN = 100
@@ -50,58 +44,26 @@ def incidents(context: dg.AssetExecutionContext, config: IncidentsConfig, platfo
     weather or network rather than a fault. A device of which nothing comes while others are heard is an incident too.
     """
     store, window_ms = platform.store, platform.settings.window_ms
-    output = TableOutput(iter(()))
+    spans = list(spans_of_days(store.devices(), context.partition_keys, window_ms))
+    found = IncidentsPass(store, platform.settings, spans, now_ms=now_ms(), only_changed=config.only_changed)
+    found.on_incident = lambda device_id, batch: _log_incident(context, device_id, batch)
 
-    def batches() -> Iterator[TableBatch]:
-        began = now_ms()
-        devices, listening = store.devices(), Listening(store, platform.settings, began)
-        past = PastIncidents(store, day_windows(context.partition_keys[0], window_ms)[0] - LIBRARY_MS)
-        computed = 0
-        failed: dict[str, DeviceFailure] = {}
-        done: set[str] = set()
-        for date in context.partition_keys:
-            start_ms, end_ms = day_windows(date, window_ms)
-            for device in devices:
-                if device.first_seen >= end_ms:
-                    continue
-                try:
-                    for batch in incident_batches(
-                        store,
-                        device,
-                        window_ms,
-                        start_ms,
-                        end_ms,
-                        now_ms=began,
-                        past=past,
-                        silences=listening.silences(device, start_ms, end_ms),
-                        only_changed=config.only_changed,
-                    ):
-                        if batch.action == "upsert":
-                            computed += 1
-                            _log_incident(context, device.device_id, batch)
-                        yield batch
-                except Exception as error:  # whatever it is, it is the error of this device
-                    failed.setdefault(device.device_id, device_failure(device.device_id, error))
-                    continue
-                done.add(device.device_id)
-        tell_failures(context, output, list(failed.values()), len(done))
-        start_ms, end_ms = (
-            day_windows(context.partition_keys[0], window_ms)[0],
-            day_windows(context.partition_keys[-1], window_ms)[1],
-        )
-        yield from fleet_scope_batches(store, window_ms, start_ms, end_ms)
+    def batches(metadata: Metadata) -> Iterator[TableBatch]:
+        yield from found.batches()
+        tell_failures(context, metadata, found)
+        start_ms = day_windows(context.partition_keys[0], window_ms)[0]
+        end_ms = day_windows(context.partition_keys[-1], window_ms)[1]
         rows = sorted(incident_rows(store, None, start_ms, end_ms), key=lambda row: -int(row["started_at"]))
-        output.metadata.update(
+        metadata.update(
             incidents=len(rows),
-            computed=computed,
+            computed=found.computed,
             open=sum(row["status"] == "open" for row in rows),
             fleet_wide=sum(row["scope"] == "fleet" for row in rows),
             **{s: sum(row["severity"] == s for row in rows) for s in ("critical", "warning", "info")},
             newest=dg.MetadataValue.md(_table_of(rows[:SHOWN])),
         )
 
-    output.batches = batches()
-    return output
+    return table_output(batches)
 
 
 def _log_incident(context: dg.AssetExecutionContext, device_id: str, batch: TableBatch) -> None:

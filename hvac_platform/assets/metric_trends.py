@@ -7,23 +7,16 @@ import numpy as np
 from pydantic import Field
 
 from hvac_platform.assets.anomaly_events import anomaly_events
-from hvac_platform.assets.common import OWNERS, RETRIES, tell_failures
+from hvac_platform.assets.common import OWNERS, RETRIES, registered, tell_failures
 from hvac_platform.assets.plots import line_plot
 from hvac_platform.assets.windowed_snapshots import windowed_snapshots
 from hvac_platform.config import LONGEST_DAYS
-from hvac_platform.io_managers.slices import TableBatch, TableOutput
-from hvac_platform.monitoring.isolation import DeviceFailure, device_failure
-from hvac_platform.monitoring.wear import (
-    HISTORY_DAYS,
-    TooFewDaysError,
-    Wear,
-    device_wear,
-    metric_unit,
-    wear_batches,
-    wear_words,
-)
+from hvac_platform.io_managers.table_output import Metadata, TableOutput, table_output
+from hvac_platform.monitoring.passes import DegradationPass
+from hvac_platform.monitoring.wear import HISTORY_DAYS, Wear, metric_unit, wear_words
 from hvac_platform.partitions import devices
 from hvac_platform.resources import PlatformResource
+from hvac_platform.stores.batches import TableBatch
 from hvac_platform.timestamps import day_start, parse_instant
 
 PLOTTED, LINES = 6, 3
@@ -56,48 +49,38 @@ def metric_trends(context: dg.AssetExecutionContext, config: TrendsConfig, platf
     Why: a profile learns what is new, so a machine that wears for weeks never looks odd to it. The first days of the last
     thirty are what the later ones are compared with, in daily medians; computed every night after the profiles.
     """
-    store, window_ms = platform.store, platform.settings.window_ms
-    registered = {d.device_id: d for d in store.devices()}
-    until_ms = parse_instant(config.until) if config.until else None
-    output = TableOutput(iter(()))
+    unknown: list[str] = []
+    found = DegradationPass(
+        platform.store,
+        registered(context, platform.store, unknown),
+        platform.settings.window_ms,
+        days_back=config.days_back,
+        until_ms=parse_instant(config.until) if config.until else None,
+    )
+    found.refused += unknown
 
-    def batches() -> Iterator[TableBatch]:
-        computed: list[Wear] = []
-        refused: list[str] = []
-        failed: list[DeviceFailure] = []
-        for device_id in context.partition_keys:
-            if device_id not in registered:
-                refused.append(f"{device_id}: not in the registry; no reading of it was ever accepted")
-                continue
-            try:
-                wear = device_wear(
-                    store, registered[device_id], window_ms, days_back=config.days_back, until_ms=until_ms
-                )
-            except TooFewDaysError as error:
-                refused.append(str(error))
-                continue
-            except Exception as error:  # whatever it is, it is the error of this device
-                failed.append(device_failure(device_id, error))
-                continue
-            computed.append(wear)
-            for sentence in _sentences(wear):
-                context.log.warning("%s: %s", device_id, sentence)
-            yield from wear_batches(store, wear, window_ms)
-        tell_failures(context, output, failed, len(computed) + len(refused))
-        worn = [wear for wear in computed if wear.worn]
-        output.metadata.update(devices=len(computed), devices_worn=len(worn), too_few_days=len(refused))
+    def tell(wear: Wear) -> None:
+        for sentence in _sentences(wear):
+            context.log.warning("%s: %s", wear.device.device_id, sentence)
+
+    found.on_found = tell
+
+    def batches(metadata: Metadata) -> Iterator[TableBatch]:
+        yield from found.batches()
+        tell_failures(context, metadata, found)
+        worn = [wear for wear in found.found if wear.worn]
+        metadata.update(devices=len(found.found), devices_worn=len(worn), too_few_days=len(found.refused))
         if worn:
             told = [f"- **{w.device.device_id}**: {sentence}" for w in worn for sentence in _sentences(w)]
-            output.metadata["wear"] = dg.MetadataValue.md("\n".join(told[:200]))
-            output.metadata["deviations"] = dg.MetadataValue.md(
+            metadata["wear"] = dg.MetadataValue.md("\n".join(told[:200]))
+            metadata["deviations"] = dg.MetadataValue.md(
                 "Daily medians in standard deviations of a normal window.\n\n"
                 + "\n\n".join(f"**{w.device.device_id}**\n\n{_plot(w)}" for w in worn[:PLOTTED])
             )
-        if refused:
-            output.metadata["refused"] = dg.MetadataValue.md("\n".join(f"- {reason}" for reason in refused[:200]))
+        if found.refused:
+            metadata["refused"] = dg.MetadataValue.md("\n".join(f"- {reason}" for reason in found.refused[:200]))
 
-    output.batches = batches()
-    return output
+    return table_output(batches)
 
 
 def _sentences(wear: Wear) -> list[str]:

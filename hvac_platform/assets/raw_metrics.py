@@ -6,10 +6,11 @@ import dagster as dg
 
 from hvac_platform.assets.common import ARRIVING, OWNERS, RANGES_TAG, RETRIES, IngestionConfig
 from hvac_platform.assets.iot_metrics import iot_metrics
-from hvac_platform.io_managers.slices import TableBatch, TableOutput, TouchedWindows
+from hvac_platform.io_managers.table_output import Metadata, TableOutput, table_output
 from hvac_platform.partitions import daily, devices
 from hvac_platform.resources import PlatformResource
 from hvac_platform.stores.base import Device
+from hvac_platform.stores.batches import TableBatch, TouchedWindows
 from hvac_platform.streams.clock import require_right_clock
 from hvac_platform.streams.ingestion import IngestionCounts, days_label, ingest_ranges, replay_days
 from hvac_platform.streams.messages import Rejected
@@ -42,7 +43,6 @@ def raw_metrics(context: dg.AssetExecutionContext, config: IngestionConfig, plat
     """
     counts = IngestionCounts()
     wanted = config.offset_ranges()
-    output = TableOutput(iter(()))
     run_id = context.run.run_id
     owned = claim(
         platform.store,
@@ -90,7 +90,7 @@ def raw_metrics(context: dg.AssetExecutionContext, config: IngestionConfig, plat
         if not config.reject_ahead:
             require_right_clock(partition, rejected, messages, platform.store.devices, now_ms())
 
-    def batches() -> Iterator[TableBatch]:
+    def batches(metadata: Metadata) -> Iterator[TableBatch]:
         days = list(context.partition_keys)
         if wanted:
             if not ranges:  # the assets below must not take the whole day for what was read
@@ -115,7 +115,7 @@ def raw_metrics(context: dg.AssetExecutionContext, config: IngestionConfig, plat
                 "%s: %d messages could not be read and are dead letters: %s",
                 *(days_label(days), counts.unreadable, "; ".join(counts.reasons)),
             )
-        output.metadata.update(
+        metadata.update(
             messages=counts.messages,
             accepted=counts.accepted,
             rejected=counts.rejected,
@@ -130,5 +130,4 @@ def raw_metrics(context: dg.AssetExecutionContext, config: IngestionConfig, plat
             type_conflicts=", ".join(str(c) for c in conflicts.values() if not c.changed) or "none",
         )
 
-    output.batches = batches()
-    return output
+    return table_output(batches)

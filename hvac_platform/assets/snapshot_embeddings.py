@@ -6,9 +6,10 @@ import dagster as dg
 
 from hvac_platform.ahead import ahead
 from hvac_platform.assets.common import OWNERS, RETRIES
-from hvac_platform.io_managers.slices import DeviceSlices, TableBatch, TableOutput
+from hvac_platform.io_managers.table_output import Metadata, TableOutput, table_output
 from hvac_platform.partitions import daily
 from hvac_platform.resources import PlatformResource
+from hvac_platform.stores.batches import DeviceSlices, TableBatch
 from hvac_platform.streams.snapshotting import EmbeddingCounts, backlog_batches, embedding_batches
 
 
@@ -35,9 +36,8 @@ def snapshot_embeddings(
     encoders, store = platform.encoders, platform.store
     types = {d.device_id: d.device_type for d in store.devices()}
     counts = EmbeddingCounts()
-    output = TableOutput(iter(()))
 
-    def batches() -> Iterator[TableBatch]:
+    def batches(metadata: Metadata) -> Iterator[TableBatch]:
         yield from ahead(embedding_batches(windowed_snapshots, types, encoders, counts), parallel=store.parallel)
         yield from backlog_batches(store, types, encoders, platform.settings.window_ms, counts)
         encoder = "the devices' own encoders" if encoders.learned else encoders.common.method
@@ -51,7 +51,7 @@ def snapshot_embeddings(
                 "%d snapshots are stored without an embedding, the next run makes up for it: %s",
                 *(counts.waiting, counts.outage),
             )
-        output.metadata.update(
+        metadata.update(
             embeddings=counts.encoded,
             embedding_method=encoder,
             caught_up=counts.caught_up,
@@ -60,5 +60,4 @@ def snapshot_embeddings(
             outage=counts.outage or "none",
         )
 
-    output.batches = batches()
-    return output
+    return table_output(batches)

@@ -6,9 +6,10 @@ import dagster as dg
 
 from hvac_platform.ahead import ahead
 from hvac_platform.assets.common import OWNERS, RETRIES
-from hvac_platform.io_managers.slices import DeviceSlices, TableBatch, TableOutput
+from hvac_platform.io_managers.table_output import Metadata, TableOutput, table_output
 from hvac_platform.partitions import daily
 from hvac_platform.resources import PlatformResource
+from hvac_platform.stores.batches import DeviceSlices, TableBatch
 from hvac_platform.streams.snapshotting import SnapshotCounts, snapshot_batches
 
 
@@ -33,12 +34,10 @@ def windowed_snapshots(
     window_ms = platform.settings.window_ms
     types = {d.device_id: d.device_type for d in platform.store.devices()}
     counts = SnapshotCounts()
-    output = TableOutput(iter(()))
 
-    def batches() -> Iterator[TableBatch]:
+    def batches(metadata: Metadata) -> Iterator[TableBatch]:
         yield from ahead(snapshot_batches(raw_metrics, types, window_ms, counts), parallel=platform.store.parallel)
         context.log.info("%d windows, %d of them partial", counts.windows, counts.partial)
-        output.metadata.update(windows=counts.windows, partial=counts.partial, window_seconds=window_ms // 1000)
+        metadata.update(windows=counts.windows, partial=counts.partial, window_seconds=window_ms // 1000)
 
-    output.batches = batches()
-    return output
+    return table_output(batches)

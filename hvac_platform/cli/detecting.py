@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from typing import Annotated, Any
 
-import click
 import numpy as np
 import typer
 
@@ -13,34 +12,26 @@ from hvac_platform.cli.choosing import MOST_DAYS, chosen_devices, finite, instan
 from hvac_platform.cli.output import AsJson, console, errors, print_json, print_rows, progress_bar
 from hvac_platform.config import Settings, load_settings
 from hvac_platform.connections import make_encoders, open_store
+from hvac_platform.detection.consensus import Comparison
 from hvac_platform.detection.methods import method_names
-from hvac_platform.detection.profile import TooFewSnapshotsError, profile_from_row
-from hvac_platform.io_managers.slices import write_batch
+from hvac_platform.detection.profile import profile_from_row
 from hvac_platform.monitoring.comparing import compare_device
-from hvac_platform.monitoring.incidents import LIBRARY_MS, PastIncidents, incident_batches
-from hvac_platform.monitoring.isolation import device_failure
-from hvac_platform.monitoring.judging import Judgement, judge_device, judgement_batches
-from hvac_platform.monitoring.learning import (
-    Lesson,
-    learn_profile,
-    lesson_batches,
-    mode_calibration,
-    told_counts,
-    told_metrics,
+from hvac_platform.monitoring.judging import Judgement
+from hvac_platform.monitoring.learning import Lesson, mode_calibration, told_counts, told_metrics
+from hvac_platform.monitoring.passes import (
+    DegradationPass,
+    DetectionPass,
+    IncidentsPass,
+    LearningPass,
+    Pass,
+    Span,
+    write_pass,
 )
 from hvac_platform.monitoring.profiles import load_profile_row
-from hvac_platform.monitoring.silence import Listening
 from hvac_platform.monitoring.similar import NoSnapshotError, similar_states
-from hvac_platform.monitoring.wear import (
-    HISTORY_DAYS,
-    LEAST_DAYS,
-    TooFewDaysError,
-    device_wear,
-    metric_unit,
-    wear_batches,
-)
+from hvac_platform.monitoring.wear import HISTORY_DAYS, LEAST_DAYS, metric_unit
 from hvac_platform.streams.snapshotting import EmbeddingCounts
-from hvac_platform.timestamps import iso, now_ms
+from hvac_platform.timestamps import day_of, day_windows, days_between, iso, now_ms
 
 CONTINUOUS_SECONDS = 30
 ALL_METHODS = "all"
@@ -77,42 +68,36 @@ def build(
     store = open_store(settings)
     encoders = make_encoders(settings, store)
     chosen, until_ms = chosen_devices(store, devices), instant(until, "--until")
+    found = LearningPass(
+        store,
+        encoders,
+        settings,
+        chosen,
+        days_back=days_back,
+        min_snapshots=min_snapshots,
+        until_ms=until_ms,
+        refit=refit,
+        include_flagged=include_flagged,
+    )
     rows: list[dict[str, Any]] = []
-    refused: list[str] = []
-    review: list[str] = []
+    found.on_lesson = lambda _, lesson, counts: rows.append(_built(lesson, counts))
     with progress_bar("devices") as progress:
         task = progress.add_task("build profiles", total=len(chosen))
-        for device in chosen:
-            counts = EmbeddingCounts()
-            try:
-                lesson = learn_profile(
-                    store,
-                    device,
-                    encoders,
-                    settings,
-                    days_back=days_back,
-                    min_snapshots=min_snapshots,
-                    until_ms=until_ms,
-                    refit=refit,
-                    include_flagged=include_flagged,
-                )
-                for batch in lesson_batches(store, device, lesson, counts):
-                    write_batch(store, "device_profiles", batch)
-            except TooFewSnapshotsError as error:
-                refused.append(str(error))
-            except Exception as error:  # whatever it is, it is the error of this device
-                refused.append(str(device_failure(device.device_id, error)))
-            else:
-                rows.append(_built(lesson, counts))
-                review += [f"{device.device_id}: {rule.sentence()}" for rule in lesson.review]
-            progress.advance(task)
+        found.on_device = lambda _: progress.advance(task)
+        write_pass(found)
     print_rows(rows, as_json=as_json, title="Profiles", empty="no profile was built")
-    for rule in review:
-        errors.print(f"to review: {rule}")
-    for reason in refused:
-        errors.print(f"hvac: {reason}")
-    if refused:
+    for lesson in found.lessons:
+        for rule in lesson.review:
+            errors.print(f"to review: {lesson.profile.device_id}: {rule.sentence()}")
+    if _told(found):
         raise typer.Exit(1)
+
+
+def _told(found: Pass) -> bool:
+    """Say which devices could not be dealt with, and why; whether there were any."""
+    for reason in (*found.refused, *found.failed.values()):
+        errors.print(f"hvac: {reason}")
+    return bool(found.refused or found.failed)
 
 
 def _built(lesson: Lesson, counts: EmbeddingCounts) -> dict[str, Any]:
@@ -212,49 +197,45 @@ def trends(
     settings = load_settings()
     store = open_store(settings)
     chosen, until_ms = chosen_devices(store, devices), instant(until, "--until")
-    rows: list[dict[str, Any]] = []
-    refused: list[str] = []
-    failed: list[str] = []
+    found = DegradationPass(store, chosen, settings.window_ms, days_back=days_back, until_ms=until_ms)
     with progress_bar("devices") as progress:
         task = progress.add_task("look for wear", total=len(chosen))
-        for device in chosen:
-            try:
-                wear = device_wear(store, device, settings.window_ms, days_back=days_back, until_ms=until_ms)
-                for batch in wear_batches(store, wear, settings.window_ms):
-                    write_batch(store, "metric_trends", batch)
-            except TooFewDaysError as error:
-                refused.append(str(error))
-            except Exception as error:  # whatever it is, it is the error of this device
-                failed.append(str(device_failure(device.device_id, error)))
-            else:
-                rows += [
-                    {
-                        "device": device.device_id,
-                        "metric": t.metric,
-                        "unit": metric_unit(device, t.metric),
-                        "reading": wear.readings[t.metric],
-                        "deviation": t.deviation,
-                        "sigmas": t.sigmas,
-                        "per_day": t.per_day,
-                        "since": None if t.since is None else f"{t.since:%Y-%m-%d}",
-                        "days_to_limit": t.days_to_limit,
-                    }
-                    for t in (wear.trends if show_all else wear.worn)
-                ]
-            progress.advance(task)
-    print_rows(
-        rows, as_json=as_json, title="Trends", empty="no metric shows wear" if len(refused) < len(chosen) else ""
-    )
-    for reason in (*refused, *failed):
-        errors.print(f"hvac: {reason}")
-    if failed or (refused and len(refused) == len(chosen)):
+        found.on_device = lambda _: progress.advance(task)
+        write_pass(found)
+    rows = [
+        {
+            "device": wear.device.device_id,
+            "metric": t.metric,
+            "unit": metric_unit(wear.device, t.metric),
+            "reading": wear.readings[t.metric],
+            "deviation": t.deviation,
+            "sigmas": t.sigmas,
+            "per_day": t.per_day,
+            "since": None if t.since is None else f"{t.since:%Y-%m-%d}",
+            "days_to_limit": t.days_to_limit,
+        }
+        for wear in found.found
+        for t in (wear.trends if show_all else wear.worn)
+    ]
+    print_rows(rows, as_json=as_json, title="Trends", empty="no metric shows wear" if found.found else "")
+    _told(found)
+    if found.failed or not found.found:
         raise typer.Exit(1)
+
+
+def _known_method(name: str) -> str:
+    if name not in (*method_names(), ALL_METHODS):
+        raise typer.BadParameter(f"{name[:40]!r} is none of {', '.join((*method_names(), ALL_METHODS))}")
+    return name
 
 
 def detect(
     method: Annotated[
         str,
-        typer.Option(help="Method whose verdicts are shown.", click_type=click.Choice([*method_names(), ALL_METHODS])),
+        typer.Option(
+            help=f"Method whose verdicts are shown: {', '.join(method_names())} or {ALL_METHODS}.",
+            callback=_known_method,
+        ),
     ] = ALL_METHODS,
     devices: Devices = None,
     hours_back: Annotated[
@@ -272,9 +253,10 @@ def detect(
     ] = None,
     record: Annotated[bool, typer.Option("--record/--no-record", help="Store verdicts, events and flags.")] = True,
     continuous: Annotated[bool, typer.Option(help=f"Again every {CONTINUOUS_SECONDS} s, new windows only.")] = False,
+    limit: Annotated[int, typer.Option(help="Windows to show, the newest; --json has all.", min=1)] = 30,
     as_json: AsJson = False,
 ) -> None:
-    """Judge windows and show the anomalous ones, with reasons.
+    """Judge windows and show how many are anomalous by device, and the newest of them with reasons.
 
     All methods always judge, so that what is recorded is whole; --method chooses what is shown. A device that can't be
     judged is named, costs no other its judgement, and makes the exit code 1.
@@ -287,67 +269,97 @@ def detect(
     while True:
         now = now_ms()
         begin = start_ms if start_ms is not None else now - round(hours_back * 3_600_000)
-        past = PastIncidents(store, now - LIBRARY_MS)
-        judged = windows = 0
-        rows: list[dict[str, Any]] = []
-        failed: list[str] = []
-        encoders = make_encoders(settings, store)
-        chosen, listening = chosen_devices(store, devices), Listening(store, settings, now)
-        with progress_bar("devices") as progress:
-            task = progress.add_task("judge", total=len(chosen))
-            for device in chosen:
-                since, until = max(begin, seen.get(device.device_id, 0)), now if end_ms is None else end_ms
-                try:
-                    judgement = judge_device(
-                        store,
-                        device,
-                        encoders,
-                        settings,
-                        since,
-                        until,
-                        now_ms=now,
-                        similarity_threshold=similarity_threshold,
-                        sigma_threshold=sigma_threshold,
-                    )
-                    if record:
-                        for batch in judgement_batches(judgement):
-                            write_batch(store, "anomaly_events", batch)
-                        for batch in incident_batches(
-                            store,
-                            device,
-                            settings.window_ms,
-                            since,
-                            until,
-                            now_ms=now,
-                            past=past,
-                            silences=listening.silences(device, since, until),
-                            only_changed=True,
-                        ):
-                            write_batch(store, "incidents", batch)
-                except Exception as error:  # whatever it is, it is the error of this device
-                    failed.append(str(device_failure(device.device_id, error)))
-                    progress.advance(task)
-                    continue
-                if len(judgement.series):
-                    seen[device.device_id] = int(judgement.series.times_ms[-1]) + 1
-                judged += len(judgement.series)
-                windows += judgement.left_open
-                rows += _anomalies(judgement, method)
-                progress.advance(task)
-        if rows or not continuous:
-            empty = f"{judged} windows judged, none anomalous" if judged else _nothing_judged(settings, windows)
-            print_rows(rows, as_json=as_json, title=f"Anomalous windows ({judged} judged)", empty=empty)
-        for reason in failed:
-            errors.print(f"hvac: {reason}")
+        chosen, until = chosen_devices(store, devices), now if end_ms is None else end_ms
+        spans = [Span(d, max(begin, seen.get(d.device_id, 0)), until) for d in chosen]
+        found = DetectionPass(
+            store,
+            make_encoders(settings, store),
+            settings,
+            [day for span in spans for day in _days(span, settings.window_ms)],
+            similarity_threshold=similarity_threshold,
+            sigma_threshold=sigma_threshold,
+        )
+        rows, counts = _judged(found, method, seen, record=record)
+        if record:
+            incidents = IncidentsPass(
+                store, settings, [s for s in spans if s.start_ms < s.end_ms], now_ms=now, only_changed=True
+            )
+            write_pass(incidents)
+            found.failed = incidents.failed | found.failed
+        if as_json and (rows or not continuous):
+            print_json(rows)
+        elif rows or not continuous:
+            empty = (
+                f"{found.windows} windows judged, none anomalous"
+                if found.windows
+                else _nothing_judged(settings, found.left_open)
+            )
+            if rows:
+                print_rows([c for c in counts.values() if c["any"]], as_json=False, title="Anomalous windows by device")
+            newest = sorted(rows, key=lambda row: row["window"])[-limit:]
+            shown = (
+                f"newest {len(newest)} of {len(rows)}; --limit or --json for more" if len(newest) < len(rows) else "all"
+            )
+            print_rows(newest, as_json=False, title=f"Anomalous windows ({found.windows} judged; {shown})", empty=empty)
+        _told(found)
         if not continuous:
-            if failed:
+            if found.failed:
                 raise typer.Exit(1)
             return
-        errors.print(f"{iso(now)}  {judged} windows judged, {len(rows)} anomalous; next in {CONTINUOUS_SECONDS} s")
+        errors.print(
+            f"{iso(now)}  {found.windows} windows judged, {len(rows)} anomalous; next in {CONTINUOUS_SECONDS} s"
+        )
         try:
             time.sleep(CONTINUOUS_SECONDS)
         except KeyboardInterrupt:
             return
+
+
+def _judged(
+    found: DetectionPass, method: str, seen: dict[str, int], *, record: bool
+) -> tuple[list[dict[str, Any]], dict[str, dict[str, Any]]]:
+    """Do a pass; the anomalous windows, and counts by device. What was judged is added to what has been seen."""
+    rows: list[dict[str, Any]] = []
+    counts: dict[str, dict[str, Any]] = {}
+
+    def tell(span: Span, judgement: Judgement, result: Comparison) -> None:
+        device_id = span.device.device_id
+        if result.windows:
+            seen[device_id] = int(judgement.series.times_ms[-1]) + 1
+        rows.extend(_anomalies(judgement, method))
+        _add(counts, device_id, result)
+
+    found.on_judgement = tell
+    with progress_bar("device-days") as progress:
+        task = progress.add_task("judge", total=found.spans)
+        found.on_device = lambda _: progress.advance(task)
+        if record:
+            write_pass(found)
+        else:
+            for _ in found.batches():
+                pass
+    return rows, counts
+
+
+def _days(span: Span, window_ms: int) -> list[Span]:
+    """The UTC days of a span that the device has readings of, each as far as the span goes."""
+    device = span.device
+    begin, end = max(span.start_ms, device.first_seen - window_ms), min(span.end_ms, device.last_seen + 1)
+    found = []
+    for date in days_between(day_of(begin), day_of(end - 1)) if begin < end else ():
+        first, last = day_windows(date, window_ms)
+        whole = date if span.start_ms <= first and last <= span.end_ms else None
+        found.append(Span(device, max(span.start_ms, first), min(span.end_ms, last), whole))
+    return found
+
+
+def _add(counts: dict[str, dict[str, Any]], device_id: str, result: Comparison) -> None:
+    """Add what was found on a device in a span to what was found on it before."""
+    names = (*method_names(), "consensus", "any", "windows")
+    row = counts.setdefault(device_id, {"device": device_id, **dict.fromkeys(names, 0)})
+    new = {**result.anomalies, "consensus": result.consensus, "any": result.any_method, "windows": result.windows}
+    for name, count in new.items():
+        row[name] += count
 
 
 def _nothing_judged(settings: Settings, left_open: int) -> str:

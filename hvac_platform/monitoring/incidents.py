@@ -24,11 +24,11 @@ from hvac_platform.detection.incidents import silences as repeated_spans
 from hvac_platform.detection.methods import knows_limits, method_names
 from hvac_platform.detection.profile import Profile
 from hvac_platform.devices.registry import device_type
-from hvac_platform.io_managers.slices import TableBatch
 from hvac_platform.monitoring.profiles import load_profile
 from hvac_platform.monitoring.silence import SILENCE, Silence
 from hvac_platform.monitoring.wide_devices import metrics_to_read
 from hvac_platform.stores.base import Device, Store, TableSlice
+from hvac_platform.stores.batches import TableBatch
 from hvac_platform.stores.series import read_series
 from hvac_platform.timestamps import DAY_MS, iso
 

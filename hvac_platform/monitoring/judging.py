@@ -17,15 +17,15 @@ from hvac_platform.detection.profile import Profile
 from hvac_platform.detection.verdicts import Verdicts
 from hvac_platform.devices.registry import device_type
 from hvac_platform.embedding.learned import Encoders
-from hvac_platform.io_managers.slices import TableBatch
 from hvac_platform.monitoring.maintenance import in_maintenance, maintenance_spans
 from hvac_platform.monitoring.profiles import current_profile
 from hvac_platform.monitoring.wide_devices import metrics_to_read
 from hvac_platform.snapshots import Neighbours, SnapshotSeries, select
 from hvac_platform.stores.base import Device, DeviceDay, Store, TableSlice
+from hvac_platform.stores.batches import TableBatch
 from hvac_platform.stores.series import read_series
 from hvac_platform.streams.windows import complete_until
-from hvac_platform.timestamps import day_windows
+from hvac_platform.timestamps import day_windows, iso
 
 FIRST_DAY = "2000-01-01"
 FOLLOWING_WINDOWS = 100
@@ -58,6 +58,20 @@ class Judgement:
     def anomalous(self) -> NDArray[np.bool_]:
         """Windows that any method calls anomalous, bool [n]."""
         return votes(self.verdicts) > 0 if self.verdicts else np.zeros(0, dtype=bool)
+
+
+def first_reason(judgement: Judgement) -> tuple[str, str]:
+    """Start of the first anomalous window, and what the first method that alarms says of it.
+
+    Raises:
+        ValueError: no window is anomalous.
+    """
+    rows = np.flatnonzero(judgement.anomalous)
+    if not len(rows):
+        raise ValueError(f"no window of {judgement.device.device_id} is anomalous")
+    first = int(rows[0])
+    said = [reason for v in judgement.verdicts.values() for reason in v.reasons[first]]
+    return iso(int(judgement.series.times_ms[first])), said[0] if said else "no reason given"
 
 
 def needs_judging(day: DeviceDay) -> bool:

@@ -24,13 +24,13 @@ from hvac_platform.detection.rules import evaluate_rules
 from hvac_platform.devices.registry import DeviceType, device_type
 from hvac_platform.embedding.base import Encoder
 from hvac_platform.embedding.learned import Encoders, LearnedEncoder
-from hvac_platform.io_managers.slices import TableBatch
 from hvac_platform.monitoring.maintenance import in_maintenance, maintenance_spans
 from hvac_platform.monitoring.profiles import load_profile, load_profile_row
 from hvac_platform.monitoring.unjudged import Unjudged, judge_unjudged
 from hvac_platform.monitoring.wide_devices import choose_by_sample, readable_from
 from hvac_platform.snapshots import SnapshotSeries, select
 from hvac_platform.stores.base import Device, Store
+from hvac_platform.stores.batches import TableBatch
 from hvac_platform.stores.series import read_series
 from hvac_platform.stores.vectors import NearestSearch
 from hvac_platform.streams.snapshotting import EmbeddingCounts, reembedding_batches

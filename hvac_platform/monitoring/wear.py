@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hvac_platform.devices.registry import DeviceType, device_type
-from hvac_platform.io_managers.slices import TableBatch
 from hvac_platform.monitoring.learning import normal_snapshots
 from hvac_platform.monitoring.wide_devices import choose_by_sample, readable_from
 from hvac_platform.snapshots import SnapshotSeries, select
 from hvac_platform.stores.base import Device, Store, TableSlice
+from hvac_platform.stores.batches import TableBatch
 from hvac_platform.timestamps import DAY_MS, day_of, day_windows, iso, now_ms
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from hvac_platform.ahead import ahead
-from hvac_platform.io_managers.slices import TableBatch, TouchedWindows
 from hvac_platform.stores.base import Device
+from hvac_platform.stores.batches import TableBatch, TouchedWindows
 from hvac_platform.streams.base import KEPT_BYTES, LogError, MessageLog, RecordBatch, Unreadable
 from hvac_platform.streams.messages import DecodedBatch, Rejected, decode_batch
 from hvac_platform.streams.ranges import OffsetRange

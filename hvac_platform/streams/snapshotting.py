@@ -12,9 +12,9 @@ from hvac_platform.detection import methods
 from hvac_platform.devices.registry import device_type
 from hvac_platform.embedding.base import Encoder, EncoderUnavailableError
 from hvac_platform.embedding.learned import Encoders
-from hvac_platform.io_managers.slices import DeviceSlice, TableBatch
 from hvac_platform.snapshots import SnapshotSeries, select
 from hvac_platform.stores.base import Device, Store, TableSlice
+from hvac_platform.stores.batches import DeviceSlice, TableBatch
 from hvac_platform.stores.series import read_series
 from hvac_platform.streams.windows import aggregate_windows, snapshot_columns
 from hvac_platform.timestamps import day_of, day_windows, now_ms

@@ -19,11 +19,12 @@ from hvac_platform.definitions import defs
 from hvac_platform.embedding.learned import Encoders
 from hvac_platform.embedding.state import StateEncoder
 from hvac_platform.execution import QUIET, RunFailedError, ingest_everything, run_job
-from hvac_platform.io_managers.slices import DeviceSlice, DeviceSlices, TableBatch, TableOutput, write_batch
 from hvac_platform.io_managers.store_io_manager import StoreIOManager
+from hvac_platform.io_managers.table_output import TableOutput
 from hvac_platform.partitions import daily
 from hvac_platform.resources import PlatformResource
 from hvac_platform.schedules import partition_tags
+from hvac_platform.stores.batches import DeviceSlice, DeviceSlices, TableBatch, write_batch
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.streams.embedded import EmbeddedLog
 from hvac_platform.streams.ingestion import BUFFER_MS, IngestionCounts, ingest_ranges

@@ -7,12 +7,12 @@ import shutil
 import pytest
 
 from hvac_platform.devices.fleet import FleetDevice
-from hvac_platform.io_managers.slices import write_batch
 from hvac_platform.monitoring.energy import span_energy
 from hvac_platform.monitoring.incidents import fleet_events_of, fleet_scope_batches, incident_rows
 from hvac_platform.monitoring.profiles import load_profile
 from hvac_platform.simulation.faults import Fault
 from hvac_platform.stores.base import Device
+from hvac_platform.stores.batches import write_batch
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.timestamps import DAY_MS
 from hvac_platform_tests.conftest import HOUR_MS, MIDNIGHT_MS, MINUTE_MS

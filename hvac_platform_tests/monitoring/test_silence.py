@@ -8,10 +8,10 @@ from typer.testing import CliRunner
 
 from hvac_platform.cli.main import app
 from hvac_platform.config import load_settings
-from hvac_platform.io_managers.slices import write_batch
 from hvac_platform.monitoring.incidents import fleet_scope_batches, incident_rows
 from hvac_platform.monitoring.silence import Listening
 from hvac_platform.stores.base import Device
+from hvac_platform.stores.batches import write_batch
 from hvac_platform.timestamps import DAY_MS
 from hvac_platform_tests.conftest import HOUR_MS, MIDNIGHT_MS, MINUTE_MS
 from hvac_platform_tests.monitoring.machines import gather_incidents

@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 
 from hvac_platform.assets.metric_trends import metric_trends
 from hvac_platform.cli.main import app
-from hvac_platform.io_managers.slices import write_batch
 from hvac_platform.io_managers.store_io_manager import StoreIOManager
 from hvac_platform.monitoring.wear import TooFewDaysError, device_wear, trend_rows, wear_batches, wear_words
 from hvac_platform.partitions import devices
 from hvac_platform.stores.base import Device
+from hvac_platform.stores.batches import write_batch
 from hvac_platform.timestamps import DAY_MS, day_of
 from hvac_platform_tests.conftest import MINUTE_MS
 from hvac_platform_tests.detection.records import START, machine

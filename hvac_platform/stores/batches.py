@@ -1,9 +1,9 @@
-"""What passes between assets and the IO manager: batches of rows out, lazy device-by-device slices in."""
+"""Rows on their way: batches to write, and lazy device-by-device slices to read."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -55,14 +55,6 @@ def write_batch(store: Store, default_table: str, batch: TableBatch) -> int:
         else:
             store.upsert(name, batch.columns)
     return rows
-
-
-@dataclass
-class TableOutput:
-    """What an asset returns: batches, written one by one as they are made, and metadata that is complete at the end."""
-
-    batches: Iterator[TableBatch]
-    metadata: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,20 @@
+"""Work on the store, conducted once: assets and commands are thin around the same passes."""
+
+from __future__ import annotations
+
+from hvac_platform.monitoring.passes.base import Pass, Span, spans_of_days, write_pass
+from hvac_platform.monitoring.passes.degradation import DegradationPass
+from hvac_platform.monitoring.passes.detection import DetectionPass
+from hvac_platform.monitoring.passes.incidents import IncidentsPass
+from hvac_platform.monitoring.passes.learning import LearningPass
+
+__all__ = [
+    "DegradationPass",
+    "DetectionPass",
+    "IncidentsPass",
+    "LearningPass",
+    "Pass",
+    "Span",
+    "spans_of_days",
+    "write_pass",
+]

@@ -1,0 +1,82 @@
+"""What a pass is: devices one after the other, rows to write, and a count of what became of each device."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import ClassVar
+
+from hvac_platform.monitoring.isolation import DeviceFailure, device_failure
+from hvac_platform.stores.base import Device, Store
+from hvac_platform.stores.batches import TableBatch, write_batch
+from hvac_platform.timestamps import day_windows
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Windows of one device that start in [start_ms, end_ms).
+
+    Attributes:
+        device: the device.
+        start_ms: first window start included.
+        end_ms: first one excluded.
+        day: the UTC day that the span is the whole of, or None.
+    """
+
+    device: Device
+    start_ms: int
+    end_ms: int
+    day: str | None = None
+
+
+def spans_of_days(devices: Sequence[Device], dates: Sequence[str], window_ms: int) -> Iterator[Span]:
+    """Whole days of devices, a day after the other; without the days before a device was first heard of."""
+    for date in dates:
+        start_ms, end_ms = day_windows(date, window_ms)
+        for device in devices:
+            if device.first_seen < end_ms:
+                yield Span(device, start_ms, end_ms, date)
+
+
+class Pass(ABC):
+    """Goes through devices; assets and commands are thin around the same one, so they leave equal stores.
+
+    Attributes:
+        table: where rows go that don't say otherwise.
+        done: devices that were dealt with.
+        failed: devices that could not be, and why; what was done for the others stands.
+        refused: devices with too little data, in a line each.
+        on_device: told of each device (or span) that is through.
+    """
+
+    table: ClassVar[str]
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.done: set[str] = set()
+        self.failed: dict[str, DeviceFailure] = {}
+        self.refused: list[str] = []
+        self.on_device: Callable[[str], object] = lambda _: None
+
+    @abstractmethod
+    def batches(self) -> Iterator[TableBatch]:
+        """Rows to write, in an order that a crash between any two does no harm."""
+
+    @contextmanager
+    def alone(self, device_id: str) -> Iterator[None]:
+        """What goes wrong inside costs no other device; what concerns all of them, such as a full disk, is raised."""
+        try:
+            yield
+        except Exception as error:  # whatever it is, it is the error of this device
+            self.failed.setdefault(device_id, device_failure(device_id, error))
+        else:
+            self.done.add(device_id)
+        self.on_device(device_id)
+
+
+def write_pass(found: Pass) -> None:
+    """Do all of a pass and write its rows: what a command does. An asset gives the batches to its IO manager instead."""
+    for batch in found.batches():
+        write_batch(found.store, found.table, batch)

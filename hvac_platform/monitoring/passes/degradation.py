@@ -1,0 +1,57 @@
+"""Slow degradation: metrics that depart more every day from what the others imply."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from hvac_platform.monitoring.passes.base import Pass
+from hvac_platform.monitoring.wear import HISTORY_DAYS, TooFewDaysError, Wear, device_wear, wear_batches
+from hvac_platform.stores.base import Device, Store
+from hvac_platform.stores.batches import TableBatch
+
+
+class DegradationPass(Pass):
+    """Trends of the metrics of some devices.
+
+    Attributes:
+        found: what was found, of each device.
+        on_found: told of each.
+
+    Args:
+        store: where snapshots are.
+        devices: to look at, in order.
+        window_ms: length of a window.
+        days_back: days of history.
+        until_ms: end of the history; the end of the device's data when absent.
+    """
+
+    table = "metric_trends"
+
+    def __init__(
+        self,
+        store: Store,
+        devices: Sequence[Device],
+        window_ms: int,
+        *,
+        days_back: int = HISTORY_DAYS,
+        until_ms: int | None = None,
+    ) -> None:
+        super().__init__(store)
+        self._devices, self._window_ms, self._days_back, self._until_ms = devices, window_ms, days_back, until_ms
+        self.found: list[Wear] = []
+        self.on_found: Callable[[Wear], object] = lambda _: None
+
+    def batches(self) -> Iterator[TableBatch]:
+        """Rows of ``metric_trends``, device by device."""
+        for device in self._devices:
+            with self.alone(device.device_id):
+                try:
+                    wear = device_wear(
+                        self.store, device, self._window_ms, days_back=self._days_back, until_ms=self._until_ms
+                    )
+                except TooFewDaysError as error:
+                    self.refused.append(str(error))
+                    continue
+                yield from wear_batches(self.store, wear, self._window_ms)
+                self.found.append(wear)
+                self.on_found(wear)

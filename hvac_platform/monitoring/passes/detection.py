@@ -1,0 +1,94 @@
+"""Detection: judge windows with every method, and record verdicts, events and flags."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+
+from hvac_platform.config import Settings
+from hvac_platform.detection.consensus import Comparison, compare
+from hvac_platform.embedding.learned import Encoders
+from hvac_platform.monitoring.judging import Judgement, judge_device, judgement_batches
+from hvac_platform.monitoring.passes.base import Pass, Span
+from hvac_platform.stores.base import Store
+from hvac_platform.stores.batches import TableBatch
+from hvac_platform.timestamps import now_ms
+
+
+class DetectionPass(Pass):
+    """Judge the windows of some spans.
+
+    Attributes:
+        windows: windows judged.
+        left_open: windows that are not complete yet.
+        consensus: windows that two or more methods call anomalous.
+        anomalies: windows that each method calls anomalous, by its name.
+        on_judgement: told of each judgement, and where the methods agree.
+
+    Args:
+        store: where snapshots, profiles and history are.
+        encoders: of all devices.
+        settings: lateness and silence decide which windows are complete.
+        spans: what to judge, in order.
+        unjudged_only: only windows that are new or have changed since they were judged.
+        similarity_threshold: fixed limit in place of the calibrated one.
+        sigma_threshold: likewise.
+        clock: the present, epoch milliseconds.
+    """
+
+    table = "anomaly_events"
+
+    def __init__(
+        self,
+        store: Store,
+        encoders: Encoders,
+        settings: Settings,
+        spans: Sequence[Span],
+        *,
+        unjudged_only: bool = False,
+        similarity_threshold: float | None = None,
+        sigma_threshold: float | None = None,
+        clock: Callable[[], int] = now_ms,
+    ) -> None:
+        super().__init__(store)
+        self._encoders, self._settings, self._spans, self._clock = encoders, settings, spans, clock
+        self._unjudged_only = unjudged_only
+        self._limits = {"similarity_threshold": similarity_threshold, "sigma_threshold": sigma_threshold}
+        self.windows = self.left_open = self.consensus = 0
+        self.anomalies: Counter[str] = Counter()
+        self.on_judgement: Callable[[Span, Judgement, Comparison], object] = lambda *_: None
+
+    @property
+    def spans(self) -> int:
+        """How many spans there are to judge."""
+        return len(self._spans)
+
+    def batches(self) -> Iterator[TableBatch]:
+        """Flags, events and verdicts; a day all of whose windows are judged is marked so."""
+        for span in self._spans:
+            with self.alone(span.device.device_id):
+                began = self._clock()
+                judgement = judge_device(
+                    self.store,
+                    span.device,
+                    self._encoders,
+                    self._settings,
+                    span.start_ms,
+                    span.end_ms,
+                    now_ms=began,
+                    unjudged_only=self._unjudged_only,
+                    **self._limits,
+                )
+                yield from judgement_batches(judgement)
+                if span.day is not None and judgement.left_open == 0:
+                    judged = {"device_id": [span.device.device_id], "date": [span.day], "judged_at": [began]}
+                    yield TableBatch(judged, table="device_days", action="update")
+                self._count(span, judgement)
+
+    def _count(self, span: Span, judgement: Judgement) -> None:
+        result = compare({method: v.anomalous for method, v in judgement.verdicts.items()})
+        self.windows += result.windows
+        self.left_open += judgement.left_open
+        self.consensus += result.consensus
+        self.anomalies.update(result.anomalies)
+        self.on_judgement(span, judgement, result)
