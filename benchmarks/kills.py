@@ -26,14 +26,14 @@ from collections import Counter
 from pathlib import Path
 
 from hvac_platform.config import load_settings
-from hvac_platform.connections import open_log, open_store
 from hvac_platform.devices.fleet import default_fleet
-from hvac_platform.run_storage import size_of
+from hvac_platform.ingestion.messages import decode_batch
+from hvac_platform.runtime.connections import open_log, open_store
+from hvac_platform.runtime.run_storage import size_of
 from hvac_platform.shipped import place_instance_file
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
 from hvac_platform.simulation.streaming import records_of
 from hvac_platform.stores.base import TableSlice
-from hvac_platform.streams.messages import decode_batch
 from hvac_platform.timestamps import now_ms
 
 INTERVAL_MS = 10_000

@@ -16,19 +16,19 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hvac_platform.config import Settings
-from hvac_platform.connections import make_encoders
 from hvac_platform.detection.consensus import votes
 from hvac_platform.detection.methods import method_names
 from hvac_platform.devices.fleet import FleetDevice
+from hvac_platform.ingestion.snapshotting import EmbeddingCounts
 from hvac_platform.monitoring.judging import judge_device
 from hvac_platform.monitoring.learning import learn_profile, lesson_batches
 from hvac_platform.monitoring.wear import HISTORY_DAYS, device_wear
+from hvac_platform.runtime.connections import make_encoders
 from hvac_platform.simulation.faults import Fault
 from hvac_platform.simulation.fleet_simulation import SIMULATED_TYPES, FleetSimulation
 from hvac_platform.stores.base import Device
 from hvac_platform.stores.batches import write_batch
 from hvac_platform.stores.embedded import EmbeddedStore
-from hvac_platform.streams.snapshotting import EmbeddingCounts
 from hvac_platform.timestamps import DAY_MS
 
 METHODS = (*method_names(), "two or more", "any method")

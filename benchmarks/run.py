@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 
-from hvac_platform.ahead import ahead
 from hvac_platform.config import Settings
 from hvac_platform.detection import fit_detector
 from hvac_platform.detection.learned import examine_windows, frame_of
@@ -28,17 +27,18 @@ from hvac_platform.devices.fleet import FleetDevice, fleet_of_size
 from hvac_platform.devices.registry import device_type
 from hvac_platform.embedding.learned import Encoders
 from hvac_platform.embedding.state import StateEncoder
+from hvac_platform.ingestion.decoding import IngestionCounts, ingest_ranges
+from hvac_platform.ingestion.ranges import OffsetRange
+from hvac_platform.ingestion.snapshotting import EmbeddingCounts, SnapshotCounts, embedding_batches, snapshot_batches
+from hvac_platform.ingestion.windows import window_ranges
+from hvac_platform.log.embedded import EmbeddedLog
 from hvac_platform.monitoring.learning import learn_profile
+from hvac_platform.runtime.prefetch import ahead
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
 from hvac_platform.simulation.streaming import stream_history
 from hvac_platform.stores.batches import DeviceSlice, TableBatch, write_batch
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.series import read_series
-from hvac_platform.streams.embedded import EmbeddedLog
-from hvac_platform.streams.ingestion import IngestionCounts, ingest_ranges
-from hvac_platform.streams.ranges import OffsetRange
-from hvac_platform.streams.snapshotting import EmbeddingCounts, SnapshotCounts, embedding_batches, snapshot_batches
-from hvac_platform.streams.windows import window_ranges
 from hvac_platform.timestamps import DAY_MS, day_start, now_ms
 
 TOPIC = "iot-metrics"
@@ -260,8 +260,8 @@ def fleet_run() -> None:
     import warnings
 
     warnings.simplefilter("ignore")
-    from hvac_platform.execution import ingest_everything, open_instance
     from hvac_platform.resources import PlatformResource
+    from hvac_platform.runtime.execution import ingest_everything, open_instance
 
     runs = sum(1 for _ in ingest_everything(open_instance(Path.cwd()), PlatformResource()))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -28,8 +28,8 @@ from kafka import KafkaConsumer, TopicPartition
 from run import ingest
 
 from hvac_platform.config import Settings, load_settings
-from hvac_platform.connections import open_log, open_store
-from hvac_platform.streams.base import MessageLog
+from hvac_platform.log.base import MessageLog
+from hvac_platform.runtime.connections import open_log, open_store
 from hvac_platform.timestamps import DAY_MS, day_start, days_before
 
 PIPELINE_HOURS = 8
@@ -227,7 +227,7 @@ def replay(first: str, last: str) -> None:
     """Body of the backfill's process: the run that Dagster's backfill of these days launches."""
     import dagster as dg
 
-    from hvac_platform.execution import run_job
+    from hvac_platform.runtime.execution import run_job
     from hvac_platform.schedules import partition_tags
 
     wall = time.perf_counter()

@@ -25,12 +25,12 @@ import numpy as np
 from kafka import KafkaConsumer, TopicPartition
 
 from hvac_platform.devices.fleet import default_fleet
+from hvac_platform.ingestion.messages import DecodedBatch, Metric, decode_batch
+from hvac_platform.ingestion.windows import aggregate_windows
+from hvac_platform.log.base import KEEP_FOREVER
+from hvac_platform.log.kafka.kafka_log import KafkaLog
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
 from hvac_platform.simulation.streaming import stream_history
-from hvac_platform.streams.base import KEEP_FOREVER
-from hvac_platform.streams.kafka import KafkaLog
-from hvac_platform.streams.messages import DecodedBatch, Metric, decode_batch
-from hvac_platform.streams.windows import aggregate_windows
 from hvac_platform.timestamps import day_start, now_ms, window_floor
 
 DAY = "2026-06-10"

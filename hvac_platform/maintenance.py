@@ -5,9 +5,9 @@ from datetime import timedelta
 import dagster as dg
 from pydantic import Field
 
+from hvac_platform.log.embedded import EmbeddedLog
 from hvac_platform.resources import PlatformResource
-from hvac_platform.run_storage import delete_runs, expired_runs, remove, size_of, stray_files
-from hvac_platform.streams.embedded import EmbeddedLog
+from hvac_platform.runtime.run_storage import delete_runs, expired_runs, remove, size_of, stray_files
 from hvac_platform.timestamps import now_ms, to_datetime
 from hvac_platform.upkeep_time import reached, upkeep_time
 

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 import dagster as dg
 
+from hvac_platform.ingestion.decoding import days_label
 from hvac_platform.jobs import detection_job, maintenance_job, profiles_job, report_job
 from hvac_platform.monitoring.judging import has_unjudged, unjudged_days
 from hvac_platform.partitions import daily, devices
 from hvac_platform.resources import PlatformResource
-from hvac_platform.streams.ingestion import days_label
 from hvac_platform.timestamps import day_of, days_before, now_ms
 
 ACTIVE = [

@@ -19,10 +19,10 @@ from sqlalchemy.engine import Engine
 
 from devtools import PROJECT_ROOT
 from hvac_platform.config import Settings
+from hvac_platform.ingestion.messages import Metric, encode_metric, format_timestamp
 from hvac_platform.resources import PlatformResource
 from hvac_platform.stores.base import TableSlice
 from hvac_platform.stores.embedded import EmbeddedStore
-from hvac_platform.streams.messages import Metric, encode_metric, format_timestamp
 from hvac_platform.timestamps import day_start
 
 DAY, NEXT_DAY = "2025-03-10", "2025-03-11"  # past on every clock, and inside the daily partitions
@@ -100,7 +100,7 @@ def open_dagster(home):
 processes = multiprocessing.get_context("forkserver")  # children start with the imports done and nothing open
 processes.set_forkserver_preload(
     [
-        "hvac_platform.execution",
+        "hvac_platform.runtime.execution",
         "hvac_platform_tests.conftest",
         *("dagster._core.storage.sqlite_storage", "dagster._core.storage.local_compute_log_manager"),
         *("dagster._core.execution.execute_in_process", "dagster._core.executor.in_process"),

@@ -19,14 +19,14 @@ import yaml
 
 from devtools import PROJECT_ROOT
 from hvac_platform.config import load_settings
-from hvac_platform.connections import open_log, open_store
 from hvac_platform.definitions import defs
-from hvac_platform.execution import open_instance
+from hvac_platform.log.embedded import EmbeddedLog
 from hvac_platform.partitions import devices
 from hvac_platform.resources import PlatformResource
+from hvac_platform.runtime.connections import open_log, open_store
+from hvac_platform.runtime.execution import open_instance
 from hvac_platform.sensors.ingestion_watch import ingestion_watch
 from hvac_platform.stores.embedded import EmbeddedStore
-from hvac_platform.streams.embedded import EmbeddedLog
 from hvac_platform.timestamps import DAY_MS, now_ms
 from hvac_platform.upkeep_time import REACHED
 from hvac_platform_tests.conftest import bad, enter_home, reading

@@ -5,9 +5,9 @@ import json
 import dagster as dg
 
 from hvac_platform.assets.checks import DATA_FLOW, data_flow, evaluate_flow
+from hvac_platform.ingestion.flow import FlowWatch, flows
 from hvac_platform.partitions import restore_devices
 from hvac_platform.resources import PlatformResource
-from hvac_platform.streams.flow import FlowWatch, flows
 from hvac_platform.timestamps import now_ms
 
 LOOK_SECONDS = 30

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from devtools.services.base import DEFAULT_FOLDER, Service, ServiceError
 from devtools.services.registry import SERVICES, service
-from hvac_platform.live import HOST
+from hvac_platform.runtime.live import HOST
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -19,7 +19,7 @@ from pathlib import Path
 from string import Template
 from typing import Any, ClassVar
 
-from hvac_platform.live import HOST, StartedProcess, start
+from hvac_platform.runtime.live import HOST, StartedProcess, start
 
 CONFIGURATION = Path(__file__).resolve().parent / "configuration"
 PROJECT_ROOT = Path(__file__).resolve().parents[2]

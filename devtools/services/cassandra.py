@@ -17,7 +17,7 @@ from cassandra.cluster import Cluster, NoHostAvailable, Session
 
 from devtools.services.base import CONFIGURATION, Service, ServiceError, fill_in, require_tools, run
 from devtools.services.maven import fetch_jars, jars
-from hvac_platform.live import HOST
+from hvac_platform.runtime.live import HOST
 
 HEAP = "1g"
 OPTIONS_REQUEST = struct.pack(

@@ -12,7 +12,7 @@ from kafka.errors import KafkaError
 
 from devtools.services.base import CONFIGURATION, Service, fill_in, require_tools, run
 from devtools.services.maven import fetch_jars, jars
-from hvac_platform.live import HOST
+from hvac_platform.runtime.live import HOST
 
 HEAP = "512m"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import ollama
 
 from devtools.services.base import CONFIGURATION, Service, ServiceError, require_tools, run
-from hvac_platform.live import HOST
+from hvac_platform.runtime.live import HOST
 
 VERSION = "0.6.5"  # later ones need headers that are not in the module, or split words into other tokens
 MODULE = f"github.com/ollama/ollama@v{VERSION}"

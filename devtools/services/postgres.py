@@ -9,7 +9,7 @@ import psycopg2
 
 from devtools.services.base import Service, run
 from devtools.services.debian import as_user, give_to, require_program
-from hvac_platform.live import HOST
+from hvac_platform.runtime.live import HOST
 
 USER = "dagster"
 SYSTEM_USER = "postgres"  # made by the package

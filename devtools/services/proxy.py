@@ -8,7 +8,7 @@ import struct
 import threading
 import time
 
-from hvac_platform.live import HOST
+from hvac_platform.runtime.live import HOST
 
 CHUNK = 65_536
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)

@@ -7,7 +7,7 @@ import socket
 
 from devtools.services.base import Service
 from devtools.services.debian import require_program
-from hvac_platform.live import HOST
+from hvac_platform.runtime.live import HOST
 
 
 class Redis(Service):

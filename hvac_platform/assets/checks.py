@@ -14,10 +14,10 @@ from hvac_platform.assets.metric_trends import metric_trends
 from hvac_platform.assets.raw_metrics import raw_metrics
 from hvac_platform.assets.snapshot_embeddings import snapshot_embeddings
 from hvac_platform.assets.windowed_snapshots import windowed_snapshots
+from hvac_platform.ingestion.flow import PartitionFlow, flows
 from hvac_platform.resources import PlatformResource
 from hvac_platform.stores.base import TableSlice
 from hvac_platform.stores.vectors import decoded_vectors
-from hvac_platform.streams.flow import PartitionFlow, flows
 from hvac_platform.timestamps import DAY_MS, now_ms
 
 MOST_REJECTED = 0.01

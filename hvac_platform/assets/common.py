@@ -5,11 +5,11 @@ from datetime import timedelta
 import dagster as dg
 from pydantic import Field
 
+from hvac_platform.ingestion.ownership import fail
+from hvac_platform.ingestion.ranges import OffsetRange
 from hvac_platform.io_managers.table_output import Metadata
 from hvac_platform.monitoring.passes import Pass
 from hvac_platform.stores.base import Device, Store
-from hvac_platform.streams.ownership import fail
-from hvac_platform.streams.ranges import OffsetRange
 
 OWNERS = ["team:hvac-platform"]
 

@@ -5,14 +5,14 @@ import dagster as dg
 from hvac_platform.assets.common import OWNERS, RETRIES, IngestionConfig
 from hvac_platform.assets.snapshot_embeddings import snapshot_embeddings
 from hvac_platform.config import CONSUMER_GROUP
+from hvac_platform.ingestion.ownership import give_back
+from hvac_platform.ingestion.ranges import OffsetRange
 from hvac_platform.io_managers.store_io_manager import chain_of, touched_ranges, touched_watermarks
+from hvac_platform.log.base import MessageLog
+from hvac_platform.log.embedded import EmbeddedLog
 from hvac_platform.partitions import daily
 from hvac_platform.resources import PlatformResource
 from hvac_platform.stores.base import Lease, LedgerEntry
-from hvac_platform.streams.base import MessageLog
-from hvac_platform.streams.embedded import EmbeddedLog
-from hvac_platform.streams.ownership import give_back
-from hvac_platform.streams.ranges import OffsetRange
 
 
 @dg.asset(

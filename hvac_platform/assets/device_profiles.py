@@ -13,6 +13,7 @@ from hvac_platform.assets.plots import line_plot
 from hvac_platform.assets.snapshot_embeddings import snapshot_embeddings
 from hvac_platform.config import LONGEST_DAYS
 from hvac_platform.detection.profile import similarity_to
+from hvac_platform.ingestion.snapshotting import EmbeddingCounts
 from hvac_platform.io_managers.table_output import Metadata, TableOutput, table_output
 from hvac_platform.monitoring.learning import (
     Lesson,
@@ -26,7 +27,6 @@ from hvac_platform.partitions import daily, devices
 from hvac_platform.resources import PlatformResource
 from hvac_platform.stores.base import Device
 from hvac_platform.stores.batches import TableBatch
-from hvac_platform.streams.snapshotting import EmbeddingCounts
 from hvac_platform.timestamps import day_of, days_between, iso, parse_instant
 
 THIN_HISTORY = 0.5

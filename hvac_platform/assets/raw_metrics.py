@@ -6,16 +6,16 @@ import dagster as dg
 
 from hvac_platform.assets.common import ARRIVING, OWNERS, RANGES_TAG, RETRIES, IngestionConfig
 from hvac_platform.assets.iot_metrics import iot_metrics
+from hvac_platform.ingestion.clock import require_right_clock
+from hvac_platform.ingestion.decoding import IngestionCounts, days_label, ingest_ranges, replay_days
+from hvac_platform.ingestion.messages import Rejected
+from hvac_platform.ingestion.ownership import claim
+from hvac_platform.ingestion.registration import TypeClaims, TypeConflict, settled_types
 from hvac_platform.io_managers.table_output import Metadata, TableOutput, table_output
 from hvac_platform.partitions import daily, devices
 from hvac_platform.resources import PlatformResource
 from hvac_platform.stores.base import Device
 from hvac_platform.stores.batches import TableBatch, TouchedWindows
-from hvac_platform.streams.clock import require_right_clock
-from hvac_platform.streams.ingestion import IngestionCounts, days_label, ingest_ranges, replay_days
-from hvac_platform.streams.messages import Rejected
-from hvac_platform.streams.ownership import claim
-from hvac_platform.streams.registration import TypeClaims, TypeConflict, settled_types
 from hvac_platform.timestamps import now_ms
 
 NO_OFFSET = -1

@@ -11,10 +11,10 @@ import typer
 from hvac_platform.cli.choosing import MOST_DAYS, chosen_devices, finite, instant, require_order
 from hvac_platform.cli.output import AsJson, console, errors, print_json, print_rows, progress_bar
 from hvac_platform.config import Settings, load_settings
-from hvac_platform.connections import make_encoders, open_store
 from hvac_platform.detection.consensus import Comparison
 from hvac_platform.detection.methods import method_names
 from hvac_platform.detection.profile import profile_from_row
+from hvac_platform.ingestion.snapshotting import EmbeddingCounts
 from hvac_platform.monitoring.comparing import compare_device
 from hvac_platform.monitoring.judging import Judgement
 from hvac_platform.monitoring.learning import Lesson, mode_calibration, told_counts, told_metrics
@@ -30,7 +30,7 @@ from hvac_platform.monitoring.passes import (
 from hvac_platform.monitoring.profiles import load_profile_row
 from hvac_platform.monitoring.similar import NoSnapshotError, similar_states
 from hvac_platform.monitoring.wear import HISTORY_DAYS, LEAST_DAYS, metric_unit
-from hvac_platform.streams.snapshotting import EmbeddingCounts
+from hvac_platform.runtime.connections import make_encoders, open_store
 from hvac_platform.timestamps import day_of, day_windows, days_between, iso, now_ms
 
 CONTINUOUS_SECONDS = 30

@@ -11,11 +11,11 @@ import typer
 from hvac_platform.cli.choosing import MOST_DAYS, chosen_devices, finite, instant, require_order
 from hvac_platform.cli.output import AsJson, console, errors, print_json, print_rows
 from hvac_platform.config import load_settings
-from hvac_platform.connections import make_encoders, open_store
 from hvac_platform.monitoring.incidents import incident_rows
 from hvac_platform.monitoring.maintenance import maintenance_spans
 from hvac_platform.monitoring.silence import SILENCE
 from hvac_platform.monitoring.similar import NoSnapshotError, similar_states
+from hvac_platform.runtime.connections import make_encoders, open_store
 from hvac_platform.stores.base import Store
 from hvac_platform.timestamps import DAY_MS, iso, now_ms
 

@@ -16,8 +16,8 @@ from hvac_platform.config import ConfigError
 from hvac_platform.detection.profile import TooFewSnapshotsError
 from hvac_platform.devices.fleet import FleetError
 from hvac_platform.devices.registry import DeviceTypeError
+from hvac_platform.log.base import LogError
 from hvac_platform.stores.base import StoreError
-from hvac_platform.streams.base import LogError
 
 app = typer.Typer(
     help="Watch HVAC equipment: ingest its metrics, learn what is normal, say what is wrong and whether it happened before.",

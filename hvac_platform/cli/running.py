@@ -16,10 +16,10 @@ from dotenv import dotenv_values
 from hvac_platform.cli.output import console, errors, progress_bar
 from hvac_platform.config import Settings, load_settings
 from hvac_platform.devices.registry import DEVICE_TYPES_VARIABLE
-from hvac_platform.interrupts import ignore_hangup, stop_on_signals
+from hvac_platform.log.base import LogError
+from hvac_platform.runtime.signals import ignore_hangup, stop_on_signals
 from hvac_platform.shipped import INSTANCE_FILE, WORKSPACE_FILE, checkout, place_instance_file
 from hvac_platform.stores.base import StoreError
-from hvac_platform.streams.base import LogError
 from hvac_platform.timestamps import now_ms
 
 OTHER_HOME = "choose another HVAC_HOME"
@@ -65,12 +65,12 @@ def ingest(
 
     Partitions that another process ingests at the moment are left to it and waited for.
     """
-    import hvac_platform.execution as execution
-    from hvac_platform.lost_runs import end_lost_ingestion
+    import hvac_platform.runtime.execution as execution
+    from hvac_platform.ingestion.flow import flows
     from hvac_platform.partitions import restore_devices
     from hvac_platform.resources import PlatformResource
+    from hvac_platform.runtime.lost_runs import end_lost_ingestion
     from hvac_platform.sensors.kafka_ingestion import made_again
-    from hvac_platform.streams.flow import flows
 
     settings = load_settings()
     _enter(_dagster_folder(settings.hvac_home), settings)
@@ -111,7 +111,7 @@ def up(
     dashboard_port: DashboardPort = 8050,
 ) -> None:
     """Bring the platform up: Dagster's pages, sensors and schedules; Ctrl-C stops what this command started."""
-    from hvac_platform.claims import HOME_LOCK
+    from hvac_platform.runtime.claims import HOME_LOCK
 
     settings = load_settings()
     _enter(_dagster_folder(settings.hvac_home), settings)
@@ -123,7 +123,7 @@ def up(
 @contextmanager
 def _claimed(lock: Path, port: int, otherwise: str) -> Iterator[None]:
     """Hold a folder while the platform runs on it; where another process holds it, one line says so and who."""
-    from hvac_platform.claims import ClaimError, claim
+    from hvac_platform.runtime.claims import ClaimError, claim
 
     with ExitStack() as held:
         try:
@@ -143,7 +143,7 @@ def dashboard(
 ) -> None:
     """Serve the dashboard: fleet, devices, incidents, methods and ingestion in a browser; Ctrl-C ends it."""
     from hvac_platform.dashboard.serving import DashboardError, serve
-    from hvac_platform.request_guard import is_loopback_name
+    from hvac_platform.runtime.request_guard import is_loopback_name
 
     settings = load_settings()
     stop_on_signals()
@@ -171,8 +171,8 @@ def demo(
 
     In a folder of its own, and where servers are named in a topic and a keyspace of its own.
     """
-    from hvac_platform.claims import HOME_LOCK
-    from hvac_platform.live import LiveError, require_free_port
+    from hvac_platform.runtime.claims import HOME_LOCK
+    from hvac_platform.runtime.live import LiveError, require_free_port
 
     home = load_settings().hvac_home / "demo"
     with _claimed(home / HOME_LOCK, port, OTHER_HOME):
@@ -188,8 +188,8 @@ def demo(
 
 
 def _demonstrate(home: Path, once: bool, port: int, dashboard_port: int | None) -> None:
-    from hvac_platform.demo import demo_names, prepare_home, run_demo
-    from hvac_platform.execution import RunFailedError
+    from hvac_platform.runtime.demo import demo_names, prepare_home, run_demo
+    from hvac_platform.runtime.execution import RunFailedError
 
     prepare_home(home)
     os.environ["HVAC_HOME"] = str(home)
@@ -219,8 +219,8 @@ def _demonstrate(home: Path, once: bool, port: int, dashboard_port: int | None) 
 def _run_live(
     settings: Settings, folder: Path, port: int, simulator: list[str] | None, dashboard_port: int | None
 ) -> None:
-    import hvac_platform.execution as execution
-    from hvac_platform.claims import STORAGE_LOCK
+    import hvac_platform.runtime.execution as execution
+    from hvac_platform.runtime.claims import STORAGE_LOCK
 
     stop_on_signals()
     instance = execution.open_instance(folder)
@@ -231,9 +231,10 @@ def _run_live(
 
 
 def _live(settings: Settings, folder: Path, port: int, simulator: list[str] | None, dashboard_port: int | None) -> None:
-    import hvac_platform.execution as execution
-    from hvac_platform.dagster_health import DagsterParts, dagster_trouble
-    from hvac_platform.live import (
+    import hvac_platform.runtime.execution as execution
+    from hvac_platform.resources import PlatformResource
+    from hvac_platform.runtime.dagster_health import DagsterParts, dagster_trouble
+    from hvac_platform.runtime.live import (
         HOST,
         LiveError,
         Service,
@@ -247,8 +248,7 @@ def _live(settings: Settings, folder: Path, port: int, simulator: list[str] | No
         wait_until_ready,
         watch,
     )
-    from hvac_platform.lost_runs import end_runs_of_a_dead_platform
-    from hvac_platform.resources import PlatformResource
+    from hvac_platform.runtime.lost_runs import end_runs_of_a_dead_platform
 
     log, dashboard_log = settings.hvac_home / "live.log", settings.hvac_home / "dashboard.log"
     environment = {"HVAC_HOME": str(settings.hvac_home)}

@@ -12,14 +12,14 @@ import typer
 from hvac_platform.cli.choosing import MOST_SECONDS, finite, instant
 from hvac_platform.cli.output import AsJson, console, errors, print_rows, progress_bar
 from hvac_platform.config import Settings, load_settings
-from hvac_platform.connections import open_log, open_store
 from hvac_platform.devices.fleet import FleetDevice, check_fleet, default_fleet, fleet_of_size, load_fleet, parse_device
-from hvac_platform.interrupts import stop_on_signals
+from hvac_platform.ingestion.messages import name_problem, type_problem
+from hvac_platform.runtime.connections import open_log, open_store
+from hvac_platform.runtime.signals import stop_on_signals
 from hvac_platform.simulation.faults import Fault, plan_faults
 from hvac_platform.simulation.fleet_seed import FIRST_SEED, seed_of_fleet
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
 from hvac_platform.simulation.streaming import stream_history, stream_live
-from hvac_platform.streams.messages import name_problem, type_problem
 from hvac_platform.timestamps import DAY_MS, iso, now_ms
 
 DEFAULT_ANOMALY_RATE = 24.0
@@ -167,7 +167,7 @@ def import_files(
     as_json: AsJson = False,
 ) -> None:
     """Import historian exports (CSV or Parquet, wide or long) through the message log."""
-    from hvac_platform.importing import ImportMap, ImportRefusedError, import_file  # brings pandas
+    from hvac_platform.ingestion.importing import ImportMap, ImportRefusedError, import_file  # brings pandas
 
     settings = load_settings()
     log = open_log(settings)

@@ -13,18 +13,18 @@ import typer
 from hvac_platform.cli.choosing import chosen_devices
 from hvac_platform.cli.output import AsJson, console, errors, print_rows
 from hvac_platform.config import CONSUMER_GROUP, Settings, load_settings
-from hvac_platform.connections import make_encoders, open_log, open_store, open_store_as_it_is
 from hvac_platform.detection.profile import provisional_profile
 from hvac_platform.devices.registry import device_types
 from hvac_platform.embedded_file import beside, close_as_it_is, users_of
+from hvac_platform.ingestion.flow import STANDS_STILL_MS, PartitionFlow, flows
+from hvac_platform.log.base import LogError
+from hvac_platform.log.embedded import EmbeddedLog
+from hvac_platform.runtime.connections import make_encoders, open_log, open_store, open_store_as_it_is
 from hvac_platform.stores.base import StoreError, TableSlice
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.made_with import forget_device_types
 from hvac_platform.stores.salvage import salvage
 from hvac_platform.stores.tables import tables
-from hvac_platform.streams.base import LogError
-from hvac_platform.streams.embedded import EmbeddedLog
-from hvac_platform.streams.flow import STANDS_STILL_MS, PartitionFlow, flows
 from hvac_platform.timestamps import iso, now_ms
 
 schema = typer.Typer(no_args_is_help=True)

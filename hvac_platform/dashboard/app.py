@@ -17,7 +17,7 @@ from hvac_platform.dashboard.pages import device, fleet, incident, incidents, in
 from hvac_platform.dashboard.source import Source
 from hvac_platform.dashboard.vitals import Vitals
 from hvac_platform.dashboard.words import visible
-from hvac_platform.request_guard import Address, RequestGuard, parse_address
+from hvac_platform.runtime.request_guard import Address, RequestGuard, parse_address
 from hvac_platform.timestamps import iso, now_ms
 
 REFRESH_SECONDS = 15

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvac_platform.detection.methods import method_names
+from hvac_platform.ingestion.flow import PartitionFlow, flows
+from hvac_platform.log.base import MessageLog, UnknownTopicError
 from hvac_platform.stores.base import Device, Store, TableSlice
-from hvac_platform.streams.base import MessageLog, UnknownTopicError
-from hvac_platform.streams.flow import PartitionFlow, flows
 from hvac_platform.timestamps import DAY_MS, day_of, days_before, now_ms, parse_instant
 
 HOUR_MS = 3_600_000

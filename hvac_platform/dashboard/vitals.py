@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from hvac_platform.dashboard.reading import Ingestion, ingestion
 from hvac_platform.dashboard.source import Remembered, Source
-from hvac_platform.streams.flow import FlowWatch
+from hvac_platform.ingestion.flow import FlowWatch
 from hvac_platform.timestamps import now_ms
 
 INGESTION_SECONDS = 5.0

@@ -7,12 +7,12 @@ import dagster as dg
 import numpy as np
 import pandas as pd
 
+from hvac_platform.ingestion.windows import window_ranges
 from hvac_platform.io_managers.table_output import TableOutput
 from hvac_platform.resources import PlatformResource
 from hvac_platform.stores.base import Store, TableSlice
 from hvac_platform.stores.batches import DeviceSlice, DeviceSlices, TableBatch, TouchedWindows, write_batch
 from hvac_platform.stores.tables import Table, table
-from hvac_platform.streams.windows import window_ranges
 from hvac_platform.timestamps import day_windows, days_of, now_ms
 
 NO_DEVICE = ""

@@ -17,6 +17,7 @@ from hvac_platform.detection.profile import Profile
 from hvac_platform.detection.verdicts import Verdicts
 from hvac_platform.devices.registry import device_type
 from hvac_platform.embedding.learned import Encoders
+from hvac_platform.ingestion.windows import complete_until
 from hvac_platform.monitoring.maintenance import in_maintenance, maintenance_spans
 from hvac_platform.monitoring.profiles import current_profile
 from hvac_platform.monitoring.wide_devices import metrics_to_read
@@ -24,7 +25,6 @@ from hvac_platform.snapshots import Neighbours, SnapshotSeries, select
 from hvac_platform.stores.base import Device, DeviceDay, Store, TableSlice
 from hvac_platform.stores.batches import TableBatch
 from hvac_platform.stores.series import read_series
-from hvac_platform.streams.windows import complete_until
 from hvac_platform.timestamps import day_windows, iso
 
 FIRST_DAY = "2000-01-01"

@@ -24,6 +24,7 @@ from hvac_platform.detection.rules import evaluate_rules
 from hvac_platform.devices.registry import DeviceType, device_type
 from hvac_platform.embedding.base import Encoder
 from hvac_platform.embedding.learned import Encoders, LearnedEncoder
+from hvac_platform.ingestion.snapshotting import EmbeddingCounts, reembedding_batches
 from hvac_platform.monitoring.maintenance import in_maintenance, maintenance_spans
 from hvac_platform.monitoring.profiles import load_profile, load_profile_row
 from hvac_platform.monitoring.unjudged import Unjudged, judge_unjudged
@@ -33,7 +34,6 @@ from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.batches import TableBatch
 from hvac_platform.stores.series import read_series
 from hvac_platform.stores.vectors import NearestSearch
-from hvac_platform.streams.snapshotting import EmbeddingCounts, reembedding_batches
 from hvac_platform.timestamps import DAY_MS, iso, now_ms
 
 if TYPE_CHECKING:

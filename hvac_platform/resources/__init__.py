@@ -3,11 +3,11 @@
 import dagster as dg
 
 from hvac_platform.config import Settings, load_settings
-from hvac_platform.connections import LEASES, make_encoders, open_log, open_store
 from hvac_platform.embedding.learned import Encoders
+from hvac_platform.ingestion.ownership import LeaseKeeper
+from hvac_platform.log.base import MessageLog
+from hvac_platform.runtime.connections import LEASES, make_encoders, open_log, open_store
 from hvac_platform.stores.base import Store
-from hvac_platform.streams.base import MessageLog
-from hvac_platform.streams.ownership import LeaseKeeper
 
 
 class PlatformResource(dg.ConfigurableResource):  # type: ignore[type-arg]

@@ -9,9 +9,9 @@ from operator import itemgetter
 import numpy as np
 
 from hvac_platform.devices.fleet import FleetDevice
+from hvac_platform.ingestion.messages import encode_readings
+from hvac_platform.log.base import MessageLog, Record
 from hvac_platform.simulation.fleet_simulation import FleetSimulation, SimulatedReadings
-from hvac_platform.streams.base import MessageLog, Record
-from hvac_platform.streams.messages import encode_readings
 from hvac_platform.timestamps import now_ms
 
 CHUNK_READINGS = 60_000  # a chunk is made, encoded and appended at once; this bounds memory

@@ -13,8 +13,8 @@ import typer
 from typer.testing import CliRunner
 
 from hvac_platform.cli.main import app, expected_cause, told
+from hvac_platform.log.embedded import EmbeddedLog
 from hvac_platform.stores.embedded import EmbeddedStore
-from hvac_platform.streams.embedded import EmbeddedLog
 from hvac_platform_tests.conftest import NOON_MS, readings
 from hvac_platform_tests.sensors.test_full_disk import filled_up
 

@@ -15,16 +15,16 @@ import dagster as dg
 import pytest
 
 from devtools import PROJECT_ROOT
-from hvac_platform import connections
 from hvac_platform.cli.main import main
 from hvac_platform.dashboard.source import Source
 from hvac_platform.definitions import defs
 from hvac_platform.devices.registry import DEVICE_TYPES_VARIABLE
+from hvac_platform.log.base import LogError
 from hvac_platform.resources import PlatformResource
+from hvac_platform.runtime import connections
 from hvac_platform.stores.base import StoreError, TableSlice
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.made_with import DEVICE_TYPES, WINDOW_SECONDS
-from hvac_platform.streams.base import LogError
 from hvac_platform_tests.conftest import enter_home, open_dagster
 from hvac_platform_tests.dashboard.conftest import settings_of
 
@@ -330,7 +330,7 @@ def test_a_relative_folder_is_that_of_the_folder_where_the_command_was_given(use
     environment = {**os.environ, "HVAC_HOME": str(used), DEVICE_TYPES_VARIABLE: "types"}
     script = (
         "import os, sys; from hvac_platform.cli import running; from hvac_platform.config import load_settings; "
-        "from hvac_platform.connections import open_store; from pathlib import Path; "
+        "from hvac_platform.runtime.connections import open_store; from pathlib import Path; "
         "running._enter(Path(sys.argv[1]), load_settings()); print(open_store(load_settings()).location)"
     )
     done = subprocess.run(
@@ -373,7 +373,7 @@ def new_process(*arguments: str) -> tuple[int, str, str]:
 def test_a_store_closes_with_the_thread_that_opened_it(used: Path) -> None:
     script = (
         "import os, threading, gc; from hvac_platform.config import load_settings; "
-        "from hvac_platform.connections import open_store\n"
+        "from hvac_platform.runtime.connections import open_store\n"
         "def look(): open_store(load_settings()).devices()\n"
         "def count(): gc.collect(); return len(os.listdir('/proc/self/fd'))\n"
         "look(); before = count()\n"

@@ -21,7 +21,7 @@ from hvac_platform.dashboard.app import make_app
 from hvac_platform.dashboard.front import LONGEST_BODY, LONGEST_LIST, LONGEST_TEXT
 from hvac_platform.dashboard.log_lines import LONGEST_LINE
 from hvac_platform.dashboard.pages.device import MOST_METRICS
-from hvac_platform.live import StartedProcess, start_dashboard, stop, wait_until_ready
+from hvac_platform.runtime.live import StartedProcess, start_dashboard, stop, wait_until_ready
 from hvac_platform_tests.dashboard.conftest import Browser, settings_of
 from hvac_platform_tests.live.conftest import free_port
 

@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 import pytest
 
-from hvac_platform.live import start_dashboard, stop, wait_until_ready
+from hvac_platform.runtime.live import start_dashboard, stop, wait_until_ready
 from hvac_platform_tests.conftest import HOUR_MS
 from hvac_platform_tests.dashboard.conftest import EVIL, START_MS
 from hvac_platform_tests.live.conftest import free_port

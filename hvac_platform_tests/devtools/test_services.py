@@ -13,7 +13,7 @@ import pytest
 from devtools.services import base, maven
 from devtools.services.__main__ import main
 from devtools.services.base import Service, ServiceError, free_port, process_identity, require_tools
-from hvac_platform.live import HOST
+from hvac_platform.runtime.live import HOST
 
 ENDS = "import sys; print('no such luck'); sys.exit(3)"
 

@@ -15,11 +15,11 @@ import pytest
 from devtools.services.base import DEFAULT_FOLDER, free_port
 from devtools.services.cassandra import Cassandra
 from devtools.services.kafka import Kafka, SecuredListener
+from hvac_platform.log.base import KEEP_FOREVER
+from hvac_platform.log.kafka.fast import FastKafkaLog
+from hvac_platform.log.kafka.kafka_log import KafkaLog
 from hvac_platform.resources import PlatformResource
 from hvac_platform.sensors import kafka_ingestion
-from hvac_platform.streams.base import KEEP_FOREVER
-from hvac_platform.streams.kafka import KafkaLog
-from hvac_platform.streams.kafka_fast import FastKafkaLog
 from hvac_platform_tests.integration.traffic import Traffic
 
 HERE = Path(__file__).parent

@@ -33,11 +33,11 @@ from devtools.services.cassandra import Cassandra
 from devtools.services.postgres import Postgres
 from devtools.services.redis import Redis
 from hvac_platform.config import CONSUMER_GROUP
-from hvac_platform.live import start, stop
+from hvac_platform.log.partitioner import partition_for
 from hvac_platform.resources import PlatformResource
+from hvac_platform.runtime.live import start, stop
 from hvac_platform.schedules import ACTIVE
 from hvac_platform.sensors.kafka_ingestion import PARTITION_TAG, RANGES_TAG
-from hvac_platform.streams.partitioner import partition_for
 from hvac_platform_tests.conftest import HOUR_MS, NOON_MS, enter_home, readings, rows
 
 CELERY_FOLDER = PROJECT_ROOT / "deploy" / "celery"

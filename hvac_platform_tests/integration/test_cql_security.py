@@ -13,7 +13,7 @@ from devtools.services.base import DEFAULT_FOLDER, free_port
 from devtools.services.cassandra import Cassandra, Credentials, make_authority, make_certificate
 from devtools.services.proxy import TcpProxy
 from hvac_platform.config import load_settings
-from hvac_platform.connections import open_store, open_store_as_it_is
+from hvac_platform.runtime.connections import open_store, open_store_as_it_is
 from hvac_platform.stores.base import StoreError
 from hvac_platform.stores.cql import CqlSettings, CqlStore, TlsSettings
 

@@ -20,12 +20,8 @@ from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from hvac_platform.config import CONSUMER_GROUP, load_settings
-from hvac_platform.connections import open_log
 from hvac_platform.devices.fleet import default_fleet
-from hvac_platform.execution import ingest_everything
-from hvac_platform.simulation.fleet_simulation import FleetSimulation
-from hvac_platform.simulation.streaming import stream_history
-from hvac_platform.streams.base import (
+from hvac_platform.log.base import (
     KEEP_FOREVER,
     MAX_RECORD_BYTES,
     LogError,
@@ -35,9 +31,13 @@ from hvac_platform.streams.base import (
     UnknownPartitionError,
     UnknownTopicError,
 )
-from hvac_platform.streams.embedded import EmbeddedLog
-from hvac_platform.streams.kafka import KafkaLog
-from hvac_platform.streams.partitioner import partition_for
+from hvac_platform.log.embedded import EmbeddedLog
+from hvac_platform.log.kafka.kafka_log import KafkaLog
+from hvac_platform.log.partitioner import partition_for
+from hvac_platform.runtime.connections import open_log
+from hvac_platform.runtime.execution import ingest_everything
+from hvac_platform.simulation.fleet_simulation import FleetSimulation
+from hvac_platform.simulation.streaming import stream_history
 from hvac_platform.timestamps import day_start, now_ms
 from hvac_platform_tests.conftest import BAD_VALUES, DAY, HOUR_MS, NOON_MS, bad, rows
 
@@ -421,7 +421,7 @@ def test_a_time_too_far_ahead_is_refused_with_the_reason(kafka_log, topic):
 
 FORKER = """
 import os, sys
-from hvac_platform.streams.kafka import KafkaLog
+from hvac_platform.log.kafka.kafka_log import KafkaLog
 
 servers, topic = sys.argv[1:]
 log = KafkaLog(servers)

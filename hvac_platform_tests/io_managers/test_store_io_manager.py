@@ -18,19 +18,19 @@ from hvac_platform.assets.common import ingestion_run_config
 from hvac_platform.definitions import defs
 from hvac_platform.embedding.learned import Encoders
 from hvac_platform.embedding.state import StateEncoder
-from hvac_platform.execution import QUIET, RunFailedError, ingest_everything, run_job
+from hvac_platform.ingestion.decoding import BUFFER_MS, IngestionCounts, ingest_ranges
+from hvac_platform.ingestion.ranges import OffsetRange
+from hvac_platform.ingestion.snapshotting import EmbeddingCounts, SnapshotCounts, embedding_batches, snapshot_batches
+from hvac_platform.ingestion.windows import window_ranges
 from hvac_platform.io_managers.store_io_manager import StoreIOManager
 from hvac_platform.io_managers.table_output import TableOutput
+from hvac_platform.log.embedded import EmbeddedLog
 from hvac_platform.partitions import daily
 from hvac_platform.resources import PlatformResource
+from hvac_platform.runtime.execution import QUIET, RunFailedError, ingest_everything, run_job
 from hvac_platform.schedules import partition_tags
 from hvac_platform.stores.batches import DeviceSlice, DeviceSlices, TableBatch, write_batch
 from hvac_platform.stores.embedded import EmbeddedStore
-from hvac_platform.streams.embedded import EmbeddedLog
-from hvac_platform.streams.ingestion import BUFFER_MS, IngestionCounts, ingest_ranges
-from hvac_platform.streams.ranges import OffsetRange
-from hvac_platform.streams.snapshotting import EmbeddingCounts, SnapshotCounts, embedding_batches, snapshot_batches
-from hvac_platform.streams.windows import window_ranges
 from hvac_platform.timestamps import DAY_MS, day_of, days_before, now_ms
 from hvac_platform_tests.conftest import (
     BAD_VALUES,
@@ -256,7 +256,7 @@ def test_a_retry_from_the_middle_computes_the_windows_of_the_first_attempt(insta
         def no_disk(*_):
             raise dg.Failure("no space left", allow_retries=False)
 
-        broken.setattr("hvac_platform.streams.snapshotting.aggregate_windows", no_disk)
+        broken.setattr("hvac_platform.ingestion.snapshotting.aggregate_windows", no_disk)
         with pytest.raises(RunFailedError, match=r"windowed_snapshots: .*no space left"):
             ingest(instance, ranges, NEXT_DAY, NEXT_DAY)
     assert platform.store.count("device_state_snapshots") == 0

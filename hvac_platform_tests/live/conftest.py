@@ -19,9 +19,9 @@ import pytest
 
 from devtools import PROJECT_ROOT
 from hvac_platform.config import load_settings
-from hvac_platform.connections import open_log
 from hvac_platform.devices.fleet import default_fleet
-from hvac_platform.live import HOST, start_dagster, stop, wait_until_ready
+from hvac_platform.runtime.connections import open_log
+from hvac_platform.runtime.live import HOST, start_dagster, stop, wait_until_ready
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
 from hvac_platform.simulation.streaming import stream_history
 from hvac_platform.timestamps import day_of, day_start, days_before, now_ms

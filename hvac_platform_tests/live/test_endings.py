@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 
 from devtools import PROJECT_ROOT
-from hvac_platform.claims import HOME_LOCK, ClaimError, claim
 from hvac_platform.config import Settings
-from hvac_platform.connections import open_log
-from hvac_platform.demo import prepare_home
-from hvac_platform.live import start, stop
-from hvac_platform.port_owner import port_owner
+from hvac_platform.runtime.claims import HOME_LOCK, ClaimError, claim
+from hvac_platform.runtime.connections import open_log
+from hvac_platform.runtime.demo import prepare_home
+from hvac_platform.runtime.live import start, stop
+from hvac_platform.runtime.port_owner import port_owner
 from hvac_platform_tests.live.conftest import free_port
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
@@ -153,7 +153,7 @@ def test_a_second_platform_is_refused_with_who_holds_the_home_or_the_storage(up:
     owner = port_owner(up.port)
     assert owner is not None
     assert f"process {owner.pid} (" in line
-    assert "hvac_platform.guarded_dagster webserver" in line
+    assert "hvac_platform.runtime.guarded_dagster webserver" in line
     assert "--port" in line
 
 
@@ -188,7 +188,7 @@ time.sleep(300)
 PARENT = """
 import os, sys, time
 from pathlib import Path
-from hvac_platform.live import start
+from hvac_platform.runtime.live import start
 kept = start("family", [sys.executable, "-c", sys.argv[1]], Path(sys.argv[2]), {}, Path(sys.argv[2]) / "log")
 time.sleep(300)
 """

@@ -16,8 +16,8 @@ from urllib.parse import quote, urlsplit
 import dagster
 import pytest
 
-from hvac_platform import guarded_dagster
-from hvac_platform.live import HOST, LiveError, require_guard
+from hvac_platform.runtime import guarded_dagster
+from hvac_platform.runtime.live import HOST, LiveError, require_guard
 from hvac_platform_tests.live.conftest import LOCATION, LiveDagster
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from hvac_platform.dagster_health import GONE_LOOKS, DagsterParts
-from hvac_platform.live import LiveError, require_free_port, service, start, stop, watch
+from hvac_platform.runtime.dagster_health import GONE_LOOKS, DagsterParts
+from hvac_platform.runtime.live import LiveError, require_free_port, service, start, stop, watch
 from hvac_platform_tests.live.conftest import free_port
 
 SLEEPER = [sys.executable, "-c", "import subprocess, sys, time; subprocess.Popen(['sleep', '300']); time.sleep(300)"]
@@ -126,7 +126,7 @@ def test_what_ends_by_itself_is_started_again_and_it_is_told(tmp_path: Path) -> 
 
 
 def test_what_ends_again_and_again_is_given_up_with_the_end_of_its_log(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("hvac_platform.live.MOST_ENDS", 1)
+    monkeypatch.setattr("hvac_platform.runtime.live.MOST_ENDS", 1)
     command = [sys.executable, "-c", "print('no such thing', flush=True); raise SystemExit(3)"]
     one = service("the counter", lambda: start("counter", command, tmp_path, {}, tmp_path / "log"), tmp_path / "log")
     with pytest.raises(LiveError, match=r"(?s)had to be started 2 times within 10 minutes.*code 3.*no such thing"):
@@ -134,8 +134,8 @@ def test_what_ends_again_and_again_is_given_up_with_the_end_of_its_log(tmp_path:
 
 
 def test_what_runs_and_is_in_trouble_for_a_while_is_started_again(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr("hvac_platform.live.LOOK_SECONDS", 0)
-    monkeypatch.setattr("hvac_platform.live.TROUBLE_SECONDS", 2)
+    monkeypatch.setattr("hvac_platform.runtime.live.LOOK_SECONDS", 0)
+    monkeypatch.setattr("hvac_platform.runtime.live.TROUBLE_SECONDS", 2)
     looks: list[int] = []
 
     def trouble() -> str | None:

@@ -21,7 +21,7 @@ import pytest
 import yaml
 
 from devtools import PROJECT_ROOT
-from hvac_platform.live import HOST, require_guard, start, start_dashboard, stop, wait_until_ready
+from hvac_platform.runtime.live import HOST, require_guard, start, start_dashboard, stop, wait_until_ready
 from hvac_platform_tests.live.conftest import PROXIED, LiveDagster, free_port
 from hvac_platform_tests.live.test_webserver import wait_for
 
@@ -176,7 +176,7 @@ def test_a_program_asks_as_in_the_document(live: LiveDagster) -> None:
 
 
 def test_the_guarded_server_of_compose_and_of_the_celery_recipe_starts_by_itself(tmp_path: Path) -> None:
-    assert "python -m hvac_platform.guarded_dagster webserver -w workspace.yaml" in TEXT
+    assert "python -m hvac_platform.runtime.guarded_dagster webserver -w workspace.yaml" in TEXT
     compose = yaml.safe_load((PROJECT_ROOT / "docker-compose.yml").read_text())["services"]["webserver"]["command"]
     port = free_port()
     changed = {"--host=0.0.0.0": f"--host={HOST}", "--port=3000": f"--port={port}"}
@@ -193,7 +193,7 @@ def test_the_guarded_server_of_compose_and_of_the_celery_recipe_starts_by_itself
 
 
 def test_a_wrong_host_in_the_setting_ends_the_start_with_one_line(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "hvac_platform.guarded_dagster", "webserver", "--empty-workspace"]
+    command = [sys.executable, "-m", "hvac_platform.runtime.guarded_dagster", "webserver", "--empty-workspace"]
     environment = {**os.environ, "HVAC_ALLOWED_HOSTS": "https://x/"}
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60)
     (line,) = done.stderr.splitlines()

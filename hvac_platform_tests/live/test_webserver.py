@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from hvac_platform.config import load_settings
-from hvac_platform.connections import open_log, open_store
 from hvac_platform.devices.fleet import default_fleet
+from hvac_platform.runtime.connections import open_log, open_store
 from hvac_platform.timestamps import days_between
 from hvac_platform_tests.live.conftest import LOCATION, LiveDagster
 

@@ -7,15 +7,15 @@ from dataclasses import replace
 import numpy as np
 
 from hvac_platform.config import load_settings
-from hvac_platform.connections import make_encoders
+from hvac_platform.ingestion.snapshotting import EmbeddingCounts, embedding_batches
 from hvac_platform.monitoring.incidents import PastIncidents, incident_batches
 from hvac_platform.monitoring.judging import judge_device, judgement_batches
 from hvac_platform.monitoring.learning import learn_profile, lesson_batches
 from hvac_platform.monitoring.silence import Listening
+from hvac_platform.runtime.connections import make_encoders
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
 from hvac_platform.stores.base import Device
 from hvac_platform.stores.batches import DeviceSlice, write_batch
-from hvac_platform.streams.snapshotting import EmbeddingCounts, embedding_batches
 from hvac_platform_tests.conftest import MINUTE_MS
 
 

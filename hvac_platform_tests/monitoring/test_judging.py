@@ -14,14 +14,14 @@ from hvac_platform.cli.main import app
 from hvac_platform.config import load_settings
 from hvac_platform.detection.profile import TooFewSnapshotsError
 from hvac_platform.devices.registry import BUILT_IN_FOLDER
-from hvac_platform.execution import RunFailedError, run_job
+from hvac_platform.ingestion.snapshotting import EmbeddingCounts, SnapshotCounts, embedding_batches, snapshot_batches
 from hvac_platform.monitoring.judging import has_unjudged, judge_device, judgement_batches, unjudged_days
 from hvac_platform.monitoring.learning import normal_snapshots
 from hvac_platform.monitoring.profiles import current_profile
+from hvac_platform.runtime.execution import RunFailedError, run_job
 from hvac_platform.schedules import detection_schedule, nightly_profiles, partition_tags
 from hvac_platform.stores.base import Device, DeviceDay
 from hvac_platform.stores.batches import DeviceSlice, write_batch
-from hvac_platform.streams.snapshotting import EmbeddingCounts, SnapshotCounts, embedding_batches, snapshot_batches
 from hvac_platform.timestamps import DAY_MS, day_of, day_windows, now_ms
 from hvac_platform_tests.conftest import DAY, HOUR_MS, MIDNIGHT_MS, MINUTE_MS, NEXT_DAY, rows
 from hvac_platform_tests.monitoring import machines

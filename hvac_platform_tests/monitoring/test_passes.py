@@ -10,9 +10,10 @@ from typer.testing import CliRunner
 
 from hvac_platform.cli.main import app
 from hvac_platform.devices.fleet import FleetDevice
-from hvac_platform.execution import build_profiles, ingest_everything, run_job
+from hvac_platform.log.base import KEEP_FOREVER
 from hvac_platform.monitoring.passes import Pass, write_pass
 from hvac_platform.resources import PlatformResource
+from hvac_platform.runtime.execution import build_profiles, ingest_everything, run_job
 from hvac_platform.schedules import partition_tags
 from hvac_platform.simulation.faults import Fault
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
@@ -20,7 +21,6 @@ from hvac_platform.simulation.streaming import stream_history
 from hvac_platform.stores.base import StoreError, TableSlice
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.tables import tables
-from hvac_platform.streams.base import KEEP_FOREVER
 from hvac_platform_tests.conftest import HOUR_MS, MIDNIGHT_MS, NEXT_DAY, enter_home, open_dagster
 
 CHILLERS = [f"CH-{n}" for n in range(1, 5)]

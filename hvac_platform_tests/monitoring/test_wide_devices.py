@@ -17,12 +17,12 @@ from hvac_platform.cli.main import app
 from hvac_platform.definitions import defs
 from hvac_platform.detection import fit_detector
 from hvac_platform.detection.choosing_metrics import MOST_METRICS, chosen_metrics
+from hvac_platform.ingestion.snapshotting import ENCODED_READINGS
 from hvac_platform.monitoring import wide_devices
 from hvac_platform.monitoring.profiles import load_profile
 from hvac_platform.monitoring.wear import TooFewDaysError, device_wear
 from hvac_platform.stores.base import Device
 from hvac_platform.stores.series import read_series
-from hvac_platform.streams.snapshotting import ENCODED_READINGS
 from hvac_platform_tests.conftest import DAY, HOUR_MS, MIDNIGHT_MS, MINUTE_MS, NEXT_DAY, rows
 from hvac_platform_tests.monitoring import machines
 from hvac_platform_tests.monitoring.test_judging import LATHE, bring_in, judge, lathe_readings
@@ -133,7 +133,7 @@ def test_embeddings_of_a_wide_device_are_those_of_encoding_it_at_once(platform, 
     device = wide_windows(platform.store, width=20)
     lesson = machines.learn(platform.store, device)
     stored = read_series(platform.store, "plant", "plant", embeddings=True)[0].embeddings
-    monkeypatch.setattr("hvac_platform.streams.snapshotting.ENCODED_READINGS", 20 * 70)
+    monkeypatch.setattr("hvac_platform.ingestion.snapshotting.ENCODED_READINGS", 20 * 70)
     assert ENCODED_READINGS > 20 * 70
     machines.embed(platform.store, device, FIRST_MS, MIDNIGHT_MS)
     again = read_series(platform.store, "plant", "plant", embeddings=True)[0].embeddings

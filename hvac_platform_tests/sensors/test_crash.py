@@ -16,14 +16,14 @@ import numpy as np
 import pytest
 
 from hvac_platform.config import CONSUMER_GROUP
-from hvac_platform.execution import ingest_everything
-from hvac_platform.lost_runs import OWNS_AFTER_SECONDS, end_lost_ingestion
+from hvac_platform.ingestion import decoding
+from hvac_platform.ingestion.messages import decode_batch
 from hvac_platform.resources import PlatformResource
+from hvac_platform.runtime.execution import ingest_everything
+from hvac_platform.runtime.lost_runs import OWNS_AFTER_SECONDS, end_lost_ingestion
 from hvac_platform.sensors import kafka_ingestion
 from hvac_platform.stores import ledger as ledger_module
 from hvac_platform.stores.embedded import EmbeddedStore
-from hvac_platform.streams import ingestion
-from hvac_platform.streams.messages import decode_batch
 from hvac_platform.timestamps import now_ms
 from hvac_platform_tests.conftest import (
     BAD_VALUES,
@@ -61,7 +61,7 @@ def messages():
 
 def _ingest(deadly_write=None, inside=False, batch_messages=40, lease_seconds=1):
     """Body of a process: do what the sensor would, and die at some write of the store, before or after its commit."""
-    ingestion.BATCH_MESSAGES = batch_messages  # several writes for each partition
+    decoding.BATCH_MESSAGES = batch_messages  # several writes for each partition
     kafka_ingestion.FIRST_RETRY_SECONDS = 0
     ledger_module.LEASE_SECONDS = lease_seconds
     platform = PlatformResource()

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from hvac_platform.config import load_settings
-from hvac_platform.connections import open_log, open_store
 from hvac_platform.embedded_file import beside, users_of
+from hvac_platform.log.base import LogError
+from hvac_platform.log.embedded import EmbeddedLog
+from hvac_platform.runtime.connections import open_log, open_store
 from hvac_platform.stores.base import StoreError
 from hvac_platform.stores.embedded import EmbeddedStore
-from hvac_platform.streams.base import LogError
-from hvac_platform.streams.embedded import EmbeddedLog
 from hvac_platform_tests.conftest import start_process
 
 TOPIC = "t"

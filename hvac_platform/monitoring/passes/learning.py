@@ -8,12 +8,12 @@ from dataclasses import replace
 from hvac_platform.config import Settings
 from hvac_platform.detection.profile import TooFewSnapshotsError
 from hvac_platform.embedding.learned import Encoders
+from hvac_platform.ingestion.snapshotting import EmbeddingCounts
 from hvac_platform.monitoring.learning import Lesson, learn_profile, lesson_batches
 from hvac_platform.monitoring.passes.base import Pass
 from hvac_platform.snapshots import select
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.batches import TableBatch
-from hvac_platform.streams.snapshotting import EmbeddingCounts
 
 
 class LearningPass(Pass):

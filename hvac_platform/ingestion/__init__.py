@@ -1,0 +1,1 @@
+"""From messages to snapshots: who reads what, decoding, windows."""

@@ -1,0 +1,229 @@
+"""From slices of raw readings to rows of snapshots, and from those to their embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvac_platform.detection import methods
+from hvac_platform.devices.registry import device_type
+from hvac_platform.embedding.base import Encoder, EncoderUnavailableError
+from hvac_platform.embedding.learned import Encoders
+from hvac_platform.ingestion.windows import aggregate_windows, snapshot_columns
+from hvac_platform.snapshots import SnapshotSeries, select
+from hvac_platform.stores.base import Device, Store, TableSlice
+from hvac_platform.stores.batches import DeviceSlice, TableBatch
+from hvac_platform.stores.series import read_series
+from hvac_platform.timestamps import day_of, day_windows, now_ms
+
+ENCODED_SNAPSHOTS, ENCODED_READINGS = 1440, 1_000_000  # at once; the latter bounds devices of thousands of metrics
+BACKLOG_SNAPSHOTS = 5000  # two to eight minutes of a text model on two cores
+
+
+@dataclass
+class SnapshotCounts:
+    """How many windows were written, and how many of them hold less than the expected readings."""
+
+    windows: int = 0
+    partial: int = 0
+
+
+def snapshot_batches(
+    slices: Iterable[DeviceSlice], device_types: Mapping[str, str], window_ms: int, counts: SnapshotCounts
+) -> Iterator[TableBatch]:
+    """Rows of ``device_state_snapshots`` for every window of some slices of raw readings.
+
+    Args:
+        slices: slices of ``device_metrics_raw``.
+        device_types: device type by device id.
+        window_ms: length of a window.
+        counts: filled as batches pass.
+    """
+    for part in slices:
+        rows = part.columns("timestamp", "metric_name", "metric_value")
+        if not rows["timestamp"]:
+            continue
+        aggregate = aggregate_windows(
+            np.array(rows["timestamp"], dtype=np.int64),
+            rows["metric_name"],
+            np.array(rows["metric_value"], dtype=np.float64),
+            window_ms,
+        )
+        declared = device_type(device_types.get(part.device_id, ""))
+        columns = snapshot_columns(part.device_id, aggregate, window_ms, len(declared.metric_names) if declared else 0)
+        counts.windows += len(aggregate.starts_ms)
+        counts.partial += int((columns["completeness"] < 1).sum())
+        yield TableBatch(columns)
+
+
+@dataclass
+class EmbeddingCounts:
+    """What became of snapshots that were to be encoded.
+
+    Attributes:
+        encoded: snapshots that got a vector.
+        caught_up: those of them that earlier runs had to leave without one.
+        refused: snapshots that the encoder can't take at all.
+        waiting: snapshots left without a vector because the encoder's server was unavailable.
+        outage: why it was; empty when it wasn't.
+    """
+
+    encoded: int = 0
+    caught_up: int = 0
+    refused: int = 0
+    waiting: int = 0
+    outage: str = ""
+
+
+def embedding_batches(
+    slices: Iterable[DeviceSlice],
+    device_types: Mapping[str, str],
+    encoders: Encoders,
+    counts: EmbeddingCounts,
+) -> Iterator[TableBatch]:
+    """Embeddings of the snapshots of some slices, as updates of ``device_state_snapshots``.
+
+    Where the encoder's server is unavailable, the vector of an older content is withdrawn, and the device-day goes to
+    ``embedding_backlog``; the server is not asked again for these slices.
+    """
+    for part in slices:
+        encoder = encoders.of(part.device_id)
+        for series, wanted in _in_context(part, device_types.get(part.device_id, ""), encoder.context_windows):
+            encoded = _encoded(series, wanted, encoder, counts)
+            if encoded is not None:
+                yield encoded
+                continue
+            times_ms = series.times_ms[wanted]
+            counts.waiting += len(times_ms)
+            yield TableBatch(
+                {
+                    "device_id": [part.device_id] * len(times_ms),
+                    "snapshot_time": times_ms,
+                    "embedding_method": [None] * len(times_ms),
+                },
+                action="update",
+            )
+            days = sorted({day_of(int(t)) for t in times_ms})
+            yield TableBatch(
+                {
+                    "device_id": [part.device_id] * len(days),
+                    "date": days,
+                    "since": [now_ms()] * len(days),
+                    "reason": [counts.outage[:500]] * len(days),
+                },
+                table="embedding_backlog",
+            )
+
+
+def _in_context(
+    part: DeviceSlice, device_type: str, context_windows: int
+) -> Iterator[tuple[SnapshotSeries, NDArray[np.bool_]]]:
+    """Snapshots of a slice, some at a time, each time with those before them that their encoder wants to see.
+
+    Yields series and bool [n], which of its snapshots are to be encoded.
+    """
+    columns = part.columns("snapshot_time", "window_ms")
+    times = columns["snapshot_time"]
+    if not times:
+        return
+    before_ms = times[0] - context_windows * max(columns["window_ms"])
+    before = replace(part, start_ms=before_ms, end_ms=part.start_ms).columns("snapshot_time")["snapshot_time"]
+    ahead, together = len(before), before + times
+    width = len(_read(part, device_type, times[0], times[0] + 1).metric_names)
+    at_once = min(ENCODED_SNAPSHOTS, max(1, context_windows, ENCODED_READINGS // max(1, width)))
+    for first in range(ahead, len(together), at_once):
+        begin, end = max(0, first - context_windows), min(first + at_once, len(together))
+        series = _read(part, device_type, together[begin], together[end - 1] + 1)
+        yield series, series.times_ms >= together[first]
+
+
+def _read(part: DeviceSlice, device_type: str, start_ms: int, end_ms: int) -> SnapshotSeries:
+    return read_series(part.store, part.device_id, device_type, start_ms, end_ms)[0]
+
+
+def reembedding_batches(
+    store: Store, device: Device, encoder: Encoder, start_ms: int, end_ms: int, counts: EmbeddingCounts
+) -> Iterator[TableBatch]:
+    """Embeddings, by one encoder, of a device's snapshots between two instants, as updates of ``device_state_snapshots``."""
+    part = DeviceSlice(store, "device_state_snapshots", device.device_id, start_ms, end_ms)
+    for series, wanted in _in_context(part, device.device_type, encoder.context_windows):
+        encoded = _encoded(series, wanted, encoder, counts)
+        if encoded is not None:
+            yield replace(encoded, table="device_state_snapshots")
+
+
+def backlog_batches(
+    store: Store,
+    device_types: Mapping[str, str],
+    encoders: Encoders,
+    window_ms: int,
+    counts: EmbeddingCounts,
+    most: int = BACKLOG_SNAPSHOTS,
+) -> Iterator[TableBatch]:
+    """Embeddings that earlier runs left out, at most about ``most`` of them, so that a run after a long outage ends in time.
+
+    The verdict of vector search on these windows is taken back, which makes them unjudged again.
+    """
+    days = [
+        (device_id, date)
+        for batch in store.scan(TableSlice("embedding_backlog", ("device_id", "date")))
+        for device_id, date in zip(batch["device_id"], batch["date"], strict=True)
+    ]
+    for device_id, date in sorted(days, key=lambda day: (day[1], day[0])):
+        if counts.outage:
+            return
+        encoder = encoders.of(device_id)
+        part = DeviceSlice(store, "device_state_snapshots", device_id, *day_windows(date, window_ms))
+        columns = part.columns("snapshot_time", "embedding_method")
+        left = {t for t, m in zip(columns["snapshot_time"], columns["embedding_method"], strict=True) if m is None}
+        for series, whole in _in_context(part, device_types.get(device_id, ""), encoder.context_windows):
+            wanted = whole & np.array([t in left for t in series.times_ms.tolist()], dtype=np.bool_)
+            if not wanted.any():
+                continue
+            if counts.caught_up >= most:
+                return
+            batch = _encoded(series, wanted, encoder, counts)
+            if batch is None:
+                return
+            yield batch
+            counts.caught_up += len(batch.columns["snapshot_time"])
+            for method in (m for m in methods.METHODS if m.needs_embedding):
+                silent = {name: batch.columns[name] for name in ("device_id", "snapshot_time")}
+                silent["method"] = [method.name] * len(silent["snapshot_time"])
+                yield TableBatch(silent, table="snapshot_verdicts", action="delete")
+            yield TableBatch(
+                {"device_id": [device_id], "date": [date], "snapshots_written_at": [now_ms()]}, table="device_days"
+            )
+        yield TableBatch({"device_id": [device_id], "date": [date]}, table="embedding_backlog", action="delete")
+
+
+def _encoded(
+    series: SnapshotSeries, wanted: NDArray[np.bool_], encoder: Encoder, counts: EmbeddingCounts
+) -> TableBatch | None:
+    """Vectors of the wanted snapshots as an update; None when the encoder's server is (or was just) unavailable."""
+    if counts.outage:
+        return None
+    shown = series if encoder.context_windows else select(series, wanted)
+    try:
+        vectors = encoder.encode(shown)
+    except EncoderUnavailableError as error:
+        counts.outage = str(error)
+        return None
+    if encoder.context_windows:
+        vectors = vectors[wanted]
+    good = np.isfinite(vectors).all(axis=1)
+    n = int(good.sum())
+    counts.encoded += n
+    counts.refused += len(vectors) - n
+    return TableBatch(
+        {
+            "device_id": [series.device_id] * n,
+            "snapshot_time": series.times_ms[wanted][good],
+            "embedding": vectors[good],
+            "embedding_method": [encoder.method] * n,
+        },
+        action="update",
+    )

@@ -1,0 +1,194 @@
+"""The demonstration: two days of history with labelled faults, learned from and judged."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from hvac_platform.config import Settings
+from hvac_platform.detection.consensus import agreed
+from hvac_platform.detection.evaluation import NOTHING, FaultScore, score_faults
+from hvac_platform.detection.methods import method_names
+from hvac_platform.devices.fleet import FleetDevice, default_fleet
+from hvac_platform.partitions import devices as device_partitions
+from hvac_platform.resources import PlatformResource
+from hvac_platform.runtime.claims import HOME_LOCK
+from hvac_platform.runtime.execution import build_profiles, ingest_everything, judge_days, open_instance
+from hvac_platform.shipped import place_instance_file
+from hvac_platform.simulation.faults import Fault, plan_one_of_each
+from hvac_platform.simulation.fleet_seed import seed_of_fleet
+from hvac_platform.simulation.fleet_simulation import FleetSimulation
+from hvac_platform.simulation.streaming import stream_history
+from hvac_platform.stores.base import Store, TableSlice
+from hvac_platform.timestamps import day_of, day_start, days_before, iso, now_ms
+
+INTERVAL_MS = 10_000
+SEED = 2026
+FAULTS_FILE = "faults.json"
+
+
+@dataclass
+class DemoReport:
+    """What the demonstration counted."""
+
+    messages: int = 0
+    rejected: int = 0
+    snapshots: int = 0
+    profiles: int = 0
+    anomalies: int = 0
+    faults: int = 0
+    by_method: dict[str, FaultScore] = field(default_factory=dict)
+    device_days: int = 0
+    seconds: float = 0.0
+
+    def line(self) -> str:
+        """The last line of ``make demo ONCE=1``."""
+        union = self.by_method.get("any method", NOTHING)
+        return (
+            f"demo: messages={self.messages} rejected={self.rejected} snapshots={self.snapshots} "
+            f"profiles={self.profiles} anomalies={self.anomalies} faults={self.faults} found={union.found} "
+            f"false_alarms_per_device_day={union.false_alarms / max(1, self.device_days):.2f} seconds={self.seconds:.0f}"
+        )
+
+
+def prepare_home(home: Path) -> None:
+    """A folder of the demonstration's own with Dagster's configuration in it; only the lock of who holds it stays."""
+    home.mkdir(parents=True, exist_ok=True)
+    for entry in home.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        elif entry.name != HOME_LOCK:
+            entry.unlink()
+    place_instance_file(home)
+
+
+def demo_names(settings: Settings, at_ms: int) -> dict[str, str]:
+    """Topic and keyspace of a demonstration on servers: new ones, so that nothing of the user's is touched."""
+    mark = datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y%m%d%H%M%S")
+    names = {}
+    if settings.kafka_bootstrap_servers:
+        names["KAFKA_TOPIC"] = f"{settings.kafka_topic}-demo-{mark}"
+    if settings.scylla_hosts:
+        names["SCYLLA_KEYSPACE"] = f"{settings.scylla_keyspace[:28]}_demo_{mark}"  # 48 characters at most
+    return names
+
+
+def run_demo(settings: Settings, console: Console, *, fleet: Sequence[FleetDevice] | None = None) -> DemoReport:
+    """Make, ingest, learn and judge two days; print a report.
+
+    Works in the current directory, which must hold ``dagster.yaml``; the store and the log are where ``settings`` says.
+
+    Args:
+        settings: of this process.
+        console: where progress and report go.
+        fleet: devices; the default five when absent.
+    """
+    began = time.monotonic()
+    fleet = fleet or default_fleet()
+    platform, instance = PlatformResource(), open_instance(Path.cwd())
+    today = day_of(now_ms())
+    day_one, day_two = days_before(today, 2), days_before(today, 1)
+    start_ms, end_ms = day_start(day_one), day_start(today)
+    faults = plan_one_of_each(fleet, day_start(day_two), end_ms, seed=SEED)
+    (settings.hvac_home / FAULTS_FILE).write_text(json.dumps([f.to_dict() for f in faults], indent=1))
+    report = DemoReport(faults=len(faults), device_days=len(fleet))
+    seed, _ = seed_of_fleet(platform.store, SEED)  # what is simulated later into this store goes on with these machines
+    columns = (
+        TextColumn("{task.description:<34}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        hours = (end_ms - start_ms) // 3_600_000
+        task = progress.add_task(f"simulate {day_one} and {day_two}", total=hours, unit="hours")
+        simulation = FleetSimulation(fleet, seed=seed, faults=faults)
+        for reached, messages in stream_history(
+            platform.log, platform.topic, simulation, fleet, start_ms, end_ms, INTERVAL_MS
+        ):
+            progress.update(task, completed=(reached - start_ms) // 3_600_000)
+            report.messages = messages
+        task = progress.add_task("ingest through the log", total=report.messages, unit="messages")
+        for run in ingest_everything(instance, platform):
+            progress.update(task, advance=run.messages)
+        registered = list(instance.get_dynamic_partitions(str(device_partitions.name)))
+        task = progress.add_task(f"learn profiles from {day_one}", total=len(registered), unit="devices")
+        build_profiles(instance, registered, until=day_two)
+        progress.update(task, completed=len(registered))
+        task = progress.add_task(f"judge {day_two}", total=1, unit="day")
+        judge_days(instance, day_two, day_two)
+        progress.update(task, completed=1)
+    store = platform.store
+    report.rejected = store.count("dead_letters")
+    report.snapshots = store.count("device_state_snapshots")
+    report.profiles = store.count("device_profiles")
+    report.anomalies = store.count("anomaly_events")
+    report.by_method = score_methods(store, fleet, faults, day_start(day_two), end_ms)
+    report.seconds = time.monotonic() - began
+    print_report(report, store, faults, console)
+    return report
+
+
+def score_methods(
+    store: Store, fleet: Sequence[FleetDevice], faults: Sequence[Fault], start_ms: int, end_ms: int
+) -> dict[str, FaultScore]:
+    """Found, missed and false alarms of each method, of the consensus and of the union, over the fleet."""
+    totals = dict.fromkeys((*method_names(), "consensus", "any method"), NOTHING)
+    for device in fleet:
+        flags = verdict_flags(store, device.device_id, start_ms, end_ms)
+        if not flags:
+            continue
+        times = np.array(sorted(set.intersection(*(set(f) for f in flags.values()))), dtype=np.int64)
+        alarms = {m: np.array([flags[m][t] for t in times.tolist()], dtype=bool) for m in method_names()}
+        count = np.sum(list(alarms.values()), axis=0)
+        spans = [(f.start_ms, f.end_ms, f.recovered_ms) for f in faults if f.device_id == device.device_id]
+        for name, alarm in {**alarms, "consensus": agreed(count), "any method": count >= 1}.items():
+            totals[name] = totals[name] + score_faults(times, alarm, spans)
+    return totals
+
+
+def verdict_flags(store: Store, device_id: str, start_ms: int, end_ms: int) -> dict[str, dict[int, bool]]:
+    """Stored verdicts of a device by method and window start."""
+    flags: dict[str, dict[int, bool]] = {}
+    rows = TableSlice("snapshot_verdicts", ("snapshot_time", "method", "anomalous"), device_id, start_ms, end_ms)
+    for batch in store.scan(rows):
+        for time_ms, method, anomalous in zip(batch["snapshot_time"], batch["method"], batch["anomalous"], strict=True):
+            flags.setdefault(method, {})[time_ms] = anomalous
+    return flags
+
+
+def print_report(report: DemoReport, store: Store, faults: Sequence[Fault], console: Console) -> None:
+    """Methods side by side, then each fault with what was said of it."""
+    table = Table(title="Methods against the labelled faults", title_justify="left")
+    for heading in ("method", "found", "missed", "false alarms per device-day", "median delay"):
+        table.add_column(heading, justify="left" if heading == "method" else "right")
+    for name, score in report.by_method.items():
+        delay = f"{np.median(score.delays_ms) / 60_000:.0f} min" if score.delays_ms else "-"
+        false = f"{score.false_alarms / max(1, report.device_days):.2f}"
+        table.add_row(name, str(score.found), str(score.missed), false, delay)
+    console.print(table, soft_wrap=False)
+    table = Table(title="Faults", title_justify="left")
+    for heading in ("device", "fault", "from", "to", "found by", "first reason"):
+        table.add_column(heading, overflow="fold")
+    for fault in faults:
+        methods: list[str] = []
+        reason = "-"
+        rows = TableSlice("anomaly_events", ("methods", "reasons"), fault.device_id, fault.start_ms, fault.end_ms)
+        for batch in store.scan(rows):
+            methods = sorted({m for listed in batch["methods"] for m in listed})
+            reason = next((r[0] for r in batch["reasons"] if r), "-")
+        label = fault.kind.replace("_", " ") + (f" ({fault.metric})" if fault.metric else "")
+        times = iso(fault.start_ms)[11:16], iso(fault.end_ms)[11:16]
+        table.add_row(fault.device_id, label, *times, ", ".join(methods) or "missed", reason)
+    console.print(table, soft_wrap=False)

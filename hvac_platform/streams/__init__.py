@@ -1,1 +1,0 @@
-"""The message log: decoding, validation, offset ranges, windows."""
