@@ -1,4 +1,4 @@
-"""Where the guarded services of Dagster were up to version 0.1; ``hvac_platform.runtime.guarded_dagster`` is their name now."""
+"""Where the guarded services of Dagster were up to version 0.1; they are in ``hvac_platform.runtime`` now."""
 
 import sys
 
