@@ -1,12 +1,10 @@
 """Schedules: detection every minute, profiles and report every night, upkeep every hour."""
 
-from collections.abc import Sequence
-
 import dagster as dg
 
 from hvac_platform.ingestion.decoding import days_label
 from hvac_platform.jobs import detection_job, maintenance_job, profiles_job, report_job
-from hvac_platform.monitoring.judging import has_unjudged, unjudged_days
+from hvac_platform.monitoring.pending import latest_stretch, pending
 from hvac_platform.partitions import daily, devices
 from hvac_platform.resources import PlatformResource
 from hvac_platform.timestamps import day_of, days_before, now_ms
@@ -27,18 +25,6 @@ def partition_tags(first: str, last: str) -> dict[str, str]:
     return {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
 
 
-def latest_stretch(days: Sequence[str]) -> list[str]:
-    """The last of some UTC days in order, with those that precede it without a gap.
-
-    >>> latest_stretch(["2025-01-01", "2026-02-28", "2026-03-01"])
-    ['2026-02-28', '2026-03-01']
-    """
-    first = len(days) - 1
-    while first > 0 and days[first - 1] == days_before(days[first], 1):
-        first -= 1
-    return list(days[first:])
-
-
 @dg.schedule(
     cron_schedule="* * * * *",
     job=detection_job,
@@ -52,16 +38,14 @@ def detection_schedule(
     active = context.instance.get_run_records(dg.RunsFilter(job_name=detection_job.name, statuses=ACTIVE), limit=1)
     if active:
         return dg.SkipReason(f"detection run {active[0].dagster_run.run_id[:8]} is still going")
-    now = now_ms()
-    days = unjudged_days(platform.store, day_of(now))
-    pending = sorted({d.date for d in days if has_unjudged(platform.store, platform.settings, d, now)})
-    pending = [date for date in pending if daily.has_partition_key(date)]
-    if not pending:
+    found = pending(platform.store, platform.settings, now_ms())
+    days = [date for date in found.by_day if daily.has_partition_key(date)]
+    if not days:
         return dg.SkipReason(
             "no complete, unjudged windows"
-            + (f": {len(days)} device-days have windows that are still open" if days else "; no snapshot is newer")
+            + (f": {found.waiting} device-days have windows that are still open" if found.waiting else "")
         )
-    stretch = latest_stretch(pending)
+    stretch = latest_stretch(days)
     context.log.info("unjudged windows on %s", days_label(stretch))
     return dg.RunRequest(
         tags=partition_tags(stretch[0], stretch[-1]),

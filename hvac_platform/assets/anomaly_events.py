@@ -11,12 +11,13 @@ from hvac_platform.assets.snapshot_embeddings import snapshot_embeddings
 from hvac_platform.detection.consensus import Comparison
 from hvac_platform.detection.methods import method_names
 from hvac_platform.io_managers.table_output import Metadata, TableOutput, table_output
-from hvac_platform.monitoring.judging import Judgement, first_reason, needs_judging
+from hvac_platform.monitoring.judging import Judgement, first_reason
 from hvac_platform.monitoring.passes import DetectionPass, Span
+from hvac_platform.monitoring.pending import pending
 from hvac_platform.partitions import daily
 from hvac_platform.resources import PlatformResource
 from hvac_platform.stores.batches import TableBatch
-from hvac_platform.timestamps import day_windows
+from hvac_platform.timestamps import day_windows, now_ms
 
 
 class DetectionConfig(dg.Config):
@@ -93,11 +94,13 @@ def anomaly_events(
 
 
 def _spans(dates: Sequence[str], config: DetectionConfig, platform: PlatformResource) -> Iterator[Span]:
-    """Device-days of the run that have snapshots."""
-    known = {d.device_id: d for d in platform.store.devices()}
+    """Device-days of the run that have windows to judge."""
+    store, settings = platform.store, platform.settings
+    known = {d.device_id: d for d in store.devices()}
+    by_day = pending(store, settings, now_ms()).by_day if config.unjudged_only else None
     for date in dates:
-        start_ms, end_ms = day_windows(date, platform.settings.window_ms)
-        for day in platform.store.device_days(date, date):
-            wanted = day.device_id in known and (not config.devices or day.device_id in config.devices)
-            if wanted and (needs_judging(day) or not config.unjudged_only):
-                yield Span(known[day.device_id], start_ms, end_ms, date)
+        start_ms, end_ms = day_windows(date, settings.window_ms)
+        ids = by_day.get(date, []) if by_day is not None else [day.device_id for day in store.device_days(date, date)]
+        for device_id in ids:
+            if device_id in known and (not config.devices or device_id in config.devices):
+                yield Span(known[device_id], start_ms, end_ms, date)

@@ -190,10 +190,12 @@ def backlog_batches(
                 return
             yield batch
             counts.caught_up += len(batch.columns["snapshot_time"])
+            windows = {name: batch.columns[name] for name in ("device_id", "snapshot_time")}
+            n = len(windows["snapshot_time"])
             for method in (m for m in methods.METHODS if m.needs_embedding):
-                silent = {name: batch.columns[name] for name in ("device_id", "snapshot_time")}
-                silent["method"] = [method.name] * len(silent["snapshot_time"])
-                yield TableBatch(silent, table="snapshot_verdicts", action="delete")
+                yield TableBatch({**windows, "method": [method.name] * n}, table="snapshot_verdicts", action="delete")
+            unjudged = {**windows, "judged_revision": [None] * n}
+            yield TableBatch(unjudged, table="device_state_snapshots", action="update")
             yield TableBatch(
                 {"device_id": [device_id], "date": [date], "snapshots_written_at": [now_ms()]}, table="device_days"
             )

@@ -17,17 +17,16 @@ from hvac_platform.detection.profile import Profile
 from hvac_platform.detection.verdicts import Verdicts
 from hvac_platform.devices.registry import device_type
 from hvac_platform.embedding.learned import Encoders
-from hvac_platform.ingestion.windows import complete_until
 from hvac_platform.monitoring.maintenance import in_maintenance, maintenance_spans
+from hvac_platform.monitoring.pending import completeness_limits, unjudged_windows
 from hvac_platform.monitoring.profiles import current_profile
 from hvac_platform.monitoring.wide_devices import metrics_to_read
 from hvac_platform.snapshots import Neighbours, SnapshotSeries, select
-from hvac_platform.stores.base import Device, DeviceDay, Store, TableSlice
+from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.batches import TableBatch
 from hvac_platform.stores.series import read_series
-from hvac_platform.timestamps import day_windows, iso
+from hvac_platform.timestamps import iso
 
-FIRST_DAY = "2000-01-01"
 FOLLOWING_WINDOWS = 100
 """So many windows after one that has changed are judged again: the slowest average then holds 5 % of the change."""
 
@@ -74,58 +73,6 @@ def first_reason(judgement: Judgement) -> tuple[str, str]:
     return iso(int(judgement.series.times_ms[first])), said[0] if said else "no reason given"
 
 
-def needs_judging(day: DeviceDay) -> bool:
-    """Whether the snapshots of a device-day changed after it was last judged."""
-    return day.snapshots_written_at is not None and day.snapshots_written_at >= (day.judged_at or 0)
-
-
-def unjudged_days(store: Store, today: str) -> list[DeviceDay]:
-    """Device-days, up to today, whose snapshots changed after they were last judged."""
-    return [day for day in store.device_days(FIRST_DAY, today) if needs_judging(day)]
-
-
-def completeness_limit(store: Store, device: Device, settings: Settings, now_ms: int) -> int:
-    """Windows of the device that end at or before this instant are complete."""
-    entry = store.ledger(settings.kafka_topic).get(device.kafka_partition)
-    return complete_until(
-        entry.watermark if entry else None,
-        device.last_seen,
-        now_ms,
-        allowed_lateness_ms=settings.allowed_lateness_ms,
-        silence_ms=settings.silence_ms,
-    )
-
-
-def judged_revisions(store: Store, device_id: str, start_ms: int, end_ms: int) -> dict[int, int]:
-    """Revision that all methods have judged, by window start."""
-    found: dict[int, list[int]] = {}
-    rows = TableSlice("snapshot_verdicts", ("snapshot_time", "revision"), device_id, start_ms, end_ms)
-    for batch in store.scan(rows):
-        for time_ms, revision in zip(batch["snapshot_time"], batch["revision"], strict=True):
-            found.setdefault(time_ms, []).append(revision)
-    return {t: r[0] for t, r in found.items() if len(r) == len(methods.METHODS) and len(set(r)) == 1}
-
-
-def has_unjudged(store: Store, settings: Settings, day: DeviceDay, now_ms: int) -> bool:
-    """Whether a device-day has a complete window that not all methods have judged as it now is."""
-    device = next((d for d in store.devices() if d.device_id == day.device_id), None)
-    if device is None:
-        return False
-    start_ms, end_ms = day_windows(day.date, settings.window_ms)
-    limit = completeness_limit(store, device, settings, now_ms)
-    judged = judged_revisions(store, day.device_id, start_ms, end_ms)
-    rows = TableSlice(
-        "device_state_snapshots", ("snapshot_time", "window_ms", "revision"), day.device_id, start_ms, end_ms
-    )
-    return any(
-        time_ms + window_ms <= limit and judged.get(time_ms) != revision
-        for batch in store.scan(rows)
-        for time_ms, window_ms, revision in zip(
-            batch["snapshot_time"], batch["window_ms"], batch["revision"], strict=True
-        )
-    )
-
-
 def judge_device(
     store: Store,
     device: Device,
@@ -157,7 +104,16 @@ def judge_device(
     profile = current_profile(store, device, encoders)
     if profile is not None:
         profile = profile.with_limits(similarity_threshold, sigma_threshold)
-    begin_ms = min(method.context_start(start_ms, settings.window_ms, declared, profile) for method in methods.METHODS)
+    limit = completeness_limits(store, [device], settings, now_ms)[device.device_id]
+    first_ms, left_open, changed = start_ms, 0, np.zeros(0, dtype=np.int64)
+    if unjudged_only:
+        changed, still_open = unjudged_windows(store, device.device_id, start_ms, end_ms, limit)
+        left_open = len(still_open)
+        if not len(changed):
+            return _nothing(device, settings.window_ms, profile, left_open)
+        first_ms = int(changed[0])
+        end_ms = min(end_ms, int(changed[-1]) + (FOLLOWING_WINDOWS + 1) * settings.window_ms)
+    begin_ms = min(method.context_start(first_ms, settings.window_ms, declared, profile) for method in methods.METHODS)
     series, extra = read_series(
         store,
         device.device_id,
@@ -169,17 +125,14 @@ def judge_device(
         extra=("revision", "is_anomalous"),
         metrics=metrics_to_read(store, device, begin_ms, end_ms, profile),
     )
-    limit = completeness_limit(store, device, settings, now_ms)
-    wanted = series.times_ms >= start_ms
+    wanted = series.times_ms >= first_ms
     complete = series.times_ms + series.window_ms <= limit
-    left_open = int((wanted & ~complete).sum())
+    if unjudged_only:
+        wanted &= _soon_after(series.times_ms, changed, FOLLOWING_WINDOWS * series.window_ms)
+    else:
+        left_open = int((wanted & ~complete).sum())
     wanted &= complete
     revisions = np.array(extra["revision"], dtype=np.int64)
-    if unjudged_only and wanted.any():
-        judged = judged_revisions(store, device.device_id, start_ms, end_ms)
-        known = np.array([judged.get(int(t), -1) for t in series.times_ms], dtype=np.int64)
-        changed = wanted & (known != revisions)
-        wanted &= _soon_after(changed, FOLLOWING_WINDOWS)
     chosen = np.flatnonzero(wanted)
     verdicts: dict[str, Verdicts] = {}
     if len(chosen):
@@ -194,15 +147,23 @@ def judge_device(
     )
 
 
-def _soon_after(mask: NDArray[np.bool_], rows: int) -> NDArray[np.bool_]:
-    """Rows of a mask, and up to so many that follow one, bool [n].
+def _soon_after(times_ms: NDArray[np.int64], changed_ms: NDArray[np.int64], within_ms: int) -> NDArray[np.bool_]:
+    """Windows that start at one that has changed, or so soon after one; bool [n].
 
-    >>> _soon_after(np.array([False, True, False, False, False, True]), 2).astype(int)
+    >>> _soon_after(np.arange(6), np.array([1, 5]), 2).astype(int)
     array([0, 1, 1, 1, 0, 1])
     """
-    positions = np.arange(len(mask))
-    last = np.maximum.accumulate(np.where(mask, positions, -rows - 1))
-    return positions - last <= rows
+    position = np.searchsorted(changed_ms, times_ms, side="right") - 1
+    found: NDArray[np.bool_] = (position >= 0) & (times_ms - changed_ms[np.maximum(position, 0)] <= within_ms)
+    return found
+
+
+def _nothing(device: Device, window_ms: int, profile: Profile | None, left_open: int) -> Judgement:
+    """A judgement of no window."""
+    times, grid = np.zeros(0, dtype=np.int64), np.zeros((0, 0))
+    count = np.zeros((0, 0), dtype=np.int64)
+    series = SnapshotSeries(device.device_id, device.device_type, times, (), grid, count, grid, grid, grid, window_ms)
+    return Judgement(device, series, {}, [], np.zeros(0, dtype=np.bool_), profile, left_open)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +205,7 @@ class StoredHistory:
 def judgement_batches(judgement: Judgement) -> Iterator[TableBatch]:
     """Rows of verdicts, events and flags; running it again rewrites the same rows.
 
-    Verdicts come last: they are what says that a window is judged, so a crash before them means that it is judged again.
+    What says that a window is judged comes last, so a crash before it means that the window is judged again.
     An event is taken back before its flag is, for the flag is how the next judgement knows of it.
     """
     n = len(judgement.series)
@@ -265,6 +226,11 @@ def judgement_batches(judgement: Judgement) -> Iterator[TableBatch]:
     if flagged.any():
         yield TableBatch(event_columns(judgement, np.flatnonzero(flagged), scores))
     yield verdict_batch(judgement)
+    yield TableBatch(
+        {"device_id": [device_id] * n, "snapshot_time": times, "judged_revision": judgement.revisions},
+        table="device_state_snapshots",
+        action="update",
+    )
 
 
 def verdict_batch(judgement: Judgement) -> TableBatch:

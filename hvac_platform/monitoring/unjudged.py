@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from hvac_platform.config import Settings
 from hvac_platform.embedding.learned import Encoders
-from hvac_platform.monitoring.judging import completeness_limit, judge_device, judged_revisions
+from hvac_platform.monitoring.judging import judge_device
+from hvac_platform.monitoring.pending import completeness_limits, unjudged_windows
 from hvac_platform.stores.base import Device, Store, TableSlice
 from hvac_platform.timestamps import DAY_MS
 
@@ -55,17 +56,10 @@ def judge_unjudged(
     nothing = np.zeros(0, dtype=np.int64)
     if not was_ever_judged(store, device.device_id):
         return Unjudged(0, nothing, nothing)
-    judged = judged_revisions(store, device.device_id, start_ms, end_ms)
-    limit = completeness_limit(store, device, settings, now_ms)
-    names = ("snapshot_time", "window_ms", "revision")
-    new: list[int] = []
-    waiting: list[int] = []
-    for batch in store.scan(TableSlice("device_state_snapshots", names, device.device_id, start_ms, end_ms)):
-        for time_ms, window_ms, revision in zip(*(batch[name] for name in names), strict=True):
-            if judged.get(time_ms) != revision:
-                (new if time_ms + window_ms <= limit else waiting).append(time_ms)
+    limit = completeness_limits(store, [device], settings, now_ms)[device.device_id]
+    new, waiting = unjudged_windows(store, device.device_id, start_ms, end_ms, limit)
     found = [nothing]
-    for day in sorted({t // DAY_MS for t in new}):
+    for day in np.unique(new // DAY_MS).tolist():
         judgement = judge_device(
             store,
             device,
@@ -77,4 +71,4 @@ def judge_unjudged(
             unjudged_only=True,
         )
         found.append(judgement.series.times_ms[judgement.anomalous])
-    return Unjudged(len(new), np.concatenate(found), np.array(waiting, dtype=np.int64))
+    return Unjudged(len(new), np.concatenate(found), waiting)

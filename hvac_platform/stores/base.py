@@ -124,6 +124,9 @@ class Lease:
     fence: int
 
 
+UNJUDGED_COLUMNS = ("device_id", "snapshot_time", "window_ms", "revision")
+
+
 class Store(Protocol):
     """Tables of the catalogue, the registry, the ledger and the nearest-neighbour search."""
 
@@ -183,6 +186,20 @@ class Store(Protocol):
 
     def mark_judged(self, days: Sequence[tuple[str, str]], judged_at: int) -> None:
         """Record that these (device, date) had no complete, unjudged window left at that time."""
+        ...
+
+    def unjudged(
+        self, device_id: str | None = None, start_ms: int | None = None, end_ms: int | None = None
+    ) -> Iterator[dict[str, list[Any]]]:
+        """Windows whose content is not what was judged, of all devices or of one, by device and time.
+
+        Batches of the columns of :data:`UNJUDGED_COLUMNS`; no row of any other window is read, as far as the store can.
+
+        Args:
+            device_id: the device; all when absent.
+            start_ms: earliest window start.
+            end_ms: first window start no longer included.
+        """
         ...
 
     def ledger(self, topic: str) -> dict[int, LedgerEntry]:

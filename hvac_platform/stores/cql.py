@@ -15,7 +15,7 @@ from cassandra.query import PreparedStatement
 from numpy.typing import NDArray
 
 from hvac_platform.snapshots import Neighbours
-from hvac_platform.stores.base import Columns, Device, DeviceDay, LedgerEntry, StoreError, TableSlice
+from hvac_platform.stores.base import UNJUDGED_COLUMNS, Columns, Device, DeviceDay, LedgerEntry, StoreError, TableSlice
 from hvac_platform.stores.cql_client import Consistency, CqlClient, CqlSettings, TlsSettings
 from hvac_platform.stores.cql_nearest import CqlNearest, NearestQuery
 from hvac_platform.stores.cql_schema import VECTOR_TABLE, CqlSchema, schema_statements
@@ -24,7 +24,7 @@ from hvac_platform.stores.ledger import LEASE_SECONDS, LedgerKeeping
 from hvac_platform.stores.tables import Table
 from hvac_platform.stores.tables import table as catalogue_table
 from hvac_platform.stores.vectors import checked_vectors, decoded_vectors
-from hvac_platform.timestamps import DAY_MS, day_of, days_between, now_ms
+from hvac_platform.timestamps import DAY_MS, day_of, day_start, days_between, now_ms
 
 __all__ = ["Consistency", "CqlSettings", "CqlStore", "TlsSettings", "schema_statements"]
 
@@ -35,6 +35,7 @@ COUNTED_AT_ONCE = 4
 """A node reads a whole partition to count it; many at once would all time out."""
 MOST_STATICS = 100_000
 """Partitions whose static attributes a process remembers to have written."""
+METHODS_BEFORE_6 = 3
 LEDGER_COLUMNS = tuple(LedgerEntry.__dataclass_fields__)
 
 
@@ -249,6 +250,38 @@ class CqlStore(LedgerKeeping):
             f"UPDATE {self._name('device_days')} SET judged_at=? WHERE device_id=? AND date=?"
         )
         self._client.run([(statement, (judged_at, device_id, date)) for device_id, date in days])
+
+    def unjudged(
+        self, device_id: str | None = None, start_ms: int | None = None, end_ms: int | None = None
+    ) -> Iterator[dict[str, list[Any]]]:
+        """Windows whose content is not what was judged, of the days that were written to since they were judged whole."""
+        first = day_of(start_ms) if start_ms is not None else "0000"
+        last = day_of(end_ms - 1) if end_ms is not None else "9999"
+        names = (*UNJUDGED_COLUMNS, "judged_revision")
+        for day in self.device_days(first, last, device_id):
+            if day.snapshots_written_at is None or day.snapshots_written_at < (day.judged_at or 0):
+                continue
+            begin = max(day_start(day.date), start_ms or 0)
+            end = day_start(day.date) + DAY_MS if end_ms is None else min(day_start(day.date) + DAY_MS, end_ms)
+            for batch in self.scan(TableSlice("device_state_snapshots", names, day.device_id, begin, end)):
+                rows = zip(*(batch[name] for name in names), strict=True)
+                found = [row for row in rows if row[4] != row[3]]
+                known = self._judged_before_6([row[1] for row in found if row[4] is None], day.device_id)
+                found = [row for row in found if known.get(row[1]) != row[3]]
+                if found:
+                    columns = map(list, list(zip(*found, strict=True))[: len(UNJUDGED_COLUMNS)])
+                    yield dict(zip(UNJUDGED_COLUMNS, columns, strict=True))
+
+    def _judged_before_6(self, times_ms: list[int], device_id: str) -> dict[int, int]:
+        """Revision that all three methods had judged, by window: up to version 5 verdicts alone said so."""
+        if not times_ms:
+            return {}
+        revisions: dict[int, list[int]] = {}
+        span = (min(times_ms), max(times_ms) + 1)
+        for batch in self.scan(TableSlice("snapshot_verdicts", ("snapshot_time", "revision"), device_id, *span)):
+            for time_ms, revision in zip(batch["snapshot_time"], batch["revision"], strict=True):
+                revisions.setdefault(time_ms, []).append(revision)
+        return {t: r[0] for t, r in revisions.items() if len(r) == METHODS_BEFORE_6 and len(set(r)) == 1}
 
     def ledger(self, topic: str) -> dict[int, LedgerEntry]:
         """Ledger entries of a topic."""

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from hvac_platform.embedded_file import EmbeddedFileError, Fate, OpenFile, close_as_it_is, prepare_to_open
 from hvac_platform.shipped import SCHEMA_DIRECTORY
 from hvac_platform.snapshots import Neighbours
-from hvac_platform.stores.base import Columns, Device, DeviceDay, LedgerEntry, StoreError, TableSlice
+from hvac_platform.stores.base import UNJUDGED_COLUMNS, Columns, Device, DeviceDay, LedgerEntry, StoreError, TableSlice
 from hvac_platform.stores.ledger import LedgerKeeping
 from hvac_platform.stores.tables import Table, tables
 from hvac_platform.stores.tables import table as catalogue_table
@@ -30,6 +30,7 @@ from hvac_platform.stores.vectors import NearestSearch, checked_vectors, decoded
 from hvac_platform.timestamps import DAY_MS, day_of, day_start, now_ms
 
 SCHEMA_VERSION = 6
+UNJUDGED_ROWS = 50_000
 BUSY_TIMEOUT_MS = 60_000
 INDEXED_QUERIES = 8  # up to this many queries the vec0 index is faster than one pass over the table
 TRANSPOSED_ROWS = 500  # few row tuples alive at once: many would make every garbage collection walk them
@@ -276,6 +277,20 @@ class EmbeddedStore(LedgerKeeping):
             self._connection.executemany(
                 "UPDATE device_days SET judged_at=? WHERE device_id=? AND date=?", [(judged_at, *day) for day in days]
             )
+
+    def unjudged(
+        self, device_id: str | None = None, start_ms: int | None = None, end_ms: int | None = None
+    ) -> Iterator[dict[str, list[Any]]]:
+        """Windows whose content is not what was judged, from an index that has no others."""
+        conditions = {"device_id=?": device_id, "snapshot_time>=?": start_ms, "snapshot_time<?": end_ms}
+        asked = {condition: value for condition, value in conditions.items() if value is not None}
+        statement = (
+            f"SELECT {', '.join(UNJUDGED_COLUMNS)} FROM device_state_snapshots INDEXED BY device_state_unjudged "
+            f"WHERE {' AND '.join(('judged_revision IS NOT revision', *asked))} ORDER BY device_id, snapshot_time"
+        )
+        cursor = iter(self._connection.execute(statement, tuple(asked.values())))
+        while rows := list(islice(cursor, UNJUDGED_ROWS)):
+            yield dict(zip(UNJUDGED_COLUMNS, map(list, zip(*rows, strict=True)), strict=True))
 
     def ledger(self, topic: str) -> dict[int, LedgerEntry]:
         """Ledger entries of a topic."""

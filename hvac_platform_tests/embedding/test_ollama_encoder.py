@@ -8,7 +8,7 @@ import pytest
 
 from hvac_platform.embedding.base import EncoderUnavailableError
 from hvac_platform.embedding.ollama import OllamaEncoder, RefusedTextError
-from hvac_platform.monitoring.judging import has_unjudged, unjudged_days
+from hvac_platform.monitoring.pending import pending as pending_windows
 from hvac_platform.runtime.execution import ingest_everything, run_job
 from hvac_platform.schedules import partition_tags
 from hvac_platform.snapshots import SnapshotSeries
@@ -210,11 +210,7 @@ def test_an_outage_stores_snapshots_without_vectors_and_the_next_run_makes_up_fo
 
 def pending(text_platform):
     """Whether detection has something to do."""
-    now = now_ms()
-    return any(
-        has_unjudged(text_platform.store, text_platform.settings, day, now)
-        for day in unjudged_days(text_platform.store, DAY)
-    )
+    return bool(pending_windows(text_platform.store, text_platform.settings, now_ms()).by_day)
 
 
 def test_vectors_of_the_text_encoder_are_found_by_vector_search_and_by_no_other_encoder(text_platform, instance):

@@ -26,7 +26,8 @@ LATER_TABLES = (
     *("store_settings", "method_reports"),
 )
 LATER_COLUMNS = re.compile(
-    r"^ +(detector|fit|energy|modes|energy_kwh|expected_kwh|excess_kwh|log_id|log_since|holder|held_until|fence|failures|"
+    r"^ +(judged_revision|detector|fit|energy|modes|"
+    r"energy_kwh|expected_kwh|excess_kwh|log_id|log_since|holder|held_until|fence|failures|"
     r"failed_at|error|range_limit|record_length|record_sha256) \w+,?\n|^ +incidents bigint,\n",
     re.MULTILINE,
 )

@@ -12,15 +12,17 @@ from typer.testing import CliRunner
 
 from hvac_platform.cli.main import app
 from hvac_platform.config import load_settings
+from hvac_platform.detection.methods import METHODS
 from hvac_platform.detection.profile import TooFewSnapshotsError
-from hvac_platform.devices.registry import BUILT_IN_FOLDER
+from hvac_platform.devices.registry import BUILT_IN_FOLDER, device_type
 from hvac_platform.ingestion.snapshotting import EmbeddingCounts, SnapshotCounts, embedding_batches, snapshot_batches
-from hvac_platform.monitoring.judging import has_unjudged, judge_device, judgement_batches, unjudged_days
+from hvac_platform.monitoring.judging import judge_device, judgement_batches
 from hvac_platform.monitoring.learning import normal_snapshots
+from hvac_platform.monitoring.pending import pending
 from hvac_platform.monitoring.profiles import current_profile
 from hvac_platform.runtime.execution import RunFailedError, run_job
 from hvac_platform.schedules import detection_schedule, nightly_profiles, partition_tags
-from hvac_platform.stores.base import Device, DeviceDay
+from hvac_platform.stores.base import Device
 from hvac_platform.stores.batches import DeviceSlice, write_batch
 from hvac_platform.timestamps import DAY_MS, day_of, day_windows, now_ms
 from hvac_platform_tests.conftest import DAY, HOUR_MS, MIDNIGHT_MS, MINUTE_MS, NEXT_DAY, rows
@@ -123,8 +125,16 @@ def hot(readings, first, last, by=60.0):
     ]
 
 
-def day_of_lathe(date=NEXT_DAY):
-    return DeviceDay("lathe", date, 1, 1, None)
+def take_as_judged(store):
+    """Let all windows that are there count as judged."""
+    for batch in list(store.unjudged()):
+        judged = {"judged_revision": batch["revision"]}
+        store.update("device_state_snapshots", {n: batch[n] for n in ("device_id", "snapshot_time")} | judged)
+
+
+def to_judge(store, now=LATE):
+    """Whether detection has something to do on the day that is judged here; the day of the training is never judged."""
+    return NEXT_DAY in pending(store, load_settings(), now).by_day
 
 
 @pytest.fixture
@@ -159,15 +169,14 @@ def test_a_device_that_has_fallen_silent_is_judged_by_the_wall_clock(trained):
 
 def test_judged_windows_are_left_alone_until_a_late_reading_changes_one_that_they_rest_on(trained):
     device = bring_in(trained, LATHE, lathe_readings(MIDNIGHT_MS, 20))
-    settings = load_settings()
-    assert has_unjudged(trained, settings, day_of_lathe(), LATE)
+    assert to_judge(trained)
     assert len(judge(trained, device).series) == 20
-    assert not has_unjudged(trained, settings, day_of_lathe(), LATE)
+    assert not to_judge(trained)
     assert len(judge(trained, device, unjudged_only=True).series) == 0
     device = bring_in(trained, LATHE, [(MIDNIGHT_MS + 7 * MINUTE_MS + 1_234, "load", 55.0)])
-    assert has_unjudged(trained, settings, day_of_lathe(), LATE)
+    assert to_judge(trained)
     assert minutes(judge(trained, device, unjudged_only=True).series.times_ms) == list(range(7, 20))
-    assert not has_unjudged(trained, settings, day_of_lathe(), LATE)
+    assert not to_judge(trained)
 
 
 def test_the_same_readings_again_leave_their_windows_judged(trained):
@@ -175,17 +184,52 @@ def test_the_same_readings_again_leave_their_windows_judged(trained):
     device = bring_in(trained, LATHE, readings)
     judge(trained, device)
     bring_in(trained, LATHE, readings[::-1])
-    assert not has_unjudged(trained, load_settings(), day_of_lathe(), LATE)
+    assert not to_judge(trained)
 
 
-def test_device_days_that_changed_since_they_were_judged_are_the_ones_to_look_at(trained):
-    bring_in(trained, LATHE, lathe_readings(MIDNIGHT_MS, 2))
-    assert [d.date for d in unjudged_days(trained, NEXT_DAY)] == [DAY, NEXT_DAY]
-    trained.mark_judged([("lathe", DAY), ("lathe", NEXT_DAY)], now_ms() + 1)
-    assert unjudged_days(trained, NEXT_DAY) == []
-    bring_in(trained, LATHE, lathe_readings(MIDNIGHT_MS, 2))
-    trained.mark_judged([("lathe", DAY)], now_ms() + 1)
-    assert unjudged_days(trained, DAY) == []
+def test_what_is_pending_is_told_by_day_and_what_is_open_waits(trained):
+    bring_in(trained, LATHE, lathe_readings(MIDNIGHT_MS, 1))
+    found = pending(trained, load_settings(), LATE)
+    assert (found.by_day, found.waiting) == ({DAY: ["lathe"], NEXT_DAY: ["lathe"]}, 0)
+    open_still = pending(trained, load_settings(), MIDNIGHT_MS + 1)
+    assert (open_still.by_day, open_still.waiting) == ({DAY: ["lathe"]}, 1)
+
+
+class Counted:
+    """The store, counting the rows that are read."""
+
+    def __init__(self, store):
+        self.store, self.rows = store, {}
+
+    def __getattr__(self, name):
+        return getattr(self.store, name)
+
+    def scan(self, rows, **options):
+        for batch in self.store.scan(rows, **options):
+            n = len(next(iter(batch.values())))
+            self.rows[rows.table] = self.rows.get(rows.table, 0) + n
+            yield batch
+
+    def unjudged(self, *arguments):
+        for batch in self.store.unjudged(*arguments):
+            self.rows["unjudged"] = self.rows.get("unjudged", 0) + len(batch["revision"])
+            yield batch
+
+
+def test_two_new_windows_late_in_the_day_cost_their_context_and_no_more(trained):
+    judge(trained, bring_in(trained, LATHE, lathe_readings(MIDNIGHT_MS, 900)))
+    device = bring_in(trained, LATHE, lathe_readings(MIDNIGHT_MS + 900 * MINUTE_MS, 2))
+    counted = Counted(trained)
+    assert to_judge(counted)
+    assert counted.rows == {"unjudged": 2 + 600}
+    counted.rows.clear()
+    assert len(judge(counted, device, unjudged_only=True).series) == 2
+    start = MIDNIGHT_MS + 900 * MINUTE_MS
+    profile = current_profile(trained, device, encoders(trained))
+    begin = min(m.context_start(start, MINUTE_MS, device_type("lathe"), profile) for m in METHODS)
+    assert counted.rows["device_state_snapshots"] == 2 + (start - begin) // MINUTE_MS
+    assert counted.rows["unjudged"] == 2
+    assert "snapshot_verdicts" not in counted.rows
 
 
 # -- what is written ----------------------------------------------------------------------------------------------------
@@ -262,7 +306,7 @@ def test_judging_that_died_half_way_is_made_good_by_the_next(trained, dies_after
     assert events(trained) == [40, 41]
     flagged = rows(trained, "device_state_snapshots", "snapshot_time", "is_anomalous", start_ms=MIDNIGHT_MS)
     assert minutes(t for t, flag in flagged if flag) == [40, 41]
-    assert not has_unjudged(trained, load_settings(), day_of_lathe(), LATE)
+    assert not to_judge(trained)
 
 
 def test_fixed_thresholds_take_the_place_of_calibrated_ones(trained):
@@ -384,7 +428,7 @@ def at_schedule(instance, platform, schedule=detection_schedule):
 @pytest.fixture
 def recent(trained):
     """The lathe's history is judged, and an hour of it from a while ago is not; the start of that hour."""
-    trained.mark_judged([("lathe", DAY)], now_ms() + 1)
+    take_as_judged(trained)
     start = now_ms() // HOUR_MS * HOUR_MS - 3 * HOUR_MS
     bring_in(trained, LATHE, lathe_readings(start, 60))
     return start
@@ -398,7 +442,7 @@ def test_the_schedule_asks_for_one_run_and_then_has_nothing_left_to_do(instance,
     metadata = result.asset_materializations_for_node("anomaly_events")[0].metadata
     assert metadata["windows_judged"].value == 60
     assert platform.store.count("snapshot_verdicts") == 180
-    assert at_schedule(instance, platform) == "no complete, unjudged windows; no snapshot is newer"
+    assert at_schedule(instance, platform) == "no complete, unjudged windows"
 
 
 def test_the_schedule_takes_consecutive_days_in_one_run_the_latest_first(instance, platform, trained, recent):
@@ -411,7 +455,7 @@ def test_the_schedule_takes_consecutive_days_in_one_run_the_latest_first(instanc
 
 def test_the_schedule_says_that_windows_are_still_open(instance, platform, trained):
     now = now_ms()
-    trained.mark_judged([("lathe", DAY)], now + 1)
+    take_as_judged(trained)
     bring_in(trained, LATHE, [(now, "load", 50.0), (now + 1_000, "load", 50.0)])
     reason = at_schedule(instance, platform)
     assert reason == "no complete, unjudged windows: 1 device-days have windows that are still open"
@@ -423,7 +467,7 @@ def test_the_schedule_waits_for_a_run_that_is_still_going(instance, platform, re
 
 
 def test_the_schedule_has_nothing_to_do_in_an_empty_store(instance, platform):
-    assert at_schedule(instance, platform) == "no complete, unjudged windows; no snapshot is newer"
+    assert at_schedule(instance, platform) == "no complete, unjudged windows"
 
 
 def test_the_nightly_profiles_are_one_run_over_all_devices(instance, platform):

@@ -167,7 +167,16 @@ def test_a_store_of_the_first_version_is_upgraded_when_it_is_opened(store, tmp_p
     first.load_extension(sqlite_vec.loadable_path())
     first.execute("DROP TABLE embedding_backlog; DROP TRIGGER device_state_embedding_withdrawn; PRAGMA user_version=1")
     first.execute("DROP TABLE incidents; DROP TABLE maintenance_spans; DROP TABLE metric_trends")
-    first.execute("DROP TABLE store_settings; DROP TABLE method_reports")
+    first.execute("DROP TABLE store_settings; DROP TABLE method_reports; DROP INDEX device_state_unjudged")
+    window = "(device_id, snapshot_time, window_ms, metrics, metric_summary, completeness, revision)"
+    verdict = "(device_id, snapshot_time, method, revision, score, anomalous, level, reasons, metrics, profile_version)"
+    for revision, judged in ((1, [1, 1, 1]), (2, [1, 1, 1]), (3, [3, 3]), (4, [4, 4, 3]), (5, [])):
+        first.execute(
+            f"INSERT INTO device_state_snapshots {window} VALUES ('d', {revision}, 1, '{{}}', '{{}}', 1, {revision})"
+        )
+        for method, seen in zip(("rules", "profile", "vector"), judged, strict=False):
+            values = f"('d', {revision}, '{method}', {seen}, 0, 0, 0, '[]', '[]', 0)"
+            first.execute(f"INSERT INTO snapshot_verdicts {verdict} VALUES {values}")
     for method in ("rules", "profile", "vector"):
         first.execute(f"ALTER TABLE detection_reports ADD COLUMN {method} INTEGER NOT NULL DEFAULT 0")
     report = "(date, device_id, windows, rules, profile, vector, consensus, any_method)"
@@ -177,6 +186,7 @@ def test_a_store_of_the_first_version_is_upgraded_when_it_is_opened(store, tmp_p
         ("ingestion_ledger", ("failures", "failed_at", "error", "range_limit")),
         ("dead_letters", ("record_length", "record_sha256")),
         ("device_profiles", ("detector", "fit", "energy", "modes")),
+        ("device_state_snapshots", ("judged_revision",)),
         ("detection_reports", ("incidents", "energy_kwh", "expected_kwh", "excess_kwh")),
     ):
         for column in columns:
@@ -184,6 +194,7 @@ def test_a_store_of_the_first_version_is_upgraded_when_it_is_opened(store, tmp_p
     first.close()
     upgraded = EmbeddedStore(path)
     found = rows(upgraded, "method_reports", "date", "device_id", "method", "windows", "anomalous", "alone")
+    assert [batch["revision"] for batch in upgraded.unjudged()] == [[2, 3, 4, 5]]
     upgraded.close()
     counts = {"profile": 2, "rules": 1, "vector": 3}
     assert found == [(DAY, "d", method, 60, count, None) for method, count in counts.items()]

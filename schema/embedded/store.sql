@@ -30,12 +30,17 @@ CREATE TABLE device_state_snapshots (
     metric_summary TEXT NOT NULL,
     completeness REAL NOT NULL,
     revision INTEGER NOT NULL,
+    judged_revision INTEGER,
     is_anomalous INTEGER,
     anomaly_score REAL,
     embedding_method TEXT,
     embedding BLOB,
     UNIQUE (device_id, snapshot_time)
 );
+
+-- Windows whose content is not what was judged: what detection looks for, without a look at any other row.
+CREATE INDEX device_state_unjudged ON device_state_snapshots (device_id, snapshot_time, window_ms, revision)
+WHERE judged_revision IS NOT revision;
 
 -- Nearest-neighbour index, one partition per device. Triggers keep it in step with the table.
 CREATE VIRTUAL TABLE device_state_embedding_idx USING vec0 (

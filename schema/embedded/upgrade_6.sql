@@ -1,4 +1,4 @@
--- From version 5 to 6 of store.sql: reports hold a row a method.
+-- From version 5 to 6 of store.sql: reports hold a row a method; a window says which of its revisions was judged.
 
 CREATE TABLE method_reports (
     date TEXT NOT NULL,
@@ -18,3 +18,16 @@ UNION ALL SELECT date, device_id, 'vector', windows, vector FROM detection_repor
 ALTER TABLE detection_reports DROP COLUMN rules;
 ALTER TABLE detection_reports DROP COLUMN profile;
 ALTER TABLE detection_reports DROP COLUMN vector;
+
+ALTER TABLE device_state_snapshots ADD COLUMN judged_revision INTEGER;
+
+-- Three methods were to have judged a window; where they have judged another revision, or not all have, it is unjudged.
+UPDATE device_state_snapshots SET judged_revision = (
+    SELECT min(v.revision)
+    FROM snapshot_verdicts AS v
+    WHERE v.device_id = device_state_snapshots.device_id AND v.snapshot_time = device_state_snapshots.snapshot_time
+    HAVING count(*) = 3 AND min(v.revision) = max(v.revision)
+);
+
+CREATE INDEX device_state_unjudged ON device_state_snapshots (device_id, snapshot_time, window_ms, revision)
+WHERE judged_revision IS NOT revision;
