@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import math
 from collections.abc import Container
+from typing import Annotated
 
 import typer
 
 from hvac_platform.cli.output import errors
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.timestamps import iso, parse_instant
+
+Devices = Annotated[
+    list[str] | None,
+    typer.Option("--device", "--devices", help="Devices, repeated or separated by commas; all when absent."),
+]
+Names = Annotated[list[str] | None, typer.Argument(help="Devices; all when absent.", metavar="[DEVICE]...")]
+"""The same without the option, where a command is about devices alone."""
+OneDevice = Annotated[str | None, typer.Option("--device", "--devices", help="Device.")]
+OneName = Annotated[str | None, typer.Argument(help="Device.", metavar="[DEVICE]")]
 
 EARLIEST_MS, LATEST_MS = 0, 7_258_118_400_000
 MOST_DAYS, MOST_SECONDS = 36_500, 36_500 * 86_400
@@ -32,8 +42,31 @@ def chosen_devices(store: Store, wanted: list[str] | None) -> list[Device]:
     unknown = [name for name in names if name not in registered]
     if unknown:
         known = ", ".join(list(registered)[:20]) or "none"
-        raise typer.BadParameter(f"{', '.join(unknown)} not registered; known devices: {known}", param_hint="--devices")
+        raise typer.BadParameter(f"{', '.join(unknown)} not registered; known devices: {known}", param_hint="DEVICE")
     return [registered[name] for name in names]
+
+
+def named(names: list[str] | None, listed: list[str] | None) -> list[str]:
+    """Devices that were named without and with the option."""
+    return [*(names or []), *(listed or [])]
+
+
+def chosen_device(store: Store, name: str | None, option: str | None) -> Device:
+    """The one device that was named, with or without the option.
+
+    Raises:
+        typer.BadParameter: none was named, or two, or it is not registered.
+    """
+    named = [text for text in (name, option) if text is not None]
+    if len(named) != 1:
+        raise typer.BadParameter(
+            "name one device, not two" if named else "name a device, e.g. RTU-001; hvac verify lists them",
+            param_hint="DEVICE",
+        )
+    (found, *more) = chosen_devices(store, named)
+    if more:
+        raise typer.BadParameter(f"name one device, not {len(more) + 1}", param_hint="DEVICE")
+    return found
 
 
 def _names(listed: str, known: Container[str]) -> list[str]:

@@ -8,8 +8,30 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from hvac_platform.cli.choosing import MOST_DAYS, chosen_devices, finite, instant, require_order
-from hvac_platform.cli.output import AsJson, console, errors, print_json, print_rows, progress_bar
+from hvac_platform.cli.choosing import (
+    MOST_DAYS,
+    Devices,
+    Names,
+    OneDevice,
+    OneName,
+    chosen_device,
+    chosen_devices,
+    finite,
+    instant,
+    named,
+    require_order,
+)
+from hvac_platform.cli.output import (
+    AsJson,
+    Share,
+    at,
+    console,
+    errors,
+    in_precision,
+    print_json,
+    print_rows,
+    progress_bar,
+)
 from hvac_platform.config import Settings, load_settings
 from hvac_platform.detection.consensus import Comparison
 from hvac_platform.detection.methods import method_names
@@ -39,11 +61,10 @@ MOST_SHOWN = 60  # metrics of a state
 
 profiles = typer.Typer(no_args_is_help=True)
 
-Devices = Annotated[list[str] | None, typer.Option(help="Devices, repeated or separated by commas; all when absent.")]
-
 
 @profiles.command("build")
 def build(
+    names: Names = None,
     devices: Devices = None,
     days_back: Annotated[
         float | None,
@@ -67,7 +88,7 @@ def build(
     settings = load_settings()
     store = open_store(settings)
     encoders = make_encoders(settings, store)
-    chosen, until_ms = chosen_devices(store, devices), instant(until, "--until")
+    chosen, until_ms = chosen_devices(store, named(names, devices)), instant(until, "--until")
     found = LearningPass(
         store,
         encoders,
@@ -108,8 +129,8 @@ def _built(lesson: Lesson, counts: EmbeddingCounts) -> dict[str, Any]:
         "left_out": lesson.left_out_count,
         "left_out_because": told_counts(lesson.left_out) or None,
         "judged_first": lesson.judged,
-        "from": iso(profile.span_start),
-        "to": iso(profile.span_end),
+        "from": at(profile.span_start),
+        "to": at(profile.span_end),
         "encoder": profile.embedding_method,
         "fitted": "; ".join(filter(None, (lesson.refitted, lesson.note))) or "kept",
         "embedded_anew": counts.encoded,
@@ -130,9 +151,9 @@ def list_profiles(as_json: AsJson = False) -> None:
                 "device": device.device_id,
                 "type": device.device_type,
                 "snapshots": row["snapshot_count"] if row else 0,
-                "from": iso(row["span_start"]) if row else None,
-                "to": iso(row["span_end"]) if row else None,
-                "updated": iso(row["profile_updated_at"]) if row else None,
+                "from": at(row["span_start"]) if row else None,
+                "to": at(row["span_end"]) if row else None,
+                "updated": at(row["profile_updated_at"]) if row else None,
                 "encoder": row["embedding_method"] if row else None,
             }
         )
@@ -140,10 +161,10 @@ def list_profiles(as_json: AsJson = False) -> None:
 
 
 @profiles.command("show")
-def show_profile(device: Annotated[str, typer.Argument(help="Device.")], as_json: AsJson = False) -> None:
+def show_profile(name: OneName = None, option: OneDevice = None, as_json: AsJson = False) -> None:
     """One profile: span, limits and the statistics of every metric."""
     store = open_store(load_settings())
-    chosen_devices(store, [device])
+    device = chosen_device(store, name, option).device_id
     row = load_profile_row(store, device)
     if row is None:
         errors.print(f"hvac: {device} has no profile yet: hvac profiles build --devices {device}")
@@ -156,7 +177,7 @@ def show_profile(device: Annotated[str, typer.Argument(help="Device.")], as_json
         kept = ("snapshot_count", "embedding_method", "calibration", "profile_version")
         times = ("span_start", "span_end", "profile_created_at", "profile_updated_at")
         print_json(
-            {"device": device, **{k: row[k] for k in kept}, **{t: iso(row[t]) for t in times}, "metrics": statistics}
+            {"device": device, **{k: row[k] for k in kept}, **{t: at(row[t]) for t in times}, "metrics": statistics}
             | {"modes": modes, "metrics_left_out": metrics_left_out}
         )
         return
@@ -164,7 +185,12 @@ def show_profile(device: Annotated[str, typer.Argument(help="Device.")], as_json
         f"{device} ({row['device_type']}): {row['snapshot_count']} snapshots, {iso(row['span_start'])} to "
         f"{iso(row['span_end'])}, encoder {row['embedding_method']}"
     )
-    console.print("limits: " + ", ".join(f"{name} {value:.4g}" for name, value in row["calibration"].items()))
+    limits = dict(row["calibration"])
+    near = limits.pop("exclude_ms", None)
+    shown = [f"{name.replace('_', ' ')} {in_precision(value)}" for name, value in limits.items()]
+    if near is not None:
+        shown.append(f"states within {in_precision(near / 60_000)} min don't count as neighbours")
+    console.print("limits: " + ", ".join(shown))
     print_rows(statistics, as_json=False)
     if metrics_left_out:
         console.print(f"not judged: {told_metrics(metrics_left_out)}")
@@ -182,6 +208,7 @@ def show_profile(device: Annotated[str, typer.Argument(help="Device.")], as_json
 
 
 def trends(
+    names: Names = None,
     devices: Devices = None,
     days_back: Annotated[int, typer.Option(help="Days of history.", min=LEAST_DAYS, max=MOST_DAYS)] = HISTORY_DAYS,
     until: Annotated[
@@ -196,7 +223,7 @@ def trends(
     """
     settings = load_settings()
     store = open_store(settings)
-    chosen, until_ms = chosen_devices(store, devices), instant(until, "--until")
+    chosen, until_ms = chosen_devices(store, named(names, devices)), instant(until, "--until")
     found = DegradationPass(store, chosen, settings.window_ms, days_back=days_back, until_ms=until_ms)
     with progress_bar("devices") as progress:
         task = progress.add_task("look for wear", total=len(chosen))
@@ -230,6 +257,7 @@ def _known_method(name: str) -> str:
 
 
 def detect(
+    names: Names = None,
     method: Annotated[
         str,
         typer.Option(
@@ -269,7 +297,7 @@ def detect(
     while True:
         now = now_ms()
         begin = start_ms if start_ms is not None else now - round(hours_back * 3_600_000)
-        chosen, until = chosen_devices(store, devices), now if end_ms is None else end_ms
+        chosen, until = chosen_devices(store, named(names, devices)), now if end_ms is None else end_ms
         spans = [Span(d, max(begin, seen.get(d.device_id, 0)), until) for d in chosen]
         found = DetectionPass(
             store,
@@ -296,7 +324,7 @@ def detect(
             )
             if rows:
                 print_rows([c for c in counts.values() if c["any"]], as_json=False, title="Anomalous windows by device")
-            newest = sorted(rows, key=lambda row: row["window"])[-limit:]
+            newest = sorted(rows, key=lambda row: row["window"].milliseconds)[-limit:]
             shown = (
                 f"newest {len(newest)} of {len(rows)}; --limit or --json for more" if len(newest) < len(rows) else "all"
             )
@@ -379,7 +407,7 @@ def _anomalies(judgement: Judgement, method: str) -> list[dict[str, Any]]:
             rows.append(
                 {
                     "device": judgement.device.device_id,
-                    "window": iso(time_ms),
+                    "window": at(time_ms),
                     "score": round(float(max(v.score[i] for v in firing)), 2),
                     "level": min(int(v.level[i]) for v in firing),
                     "methods": [v.method for v in firing],
@@ -390,9 +418,8 @@ def _anomalies(judgement: Judgement, method: str) -> list[dict[str, Any]]:
 
 
 def compare_methods(
-    devices: Annotated[
-        list[str] | None, typer.Option("--device", "--devices", help="Devices; all when absent.")
-    ] = None,
+    names: Names = None,
+    devices: Devices = None,
     start: Annotated[
         str | None, typer.Option("--from", help="From here (ISO 8601); all judged windows when absent.")
     ] = None,
@@ -404,7 +431,7 @@ def compare_methods(
     start_ms, end_ms = instant(start, "--from"), instant(end, "--until")
     require_order(start_ms, end_ms)
     results: list[dict[str, Any]] = []
-    for device in chosen_devices(store, devices):
+    for device in chosen_devices(store, named(names, devices)):
         c = compare_device(store, device.device_id, start_ms, end_ms)
         counts = {
             **{m: c.anomalies.get(m, 0) for m in method_names()},
@@ -417,7 +444,7 @@ def compare_methods(
                 "method": "consensus (2+ methods)" if name == "consensus" else name.replace("_", " "),
                 "windows": c.windows,
                 "anomalous": count,
-                "rate": f"{c.rate(count):.1%}",
+                "rate": Share(c.rate(count)),
                 "alone": c.disagreements.get(name) if name in method_names() else None,
             }
             for name, count in counts.items()
@@ -429,8 +456,11 @@ def compare_methods(
 
 
 def similar(
-    device: Annotated[str, typer.Option(help="Device.")],
-    at: Annotated[str | None, typer.Option(help="State at this time (ISO 8601); the newest when absent.")] = None,
+    name: OneName = None,
+    option: OneDevice = None,
+    when: Annotated[
+        str | None, typer.Option("--at", help="State at this time (ISO 8601); the newest when absent.")
+    ] = None,
     limit: Annotated[int, typer.Option(help="States to show.", min=1, max=100)] = 5,
     threshold: Annotated[
         float | None,
@@ -446,22 +476,23 @@ def similar(
     """Has this happened before? The most similar past states, with the difference of every metric."""
     settings = load_settings()
     store = open_store(settings)
-    chosen = chosen_devices(store, [device])[0]
+    chosen = chosen_device(store, name, option)
+    device = chosen.device_id
     try:
         history = similar_states(
-            store, chosen, make_encoders(settings, store), at_ms=instant(at, "--at"), limit=limit, threshold=threshold
+            store, chosen, make_encoders(settings, store), at_ms=instant(when, "--at"), limit=limit, threshold=threshold
         )
     except NoSnapshotError as error:
         errors.print(
             f"hvac: {error}; its data run from {iso(chosen.first_seen)} to {iso(chosen.last_seen)}", soft_wrap=True
         )
         raise typer.Exit(1) from None
-    state_time = iso(int(history.state.times_ms[0]))
-    last = iso(history.last_seen_ms) if history.last_seen_ms is not None else None
+    state_time = at(int(history.state.times_ms[0]))
+    last = at(history.last_seen_ms)
     if as_json:
         similar_rows = [
             {
-                "window": iso(s.time_ms),
+                "window": at(s.time_ms),
                 "cosine": s.cosine,
                 "anomalous": s.anomalous,
                 "outcome": s.outcome,
@@ -473,7 +504,7 @@ def similar(
             {"device": device, "window": state_time, "seen": history.seen, "last_seen": last, "similar": similar_rows}
         )
         return
-    rows = [{"window": iso(s.time_ms), "cosine": f"{s.cosine:.5f}", "became": s.outcome} for s in history.similar]
+    rows = [{"window": at(s.time_ms), "cosine": f"{s.cosine:.5f}", "became": s.outcome} for s in history.similar]
     print_rows(rows, as_json=False, title=f"States of {device} most like {state_time}", empty="no earlier state")
     if history.similar:
         metric_rows = []

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from hvac_platform.cli.choosing import MOST_DAYS, chosen_devices, finite, instant, require_order
-from hvac_platform.cli.output import AsJson, console, errors, print_json, print_rows
+from hvac_platform.cli.choosing import MOST_DAYS, Devices, Names, chosen_devices, finite, instant, named, require_order
+from hvac_platform.cli.output import AsJson, at, console, errors, print_json, print_rows
 from hvac_platform.config import load_settings
 from hvac_platform.monitoring.incidents import incident_rows
 from hvac_platform.monitoring.maintenance import maintenance_spans
@@ -22,7 +22,6 @@ from hvac_platform.timestamps import DAY_MS, iso, now_ms
 incidents = typer.Typer(no_args_is_help=True)
 maintenance = typer.Typer(no_args_is_help=True)
 
-Devices = Annotated[list[str] | None, typer.Option(help="Devices, repeated or separated by commas; all when absent.")]
 IncidentId = Annotated[str, typer.Argument(help="Incident, as `hvac incidents list` shows it.")]
 
 
@@ -39,6 +38,7 @@ SEVERITIES = tuple(AtLeast)
 
 @incidents.command("list")
 def list_incidents(
+    names: Names = None,
     devices: Devices = None,
     days_back: Annotated[float, typer.Option(help="Days before now.", min=0, max=MOST_DAYS, callback=finite)] = 7.0,
     start: Annotated[str | None, typer.Option("--from", help="From here (ISO 8601) instead.")] = None,
@@ -56,7 +56,7 @@ def list_incidents(
     wanted = SEVERITIES[: SEVERITIES.index(severity) + 1]
     found = [
         row
-        for device in chosen_devices(store, devices)
+        for device in chosen_devices(store, named(names, devices))
         for row in incident_rows(store, device.device_id, begin, now + 1 if end_ms is None else end_ms)
         if row["severity"] in wanted and (row["status"] == "open" or not only_open)
     ]
@@ -74,13 +74,13 @@ def _summary(row: dict[str, Any]) -> dict[str, Any]:
     seen = next((s for s in row["similar"] if s["known"]), None)
     return {
         "incident": row["incident_id"],
-        "from": iso(row["started_at"])[:16],
+        "from": at(row["started_at"], to_minutes=True),
         "minutes": round((row["ended_at"] - row["started_at"]) / 60_000),
         "severity": row["severity"],
         "status": row["status"],
         "scope": row["cause"] or row["scope"],
         "likely": row["label"] or likely,
-        "seen": f"{seen['device_id']} {iso(seen['started_at'])[:16]}" if seen else None,
+        "seen": seen["incident_id"] if seen else None,
         "why": next(iter(row["reasons"]), None),
     }
 
@@ -102,7 +102,7 @@ def show_incident(incident: IncidentId, as_json: AsJson = False) -> None:
             )
     past = [
         {
-            "window": iso(s.time_ms),
+            "window": at(s.time_ms),
             "cosine": round(s.cosine, 4),
             "state": "anomalous" if s.anomalous else "normal",
             "became": s.outcome,
@@ -110,7 +110,7 @@ def show_incident(incident: IncidentId, as_json: AsJson = False) -> None:
         for s in (states.similar if states else [])
     ]
     if as_json:
-        times = {name: iso(row[name]) for name in ("started_at", "ended_at", "updated_at")}
+        times = {name: at(row[name]) for name in ("started_at", "ended_at", "updated_at")}
         print_json({**row, **times, "similar_states": past})
         return
     console.print(
@@ -143,7 +143,7 @@ def show_incident(incident: IncidentId, as_json: AsJson = False) -> None:
         [
             {
                 "incident": s["incident_id"],
-                "from": iso(s["started_at"])[:16],
+                "from": at(s["started_at"], to_minutes=True),
                 "similarity": round(s["similarity"], 2),
                 "the same": s["known"],
                 "it was": s["label"],
@@ -185,7 +185,7 @@ def _incident(store: Store, incident: str) -> dict[str, Any]:
 
 @maintenance.command("add")
 def add_span(
-    device: Annotated[str, typer.Option(help="Device.")],
+    device: Annotated[str, typer.Option("--device", "--devices", help="Device.")],
     start: Annotated[str, typer.Option("--from", help="Start (ISO 8601).")],
     end: Annotated[str, typer.Option("--until", help="End (ISO 8601).")],
     note: Annotated[str, typer.Option(help="What is done.")] = "",
@@ -209,13 +209,15 @@ def add_span(
 
 
 @maintenance.command("list")
-def list_spans(devices: Devices = None, as_json: AsJson = False) -> None:
+def list_spans(names: Names = None, devices: Devices = None, as_json: AsJson = False) -> None:
     """All spans, newest first."""
     store = open_store(load_settings())
-    spans = [span for d in chosen_devices(store, devices) for span in maintenance_spans(store, d.device_id)]
+    spans = [
+        span for d in chosen_devices(store, named(names, devices)) for span in maintenance_spans(store, d.device_id)
+    ]
     print_rows(
         [
-            {"device": s.device_id, "from": iso(s.start_ms), "until": iso(s.end_ms), "note": s.note}
+            {"device": s.device_id, "from": at(s.start_ms), "until": at(s.end_ms), "note": s.note}
             for s in sorted(spans, key=lambda s: -s.start_ms)
         ],
         as_json=as_json,
@@ -226,7 +228,7 @@ def list_spans(devices: Devices = None, as_json: AsJson = False) -> None:
 
 @maintenance.command("remove")
 def remove_span(
-    device: Annotated[str, typer.Option(help="Device.")],
+    device: Annotated[str, typer.Option("--device", "--devices", help="Device.")],
     start: Annotated[str, typer.Option("--from", help="Start of the span (ISO 8601).")],
 ) -> None:
     """Take a span back."""

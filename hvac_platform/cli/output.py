@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import msgspec
@@ -14,8 +16,13 @@ from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from hvac_platform.ingestion.messages import format_timestamp
+from hvac_platform.timestamps import iso
+
 WIDTH_WITHOUT_TERMINAL = 200
 WIDEST = 10_000
+SMALLEST = 1e-9
+"""Less than that is rounding, whatever the unit."""
 FEW_COLUMNS = 6  # so few columns fold legibly
 
 console = Console(
@@ -23,12 +30,59 @@ console = Console(
 )
 errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
+
+@dataclass(frozen=True, slots=True)
+class Instant:
+    """Epoch milliseconds: to the second for people, RFC 3339 for programs.
+
+    Attributes:
+        milliseconds: since the epoch.
+        to_minutes: people see minutes only.
+    """
+
+    milliseconds: int
+    to_minutes: bool = False
+
+    def __str__(self) -> str:
+        """For people."""
+        return iso(self.milliseconds)[:16] if self.to_minutes else iso(self.milliseconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """A part of a whole: in per cent for people, 0 to 1 for programs."""
+
+    part: float
+
+    def __str__(self) -> str:
+        """For people."""
+        return f"{self.part:.1%}"
+
+
+def at(milliseconds: int | None, *, to_minutes: bool = False) -> Instant | None:
+    """An instant as a cell, or None where there is none."""
+    return None if milliseconds is None else Instant(milliseconds, to_minutes)
+
+
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=1).decode() + "\n")
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(_plain(value)), indent=1).decode() + "\n")
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has of a cell."""
+    if isinstance(value, Instant):
+        return format_timestamp(value.milliseconds)
+    if isinstance(value, Share):
+        return value.part
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
 
 
 def print_rows(
@@ -43,7 +97,7 @@ def print_rows(
         return
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD)
     for name in rows[0]:
-        numeric = all(isinstance(row[name], int | float) and not isinstance(row[name], bool) for row in rows)
+        numeric = all(isinstance(row[name], int | float | Share) and not isinstance(row[name], bool) for row in rows)
         table.add_column(name.replace("_", " "), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))
@@ -70,10 +124,26 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return in_precision(value)
     if isinstance(value, list | tuple):
         return "; ".join(str(item) for item in value)
     return "-" if value is None else str(value)
+
+
+def in_precision(value: float) -> str:
+    """A number in people's precision: four digits that count, never as a power of ten.
+
+    >>> in_precision(1_800_000.0), in_precision(14.2123), in_precision(1.421e-14), in_precision(-0.000123)
+    ('1,800,000', '14.21', '0', '-0.000123')
+    """
+    if not math.isfinite(value):
+        return str(value)
+    if abs(value) < SMALLEST:
+        return "0"
+    if abs(value) >= 10_000:
+        return f"{value:,.0f}"
+    shown = f"{value:.4g}"
+    return f"{value:.10f}".rstrip("0") if "e" in shown else shown
 
 
 def progress_bar(unit: str) -> Progress:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from hvac_platform.cli.choosing import MOST_SECONDS, finite, instant
-from hvac_platform.cli.output import AsJson, console, errors, print_rows, progress_bar
+from hvac_platform.cli.output import AsJson, at, console, errors, print_rows, progress_bar
 from hvac_platform.config import Settings, load_settings
 from hvac_platform.devices.fleet import FleetDevice, check_fleet, default_fleet, fleet_of_size, load_fleet, parse_device
 from hvac_platform.ingestion.messages import name_problem, type_problem
@@ -48,7 +48,9 @@ def _warn_of_retention(settings: Settings, first_ms: int) -> None:
 
 
 def simulate(
-    devices: Annotated[list[str] | None, typer.Option(help="Devices as ID:type, e.g. RTU-001:rooftop_unit.")] = None,
+    devices: Annotated[
+        list[str] | None, typer.Option("--device", "--devices", help="Devices as ID:type, e.g. RTU-001:rooftop_unit.")
+    ] = None,
     fleet_config: Annotated[Path | None, typer.Option(help="Fleet as JSON.", exists=True, dir_okay=False)] = None,
     fleet_size: Annotated[
         int | None, typer.Option(help="A made-up fleet of this many devices.", min=1, max=100_000)
@@ -63,7 +65,10 @@ def simulate(
     start: Annotated[str | None, typer.Option(help="Make history from here (ISO 8601) instead of live data.")] = None,
     end: Annotated[str | None, typer.Option(help="End of the history; now when absent.")] = None,
     anomaly_devices: Annotated[
-        list[str] | None, typer.Option(help="Devices that get faults; all when only a rate is given.")
+        list[str] | None,
+        typer.Option(
+            "--anomaly-device", "--anomaly-devices", help="Devices that get faults; all when only a rate is given."
+        ),
     ] = None,
     anomaly_rate: Annotated[
         float | None,
@@ -211,8 +216,8 @@ def import_files(
                 "rows_read": result.rows,
                 "messages_sent": result.messages,
                 "refused": result.refused,
-                "from": iso(result.first_ms) if result.first_ms is not None else None,
-                "to": iso(result.last_ms) if result.last_ms is not None else None,
+                "from": at(result.first_ms),
+                "to": at(result.last_ms),
                 "ignored_columns": list(result.ignored_columns),
                 "seconds": round(time.monotonic() - began, 2),
             }

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from hvac_platform.cli.choosing import chosen_devices
-from hvac_platform.cli.output import AsJson, console, errors, print_rows
+from hvac_platform.cli.choosing import Devices, Names, chosen_devices, named
+from hvac_platform.cli.output import AsJson, at, console, errors, print_rows
 from hvac_platform.config import CONSUMER_GROUP, Settings, load_settings
 from hvac_platform.detection.profile import provisional_profile
 from hvac_platform.devices.registry import device_types
@@ -175,14 +175,12 @@ def _log_state(settings: Settings) -> str:
     return f"{settings.kafka_topic}, {len(log.partitions(settings.kafka_topic))} partitions, {messages} messages"
 
 
-def verify(
-    devices: Annotated[list[str] | None, typer.Option(help="Devices; all when absent.")] = None, as_json: AsJson = False
-) -> None:
+def verify(names: Names = None, devices: Devices = None, as_json: AsJson = False) -> None:
     """Row counts, gaps and freshness of every device."""
     settings = load_settings()
     store = open_store(settings)
     rows = []
-    for device in chosen_devices(store, devices):
+    for device in chosen_devices(store, named(names, devices)):
         times: list[int] = []
         embedded = flagged = 0
         columns = ("snapshot_time", "embedding_method", "is_anomalous")
@@ -201,8 +199,8 @@ def verify(
                 "anomalous": flagged,
                 "gaps": int((steps > 1).sum()),
                 "windows_missing": int((steps[steps > 1] - 1).sum()),
-                "first_reading": iso(device.first_seen),
-                "last_reading": iso(device.last_seen),
+                "first_reading": at(device.first_seen),
+                "last_reading": at(device.last_seen),
                 "age": age(now_ms() - device.last_seen),
             }
         )
@@ -238,7 +236,7 @@ def lag(as_json: AsJson = False) -> None:
             "committed": committed.get(flow.partition),
             "lag": flow.waiting,
             "skipped": flow.skipped,
-            "watermark": None if flow.watermark is None else iso(flow.watermark),
+            "watermark": at(flow.watermark),
             "state": flow.state,
         }
         for flow in found

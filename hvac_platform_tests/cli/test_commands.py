@@ -137,7 +137,7 @@ def test_learn_judge_compare_and_look_up_the_past(ingested: Path) -> None:
     found = as_json("similar", "--device", "CH-001", "--at", "2026-06-10T20:00", "--limit", "3")
     assert len(found["similar"]) == 3
     assert found["similar"][0]["cosine"] >= found["similar"][-1]["cosine"] > 0.5
-    assert found["window"].startswith("2026-06-10 20:00")
+    assert found["window"].startswith("2026-06-10T20:00")
     assert set(found["similar"][0]["metrics"]) >= {"cop"}
     assert "seen" in hvac("similar", "--device", "CH-001").stdout
 
