@@ -848,8 +848,8 @@ def main() -> None:
     if "wear" in options.only:
         start_ms = int(pd.Timestamp(WEAR_START, tz="UTC").timestamp() * 1000)
         figures["wear"] = wear_figures(options.seeds[:2], start_ms)
-        print_table("Slow wear", figures["wear"])
-        page += ["<h2>Slow wear</h2>", table_html(figures["wear"])]
+        print_table("Slow degradation", figures["wear"])
+        page += ["<h2>Slow degradation</h2>", table_html(figures["wear"])]
     for name in left_out:
         print(f"left out: {name}")
         page.append(f"<p>Left out: {html.escape(name)}.</p>")

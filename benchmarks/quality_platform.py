@@ -20,9 +20,9 @@ from hvac_platform.detection.consensus import votes
 from hvac_platform.detection.methods import method_names
 from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.ingestion.snapshotting import EmbeddingCounts
+from hvac_platform.monitoring.degradation import HISTORY_DAYS, device_degradation
 from hvac_platform.monitoring.judging import judge_device
 from hvac_platform.monitoring.learning import learn_profile, lesson_batches
-from hvac_platform.monitoring.wear import HISTORY_DAYS, device_wear
 from hvac_platform.runtime.connections import make_encoders
 from hvac_platform.simulation.faults import Fault
 from hvac_platform.simulation.fleet_simulation import SIMULATED_TYPES, FleetSimulation
@@ -130,8 +130,8 @@ def _days_until_told(table: pd.DataFrame, machine: FleetDevice) -> float:
         first = device.first_seen
         try:
             for days in range(SOUND_DAYS + 3, WEAR_DAYS + 1, 3):
-                wear = device_wear(store, device, 60_000, days_back=HISTORY_DAYS, until_ms=first + days * DAY_MS)
-                if wear.worn:
+                wear = device_degradation(store, device, 60_000, days_back=HISTORY_DAYS, until_ms=first + days * DAY_MS)
+                if wear.degrading:
                     return float(days - SOUND_DAYS)
         finally:
             store.close()

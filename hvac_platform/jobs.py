@@ -1,4 +1,4 @@
-"""Jobs: ingestion, profiles, detection, report, maintenance."""
+"""Jobs: ingestion, profiles, detection, report, housekeeping."""
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
@@ -13,7 +13,7 @@ from hvac_platform.assets.metric_trends import metric_trends
 from hvac_platform.assets.raw_metrics import raw_metrics
 from hvac_platform.assets.snapshot_embeddings import snapshot_embeddings
 from hvac_platform.assets.windowed_snapshots import windowed_snapshots
-from hvac_platform.maintenance import apply_log_retention, delete_old_runs, purge_expired_rows
+from hvac_platform.housekeeping import apply_log_retention, delete_old_runs, purge_expired_rows
 
 ingestion_job = dg.define_asset_job(
     "ingestion",
@@ -28,7 +28,7 @@ profiles_job = dg.define_asset_job(
     "profiles",
     tags={"hvac/job": "profiles"},
     selection=dg.AssetSelection.assets(device_profiles, metric_trends),
-    description="Learn what normal looks like and look for slow wear, for one device or for all in one run.",
+    description="Learn what normal looks like and look for slow degradation, for one device or for all in one run.",
     executor_def=dg.in_process_executor,
 )
 
@@ -50,11 +50,11 @@ report_job = dg.define_asset_job(
 
 
 @dg.job(
-    name="maintenance",
+    name="housekeeping",
     description="Delete expired rows, old log records and old runs.",
     executor_def=dg.in_process_executor,
 )
-def maintenance_job() -> None:
+def housekeeping_job() -> None:
     """Upkeep of the store, of the log and of Dagster's own storage."""
     purge_expired_rows()
     apply_log_retention()
@@ -66,5 +66,5 @@ jobs: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     profiles_job,
     detection_job,
     report_job,
-    maintenance_job,
+    housekeeping_job,
 ]

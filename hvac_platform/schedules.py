@@ -3,7 +3,7 @@
 import dagster as dg
 
 from hvac_platform.ingestion.decoding import days_label
-from hvac_platform.jobs import detection_job, maintenance_job, profiles_job, report_job
+from hvac_platform.jobs import detection_job, housekeeping_job, profiles_job, report_job
 from hvac_platform.monitoring.pending import latest_stretch, pending
 from hvac_platform.partitions import daily, devices
 from hvac_platform.resources import PlatformResource
@@ -85,13 +85,13 @@ def nightly_report() -> dg.RunRequest:
 
 @dg.schedule(
     cron_schedule="17 * * * *",
-    job=maintenance_job,
+    job=housekeeping_job,
     default_status=dg.DefaultScheduleStatus.RUNNING,
     description="Delete expired rows, old log records and old runs.",
 )
-def hourly_maintenance() -> dg.RunRequest:
+def hourly_housekeeping() -> dg.RunRequest:
     """Upkeep."""
     return dg.RunRequest()
 
 
-schedules = [detection_schedule, nightly_profiles, nightly_report, hourly_maintenance]
+schedules = [detection_schedule, nightly_profiles, nightly_report, hourly_housekeeping]

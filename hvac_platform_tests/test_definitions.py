@@ -49,7 +49,7 @@ SCHEDULES = {
     "detection_schedule": ("* * * * *", "detection"),
     "nightly_profiles": ("30 0 * * *", "profiles"),
     "nightly_report": ("40 0 * * *", "report"),
-    "hourly_maintenance": ("17 * * * *", "maintenance"),
+    "hourly_housekeeping": ("17 * * * *", "maintenance"),
 }
 SENSORS = {"kafka_ingestion": "ingestion", "ingestion_watch": None, "run_failure": None}
 CHECKS = {

@@ -208,7 +208,7 @@ def test_upkeep_goes_on_after_a_jump_of_the_clock_that_is_right(used: Path) -> N
     platform = PlatformResource()
     newest = max(device.last_seen for device in platform.store.devices())
     platform.store.remember(REACHED, str(newest - 30 * DAY_MS))
-    maintenance, instance = defs.resolve_job_def("maintenance"), open_instance(used)
+    maintenance, instance = defs.resolve_job_def("housekeeping"), open_instance(used)
     maintenance.execute_in_process(instance=instance)
     assert platform.store.remembered()[REACHED] == str(newest - 30 * DAY_MS)
     maintenance.execute_in_process(instance=instance, run_config=yaml.safe_load(RECIPES["jump"]))

@@ -170,7 +170,7 @@ def every_device_learned(context: dg.AssetCheckExecutionContext) -> dg.AssetChec
     return _no_device_failed(context, device_profiles)
 
 
-@dg.asset_check(asset=metric_trends, description="No device failed in the search for wear.")
+@dg.asset_check(asset=metric_trends, description="No device failed in the search for degradation.")
 def every_device_examined(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
     """A device that can't be looked at costs no other its trends, and is named."""
     return _no_device_failed(context, metric_trends)

@@ -1,4 +1,4 @@
-"""metric_trends: slow wear, one partition a device."""
+"""metric_trends: slow degradation, one partition a device."""
 
 from collections.abc import Iterator
 
@@ -12,8 +12,8 @@ from hvac_platform.assets.plots import line_plot
 from hvac_platform.assets.windowed_snapshots import windowed_snapshots
 from hvac_platform.config import LONGEST_DAYS
 from hvac_platform.io_managers.table_output import Metadata, TableOutput, table_output
+from hvac_platform.monitoring.degradation import HISTORY_DAYS, Degradation, degradation_sentence, metric_unit
 from hvac_platform.monitoring.passes import DegradationPass
-from hvac_platform.monitoring.wear import HISTORY_DAYS, Wear, metric_unit, wear_words
 from hvac_platform.partitions import devices
 from hvac_platform.resources import PlatformResource
 from hvac_platform.stores.batches import TableBatch
@@ -44,7 +44,7 @@ class TrendsConfig(dg.Config):
     retry_policy=RETRIES,
 )
 def metric_trends(context: dg.AssetExecutionContext, config: TrendsConfig, platform: PlatformResource) -> TableOutput:
-    """Slow wear in `metric_trends`: metrics that depart more every day from what the others imply, and what time is left.
+    """Slow degradation in `metric_trends`: metrics that depart more every day from what the others imply, and time left.
 
     Why: a profile learns what is new, so a machine that wears for weeks never looks odd to it. The first days of the last
     thirty are what the later ones are compared with, in daily medians; computed every night after the profiles.
@@ -59,20 +59,20 @@ def metric_trends(context: dg.AssetExecutionContext, config: TrendsConfig, platf
     )
     found.refused += unknown
 
-    def tell(wear: Wear) -> None:
-        for sentence in _sentences(wear):
-            context.log.warning("%s: %s", wear.device.device_id, sentence)
+    def tell(degradation: Degradation) -> None:
+        for sentence in _sentences(degradation):
+            context.log.warning("%s: %s", degradation.device.device_id, sentence)
 
     found.on_found = tell
 
     def batches(metadata: Metadata) -> Iterator[TableBatch]:
         yield from found.batches()
         tell_failures(context, metadata, found)
-        worn = [wear for wear in found.found if wear.worn]
-        metadata.update(devices=len(found.found), devices_worn=len(worn), too_few_days=len(found.refused))
+        worn = [degradation for degradation in found.found if degradation.degrading]
+        metadata.update(devices=len(found.found), devices_degrading=len(worn), too_few_days=len(found.refused))
         if worn:
             told = [f"- **{w.device.device_id}**: {sentence}" for w in worn for sentence in _sentences(w)]
-            metadata["wear"] = dg.MetadataValue.md("\n".join(told[:200]))
+            metadata["degradation"] = dg.MetadataValue.md("\n".join(told[:200]))
             metadata["deviations"] = dg.MetadataValue.md(
                 "Daily medians in standard deviations of a normal window.\n\n"
                 + "\n\n".join(f"**{w.device.device_id}**\n\n{_plot(w)}" for w in worn[:PLOTTED])
@@ -83,18 +83,18 @@ def metric_trends(context: dg.AssetExecutionContext, config: TrendsConfig, platf
     return table_output(batches)
 
 
-def _sentences(wear: Wear) -> list[str]:
+def _sentences(degradation: Degradation) -> list[str]:
     return [
-        wear_words(
-            *(t.metric, metric_unit(wear.device, t.metric), t.deviation, t.sigmas, t.per_day),
+        degradation_sentence(
+            *(t.metric, metric_unit(degradation.device, t.metric), t.deviation, t.sigmas, t.per_day),
             *(int(t.since.timestamp() * 1000), t.days_to_limit),
         )
-        for t in wear.worn
+        for t in degradation.degrading
         if t.since is not None
     ]
 
 
-def _plot(wear: Wear) -> str:
-    shown = [t.metric for t in wear.worn[:LINES]]
-    times = np.array([day_start(day) for day in wear.days], dtype=np.int64)
-    return line_plot({name: wear.sigmas[name].to_numpy(dtype=np.float64) for name in shown}, times)
+def _plot(degradation: Degradation) -> str:
+    shown = [t.metric for t in degradation.degrading[:LINES]]
+    times = np.array([day_start(day) for day in degradation.days], dtype=np.int64)
+    return line_plot({name: degradation.sigmas[name].to_numpy(dtype=np.float64) for name in shown}, times)

@@ -38,6 +38,7 @@ from hvac_platform.detection.methods import method_names
 from hvac_platform.detection.profile import profile_from_row
 from hvac_platform.ingestion.snapshotting import EmbeddingCounts
 from hvac_platform.monitoring.comparing import compare_device
+from hvac_platform.monitoring.degradation import HISTORY_DAYS, LEAST_DAYS, metric_unit
 from hvac_platform.monitoring.judging import Judgement
 from hvac_platform.monitoring.learning import Lesson, mode_calibration, told_counts, told_metrics
 from hvac_platform.monitoring.passes import (
@@ -51,7 +52,6 @@ from hvac_platform.monitoring.passes import (
 )
 from hvac_platform.monitoring.profiles import load_profile_row
 from hvac_platform.monitoring.similar import NoSnapshotError, similar_states
-from hvac_platform.monitoring.wear import HISTORY_DAYS, LEAST_DAYS, metric_unit
 from hvac_platform.runtime.connections import make_encoders, open_store
 from hvac_platform.timestamps import day_of, day_windows, days_between, iso, now_ms
 
@@ -207,17 +207,17 @@ def show_profile(name: OneName = None, option: OneDevice = None, as_json: AsJson
         print_rows(told, as_json=False, title="Operating modes")
 
 
-def trends(
+def degradation(
     names: Names = None,
     devices: Devices = None,
     days_back: Annotated[int, typer.Option(help="Days of history.", min=LEAST_DAYS, max=MOST_DAYS)] = HISTORY_DAYS,
     until: Annotated[
         str | None, typer.Option(help="End of the history (ISO 8601); the newest data when absent.")
     ] = None,
-    show_all: Annotated[bool, typer.Option("--all", help="Show every metric, not only those that wear.")] = False,
+    show_all: Annotated[bool, typer.Option("--all", help="Show every metric, not only those that degrade.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Slow wear: which metrics depart more every day from what the others imply, since when, and what time is left.
+    """Slow degradation: which metrics depart more every day from what the others imply, since when, and what time is left.
 
     Exit code 1 when no device has enough whole days, or one fails.
     """
@@ -226,28 +226,41 @@ def trends(
     chosen, until_ms = chosen_devices(store, named(names, devices)), instant(until, "--until")
     found = DegradationPass(store, chosen, settings.window_ms, days_back=days_back, until_ms=until_ms)
     with progress_bar("devices") as progress:
-        task = progress.add_task("look for wear", total=len(chosen))
+        task = progress.add_task("look for degradation", total=len(chosen))
         found.on_device = lambda _: progress.advance(task)
         write_pass(found)
     rows = [
         {
-            "device": wear.device.device_id,
+            "device": degradation.device.device_id,
             "metric": t.metric,
-            "unit": metric_unit(wear.device, t.metric),
-            "reading": wear.readings[t.metric],
+            "unit": metric_unit(degradation.device, t.metric),
+            "reading": degradation.readings[t.metric],
             "deviation": t.deviation,
             "sigmas": t.sigmas,
             "per_day": t.per_day,
             "since": None if t.since is None else f"{t.since:%Y-%m-%d}",
             "days_to_limit": t.days_to_limit,
         }
-        for wear in found.found
-        for t in (wear.trends if show_all else wear.worn)
+        for degradation in found.found
+        for t in (degradation.trends if show_all else degradation.degrading)
     ]
-    print_rows(rows, as_json=as_json, title="Trends", empty="no metric shows wear" if found.found else "")
+    print_rows(rows, as_json=as_json, title="Trends", empty="no metric degrades" if found.found else "")
     _told(found)
     if found.failed or not found.found:
         raise typer.Exit(1)
+
+
+def trends(
+    names: Names = None,
+    devices: Devices = None,
+    days_back: Annotated[int, typer.Option(min=LEAST_DAYS, max=MOST_DAYS)] = HISTORY_DAYS,
+    until: Annotated[str | None, typer.Option()] = None,
+    show_all: Annotated[bool, typer.Option("--all")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """What `hvac degradation` was called up to version 0.1."""
+    errors.print("hvac trends is hvac degradation now; this name goes with version 0.3")
+    degradation(names, devices, days_back, until, show_all, as_json)
 
 
 def _known_method(name: str) -> str:

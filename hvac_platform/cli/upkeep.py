@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -17,9 +18,15 @@ from hvac_platform.detection.profile import provisional_profile
 from hvac_platform.devices.registry import device_types
 from hvac_platform.embedded_file import beside, close_as_it_is, users_of
 from hvac_platform.ingestion.flow import STANDS_STILL_MS, PartitionFlow, flows
-from hvac_platform.log.base import LogError
+from hvac_platform.log.base import LogError, UnknownTopicError
 from hvac_platform.log.embedded import EmbeddedLog
-from hvac_platform.runtime.connections import make_encoders, open_log, open_store, open_store_as_it_is
+from hvac_platform.runtime.connections import (
+    make_encoders,
+    open_log,
+    open_log_as_it_is,
+    open_store,
+    open_store_as_it_is,
+)
 from hvac_platform.stores.base import StoreError, TableSlice
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.made_with import forget_device_types
@@ -39,8 +46,8 @@ def check(
 ) -> None:
     """Check every connection, the schema, and that data flow; says what to do where something fails.
 
-    Exit code 1 when anything does. Where messages wait and nobody owns their partition it looks again each second, for
-    as long as --wait says, until they move.
+    Nothing is made by it. Exit code 1 when anything fails. Where messages wait and nobody owns their partition it looks
+    again each second, for as long as --wait says, until they move.
     """
     settings = load_settings()
     rows: list[dict[str, Any]] = []
@@ -61,7 +68,7 @@ def check(
         servers.format("SCYLLA_HOSTS") if settings.scylla_hosts else "do what it says; docs/recovery.md",
         _store_state,
     )
-    probe("schema", "hvac schema apply" if store else "see store", _schema_state)
+    there = store and _not_yet(settings, "store.db") is None and probe("schema", "hvac schema apply", _schema_state)
     log = probe(
         "message log",
         servers.format("KAFKA_BOOTSTRAP_SERVERS")
@@ -69,9 +76,10 @@ def check(
         else "do what it says; docs/recovery.md",
         _log_state,
     )
-    probe("encoder", "see what it says, or set HVAC_EMBEDDING=state" if store else "see store", _encoder_state)
+    if there:
+        probe("encoder", "see what it says, or set HVAC_EMBEDDING=state", _encoder_state)
     probe("device types", "correct the YAML file, or HVAC_DEVICE_TYPES", lambda _: ", ".join(sorted(device_types())))
-    if store and log:
+    if there and log and _topic_is_there(settings):
         try:
             for flow in watched_flows(settings, wait):
                 tell(f"partition {flow.partition}", flow.ok, flow_line(flow), flow_remedy(flow), flow.document())
@@ -144,15 +152,36 @@ def flow_remedy(flow: PartitionFlow) -> str:
     return "start hvac up, or run hvac ingest; where it runs, look at the sensor kafka_ingestion in Dagster"
 
 
+def _not_yet(settings: Settings, name: str) -> str | None:
+    """What to say of an embedded store or log that nobody has made yet; None where it is there, or on a server.
+
+    Raises:
+        RuntimeError: it can't be made where it should be.
+    """
+    served = settings.scylla_hosts if name == "store.db" else settings.kafka_bootstrap_servers
+    path = settings.hvac_home / name
+    if served or os.path.lexists(path):
+        return None
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise RuntimeError(f"{path} can't be made: {folder} is not a folder that may be written to")
+    return f"none yet; what first writes to it makes {path}"
+
+
 def _store_state(settings: Settings) -> str:
-    store = open_store(settings)
+    if said := _not_yet(settings, "store.db"):
+        return said
+    store = open_store_as_it_is(settings)
+    found, needed = store.schema_versions()
+    if found == needed:
+        store = open_store(settings)  # which checks that it was made with the same settings
     if isinstance(store, EmbeddedStore) and (damage := store.damage()):
         raise RuntimeError(f"{store.location} is damaged: {'; '.join(damage)}")
     return store.location
 
 
 def _schema_state(settings: Settings) -> str:
-    found, needed = open_store(settings).schema_versions()
+    found, needed = open_store_as_it_is(settings).schema_versions()
     if found != needed:
         raise RuntimeError(f"the store has schema version {found}, this code needs {needed}")
     return f"version {found}, {len(tables())} tables"
@@ -165,14 +194,28 @@ def _encoder_state(settings: Settings) -> str:
     return encoder.method
 
 
+def _topic_is_there(settings: Settings) -> bool:
+    if _not_yet(settings, "log.db"):
+        return False
+    try:
+        open_log_as_it_is(settings).partitions(settings.kafka_topic)
+    except UnknownTopicError:
+        return False
+    return True
+
+
 def _log_state(settings: Settings) -> str:
-    log = open_log(settings)
+    if said := _not_yet(settings, "log.db"):
+        return said
+    log = open_log_as_it_is(settings)
     if isinstance(log, EmbeddedLog) and (damage := log.damage()):
         raise RuntimeError(f"{log.path} is damaged: {'; '.join(damage)}")
-    messages = sum(log.end_offsets(settings.kafka_topic).values()) - sum(
-        log.begin_offsets(settings.kafka_topic).values()
-    )
-    return f"{settings.kafka_topic}, {len(log.partitions(settings.kafka_topic))} partitions, {messages} messages"
+    try:
+        ends = log.end_offsets(settings.kafka_topic)
+    except UnknownTopicError:
+        return f"no topic {settings.kafka_topic} yet; what first reads or writes it makes it"
+    messages = sum(ends.values()) - sum(log.begin_offsets(settings.kafka_topic).values())
+    return f"{settings.kafka_topic}, {len(ends)} partitions, {messages} messages"
 
 
 def verify(names: Names = None, devices: Devices = None, as_json: AsJson = False) -> None:

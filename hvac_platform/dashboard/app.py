@@ -10,13 +10,13 @@ from dash import Dash, Input, Output, State, dcc, html
 from flask import Response
 
 from hvac_platform.config import Settings
-from hvac_platform.dashboard.board import FleetBoard
 from hvac_platform.dashboard.components import Content, empty_state, named
+from hvac_platform.dashboard.device_states import FleetBoard
+from hvac_platform.dashboard.formatting import visible
 from hvac_platform.dashboard.front import Front
 from hvac_platform.dashboard.pages import device, fleet, incident, incidents, ingestion, methods
+from hvac_platform.dashboard.shared_readings import SharedReadings
 from hvac_platform.dashboard.source import Source
-from hvac_platform.dashboard.vitals import Vitals
-from hvac_platform.dashboard.words import visible
 from hvac_platform.runtime.request_guard import Address, RequestGuard, parse_address
 from hvac_platform.timestamps import iso, now_ms
 
@@ -45,7 +45,7 @@ def make_app(
     """
     source = source or Source(settings)
     board = board or FleetBoard(settings)
-    vitals = Vitals(source)
+    shared = SharedReadings(source)
     app = Dash(
         "hvac_platform.dashboard",
         title=TITLE,
@@ -57,12 +57,12 @@ def make_app(
         enable_mcp=False,
     )
     app.layout = shell()
-    fleet.register(app, board, vitals)
+    fleet.register(app, board, shared)
     device.register(app, source)
     incidents.register(app, source, board)
     incident.register(app, source)
     methods.register(app, source)
-    ingestion.register(app, vitals)
+    ingestion.register(app, shared)
     _register_shell(app)
     _serve_health(app, source)
     _protect(app)

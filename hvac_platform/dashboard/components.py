@@ -12,10 +12,10 @@ from typing import Any
 
 from dash import dcc, html
 
-from hvac_platform.dashboard.board import Status
+from hvac_platform.dashboard.device_states import Status
 from hvac_platform.dashboard.figures import Figure
+from hvac_platform.dashboard.formatting import number, visible
 from hvac_platform.dashboard.source import Source
-from hvac_platform.dashboard.words import number, visible
 from hvac_platform.stores.base import Store
 
 Content = Any

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hvac_platform.dashboard.words import in_figure
+from hvac_platform.dashboard.formatting import in_figure
 from hvac_platform.detection import methods
 
 Figure = dict[str, Any]

@@ -19,7 +19,7 @@ BLOCKS_AT_LEAST = 12
 BLOCK_ROWS, LONGEST_BLOCK_ROWS, LEAST_BLOCK_ROWS, BLOCK_MS = 60, 360, 4, 3_600_000
 QUARTILES = 0.25, 0.75
 DAY_MS = 86_400_000
-ROOM_LONG, ROOM_DAYS, ROOM_ROWS = 1.2, 5.0, 1000.0
+MARGIN_LONG, MARGIN_DAYS, MARGIN_ROWS = 1.2, 5.0, 1000.0
 
 
 def persists(surprise: Float64, limit: float, before: Float64) -> Bool:
@@ -102,14 +102,14 @@ def counted_limit(level: Float64, interval_ms: int, alarms_per_day: float) -> fl
     return float(maxima[min(allowed, len(maxima) - 1)])
 
 
-def room_for_variation(short: float, span_ms: int, rows: int, long: float = ROOM_LONG) -> float:
+def margin_for_variation(short: float, span_ms: int, rows: int, long: float = MARGIN_LONG) -> float:
     """Factor on a limit for variation that the training can't have shown.
 
     ``short`` is the factor up to a day or a thousand rows, whichever is less, ``long`` that from five days and 5000 rows: in
     between, a training shows all hours of the day and little of how days differ.
 
-    >>> room_for_variation(2.0, DAY_MS, 1440), room_for_variation(2.0, 7 * DAY_MS, 7 * 1440)
+    >>> margin_for_variation(2.0, DAY_MS, 1440), margin_for_variation(2.0, 7 * DAY_MS, 7 * 1440)
     (2.0, 1.2)
     """
-    amount = max(1.0, min(span_ms / DAY_MS, rows / ROOM_ROWS))
-    return float(np.interp(np.log(amount), (0.0, np.log(ROOM_DAYS)), (short, long)))
+    amount = max(1.0, min(span_ms / DAY_MS, rows / MARGIN_ROWS))
+    return float(np.interp(np.log(amount), (0.0, np.log(MARGIN_DAYS)), (short, long)))

@@ -1,4 +1,4 @@
-"""Slow wear: what no single row shows and every week shows a little more of."""
+"""Slow degradation: what no single row shows and every week shows a little more of."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Trend:
         cusum: largest one-sided cumulative sum, in sigmas of the daily deviations.
         since: first day of the run that led there, where the metric is worn; else None.
         days_to_limit: days until the deviation reaches the limit that it moves towards; None without a limit there, or
-            without wear; 0 where it is reached.
+            without degradation; 0 where it is reached.
     """
 
     metric: str

@@ -122,8 +122,8 @@ def severity(level: int) -> Severity:
 def incident_level(levels: NDArray[np.integer], scores: Float64, votes: NDArray[np.integer]) -> int:
     """Level of an incident from its n windows.
 
-    The most severe rule decides. What is learned can't tell danger from oddity, so without a rule an incident is urgent (3)
-    at most: where two learned methods agree in three windows and in half of all, or where a score is three times its
+    The most severe rule decides. What is learned can't tell danger from what is only unusual, so without a rule an incident
+    is urgent (3) at most: where two learned methods agree in three windows and in half of all, or where a score is three times its
     limit. Otherwise it is of normal priority (4).
 
     Args:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hvac_platform.detection.alarms import budget_limit, counted_limit, persistent_level, room_for_variation
+from hvac_platform.detection.alarms import budget_limit, counted_limit, margin_for_variation, persistent_level
 from hvac_platform.detection.calibration import exceedance_for, persistent, tail_limit
 from hvac_platform.detection.verdicts import Verdicts, shown
 from hvac_platform.devices.registry import DeviceType
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 REASONS_PER_SNAPSHOT = 3
 LONGEST_EXCLUSION_MS = 30 * 60_000
-NEIGHBOUR_SHARE, NEIGHBOUR_ROOM, NEIGHBOUR_ROOM_LONG, LARGEST_DISTANCE = 0.25, 1.5, 1.3, 0.95
+NEIGHBOUR_SHARE, NEIGHBOUR_MARGIN, NEIGHBOUR_MARGIN_LONG, LARGEST_DISTANCE = 0.25, 1.5, 1.3, 0.95
 LAXEST = {"similarity": 0.85, "sigma": 6.0, "neighbour_distance": 0.05}  # patchy history must not blind a detector
 
 
@@ -262,7 +262,7 @@ def _learned_calibration(
     span_ms = int(series.times_ms[-1] - series.times_ms[0]) + series.window_ms
     budget = NEIGHBOUR_SHARE * false_alarms_per_day
     expected = max(budget_limit(level, series.window_ms, budget), counted_limit(level, series.window_ms, budget))
-    limit = unit * expected * room_for_variation(NEIGHBOUR_ROOM, span_ms, len(series), NEIGHBOUR_ROOM_LONG)
+    limit = unit * expected * margin_for_variation(NEIGHBOUR_MARGIN, span_ms, len(series), NEIGHBOUR_MARGIN_LONG)
     return replace(
         calibration,
         similarity=detector.similarity_limit,

@@ -91,7 +91,7 @@ class Trace:
         plausible: float64 [n, m], recent level with outlying readings left out.
         sustained: float64 [2, n, m], averages over about 10 and 30 rows.
         cleared: float64 [2, n, m], the same, begun anew after each outlying episode.
-        oddity: float64 [n], surprise of the state alone.
+        state_surprise: float64 [n], surprise of the state alone.
         age: int64 [n], rows since the plausible level and the cleared averages began anew.
         runs: int64 [n, m], run of equal readings.
         silent: bool [n], rows without any reading.
@@ -105,7 +105,7 @@ class Trace:
     plausible: Float64
     sustained: Float64
     cleared: Float64
-    oddity: Float64
+    state_surprise: Float64
     age: Int64
     runs: Int64
     silent: NDArray[np.bool_]
@@ -160,7 +160,7 @@ def trace(
     usual = np.where(
         replaced[:, None] > 0, _undone(usual_deviations, levels), clipped
     )  # exact where nothing was replaced
-    oddity = ordinary.of(np.linalg.norm(levels.apply(clipped), axis=1))
+    state_surprise = ordinary.of(np.linalg.norm(levels.apply(clipped), axis=1))
     no_run = np.zeros(m, dtype=np.int64)
     runs = run_lengths(
         values,
@@ -168,7 +168,7 @@ def trace(
         no_run if before is None else before.run,
         np.full(m, np.nan) if before is None else before.last,
     )
-    odd = (replaced > 0) | (oddity > ODD)
+    odd = (replaced > 0) | (state_surprise > ODD)
     if stuck is not None:
         odd |= stuck.repetition.surprise(values, runs).max(axis=1, initial=0.0) > stuck.limit
     age = np.zeros(n, dtype=np.int64)
@@ -217,7 +217,9 @@ def trace(
         run=runs[-1],
         last=values[-1],
     )
-    return Trace(level, unknown, usual, adapted, followed, sustained, cleared, oddity, age, runs, silent, memory)
+    return Trace(
+        level, unknown, usual, adapted, followed, sustained, cleared, state_surprise, age, runs, silent, memory
+    )
 
 
 def _completed(z: Float64, unknown: NDArray[np.bool_], levels: Whitening) -> Float64:

@@ -15,7 +15,7 @@ ANSWER_SECONDS = 30
 LATEST_HEARTBEAT_SECONDS = 180
 """A daemon writes one every half minute."""
 PLAN = """query($location: String!) { executionPlanOrError(
-  pipeline: {repositoryLocationName: $location, repositoryName: "__repository__", pipelineName: "maintenance"},
+  pipeline: {repositoryLocationName: $location, repositoryName: "__repository__", pipelineName: "housekeeping"},
   mode: "default") { __typename ... on PythonError { message } ... on PipelineNotFoundError { message } } }"""
 """A question that the pages can't answer from memory: it goes to the code server and back."""
 QUESTION = """{

@@ -242,7 +242,7 @@ class DeviceGroup(ABC):
         return self._load.sample(block.times_s)
 
     def slow_drift(self, block: Block) -> Float64:
-        """Wear and dirt that come and go over months, float64 [S, d] in [0, 1]."""
+        """Degradation and dirt that come and go over months, float64 [S, d] in [0, 1]."""
         return 0.5 + 0.5 * self._drift.sample(block.times_s)
 
     def _active(self, kind: str, times_ms: Int64) -> Iterable[tuple[int, Fault, NDArray[np.bool_]]]:

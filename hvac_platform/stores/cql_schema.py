@@ -16,8 +16,9 @@ from hvac_platform.timestamps import now_ms
 
 SCHEMA_VERSION = 6
 """1: as first released. 2: on Cassandra the vector index is on a table of its own, ``snapshot_vectors``. 3: profiles hold
-the device's encoder, reports hold energy; incidents, maintenance. 4: operating modes, wear. 5: leases and the log's identity
-in the ledger, settings that the store was made with."""
+the device's encoder, reports hold energy; incidents, maintenance. 4: operating modes, degradation. 5: leases and the log's
+identity in the ledger, settings that the store was made with. 6: reports hold a row a method, windows their judged revision.
+"""
 VERSION_TABLE = "schema_versions"
 VECTOR_TABLE = "snapshot_vectors"
 INDEX = "device_state_embedding_idx"

@@ -206,7 +206,7 @@ def test_sensor_and_run_of_dagster_fail_with_that_line(used: Path) -> None:
         context = dg.build_sensor_context(instance=instance, resources={"platform": PlatformResource()})
         with pytest.raises(StoreError, match="schema version 99"):
             defs.get_sensor_def("kafka_ingestion")(context)
-        result = defs.resolve_job_def("maintenance").execute_in_process(instance=instance, raise_on_error=False)
+        result = defs.resolve_job_def("housekeeping").execute_in_process(instance=instance, raise_on_error=False)
         assert "schema version 99" in failures_of(result)
     assert (used / "store.db").read_bytes() == before
 
@@ -264,7 +264,7 @@ def test_check_dashboard_sensor_and_run_tell_it_too(
         context = dg.build_sensor_context(instance=instance, resources={"platform": PlatformResource()})
         with pytest.raises(StoreError, match=said):
             defs.get_sensor_def("kafka_ingestion")(context)
-        result = defs.resolve_job_def("maintenance").execute_in_process(instance=instance, raise_on_error=False)
+        result = defs.resolve_job_def("housekeeping").execute_in_process(instance=instance, raise_on_error=False)
         assert said in failures_of(result)
 
 
@@ -382,3 +382,11 @@ def test_a_store_closes_with_the_thread_that_opened_it(used: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert int(done.stdout) <= 3
+
+
+def test_check_makes_nothing_and_says_what_is_not_there_yet(home: Path, hvac: Command) -> None:
+    before = sorted(path.name for path in home.iterdir())
+    code, out, _ = hvac("check")
+    assert code == 0
+    assert out.count("none yet") == 2
+    assert sorted(path.name for path in home.iterdir()) == before

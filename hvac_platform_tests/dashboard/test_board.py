@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from hvac_platform.dashboard.app import make_app
-from hvac_platform.dashboard.board import DEVICES_PER_REFRESH, FleetBoard, Status, status_of
+from hvac_platform.dashboard.device_states import DEVICES_PER_REFRESH, FleetBoard, Status, status_of
 from hvac_platform.dashboard.reading import DeviceState
 from hvac_platform.dashboard.source import Remembered
 from hvac_platform.stores.base import Device

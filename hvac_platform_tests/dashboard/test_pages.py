@@ -76,7 +76,7 @@ def test_the_fleet_is_filtered(browser: Browser) -> None:
 def test_a_device_shows_slow_wear_and_its_operating_modes(browser: Browser) -> None:
     tables = str(browser.ask("device-message.children", device_id__data="CH-001")["device-tables.children"])
     for words in (
-        "Slow wear",
+        "Slow degradation",
         "+4.25",
         "+6.1",
         "+0.31",

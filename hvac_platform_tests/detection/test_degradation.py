@@ -1,4 +1,4 @@
-"""Slow wear is seen against what the other metrics imply, with the time that is left."""
+"""Slow degradation is seen against what the other metrics imply, with the time that is left."""
 
 from __future__ import annotations
 

@@ -19,8 +19,8 @@ from hvac_platform.detection import fit_detector
 from hvac_platform.detection.choosing_metrics import MOST_METRICS, chosen_metrics
 from hvac_platform.ingestion.snapshotting import ENCODED_READINGS
 from hvac_platform.monitoring import wide_devices
+from hvac_platform.monitoring.degradation import TooFewDaysError, device_degradation
 from hvac_platform.monitoring.profiles import load_profile
-from hvac_platform.monitoring.wear import TooFewDaysError, device_wear
 from hvac_platform.stores.base import Device
 from hvac_platform.stores.series import read_series
 from hvac_platform_tests.conftest import DAY, HOUR_MS, MIDNIGHT_MS, MINUTE_MS, NEXT_DAY, rows
@@ -126,7 +126,7 @@ def test_the_history_of_a_very_wide_device_is_read_from_its_newest_end_and_that_
     assert lesson.profile.snapshot_count == 220
     assert f"of its {WIDTH} metrics only the history from" in lesson.note
     with pytest.raises(TooFewDaysError, match=f"of its {WIDTH} metrics no more is read"):
-        device_wear(platform.store, device, MINUTE_MS)
+        device_degradation(platform.store, device, MINUTE_MS)
 
 
 def test_embeddings_of_a_wide_device_are_those_of_encoding_it_at_once(platform, monkeypatch):

@@ -68,8 +68,8 @@ def test_upkeep_brings_storage_down_to_the_limit_and_takes_what_earlier_versions
     for path in (*strays, captured.parent):
         os.utime(path, (old, old))
     monkeypatch.setenv("HVAC_KEEP_RUNS_MB", "10")
-    monkeypatch.setattr("hvac_platform.maintenance.expired_runs", lambda i, cutoff, most: expired_runs(i, cutoff, 0))
-    result = run_job("maintenance", instance, {})
+    monkeypatch.setattr("hvac_platform.housekeeping.expired_runs", lambda i, cutoff, most: expired_runs(i, cutoff, 0))
+    result = run_job("housekeeping", instance, {})
     assert {run.run_id for run in instance.get_runs()} == {ids[-1], result.run_id}
     assert not any(path.exists() for path in strays)
     assert young.exists()

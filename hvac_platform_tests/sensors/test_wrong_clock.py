@@ -26,7 +26,7 @@ def present(monkeypatch):
     """Sets what the code of ingestion takes for the present."""
 
     def at(ms):
-        for module in ("hvac_platform.assets.raw_metrics", "hvac_platform.maintenance"):
+        for module in ("hvac_platform.assets.raw_metrics", "hvac_platform.housekeeping"):
             monkeypatch.setattr(f"{module}.now_ms", lambda: ms)
 
     return at
@@ -77,7 +77,7 @@ def test_where_the_producers_clocks_are_wrong_the_operator_may_say_so(instance, 
 
 
 def maintenance(instance, platform, **config):
-    return run_job("maintenance", instance, {}, {"ops": {"purge_expired_rows": {"config": config}}} if config else {})
+    return run_job("housekeeping", instance, {}, {"ops": {"purge_expired_rows": {"config": config}}} if config else {})
 
 
 def test_a_clock_four_hundred_days_ahead_deletes_nothing(instance, platform, present, monkeypatch):

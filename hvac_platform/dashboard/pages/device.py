@@ -38,19 +38,7 @@ from hvac_platform.dashboard.figures import (
     metrics_figure,
     score_figure,
 )
-from hvac_platform.dashboard.front import LONGEST_LIST, texts_once
-from hvac_platform.dashboard.reading import (
-    HOUR_MS,
-    Row,
-    device_events,
-    device_incidents,
-    device_trends,
-    method_scores,
-    profile_row,
-    units_sent,
-)
-from hvac_platform.dashboard.source import Source
-from hvac_platform.dashboard.words import (
+from hvac_platform.dashboard.formatting import (
     age,
     incident_href,
     key_metrics,
@@ -63,10 +51,22 @@ from hvac_platform.dashboard.words import (
     type_title,
     visible,
 )
+from hvac_platform.dashboard.front import LONGEST_LIST, texts_once
+from hvac_platform.dashboard.reading import (
+    HOUR_MS,
+    Row,
+    device_events,
+    device_incidents,
+    device_trends,
+    method_scores,
+    profile_row,
+    units_sent,
+)
+from hvac_platform.dashboard.source import Source
 from hvac_platform.devices.registry import device_type
+from hvac_platform.monitoring.degradation import FORESEEN_DAYS
 from hvac_platform.monitoring.learning import mode_calibration
 from hvac_platform.monitoring.maintenance import MaintenanceSpan, maintenance_spans
-from hvac_platform.monitoring.wear import FORESEEN_DAYS
 from hvac_platform.snapshots import SnapshotSeries
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.series import read_series
@@ -382,14 +382,14 @@ def wear_section(trends: Sequence[Row], kind: str) -> Content:
     if not trends:
         empty = "Not looked at yet: it takes ten days of history, then hvac trends or the next night."
     else:
-        empty = f"No metric shows wear up to {iso(trends[0]['span_end'])[:10]}."
+        empty = f"No metric degrades up to {iso(trends[0]['span_end'])[:10]}."
     return html.Section(
         [
-            html.H2("Slow wear"),
+            html.H2("Slow degradation"),
             table(
                 [*headings, Heading("per day", True), Heading("since"), Heading("days to its limit", True)],
                 rows,
-                label="Slow wear",
+                label="Slow degradation",
                 empty=empty,
             ),
         ]

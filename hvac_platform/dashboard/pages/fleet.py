@@ -8,7 +8,6 @@ from typing import Any
 
 from dash import Dash, Input, Output, State, dcc, html, no_update
 
-from hvac_platform.dashboard.board import URGENCY, Fleet, FleetBoard, Status
 from hvac_platform.dashboard.components import (
     NO_PAGE,
     Content,
@@ -24,12 +23,9 @@ from hvac_platform.dashboard.components import (
     status_badge,
     total,
 )
+from hvac_platform.dashboard.device_states import URGENCY, Fleet, FleetBoard, Status
 from hvac_platform.dashboard.figures import sparkline
-from hvac_platform.dashboard.front import texts_once
-from hvac_platform.dashboard.paging import pager_outputs, pager_state, register_pager
-from hvac_platform.dashboard.reading import DeviceState, Ingestion
-from hvac_platform.dashboard.vitals import Vitals
-from hvac_platform.dashboard.words import (
+from hvac_platform.dashboard.formatting import (
     age,
     device_href,
     key_metrics,
@@ -39,6 +35,10 @@ from hvac_platform.dashboard.words import (
     type_title,
     visible,
 )
+from hvac_platform.dashboard.front import texts_once
+from hvac_platform.dashboard.paging import pager_outputs, pager_state, register_pager
+from hvac_platform.dashboard.reading import DeviceState, Ingestion
+from hvac_platform.dashboard.shared_readings import SharedReadings
 from hvac_platform.stores.base import Device, Store
 
 CARDS = 24
@@ -183,7 +183,7 @@ class FleetView:
 def render(
     store: Store,
     board: FleetBoard,
-    vitals: Vitals,
+    shared: SharedReadings,
     filters: tuple[str | None, str | None, str | None],
     page: int,
     shown_before: Sequence[str] = (),
@@ -193,7 +193,7 @@ def render(
     devices = chosen(fleet, *filters)
     here = page_of(devices, page, CARDS, "devices")
     return FleetView(
-        totals(fleet, vitals.ingestion(), vitals.rejected()) if fleet.devices else [],
+        totals(fleet, shared.ingestion(), shared.rejected()) if fleet.devices else [],
         cards(fleet, here.rows),
         here,
         [option(name, type_title(name)) for name in sorted({d.device_type for d in fleet.devices})],
@@ -202,7 +202,7 @@ def render(
     )
 
 
-def register(app: Dash, board: FleetBoard, vitals: Vitals) -> None:
+def register(app: Dash, board: FleetBoard, shared: SharedReadings) -> None:
     """Callbacks of the page."""
     register_pager(app, "fleet", ("fleet-type", "fleet-building", "fleet-status"))
 
@@ -232,10 +232,10 @@ def register(app: Dash, board: FleetBoard, vitals: Vitals) -> None:
 
         def read(store: Store) -> Content:
             filters = (device_type, building, status)
-            views.append(render(store, board, vitals, filters, page or 0, texts_once(shown, CARDS)))
+            views.append(render(store, board, shared, filters, page or 0, texts_once(shown, CARDS)))
             return views[0].cards
 
-        content = guarded(vitals.source, read)
+        content = guarded(shared.source, read)
         if not views:
             return [], content, *pager_state(NO_PAGE), no_update, no_update, []
         view = views[0]

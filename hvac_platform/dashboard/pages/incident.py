@@ -21,6 +21,17 @@ from hvac_platform.dashboard.components import (
     table,
 )
 from hvac_platform.dashboard.figures import SEVERITY_COLOURS, Span, metrics_figure, score_figure
+from hvac_platform.dashboard.formatting import (
+    device_href,
+    incident_href,
+    key_metrics,
+    level_words,
+    metric_title,
+    number,
+    span_words,
+    type_title,
+    visible,
+)
 from hvac_platform.dashboard.pages.device import lines_of, marks, marks_words
 from hvac_platform.dashboard.reading import (
     HOUR_MS,
@@ -33,17 +44,6 @@ from hvac_platform.dashboard.reading import (
     similar_incidents,
 )
 from hvac_platform.dashboard.source import Source
-from hvac_platform.dashboard.words import (
-    device_href,
-    incident_href,
-    key_metrics,
-    level_words,
-    metric_title,
-    number,
-    span_words,
-    type_title,
-    visible,
-)
 from hvac_platform.devices.registry import device_type
 from hvac_platform.monitoring.maintenance import maintenance_spans
 from hvac_platform.monitoring.silence import SILENCE

@@ -8,7 +8,6 @@ from typing import Any
 
 from dash import Dash, Input, Output, dcc, html, no_update
 
-from hvac_platform.dashboard.board import FleetBoard
 from hvac_platform.dashboard.components import (
     NO_PAGE,
     Content,
@@ -25,10 +24,8 @@ from hvac_platform.dashboard.components import (
     severity_cell,
     table,
 )
-from hvac_platform.dashboard.paging import pager_outputs, pager_state, register_pager
-from hvac_platform.dashboard.reading import INCIDENT_DAYS, SEVERITIES, Row, device_incidents, likelihoods
-from hvac_platform.dashboard.source import Source
-from hvac_platform.dashboard.words import (
+from hvac_platform.dashboard.device_states import FleetBoard
+from hvac_platform.dashboard.formatting import (
     device_href,
     incident_href,
     number,
@@ -36,6 +33,9 @@ from hvac_platform.dashboard.words import (
     type_title,
     visible,
 )
+from hvac_platform.dashboard.paging import pager_outputs, pager_state, register_pager
+from hvac_platform.dashboard.reading import INCIDENT_DAYS, SEVERITIES, Row, device_incidents, likelihoods
+from hvac_platform.dashboard.source import Source
 from hvac_platform.stores.base import Store
 from hvac_platform.timestamps import iso
 

@@ -21,6 +21,7 @@ from hvac_platform.dashboard.components import (
     pager,
     table,
 )
+from hvac_platform.dashboard.formatting import age, device_href, escaped_bytes, number, type_title, visible
 from hvac_platform.dashboard.paging import pager_outputs, pager_state, register_pager
 from hvac_platform.dashboard.reading import (
     DEAD_LETTER_DAYS,
@@ -33,8 +34,7 @@ from hvac_platform.dashboard.reading import (
     embedding_backlog,
     today,
 )
-from hvac_platform.dashboard.vitals import Vitals
-from hvac_platform.dashboard.words import age, device_href, escaped_bytes, number, type_title, visible
+from hvac_platform.dashboard.shared_readings import SharedReadings
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.timestamps import iso, now_ms
 
@@ -181,18 +181,18 @@ class IngestionView:
     backlog: Content
 
 
-def render(store: Store, vitals: Vitals, page: int, at_ms: int | None = None) -> IngestionView:
+def render(store: Store, shared: SharedReadings, page: int, at_ms: int | None = None) -> IngestionView:
     """One refresh."""
     now = now_ms() if at_ms is None else at_ms
-    topic = vitals.source.settings.kafka_topic
+    topic = shared.source.settings.kafka_topic
     freshness, here = freshness_table(store.devices(), page, now)
     letters = dead_letters(store, topic, today(now), most=MOST_DEAD_LETTERS)
     return IngestionView(
-        freshness, here, dead_letter_table(letters, vitals.rejected()), backlog_table(embedding_backlog(store))
+        freshness, here, dead_letter_table(letters, shared.rejected()), backlog_table(embedding_backlog(store))
     )
 
 
-def register(app: Dash, vitals: Vitals) -> None:
+def register(app: Dash, shared: SharedReadings) -> None:
     """Callbacks of the page."""
     register_pager(app, "freshness", ())
 
@@ -207,13 +207,13 @@ def register(app: Dash, vitals: Vitals) -> None:
     )
     def refresh(_tick: int, page: int | None) -> tuple[Any, ...]:
         views: list[IngestionView] = []
-        lag = lag_table(vitals.ingestion(), vitals.source.settings.kafka_topic, now_ms())
+        lag = lag_table(shared.ingestion(), shared.source.settings.kafka_topic, now_ms())
 
         def read(store: Store) -> Content:
-            views.append(render(store, vitals, page or 0))
+            views.append(render(store, shared, page or 0))
             return views[0].freshness
 
-        content = guarded(vitals.source, read)
+        content = guarded(shared.source, read)
         if not views:
             return lag, content, *pager_state(NO_PAGE), "", ""
         view = views[0]

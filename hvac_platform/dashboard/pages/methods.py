@@ -24,10 +24,10 @@ from hvac_platform.dashboard.components import (
     table,
 )
 from hvac_platform.dashboard.figures import bars_by_day
+from hvac_platform.dashboard.formatting import device_href, number, visible
 from hvac_platform.dashboard.paging import pager_outputs, pager_state, register_pager
 from hvac_platform.dashboard.reading import Row, report_rows, today
 from hvac_platform.dashboard.source import Source
-from hvac_platform.dashboard.words import device_href, number, visible
 from hvac_platform.detection.methods import method_names
 from hvac_platform.stores.base import Store
 

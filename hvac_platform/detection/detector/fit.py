@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hvac_platform.detection.alarms import budget_limit, persistent_level, room_for_variation
+from hvac_platform.detection.alarms import budget_limit, margin_for_variation, persistent_level
 from hvac_platform.detection.choosing_metrics import MOST_METRICS, NOT_CHOSEN, chosen_metrics
 from hvac_platform.detection.detector.model import VERSION, FittedDetector
 from hvac_platform.detection.detector.statistics import (
@@ -66,8 +66,8 @@ DRIFT_FROM_MS = 6 * 3_600_000
 """From trainings of so long on, what wandered is taken for weather and load, which will wander on."""
 LEAST_LIMIT = 1.3
 """A surprise that one normal row in twenty has must not alarm, however calm the training was."""
-ROOM_SHORT = {"now": 2.0, "sustained": 1.75}
-"""Factors on limits from a short training, see :func:`~hvac_platform.detection.alarms.room_for_variation`."""
+MARGIN_SHORT = {"now": 2.0, "sustained": 1.75}
+"""Factors on limits from a short training, see :func:`~hvac_platform.detection.alarms.margin_for_variation`."""
 CLEANINGS, LEAST_CALM = 8, 0.7
 """Rows of the training that alarm by its own limits are left out of a second calibration, and so on, up to three in ten."""
 MOST_RULE_ROWS = 1500
@@ -243,7 +243,7 @@ def calibrate(training: Training, path: Path, false_alarms_per_day: float) -> Li
     observations, followed, heard = training.observations, path.followed, path.heard
     held_out = _cross_fitted(followed, observations.times_ms, heard, path.clock, path.drift)
     each = false_alarms_per_day / 2.0
-    room = {name: room_for_variation(short, training.span_ms, len(heard)) for name, short in ROOM_SHORT.items()}
+    room = {name: margin_for_variation(short, training.span_ms, len(heard)) for name, short in MARGIN_SHORT.items()}
     # Faults in the training raise the limits that would find their like: what alarms by the limits doesn't calibrate them.
     calm = heard
     for _ in range(1 + CLEANINGS):
@@ -251,7 +251,7 @@ def calibrate(training: Training, path: Path, false_alarms_per_day: float) -> Li
         within = within_modes(surprises, held_out, calm, path.situations)
         surprise = surprises_of(surprises, held_out, within, path.situations)
         fast, slow, _ = combined(
-            surprise, followed.age, followed.oddity, observations.stretches, None, observations.interval_ms
+            surprise, followed.age, followed.state_surprise, observations.stretches, None, observations.interval_ms
         )
         alarming = {
             "now": persistent_level(fast, observations.stretches),
@@ -291,7 +291,7 @@ def remember(
     fast, slow, smoothed = combined(
         surprises_of(limits.surprises, statistics, limits.within, path.situations[end]),
         followed.age[end],
-        followed.oddity[end],
+        followed.state_surprise[end],
         (Stretch(0, end.stop - end.start, None),),
         None,
         observations.interval_ms,

@@ -164,7 +164,7 @@ def examine(detector: FittedDetector, metrics: pd.DataFrame) -> Examination:
         sigmas=np.where(np.isfinite(observations.values), sigmas, 0.0),
         vectors=vectors(detector, observations, followed),
         settling=np.where(
-            followed.age < settled_rows(detector.interval_ms), followed.oddity / detector.limits["now"], np.inf
+            followed.age < settled_rows(detector.interval_ms), followed.state_surprise / detector.limits["now"], np.inf
         ),
         silent=followed.silent,
     )
@@ -262,7 +262,7 @@ def judge_rows(detector: FittedDetector, observations: Observations, followed: T
     codes, since = modes_of(detector.switches, detector.scale, detector.metric_names, followed, observations, before)
     surprise = surprises_of(detector.surprises, statistics, detector.within, situations_of(codes, since))
     fast, slow, smoothed = combined(
-        surprise, followed.age, followed.oddity, observations.stretches, before, detector.interval_ms
+        surprise, followed.age, followed.state_surprise, observations.stretches, before, detector.interval_ms
     )
     score, present = smoothed[:, 0], smoothed[:, 1]
     still = detector.repetition.surprise(observations.values, followed.runs)

@@ -146,7 +146,7 @@ def surprises_of(
 def combined(
     surprise: Mapping[str, Float64],
     age: NDArray[np.int64],
-    oddity: Float64,
+    state_surprise: Float64,
     stretches: Sequence[Stretch],
     before: Memory | None,
     interval_ms: int,
@@ -161,8 +161,8 @@ def combined(
     """
     fast = np.mean([np.minimum(surprise[f"alarm {name}"], ALARM_CAP) for name in NOW], axis=0)
     slow = np.mean([np.minimum(surprise[f"alarm {name}"], ALARM_CAP) for name in SUSTAINED], axis=0)
-    fast = np.where(age < settled_rows(interval_ms), np.minimum(fast, oddity), fast)
-    slow = np.where(age < SUSTAINED_ROWS, np.minimum(slow, oddity), slow)
+    fast = np.where(age < settled_rows(interval_ms), np.minimum(fast, state_surprise), fast)
+    slow = np.where(age < SUSTAINED_ROWS, np.minimum(slow, state_surprise), slow)
     if interval_ms >= SLOW_ROWS_FROM_MS:
         mean = (np.minimum(fast, CAP) + np.minimum(slow, CAP)) / 2.0
     else:

@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from hvac_platform.monitoring.degradation import (
+    HISTORY_DAYS,
+    Degradation,
+    TooFewDaysError,
+    degradation_batches,
+    device_degradation,
+)
 from hvac_platform.monitoring.passes.base import Pass
-from hvac_platform.monitoring.wear import HISTORY_DAYS, TooFewDaysError, Wear, device_wear, wear_batches
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.batches import TableBatch
 
@@ -38,20 +44,20 @@ class DegradationPass(Pass):
     ) -> None:
         super().__init__(store)
         self._devices, self._window_ms, self._days_back, self._until_ms = devices, window_ms, days_back, until_ms
-        self.found: list[Wear] = []
-        self.on_found: Callable[[Wear], object] = lambda _: None
+        self.found: list[Degradation] = []
+        self.on_found: Callable[[Degradation], object] = lambda _: None
 
     def batches(self) -> Iterator[TableBatch]:
         """Rows of ``metric_trends``, device by device."""
         for device in self._devices:
             with self.alone(device.device_id):
                 try:
-                    wear = device_wear(
+                    degradation = device_degradation(
                         self.store, device, self._window_ms, days_back=self._days_back, until_ms=self._until_ms
                     )
                 except TooFewDaysError as error:
                     self.refused.append(str(error))
                     continue
-                yield from wear_batches(self.store, wear, self._window_ms)
-                self.found.append(wear)
-                self.on_found(wear)
+                yield from degradation_batches(self.store, degradation, self._window_ms)
+                self.found.append(degradation)
+                self.on_found(degradation)

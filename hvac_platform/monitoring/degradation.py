@@ -1,4 +1,4 @@
-"""Slow wear on the store: what of a device departs a little more every day from what its other metrics imply."""
+"""Slow degradation on the store: what of a device departs a little more every day from what its other metrics imply."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ WHOLE = 0.5
 
 
 class TooFewDaysError(ValueError):
-    """Not enough whole days of history to see wear in; the message says how many there are."""
+    """Not enough whole days of history to see degradation in; the message says how many there are."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wear:
+class Degradation:
     """Trends of one device over its last days.
 
     Attributes:
@@ -55,19 +55,19 @@ class Wear:
     readings: dict[str, float]
 
     @property
-    def worn(self) -> list[Trend]:
-        """Metrics that show wear."""
+    def degrading(self) -> list[Trend]:
+        """Metrics that degrade."""
         return [trend for trend in self.trends if trend.since is not None]
 
 
-def device_wear(
+def device_degradation(
     store: Store,
     device: Device,
     window_ms: int,
     *,
     days_back: int = HISTORY_DAYS,
     until_ms: int | None = None,
-) -> Wear:
+) -> Degradation:
     """Trends of a device's metrics over its last days.
 
     A detector fitted to the first third of the days (five to ten) says what the metrics imply of each other; it is not the
@@ -99,7 +99,8 @@ def device_wear(
     if len(days) < LEAST_DAYS:
         why = f" (of its {len(every)} metrics no more is read)" if start_ms > end_ms - days_back * DAY_MS else ""
         raise TooFewDaysError(
-            f"{device.device_id}: {len(days)} whole days in the last {days_back}, {LEAST_DAYS} are needed to see wear{why}"
+            f"{device.device_id}: {len(days)} whole days in the last {days_back}, {LEAST_DAYS} are needed to see "
+            f"degradation{why}"
         )
     count = min(MOST_REFERENCE, max(LEAST_REFERENCE, len(days) // 3))
     first = pd.concat([frame_of(_normal(store, device, day, window_ms, end_ms, metrics)) for day in days[:count]])
@@ -122,7 +123,7 @@ def device_wear(
         detector.conditional_spread,
         limits=_limits(declared, readings, dict(zip(names, medians[-1].tolist(), strict=True))),
     )
-    return Wear(device, days, count, found, daily / pd.Series(detector.conditional_spread), readings)
+    return Degradation(device, days, count, found, daily / pd.Series(detector.conditional_spread), readings)
 
 
 def _whole_days(store: Store, device: Device, days: list[str], window_ms: int, end_ms: int) -> list[str]:
@@ -166,9 +167,9 @@ def _limits(
     return limits
 
 
-def wear_batches(store: Store, wear: Wear, window_ms: int) -> Iterator[TableBatch]:
+def degradation_batches(store: Store, degradation: Degradation, window_ms: int) -> Iterator[TableBatch]:
     """Rows of ``metric_trends`` of a device; metrics that it no longer reports are taken out."""
-    device_id, found = wear.device.device_id, wear.trends
+    device_id, found = degradation.device.device_id, degradation.trends
     kept = {trend.metric for trend in found}
     gone = [row["metric"] for row in trend_rows(store, device_id) if row["metric"] not in kept]
     if gone:
@@ -177,13 +178,13 @@ def wear_batches(store: Store, wear: Wear, window_ms: int) -> Iterator[TableBatc
     n = len(found)
     if not n:
         return
-    first, last = day_windows(wear.days[0], window_ms)[0], day_windows(wear.days[-1], window_ms)[1]
+    first, last = day_windows(degradation.days[0], window_ms)[0], day_windows(degradation.days[-1], window_ms)[1]
     yield TableBatch(
         {
             "device_id": [device_id] * n,
             "metric": [t.metric for t in found],
-            "unit": [metric_unit(wear.device, t.metric) for t in found],
-            "reading": [wear.readings[t.metric] for t in found],
+            "unit": [metric_unit(degradation.device, t.metric) for t in found],
+            "reading": [degradation.readings[t.metric] for t in found],
             "deviation": [t.deviation for t in found],
             "sigmas": [t.sigmas for t in found],
             "per_day": [t.per_day for t in found],
@@ -212,12 +213,12 @@ def metric_unit(device: Device, metric: str) -> str:
     return declared.point(metric).unit if declared is not None and metric in declared.metric_names else ""
 
 
-def wear_words(
+def degradation_sentence(
     metric: str, unit: str, deviation: float, sigmas: float, per_day: float, since_ms: int, left: float | None
 ) -> str:
     """What a worn metric shows, in one sentence.
 
-    >>> wear_words("power_consumption", "kW", 4.2, 6.1, 0.31, 0, 12.4)
+    >>> degradation_sentence("power_consumption", "kW", 4.2, 6.1, 0.31, 0, 12.4)
     'power consumption is 4.2 kW (6.1 sigma) above what the other metrics imply, growing 0.31 kW a day since 1970-01-01; \
 leaves its normal range in about 12 days'
     """

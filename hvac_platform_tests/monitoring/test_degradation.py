@@ -1,4 +1,4 @@
-"""Slow wear: what departs more every day is found against the first days, with its pace, and stored by metric."""
+"""Slow degradation: what departs more every day is found against the first days, with its pace, and stored by metric."""
 
 from __future__ import annotations
 
@@ -13,7 +13,13 @@ from typer.testing import CliRunner
 from hvac_platform.assets.metric_trends import metric_trends
 from hvac_platform.cli.main import app
 from hvac_platform.io_managers.store_io_manager import StoreIOManager
-from hvac_platform.monitoring.wear import TooFewDaysError, device_wear, trend_rows, wear_batches, wear_words
+from hvac_platform.monitoring.degradation import (
+    TooFewDaysError,
+    degradation_batches,
+    degradation_sentence,
+    device_degradation,
+    trend_rows,
+)
 from hvac_platform.partitions import devices
 from hvac_platform.stores.base import Device
 from hvac_platform.stores.batches import write_batch
@@ -56,9 +62,9 @@ def machine_days(days=DAYS, *, power_a_day=0.0):
 
 def test_a_machine_that_draws_more_power_every_day_is_found(platform):
     device = record(platform.store, machine_days(power_a_day=1.0))
-    wear = device_wear(platform.store, device, WINDOW_MS)
+    wear = device_degradation(platform.store, device, WINDOW_MS)
     assert (len(wear.days), wear.reference_days) == (20, 6)
-    worst = wear.worn[0]
+    worst = wear.degrading[0]
     assert worst.metric == "power"
     assert worst.deviation > 0
     assert 0.5 < worst.per_day < 1.5
@@ -69,35 +75,35 @@ def test_a_machine_that_draws_more_power_every_day_is_found(platform):
 def test_it_is_found_even_where_detection_has_flagged_every_window_of_it(platform):
     worn = [day_of(FIRST_MS + day * DAY_MS) for day in range(10, DAYS)]
     device = record(platform.store, machine_days(power_a_day=1.0), flagged=worn)
-    assert device_wear(platform.store, device, WINDOW_MS).worn[0].metric == "power"
+    assert device_degradation(platform.store, device, WINDOW_MS).degrading[0].metric == "power"
 
 
 def test_a_machine_that_stays_the_same_shows_no_wear(platform):
     device = record(platform.store, machine_days())
-    wear = device_wear(platform.store, device, WINDOW_MS)
-    assert wear.worn == []
+    wear = device_degradation(platform.store, device, WINDOW_MS)
+    assert wear.degrading == []
     assert [t.metric for t in wear.trends if t.days_to_limit is not None] == []
 
 
 def test_days_that_are_hardly_there_do_not_count(platform):
     table = machine_days()
     cut = table[(table.index < START + pd.Timedelta(days=15, hours=3)) | (table.index >= START + pd.Timedelta(days=16))]
-    wear = device_wear(platform.store, record(platform.store, cut), WINDOW_MS)
+    wear = device_degradation(platform.store, record(platform.store, cut), WINDOW_MS)
     assert day_of(FIRST_MS + 15 * DAY_MS) not in wear.days
     assert len(wear.days) == DAYS - 1
 
 
 def test_a_short_history_is_refused_with_what_is_needed(platform):
     device = record(platform.store, machine_days(6))
-    with pytest.raises(TooFewDaysError, match="M-1: 6 whole days in the last 30, 10 are needed to see wear"):
-        device_wear(platform.store, device, WINDOW_MS)
+    with pytest.raises(TooFewDaysError, match="M-1: 6 whole days in the last 30, 10 are needed to see degradation"):
+        device_degradation(platform.store, device, WINDOW_MS)
 
 
 def test_a_history_of_one_value_is_refused(platform):
     table = machine_days(12)
     table[:] = 1.0
     with pytest.raises(TooFewDaysError, match="can't be learned from: nothing to learn"):
-        device_wear(platform.store, record(platform.store, table), WINDOW_MS)
+        device_degradation(platform.store, record(platform.store, table), WINDOW_MS)
 
 
 def test_rows_are_written_by_metric_and_those_of_metrics_that_are_gone_are_taken_out(platform):
@@ -114,7 +120,7 @@ def test_rows_are_written_by_metric_and_those_of_metrics_that_are_gone_are_taken
             "days_to_limit": [None],
         },
     )
-    for batch in wear_batches(store, device_wear(store, device, WINDOW_MS), WINDOW_MS):
+    for batch in degradation_batches(store, device_degradation(store, device, WINDOW_MS), WINDOW_MS):
         write_batch(store, "metric_trends", batch)
     rows = {row["metric"]: row for row in trend_rows(store, "M-1")}
     assert set(rows) == {"supply_temp", "return_temp", "flow", "power", "vibration"}
@@ -128,8 +134,8 @@ def test_the_time_left_is_until_the_declared_normal_range_ends(platform):
     """A chiller's power: 0 kW to where its type says that normal ends."""
     table = machine_days(power_a_day=1.0).rename(columns={"power": "power_consumption"})
     device = record(platform.store, table, device_type="chiller")
-    wear = device_wear(platform.store, device, WINDOW_MS)
-    worst = next(t for t in wear.worn if t.metric == "power_consumption")
+    wear = device_degradation(platform.store, device, WINDOW_MS)
+    worst = next(t for t in wear.degrading if t.metric == "power_consumption")
     assert worst.days_to_limit > 10
 
 
@@ -142,12 +148,13 @@ def test_the_time_left_is_until_the_declared_normal_range_ends(platform):
     ],
 )
 def test_the_time_left_is_told_as_far_as_it_can_be_foreseen(left, end):
-    assert wear_words("power_consumption", "kW", 4.2, 6.1, 0.31, 0, left).endswith(end)
+    assert degradation_sentence("power_consumption", "kW", 4.2, 6.1, 0.31, 0, left).endswith(end)
 
 
 def test_what_recedes_is_told_as_shrinking():
-    assert "1.5 (4.0 sigma) below what the other metrics imply, shrinking 0.1 a day since 1970-01-01" in wear_words(
-        "cop", "", -1.5, -4.0, 0.1, 0, None
+    assert (
+        "1.5 (4.0 sigma) below what the other metrics imply, shrinking 0.1 a day since 1970-01-01"
+        in degradation_sentence("cop", "", -1.5, -4.0, 0.1, 0, None)
     )
 
 
@@ -176,9 +183,9 @@ def test_the_asset_writes_trends_and_tells_of_wear_and_of_devices_that_are_too_n
         selection=[metric_trends],
     )
     (event,) = result.asset_materializations_for_node("metric_trends")[:1]
-    assert event.metadata["devices_worn"].value == 1
+    assert event.metadata["devices_degrading"].value == 1
     assert event.metadata["dagster/row_count"].value == 5
     assert event.metadata["too_few_days"].value == 1
-    assert "**M-1**: power is" in event.metadata["wear"].value
+    assert "**M-1**: power is" in event.metadata["degradation"].value
     assert "data:image/svg+xml" in event.metadata["deviations"].value
     assert len(trend_rows(platform.store, "M-1")) == 5

@@ -14,7 +14,7 @@ COUNT_SECONDS = 60.0
 """Counting a table means walking through it."""
 
 
-class Vitals:
+class SharedReadings:
     """How far ingestion is, and how many messages were rejected; an error is a value here, for a page can do without."""
 
     def __init__(self, source: Source) -> None:
