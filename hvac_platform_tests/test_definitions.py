@@ -43,13 +43,13 @@ JOBS = {
     "profiles": {"device_profiles", "metric_trends"},
     "detection": {"anomaly_events", "incidents"},
     "report": {"detection_report"},
-    "maintenance": set(),
+    "housekeeping": set(),
 }
 SCHEDULES = {
     "detection_schedule": ("* * * * *", "detection"),
     "nightly_profiles": ("30 0 * * *", "profiles"),
     "nightly_report": ("40 0 * * *", "report"),
-    "hourly_housekeeping": ("17 * * * *", "maintenance"),
+    "hourly_housekeeping": ("17 * * * *", "housekeeping"),
 }
 SENSORS = {"kafka_ingestion": "ingestion", "ingestion_watch": None, "run_failure": None}
 CHECKS = {

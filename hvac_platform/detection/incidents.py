@@ -123,8 +123,8 @@ def incident_level(levels: NDArray[np.integer], scores: Float64, votes: NDArray[
     """Level of an incident from its n windows.
 
     The most severe rule decides. What is learned can't tell danger from what is only unusual, so without a rule an incident
-    is urgent (3) at most: where two learned methods agree in three windows and in half of all, or where a score is three times its
-    limit. Otherwise it is of normal priority (4).
+    is urgent (3) at most: where two learned methods agree in three windows and in half of all, or where a score is three
+    times its limit. Otherwise it is of normal priority (4).
 
     Args:
         levels: int [n], level of the most severe rule that fired in each window; 0 where none did.
