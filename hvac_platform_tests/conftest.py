@@ -129,6 +129,22 @@ def all_succeed(started):
     assert [process.exitcode for process in started] == [0] * len(started)
 
 
+LONGEST = (
+    *("live/test_killed_platform.py", "integration/test_cql_reliability.py", "test_recovery_recipes.py"),
+    *("integration/test_celery_workers.py", "test_wheel.py", "integration/test_failing_network.py"),
+    *("live/test_endings.py", "integration/test_large_messages.py", "cli/test_hostile_surroundings.py"),
+    *("integration/test_kafka_log.py", "live/test_webserver.py"),
+)
+"""Files that take minutes, longest first: whole files go to one process, and none of these should be the last."""
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the longest files; the others keep their order."""
+    rank = {name: position for position, name in enumerate(LONGEST)}
+    here = Path(__file__).parent
+    items.sort(key=lambda item: rank.get(os.path.relpath(item.path, here), len(LONGEST)))
+
+
 @pytest.fixture
 def say(request, record_property):
     """Keep what a test counted; all of it is printed at the end of the run."""

@@ -24,7 +24,7 @@ COMMANDS = [
         [name]
         for name in ("simulate", "import", "ingest", "check", "verify", "lag", "detect", "compare", "similar", "up")
     ],
-    ["trends"],
+    ["degradation"],
     ["demo"],
     ["dashboard"],
     ["schema"],

@@ -23,7 +23,7 @@ INSTANTS = ("0001-01-01T00:00:00+14:00", "9999-12-31", "1969-12-31", "2999-01-01
 RUN = (
     ("check",), ("verify",), ("lag",), ("ingest",), ("schema", "apply"),
     ("profiles", "build"), ("profiles", "list"), ("profiles", "show", "RTU-001"), ("detect",), ("compare",),
-    ("similar", "--device", "RTU-001"), ("trends",), ("incidents", "list"), ("incidents", "show", "RTU-001/1"),
+    ("similar", "--device", "RTU-001"), ("degradation",), ("incidents", "list"), ("incidents", "show", "RTU-001/1"),
     ("maintenance", "list"), ("simulate", "--duration", "0"), ("demo", "--once"), ("up",),
 )  # fmt: skip
 

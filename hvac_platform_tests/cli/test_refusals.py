@@ -42,7 +42,7 @@ ON_THE_STORE = [
     ["detect"],
     ["compare"],
     ["similar", "--device", "F-1"],
-    ["trends"],
+    ["degradation"],
     ["incidents", "list"],
     ["incidents", "show", "F-1/1"],
     ["incidents", "label", "F-1/1", "right"],
@@ -390,3 +390,9 @@ def test_check_makes_nothing_and_says_what_is_not_there_yet(home: Path, hvac: Co
     assert code == 0
     assert out.count("none yet") == 2
     assert sorted(path.name for path in home.iterdir()) == before
+
+
+def test_the_old_name_of_degradation_says_the_new_one_and_does_the_same(used: Path, hvac: Command) -> None:
+    code, out, err = hvac("trends")
+    assert "hvac trends is hvac degradation now" in err
+    assert (code, out, err.splitlines()[1:]) == (*hvac("degradation")[:2], hvac("degradation")[2].splitlines())

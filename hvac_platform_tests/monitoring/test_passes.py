@@ -144,7 +144,7 @@ def test_trends(tmp_path, monkeypatch):
     with open_dagster(home) as instance:
         list(ingest_everything(instance, platform))
     homes = home, Path(shutil.copytree(home, tmp_path / "by job"))
-    command(homes[0], monkeypatch, "trends")
+    command(homes[0], monkeypatch, "degradation")
     job(homes[1], monkeypatch, "profiles")
     assert_equal(homes, "trends")
 
