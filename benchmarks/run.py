@@ -28,12 +28,12 @@ from hvac_platform.devices.registry import device_type
 from hvac_platform.embedding.learned import Encoders
 from hvac_platform.embedding.state import StateEncoder
 from hvac_platform.ingestion.decoding import IngestionCounts, ingest_ranges
+from hvac_platform.ingestion.prefetch import ahead
 from hvac_platform.ingestion.ranges import OffsetRange
 from hvac_platform.ingestion.snapshotting import EmbeddingCounts, SnapshotCounts, embedding_batches, snapshot_batches
 from hvac_platform.ingestion.windows import window_ranges
 from hvac_platform.log.embedded import EmbeddedLog
 from hvac_platform.monitoring.learning import learn_profile
-from hvac_platform.runtime.prefetch import ahead
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
 from hvac_platform.simulation.streaming import stream_history
 from hvac_platform.stores.batches import DeviceSlice, TableBatch, write_batch
@@ -260,8 +260,8 @@ def fleet_run() -> None:
     import warnings
 
     warnings.simplefilter("ignore")
+    from hvac_platform.execution import ingest_everything, open_instance
     from hvac_platform.resources import PlatformResource
-    from hvac_platform.runtime.execution import ingest_everything, open_instance
 
     runs = sum(1 for _ in ingest_everything(open_instance(Path.cwd()), PlatformResource()))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

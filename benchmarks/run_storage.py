@@ -16,8 +16,8 @@ import uuid
 from pathlib import Path
 
 from hvac_platform.devices.fleet import default_fleet
+from hvac_platform.execution import ingest_everything, open_instance, run_job
 from hvac_platform.resources import PlatformResource
-from hvac_platform.runtime.execution import ingest_everything, open_instance, run_job
 from hvac_platform.runtime.run_storage import run_files, size_of
 from hvac_platform.sensors import kafka_ingestion
 from hvac_platform.shipped import place_instance_file

@@ -227,7 +227,7 @@ def replay(first: str, last: str) -> None:
     """Body of the backfill's process: the run that Dagster's backfill of these days launches."""
     import dagster as dg
 
-    from hvac_platform.runtime.execution import run_job
+    from hvac_platform.execution import run_job
     from hvac_platform.schedules import partition_tags
 
     wall = time.perf_counter()

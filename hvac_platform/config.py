@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-from hvac_platform.runtime.request_guard import Address, parse_hosts
+from hvac_platform.hosts import Address, parse_hosts
 
 LONGEST_DAYS, LONGEST_SECONDS = 36_500, 2_592_000
 EARLIEST = date(2000, 1, 1)

@@ -100,7 +100,7 @@ def open_dagster(home):
 processes = multiprocessing.get_context("forkserver")  # children start with the imports done and nothing open
 processes.set_forkserver_preload(
     [
-        "hvac_platform.runtime.execution",
+        "hvac_platform.execution",
         "hvac_platform_tests.conftest",
         *("dagster._core.storage.sqlite_storage", "dagster._core.storage.local_compute_log_manager"),
         *("dagster._core.execution.execute_in_process", "dagster._core.executor.in_process"),

@@ -20,11 +20,11 @@ import yaml
 from devtools import PROJECT_ROOT
 from hvac_platform.config import load_settings
 from hvac_platform.definitions import defs
+from hvac_platform.execution import open_instance
 from hvac_platform.log.embedded import EmbeddedLog
 from hvac_platform.partitions import devices
 from hvac_platform.resources import PlatformResource
 from hvac_platform.runtime.connections import open_log, open_store
-from hvac_platform.runtime.execution import open_instance
 from hvac_platform.sensors.ingestion_watch import ingestion_watch
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.timestamps import DAY_MS, now_ms

@@ -6,13 +6,13 @@ from hvac_platform.assets.common import HOME_TAG, PARTITION_TAG, RANGES_TAG, ing
 from hvac_platform.ingestion.ranges import DayFinder, OffsetRange, PlannedRun, next_ranges, plan_runs
 from hvac_platform.jobs import ingestion_job
 from hvac_platform.log.identity import made_again_message, told_offsets, was_made_again
-from hvac_platform.resources import PlatformResource
-from hvac_platform.runtime.lost_runs import (
+from hvac_platform.lost_runs import (
     LAUNCHED,
     RUNNING,
     end_lost_ingestion,
     partitions_of,
 )
+from hvac_platform.resources import PlatformResource
 from hvac_platform.schedules import partition_tags
 from hvac_platform.stores.base import LedgerEntry
 from hvac_platform.timestamps import day_start, now_ms

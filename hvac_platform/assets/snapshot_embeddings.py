@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import dagster as dg
 
 from hvac_platform.assets.common import OWNERS, RETRIES
+from hvac_platform.ingestion.prefetch import ahead
 from hvac_platform.ingestion.snapshotting import EmbeddingCounts, backlog_batches, embedding_batches
 from hvac_platform.io_managers.table_output import Metadata, TableOutput, table_output
 from hvac_platform.partitions import daily
 from hvac_platform.resources import PlatformResource
-from hvac_platform.runtime.prefetch import ahead
 from hvac_platform.stores.batches import DeviceSlices, TableBatch
 
 

@@ -65,11 +65,11 @@ def ingest(
 
     Partitions that another process ingests at the moment are left to it and waited for.
     """
-    import hvac_platform.runtime.execution as execution
+    import hvac_platform.execution as execution
     from hvac_platform.ingestion.flow import flows
+    from hvac_platform.lost_runs import end_lost_ingestion
     from hvac_platform.partitions import restore_devices
     from hvac_platform.resources import PlatformResource
-    from hvac_platform.runtime.lost_runs import end_lost_ingestion
     from hvac_platform.sensors.kafka_ingestion import made_again
 
     settings = load_settings()
@@ -143,7 +143,7 @@ def dashboard(
 ) -> None:
     """Serve the dashboard: fleet, devices, incidents, methods and ingestion in a browser; Ctrl-C ends it."""
     from hvac_platform.dashboard.serving import DashboardError, serve
-    from hvac_platform.runtime.request_guard import is_loopback_name
+    from hvac_platform.hosts import is_loopback_name
 
     settings = load_settings()
     stop_on_signals()
@@ -188,8 +188,8 @@ def demo(
 
 
 def _demonstrate(home: Path, once: bool, port: int, dashboard_port: int | None) -> None:
+    from hvac_platform.execution import RunFailedError
     from hvac_platform.runtime.demo import demo_names, prepare_home, run_demo
-    from hvac_platform.runtime.execution import RunFailedError
 
     prepare_home(home)
     os.environ["HVAC_HOME"] = str(home)
@@ -219,7 +219,7 @@ def _demonstrate(home: Path, once: bool, port: int, dashboard_port: int | None) 
 def _run_live(
     settings: Settings, folder: Path, port: int, simulator: list[str] | None, dashboard_port: int | None
 ) -> None:
-    import hvac_platform.runtime.execution as execution
+    import hvac_platform.execution as execution
     from hvac_platform.runtime.claims import STORAGE_LOCK
 
     stop_on_signals()
@@ -231,7 +231,8 @@ def _run_live(
 
 
 def _live(settings: Settings, folder: Path, port: int, simulator: list[str] | None, dashboard_port: int | None) -> None:
-    import hvac_platform.runtime.execution as execution
+    import hvac_platform.execution as execution
+    from hvac_platform.lost_runs import end_runs_of_a_dead_platform
     from hvac_platform.resources import PlatformResource
     from hvac_platform.runtime.dagster_health import DagsterParts, dagster_trouble
     from hvac_platform.runtime.live import (
@@ -248,7 +249,6 @@ def _live(settings: Settings, folder: Path, port: int, simulator: list[str] | No
         wait_until_ready,
         watch,
     )
-    from hvac_platform.runtime.lost_runs import end_runs_of_a_dead_platform
 
     log, dashboard_log = settings.hvac_home / "live.log", settings.hvac_home / "dashboard.log"
     environment = {"HVAC_HOME": str(settings.hvac_home)}

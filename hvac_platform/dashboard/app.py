@@ -17,7 +17,8 @@ from hvac_platform.dashboard.front import Front
 from hvac_platform.dashboard.pages import device, fleet, incident, incidents, ingestion, methods
 from hvac_platform.dashboard.shared_readings import SharedReadings
 from hvac_platform.dashboard.source import Source
-from hvac_platform.runtime.request_guard import Address, RequestGuard, parse_address
+from hvac_platform.hosts import Address, parse_address
+from hvac_platform.runtime.request_guard import RequestGuard
 from hvac_platform.timestamps import iso, now_ms
 
 REFRESH_SECONDS = 15

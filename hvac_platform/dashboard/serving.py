@@ -11,8 +11,8 @@ from hvac_platform.config import Settings
 from hvac_platform.dashboard.app import make_app
 from hvac_platform.dashboard.front import LONGEST_BODY
 from hvac_platform.dashboard.log_lines import log_bounded
+from hvac_platform.hosts import is_loopback_name
 from hvac_platform.runtime.port_owner import port_owner
-from hvac_platform.runtime.request_guard import is_loopback_name
 
 THREADS = 4
 CONNECTIONS = 1000

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from hvac_platform.ingestion.messages import DecodedBatch, Rejected, decode_batch
+from hvac_platform.ingestion.prefetch import ahead
 from hvac_platform.ingestion.ranges import OffsetRange
 from hvac_platform.ingestion.registration import TypeClaims, type_claims
 from hvac_platform.ingestion.windows import touched_windows
 from hvac_platform.log.base import KEPT_BYTES, LogError, MessageLog, RecordBatch, Unreadable
-from hvac_platform.runtime.prefetch import ahead
 from hvac_platform.stores.base import Device
 from hvac_platform.stores.batches import TableBatch, TouchedWindows
 from hvac_platform.timestamps import DAY_MS, day_start, window_floor

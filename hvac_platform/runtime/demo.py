@@ -20,10 +20,10 @@ from hvac_platform.detection.consensus import agreed
 from hvac_platform.detection.evaluation import NOTHING, FaultScore, score_faults
 from hvac_platform.detection.methods import method_names
 from hvac_platform.devices.fleet import FleetDevice, default_fleet
+from hvac_platform.execution import build_profiles, ingest_everything, judge_days, open_instance
 from hvac_platform.partitions import devices as device_partitions
 from hvac_platform.resources import PlatformResource
 from hvac_platform.runtime.claims import HOME_LOCK
-from hvac_platform.runtime.execution import build_profiles, ingest_everything, judge_days, open_instance
 from hvac_platform.shipped import place_instance_file
 from hvac_platform.simulation.faults import Fault, plan_one_of_each
 from hvac_platform.simulation.fleet_seed import seed_of_fleet

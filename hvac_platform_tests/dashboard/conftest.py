@@ -13,10 +13,10 @@ from dash import Dash
 from devtools import PROJECT_ROOT
 from hvac_platform.config import Settings
 from hvac_platform.devices.fleet import default_fleet
+from hvac_platform.execution import build_profiles, ingest_everything, judge_days
 from hvac_platform.monitoring.incidents import incident_rows
 from hvac_platform.resources import PlatformResource
 from hvac_platform.runtime.connections import open_log
-from hvac_platform.runtime.execution import build_profiles, ingest_everything, judge_days
 from hvac_platform.simulation.faults import Fault
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
 from hvac_platform.simulation.streaming import stream_history

@@ -8,8 +8,8 @@ import pytest
 
 from hvac_platform.embedding.base import EncoderUnavailableError
 from hvac_platform.embedding.ollama import OllamaEncoder, RefusedTextError
+from hvac_platform.execution import ingest_everything, run_job
 from hvac_platform.monitoring.pending import pending as pending_windows
-from hvac_platform.runtime.execution import ingest_everything, run_job
 from hvac_platform.schedules import partition_tags
 from hvac_platform.snapshots import SnapshotSeries
 from hvac_platform.timestamps import now_ms

@@ -188,10 +188,10 @@ def test_a_server_that_is_not_there_is_one_clear_line():
 def test_hours_of_the_fleet_are_ingested_learned_and_judged_on_cassandra(cassandra, tmp_path, monkeypatch):
     import dagster as dg
 
+    from hvac_platform import execution
     from hvac_platform.devices.fleet import default_fleet
     from hvac_platform.monitoring.incidents import incident_rows
     from hvac_platform.resources import PlatformResource
-    from hvac_platform.runtime import execution
     from hvac_platform.simulation.faults import Fault
     from hvac_platform.simulation.fleet_simulation import FleetSimulation
     from hvac_platform.simulation.streaming import stream_history

@@ -9,7 +9,7 @@ import pytest
 from devtools.services.base import DEFAULT_FOLDER, free_port
 from devtools.services.kafka import Kafka
 from devtools.services.proxy import TcpProxy
-from hvac_platform.runtime.execution import ingest_everything
+from hvac_platform.execution import ingest_everything
 from hvac_platform.runtime.live import HOST
 from hvac_platform_tests.integration.conftest import on_servers, platform_in
 from hvac_platform_tests.integration.traffic import Traffic, account, assert_nothing_lost, ingested_meanwhile

@@ -8,8 +8,8 @@ import pytest
 from kafka import KafkaProducer
 
 from hvac_platform.devices.registry import device_types
+from hvac_platform.execution import ingest_everything, run_job
 from hvac_platform.resources import PlatformResource
-from hvac_platform.runtime.execution import ingest_everything, run_job
 from hvac_platform.schedules import partition_tags
 from hvac_platform_tests.conftest import DAY, MINUTE_MS, NOON_MS, rows
 

@@ -9,7 +9,7 @@ import string
 from kafka import KafkaAdminClient
 
 from hvac_platform.config import CONSUMER_GROUP
-from hvac_platform.runtime.execution import ingest_everything
+from hvac_platform.execution import ingest_everything
 from hvac_platform_tests.conftest import NOON_MS, reading
 from hvac_platform_tests.integration.traffic import account, assert_nothing_lost
 

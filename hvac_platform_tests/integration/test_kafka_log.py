@@ -21,6 +21,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 
 from hvac_platform.config import CONSUMER_GROUP, load_settings
 from hvac_platform.devices.fleet import default_fleet
+from hvac_platform.execution import ingest_everything
 from hvac_platform.log.base import (
     KEEP_FOREVER,
     MAX_RECORD_BYTES,
@@ -35,7 +36,6 @@ from hvac_platform.log.embedded import EmbeddedLog
 from hvac_platform.log.kafka.kafka_log import KafkaLog
 from hvac_platform.log.partitioner import partition_for
 from hvac_platform.runtime.connections import open_log
-from hvac_platform.runtime.execution import ingest_everything
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
 from hvac_platform.simulation.streaming import stream_history
 from hvac_platform.timestamps import day_start, now_ms

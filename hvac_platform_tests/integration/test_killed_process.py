@@ -6,8 +6,8 @@ import os
 import random
 import time
 
+from hvac_platform.lost_runs import OWNS_AFTER_SECONDS, end_lost_ingestion
 from hvac_platform.resources import PlatformResource
-from hvac_platform.runtime.lost_runs import OWNS_AFTER_SECONDS, end_lost_ingestion
 from hvac_platform.sensors import kafka_ingestion
 from hvac_platform.timestamps import now_ms
 from hvac_platform_tests.conftest import open_dagster, start_process

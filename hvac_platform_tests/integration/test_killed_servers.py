@@ -8,7 +8,7 @@ from kafka import KafkaAdminClient
 
 from devtools.services.base import DEFAULT_FOLDER, free_port
 from devtools.services.kafka import Kafka
-from hvac_platform.runtime.execution import ingest_everything
+from hvac_platform.execution import ingest_everything
 from hvac_platform_tests.integration.conftest import on_servers, platform_in
 from hvac_platform_tests.integration.traffic import Traffic, account, assert_nothing_lost, ingested_meanwhile
 

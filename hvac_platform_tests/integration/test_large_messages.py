@@ -8,10 +8,10 @@ import json
 import pytest
 from kafka import KafkaProducer
 
+from hvac_platform.execution import RunFailedError, ingest_everything
 from hvac_platform.ingestion import messages
 from hvac_platform.log.base import KEPT_BYTES
 from hvac_platform.log.partitioner import partition_for
-from hvac_platform.runtime.execution import RunFailedError, ingest_everything
 from hvac_platform.sensors import kafka_ingestion
 from hvac_platform_tests.conftest import NOON_MS, open_dagster, readings, rows
 

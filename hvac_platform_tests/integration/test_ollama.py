@@ -10,7 +10,7 @@ from devtools.services.ollama import MODEL, Ollama
 from hvac_platform.devices.registry import device_types
 from hvac_platform.embedding.base import EncoderUnavailableError
 from hvac_platform.embedding.ollama import OllamaEncoder, RefusedTextError
-from hvac_platform.runtime.execution import ingest_everything
+from hvac_platform.execution import ingest_everything
 from hvac_platform.snapshots import SnapshotSeries
 from hvac_platform_tests.conftest import MINUTE_MS, NOON_MS, readings, rows
 

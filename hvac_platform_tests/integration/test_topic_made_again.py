@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from hvac_platform.cli.main import app
 from hvac_platform.config import CONSUMER_GROUP
+from hvac_platform.execution import ingest_everything
 from hvac_platform.log.base import KEEP_FOREVER, LogError
-from hvac_platform.runtime.execution import ingest_everything
 from hvac_platform.sensors.kafka_ingestion import kafka_ingestion, made_again
 from hvac_platform_tests.conftest import DAY, MINUTE_MS, NOON_MS, bad, open_dagster, readings, rows
 

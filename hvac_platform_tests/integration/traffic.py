@@ -10,8 +10,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from hvac_platform.config import CONSUMER_GROUP
+from hvac_platform.execution import RunFailedError, ingest_everything
 from hvac_platform.log.base import LogError
-from hvac_platform.runtime.execution import RunFailedError, ingest_everything
 from hvac_platform.stores.base import StoreError
 from hvac_platform_tests.conftest import BAD_VALUES, DAY, MINUTE_MS, NOON_MS, bad, readings, rows
 

@@ -18,6 +18,7 @@ from hvac_platform.assets.common import ingestion_run_config
 from hvac_platform.definitions import defs
 from hvac_platform.embedding.learned import Encoders
 from hvac_platform.embedding.state import StateEncoder
+from hvac_platform.execution import QUIET, RunFailedError, ingest_everything, run_job
 from hvac_platform.ingestion.decoding import BUFFER_MS, IngestionCounts, ingest_ranges
 from hvac_platform.ingestion.ranges import OffsetRange
 from hvac_platform.ingestion.snapshotting import EmbeddingCounts, SnapshotCounts, embedding_batches, snapshot_batches
@@ -27,7 +28,6 @@ from hvac_platform.io_managers.table_output import TableOutput
 from hvac_platform.log.embedded import EmbeddedLog
 from hvac_platform.partitions import daily
 from hvac_platform.resources import PlatformResource
-from hvac_platform.runtime.execution import QUIET, RunFailedError, ingest_everything, run_job
 from hvac_platform.schedules import partition_tags
 from hvac_platform.stores.batches import DeviceSlice, DeviceSlices, TableBatch, write_batch
 from hvac_platform.stores.embedded import EmbeddedStore

@@ -18,9 +18,9 @@ import pytest
 
 from devtools import PROJECT_ROOT
 from hvac_platform.config import load_settings
+from hvac_platform.execution import open_instance
+from hvac_platform.lost_runs import GONE
 from hvac_platform.runtime.connections import open_log, open_store
-from hvac_platform.runtime.execution import open_instance
-from hvac_platform.runtime.lost_runs import GONE
 from hvac_platform.timestamps import now_ms
 from hvac_platform_tests.conftest import MINUTE_MS, readings
 from hvac_platform_tests.live.conftest import free_port

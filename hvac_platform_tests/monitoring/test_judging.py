@@ -15,12 +15,12 @@ from hvac_platform.config import load_settings
 from hvac_platform.detection.methods import METHODS
 from hvac_platform.detection.profile import TooFewSnapshotsError
 from hvac_platform.devices.registry import BUILT_IN_FOLDER, device_type
+from hvac_platform.execution import RunFailedError, run_job
 from hvac_platform.ingestion.snapshotting import EmbeddingCounts, SnapshotCounts, embedding_batches, snapshot_batches
 from hvac_platform.monitoring.judging import judge_device, judgement_batches
 from hvac_platform.monitoring.learning import normal_snapshots
 from hvac_platform.monitoring.pending import pending
 from hvac_platform.monitoring.profiles import current_profile
-from hvac_platform.runtime.execution import RunFailedError, run_job
 from hvac_platform.schedules import detection_schedule, nightly_profiles, partition_tags
 from hvac_platform.stores.base import Device
 from hvac_platform.stores.batches import DeviceSlice, write_batch

@@ -10,10 +10,10 @@ from typer.testing import CliRunner
 
 from hvac_platform.cli.main import app
 from hvac_platform.devices.fleet import FleetDevice
+from hvac_platform.execution import build_profiles, ingest_everything, run_job
 from hvac_platform.log.base import KEEP_FOREVER
 from hvac_platform.monitoring.passes import Pass, write_pass
 from hvac_platform.resources import PlatformResource
-from hvac_platform.runtime.execution import build_profiles, ingest_everything, run_job
 from hvac_platform.schedules import partition_tags
 from hvac_platform.simulation.faults import Fault
 from hvac_platform.simulation.fleet_simulation import FleetSimulation

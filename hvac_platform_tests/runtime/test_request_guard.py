@@ -6,7 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from hvac_platform.config import Settings
-from hvac_platform.runtime.request_guard import Request, RequestGuard, parse_hosts
+from hvac_platform.hosts import parse_hosts
+from hvac_platform.runtime.request_guard import Request, RequestGuard
 
 HOST = "127.0.0.1:3000"
 STOP = "mutation { stopRunningSensor(id: 1) { __typename } }"

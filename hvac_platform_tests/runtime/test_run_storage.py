@@ -9,7 +9,7 @@ import uuid
 import dagster as dg
 import pytest
 
-from hvac_platform.runtime.execution import ingest_everything, run_job
+from hvac_platform.execution import ingest_everything, run_job
 from hvac_platform.runtime.run_storage import STRAY_SECONDS, delete_runs, expired_runs, run_files, size_of, stray_files
 from hvac_platform_tests.conftest import NOON_MS, readings
 

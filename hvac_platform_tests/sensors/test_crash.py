@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 
 from hvac_platform.config import CONSUMER_GROUP
+from hvac_platform.execution import ingest_everything
 from hvac_platform.ingestion import decoding
 from hvac_platform.ingestion.messages import decode_batch
+from hvac_platform.lost_runs import OWNS_AFTER_SECONDS, end_lost_ingestion
 from hvac_platform.resources import PlatformResource
-from hvac_platform.runtime.execution import ingest_everything
-from hvac_platform.runtime.lost_runs import OWNS_AFTER_SECONDS, end_lost_ingestion
 from hvac_platform.sensors import kafka_ingestion
 from hvac_platform.stores import ledger as ledger_module
 from hvac_platform.stores.embedded import EmbeddedStore

@@ -8,9 +8,9 @@ import subprocess
 
 import pytest
 
+from hvac_platform.execution import RunFailedError, ingest_everything
 from hvac_platform.log.base import LogError
 from hvac_platform.resources import PlatformResource
-from hvac_platform.runtime.execution import RunFailedError, ingest_everything
 from hvac_platform.sensors import kafka_ingestion
 from hvac_platform_tests.conftest import MINUTE_MS, NOON_MS, bad, open_dagster, readings, rows
 

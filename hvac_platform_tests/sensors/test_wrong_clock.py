@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from hvac_platform.runtime.execution import RunFailedError, ingest_everything, run_job
+from hvac_platform.execution import RunFailedError, ingest_everything, run_job
 from hvac_platform.sensors import kafka_ingestion
 from hvac_platform.timestamps import DAY_MS, now_ms
 from hvac_platform_tests.conftest import HOUR_MS, MINUTE_MS, contents, reading, readings

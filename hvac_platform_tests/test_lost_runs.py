@@ -8,7 +8,7 @@ from dagster._core.remote_origin import InProcessCodeLocationOrigin, RemoteRepos
 from dagster._core.test_utils import create_run_for_test
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
-from hvac_platform.runtime.lost_runs import end_runs_of_a_dead_platform
+from hvac_platform.lost_runs import end_runs_of_a_dead_platform
 from hvac_platform.timestamps import now_ms
 
 

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from hvac_platform.runtime.prefetch import ahead
+from hvac_platform.ingestion.prefetch import ahead
 
 
 @pytest.mark.parametrize("parallel", [True, False])
