@@ -167,9 +167,9 @@ def names_in_code() -> set[str]:
     found = {name.upper() for name in Settings.model_fields}
     files = [path for room in ROOMS for path in (PROJECT_ROOT / room).rglob("*")] + list(PROJECT_ROOT.iterdir())
     for path in files:
-        if path.name.endswith((".py", ".yml", ".yaml", ".sh", ".example", "Dockerfile", "Makefile")):
-            if path.is_file() and path.name != "test_docs.py":
-                found |= set(VARIABLE.findall(path.read_text(encoding="utf-8", errors="replace")))
+        read = path.name.endswith((".py", ".yml", ".yaml", ".sh", ".example", "Dockerfile", "Makefile"))
+        if read and path.name != "test_docs.py" and path.is_file():
+            found |= set(VARIABLE.findall(path.read_text(encoding="utf-8", errors="replace")))
     return found
 
 
