@@ -43,6 +43,14 @@ JOBS = {
     "profiles": {"device_profiles", "metric_trends"},
     "detection": {"anomaly_events", "incidents"},
     "report": {"detection_report"},
+    "backfill": {
+        "raw_metrics",
+        "windowed_snapshots",
+        "snapshot_embeddings",
+        "anomaly_events",
+        "incidents",
+        "detection_report",
+    },
     "maintenance": set(),
 }
 SCHEDULES = {
@@ -108,6 +116,13 @@ def test_the_topic_is_external():
 def test_the_jobs_are_these():
     found = {job.name: names(job.asset_layer.selected_asset_keys) for job in repository.get_all_jobs()}
     assert {name: assets for name, assets in found.items() if not name.startswith("__")} == JOBS
+
+
+def test_a_backfill_from_the_job_is_one_run():
+    """All of the job has days and the policy of one run, so the dialog has nothing to take apart."""
+    selected = defs.resolve_job_def("backfill").asset_layer.selected_asset_keys
+    assert {graph.get(key).partitions_def for key in selected} == {daily}
+    assert {graph.get(key).backfill_policy for key in selected} == {dg.BackfillPolicy.single_run()}
 
 
 def test_the_schedules_are_these_and_run():

@@ -303,3 +303,17 @@ def test_the_public_api_is_there_and_its_examples_print_what_they_show(tmp_path)
 def shape(text: str) -> list[str]:
     """Printed text without what may vary: numbers and the width of columns."""
     return [re.sub(r"\d+", "0", " ".join(line.split())) for line in text.strip().splitlines()]
+
+
+def test_the_report_of_the_readme_agrees_with_its_last_line_and_with_the_docs():
+    readme = (PROJECT_ROOT / "README.md").read_text()
+    (last,) = re.findall(r"^demo: (.*)$", readme, re.MULTILINE)
+    told = dict(pair.split("=") for pair in last.split())
+    methods = re.findall(r"^│ ([a-z ]+?) +│ +(\d+) │ +(\d+) │ +([\d.]+) │", readme, re.MULTILINE)
+    found = {name: (count, alarms) for name, count, _, alarms in methods}
+    assert list(found) == ["rules", "profile", "vector", "consensus", "any method"]
+    assert found["any method"] == (told["found"], told["false_alarms_per_device_day"])
+    assert {int(count) + int(missed) for _, count, missed, _ in methods} == {int(told["faults"])}
+    repeated = " ".join((PROJECT_ROOT / "docs/detection-methods.md").read_text().split())
+    figures = ", ".join(f"{name} {found[name][0]}" for name in ("rules", "profile", "vector"))
+    assert f"rules found {figures.removeprefix('rules ')}, and all together {told['found']}" in repeated
