@@ -6,6 +6,7 @@ import os
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -101,6 +102,12 @@ def test_an_asset_tells_its_story_kinds_and_owner(name):
     assert asset.kinds
     assert len(asset.description) > 80
     assert name == "iot_metrics" or "Why" in asset.description
+
+
+@pytest.mark.parametrize("name", sorted(set(ASSETS) - {"iot_metrics"}))
+def test_an_asset_says_where_its_code_is(name):
+    references = graph.get(dg.AssetKey(name)).metadata["dagster/code_references"].code_references
+    assert [Path(r.file_path).name for r in references] == [f"{name}.py"]
 
 
 @pytest.mark.parametrize("name", sorted(set(ASSETS) - {"iot_metrics"}))
