@@ -40,9 +40,10 @@ $(STAMP): requirements.lock requirements-installer.lock pyproject.toml $(OTHER_P
 demo: setup  ## two simulated days with labelled faults, a report, then live; ONCE=1, PORT=…, DASHBOARD_PORT=…, SERVICES=1
 	@$(if $(SERVICES),$(BIN)/python -m devtools.services run -- )$(BIN)/hvac demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT)) $(if $(DASHBOARD_PORT),--dashboard-port $(DASHBOARD_PORT))
 
-# Whole files go to one of three processes, on two cores: many tests wait for servers, clocks and processes.
-test: setup  ## all tests that need no server
-	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+# Whole files go to one of three processes, on two cores: many tests wait for servers, clocks and processes. Coverage is of
+# those three; what tests start as processes of their own isn't counted.
+test: setup  ## all tests that need no server, and the coverage of the package; COVERAGE=no leaves that out, a third faster
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(if $(filter no,$(COVERAGE)),,--cov=hvac_platform)
 
 # The tests against real servers, which they start themselves on ports of their own.
 integration: setup  ## the tests on real servers, which they start
