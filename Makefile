@@ -42,7 +42,7 @@ demo: setup  ## two simulated days with labelled faults, a report, then live; ON
 
 # Whole files go to one of three processes, on two cores: many tests wait for servers, clocks and processes. Coverage is of
 # those three; what tests start as processes of their own isn't counted.
-test: setup  ## all tests that need no server, and the coverage of the package; COVERAGE=no leaves that out, a third faster
+test: setup  ## all tests that need no server, and the coverage of the package; COVERAGE=no leaves that out
 	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(if $(filter no,$(COVERAGE)),,--cov=hvac_platform)
 
 # The tests against real servers, which they start themselves on ports of their own.

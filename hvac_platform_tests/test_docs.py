@@ -305,6 +305,17 @@ def shape(text: str) -> list[str]:
     return [re.sub(r"\d+", "0", " ".join(line.split())) for line in text.strip().splitlines()]
 
 
+def test_the_layout_of_the_readme_is_that_of_the_repository():
+    readme = (PROJECT_ROOT / "README.md").read_text()
+    (layout,) = re.findall(r"^## Layout\n+```text\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+    top = set(re.findall(r"^(\w+)/", layout, re.MULTILINE))
+    inside = set(re.findall(r"^  (\w+)/", layout, re.MULTILINE))
+    package = PROJECT_ROOT / "hvac_platform"
+    folders = {path.name for path in package.iterdir() if path.is_dir() and not path.is_symlink()}
+    assert inside == folders - {"__pycache__"}
+    assert top == {room for room in ROOMS if not room.startswith(".")}
+
+
 def test_the_report_of_the_readme_agrees_with_its_last_line_and_with_the_docs():
     readme = (PROJECT_ROOT / "README.md").read_text()
     (last,) = re.findall(r"^demo: (.*)$", readme, re.MULTILINE)
