@@ -26,18 +26,21 @@ from hvac_platform.sensors.run_failure import run_failure
 platform = PlatformResource()
 
 defs = dg.Definitions(
-    assets=[
-        iot_metrics,
-        raw_metrics,
-        windowed_snapshots,
-        snapshot_embeddings,
-        consumer_offsets,
-        device_profiles,
-        metric_trends,
-        anomaly_events,
-        incidents,
-        detection_report,
-    ],
+    # With file and line of each, which its page in the UI shows.
+    assets=dg.with_source_code_references(
+        [
+            iot_metrics,
+            raw_metrics,
+            windowed_snapshots,
+            snapshot_embeddings,
+            consumer_offsets,
+            device_profiles,
+            metric_trends,
+            anomaly_events,
+            incidents,
+            detection_report,
+        ]
+    ),
     asset_checks=checks,
     jobs=jobs,
     schedules=schedules,

@@ -1,4 +1,4 @@
-"""Jobs: ingestion, profiles, detection, report, housekeeping."""
+"""Jobs: ingestion, profiles, detection, report, backfill, housekeeping."""
 
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
@@ -48,6 +48,17 @@ report_job = dg.define_asset_job(
     executor_def=dg.in_process_executor,
 )
 
+backfill_job = dg.define_asset_job(
+    "backfill",
+    tags={"hvac/job": "backfill"},
+    # Without what is partitioned by device: a selection of both kinds falls apart into separate runs.
+    selection=dg.AssetSelection.assets(
+        raw_metrics, windowed_snapshots, snapshot_embeddings, anomaly_events, incidents, detection_report
+    ),
+    description="Past days once more, from the log or the raw rows that are kept to the report, in a single run.",
+    executor_def=dg.in_process_executor,
+)
+
 
 @dg.job(
     name="housekeeping",
@@ -66,5 +77,6 @@ jobs: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     profiles_job,
     detection_job,
     report_job,
+    backfill_job,
     housekeeping_job,
 ]

@@ -6,6 +6,7 @@ import os
 import pkgutil
 import subprocess
 import sys
+from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -43,6 +44,14 @@ JOBS = {
     "profiles": {"device_profiles", "metric_trends"},
     "detection": {"anomaly_events", "incidents"},
     "report": {"detection_report"},
+    "backfill": {
+        "raw_metrics",
+        "windowed_snapshots",
+        "snapshot_embeddings",
+        "anomaly_events",
+        "incidents",
+        "detection_report",
+    },
     "housekeeping": set(),
 }
 SCHEDULES = {
@@ -96,6 +105,12 @@ def test_an_asset_tells_its_story_kinds_and_owner(name):
 
 
 @pytest.mark.parametrize("name", sorted(set(ASSETS) - {"iot_metrics"}))
+def test_an_asset_says_where_its_code_is(name):
+    references = graph.get(dg.AssetKey(name)).metadata["dagster/code_references"].code_references
+    assert [Path(r.file_path).name for r in references] == [f"{name}.py"]
+
+
+@pytest.mark.parametrize("name", sorted(set(ASSETS) - {"iot_metrics"}))
 def test_a_backfill_is_one_run(name):
     """One asset without the policy would fan the backfill of all out, a run for each day."""
     assert graph.get(dg.AssetKey(name)).backfill_policy == dg.BackfillPolicy.single_run()
@@ -108,6 +123,13 @@ def test_the_topic_is_external():
 def test_the_jobs_are_these():
     found = {job.name: names(job.asset_layer.selected_asset_keys) for job in repository.get_all_jobs()}
     assert {name: assets for name, assets in found.items() if not name.startswith("__")} == JOBS
+
+
+def test_a_backfill_from_the_job_is_one_run():
+    """All of the job has days and the policy of one run, so the dialog has nothing to take apart."""
+    selected = defs.resolve_job_def("backfill").asset_layer.selected_asset_keys
+    assert {graph.get(key).partitions_def for key in selected} == {daily}
+    assert {graph.get(key).backfill_policy for key in selected} == {dg.BackfillPolicy.single_run()}
 
 
 def test_the_schedules_are_these_and_run():

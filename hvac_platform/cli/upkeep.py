@@ -15,7 +15,7 @@ from hvac_platform.cli.choosing import Devices, Names, chosen_devices, named
 from hvac_platform.cli.output import AsJson, at, console, errors, print_rows
 from hvac_platform.config import CONSUMER_GROUP, Settings, load_settings
 from hvac_platform.detection.profile import provisional_profile
-from hvac_platform.devices.registry import device_types
+from hvac_platform.devices.registry import DeviceTypeError, device_types
 from hvac_platform.embedded_file import beside, close_as_it_is, users_of
 from hvac_platform.ingestion.flow import STANDS_STILL_MS, PartitionFlow, flows
 from hvac_platform.log.base import LogError, UnknownTopicError
@@ -35,6 +35,7 @@ from hvac_platform.stores.tables import tables
 from hvac_platform.timestamps import iso, now_ms
 
 schema = typer.Typer(no_args_is_help=True)
+TYPES = "device types"
 
 
 def check(
@@ -58,10 +59,17 @@ def check(
     def probe(name: str, remedy: str, test: Callable[[Settings], str]) -> bool:
         try:
             tell(name, True, test(settings), "")
+        except DeviceTypeError as error:
+            # What rests on the types fails with them; the file is told once, where it is to be mended.
+            if name == TYPES:
+                tell(name, False, str(error), remedy)
+            else:
+                tell(name, False, "not looked at, because a device type is wrong", f"see {TYPES}")
         except Exception as error:  # every failure is a finding here, whatever its type
             tell(name, False, str(error), remedy)
         return bool(rows[-1]["ok"])
 
+    probe(TYPES, "correct that file, or HVAC_DEVICE_TYPES", lambda _: ", ".join(sorted(device_types())))
     servers = "check {} and that the server is up; docs/troubleshooting.md lists the usual causes"
     store = probe(
         "store",
@@ -78,7 +86,6 @@ def check(
     )
     if there:
         probe("encoder", "see what it says, or set HVAC_EMBEDDING=state", _encoder_state)
-    probe("device types", "correct the YAML file, or HVAC_DEVICE_TYPES", lambda _: ", ".join(sorted(device_types())))
     if there and log and _topic_is_there(settings):
         try:
             for flow in watched_flows(settings, wait):

@@ -107,6 +107,22 @@ def test_check_passes_on_a_healthy_installation(ingested: Path) -> None:
     assert all(row["ok"] for row in rows)
 
 
+def test_check_names_the_file_of_a_wrong_device_type_once_and_blames_nothing_else(
+    ingested: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "heat_pump.yaml").write_text("{name: heat_pump, points: [{name: a, normal: [9, 1]}]}")
+    monkeypatch.setenv("HVAC_DEVICE_TYPES", str(tmp_path))
+    result = hvac("check", "--json", "--wait", "0")
+    assert result.exit_code == 1
+    first, *others = json.loads(result.stdout)
+    assert first["part"] == "device types"
+    assert "heat_pump.yaml: points[a].normal" in first["state"]
+    assert first["what_to_do"].startswith("correct that file")
+    failed = [row for row in others if not row["ok"]]
+    assert {row["part"] for row in failed} == {"store", "schema", "encoder"}
+    assert {row["what_to_do"] for row in failed} == {"see device types"}
+
+
 def test_schema_is_shown_and_applied_again_without_effect(ingested: Path) -> None:
     shown = {row["table"] for row in as_json("schema", "show")}
     assert shown >= {"device_metrics_raw", "device_state_snapshots", "device_profiles", "anomaly_events"}

@@ -284,7 +284,8 @@ def alone(value):
         at_ms = parse_timestamp(found.timestamp)
     except (ValueError, RecursionError):
         return None
-    usable = name_problem(found.device_id) is None and name_problem(found.metric_name) is None
+    problems = name_problem(found.device_id), name_problem(found.metric_name), type_problem(found.device_type)
+    usable = problems == (None, None, None)
     if not (usable and EARLIEST_MS <= at_ms <= NOW_MS + MAX_AHEAD_MS and np.isfinite(found.metric_value)):
         return None
     texts = (found.unit or "", found.location or "", found.building_id or "")

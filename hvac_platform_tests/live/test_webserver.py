@@ -85,23 +85,16 @@ def test_one_device_profile_is_materialized_on_demand(ingested: LiveDagster) -> 
     assert [p.device_id for p in open_store(load_settings()).devices() if p.device_id == "CH-001"] == ["CH-001"]
 
 
-def test_seven_days_are_backfilled_as_one_run(ingested: LiveDagster) -> None:
-    store = open_store(load_settings())
-    days = days_between(ingested.first_day, ingested.last_day)
-    before = {name: store.count(name) for name in ("device_metrics_raw", "device_state_snapshots")}
-    launched = ingested.query(
+def assert_backfilled_as_one_run(dagster: LiveDagster, days: list[str], what: dict[str, Any]) -> None:
+    launched = dagster.query(
         """mutation($p: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $p) {
              __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }""",
-        p={
-            "assetSelection": [{"path": [name]} for name in (*INGESTED, "anomaly_events")],
-            "partitionNames": days,
-            "tags": [],
-        },
+        p={**what, "partitionNames": days, "tags": []},
     )["launchPartitionBackfill"]
     assert launched["__typename"] == "LaunchBackfillSuccess", launched
 
     def status() -> dict[str, Any] | None:
-        backfill = ingested.query(
+        backfill = dagster.query(
             """query($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill {
                  status runs: unfinishedRuns(limit: 50) { id } } } }""",
             id=launched["backfillId"],
@@ -109,7 +102,7 @@ def test_seven_days_are_backfilled_as_one_run(ingested: LiveDagster) -> None:
         return backfill if backfill["status"] not in {"REQUESTED"} else None
 
     assert wait_for("the backfill", status, 240)["status"] == "COMPLETED_SUCCESS"
-    runs = ingested.query(
+    runs = dagster.query(
         """query($f: RunsFilter!) { runsOrError(filter: $f) { ... on Runs { results { status tags { key value } } } } }""",
         f={"tags": [{"key": "dagster/backfill", "value": launched["backfillId"]}]},
     )["runsOrError"]["results"]
@@ -117,8 +110,24 @@ def test_seven_days_are_backfilled_as_one_run(ingested: LiveDagster) -> None:
     tags = {t["key"]: t["value"] for t in runs[0]["tags"]}
     assert tags["dagster/asset_partition_range_start"] == days[0]
     assert tags["dagster/asset_partition_range_end"] == days[-1]
+
+
+def test_seven_days_are_backfilled_as_one_run(ingested: LiveDagster) -> None:
+    store = open_store(load_settings())
+    days = days_between(ingested.first_day, ingested.last_day)
+    before = {name: store.count(name) for name in ("device_metrics_raw", "device_state_snapshots")}
+    assert_backfilled_as_one_run(
+        ingested, days, {"assetSelection": [{"path": [name]} for name in (*INGESTED, "anomaly_events")]}
+    )
     assert {name: store.count(name) for name in before} == before
     assert store.count("snapshot_verdicts") >= 3 * before["device_state_snapshots"] - 3 * 5
+
+
+def test_the_job_backfills_days_as_one_run(ingested: LiveDagster) -> None:
+    """As the job's page launches it: by the partition set of the job, not by assets."""
+    days = days_between(ingested.first_day, ingested.last_day)[:2]
+    of_job = {"partitionSetName": "backfill_partition_set", "repositorySelector": SELECTOR}
+    assert_backfilled_as_one_run(ingested, days, {"selector": of_job})
 
 
 def test_scheduled_detection_says_why_it_skips_or_runs(ingested: LiveDagster) -> None:
