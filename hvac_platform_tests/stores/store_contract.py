@@ -755,7 +755,7 @@ class StoreContract:
     # -- time to live and settings -------------------------------------------------------------------------------------
 
     def test_old_data_that_was_written_just_now_stays(self, store, device):
-        """A row's time to live counts from its write; a server may see to it by itself, so a purge may have nothing to do."""
+        """A row's time to live counts from its write; a server may see to it by itself, and leave a purge nothing to do."""
         long_ago = T0 - 1000 * DAY_MS
         store.upsert("device_metrics_raw", raw(device, [long_ago], [1.0]))
         assert store.purge(now_ms()) == {}
