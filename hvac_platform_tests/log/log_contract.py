@@ -127,7 +127,7 @@ class MessageLogContract:
     """Of the comparison with plain lists; fewer where a server is asked."""
 
     empty_records = True
-    """False where a record needs a key or a value: kafka-python and librdkafka can't send one with neither."""
+    """False where a record needs a key or a value: kafka-python sends none with neither, so it is refused in words."""
 
     @pytest.fixture
     def topic(self):
