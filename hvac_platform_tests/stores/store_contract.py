@@ -512,9 +512,9 @@ class StoreContract:
         assert second.snapshots_written_at is not None
         assert store.device_days(NEXT_DAY, NEXT_DAY, device) == [second]
         assert store.device_days(DAY, NEXT_DAY, other) == []
-        store.upsert("device_metrics_raw", raw(other, [MIDNIGHT_MS], [1.0]))
+        store.upsert("device_metrics_raw", raw(other, [MIDNIGHT_MS - 1], [1.0]))
         found = [(d.device_id, d.date) for d in store.device_days(DAY, NEXT_DAY) if d.device_id in (device, other)]
-        assert found == [(device, DAY), (device, NEXT_DAY), (other, NEXT_DAY)]
+        assert found == [(device, DAY), (device, NEXT_DAY), (other, DAY)]
 
     def test_embeddings_and_flags_are_no_new_data_of_a_day(self, store, device):
         store.upsert("device_state_snapshots", snapshots(device, [T0]))
