@@ -30,8 +30,8 @@ from hvac_platform.embedding.state import StateEncoder
 from hvac_platform.ingestion.windows import aggregate_windows, snapshot_columns
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
 from hvac_platform.stores.base import Device
+from hvac_platform.stores.cassandra_private import plain_metadata
 from hvac_platform.stores.cql import CqlSettings, CqlStore
-from hvac_platform.stores.cql_wire import plain_metadata
 from hvac_platform.stores.series import series_from_columns
 from hvac_platform.timestamps import DAY_MS, day_of, day_start
 

@@ -1,7 +1,6 @@
 """Jobs: ingestion, profiles, detection, report, backfill, housekeeping."""
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from hvac_platform.assets.anomaly_events import anomaly_events
 from hvac_platform.assets.common import tell_the_ledger
@@ -14,6 +13,7 @@ from hvac_platform.assets.raw_metrics import raw_metrics
 from hvac_platform.assets.snapshot_embeddings import snapshot_embeddings
 from hvac_platform.assets.windowed_snapshots import windowed_snapshots
 from hvac_platform.housekeeping import apply_log_retention, delete_old_runs, purge_expired_rows
+from hvac_platform.runtime.dagster_private import UnresolvedAssetJobDefinition
 
 ingestion_job = dg.define_asset_job(
     "ingestion",

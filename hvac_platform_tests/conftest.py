@@ -25,6 +25,9 @@ from hvac_platform.stores.base import TableSlice
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.timestamps import day_start
 
+for contract in ("stores.ledger_contract", "stores.store_contract", "log.log_contract"):
+    pytest.register_assert_rewrite(f"hvac_platform_tests.{contract}")
+
 DAY, NEXT_DAY = "2025-03-10", "2025-03-11"  # past on every clock, and inside the daily partitions
 NOON_MS = day_start(DAY) + 12 * 3_600_000
 MIDNIGHT_MS = day_start(NEXT_DAY)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 from hvac_platform.config import Settings, load_settings
@@ -26,11 +28,31 @@ from hvac_platform.stores.made_with import require_settings
 if TYPE_CHECKING:
     from hvac_platform.stores.cql import CqlSettings, CqlStore
 
+T = TypeVar("T")
 _local = threading.local()  # a connection's transactions must not mix with another thread's
 _kafka_logs: dict[tuple[str, KafkaSecurity, str], KafkaLog] = {}  # safe for threads, and each has connections
 _cql_stores: dict[tuple[int, CqlSettings], CqlStore] = {}  # a session is safe for threads, and a process needs one
 _lock = threading.Lock()
 _checked: WeakKeyDictionary[Store, tuple[int, str]] = WeakKeyDictionary()  # a thread's store ends with the thread
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring(Generic[T]):
+    """How one kind of store or log is opened.
+
+    Attributes:
+        asked_for: true for settings that want it.
+        opened: opens it, made ready for use; may give what is open already.
+        as_it_is: opens it without a change to what is on a server.
+    """
+
+    asked_for: Callable[[Settings], object]
+    opened: Callable[[Settings], T]
+    as_it_is: Callable[[Settings], T]
+
+
+def _wired(wirings: Sequence[Wiring[T]], settings: Settings) -> Wiring[T]:
+    return next(wiring for wiring in wirings if wiring.asked_for(settings))
 
 
 def open_store(settings: Settings) -> Store:
@@ -39,7 +61,7 @@ def open_store(settings: Settings) -> Store:
     Raises:
         StoreError: it can't be used, or was made with other settings.
     """
-    store = _cql_store(settings) if settings.scylla_hosts else _embedded_store(settings)
+    store = _wired(STORES, settings).opened(settings)
     made_with = (settings.hvac_window_seconds, os.environ.get(DEVICE_TYPES_VARIABLE, ""))
     if _checked.get(store) != made_with:
         require_settings(store, settings)
@@ -49,11 +71,7 @@ def open_store(settings: Settings) -> Store:
 
 def open_store_as_it_is(settings: Settings) -> Store:
     """The store without a change to the schema of a server; for who applies it, or asks what applying it would do."""
-    if not settings.scylla_hosts:
-        return _embedded_store(settings)
-    from hvac_platform.stores.cql import CqlStore
-
-    return CqlStore(_cql_settings(settings), create=False)
+    return _wired(STORES, settings).as_it_is(settings)
 
 
 def _cql_settings(settings: Settings) -> CqlSettings:
@@ -92,6 +110,12 @@ def _cql_store(settings: Settings) -> Store:
         return opened
 
 
+def _cql_store_as_it_is(settings: Settings) -> Store:
+    from hvac_platform.stores.cql import CqlStore
+
+    return CqlStore(_cql_settings(settings), create=False)
+
+
 def _embedded_store(settings: Settings) -> Store:
     stores: dict[str, EmbeddedStore] = _local.__dict__.setdefault("stores", {})
     path = settings.hvac_home / "store.db"
@@ -111,14 +135,12 @@ LEASES = LeaseKeeper(lambda: open_store(load_settings()))
 
 def open_log(settings: Settings) -> MessageLog:
     """The message log that the environment asks for, with the topic in it."""
-    return _kafka_log(settings) if settings.kafka_bootstrap_servers else _embedded_log(settings)
+    return _wired(LOGS, settings).opened(settings)
 
 
 def open_log_as_it_is(settings: Settings) -> MessageLog:
     """The log without creating the topic where it lacks, for who only looks. On a server it is a client of one's own."""
-    if not settings.kafka_bootstrap_servers:
-        return _embedded_log(settings)
-    return _new_kafka_log(settings.kafka_bootstrap_servers, _kafka_security(settings))
+    return _wired(LOGS, settings).as_it_is(settings)
 
 
 def _embedded_log(settings: Settings) -> MessageLog:
@@ -163,12 +185,29 @@ def _kafka_log(settings: Settings) -> MessageLog:
     return faster
 
 
+def _kafka_log_as_it_is(settings: Settings) -> MessageLog:
+    return _new_kafka_log(settings.kafka_bootstrap_servers, _kafka_security(settings))
+
+
 def _new_kafka_log(bootstrap_servers: str, security: KafkaSecurity) -> KafkaLog:
     if find_spec("confluent_kafka") is None:
         return KafkaLog(bootstrap_servers, security=security)
     from hvac_platform.log.kafka.fast import FastKafkaLog
 
     return FastKafkaLog(bootstrap_servers, security=security)
+
+
+STORES: tuple[Wiring[Store], ...] = (
+    Wiring(lambda settings: settings.scylla_hosts, _cql_store, _cql_store_as_it_is),
+    Wiring(lambda _: True, _embedded_store, _embedded_store),
+)
+"""Every store, a line each; the first one that is asked for is taken."""
+
+LOGS: tuple[Wiring[MessageLog], ...] = (
+    Wiring(lambda settings: settings.kafka_bootstrap_servers, _kafka_log, _kafka_log_as_it_is),
+    Wiring(lambda _: True, _embedded_log, _embedded_log),
+)
+"""Every log, a line each; the first one that is asked for is taken."""
 
 
 def make_encoders(settings: Settings, store: Store) -> Encoders:

@@ -1,16 +1,14 @@
 """Dagster's services with the request guard before their web pages, so that no unguarded port is behind it.
 
 ``python -m hvac_platform.runtime.guarded_dagster dev …`` is ``dagster dev``, ``… webserver …`` is ``dagster-webserver``;
-both take the options of what they stand for. Dagster offers no place for this, so names of its modules are replaced here
-and nowhere else. A name that a newer Dagster no longer has ends the start; the pages are never served without the guard.
+both take the options of what they stand for. Dagster offers no place for this, so names of its modules are replaced, in
+``dagster_private``. A name that a newer Dagster no longer has ends the start; the pages are never served without the guard.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib import import_module
-from typing import Any
 
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -19,8 +17,6 @@ from starlette.websockets import WebSocketClose
 from hvac_platform.config import ConfigError, load_settings
 from hvac_platform.runtime.request_guard import Request, RequestGuard
 
-CHECKED_VERSION = "1.13.27"
-"""Version of Dagster whose modules were read for this."""
 POLICY_VIOLATION = 1008
 
 
@@ -57,27 +53,17 @@ def _request(scope: Scope) -> Request:
 
 def serve_webserver(arguments: Sequence[str]) -> None:
     """Run ``dagster-webserver`` with the guard before it."""
-    cli: Any = import_module("dagster_webserver.cli")
+    from hvac_platform.runtime.dagster_private import run_webserver  # Dagster takes a while to load
+
     guard = RequestGuard(load_settings().allowed_hosts)
-    make_app = cli.create_app_from_workspace_process_context
-
-    def make_guarded_app(*positional: Any, **named: Any) -> GuardedApp:
-        return GuardedApp(make_app(*positional, **named), guard)
-
-    cli.create_app_from_workspace_process_context = make_guarded_app
-    cli.dagster_webserver.main(list(arguments), "dagster-webserver", auto_envvar_prefix="DAGSTER_WEBSERVER")
+    run_webserver(arguments, lambda app: GuardedApp(app, guard))
 
 
 def serve_dev(arguments: Sequence[str]) -> None:
     """Run ``dagster dev``, which starts the guarded web server in place of its own."""
-    dev: Any = import_module("dagster._cli.dev")
-    open_subprocess = dev.open_ipc_subprocess
+    from hvac_platform.runtime.dagster_private import run_dev
 
-    def open_guarded(parts: Sequence[str], **named: Any) -> Any:
-        return open_subprocess(guarded_command(parts), **named)
-
-    dev.open_ipc_subprocess = open_guarded
-    dev.dev_command.main(list(arguments), "dagster dev")
+    run_dev(arguments, guarded_command)
 
 
 def guarded_command(parts: Sequence[str]) -> list[str]:

@@ -1,8 +1,8 @@
 """Dagster's own storage kept small: runs that nobody needs any more, with all their files.
 
 Dagster deletes the rows of a run and leaves its event log (a SQLite file of 100 to 300 kB a run) and its captured output
-behind, which at a run every few seconds are gigabytes a day. It rests on names of files of Dagster's SQLite storage
-(checked on Dagster 1.13.27); storage on a server has no files of runs.
+behind, which at a run every few seconds are gigabytes a day. It rests on names of files of Dagster's SQLite storage;
+storage on a server has no files of runs.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.storage.event_log.sqlite import SqliteEventLogStorage
-from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
+
+from hvac_platform.runtime.dagster_private import event_log_folder, output_folder
 
 PAGE = 500
 RANGE_TAGS = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
@@ -83,7 +83,7 @@ def stray_files(instance: dg.DagsterInstance) -> list[Path]:
 
 def run_files(instance: dg.DagsterInstance, run_id: str) -> list[Path]:
     """Event log and captured output of one run, as far as they are files."""
-    events, output = _event_folder(instance), _output_folder(instance)
+    events, output = event_log_folder(instance), output_folder(instance)
     paths = [events / f"{run_id}{ending}" for ending in _SHARD_ENDINGS] if events is not None else []
     return [path for path in (*paths, *([output / run_id] if output is not None else [])) if path.exists()]
 
@@ -111,23 +111,13 @@ def _changed(path: Path) -> float:
     return time.time()
 
 
-def _event_folder(instance: dg.DagsterInstance) -> Path | None:
-    storage = instance.event_log_storage
-    return Path(storage._base_dir) if isinstance(storage, SqliteEventLogStorage) else None
-
-
-def _output_folder(instance: dg.DagsterInstance) -> Path | None:
-    captured = instance.compute_log_manager
-    return Path(captured._base_dir) if isinstance(captured, LocalComputeLogManager) else None
-
-
 def _shards(instance: dg.DagsterInstance) -> Iterator[Path]:
-    folder = _event_folder(instance)
+    folder = event_log_folder(instance)
     if folder is not None and folder.exists():
         yield from (path for path in folder.iterdir() if path.name.endswith(_SHARD_ENDINGS))
 
 
 def _outputs(instance: dg.DagsterInstance) -> Iterator[Path]:
-    folder = _output_folder(instance)
+    folder = output_folder(instance)
     if folder is not None and folder.exists():
         yield from (path for path in folder.iterdir() if path.is_dir())

@@ -33,6 +33,8 @@ FEW_DAYS = 3
 """Up to so many days, reading them costs less than asking which of them exist."""
 COUNTED_AT_ONCE = 4
 """A node reads a whole partition to count it; many at once would all time out."""
+KEYS_AT_ONCE = 100
+"""Keys of one partition that are looked up by one statement."""
 MOST_STATICS = 100_000
 """Partitions whose static attributes a process remembers to have written."""
 METHODS_BEFORE_6 = 3
@@ -154,6 +156,10 @@ class CqlStore(LedgerKeeping):
             StoreError: the rows are not all durable; writing them again is harmless.
         """
         target = catalogue_table(table)
+        if target.write_once and columns:
+            given = len(next(iter(columns.values())))
+            self._write_rows(target, self._unwritten(target, columns))
+            return given
         rows = self._write_rows(target, columns)
         if rows and table in STATIC_TABLES:
             self._mark_days(table, columns["device_id"], columns[str(target.time_column)])
@@ -182,7 +188,11 @@ class CqlStore(LedgerKeeping):
         for conditions, arguments in self._partitions(target, rows):
             order = f" ORDER BY {target.clustering[0]} ASC" if target.time_column in target.clustering[:1] else ""
             where = f" WHERE {' AND '.join(f'{name}{how}?' for name, how in conditions)}" if conditions else ""
-            prepared = self._client.prepare(f"SELECT {', '.join(names)} FROM {self._name(rows.table)}{where}{order}")
+            # What is sought beside the key is compared with every row of the partition.
+            beside = " ALLOW FILTERING" if {name for name, _ in rows.equals} - set(target.partition) else ""
+            prepared = self._client.prepare(
+                f"SELECT {', '.join(names)} FROM {self._name(rows.table)}{where}{order}{beside}"
+            )
             yield from self._read(prepared, arguments, target, names, batch_rows)
 
     def count(self, table: str, device_id: str | None = None) -> int:
@@ -242,7 +252,9 @@ class CqlStore(LedgerKeeping):
             f"FROM {self._name('device_days')} WHERE device_id=? AND date>=? AND date<=?"
         )
         results = self._client.run([(statement, (name, start, end)) for name in ids])
-        return [DeviceDay(*row) for result in results for row in result]
+        days = [DeviceDay(*row) for result in results for row in result]
+        # A day that was only marked as judged has no data.
+        return [day for day in days if day.raw_written_at is not None or day.snapshots_written_at is not None]
 
     def mark_judged(self, days: Sequence[tuple[str, str]], judged_at: int) -> None:
         """Record that these device-days had nothing left to judge."""
@@ -415,6 +427,27 @@ class CqlStore(LedgerKeeping):
             self._write_vectors(complete)
         return self._insert(target.name, target, names, complete)
 
+    def _unwritten(self, target: Table, columns: Columns) -> Columns:
+        """Those rows of a table written once whose keys aren't there yet; of rows with one key the first."""
+        complete = _with_date(target, columns)
+        *group, last = target.partition + target.clustering
+        keys = list(zip(*(_listed(complete[name]) for name in (*group, last)), strict=True))
+        sought: dict[tuple[Any, ...], list[Any]] = {}
+        for *of, value in dict.fromkeys(keys):
+            sought.setdefault(tuple(of), []).append(value)
+        statement = self._client.prepare(
+            f"SELECT {', '.join((*group, last))} FROM {self._name(target.name)} "
+            f"WHERE {' AND '.join(f'{name}=?' for name in group)} AND {last} IN ?"
+        )
+        calls = [
+            (statement, (*of, values[i : i + KEYS_AT_ONCE]))
+            for of, values in sought.items()
+            for i in range(0, len(values), KEYS_AT_ONCE)
+        ]
+        there = {tuple(row) for result in self._client.run(calls) for row in result}
+        first = {key: i for i, key in reversed(list(enumerate(keys))) if key not in there}
+        return _taken(complete, sorted(first.values()))
+
     def _write_vectors(self, columns: Columns) -> None:
         """Vectors into the table that the index is on: always by an INSERT of the whole row, never by an UPDATE."""
         snapshots = catalogue_table("device_state_snapshots")
@@ -429,9 +462,10 @@ class CqlStore(LedgerKeeping):
         statement = self._client.prepare(
             f"INSERT INTO {self._name(name)} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
         )
-        made = batches(target, statement, names, columns, self._client.protocol_version)
+        given = len(columns[names[0]])
+        made = batches(target, statement, names, _last_of_each_key(target, columns), self._client.protocol_version)
         self._client.run([(batch, None) for batch in made])
-        return len(columns[names[0]])
+        return given
 
     def _read(
         self,
@@ -449,9 +483,10 @@ class CqlStore(LedgerKeeping):
                 for column, values in zip(columns, zip(*page, strict=True), strict=True):
                     column.extend(values)
             more = result.has_more_pages
-            if columns[0] and (not more or len(columns[0]) >= batch_rows):
-                yield {name: read_column(target, name, column) for name, column in zip(names, columns, strict=True)}
-                columns = [[] for _ in names]
+            while columns[0] and (not more or len(columns[0]) >= batch_rows):
+                first = [column[:batch_rows] for column in columns]
+                yield {name: read_column(target, name, column) for name, column in zip(names, first, strict=True)}
+                columns = [column[batch_rows:] for column in columns]
             if not more:
                 return
             self._client.next_page(result)
@@ -537,6 +572,26 @@ def _entry(row: Sequence[Any]) -> LedgerEntry:
     if known["held_until"] is not None:
         known["held_until"] = now_ms() + 1000 * LEASE_SECONDS
     return LedgerEntry(**known)
+
+
+def _taken(columns: Columns, rows: Sequence[int]) -> Columns:
+    """Some rows of columns."""
+    return {
+        name: values[rows] if isinstance(values, np.ndarray) else [values[i] for i in rows]
+        for name, values in columns.items()
+    }
+
+
+def _last_of_each_key(target: Table, columns: Columns) -> Columns:
+    """Of rows with one key the last, as if they were written one after another.
+
+    Rows of one batch have one write time, and of cells with one write time CQL keeps the greater value: rows would mix.
+    """
+    keys = list(zip(*(_listed(columns[name]) for name in target.key), strict=True))
+    if len(set(keys)) == len(keys):
+        return columns
+    last = {key: i for i, key in enumerate(keys)}
+    return _taken(columns, sorted(last.values()))
 
 
 def _with_date(target: Table, columns: Columns) -> Columns:

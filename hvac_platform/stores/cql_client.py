@@ -36,7 +36,7 @@ from cassandra.query import PreparedStatement, tuple_factory
 from pydantic import SecretStr
 
 from hvac_platform.stores.base import RefusedError, StoreError
-from hvac_platform.stores.cql_wire import PlainProtocolHandler, plain_metadata
+from hvac_platform.stores.cassandra_private import PlainProtocolHandler, plain_metadata
 
 CONNECT_SECONDS = 10.0
 REQUEST_SECONDS = 12.0

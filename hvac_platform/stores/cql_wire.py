@@ -7,21 +7,19 @@ bypass the driver's codecs in both directions: they travel as int64 milliseconds
 
 from __future__ import annotations
 
-import io
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain, repeat
 from operator import itemgetter
-from typing import Any, ClassVar
+from typing import Any
 
 import msgspec
 import numpy as np
-from cassandra.cqltypes import BytesType, LongType
-from cassandra.protocol import BatchMessage, ProtocolHandler, ResultMessage
-from cassandra.query import BatchStatement, BatchType, PreparedStatement
+from cassandra.query import BatchStatement, PreparedStatement
 from numpy.typing import NDArray
 
 from hvac_platform.stores.base import EMBEDDING_DIMENSION, Columns
+from hvac_platform.stores.cassandra_private import EncodedRows, encoded_batch
 from hvac_platform.stores.tables import Table
 from hvac_platform.stores.vectors import checked_vectors
 
@@ -133,62 +131,6 @@ def _framed_maps(rows: Sequence[Mapping[str, float] | None]) -> list[bytes]:
 # -- batches -----------------------------------------------------------------------------------------------------------
 
 
-class EncodedRows:
-    """Rows of a batch that are encoded already; to the driver's own writer it is a list of so many statements."""
-
-    __slots__ = ("_count", "body")
-
-    def __init__(self, count: int, body: bytes) -> None:
-        self._count = count
-        self.body = body
-
-    def __len__(self) -> int:
-        return self._count
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(())
-
-
-class _EncodedBatchMessage(BatchMessage):  # type: ignore[misc]
-    def send_body(self, f: Any, protocol_version: int) -> None:
-        """What the driver writes for no rows, with the rows put where theirs would be: after type and count."""
-        frame = io.BytesIO()
-        super().send_body(frame, protocol_version)
-        written = frame.getvalue()
-        f.write(written[:3])
-        f.write(self.queries.body)
-        f.write(written[3:])
-
-
-class _PlainResultMessage(ProtocolHandler.message_types_by_opcode[ResultMessage.opcode]):  # type: ignore[misc]
-    """Results whose timestamps stay int64 and whose vectors stay bytes."""
-
-    column_metadata: list[Any] | None
-
-    def recv_results_metadata(self, f: Any, user_type_map: Any) -> None:
-        super().recv_results_metadata(f, user_type_map)
-        if self.column_metadata:
-            self.column_metadata = [plain_metadata(meta) for meta in self.column_metadata]
-
-
-class PlainProtocolHandler(ProtocolHandler):  # type: ignore[misc]
-    """The driver's protocol with encoded batches out, plain timestamps and vectors in."""
-
-    message_types_by_opcode: ClassVar[dict[int, Any]] = {
-        **ProtocolHandler.message_types_by_opcode,
-        ResultMessage.opcode: _PlainResultMessage,
-    }
-
-    @classmethod
-    def encode_message(cls, msg: Any, *arguments: Any, **named: Any) -> Any:
-        """A frame of the protocol."""
-        if isinstance(msg, BatchMessage) and isinstance(msg.queries, EncodedRows):
-            encoded = _EncodedBatchMessage.__new__(_EncodedBatchMessage)
-            encoded.__dict__.update(msg.__dict__)
-            msg = encoded
-        return super().encode_message(msg, *arguments, **named)
-
-
 def batches(
     target: Table, statement: PreparedStatement, names: Sequence[str], columns: Columns, protocol_version: int
 ) -> list[BatchStatement]:
@@ -227,12 +169,8 @@ def batches(
             full = int(np.searchsorted(ends, (ends[start - 1] if start else 0) + BATCH_BYTES, side="right"))
             stop = min(last, start + BATCH_ROWS, max(full, start + 1))
             part = zip(repeat(head), *(column[start:stop] for column in framed), strict=False)
-            batch = BatchStatement(BatchType.UNLOGGED)
-            batch._statements_and_parameters = EncodedRows(stop - start, b"".join(chain.from_iterable(part)))
-            batch.routing_key = [component[4:] for component in key]
-            batch.keyspace = statement.keyspace
-            batch.is_idempotent = True
-            made.append(batch)
+            rows = EncodedRows(stop - start, b"".join(chain.from_iterable(part)))
+            made.append(encoded_batch(rows, [component[4:] for component in key], statement.keyspace))
             start = stop
     return made
 
@@ -253,20 +191,6 @@ def _by_partition(
 
 
 # -- values in ---------------------------------------------------------------------------------------------------------
-
-
-def plain_metadata(meta: Any) -> Any:
-    """Column metadata with timestamps as int64 and vectors as bytes."""
-    kind = meta[3].cql_parameterized_type() if hasattr(meta[3], "cql_parameterized_type") else ""
-    if kind == "timestamp":
-        return _retyped(meta, LongType)
-    if kind.startswith("vector") or "VectorType" in kind:
-        return _retyped(meta, BytesType)
-    return meta
-
-
-def _retyped(meta: Any, kind: type) -> Any:
-    return meta._replace(type=kind) if hasattr(meta, "_replace") else (*meta[:3], kind)
 
 
 def wire_vector(vector: NDArray[np.float32]) -> bytes:

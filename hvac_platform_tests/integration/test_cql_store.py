@@ -1,4 +1,4 @@
-"""The CQL store on a real Cassandra: the same behaviour as the embedded store, and a whole ingestion on it."""
+"""The CQL store on a real Cassandra does what every store does; and a whole ingestion on it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import pytest
 from pydantic import SecretStr
 
 from devtools import PROJECT_ROOT
-from devtools.services.base import DEFAULT_FOLDER, free_port
-from devtools.services.cassandra import Cassandra
-from hvac_platform.stores.base import Device, EmbeddingError, StoreError, TableSlice
+from devtools.services.base import free_port
+from hvac_platform.stores.base import Device, StoreError, TableSlice
 from hvac_platform.stores.cql import CqlSettings, CqlStore, schema_statements
+from hvac_platform.stores.cql_nearest import EXACT_COST
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.timestamps import day_start
+from hvac_platform_tests.stores.store_contract import StoreContract
 
 START_MS = day_start("2026-06-10")
 WINDOW_MS = 60_000
@@ -23,19 +24,22 @@ RTU = Device("RTU-001", "rooftop_unit", "building-A", "bldg-001", START_MS, STAR
 
 
 @pytest.fixture(scope="module")
-def cassandra(tmp_path_factory):
-    node = Cassandra(DEFAULT_FOLDER / "cache", tmp_path_factory.mktemp("cassandra"), free_port())
-    node.up()
-    yield node
-    node.down()
+def opened(node, keyspace):
+    store = CqlStore(CqlSettings(("127.0.0.1",), port=node.port, keyspace=keyspace, replication_factor=1))
+    yield store
+    store.close()
 
 
-@pytest.fixture(scope="module")
-def store(cassandra):
-    keyspace = f"hvac_{secrets.token_hex(4)}"
-    opened = CqlStore(CqlSettings(("127.0.0.1",), port=cassandra.port, keyspace=keyspace, replication_factor=1))
-    yield opened
-    opened.close()
+class TestCqlStore(StoreContract):
+    """On a real Cassandra; every test has devices of its own in one keyspace."""
+
+    examples = 15
+    many_queries = EXACT_COST + 1
+    updates_make_no_row = False
+
+    @pytest.fixture
+    def store(self, opened):
+        return opened
 
 
 def snapshots(n, device_id="RTU-001"):
@@ -64,10 +68,8 @@ def rows(store, table, *columns, **where):
     return found
 
 
-def test_the_schema_is_applied_once_and_again_without_effect(store):
-    assert store.dialect == "cassandra"
-    assert store.schema_versions() == (6, 6)
-    assert store.apply_schema() == []
+def test_the_dialect_is_that_of_the_server(opened):
+    assert opened.dialect == "cassandra"
 
 
 def test_both_dialects_differ_in_keyspace_and_index_only():
@@ -80,63 +82,10 @@ def test_both_dialects_differ_in_keyspace_and_index_only():
         schema_statements("oracle", "k", "dc1", 3)
 
 
-def test_readings_come_back_in_order_of_time_however_often_they_are_written(store):
-    store.register_devices([RTU])
-    times = START_MS - 3_600_000 + np.arange(0, 7_200_000, 10_000)  # across midnight
-    columns = {
-        "device_id": ["RTU-001"] * len(times),
-        "timestamp": times,
-        "metric_name": ["power_consumption"] * len(times),
-        "metric_value": np.arange(len(times), dtype=float),
-        "unit": ["kW"] * len(times),
-    }
-    for _ in range(2):
-        assert store.upsert("device_metrics_raw", columns) == len(times)
-    read = rows(store, "device_metrics_raw", "timestamp", "metric_value", device_id="RTU-001")
-    assert read["timestamp"] == times.tolist()
-    assert read["metric_value"] == columns["metric_value"].tolist()
-    assert store.count("device_metrics_raw", "RTU-001") == len(times)
-    part = rows(
-        store, "device_metrics_raw", "timestamp", device_id="RTU-001", start_ms=START_MS - 1, end_ms=START_MS + 20_000
-    )
-    assert part["timestamp"] == [START_MS, START_MS + 10_000]
-    assert [d.date for d in store.device_days("2026-06-01", "2026-06-30")] == ["2026-06-09", "2026-06-10"]
-
-
-def test_what_has_a_partition_a_device_is_read_of_all_devices_in_a_span_of_time(store):
-    store.register_devices([RTU, Device("CH-001", "chiller", "", "", START_MS, START_MS + 1, 0)])
-    spans = {"ends_at": [START_MS + 60_000] * 3, "note": ["a", "b", "c"], "added_at": [0] * 3}
-    starts = [START_MS, START_MS - 60_000, START_MS + 60_000]
-    store.upsert("maintenance_spans", {"device_id": ["RTU-001", "RTU-001", "CH-001"], "starts_at": starts, **spans})
-    assert sorted(rows(store, "maintenance_spans", "note")["note"]) == ["a", "b", "c"]
-    assert sorted(rows(store, "maintenance_spans", "note", start_ms=START_MS)["note"]) == ["a", "c"]
-    assert rows(store, "maintenance_spans", "note", end_ms=START_MS)["note"] == ["b"]
-
-
-def test_trends_come_back_as_they_were_written(store):
-    trend = {
-        "device_id": "RTU-001",
-        "metric": "fan_current",
-        "unit": "A",
-        "reading": 4.5,
-        "deviation": 0.25,
-        "sigmas": 3.5,
-        "per_day": 0.01,
-        "cusum": 7.0,
-        "since": None,
-        "days_to_limit": 12.5,
-        "span_start": START_MS,
-        "span_end": START_MS + 1,
-        "updated_at": START_MS,
-    }
-    store.upsert("metric_trends", {name: [value] for name, value in trend.items()})
-    assert rows(store, "metric_trends", *trend, device_id="RTU-001") == {name: [value] for name, value in trend.items()}
-
-
-def test_nearest_states_are_those_of_the_embedded_store(store, tmp_path):
+def test_nearest_states_are_those_of_the_embedded_store(opened, tmp_path):
     local = EmbeddedStore(tmp_path / "store.db")
     vectors = embeddings(200)
-    for each in (store, local):
+    for each in (opened, local):
         each.register_devices([RTU])
         each.upsert("device_state_snapshots", snapshots(200))
         keys = {name: snapshots(200)[name] for name in ("device_id", "snapshot_time")}
@@ -150,33 +99,13 @@ def test_nearest_states_are_those_of_the_embedded_store(store, tmp_path):
             "start_ms": START_MS,
             "end_ms": START_MS + 150 * WINDOW_MS,
         }
-        far, near = (each.nearest("RTU-001", queries, 10, **options) for each in (store, local))
+        far, near = (each.nearest("RTU-001", queries, 10, **options) for each in (opened, local))
         assert far.times_ms.tolist() == near.times_ms.tolist()
         np.testing.assert_allclose(far.similarity, near.similarity, atol=1e-6)
-    read = rows(store, "device_state_snapshots", "metrics", "metric_summary", "embedding", device_id="RTU-001")
+    read = rows(opened, "device_state_snapshots", "metrics", "metric_summary", "embedding", device_id="RTU-001")
     assert read["metrics"][3] == {"a": 3.0, "b": 2.5}
     assert read["metric_summary"][0] == {"a": [6, 1.0, 2.0, 1.5], "b": [6, 1.0, 2.0, 1.5]}
     assert np.frombuffer(read["embedding"][5], dtype="<f4").tolist() == vectors[5].tolist()
-
-
-@pytest.mark.parametrize("bad", [np.zeros((1, 384)), np.full((1, 384), np.nan), np.ones((1, 383))])
-def test_a_vector_that_would_poison_the_index_never_reaches_the_server(store, bad):
-    key = {"device_id": ["BAD"], "snapshot_time": np.array([START_MS])}
-    with pytest.raises(EmbeddingError):
-        store.update("device_state_snapshots", {**key, "embedding": bad, "embedding_method": ["m"]})
-    with pytest.raises(EmbeddingError):
-        store.nearest("RTU-001", bad, 3, embedding_method="m")
-    assert rows(
-        store, "device_state_snapshots", "snapshot_time", device_id="BAD", start_ms=START_MS, end_ms=START_MS + 1
-    ) == {"snapshot_time": []}
-
-
-def test_the_ledger_moves_only_from_where_it_stands(store):
-    assert store.advance_ledger("t", 0, 0, 10, run_id="a", watermark=5)
-    assert not store.advance_ledger("t", 0, 0, 10, run_id="b", watermark=6)
-    assert store.advance_ledger("t", 0, 10, 30, run_id="c", watermark=None, skipped=2)
-    entry = store.ledger("t")[0]
-    assert (entry.next_offset, entry.run_id, entry.watermark, entry.skipped_offsets) == (30, "c", 5, 2)
 
 
 def test_a_server_that_is_not_there_is_one_clear_line():
@@ -185,7 +114,7 @@ def test_a_server_that_is_not_there_is_one_clear_line():
     assert "secret-word" not in repr(CqlSettings(("h",), password=SecretStr("secret-word")))
 
 
-def test_hours_of_the_fleet_are_ingested_learned_and_judged_on_cassandra(cassandra, tmp_path, monkeypatch):
+def test_hours_of_the_fleet_are_ingested_learned_and_judged_on_cassandra(node, tmp_path, monkeypatch):
     import dagster as dg
 
     from hvac_platform import execution
@@ -201,7 +130,7 @@ def test_hours_of_the_fleet_are_ingested_learned_and_judged_on_cassandra(cassand
     for name, value in {
         "HVAC_HOME": str(tmp_path),
         "SCYLLA_HOSTS": "127.0.0.1",
-        "SCYLLA_PORT": str(cassandra.port),
+        "SCYLLA_PORT": str(node.port),
         "SCYLLA_KEYSPACE": f"hvac_{secrets.token_hex(4)}",
         "SCYLLA_REPLICATION_FACTOR": "1",
     }.items():

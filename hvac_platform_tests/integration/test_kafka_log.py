@@ -1,4 +1,4 @@
-"""The Kafka log against a real broker: what the embedded log promises, and what only servers do: die, refuse, delete."""
+"""The Kafka log on a real broker does what every log does; and what only servers do: die, refuse, delete."""
 
 from __future__ import annotations
 
@@ -11,27 +11,16 @@ import threading
 import time
 from collections import Counter
 
-import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from hypothesis.stateful import rule
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from hvac_platform.config import CONSUMER_GROUP, load_settings
 from hvac_platform.devices.fleet import default_fleet
 from hvac_platform.execution import ingest_everything
-from hvac_platform.log.base import (
-    KEEP_FOREVER,
-    MAX_RECORD_BYTES,
-    LogError,
-    MessageLog,
-    OffsetBeyondEndError,
-    OffsetOutOfRangeError,
-    UnknownPartitionError,
-    UnknownTopicError,
-)
+from hvac_platform.log.base import KEEP_FOREVER, LogError
 from hvac_platform.log.embedded import EmbeddedLog
 from hvac_platform.log.kafka.kafka_log import KafkaLog
 from hvac_platform.log.partitioner import partition_for
@@ -40,280 +29,70 @@ from hvac_platform.simulation.fleet_simulation import FleetSimulation
 from hvac_platform.simulation.streaming import stream_history
 from hvac_platform.timestamps import day_start, now_ms
 from hvac_platform_tests.conftest import BAD_VALUES, DAY, HOUR_MS, NOON_MS, bad, rows
+from hvac_platform_tests.log.log_contract import AsPlainLists, MessageLogContract, numbered, stored
 
 ANSWER_SECONDS = 3.0
 
 
-@pytest.fixture(params=["embedded", "kafka", "fast kafka"])
-def log(request, tmp_path, topic):
-    """Each log, Kafka's with both of its readers, with a topic of three partitions."""
-    if request.param != "embedded":
-        yield request.getfixturevalue(request.param.replace(" ", "_") + "_log")
-        return
-    opened = EmbeddedLog(tmp_path / "log.db", batch_records=10)
-    opened.create_topic(topic, retention_ms=KEEP_FOREVER)
-    yield opened
-    opened.close()
+class TestKafkaLog(MessageLogContract):
+    """On a real broker; its records are deleted as an operator does it."""
+
+    examples, steps = 12, 20
+    empty_records = False
+
+    @pytest.fixture
+    def log(self, kafka_log):
+        return kafka_log
+
+    @pytest.fixture
+    def admin(self, broker):
+        with KafkaAdminClient(bootstrap_servers=broker.bootstrap_servers) as opened:
+            yield opened
+
+    @pytest.fixture(autouse=True)
+    def administered(self, admin):
+        self.admin = admin
+
+    def another(self, log):
+        return type(log)(log.bootstrap_servers)
+
+    def lose(self, log, topic, partition, before):
+        self.admin.delete_records({TopicPartition(topic, partition): before})
+
+    def make_again(self, log, topic):
+        self.admin.delete_topics([topic])
+        deadline = time.monotonic() + 60
+        while True:  # a topic that is being deleted is refused for a moment
+            try:
+                if log.create_topic(topic, retention_ms=KEEP_FOREVER):
+                    return
+            except LogError:
+                assert time.monotonic() < deadline
+            time.sleep(0.2)
+
+    def machine(self, log):
+        admin = self.admin
+
+        class Machine(super().machine(log)):
+            def teardown(self):
+                if hasattr(self, "topic"):
+                    admin.delete_topics([self.topic])
+
+            @rule(partition=AsPlainLists.numbers, data=st.data())
+            def delete_the_oldest(self, partition, data):
+                before = data.draw(st.integers(self.begins[partition], len(self.model[partition])))
+                admin.delete_records({TopicPartition(self.topic, partition): before})
+                self.begins[partition] = before
+
+        return Machine
 
 
-def stored(log, topic, partition, start=None, end=None, max_records=50_000):
-    """(offset, key, value, timestamp) of each record of a range; by default of all."""
-    start = log.begin_offsets(topic)[partition] if start is None else start
-    end = log.end_offsets(topic)[partition] if end is None else end
-    return [
-        record
-        for batch in log.read(topic, partition, start, end, max_records)
-        for record in zip(batch.offsets.tolist(), batch.keys, batch.values, batch.timestamps_ms.tolist(), strict=True)
-    ]
+class TestFastKafkaLog(TestKafkaLog):
+    """The same, appended to through confluent-kafka."""
 
-
-def numbered(count, *, first=0, at_ms=0):
-    return [(b"k", b"%d" % i, at_ms + i) for i in range(first, first + count)]
-
-
-# -- what both logs promise --------------------------------------------------------------------------------------------
-
-
-def test_it_is_a_message_log(log, topic):
-    assert isinstance(log, MessageLog)
-    assert log.partitions(topic) == [0, 1, 2]
-    assert log.begin_offsets(topic) == log.end_offsets(topic) == {0: 0, 1: 0, 2: 0}
-    assert log.append(topic, []) == {}
-    assert log.append_to_partition(topic, 1, []) == {}
-
-
-def test_creating_a_topic_twice_changes_nothing(log, topic):
-    log.append_to_partition(topic, 2, numbered(1))
-    assert log.create_topic(topic, partitions=8) is False
-    assert log.end_offsets(topic) == {0: 0, 1: 0, 2: 1}
-
-
-@pytest.mark.parametrize("name", ["", "a b", "é", "..", "x" * 250, "a/b"])
-def test_topic_names_are_kafkas(log, name):
-    with pytest.raises(LogError, match="topic name"):
-        log.create_topic(name)
-
-
-def test_errors_say_what_to_do(log, topic):
-    with pytest.raises(LogError, match="at least 1 partition"):
-        log.create_topic("other", partitions=0)
-    with pytest.raises(LogError, match="retention_ms"):
-        log.create_topic("other", retention_ms=-2)
-    for missing in (
-        lambda: log.partitions("nothing"),
-        lambda: log.end_offsets("nothing"),
-        lambda: log.read("nothing", 0, 0, 0),
-        lambda: log.append("nothing", numbered(1)),
-        lambda: log.append("nothing", []),
-        lambda: log.append_to_partition("nothing", 0, numbered(1)),
-        lambda: log.committed("group", "nothing"),
-        lambda: log.commit("group", "nothing", {0: 1}),
-    ):
-        with pytest.raises(UnknownTopicError, match="create_topic"):
-            missing()
-    for missing in (
-        lambda: log.read(topic, 3, 0, 0),
-        lambda: log.append_to_partition(topic, 3, numbered(1)),
-        lambda: log.commit("group", topic, {3: 0}),
-    ):
-        with pytest.raises(UnknownPartitionError, match="partitions 0 to 2, not 3"):
-            missing()
-    with pytest.raises(OffsetBeyondEndError, match="ends at 0"):
-        log.read(topic, 0, 0, 1)
-    with pytest.raises(LogError, match="over the 1048576"):
-        log.append(topic, [(b"k", b"x" * MAX_RECORD_BYTES, 0)])
-    with pytest.raises(LogError, match="before 1970"):
-        log.append(topic, [(b"k", b"v", -1)])
-    with pytest.raises(LogError, match="can't commit"):
-        log.commit("group", topic, {0: -1})
-    with pytest.raises(ValueError, match="after its end"):
-        log.read(topic, 0, 2, 1)
-    with pytest.raises(ValueError, match="max_records"):
-        log.read(topic, 0, 0, 0, max_records=0)
-
-
-def test_a_refused_append_leaves_nothing(log, topic):
-    with pytest.raises(LogError):
-        log.append(topic, [*numbered(100), (b"other", b"v", -1)])
-    assert sum(log.end_offsets(topic).values()) == 0
-
-
-def test_records_come_back_as_they_were_sent(log, topic):
-    records = [(b"k", b"v", 7), (b"", b"", 0), (b"tombstone", None, 5), (b"\xff\x00", "°F".encode(), 10**12)]
-    assert log.append_to_partition(topic, 1, records) == {1: (0, 4)}
-    assert stored(log, topic, 1) == [(offset, *record) for offset, record in enumerate(records)]
-    (batch,) = log.read(topic, 1, 0, 4)
-    assert (batch.topic, batch.partition, batch.headers) == (topic, 1, [])
-    assert batch.offsets.dtype == batch.timestamps_ms.dtype == np.int64
-
-
-def test_ranges_are_exact_in_batches_of_at_most_max_records(log, topic):
-    log.append_to_partition(topic, 0, numbered(1_000))
-    for start, end in ((0, 1_000), (0, 1), (999, 1_000), (137, 138), (137, 643), (500, 500), (1_000, 1_000)):
-        for max_records in (1, 7, 100, 50_000):
-            if (end - start) / max_records > 100:
-                continue
-            batches = list(log.read(topic, 0, start, end, max_records))
-            assert all(0 < len(batch) <= max_records for batch in batches)
-            assert [offset for batch in batches for offset in batch.offsets] == list(range(start, end))
-            assert [value for batch in batches for value in batch.values] == [b"%d" % i for i in range(start, end)]
-
-
-def test_reads_interleave_and_may_be_abandoned(log, topic):
-    for partition in range(3):
-        log.append_to_partition(topic, partition, numbered(30, first=100 * partition))
-    readers = [log.read(topic, partition, 0, 30, max_records=10) for partition in (0, 1, 2, 0)]
-    first = [next(reader) for reader in readers]
-    second = [next(reader) for reader in reversed(readers)]
-    assert [batch.values[0] for batch in first] == [b"0", b"100", b"200", b"0"]
-    assert [batch.values[0] for batch in second] == [b"10", b"210", b"110", b"10"]
-    del readers
-    assert len(stored(log, topic, 0)) == 30
-
-
-def test_keys_choose_the_partition_and_keep_their_order(log, topic):
-    records = [(b"device-%d" % (i % 20), b"%d" % i, i) for i in range(500)]
-    appended = log.append(topic, records)
-    expected = {
-        partition: [record for record in records if partition_for(record[0], 3) == partition] for partition in range(3)
-    }
-    assert appended == {partition: (0, len(of)) for partition, of in expected.items()}
-    for partition, of in expected.items():
-        assert [record[1:] for record in stored(log, topic, partition)] == of
-
-
-def test_records_without_keys_stay_together_and_move_on(log, topic):
-    used = []
-    for turn in range(3):
-        (partition,) = log.append(topic, [(None, b"%d" % i, turn) for i in range(50)])
-        used.append(partition)
-    assert sorted(used) == [0, 1, 2]
-    assert log.end_offsets(topic) == {0: 50, 1: 50, 2: 50}
-
-
-def test_a_time_is_found_among_timestamps_in_any_order(log, topic):
-    random = np.random.default_rng(4)
-    times = {0: random.integers(0, 1_000, 400).tolist(), 1: [5, 5, 900, 5, 5], 2: []}
-    for partition, timestamps in times.items():
-        for first in range(0, len(timestamps), 40):  # several record batches
-            log.append_to_partition(topic, partition, [(b"k", b"v", t) for t in timestamps[first : first + 40]])
-    for wanted in (-5, 0, 1, 5, 6, 500, 899, 900, 901, 990, 998, 999, 1_000, 10**13):
-        assert log.offsets_for_time(topic, wanted) == {
-            partition: next((offset for offset, t in enumerate(timestamps) if t >= wanted), None)
-            for partition, timestamps in times.items()
-        }, wanted
-
-
-def test_committed_offsets_are_by_group_and_partition(log, topic):
-    group = f"group-{secrets.token_hex(4)}"
-    assert log.committed(group, topic) == {}
-    log.commit(group, topic, {0: 5, 2: 0})
-    log.commit(group, topic, {2: 7})
-    log.commit(group, topic, {})
-    assert log.committed(group, topic) == {0: 5, 2: 7}
-    assert log.committed(f"{group}-other", topic) == {}
-
-
-def test_the_largest_record_fits(log, topic):
-    values = [os.urandom(MAX_RECORD_BYTES - 1), b"small", os.urandom(700_000), os.urandom(900_000)]
-    log.append_to_partition(topic, 0, [(b"k", value, 0) for value in values])
-    assert [value for _, _, value, _ in stored(log, topic, 0)] == values
-
-
-def test_threads_share_a_log(log, topic):
-    def append():
-        for _ in range(20):
-            log.append_to_partition(topic, 0, numbered(3))
-            seen.append(len(stored(log, topic, 0)))
-
-    seen = []
-    threads = [threading.Thread(target=append) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(seen) == 80
-    assert Counter(value for _, _, value, _ in stored(log, topic, 0)) == {b"0": 80, b"1": 80, b"2": 80}
-
-
-def test_a_closed_log_says_so(log, topic):
-    log.close()
-    log.close()
-    with pytest.raises(LogError, match="closed"):
-        log.end_offsets(topic)
-
-
-# -- Kafka as a plain list ---------------------------------------------------------------------------------------------
-
-
-def test_whatever_the_order_of_operations_it_answers_as_three_lists_would(broker):
-    log = KafkaLog(broker.bootstrap_servers)
-    admin = KafkaAdminClient(bootstrap_servers=broker.bootstrap_servers)
-    times = st.integers(0, 1_000)
-    records = st.tuples(st.none() | st.binary(max_size=3), st.binary(max_size=5), times)
-    partitions = st.integers(0, 2)
-
-    class AsAPlainList(RuleBasedStateMachine):
-        @initialize()
-        def create(self):
-            self.topic = f"model-{secrets.token_hex(6)}"
-            assert log.create_topic(self.topic, 3, KEEP_FOREVER)
-            self.model = {partition: [] for partition in range(3)}
-            self.begins = dict.fromkeys(self.model, 0)
-
-        def teardown(self):
-            if hasattr(self, "topic"):
-                admin.delete_topics([self.topic])
-
-        @rule(records=st.lists(records.filter(lambda record: record[0] is not None), max_size=12))
-        def append_by_key(self, records):
-            of = {p: [record for record in records if partition_for(record[0], 3) == p] for p in self.model}
-            self._appended(log.append(self.topic, records), of)
-
-        @rule(partition=partitions, records=st.lists(records, max_size=12))
-        def append_to_partition(self, partition, records):
-            self._appended(log.append_to_partition(self.topic, partition, records), {partition: records})
-
-        def _appended(self, appended, of):
-            assert appended == {p: (len(self.model[p]), len(records)) for p, records in of.items() if records}
-            for partition, records in of.items():
-                self.model[partition] += records
-
-        @rule(partition=partitions, max_records=st.integers(1, 20), data=st.data())
-        def read_exactly_the_range(self, partition, max_records, data):
-            end = data.draw(st.integers(self.begins[partition], len(self.model[partition])))
-            start = data.draw(st.integers(self.begins[partition], end))
-            assert stored(log, self.topic, partition, start, end, max_records) == [
-                (offset, *self.model[partition][offset]) for offset in range(start, end)
-            ]
-
-        @rule(timestamp_ms=times)
-        def find_a_time(self, timestamp_ms):
-            assert log.offsets_for_time(self.topic, timestamp_ms) == {
-                p: next((o for o in range(self.begins[p], len(of)) if of[o][2] >= timestamp_ms), None)
-                for p, of in self.model.items()
-            }
-
-        @rule(partition=partitions, data=st.data())
-        def delete_the_oldest(self, partition, data):
-            before = data.draw(st.integers(self.begins[partition], len(self.model[partition])))
-            admin.delete_records({TopicPartition(self.topic, partition): before})
-            self.begins[partition] = before
-
-        @invariant()
-        def bounds_agree(self):
-            if hasattr(self, "begins"):
-                assert log.begin_offsets(self.topic) == self.begins
-                assert log.end_offsets(self.topic) == {p: len(of) for p, of in self.model.items()}
-
-    run_state_machine_as_test(
-        AsAPlainList,
-        settings=settings(
-            max_examples=12, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
-    )
-    admin.close()
-    log.close()
+    @pytest.fixture
+    def log(self, fast_kafka_log):
+        return fast_kafka_log
 
 
 def test_both_logs_and_a_plain_producer_place_keys_alike(kafka_log, broker, tmp_path):
@@ -380,21 +159,6 @@ def test_transactions_leave_gaps_that_are_passed(kafka_log, broker, topic):
     assert stored(kafka_log, topic, 0, 2, 6) == stored(kafka_log, topic, 0, 7, 10) == []
     assert [value for _, _, value, _ in stored(kafka_log, topic, 0, 1, 7)] == [b"b", b"c"]
     assert time.monotonic() - began < 5
-
-
-def test_deleted_records_are_a_gap_that_readers_are_told_of(kafka_log, broker, topic):
-    kafka_log.append_to_partition(topic, 0, [(None, b"x" * 1_000, i) for i in range(30)])
-    slow_reader = kafka_log.read(topic, 0, 0, 30, max_records=1)
-    with KafkaAdminClient(bootstrap_servers=broker.bootstrap_servers) as admin:
-        admin.delete_records({TopicPartition(topic, 0): 25})
-    assert kafka_log.begin_offsets(topic)[0] == 25
-    with pytest.raises(OffsetOutOfRangeError) as raised:
-        kafka_log.read(topic, 0, 3, 30)
-    assert (raised.value.requested, raised.value.begin) == (3, 25)
-    with pytest.raises(OffsetOutOfRangeError) as raised:
-        list(slow_reader)
-    assert (raised.value.requested, raised.value.begin) == (0, 25)
-    assert [offset for offset, *_ in stored(kafka_log, topic, 0)] == list(range(25, 30))
 
 
 def test_the_topic_keeps_what_it_was_created_with(kafka_log, broker):

@@ -1,4 +1,4 @@
-"""The embedded log behaves as a Kafka topic does: gap-free offsets, whole appends, exact reads."""
+"""The embedded log does what every log does, and what one file asks for: retention, damage, many processes, kill -9."""
 
 from __future__ import annotations
 
@@ -8,143 +8,50 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 from collections import Counter
 from pathlib import Path
 
 import apsw
 import pytest
-from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import initialize, rule
 
-from hvac_platform.log.base import (
-    KEEP_FOREVER,
-    MAX_RECORD_BYTES,
-    LogError,
-    MessageLog,
-    OffsetBeyondEndError,
-    OffsetOutOfRangeError,
-    UnknownPartitionError,
-    UnknownTopicError,
-)
+from hvac_platform.log.base import KEEP_FOREVER, LogError, OffsetOutOfRangeError
 from hvac_platform.log.embedded import EmbeddedLog
 from hvac_platform.log.partitioner import partition_for
+from hvac_platform_tests.log.log_contract import PARTITIONS, AsPlainLists, MessageLogContract, numbered
+from hvac_platform_tests.log.log_contract import stored as stored_in
 
 TOPIC = "iot-metrics"
 
 
-@pytest.fixture
-def log(tmp_path):
-    opened = EmbeddedLog(tmp_path / "home" / "log.db", batch_records=10)
-    opened.create_topic(TOPIC)
-    yield opened
-    opened.close()
+class AsPlainListsInAFile(AsPlainLists):
+    """With batches of some records, retention by whole batches, and the file opened again."""
 
-
-def stored(log, partition, start=None, end=None, max_records=50_000):
-    """(offset, key, value, timestamp) of each record of a range; by default of all."""
-    start = log.begin_offsets(TOPIC)[partition] if start is None else start
-    end = log.end_offsets(TOPIC)[partition] if end is None else end
-    return [
-        record
-        for batch in log.read(TOPIC, partition, start, end, max_records)
-        for record in zip(batch.offsets.tolist(), batch.keys, batch.values, batch.timestamps_ms.tolist(), strict=True)
-    ]
-
-
-def numbered(count, *, first=0):
-    return [(b"k", b"%d" % i, i) for i in range(first, first + count)]
-
-
-class AsAPlainList(RuleBasedStateMachine):
-    """Whatever the order of operations, the log answers as three Python lists would."""
-
-    PARTITIONS = 3
     RETENTION_MS = 100
-    times = st.integers(0, 1_000)
-    records = st.tuples(st.none() | st.binary(max_size=3), st.none() | st.binary(max_size=5), times)
 
     @initialize(batch_records=st.integers(1, 5))
-    def open_log(self, batch_records):
+    def create(self, batch_records):
         self.folder = Path(tempfile.mkdtemp())
         self.batch_records = batch_records
-        self._open()
-        assert self.log.create_topic(TOPIC, self.PARTITIONS, self.RETENTION_MS)
-        self.model = {partition: [] for partition in range(self.PARTITIONS)}
-        self.begins = dict.fromkeys(self.model, 0)
-        self.batch_ends = {partition: [] for partition in self.model}
-        self.commits = {}
+        self.batch_ends = {partition: [] for partition in range(PARTITIONS)}
+        log = self._opened()
+        assert log.create_topic(TOPIC, PARTITIONS, self.RETENTION_MS)
+        self.begin(log, TOPIC)
 
-    def _open(self):
-        self.log = EmbeddedLog(self.folder / "log.db", batch_records=self.batch_records)
-        self.log._keyless_turn = 0  # random by design, and a test that is run again must do the same again
+    def _opened(self):
+        return EmbeddedLog(self.folder / "log.db", batch_records=self.batch_records)
 
     def teardown(self):
         if hasattr(self, "log"):
             self.log.close()
             shutil.rmtree(self.folder)
 
-    def _appended(self, appended, records_of):
-        assert set(appended) == {partition for partition, records in records_of.items() if records}
+    def appended(self, appended, records_of):
+        super().appended(appended, records_of)
         for partition, (base_offset, count) in appended.items():
-            assert base_offset == len(self.model[partition])
-            assert count == len(records_of[partition])
             for first in range(0, count, self.batch_records):
                 self.batch_ends[partition].append(base_offset + min(first + self.batch_records, count))
-            self.model[partition] += records_of[partition]
-
-    @rule(records=st.lists(records, max_size=12))
-    def append_by_key(self, records):
-        appended = self.log.append(TOPIC, records)
-        records_of = {
-            partition: [record for record in records if record[0] is not None and self._place(record[0]) == partition]
-            for partition in self.model
-        }
-        if any(key is None for key, _, _ in records):
-            # Where the records without a key go is the log's choice, but they go together and keep their order.
-            (chosen,) = (p for p in self.model if appended.get(p, (0, 0))[1] > len(records_of[p]))
-            records_of[chosen] = [record for record in records if record[0] is None or self._place(record[0]) == chosen]
-        self._appended(appended, records_of)
-
-    def _place(self, key):
-        return partition_for(key, self.PARTITIONS)
-
-    @rule(partition=st.integers(0, PARTITIONS - 1), records=st.lists(records, max_size=12))
-    def append_to_partition(self, partition, records):
-        self._appended(self.log.append_to_partition(TOPIC, partition, records), {partition: records})
-
-    @rule(partition=st.integers(0, PARTITIONS - 1), max_records=st.integers(1, 20), data=st.data())
-    def read_exactly_the_range(self, partition, max_records, data):
-        end = data.draw(st.integers(self.begins[partition], len(self.model[partition])))
-        start = data.draw(st.integers(self.begins[partition], end))
-        batches = list(self.log.read(TOPIC, partition, start, end, max_records))
-        assert all(0 < len(batch) <= max_records for batch in batches)
-        assert [offset for batch in batches for offset in batch.offsets] == list(range(start, end))
-        assert stored(self.log, partition, start, end, max_records) == [
-            (offset, *self.model[partition][offset]) for offset in range(start, end)
-        ]
-
-    @rule(timestamp_ms=times)
-    def find_a_time(self, timestamp_ms):
-        assert self.log.offsets_for_time(TOPIC, timestamp_ms) == {
-            partition: next(
-                (
-                    offset
-                    for offset in range(self.begins[partition], len(records))
-                    if records[offset][2] >= timestamp_ms
-                ),
-                None,
-            )
-            for partition, records in self.model.items()
-        }
-
-    @rule(
-        group=st.sampled_from(["a", "b"]), offsets=st.dictionaries(st.integers(0, PARTITIONS - 1), st.integers(0, 99))
-    )
-    def commit(self, group, offsets):
-        self.log.commit(group, TOPIC, offsets)
-        self.commits.setdefault(group, {}).update(offsets)
 
     @rule(now_ms=st.integers(0, 1_200))
     def apply_retention(self, now_ms):
@@ -161,61 +68,45 @@ class AsAPlainList(RuleBasedStateMachine):
     @rule()
     def reopen(self):
         self.log.close()
-        self._open()
-
-    @invariant()
-    def bounds_and_commits_agree(self):
-        if not hasattr(self, "log"):
-            return
-        assert self.log.begin_offsets(TOPIC) == self.begins
-        assert self.log.end_offsets(TOPIC) == {partition: len(records) for partition, records in self.model.items()}
-        for group in ("a", "b"):
-            assert self.log.committed(group, TOPIC) == self.commits.get(group, {})
+        self.log = self._opened()
+        self.log._keyless_turn = 0
 
 
-TestAsAPlainList = AsAPlainList.TestCase
-TestAsAPlainList.settings = settings(max_examples=80, stateful_step_count=25, deadline=None)
+class TestEmbeddedLog(MessageLogContract):
+    """In a file of the test's own, with batches of ten records."""
+
+    @pytest.fixture
+    def log(self, tmp_path, topic):
+        opened = EmbeddedLog(tmp_path / "home" / "log.db", batch_records=10)
+        opened.create_topic(topic)
+        yield opened
+        opened.close()
+
+    def another(self, log):
+        return EmbeddedLog(log.path)
+
+    def lose(self, log, topic, partition, before):
+        assert log.apply_retention(topic, 10**13, {partition: before}) == {partition: before}
+
+    def make_again(self, log, topic):
+        for file in log.path.parent.glob("log.db*"):
+            file.unlink()
+        assert log.create_topic(topic) is True
+
+    def machine(self, log):
+        return AsPlainListsInAFile
 
 
-def test_it_is_a_message_log(log):
-    assert isinstance(log, MessageLog)
-    as_protocol: MessageLog = log
-    assert as_protocol.partitions(TOPIC) == [0, 1, 2]
+@pytest.fixture
+def log(tmp_path):
+    opened = EmbeddedLog(tmp_path / "home" / "log.db", batch_records=10)
+    opened.create_topic(TOPIC)
+    yield opened
+    opened.close()
 
 
-def test_creating_a_topic_twice_changes_nothing(log):
-    log.append_to_partition(TOPIC, 2, numbered(1))
-    assert log.create_topic(TOPIC, partitions=8) is False
-    assert log.end_offsets(TOPIC) == {0: 0, 1: 0, 2: 1}
-
-
-@pytest.mark.parametrize("name", ["", "a b", "é", "..", "x" * 250, "a/b"])
-def test_topic_names_are_kafkas(log, name):
-    with pytest.raises(LogError, match="topic name"):
-        log.create_topic(name)
-
-
-def test_errors_say_what_to_do(log):
-    with pytest.raises(UnknownTopicError, match="create_topic"):
-        log.end_offsets("nothing")
-    with pytest.raises(UnknownPartitionError, match="partitions 0 to 2, not 3"):
-        log.read(TOPIC, 3, 0, 0)
-    with pytest.raises(OffsetBeyondEndError, match="ends at 0"):
-        log.read(TOPIC, 0, 0, 1)
-    with pytest.raises(LogError, match="over the 1048576"):
-        log.append(TOPIC, [(b"k", b"x" * MAX_RECORD_BYTES, 0)])
-    with pytest.raises(LogError, match="before 1970"):
-        log.append(TOPIC, [(b"k", b"v", -1)])
-    with pytest.raises(LogError, match="can't commit"):
-        log.commit("group", TOPIC, {0: -1})
-    with pytest.raises(ValueError, match="after its end"):
-        log.read(TOPIC, 0, 2, 1)
-
-
-def test_a_failed_append_leaves_nothing(log):
-    with pytest.raises(LogError):
-        log.append(TOPIC, [*numbered(100), (b"other", b"v", -1)])
-    assert sum(log.end_offsets(TOPIC).values()) == 0
+def stored(log, partition, start=None, end=None, max_records=50_000):
+    return stored_in(log, TOPIC, partition, start, end, max_records)
 
 
 def test_retention_is_a_gap_that_readers_are_told_of(log):
@@ -287,26 +178,6 @@ def test_a_file_that_is_no_log_or_a_later_one_is_refused(tmp_path):
     later.close()
     with pytest.raises(LogError, match="schema version 99"):
         EmbeddedLog(tmp_path / "log.db")
-
-
-def test_a_closed_log_says_so(log):
-    log.close()
-    log.close()
-    with pytest.raises(LogError, match="closed"):
-        log.end_offsets(TOPIC)
-
-
-def test_threads_share_a_log(log):
-    def append():
-        for _ in range(20):
-            log.append_to_partition(TOPIC, 0, numbered(3))
-
-    threads = [threading.Thread(target=append) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert Counter(value for _, _, value, _ in stored(log, 0)) == {b"0": 80, b"1": 80, b"2": 80}
 
 
 FORKER = """

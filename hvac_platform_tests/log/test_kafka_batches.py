@@ -19,7 +19,8 @@ from kafka.structs import TopicPartition
 
 from hvac_platform.log.base import KEPT_BYTES, MAX_RECORD_BYTES, MAX_UNPACKED_BYTES
 from hvac_platform.log.kafka import batches as kafka_batches
-from hvac_platform.log.kafka.batches import RecordColumns, WholeBatch
+from hvac_platform.log.kafka.batches import RecordColumns
+from hvac_platform.log.kafka.kafka_private import WholeBatch, WholePartitionRecords
 
 NONE, GZIP, SNAPPY, LZ4, ZSTD = range(5)
 NOON_MS = 1_780_000_000_000
@@ -41,7 +42,7 @@ def plain(*values, base=0, codec=GZIP):
 
 def polled(data, *, start=0, aborted=()):
     """What a consumer's poll gives of fetched bytes, when it is asked to give batches whole."""
-    fetched = kafka_batches._WholePartitionRecords(
+    fetched = WholePartitionRecords(
         start, TopicPartition("t", 0), MemoryRecords(data),
         isolation_level=IsolationLevel.READ_COMMITTED, aborted_transactions=aborted,
     )  # fmt: skip

@@ -17,12 +17,12 @@ from pydantic import SecretStr
 
 from devtools.services.cassandra import Cassandra
 from hvac_platform.stores.base import EmbeddingError, StoreError
+from hvac_platform.stores.cassandra_private import PlainProtocolHandler
 from hvac_platform.stores.cql import CqlSettings, TlsSettings, schema_statements
 from hvac_platform.stores.cql_schema import CqlSchema
 from hvac_platform.stores.cql_wire import (
     BATCH_BYTES,
     BATCH_ROWS,
-    PlainProtocolHandler,
     batches,
     framed_column,
     read_column,

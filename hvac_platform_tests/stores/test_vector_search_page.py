@@ -10,7 +10,7 @@ import pytest
 
 from hvac_platform.detection.nearest import CLOCK_WEIGHT, padded, state_embeddings
 from hvac_platform.stores.embedded import EmbeddedStore
-from hvac_platform_tests.stores.test_embedded_store import embed, snapshots
+from hvac_platform_tests.stores.store_contract import embed, snapshots
 
 PAGE = (Path(__file__).parents[2] / "docs" / "vector-search.md").read_text()
 HOUR_MS = 3_600_000
@@ -32,8 +32,8 @@ def test_the_query_of_the_embedded_store_gives_what_the_store_gives(tmp_path):
         state_embeddings(np.random.default_rng(1).normal(size=(40, 6)), np.zeros(40, dtype=np.int64), clock=False)
     )
     times = list(range(0, 40 * 60_000, 60_000))
-    store.upsert("device_state_snapshots", snapshots(times, "CH-001"))
-    embed(store, times, vectors, method="state-1", device_id="CH-001")
+    store.upsert("device_state_snapshots", snapshots("CH-001", times))
+    embed(store, "CH-001", times, vectors, method="state-1")
     query = re.search(r"^SELECT [^;]* MATCH [^;]*", PAGE, re.MULTILINE)
     assert query is not None
     rows = list(store._connection.execute(query[0], (vectors[7].tobytes(),)))

@@ -14,9 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import IsolationLevel, KafkaAdminClient, KafkaConsumer, KafkaProducer, OffsetSpec, TopicPartition
 from kafka import errors as kafka_errors
-from kafka.protocol.consumer import IsolationLevel, OffsetSpec
 from kafka.structs import OffsetAndMetadata
 from pydantic import SecretStr
 
@@ -35,7 +34,8 @@ from hvac_platform.log.base import (
     UnknownPartitionError,
     UnknownTopicError,
 )
-from hvac_platform.log.kafka.batches import RecordColumns, give_whole_batches
+from hvac_platform.log.kafka.batches import RecordColumns
+from hvac_platform.log.kafka.kafka_private import CONNECTION_LOGGER, give_whole_batches
 from hvac_platform.log.partitioner import assign_partitions
 
 ANSWER_SECONDS = 10.0
@@ -96,7 +96,7 @@ def _quieten_client() -> None:
     """
     if logging.getLogger("kafka").level == logging.NOTSET:
         logging.getLogger("kafka").setLevel(logging.CRITICAL)
-    connections = logging.getLogger("kafka.net.manager")
+    connections = logging.getLogger(CONNECTION_LOGGER)
     connections.setLevel(logging.WARNING)
     connections.propagate = False
     connections.addHandler(_connection_failures)
