@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hvac_platform.log.base import KEPT_BYTES
-from hvac_platform.stores.base import Device, EmbeddingError, TableSlice
+from hvac_platform.stores.base import UNJUDGED_COLUMNS, Device, EmbeddingError, TableSlice
 from hvac_platform.stores.tables import tables
 from hvac_platform.stores.vectors import decoded_vectors
 from hvac_platform.timestamps import DAY_MS, day_start, now_ms
@@ -530,6 +530,31 @@ class StoreContract:
         assert [d.judged_at for d in store.device_days(DAY, NEXT_DAY, device)] == [77, None]
         assert store.device_days(DAY, DAY, other) == []
         assert "nobody" not in {d.device_id for d in store.device_days(DAY, DAY)}
+
+    def test_windows_are_unjudged_until_their_revision_is_the_judged_one(self, store, device):
+        """Of a device in a span; the registry knows it, as some stores look device by device."""
+        store.register_devices([replace(DEVICE, device_id=device, first_seen=T0, last_seen=TIMES[-1])])
+        store.upsert("device_state_snapshots", snapshots(device, TIMES, revision=[7, 8, 9]))
+        key = {"device_id": [device] * 3, "snapshot_time": TIMES}
+
+        def unjudged(*span):
+            return [
+                (time_ms, revision)
+                for batch in store.unjudged(device, *span)
+                for name, time_ms, length, revision in zip(*(batch[c] for c in UNJUDGED_COLUMNS), strict=True)
+                if (name, length) == (device, MINUTE_MS)
+            ]
+
+        assert unjudged() == list(zip(TIMES, [7, 8, 9], strict=True))
+        store.update("device_state_snapshots", key | {"judged_revision": [7, 8, 8]})
+        assert unjudged() == [(TIMES[2], 9)]
+        assert unjudged(TIMES[0], TIMES[2]) == []
+        store.upsert("device_state_snapshots", snapshots(device, TIMES[:1], revision=[70]))
+        assert unjudged(TIMES[0], TIMES[1]) == [(TIMES[0], 70)]
+        store.update("device_state_snapshots", key | {"judged_revision": [70, None, 9]})
+        assert unjudged() == [(TIMES[1], 8)]
+        everything = {name for batch in store.unjudged() for name in batch["device_id"]}
+        assert device in everything
 
     def test_a_device_is_new_once_and_its_span_only_grows(self, store):
         first, second = sorted(f"{secrets.token_hex(4)}" for _ in range(2))
