@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ import click
 import pytest
 import typer
 import yaml
+from typer.testing import CliRunner
 
 from devtools import PROJECT_ROOT
 from hvac_platform.cli.main import app
@@ -128,6 +130,7 @@ TARGETS = sorted(
 
 def test_there_is_something_to_check():
     assert len(HVAC_CALLS) > 60
+    assert sum(len(labels(output)) for _, _, output in shown_outputs()) > 15
     assert len(TARGETS) > 15
     assert len(BLOCKS) > 50
 
@@ -303,6 +306,90 @@ def test_the_public_api_is_there_and_its_examples_print_what_they_show(tmp_path)
 def shape(text: str) -> list[str]:
     """Printed text without what may vary: numbers and the width of columns."""
     return [re.sub(r"\d+", "0", " ".join(line.split())) for line in text.strip().splitlines()]
+
+
+# -- what commands print -----------------------------------------------------------------------------------------------
+
+
+def labels(text: str) -> set[tuple[str, ...]]:
+    """Names of the columns of tables, and of the fields of rows that are printed one below the other; without digits."""
+    found = set()
+    for group in re.split(r"\n(?! {2}| ─)|\n\s*\n", text):
+        lines = [line.rstrip() for line in group.splitlines() if line.startswith(" ")]
+        rules = [i for i, line in enumerate(lines) if set(line.strip()) == {"─"}]
+        fields = [re.match(r"  (\w[\w ]*?)(?:  +\S|$)", line) for line in lines]
+        if rules:
+            found.add(tuple(re.split(r"\s{2,}", lines[rules[0] - 1].strip())))
+        elif len(lines) > 3 and all(fields):
+            found.add(tuple(field[1] for field in fields if field))
+    return {tuple(re.sub(r"\d+", "0", name) for name in names) for names in found}
+
+
+def test_labels_are_those_of_tables_and_of_rows_as_blocks():
+    table = "Title\n\n  device   windows   left out\n ──────────────\n  RTU-001      1440   2\n\nnote\n"
+    blocks = "Title\n\n  device  a b\n  from    2026\n  left out  -\n  why  x\n"
+    assert labels(table) == {("device", "windows", "left out")}
+    assert labels(blocks) == {("device", "from", "left out", "why")}
+
+
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory):
+    """What each command of the docs prints, of a day of a chiller with faults in its second half."""
+    home = tmp_path_factory.mktemp("docs")
+    shutil.copy(PROJECT_ROOT / "dagster.yaml", home)
+    (home / "readings.csv").write_text("timestamp,device_id,speed\n2026-06-10T00:00:00Z,FAN-1,5\n")
+    said: dict[str, str] = {}
+    with pytest.MonkeyPatch.context() as patch:
+        for name in Settings.model_fields:
+            patch.delenv(name.upper(), raising=False)
+        patch.setenv("HVAC_HOME", str(home))
+        patch.chdir(home)
+
+        def run(*words: str) -> str:
+            result = CliRunner().invoke(app, list(words))
+            assert result.exit_code == 0, result.output
+            said[" ".join(word for word in words[:2] if not word.startswith("-"))] = result.stdout
+            return result.stdout
+
+        fleet = ("--devices", "CH-001:chiller", "--interval", "60", "--seed", "5")
+        run("simulate", *fleet, "--start", "2026-06-10", "--end", "2026-06-10T12:00")
+        late = ("--start", "2026-06-10T12:00", "--end", "2026-06-11", "--anomaly-rate", "16")
+        run("simulate", *fleet, *late, "--anomaly-devices", "CH-001")
+        run("ingest")
+        run("profiles", "build", "--until", "2026-06-10T12:00")
+        run("profiles", "list")
+        run("profiles", "show", "CH-001")
+        run("detect", "--from", "2026-06-10T12:00", "--until", "2026-06-11")
+        run("compare", "--device", "CH-001")
+        run("similar", "--device", "CH-001", "--at", "2026-06-10T20:00", "--limit", "2")
+        incidents = run("incidents", "list", "--devices", "CH-001", "--from", "2026-06-10")
+        # The newest is looked at: it has earlier ones to be like.
+        run("incidents", "show", re.findall(r"CH-001/\d+", incidents)[0])
+        run("check")
+        run("lag")
+        run("import", "readings.csv", "--device-type", "fan")
+    return said
+
+
+def shown_outputs() -> list[tuple[str, str, str]]:
+    """Place, command and what follows it, of each command in a text block that starts with ``$``."""
+    found = []
+    for block in BLOCKS:
+        if block.language == "text" and block.text.startswith("$ hvac"):
+            joined = re.sub(r"\\\n\s*", " ", block.text)
+            for part in re.split(r"^\$ ", joined, flags=re.MULTILINE)[1:]:
+                line, _, output = part.partition("\n")
+                found.append((str(block), line, output))
+    return found
+
+
+@pytest.mark.parametrize(("where", "line", "output"), shown_outputs())
+def test_a_printed_table_has_the_columns_that_the_command_prints(printed, where, line, output):
+    words = line.split()[1:]
+    keys = (" ".join(words[:2]), words[0], *(key for key in printed if key.startswith(f"{words[0]} ")))
+    real = next((printed[key] for key in keys if key in printed), None)
+    assert real is not None, f"{where}: {line} is not run here"
+    assert labels(output) <= labels(real), where
 
 
 def test_the_layout_of_the_readme_is_that_of_the_repository():
