@@ -386,6 +386,8 @@ class CqlStore(LedgerKeeping):
         return table == "device_state_snapshots" and self._schema.separate_vectors
 
     def _write_rows(self, target: Table, columns: Columns) -> int:
+        if not columns:
+            return 0
         complete = _with_date(target, columns)
         names = tuple(name for name in complete if name in target.columns)
         if not names or not len(complete[names[0]]):
