@@ -254,7 +254,7 @@ class CqlStore(LedgerKeeping):
         results = self._client.run([(statement, (name, start, end)) for name in ids])
         days = [DeviceDay(*row) for result in results for row in result]
         # A day that was only marked as judged has no data.
-        return [day for day in days if day.raw_written_at is not None or day.snapshots_written_at is not None]
+        return [d for d in days if d.judged_at is None or (d.raw_written_at, d.snapshots_written_at) != (None, None)]
 
     def mark_judged(self, days: Sequence[tuple[str, str]], judged_at: int) -> None:
         """Record that these device-days had nothing left to judge."""
@@ -419,6 +419,8 @@ class CqlStore(LedgerKeeping):
         return table == "device_state_snapshots" and self._schema.separate_vectors
 
     def _write_rows(self, target: Table, columns: Columns) -> int:
+        if not columns:
+            return 0
         complete = _with_date(target, columns)
         names = tuple(name for name in complete if name in target.columns)
         if not names or not len(complete[names[0]]):

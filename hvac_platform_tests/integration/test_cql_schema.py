@@ -72,7 +72,7 @@ def there(node, keyspace):
 
 def test_a_dry_run_prints_statements_that_work_and_does_nothing(node, keyspace):
     said = hvac("schema", "apply", "--dry-run")
-    assert "would go from schema version 0 to 5; nothing was done" in said
+    assert "would go from schema version 0 to 6; nothing was done" in said
     assert there(node, keyspace) == set()
     client = CqlClient(settings(node, keyspace))
     for statement in said.split(";\n")[:-1]:  # what cqlsh would be given
@@ -161,7 +161,7 @@ def test_a_newer_schema_is_left_alone(node, keyspace):
     store = CqlStore(settings(node, keyspace))
     store._client.execute(f"INSERT INTO {keyspace}.schema_versions (version, applied_at) VALUES (9, 0)")
     store.close()
-    with pytest.raises(StoreError, match="has schema version 9, this code knows 5"):
+    with pytest.raises(StoreError, match="has schema version 9, this code knows 6"):
         CqlStore(settings(node, keyspace))
 
 
