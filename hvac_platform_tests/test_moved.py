@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from devtools import PROJECT_ROOT
 from hvac_platform.moved import MOVED
 
 
@@ -54,3 +55,9 @@ def test_what_was_pickled_under_a_new_name_is_the_same_under_the_old():
     from hvac_platform.ingestion.messages import Metric
 
     assert pickle.loads(pickle.dumps(Metric)) is Metric
+
+
+def test_sensors_at_the_top_of_a_checkout_are_the_modules_of_the_package():
+    code = "from sensors import kafka_ingestion as a; import hvac_platform.sensors.kafka_ingestion as b; print(a is b)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=PROJECT_ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout == "True\n", done.stderr

@@ -225,11 +225,10 @@ class TestUserTypes:
 
     def test_the_examples_of_the_guide_are_valid(self):
         guide = (DOCS / "adding-a-device-type.md").read_text(encoding="utf-8")
-        smallest, rest = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
-        points = smallest + "  - {name: fan_speed}\n"
-        heat_pump = parse_device_type(points + rest, "heat_pump.yaml")
-        assert heat_pump.rules[0].suppress == ("stopped", "starting")
-        assert parse_device_type(smallest, "heat_pump.yaml").metric_names == ("supply_water_temp", "return_water_temp")
+        smallest, whole = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
+        assert parse_device_type(whole, "heat_pump.yaml").rules[0].suppress == ("stopped", "starting")
+        names = ("supply_water_temp", "return_water_temp", "fan_speed")
+        assert parse_device_type(smallest, "heat_pump.yaml").metric_names == names
 
 
 @pytest.mark.parametrize(

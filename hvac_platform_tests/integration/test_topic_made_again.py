@@ -56,7 +56,7 @@ def letters(platform, topic):
 
 @pytest.fixture(autouse=True)
 def no_pause_between_runs(monkeypatch):
-    monkeypatch.setattr("sensors.kafka_ingestion.PACE_SECONDS", 0)
+    monkeypatch.setattr("hvac_platform.sensors.kafka_ingestion.PACE_SECONDS", 0)
 
 
 @pytest.mark.parametrize("partitions", [1, 3, 5])

@@ -26,7 +26,7 @@ def ingested(instance, platform, runs):
 
 @pytest.fixture
 def no_pause_between_runs(monkeypatch):
-    monkeypatch.setattr("sensors.kafka_ingestion.PACE_SECONDS", 0)
+    monkeypatch.setattr("hvac_platform.sensors.kafka_ingestion.PACE_SECONDS", 0)
 
 
 pytestmark = pytest.mark.usefixtures("no_pause_between_runs")

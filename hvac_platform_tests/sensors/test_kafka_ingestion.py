@@ -88,7 +88,7 @@ def next_offsets(platform):
     return {p: entry.next_offset for p, entry in platform.store.ledger(platform.topic).items()}
 
 
-kafka_ingestion_module = "sensors.kafka_ingestion"
+kafka_ingestion_module = "hvac_platform.sensors.kafka_ingestion"
 RTU, MAU = 2, 1  # partitions of RTU-001 and MAU-001 in a topic of three
 
 
