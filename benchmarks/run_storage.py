@@ -96,7 +96,7 @@ def main() -> None:
             before = size_of(storage) / 1e6
             highest = max(highest, before)
             made_again = time.monotonic()
-            run_job("maintenance", instance, {})
+            run_job("housekeeping", instance, {})
             print(
                 f"hour {hour + 1}: {before:.0f} MB before upkeep, {size_of(storage) / 1e6:.0f} MB after it "
                 f"({instance.get_runs_count()} runs, {time.monotonic() - made_again:.0f} s)",
