@@ -80,7 +80,9 @@ class DetectionPass(Pass):
                     **self._limits,
                 )
                 yield from judgement_batches(judgement)
-                if span.day is not None and judgement.left_open == 0:
+                if (
+                    span.day is not None and judgement.left_open == 0 and len(judgement.series)
+                ):  # a day without data is none
                     judged = {"device_id": [span.device.device_id], "date": [span.day], "judged_at": [began]}
                     yield TableBatch(judged, table="device_days", action="update")
                 self._count(span, judgement)
