@@ -20,7 +20,7 @@ from hvac_platform.config import CONSUMER_GROUP
 from hvac_platform.execution import ingest_everything
 from hvac_platform.ingestion import decoding
 from hvac_platform.ingestion.messages import decode_batch
-from hvac_platform.lost_runs import OWNS_AFTER_SECONDS, end_lost_ingestion
+from hvac_platform.lost_runs import ENDS_WITHIN_SECONDS, OWNS_AFTER_SECONDS, end_lost_ingestion
 from hvac_platform.resources import PlatformResource
 from hvac_platform.sensors import kafka_ingestion
 from hvac_platform.stores import ledger as ledger_module
@@ -190,8 +190,9 @@ def expected(tmp_path):
 
 
 def ended(instance, platform):
-    """Runs that are told to be dead once they have had the time to own their partitions."""
-    return end_lost_ingestion(instance, platform, now_ms() + 1000 * OWNS_AFTER_SECONDS + 1000)
+    """Runs that are told to be dead once they have had the time to own their partitions, and to end after a move."""
+    patience = max(OWNS_AFTER_SECONDS, ENDS_WITHIN_SECONDS) + 1
+    return end_lost_ingestion(instance, platform, now_ms() + 1000 * patience)
 
 
 def test_a_killed_run_holds_its_partitions_until_its_lease_ends_and_no_hand_is_needed(home, filled):
