@@ -58,6 +58,12 @@ class Settings(BaseSettings):
     hvac_max_messages_per_run: int = Field(
         default=500_000, ge=1_000, le=50_000_000, description="Most messages that one run ingests"
     )
+    hvac_run_minutes: float = Field(
+        default=15.0,
+        ge=0,
+        le=1_440,
+        description="How long an ingestion or detection run stands before the next one takes over; 0: a range, a pass a run",
+    )
     hvac_profile_days_back: float = Field(
         default=7.0, gt=0, le=LONGEST_DAYS, description="Days of history behind a profile"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from hvac_platform.assets.common import HOME_TAG, PARTITION_TAG
+from hvac_platform.assets.common import HOME_TAG, PARTITION_TAG, STANDING_TAG, SUCCEEDS_TAG
 from hvac_platform.resources import PlatformResource
 
 INGESTION = "ingestion"
@@ -12,6 +12,9 @@ OWNS_AFTER_SECONDS = 15
 """A run that began owns its partitions after this long at the latest; it has ended without a word if it does not."""
 ENDS_WITHIN_SECONDS = 120
 """What follows the move of the ledger, checks above all, takes no longer."""
+
+WAITS_SECONDS = 300
+"""A run that is to take over from another one waits no longer for its partitions."""
 
 LAUNCHED = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING]
 RUNNING = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
@@ -52,12 +55,19 @@ def end_lost_ingestion(instance: dg.DagsterInstance, platform: PlatformResource,
     lost = []
     for record in records:
         run = record.dagster_run
-        own = [ledger[p] for p in partitions_of(run) if p in ledger]
+        own = (
+            list(ledger.values())
+            if STANDING_TAG in run.tags
+            else [ledger[p] for p in partitions_of(run) if p in ledger]
+        )
         if any(entry.held_by(now) == run.run_id for entry in own):
             continue
         moved = [entry.updated_at / 1000 for entry in own if entry.run_id == run.run_id]
         began, patience = (max(moved), ENDS_WITHIN_SECONDS) if moved else (began_at(record), OWNS_AFTER_SECONDS)
-        if is_past(began, patience, now):
+        if SUCCEEDS_TAG in run.tags and not moved:
+            patience = WAITS_SECONDS
+        lapsed = any(entry.holder == run.run_id for entry in own)  # who ends lets go; this one has stopped renewing
+        if lapsed or is_past(began, patience, now):
             instance.report_run_failed(run, GONE)
             lost.append(run.run_id)
     return lost

@@ -56,6 +56,7 @@ def enter_home(folder, setenv, delenv, chdir):
     for name in Settings.model_fields:
         delenv(name.upper())
     setenv("HVAC_HOME", str(folder))
+    setenv("HVAC_RUN_MINUTES", "0")  # a run takes one range in, and ends; tests of what stands say so
     chdir(folder)
 
 

@@ -1,29 +1,38 @@
 """kafka_ingestion: turns new offsets of the topic into ingestion runs."""
 
+from collections.abc import Sequence
+
 import dagster as dg
 
-from hvac_platform.assets.common import HOME_TAG, PARTITION_TAG, RANGES_TAG, ingestion_run_config
-from hvac_platform.ingestion.ranges import DayFinder, OffsetRange, PlannedRun, next_ranges, plan_runs
+from hvac_platform.assets.common import (
+    HOME_TAG,
+    PARTITION_TAG,
+    RANGES_TAG,
+    STANDING_TAG,
+    SUCCEEDS_TAG,
+    ingestion_run_config,
+)
+from hvac_platform.ingestion.ranges import DayFinder, OffsetRange, PlannedRun, next_ranges, plan_runs, retry_delay
 from hvac_platform.jobs import ingestion_job
 from hvac_platform.log.identity import made_again_message, told_offsets, was_made_again
 from hvac_platform.lost_runs import (
     LAUNCHED,
     RUNNING,
+    began_at,
     end_lost_ingestion,
+    is_past,
     partitions_of,
 )
 from hvac_platform.resources import PlatformResource
 from hvac_platform.schedules import partition_tags
 from hvac_platform.stores.base import LedgerEntry
-from hvac_platform.timestamps import day_start, now_ms
+from hvac_platform.timestamps import day_of, day_start, now_ms
 
 TICK_SECONDS = 5
+LEAD_SECONDS = 45
+"""A run takes up to so long from its request to its first range on a busy machine."""
 PACE_SECONDS = 15
 """A run has a fixed cost of seconds and a window takes a minute, so a partition gets no more than one in this time."""
-FIRST_RETRY_SECONDS = 10
-LONGEST_RETRY_SECONDS = 600
-SEARCH_SECONDS = 1
-"""Pause between ever shorter ranges, in search of a message that no run can take in."""
 NEWEST_RUNS = 50
 
 NOT_OVER = [dg.DagsterRunStatus.QUEUED, *LAUNCHED, *RUNNING]
@@ -35,7 +44,8 @@ NOT_OVER = [dg.DagsterRunStatus.QUEUED, *LAUNCHED, *RUNNING]
     default_status=dg.DefaultSensorStatus.RUNNING,
     description=(
         "Compares the ledger with the log's end offsets and requests runs over exactly the offsets in between. It reads no "
-        "payload and keeps no cursor: the ledger is the cursor, so a failed run is followed by the same range again."
+        "payload and keeps no cursor: the ledger is the cursor, so a failed run is followed by the same range again. A run "
+        "stands for HVAC_RUN_MINUTES and goes on with what arrives; the next one is launched before it ends."
     ),
 )
 def kafka_ingestion(context: dg.SensorEvaluationContext, platform: PlatformResource) -> dg.SensorResult | dg.SkipReason:
@@ -46,7 +56,10 @@ def kafka_ingestion(context: dg.SensorEvaluationContext, platform: PlatformResou
     for line in made_again(platform):
         context.log.error("%s", line)
     pending = pending_partitions(context.instance, platform, now)
-    planned, waiting = plan_tick(context.instance, platform, now, pending=pending)
+    standing = platform.settings.hvac_run_minutes > 0
+    planned, waiting = plan_tick(context.instance, platform, now, pending=pending, standing=standing)
+    if (successor := next_standing_run(context.instance, platform, now)) is not None:
+        return dg.SensorResult(run_requests=[successor, *(request for _, request in planned)])
     if not planned:
         return dg.SkipReason("; ".join(waiting) or f"no new offsets in {platform.topic}")
     return dg.SensorResult(run_requests=[request for _, request in planned])
@@ -59,6 +72,7 @@ def plan_tick(
     *,
     pending: dict[int, str] | None = None,
     reject_ahead: bool = False,
+    standing: bool = False,
 ) -> tuple[list[tuple[PlannedRun, dg.RunRequest]], list[str]]:
     """Runs to request now, and why some partitions wait.
 
@@ -71,6 +85,7 @@ def plan_tick(
         now: epoch milliseconds.
         pending: why partitions wait that nobody owns, by partition.
         reject_ahead: passed on to the runs.
+        standing: whether the runs go on with what arrives, see :mod:`hvac_platform.ingestion.standing`.
     """
     settings, topic = platform.settings, platform.topic
     log_id, told = platform.log.identity(topic), told_offsets(platform.log, topic)
@@ -86,7 +101,39 @@ def plan_tick(
             ready.append(wanted)
     first_day = day_start(settings.hvac_start_date.isoformat())
     runs = plan_runs(topic, ready, DayFinder(platform.log, topic, first_day, now), settings.hvac_max_messages_per_run)
-    return [(run, _request(instance, platform, run, reject_ahead)) for run in runs], waiting
+    busy = {p for p, entry in ledger.items() if entry.held_by(now) is not None} | set(pending or {})
+    # One run takes all partitions, also those in which nothing waits yet; a backlog is shared by one run for each.
+    idle = sorted(set(ends) - busy - {r.partition for r in ready}) if standing and len(runs) == 1 else []
+    return [(run, _request(instance, platform, run, idle, reject_ahead, standing)) for run in runs], waiting
+
+
+def next_standing_run(instance: dg.DagsterInstance, platform: PlatformResource, now: int) -> dg.RunRequest | None:
+    """A run that takes over when those that stand are about to end; None while there is no need.
+
+    It is asked for before they end, because a run takes a while to begin, and waits for their partitions.
+    """
+    ours = dg.RunsFilter(
+        job_name=ingestion_job.name, tags={HOME_TAG: platform.home, STANDING_TAG: "yes"}, statuses=NOT_OVER
+    )
+    records = instance.get_run_records(ours)
+    lasts = 60 * platform.settings.hvac_run_minutes - LEAD_SECONDS
+    if not records or not all(
+        r.dagster_run.status == dg.DagsterRunStatus.STARTED and is_past(began_at(r), lasts, now) for r in records
+    ):
+        return None
+    owners = {entry.held_by(now) for entry in platform.store.ledger(platform.topic).values()}
+    owning = [r.dagster_run.run_id for r in records if r.dagster_run.run_id in owners]
+    if not owning:  # they have ended by themselves, or are about to
+        return None
+    before, today = max(owning), day_of(now)
+    tags = {HOME_TAG: platform.home, STANDING_TAG: "yes", SUCCEEDS_TAG: before}
+    attempts = instance.get_runs_count(dg.RunsFilter(job_name=ingestion_job.name, tags=tags))
+    partitions = platform.log.partitions(platform.topic)
+    return dg.RunRequest(
+        run_key=f"{platform.topic}:{today}:after {before}#{attempts + 1}",
+        run_config=ingestion_run_config((), standing=True, succeeds=True),
+        tags={**partition_tags(today, today), **tags, **{PARTITION_TAG.format(p): "next" for p in partitions}},
+    )
 
 
 def _why_it_waits(wanted: OffsetRange, entry: LedgerEntry | None, pending: dict[int, str], now: int) -> str | None:
@@ -102,15 +149,6 @@ def _why_it_waits(wanted: OffsetRange, entry: LedgerEntry | None, pending: dict[
     return None
 
 
-def retry_delay(entry: LedgerEntry, now: int) -> float:
-    """Seconds until a partition may be tried again; 0 or less when it may go now."""
-    if not entry.failures or entry.failed_at is None:
-        return 0.0
-    searching = entry.range_limit is not None
-    delay = SEARCH_SECONDS if searching else FIRST_RETRY_SECONDS * 2 ** min(entry.failures - 1, 20)
-    return float(entry.failed_at / 1000 + min(delay, LONGEST_RETRY_SECONDS) - now / 1000)
-
-
 def made_again(platform: PlatformResource) -> list[str]:
     """What is to be told of partitions whose log is not the one that the ledger counts in."""
     topic, log = platform.topic, platform.log
@@ -124,7 +162,12 @@ def made_again(platform: PlatformResource) -> list[str]:
 
 
 def _request(
-    instance: dg.DagsterInstance, platform: PlatformResource, run: PlannedRun, reject_ahead: bool
+    instance: dg.DagsterInstance,
+    platform: PlatformResource,
+    run: PlannedRun,
+    idle: Sequence[int],
+    reject_ahead: bool,
+    standing: bool,
 ) -> dg.RunRequest:
     ranges = "+".join(r.key for r in run.ranges)
     tags = {HOME_TAG: platform.home, RANGES_TAG: ranges}
@@ -133,8 +176,10 @@ def _request(
     attempts = [_attempt(r.tags.get("dagster/run_key", "")) for r in earlier]
     return dg.RunRequest(
         run_key=run.run_key(max(attempts, default=0) + 1, platform.home),
-        run_config=ingestion_run_config(run.ranges, reject_ahead=reject_ahead),
+        run_config=ingestion_run_config(run.ranges, reject_ahead=reject_ahead, standing=standing),
         tags={
+            **({STANDING_TAG: "yes"} if standing else {}),
+            **{PARTITION_TAG.format(p): "idle" for p in idle},
             **partition_tags(run.first_day, run.last_day),
             **tags,
             **{PARTITION_TAG.format(r.partition): str(r.start) for r in run.ranges},
@@ -155,7 +200,7 @@ def pending_partitions(instance: dg.DagsterInstance, platform: PlatformResource,
         run, age = record.dagster_run, now / 1000 - record.create_timestamp.timestamp()
         if run.status in NOT_OVER:  # those that are dead were ended before
             reason = f"has been asked for by run {run.run_id[:8]}"
-        elif run.is_success and 0 <= age < PACE_SECONDS:
+        elif run.is_success and STANDING_TAG not in run.tags and 0 <= age < PACE_SECONDS:
             reason = f"was ingested by run {run.run_id[:8]} {age:.0f} s ago; it gets a run each {PACE_SECONDS} s"
         else:
             continue

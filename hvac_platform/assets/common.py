@@ -39,6 +39,12 @@ class IngestionConfig(dg.Config):
     reject_ahead: bool = Field(
         False, description="Reject messages of the future although this machine's clock may be what is wrong"
     )
+    standing: bool = Field(
+        False, description="Go on with what arrives for HVAC_RUN_MINUTES, in all partitions that nobody else ingests"
+    )
+    succeeds: bool = Field(
+        False, description="Standing: wait for the partitions of the run before, whose time is ending"
+    )
 
     def offset_ranges(self) -> list[OffsetRange]:
         """The ranges as the ingestion code takes them."""
@@ -48,7 +54,9 @@ class IngestionConfig(dg.Config):
         ]
 
 
-def ingestion_run_config(ranges: tuple[OffsetRange, ...], *, reject_ahead: bool = False) -> dict[str, object]:
+def ingestion_run_config(
+    ranges: tuple[OffsetRange, ...], *, reject_ahead: bool = False, standing: bool = False, succeeds: bool = False
+) -> dict[str, object]:
     """Run config of an ingestion run over these ranges."""
     listed = [
         {
@@ -61,7 +69,7 @@ def ingestion_run_config(ranges: tuple[OffsetRange, ...], *, reject_ahead: bool 
         }
         for r in ranges
     ]
-    config = {"ranges": listed, "reject_ahead": reject_ahead}
+    config = {"ranges": listed, "reject_ahead": reject_ahead, "standing": standing, "succeeds": succeeds}
     return {"ops": {name: {"config": config} for name in ("raw_metrics", "consumer_offsets")}}
 
 
@@ -70,6 +78,10 @@ HOME_TAG = "hvac/home"
 RANGES_TAG = "hvac/offset_ranges"
 """Ranges that a run was planned for; a run without it is somebody's own."""
 PARTITION_TAG = "hvac/kafka_partition_{}"
+STANDING_TAG = "hvac/standing"
+"""``yes`` for a run that goes on with what arrives."""
+SUCCEEDS_TAG = "hvac/succeeds"
+"""The run that it is to take over from."""
 
 
 @dg.failure_hook(name="tell_the_ledger", required_resource_keys={"platform"})

@@ -37,7 +37,7 @@ def consumer_offsets(
     chain = chain_of(context.run)
     watermarks, ingested = touched_watermarks(platform.store, chain), touched_ranges(platform.store, chain)
     owned = {lease.partition: lease for lease, _ in platform.leases.of(run_id)}
-    for r in config.offset_ranges():
+    for r in () if config.standing else config.offset_ranges():  # a run that stands has moved it range by range
         lease = owned.get(r.partition)
         if lease is None and (r.partition, r.start) in ingested:  # by an earlier run of this chain, or a replay
             lease = _lease_where_it_stands(platform, run_id, r)

@@ -6,19 +6,22 @@ import dagster as dg
 
 from hvac_platform.assets.common import ARRIVING, OWNERS, RANGES_TAG, RETRIES, IngestionConfig
 from hvac_platform.assets.iot_metrics import iot_metrics
+from hvac_platform.assets.standing import NO_OFFSET, stand
 from hvac_platform.ingestion.clock import require_right_clock
 from hvac_platform.ingestion.decoding import IngestionCounts, days_label, ingest_ranges, replay_days
 from hvac_platform.ingestion.messages import Rejected
 from hvac_platform.ingestion.ownership import claim
 from hvac_platform.ingestion.registration import TypeClaims, TypeConflict, settled_types
+from hvac_platform.ingestion.standing import open_windows
 from hvac_platform.io_managers.table_output import Metadata, TableOutput, table_output
 from hvac_platform.partitions import daily, devices
 from hvac_platform.resources import PlatformResource
-from hvac_platform.stores.base import Device
+from hvac_platform.stores.base import Device, LedgerEntry
 from hvac_platform.stores.batches import TableBatch, TouchedWindows
 from hvac_platform.timestamps import now_ms
 
-NO_OFFSET = -1
+LEFT_OPEN = -2
+"""Stands in place of an offset for windows that a run before left open."""
 
 
 @dg.asset(
@@ -41,6 +44,8 @@ def raw_metrics(context: dg.AssetExecutionContext, config: IngestionConfig, plat
     backfill has no ranges: it replays its days from the log, and where retention has removed them keeps the rows that are
     there.
     """
+    if config.standing:
+        return stand(context, config, platform)
     counts = IngestionCounts()
     wanted = config.offset_ranges()
     run_id = context.run.run_id
@@ -58,6 +63,8 @@ def raw_metrics(context: dg.AssetExecutionContext, config: IngestionConfig, plat
     for line in owned.troubles:
         context.log.error("%s", line)
     ranges = owned.ranges
+    ledger = platform.store.ledger(platform.topic)
+    left_open = {r.partition: since for r in ranges if (since := _open_since(ledger.get(r.partition))) is not None}
     conflicts: dict[str, TypeConflict] = {}
 
     def settle(claims: list[TypeClaims]) -> list[Device]:
@@ -93,6 +100,9 @@ def raw_metrics(context: dg.AssetExecutionContext, config: IngestionConfig, plat
     def batches(metadata: Metadata) -> Iterator[TableBatch]:
         days = list(context.partition_keys)
         if wanted:
+            for partition, since in left_open.items():
+                left = open_windows(platform.store, partition, since, platform.settings.window_ms)
+                yield TableBatch({}, touched=TouchedWindows(platform.topic, partition, LEFT_OPEN, left, {}))
             if not ranges:  # the assets below must not take the whole day for what was read
                 yield TableBatch({}, touched=TouchedWindows(platform.topic, wanted[0].partition, NO_OFFSET, {}, {}))
             yield from ingest_ranges(
@@ -131,3 +141,8 @@ def raw_metrics(context: dg.AssetExecutionContext, config: IngestionConfig, plat
         )
 
     return table_output(batches)
+
+
+def _open_since(entry: LedgerEntry | None) -> int | None:
+    """From where on a standing run left windows without their snapshots."""
+    return None if entry is None else entry.open_since

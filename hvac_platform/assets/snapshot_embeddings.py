@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from hvac_platform.assets.common import OWNERS, RETRIES
+from hvac_platform.assets.standing import stood
 from hvac_platform.ingestion.prefetch import ahead
 from hvac_platform.ingestion.snapshotting import EmbeddingCounts, backlog_batches, embedding_batches
 from hvac_platform.io_managers.table_output import Metadata, TableOutput, table_output
@@ -40,6 +41,8 @@ def snapshot_embeddings(
     def batches(metadata: Metadata) -> Iterator[TableBatch]:
         yield from ahead(embedding_batches(windowed_snapshots, types, encoders, counts), parallel=store.parallel)
         yield from backlog_batches(store, types, encoders, platform.settings.window_ms, counts)
+        if (standing := stood(context.run.run_id)) is not None:
+            counts.add(standing.embedded)
         encoder = "the devices' own encoders" if encoders.learned else encoders.common.method
         context.log.info("%d snapshots encoded by %s", counts.encoded, encoder)
         if counts.caught_up:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from hvac_platform.assets.common import OWNERS, RETRIES
+from hvac_platform.assets.standing import stood
 from hvac_platform.ingestion.prefetch import ahead
 from hvac_platform.ingestion.snapshotting import SnapshotCounts, snapshot_batches
 from hvac_platform.io_managers.table_output import Metadata, TableOutput, table_output
@@ -37,6 +38,8 @@ def windowed_snapshots(
 
     def batches(metadata: Metadata) -> Iterator[TableBatch]:
         yield from ahead(snapshot_batches(raw_metrics, types, window_ms, counts), parallel=platform.store.parallel)
+        if (standing := stood(context.run.run_id)) is not None:
+            counts.add(standing.snapshots)
         context.log.info("%d windows, %d of them partial", counts.windows, counts.partial)
         metadata.update(windows=counts.windows, partial=counts.partial, window_seconds=window_ms // 1000)
 

@@ -63,6 +63,19 @@ class LeaseKeeper:
         with self._lock:
             return [(held.lease, held.wanted) for (name, _), held in self._held.items() if name == holder]
 
+    def works_on(self, lease: Lease, wanted: OffsetRange) -> None:
+        """Note which range a holder of a lease reads now."""
+        with self._lock:
+            held = self._held.get((lease.holder, lease.partition))
+            if held is not None:
+                held.wanted = wanted
+
+    def is_lost(self, lease: Lease) -> bool:
+        """Whether somebody else is known to have taken it over."""
+        with self._lock:
+            held = self._held.get((lease.holder, lease.partition))
+            return held is None or held.lost or held.lease.fence != lease.fence
+
     def read(self, holder: str, partition: int | None) -> None:
         """Note which partition a holder reads now; None after the last."""
         if partition is None:

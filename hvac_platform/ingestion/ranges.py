@@ -11,6 +11,10 @@ from hvac_platform.log.identity import was_made_again
 from hvac_platform.stores.base import LedgerEntry
 from hvac_platform.timestamps import DAY_MS, day_of, day_start
 
+FIRST_RETRY_SECONDS = 10
+LONGEST_RETRY_SECONDS = 600
+SEARCH_SECONDS = 1
+"""Pause between ever shorter ranges, in search of a message that no run can take in."""
 MOST_DAYS = 31  # a run over daily partitions far apart would claim all days between
 
 
@@ -77,7 +81,8 @@ def next_ranges(
         limit = entry.range_limit if entry is not None else None
         most = max_messages if limit is None else min(max(limit, 1), max_messages)
         stop = min(end[partition], start + most)
-        if stop > start or start > stands_at:
+        left_open = entry is not None and entry.open_since is not None  # by a run that did not live to complete them
+        if stop > start or start > stands_at or left_open:
             ranges.append(
                 OffsetRange(
                     partition,
@@ -90,6 +95,15 @@ def next_ranges(
                 )
             )
     return ranges
+
+
+def retry_delay(entry: LedgerEntry, now: int) -> float:
+    """Seconds until a partition may be tried again; 0 or less when it may go now."""
+    if not entry.failures or entry.failed_at is None:
+        return 0.0
+    searching = entry.range_limit is not None
+    delay = SEARCH_SECONDS if searching else FIRST_RETRY_SECONDS * 2 ** min(entry.failures - 1, 20)
+    return float(entry.failed_at / 1000 + min(delay, LONGEST_RETRY_SECONDS) - now / 1000)
 
 
 class DayFinder:

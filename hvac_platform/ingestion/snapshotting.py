@@ -30,6 +30,11 @@ class SnapshotCounts:
     windows: int = 0
     partial: int = 0
 
+    def add(self, other: SnapshotCounts) -> None:
+        """Count what was counted elsewhere as well."""
+        self.windows += other.windows
+        self.partial += other.partial
+
 
 def snapshot_batches(
     slices: Iterable[DeviceSlice], device_types: Mapping[str, str], window_ms: int, counts: SnapshotCounts
@@ -76,6 +81,11 @@ class EmbeddingCounts:
     refused: int = 0
     waiting: int = 0
     outage: str = ""
+
+    def add(self, other: EmbeddingCounts) -> None:
+        """Count what was counted elsewhere as well; what waited there has been caught up with, or waits here."""
+        self.encoded += other.encoded
+        self.refused += other.refused
 
 
 def embedding_batches(

@@ -196,13 +196,20 @@ def window_ranges(starts_ms: NDArray[np.int64], window_ms: int) -> list[tuple[in
 
 
 def complete_until(
-    watermark_ms: int | None, last_seen_ms: int, now_ms: int, *, allowed_lateness_ms: int, silence_ms: int
+    watermark_ms: int | None,
+    last_seen_ms: int,
+    now_ms: int,
+    *,
+    caught_up_at: int | None = None,
+    allowed_lateness_ms: int,
+    silence_ms: int,
 ) -> int:
     """Windows of a device that end at or before this instant are complete.
 
     The watermark is the latest event time of the device's Kafka partition, never later than now, so that one clock that
-    runs ahead can't close the windows of others. A device whose partition has been silent is closed by the wall clock.
+    runs ahead can't close the windows of others. A device whose partition has been silent is closed by the wall clock; so
+    are all windows of a partition of which everything was in at ``caught_up_at``.
     """
     watermark = min(watermark_ms if watermark_ms is not None else last_seen_ms, now_ms)
     by_clock = now_ms - silence_ms if now_ms - watermark > silence_ms else 0
-    return max(watermark - allowed_lateness_ms, by_clock - allowed_lateness_ms)
+    return max(watermark, by_clock, min(caught_up_at or 0, now_ms)) - allowed_lateness_ms

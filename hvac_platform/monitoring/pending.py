@@ -35,6 +35,7 @@ def completeness_limits(store: Store, devices: Iterable[Device], settings: Setti
             entry.watermark if (entry := ledger.get(device.kafka_partition)) else None,
             device.last_seen,
             now_ms,
+            caught_up_at=entry.caught_up_at if entry else None,
             allowed_lateness_ms=settings.allowed_lateness_ms,
             silence_ms=settings.silence_ms,
         )

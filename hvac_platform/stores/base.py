@@ -103,6 +103,8 @@ class LedgerEntry:
     failed_at: int | None = None
     error: str | None = None
     range_limit: int | None = None
+    open_since: int | None = None
+    caught_up_at: int | None = None
 
     def held_by(self, now_ms: int) -> str | None:
         """Who owns the partition at an instant; None when nobody does, or the lease has lapsed.
@@ -244,8 +246,13 @@ class Store(Protocol):
         watermark: int | None,
         skipped: int = 0,
         fence: int | None = None,
+        open_since: int | None = None,
+        caught_up_at: int | None = None,
     ) -> bool:
-        """Move the ledger from ``start`` to ``end``.
+        """Move the ledger from ``start`` to ``end``; where both are the same, only what is beside it changes.
+
+        ``open_since`` is the start of the earliest window whose readings are in and whose snapshot is yet to be written;
+        everything that the log had at ``caught_up_at`` is in (None leaves that as it is).
 
         Returns False, and changes nothing, when the ledger stands elsewhere than at ``start`` (no entry counts as
         ``start``), or when the lease with this fencing number is not the newest; without one, when anybody has a lease.

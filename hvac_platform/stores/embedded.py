@@ -29,7 +29,7 @@ from hvac_platform.stores.tables import table as catalogue_table
 from hvac_platform.stores.vectors import NearestSearch, checked_vectors, decoded_vectors
 from hvac_platform.timestamps import DAY_MS, day_of, day_start, now_ms
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 UNJUDGED_ROWS = 50_000
 BUSY_TIMEOUT_MS = 60_000
 INDEXED_QUERIES = 8  # up to this many queries the vec0 index is faster than one pass over the table

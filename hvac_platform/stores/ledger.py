@@ -110,6 +110,7 @@ class LedgerKeeping(ABC):
                 "log_since": now_ms(),
                 "updated_at": now_ms(),
                 "range_limit": None,
+                "caught_up_at": None,
             }
         return self.swap_ledger(lease.topic, lease.partition, {"fence": lease.fence}, changes)
 
@@ -124,8 +125,13 @@ class LedgerKeeping(ABC):
         watermark: int | None,
         skipped: int = 0,
         fence: int | None = None,
+        open_since: int | None = None,
+        caught_up_at: int | None = None,
     ) -> bool:
-        """Move the ledger from ``start`` to ``end``.
+        """Move the ledger from ``start`` to ``end``; where both are the same, only what is beside it changes.
+
+        ``open_since`` is the start of the earliest window whose readings are in and whose snapshot is yet to be written;
+        everything that the log had at ``caught_up_at`` is in (None leaves that as it is).
 
         Returns False, and changes nothing, when the ledger stands elsewhere than at ``start`` (no entry counts as
         ``start``), or when the lease with this fencing number is not the newest; without one, when anybody has a lease.
@@ -143,10 +149,13 @@ class LedgerKeeping(ABC):
             "failures": 0,
             "failed_at": None,
             "error": None,
+            "open_since": open_since,
         }
+        if caught_up_at is not None:
+            changes["caught_up_at"] = caught_up_at
         if entry is None:
             return fence is None and self.swap_ledger(topic, partition, None, {**changes, "fence": 0})
-        if entry.range_limit is not None:
+        if entry.range_limit is not None and end > start:
             # What follows may hold what failed, so it comes in steps that grow again.
             changes["range_limit"] = None if end - start >= LONGEST_STEP else 2 * max(entry.range_limit, 1)
         owned = entry.fence if fence is None else fence

@@ -15,11 +15,11 @@ import pytest
 from devtools.services.base import DEFAULT_FOLDER, free_port
 from devtools.services.cassandra import Cassandra
 from devtools.services.kafka import Kafka, SecuredListener
+from hvac_platform.ingestion import ranges
 from hvac_platform.log.base import KEEP_FOREVER
 from hvac_platform.log.kafka.fast import FastKafkaLog
 from hvac_platform.log.kafka.kafka_log import KafkaLog
 from hvac_platform.resources import PlatformResource
-from hvac_platform.sensors import kafka_ingestion
 from hvac_platform_tests.integration.traffic import Traffic
 
 HERE = Path(__file__).parent
@@ -101,7 +101,7 @@ def servers(home, environment, monkeypatch):
 
 
 def platform_in(environment, monkeypatch):
-    monkeypatch.setattr(kafka_ingestion, "FIRST_RETRY_SECONDS", 0)
+    monkeypatch.setattr(ranges, "FIRST_RETRY_SECONDS", 0)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     platform = PlatformResource()

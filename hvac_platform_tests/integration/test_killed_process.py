@@ -6,9 +6,9 @@ import os
 import random
 import time
 
+from hvac_platform.ingestion import ranges
 from hvac_platform.lost_runs import OWNS_AFTER_SECONDS, end_lost_ingestion
 from hvac_platform.resources import PlatformResource
-from hvac_platform.sensors import kafka_ingestion
 from hvac_platform.timestamps import now_ms
 from hvac_platform_tests.conftest import open_dagster, start_process
 from hvac_platform_tests.integration.traffic import account, assert_nothing_lost, ingest_until_in
@@ -19,7 +19,7 @@ KILLS = 20
 def _ingest(environment):
     """Body of a process: what the sensor would launch."""
     os.environ.update(environment)
-    kafka_ingestion.FIRST_RETRY_SECONDS = 0
+    ranges.FIRST_RETRY_SECONDS = 0
     platform = PlatformResource()
     with open_dagster(platform.settings.hvac_home) as instance:
         ingest_until_in(instance, platform)

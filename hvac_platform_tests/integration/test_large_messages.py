@@ -9,10 +9,9 @@ import pytest
 from kafka import KafkaProducer
 
 from hvac_platform.execution import RunFailedError, ingest_everything
-from hvac_platform.ingestion import messages
+from hvac_platform.ingestion import messages, ranges
 from hvac_platform.log.base import KEPT_BYTES
 from hvac_platform.log.partitioner import partition_for
-from hvac_platform.sensors import kafka_ingestion
 from hvac_platform_tests.conftest import NOON_MS, open_dagster, readings, rows
 
 METRICS = ("supply_air_temp", "fan_speed")
@@ -75,7 +74,7 @@ def test_a_message_that_no_run_can_take_in_is_found_and_set_aside_and_all_others
         return decode(values)
 
     monkeypatch.setattr(messages, "_decoded_columns", stumble)
-    monkeypatch.setattr(kafka_ingestion, "SEARCH_SECONDS", 0)
+    monkeypatch.setattr(ranges, "SEARCH_SECONDS", 0)
     failures, limits = 0, []
     with open_dagster(home) as instance:
         while True:

@@ -18,11 +18,10 @@ import pytest
 
 from hvac_platform.config import CONSUMER_GROUP
 from hvac_platform.execution import ingest_everything
-from hvac_platform.ingestion import decoding
+from hvac_platform.ingestion import decoding, ranges
 from hvac_platform.ingestion.messages import decode_batch
 from hvac_platform.lost_runs import ENDS_WITHIN_SECONDS, OWNS_AFTER_SECONDS, end_lost_ingestion
 from hvac_platform.resources import PlatformResource
-from hvac_platform.sensors import kafka_ingestion
 from hvac_platform.stores import ledger as ledger_module
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.timestamps import now_ms
@@ -63,7 +62,7 @@ def messages():
 def _ingest(deadly_write=None, inside=False, batch_messages=40, lease_seconds=1):
     """Body of a process: do what the sensor would, and die at some write of the store, before or after its commit."""
     decoding.BATCH_MESSAGES = batch_messages  # several writes for each partition
-    kafka_ingestion.FIRST_RETRY_SECONDS = 0
+    ranges.FIRST_RETRY_SECONDS = 0
     ledger_module.LEASE_SECONDS = lease_seconds
     platform = PlatformResource()
     written = 0
@@ -297,7 +296,7 @@ def killed_at_random(home, instance, seconds):
 def test_after_kills_at_every_stage_and_at_random_moments_nothing_is_lost_or_twice(
     home, filled, expected, monkeypatch, say
 ):
-    monkeypatch.setattr(kafka_ingestion, "FIRST_RETRY_SECONDS", 0)
+    monkeypatch.setattr(ranges, "FIRST_RETRY_SECONDS", 0)
     platform, good, wrong = filled
     ends, history = platform.log.end_offsets(platform.topic), []
     generator = random.Random()

@@ -9,9 +9,9 @@ import subprocess
 import pytest
 
 from hvac_platform.execution import RunFailedError, ingest_everything
+from hvac_platform.ingestion import ranges
 from hvac_platform.log.base import LogError
 from hvac_platform.resources import PlatformResource
-from hvac_platform.sensors import kafka_ingestion
 from hvac_platform_tests.conftest import MINUTE_MS, NOON_MS, bad, open_dagster, readings, rows
 
 
@@ -43,7 +43,7 @@ def filled_up(folder):
 
 def test_a_full_disk_fails_the_run_with_its_reason_and_the_next_run_has_everything(small_disk, home, monkeypatch, say):
     monkeypatch.setenv("HVAC_HOME", str(small_disk))
-    monkeypatch.setattr(kafka_ingestion, "FIRST_RETRY_SECONDS", 0)
+    monkeypatch.setattr(ranges, "FIRST_RETRY_SECONDS", 0)
     platform = PlatformResource()
     messages = readings("RTU-001", NOON_MS, 240) + [bad("NaN", NOON_MS + i) for i in range(7)]
     platform.log.append(platform.topic, messages)

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from hvac_platform.execution import RunFailedError, ingest_everything, run_job
-from hvac_platform.sensors import kafka_ingestion
+from hvac_platform.ingestion import ranges
 from hvac_platform.timestamps import DAY_MS, now_ms
 from hvac_platform_tests.conftest import HOUR_MS, MINUTE_MS, contents, reading, readings
 
@@ -35,7 +35,7 @@ def present(monkeypatch):
 def test_a_clock_two_days_behind_stops_ingestion_with_the_reason_and_right_again_everything_comes_in(
     instance, platform, present, monkeypatch
 ):
-    monkeypatch.setattr(kafka_ingestion, "FIRST_RETRY_SECONDS", 0)
+    monkeypatch.setattr(ranges, "FIRST_RETRY_SECONDS", 0)
     now = now_ms()
     sent = fleet_readings(now - HOUR_MS)
     platform.log.append(platform.topic, sent)

@@ -184,6 +184,8 @@ CREATE TABLE ingestion_ledger (
     failed_at INTEGER,
     error TEXT,
     range_limit INTEGER,
+    open_since INTEGER,
+    caught_up_at INTEGER,
     PRIMARY KEY (topic, kafka_partition)
 ) WITHOUT ROWID;
 

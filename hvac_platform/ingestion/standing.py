@@ -1,0 +1,542 @@
+"""Ingestion that stands: range after range as messages arrive, for a bounded time.
+
+A run over one range has a fixed cost of seconds; one that stands takes a message in within a second of its arrival. What
+holds for every run holds for each of its ranges: the ledger moves when the readings are durable, under a lease. A snapshot
+is written once, when its window is complete: when the partition's event time has passed its end by the allowed lateness, or
+the clock has and everything that the log had is in. Until then the ledger says from where on windows are open, so whoever
+takes a partition over knows what is left to write.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvac_platform.config import CONSUMER_GROUP, Settings
+from hvac_platform.embedding.learned import Encoders
+from hvac_platform.ingestion.clock import require_right_clock
+from hvac_platform.ingestion.decoding import IngestionCounts, ingest_ranges
+from hvac_platform.ingestion.messages import Rejected
+from hvac_platform.ingestion.ownership import LeaseKeeper, claim, give_back, may_be_the_messages, root_cause
+from hvac_platform.ingestion.ranges import OffsetRange, next_ranges, retry_delay
+from hvac_platform.ingestion.registration import TypeClaims, TypeConflict, settled_types
+from hvac_platform.ingestion.snapshotting import (
+    EmbeddingCounts,
+    SnapshotCounts,
+    backlog_batches,
+    embedding_batches,
+    snapshot_batches,
+)
+from hvac_platform.ingestion.windows import window_ranges
+from hvac_platform.log.base import MessageLog
+from hvac_platform.log.embedded import EmbeddedLog
+from hvac_platform.log.identity import told_offsets
+from hvac_platform.stores.base import Device, Lease, Store, TableSlice
+from hvac_platform.stores.batches import DeviceSlice, TableBatch, write_batch
+from hvac_platform.timestamps import DAY_MS, day_of, now_ms, window_floor
+
+POLL_SECONDS = 0.25
+"""How often the log is asked for its end."""
+LOOK_SECONDS = 1.0
+"""How often the ledger is asked for partitions that nobody owns."""
+COMMIT_SECONDS = 5.0
+"""How often the group's offsets are committed to Kafka, where only tools read them."""
+STEP_MESSAGES = 100_000
+"""Most messages between two moves of the ledger."""
+IDLE_SECONDS = 300.0
+"""Without a message for so long, a run ends; the sensor begins another when one comes."""
+ALONE_SECONDS = 20.0
+"""A run that has got no partition for so long isn't needed."""
+HAND_OVER_SECONDS = 120.0
+"""So much longer than planned it stands while no other run is there to take over."""
+RETRIES, RETRY_SECONDS = 3, 1.0
+"""A range that fails is tried again within the run so often, after twice as long each time; then the run fails."""
+REGISTRY_SECONDS = 30.0
+OUTAGE_SECONDS, CAUGHT_UP = 30.0, 500
+"""An encoder's server that is unavailable is asked again after so long; so many snapshots then get their vector at once."""
+
+Int64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What one step of a standing run has done.
+
+    Attributes:
+        taken: the range.
+        counts: what came of its messages.
+        days: UTC days of its readings.
+        written: windows that became complete, by UTC day.
+        waiting: messages behind the range.
+    """
+
+    taken: OffsetRange
+    counts: IngestionCounts
+    days: frozenset[str]
+    written: Mapping[str, int]
+    waiting: int
+
+
+@dataclass(slots=True)
+class _Owned:
+    """A partition that the run owns; ``open`` has the windows without a snapshot, by device."""
+
+    lease: Lease
+    next_offset: int
+    watermark: int | None
+    log_id: str
+    open: dict[str, set[int]]
+    caught_up_at: int | None = None
+    limit: int | None = None
+    failures: int = 0
+    retry_at: float = 0.0
+
+    @property
+    def open_since(self) -> int | None:
+        """Start of its earliest window without a snapshot."""
+        return min((min(starts) for starts in self.open.values()), default=None)
+
+
+@dataclass
+class Registry:
+    """Devices as a run knows them, and what it says of new ones.
+
+    Attributes:
+        store: has the registry.
+        on_new: told of the ids of devices that were registered.
+        on_conflict: told of each device whose messages name another type, once.
+        conflicts: the last conflict of each of them.
+    """
+
+    store: Store
+    on_new: Callable[[list[str]], object]
+    on_conflict: Callable[[TypeConflict], object]
+    conflicts: dict[str, TypeConflict] = field(default_factory=dict)
+    _known: dict[str, Device] = field(default_factory=dict)
+    _read_at: float = -np.inf
+
+    @property
+    def devices(self) -> dict[str, Device]:
+        """All devices by id; at most half a minute old, and never without what this run has registered."""
+        if time.monotonic() - self._read_at > REGISTRY_SECONDS:
+            self._known = {device.device_id: device for device in self.store.devices()}
+            self._read_at = time.monotonic()
+        return self._known
+
+    @property
+    def types(self) -> dict[str, str]:
+        """Device type by id."""
+        return {device_id: device.device_type for device_id, device in self.devices.items()}
+
+    def settle(self, claims: list[TypeClaims]) -> list[Device]:
+        """Devices of a batch, each with the type that it keeps or gets."""
+        settled, conflicting = settled_types(claims, self.devices)
+        for conflict in conflicting:
+            if self.conflicts.get(conflict.device_id) != conflict:
+                self.on_conflict(conflict)
+            self.conflicts[conflict.device_id] = conflict
+        return settled
+
+    def register(self, found: list[Device]) -> None:
+        """Write devices of a batch."""
+        self.store.register_devices(found)
+        new = [device.device_id for device in found if device.device_id not in self.devices]
+        for device in found:
+            known = self._known.get(device.device_id)
+            last = device.last_seen if known is None else max(known.last_seen, device.last_seen)
+            self._known[device.device_id] = replace(device, last_seen=last)
+        if new:
+            self.on_new(new)
+
+
+def open_windows(store: Store, partition: int, since_ms: int, window_ms: int) -> dict[str, Int64]:
+    """Windows with readings from an instant on, of the devices of a partition: what a run left open.
+
+    Args:
+        store: has readings and registry.
+        partition: of the topic.
+        since_ms: start of the earliest of them.
+        window_ms: length of a window.
+
+    Returns:
+        Window starts by device, ascending.
+    """
+    found: dict[str, Int64] = {}
+    for device in store.devices():
+        if device.kafka_partition != partition or device.last_seen < since_ms:
+            continue
+        parts = [
+            np.unique(window_floor(np.array(batch["timestamp"], dtype=np.int64), window_ms))
+            for batch in store.scan(TableSlice("device_metrics_raw", ("timestamp",), device.device_id, since_ms))
+        ]
+        if parts:
+            found[device.device_id] = np.unique(np.concatenate(parts))
+    return found
+
+
+class StandingIngestion:
+    """Takes in what arrives in the partitions that nobody else takes in, until its time is over.
+
+    Args:
+        store: where rows go.
+        log: the message log.
+        topic: its topic.
+        settings: windows, lateness, most messages at once.
+        encoders: of all devices.
+        leases: renews what is owned.
+        holder: id of the run.
+        registry: of devices.
+        planned: ranges that the run was launched for; others are looked for once those are in.
+        reject_ahead: reject messages of the future although this machine's clock may be what is wrong.
+        until: when it should end, by ``time.monotonic()``; it stands a little longer while nobody takes over.
+        succeeds: whether it was launched to take over from a run that is about to end, and so waits for it.
+        taken_over: whether a run is there that takes over.
+        on_moved: told of each step.
+        on_trouble: told of what went wrong and is tried again, one line each.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        log: MessageLog,
+        topic: str,
+        settings: Settings,
+        encoders: Encoders,
+        leases: LeaseKeeper,
+        holder: str,
+        registry: Registry,
+        *,
+        planned: Sequence[OffsetRange] = (),
+        reject_ahead: bool = False,
+        until: float,
+        succeeds: bool = False,
+        taken_over: Callable[[], bool] = lambda: False,
+        on_moved: Callable[[Moved], object] = lambda _: None,
+        on_trouble: Callable[[str], object] = lambda _: None,
+    ) -> None:
+        self.store, self.log, self.topic, self.settings = store, log, topic, settings
+        self.encoders, self.leases, self.holder, self.registry = encoders, leases, holder, registry
+        self.planned, self.reject_ahead, self.until, self.succeeds = list(planned), reject_ahead, until, succeeds
+        self.taken_over, self.on_moved, self.on_trouble = taken_over, on_moved, on_trouble
+        self.counts, self.snapshots, self.embedded = IngestionCounts(), SnapshotCounts(), EmbeddingCounts()
+        self.made_again = 0
+        self._owned: dict[int, _Owned] = {}
+        self._looked = self._committed = self._caught_up = self._outage_at = -np.inf
+        self._busy = time.monotonic()
+        self._alone = time.monotonic()
+
+    def run(self) -> None:
+        """Stand.
+
+        Raises:
+            Exception: a range failed again and again; its partition is still owned, so that the failure can be recorded.
+        """
+        while not self._over():
+            if not self.step():
+                time.sleep(POLL_SECONDS)
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Give all partitions back."""
+        for owned in self._owned.values():
+            give_back(self.store, owned.lease, self.leases)
+        self._owned = {}
+        self._commit()
+
+    def step(self) -> bool:
+        """Take in what has arrived since the last step; returns whether that was anything."""
+        now = time.monotonic()
+        if now - self._looked >= LOOK_SECONDS or not self._owned:
+            self._looked = now
+            self._take_what_is_free()
+        at = now_ms()
+        ends = self.log.end_offsets(self.topic)
+        worked = False
+        if any(ends.get(p, 0) != owned.next_offset for p, owned in self._owned.items()):
+            self._leave_what_was_made_again(self.log.identity(self.topic), ends)
+        for partition, owned in list(self._owned.items()):
+            if self.leases.is_lost(owned.lease):
+                self._lose(partition)
+            elif time.monotonic() >= owned.retry_at:
+                worked |= self._attempt(owned, ends.get(partition, owned.next_offset), at)
+        if worked:
+            self._busy = time.monotonic()
+        if now - self._caught_up >= OUTAGE_SECONDS and self._owned:
+            self._caught_up = now
+            self._catch_up()
+        if now - self._committed >= COMMIT_SECONDS:
+            self._committed = now
+            self._commit()
+        return worked
+
+    # -- owning ------------------------------------------------------------------------------------------------------
+
+    def _take_what_is_free(self) -> None:
+        """Own the partitions that nobody owns: first those that the run was launched for, then all others."""
+        now, log, topic = now_ms(), self.log, self.topic
+        log_id, told = log.identity(topic), told_offsets(log, topic)
+        ledger = self.store.ledger(topic)
+        begins, ends = log.begin_offsets(topic), log.end_offsets(topic)
+        self._leave_what_was_made_again(log_id, ends)
+        step = min(STEP_MESSAGES, self.settings.hvac_max_messages_per_run)
+        wanted = {r.partition: r for r in next_ranges(ledger, begins, ends, step, log_id, told)}
+        only = {r.partition for r in self.planned}
+        if only and all(p in self._owned and self._owned[p].next_offset >= ends[p] for p in only if p in ends):
+            only, self.planned = set(), []
+        for partition in sorted(ends):
+            entry = ledger.get(partition)
+            if partition in self._owned or (only and partition not in only):
+                continue
+            if entry is not None and (entry.held_by(now) not in (None, self.holder) or retry_delay(entry, now) > 0):
+                continue
+            stands = entry.next_offset if entry is not None else begins[partition]
+            self._claim(wanted.get(partition, OffsetRange(partition, stands, stands, log_id=log_id)), log_id)
+        if self._owned:
+            self._alone = time.monotonic()
+
+    def _claim(self, wanted: OffsetRange, log_id: str) -> None:
+        got = claim(self.store, self.log, self.topic, [wanted], self.holder, self.leases, planned=True)
+        for line in got.troubles:
+            self.on_trouble(line)
+        self.made_again += len(got.made_again)
+        if not got.ranges:
+            return
+        (taken,) = got.ranges
+        lease = next(lease for lease, _ in self.leases.of(self.holder) if lease.partition == taken.partition)
+        entry = self.store.settled_ledger(self.topic)[taken.partition]
+        left: dict[str, Int64] = {}
+        if entry.open_since is not None:
+            left = open_windows(self.store, taken.partition, entry.open_since, self.settings.window_ms)
+        owned = _Owned(
+            lease=lease,
+            next_offset=taken.start - taken.skipped,
+            watermark=entry.watermark,
+            log_id=log_id,
+            open={device_id: set(starts.tolist()) for device_id, starts in left.items()},
+            limit=entry.range_limit,
+        )
+        self._owned[taken.partition] = owned
+        if taken.skipped:
+            self.on_trouble(
+                f"partition {taken.partition} of {self.topic}: {taken.skipped} offsets before {taken.start} were removed "
+                "by retention before they were read"
+            )
+        if taken.set_aside or taken.skipped:  # as planned from the ledger, not by what has arrived
+            self._take(owned, taken, now_ms(), None)
+
+    def _leave_what_was_made_again(self, log_id: str, ends: Mapping[int, int]) -> None:
+        """Give back partitions whose log is another one by now; what comes next is claimed as such."""
+        for partition, owned in list(self._owned.items()):
+            if owned.log_id != log_id or ends.get(partition, -1) < owned.next_offset:
+                give_back(self.store, self._owned.pop(partition).lease, self.leases)
+
+    def _lose(self, partition: int) -> None:
+        self.leases.let_go(self._owned.pop(partition).lease)
+        self.on_trouble(f"partition {partition} was taken over by another run")
+
+    # -- taking in ---------------------------------------------------------------------------------------------------
+
+    def _attempt(self, owned: _Owned, end: int, at: int) -> bool:
+        """One step of a partition; a failure is tried again a little later, with fewer messages where they may be why."""
+        most = min(STEP_MESSAGES, self.settings.hvac_max_messages_per_run, owned.limit or STEP_MESSAGES)
+        taken = OffsetRange(owned.lease.partition, owned.next_offset, min(end, owned.next_offset + most))
+        whole = taken.end >= end
+        try:
+            if taken.end > taken.start:
+                self._take(owned, taken, at, at if whole else None, end - taken.end)
+            elif whole:
+                return self._complete_by_clock(owned, at)
+            return taken.end > taken.start
+        except Exception as error:  # whatever it is: after some attempts the run fails with it
+            cause = root_cause(error)
+            owned.failures += 1
+            if may_be_the_messages(cause) and taken.end - taken.start > 1:
+                owned.limit = (taken.end - taken.start) // 2
+            elif owned.failures > RETRIES:
+                raise
+            pause = RETRY_SECONDS * 2 ** (owned.failures - 1) if owned.failures <= RETRIES else 0.0
+            owned.retry_at = time.monotonic() + pause
+            self.on_trouble(
+                f"partition {taken.partition} at offset {taken.start}: {type(cause).__name__}: {cause}; tried again "
+                f"in {pause:.0f} s"
+            )
+            return True
+
+    def _take(self, owned: _Owned, taken: OffsetRange, at: int, caught_up_at: int | None, waiting: int = 0) -> None:
+        """Readings of a range, windows that are complete by then, and the move of the ledger."""
+        self.leases.works_on(owned.lease, taken)
+        counts, days = IngestionCounts(), set[str]()
+        opened = {device_id: set(starts) for device_id, starts in owned.open.items()}
+        watermark = owned.watermark
+        for batch in ingest_ranges(
+            self.log,
+            self.topic,
+            [taken],
+            now_ms=now_ms(),
+            window_ms=self.settings.window_ms,
+            register=self.registry.register,
+            counts=counts,
+            reading=lambda partition: self.leases.read(self.holder, partition),
+            check_clock=self._check_clock,
+            settle=self.registry.settle,
+        ):
+            self._write("device_metrics_raw", batch)
+            if batch.touched is not None:
+                for device_id, starts in batch.touched.starts_ms.items():
+                    opened.setdefault(device_id, set()).update(starts.tolist())
+                    days.update(day_of(day * DAY_MS) for day in np.unique(starts // DAY_MS).tolist())
+                latest = max(batch.touched.latest_ms.values(), default=watermark)
+                watermark = latest if watermark is None or latest is None else max(watermark, latest)
+        due, left = _split(opened, self._complete_before(watermark, caught_up_at, at))
+        written = self._snapshots(due)
+        start = taken.start - taken.skipped
+        before, owned.open, owned.watermark = owned.open, left, watermark
+        if isinstance(self.log, EmbeddedLog):  # first: a log that knows of less than the ledger was put back
+            self.log.commit(CONSUMER_GROUP, self.topic, {taken.partition: taken.end})
+        if not self._move(owned, start, taken.end, caught_up_at, taken.skipped):
+            owned.open = before
+            return
+        owned.failures, owned.limit = 0, self._next_limit(owned, taken)
+        self._add(counts)
+        self.on_moved(Moved(taken, counts, frozenset(days), written, waiting))
+
+    def _complete_by_clock(self, owned: _Owned, at: int) -> bool:
+        """Windows of a partition that everything is in of, and that the clock has passed."""
+        limit = self._complete_before(owned.watermark, at, at)
+        if owned.open_since is None or owned.open_since >= limit:
+            return False
+        due, left = _split(owned.open, limit)
+        written = self._snapshots(due)
+        owned.open = left
+        here = owned.next_offset
+        if self._move(owned, here, here, at):
+            nothing = OffsetRange(owned.lease.partition, here, here)
+            self.on_moved(Moved(nothing, IngestionCounts(), frozenset(written), written, 0))
+        owned.failures = 0
+        return True
+
+    def _complete_before(self, watermark: int | None, caught_up_at: int | None, now: int) -> int:
+        """Windows that start before this instant are complete; epoch milliseconds."""
+        reached = max(min(watermark or 0, now), caught_up_at or 0)
+        return reached - self.settings.allowed_lateness_ms - self.settings.window_ms + 1
+
+    def _move(self, owned: _Owned, start: int, end: int, caught_up_at: int | None, skipped: int = 0) -> bool:
+        moved = self.store.advance_ledger(
+            self.topic,
+            owned.lease.partition,
+            start,
+            end,
+            run_id=self.holder,
+            watermark=owned.watermark,
+            skipped=skipped,
+            fence=owned.lease.fence,
+            open_since=owned.open_since,
+            caught_up_at=caught_up_at,
+        )
+        if moved:
+            owned.next_offset = end
+        else:
+            self._lose(owned.lease.partition)
+        return moved
+
+    def _next_limit(self, owned: _Owned, taken: OffsetRange) -> int | None:
+        """Most messages of the next step: after a failure they grow again."""
+        if owned.limit is None or taken.end - taken.start >= STEP_MESSAGES:
+            return None
+        return min(STEP_MESSAGES, 2 * max(owned.limit, 1))
+
+    def _snapshots(self, due: Mapping[str, Int64]) -> dict[str, int]:
+        """Write the snapshots of some windows and their embeddings; returns how many, by UTC day."""
+        written: dict[str, int] = {}
+        if not due:
+            return written
+        window_ms, types, table = self.settings.window_ms, self.registry.types, "device_state_snapshots"
+        spans = [
+            (device_id, start, end)
+            for device_id, starts in due.items()
+            for start, end in window_ranges(starts, window_ms)
+        ]
+        raw = [DeviceSlice(self.store, "device_metrics_raw", *span) for span in spans]
+        for batch in snapshot_batches(raw, types, window_ms, self.snapshots):
+            self._write(table, batch)
+            for start in batch.columns["snapshot_time"].tolist():
+                day = day_of(start)
+                written[day] = written.get(day, 0) + 1
+        windows = [DeviceSlice(self.store, table, *span) for span in spans]
+        counts = self._embedding_counts()
+        for batch in embedding_batches(windows, types, self.encoders, counts):
+            self._write(table, batch)
+        self._count_embeddings(counts)
+        return written
+
+    def _catch_up(self) -> None:
+        """Embeddings that were left out while the encoder's server was unavailable, some at a time."""
+        counts = self._embedding_counts()
+        types, window_ms = self.registry.types, self.settings.window_ms
+        for batch in backlog_batches(self.store, types, self.encoders, window_ms, counts, CAUGHT_UP):
+            self._write("device_state_snapshots", batch)
+        self._count_embeddings(counts)
+
+    def _embedding_counts(self) -> EmbeddingCounts:
+        """Fresh counts; those of a server that has just been unavailable keep it from being asked."""
+        recent = time.monotonic() - self._outage_at < OUTAGE_SECONDS
+        return EmbeddingCounts(outage=self.embedded.outage if recent else "")
+
+    def _count_embeddings(self, counts: EmbeddingCounts) -> None:
+        self.embedded.add(counts)
+        self.embedded.caught_up += counts.caught_up
+        self.embedded.waiting += counts.waiting - counts.caught_up
+        if counts.outage and time.monotonic() - self._outage_at >= OUTAGE_SECONDS:
+            self._outage_at = time.monotonic()
+            self.on_trouble(f"snapshots are stored without an embedding until it can be made: {counts.outage}")
+        self.embedded.outage = counts.outage
+
+    def _write(self, table: str, batch: TableBatch) -> None:
+        write_batch(self.store, table, batch)
+
+    def _check_clock(self, partition: int, rejected: Sequence[Rejected], messages: int) -> None:
+        if not self.reject_ahead:
+            require_right_clock(partition, rejected, messages, self.store.devices, now_ms())
+
+    def _add(self, counts: IngestionCounts) -> None:
+        total = self.counts
+        for name in ("messages", "accepted", "rejected", "unreadable", "skipped"):
+            setattr(total, name, getattr(total, name) + getattr(counts, name))
+        total.devices |= counts.devices
+        for reason, n in counts.reasons.items():
+            if reason in total.reasons or len(total.reasons) < 20:
+                total.reasons[reason] = total.reasons.get(reason, 0) + n
+
+    def _commit(self) -> None:
+        """Tell Kafka's tools how far the group is; nothing here reads it back."""
+        if isinstance(self.log, EmbeddedLog) or not self._owned:
+            return
+        self.log.commit(CONSUMER_GROUP, self.topic, {p: owned.next_offset for p, owned in self._owned.items()})
+
+    # -- ending ------------------------------------------------------------------------------------------------------
+
+    def _over(self) -> bool:
+        now = time.monotonic()
+        if not self._owned:
+            waits = HAND_OVER_SECONDS + ALONE_SECONDS if self.succeeds else ALONE_SECONDS
+            return now - self._alone > waits
+        if now - self._busy > IDLE_SECONDS and all(owned.open_since is None for owned in self._owned.values()):
+            return True
+        return now > self.until and (now > self.until + HAND_OVER_SECONDS or self.taken_over())
+
+
+def _split(opened: Mapping[str, set[int]], before: int) -> tuple[dict[str, Int64], dict[str, set[int]]]:
+    """Windows that start before an instant, ascending, and the others, by device."""
+    due: dict[str, Int64] = {}
+    left: dict[str, set[int]] = {}
+    for device_id, starts in opened.items():
+        complete = {start for start in starts if start < before}
+        if complete:
+            due[device_id] = np.array(sorted(complete), dtype=np.int64)
+        if len(complete) < len(starts):
+            left[device_id] = starts - complete
+    return due, left
