@@ -2,13 +2,19 @@
 
 import dagster as dg
 
+from hvac_platform.assets.common import HOME_TAG, STANDING_TAG
 from hvac_platform.ingestion.decoding import days_label
 from hvac_platform.jobs import detection_job, housekeeping_job, profiles_job, report_job
+from hvac_platform.lost_runs import began_at, is_past
 from hvac_platform.monitoring.pending import latest_stretch, pending
 from hvac_platform.partitions import daily, devices
 from hvac_platform.resources import PlatformResource
 from hvac_platform.timestamps import day_of, days_before, now_ms
 
+NEXT_TICK_SECONDS = 100
+"""A tick comes each minute, and a run takes a while to begin."""
+ARRIVING_MS = 120_000
+ONLY_CHANGED = {"config": {"only_changed": True}}
 ACTIVE = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -29,17 +35,32 @@ def partition_tags(first: str, last: str) -> dict[str, str]:
     cron_schedule="* * * * *",
     job=detection_job,
     default_status=dg.DefaultScheduleStatus.RUNNING,
-    description="Judge the windows that are complete and not judged yet; a skip says why.",
+    description=(
+        "Judge windows as they become complete: a run stands for HVAC_RUN_MINUTES, and the next is launched before it ends; "
+        "a skip says why."
+    ),
 )
 def detection_schedule(
     context: dg.ScheduleEvaluationContext, platform: PlatformResource
 ) -> dg.RunRequest | dg.SkipReason:
-    """One run over the latest consecutive days that have something to judge; earlier ones come with the next ticks."""
-    active = context.instance.get_run_records(dg.RunsFilter(job_name=detection_job.name, statuses=ACTIVE), limit=1)
-    if active:
+    """One run that stands; where runs don't, one over the latest consecutive days that have something to judge."""
+    now, minutes = now_ms(), platform.settings.hvac_run_minutes
+    active = context.instance.get_run_records(dg.RunsFilter(job_name=detection_job.name, statuses=ACTIVE), limit=5)
+    standing = [record for record in active if STANDING_TAG in record.dagster_run.tags]
+    if active and not standing:
         return dg.SkipReason(f"detection run {active[0].dagster_run.run_id[:8]} is still going")
-    found = pending(platform.store, platform.settings, now_ms())
+    # The next one is asked for before the last one ends, with the last tick that comes in time.
+    ending = [is_past(began_at(record), 60 * minutes - NEXT_TICK_SECONDS, now) for record in standing]
+    if standing and not all(ending):
+        return dg.SkipReason(f"run {standing[0].dagster_run.run_id[:8]} is judging")
+    found = pending(platform.store, platform.settings, now)
     days = [date for date in found.by_day if daily.has_partition_key(date)]
+    if minutes > 0 and (days or ending or _arriving(platform, now)):
+        today = day_of(now)
+        return dg.RunRequest(
+            tags={**partition_tags(today, today), HOME_TAG: platform.home, STANDING_TAG: "yes"},
+            run_config={"ops": {"anomaly_events": {"config": {"standing": True}}, "incidents": ONLY_CHANGED}},
+        )
     if not days:
         return dg.SkipReason(
             "no complete, unjudged windows"
@@ -49,12 +70,14 @@ def detection_schedule(
     context.log.info("unjudged windows on %s", days_label(stretch))
     return dg.RunRequest(
         tags=partition_tags(stretch[0], stretch[-1]),
-        run_config={
-            "ops": {
-                "anomaly_events": {"config": {"unjudged_only": True}},
-                "incidents": {"config": {"only_changed": True}},
-            }
-        },
+        run_config={"ops": {"anomaly_events": {"config": {"unjudged_only": True}}, "incidents": ONLY_CHANGED}},
+    )
+
+
+def _arriving(platform: PlatformResource, now: int) -> bool:
+    """Whether readings have come in lately, so that windows are about to be complete."""
+    return any(
+        now - entry.updated_at < ARRIVING_MS for entry in platform.store.ledger(platform.topic).values() if entry.run_id
     )
 
 

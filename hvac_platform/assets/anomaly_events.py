@@ -1,6 +1,10 @@
 """anomaly_events: what is wrong, and why."""
 
+import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 
 import dagster as dg
 from pydantic import Field
@@ -8,12 +12,14 @@ from pydantic import Field
 from hvac_platform.assets.common import ARRIVING, OWNERS, RETRIES, tell_failures
 from hvac_platform.assets.device_profiles import device_profiles
 from hvac_platform.assets.snapshot_embeddings import snapshot_embeddings
+from hvac_platform.assets.standing import TOLD_SECONDS, another_stands
 from hvac_platform.detection.consensus import Comparison
 from hvac_platform.detection.methods import method_names
 from hvac_platform.io_managers.table_output import Metadata, TableOutput, table_output
 from hvac_platform.monitoring.judging import Judgement, first_reason
 from hvac_platform.monitoring.passes import DetectionPass, Span
 from hvac_platform.monitoring.pending import pending
+from hvac_platform.monitoring.standing import PassDone, StandingDetection
 from hvac_platform.partitions import daily
 from hvac_platform.resources import PlatformResource
 from hvac_platform.stores.batches import TableBatch
@@ -24,6 +30,7 @@ class DetectionConfig(dg.Config):
     """What to judge and how strictly."""
 
     unjudged_only: bool = Field(False, description="Only windows that are new or have changed since they were judged")
+    standing: bool = Field(False, description="Go on with windows as they become complete, for HVAC_RUN_MINUTES")
     devices: list[str] = Field(default_factory=list, description="Devices to judge; empty means all")
     similarity_threshold: float | None = Field(
         None, ge=-1, le=1, description="Fixed limit in place of the calibrated one, e.g. 0.85"
@@ -57,6 +64,8 @@ def anomaly_events(
     history) judge every complete window; where two agree it is a consensus. Keys are (device, window), so judging again
     rewrites the same events, and takes back those that no longer hold.
     """
+    if config.standing:
+        return _stand(context, platform)
     found = DetectionPass(
         platform.store,
         platform.encoders,
@@ -67,18 +76,7 @@ def anomaly_events(
         sigma_threshold=config.sigma_threshold,
     )
 
-    def tell(span: Span, judgement: Judgement, result: Comparison) -> None:
-        if not result.any_method:
-            return
-        context.log.info(
-            "%s %s: %d of %d windows anomalous (%s), %d by consensus; from %s: %s",
-            *(span.device.device_id, span.day, result.any_method, result.windows),
-            ", ".join(f"{m} {n}" for m, n in result.anomalies.items()),
-            result.consensus,
-            *first_reason(judgement),
-        )
-
-    found.on_judgement = tell
+    found.on_judgement = partial(_tell, context)
 
     def batches(metadata: Metadata) -> Iterator[TableBatch]:
         yield from found.batches()
@@ -91,6 +89,90 @@ def anomaly_events(
         )
 
     return table_output(batches)
+
+
+def _tell(context: dg.AssetExecutionContext, span: Span, judgement: Judgement, result: Comparison) -> None:
+    """Name device, day and reason where something is wrong."""
+    if not result.any_method:
+        return
+    context.log.info(
+        "%s %s: %d of %d windows anomalous (%s), %d by consensus; from %s: %s",
+        *(span.device.device_id, span.day, result.any_method, result.windows),
+        ", ".join(f"{m} {n}" for m, n in result.anomalies.items()),
+        result.consensus,
+        *first_reason(judgement),
+    )
+
+
+def _stand(context: dg.AssetExecutionContext, platform: PlatformResource) -> TableOutput:
+    """Pass after pass until the run's time is over; what is done shows in the run's log and on the days' partitions."""
+    told = _DaysTold(context)
+    standing = StandingDetection(
+        platform.store,
+        platform.encoders,
+        platform.settings,
+        until=time.monotonic() + 60 * platform.settings.hvac_run_minutes,
+        taken_over=partial(another_stands, context, platform),
+        is_day=daily.has_partition_key,
+        on_judgement=partial(_tell, context),
+        on_pass=told.add,
+        on_trouble=lambda line: context.log.error("%s", line),
+    )
+    try:
+        standing.run()
+    finally:
+        told.tell(all_of_it=True)
+
+    def batches(metadata: Metadata) -> Iterator[TableBatch]:
+        metadata.update(
+            windows_judged=standing.windows,
+            incidents_computed=standing.incidents,
+            devices_failed=len(told.failed),
+            failures=dg.MetadataValue.md("\n".join(f"- {failure}" for failure in list(told.failed.values())[:200])),
+        )
+        yield from ()
+
+    return table_output(batches)
+
+
+@dataclass
+class _DaysTold:
+    """Logs materializations of the days that a standing run judges windows of, each at most once a minute."""
+
+    context: dg.AssetExecutionContext
+    failed: dict[str, str] = field(default_factory=dict)
+    _days: dict[str, Counter[str]] = field(default_factory=dict)
+    _told: dict[str, float] = field(default_factory=dict)
+
+    def add(self, done: PassDone) -> None:
+        """Count a pass."""
+        counted = self._days.setdefault(done.date, Counter())
+        found = done.detection
+        counted.update(
+            passes=1,
+            windows_judged=found.windows,
+            anomalous_by_consensus=found.consensus,
+            incidents_computed=done.incidents,
+            **{f"anomalous_by_{m}": found.anomalies[m] for m in method_names()},
+        )
+        self.failed = {d: line for d, line in self.failed.items() if d not in found.done}
+        self.failed |= {d: str(failure) for d, failure in found.failed.items()}
+        self.context.log.debug("%s: %d windows judged in %.2f s", done.date, found.windows, done.seconds)
+        self.tell()
+
+    def tell(self, *, all_of_it: bool = False) -> None:
+        """Log what is due."""
+        now = time.monotonic()
+        for date in list(self._days):
+            if not all_of_it and now - self._told.get(date, -TOLD_SECONDS) < TOLD_SECONDS:
+                continue
+            counted, self._told[date] = self._days.pop(date), now
+            for key in (self.context.asset_key, dg.AssetKey("incidents")):
+                self.context.log_event(dg.AssetMaterialization(key, partition=date, metadata=dict(counted)))
+            self.context.log.info(
+                "%s: %d windows judged in %d passes, %d incidents computed",
+                *(date, counted["windows_judged"], counted["passes"], counted["incidents_computed"]),
+            )
 
 
 def _spans(dates: Sequence[str], config: DetectionConfig, platform: PlatformResource) -> Iterator[Span]:

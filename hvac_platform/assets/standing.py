@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import dagster as dg
 
@@ -94,6 +95,13 @@ class DaysTold:
         )
 
 
+def another_stands(context: dg.AssetExecutionContext, platform: PlatformResource) -> bool:
+    """Whether another run of the same job stands by now; runs that wait in the queue don't count."""
+    ours = {HOME_TAG: platform.home, STANDING_TAG: "yes"}
+    running = dg.RunsFilter(job_name=context.job_name, tags=ours, statuses=[dg.DagsterRunStatus.STARTED])
+    return any(run.run_id != context.run.run_id for run in context.instance.get_runs(running, limit=3))
+
+
 def stand(context: dg.AssetExecutionContext, config: IngestionConfig, platform: PlatformResource) -> TableOutput:
     """Take in range after range until the run's time is over; rows, snapshots, embeddings and the ledger.
 
@@ -113,11 +121,6 @@ def stand(context: dg.AssetExecutionContext, config: IngestionConfig, platform: 
     def on_conflict(conflict: TypeConflict) -> None:
         context.log.warning("%s", conflict)
 
-    def taken_over() -> bool:
-        ours = {HOME_TAG: platform.home, STANDING_TAG: "yes"}
-        running = dg.RunsFilter(job_name=context.job_name, tags=ours, statuses=[dg.DagsterRunStatus.STARTED])
-        return any(run.run_id != run_id for run in instance.get_runs(running, limit=3))
-
     standing = StandingIngestion(
         platform.store,
         platform.log,
@@ -131,7 +134,7 @@ def stand(context: dg.AssetExecutionContext, config: IngestionConfig, platform: 
         reject_ahead=config.reject_ahead,
         until=time.monotonic() + 60 * platform.settings.hvac_run_minutes,
         succeeds=config.succeeds,
-        taken_over=taken_over,
+        taken_over=partial(another_stands, context, platform),
         on_moved=told.add,
         on_trouble=lambda line: context.log.warning("%s", line),
     )

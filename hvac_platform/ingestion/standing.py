@@ -327,6 +327,8 @@ class StandingIngestion:
             )
         if taken.set_aside or taken.skipped:  # as planned from the ledger, not by what has arrived
             self._take(owned, taken, now_ms(), None)
+        elif entry.failures and taken.end == taken.start:  # who ended without a word did so with nothing to read
+            self._move(owned, owned.next_offset, owned.next_offset, None)
 
     def _leave_what_was_made_again(self, log_id: str, ends: Mapping[int, int]) -> None:
         """Give back partitions whose log is another one by now; what comes next is claimed as such."""

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from hvac_platform.execution import ingest_everything
+from hvac_platform.ingestion import ranges
 from hvac_platform.ingestion import standing as standing_module
 from hvac_platform.ingestion.standing import Registry, StandingIngestion
 from hvac_platform.resources import PlatformResource
+from hvac_platform.stores import ledger as ledger_module
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.timestamps import now_ms
 from hvac_platform_tests.conftest import (
@@ -234,6 +236,7 @@ def test_messages_of_a_log_made_again_are_read_from_its_begin(home, platform):
 
 def stand_for(seconds):
     """Body of a process: stand."""
+    ranges.FIRST_RETRY_SECONDS, ledger_module.LEASE_SECONDS = 0, 2
     standing(PlatformResource(), f"run-{os.getpid()}", lasts=seconds).run()
 
 
@@ -242,8 +245,9 @@ def owners(platform):
     return {e.held_by(now_ms()) for e in platform.store.ledger(platform.topic).values()} - {None}
 
 
-def test_killed_at_any_moment_nothing_is_lost_or_twice(home, expected, platform, say):
+def test_killed_at_any_moment_nothing_is_lost_or_twice(home, expected, platform, say, monkeypatch):
     """SIGKILL again and again while messages arrive; the next one begins where the ledger stands."""
+    monkeypatch.setattr(ranges, "FIRST_RETRY_SECONDS", 0)
     good, wrong = history()
     everything, kills = good + wrong, 8
     part = -(-len(everything) // kills)
@@ -261,6 +265,15 @@ def test_killed_at_any_moment_nothing_is_lost_or_twice(home, expected, platform,
     assert contents(platform.store) == expected
     assert ledger(platform) == platform.log.end_offsets(platform.topic)
     say(f"{kills} kills", f"{len(good)} good messages are in once", f"{len(wrong)} bad ones are dead letters")
+
+
+def test_runs_that_end_without_a_word_while_nothing_arrives_hold_nothing_up(platform):
+    platform.log.append(platform.topic, history()[0])
+    take_all(standing(platform, "first"))
+    release(platform)
+    take_all(standing(platform, "second"))
+    assert {e.failures for e in platform.store.ledger(platform.topic).values()} == {0}
+    assert owners(platform) == {"second"}
 
 
 def test_one_that_was_stopped_for_longer_than_its_lease_moves_nothing_when_it_wakes(home, expected, platform):

@@ -1,0 +1,182 @@
+"""Detection that stands: pass after pass as windows become complete, for a bounded time.
+
+A run for each pass has a fixed cost of seconds; one that stands judges a window within a second of its becoming complete.
+The latest day goes first, and a pass is short, so a long history that waits costs new windows little.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from hvac_platform.config import Settings
+from hvac_platform.detection.consensus import Comparison
+from hvac_platform.embedding.learned import Encoders
+from hvac_platform.monitoring.judging import Judgement
+from hvac_platform.monitoring.passes import DetectionPass, IncidentsPass, Span, spans_of_days, write_pass
+from hvac_platform.monitoring.pending import pending
+from hvac_platform.stores.base import Store
+from hvac_platform.timestamps import day_windows, now_ms
+
+POLL_SECONDS = 0.5
+"""How often the store is asked for windows that are complete and unjudged."""
+SPANS_A_PASS = 64
+"""Device-days of one pass: after so many, newer windows are looked for."""
+GROUP_SECONDS = 60.0
+"""How often incidents of all devices are computed: those that end, and devices that have fallen silent."""
+IDLE_SECONDS = 300.0
+"""Without a window to judge for so long, a run ends."""
+HAND_OVER_SECONDS = 120.0
+"""So much longer than planned it stands while no other run is there to take over."""
+FAILED_SECONDS, LONGEST_FAILED_SECONDS = 30.0, 3600.0
+"""A device that can't be judged is tried again after so long, twice as long each time."""
+
+
+@dataclass
+class PassDone:
+    """What one pass has done.
+
+    Attributes:
+        date: the UTC day of its windows.
+        detection: the pass over windows.
+        incidents: incidents that were computed.
+        seconds: how long it took.
+    """
+
+    date: str
+    detection: DetectionPass
+    incidents: int
+    seconds: float
+
+
+@dataclass
+class _Failing:
+    """Devices that can't be judged at the moment."""
+
+    until: dict[str, float] = field(default_factory=dict)
+    times: dict[str, int] = field(default_factory=dict)
+
+    def note(self, device_id: str) -> None:
+        """It has failed once more."""
+        times = self.times[device_id] = self.times.get(device_id, 0) + 1
+        self.until[device_id] = time.monotonic() + min(FAILED_SECONDS * 2 ** (times - 1), LONGEST_FAILED_SECONDS)
+
+    def forget(self, device_id: str) -> None:
+        """It has been judged."""
+        self.until.pop(device_id, None)
+        self.times.pop(device_id, None)
+
+    def waits(self, device_id: str) -> bool:
+        """Whether it is too early to try it again."""
+        return self.until.get(device_id, 0.0) > time.monotonic()
+
+
+class StandingDetection:
+    """Judges windows as they become complete, until its time is over.
+
+    Attributes:
+        windows: windows judged.
+        incidents: incidents computed.
+
+    Args:
+        store: where snapshots, profiles and verdicts are.
+        encoders: of all devices.
+        settings: lateness and silence decide which windows are complete.
+        until: when it should end, by ``time.monotonic()``; it stands a little longer while nobody takes over.
+        taken_over: whether a run is there that takes over.
+        is_day: whether a UTC day may be judged.
+        on_judgement: told of each judgement, and where the methods agree.
+        on_pass: told of each pass that had something to judge.
+        on_trouble: told of devices that can't be judged, one line each.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        encoders: Encoders,
+        settings: Settings,
+        *,
+        until: float,
+        taken_over: Callable[[], bool] = lambda: False,
+        is_day: Callable[[str], bool] = lambda _: True,
+        on_judgement: Callable[[Span, Judgement, Comparison], object] = lambda *_: None,
+        on_pass: Callable[[PassDone], object] = lambda _: None,
+        on_trouble: Callable[[str], object] = lambda _: None,
+    ) -> None:
+        self.store, self.encoders, self.settings, self.until = store, encoders, settings, until
+        self.taken_over, self.is_day = taken_over, is_day
+        self.on_judgement, self.on_pass, self.on_trouble = on_judgement, on_pass, on_trouble
+        self.windows = self.incidents = 0
+        self._failing = _Failing()
+        self._days: dict[str, None] = {}
+        self._grouped = self._busy = time.monotonic()
+
+    def run(self) -> None:
+        """Stand."""
+        while not self._over():
+            if not self.step():
+                time.sleep(POLL_SECONDS)
+        self.group()
+
+    def step(self) -> bool:
+        """Judge some of what is complete and unjudged, of the latest day that has any; returns whether there was any."""
+        if time.monotonic() - self._grouped >= GROUP_SECONDS:
+            self.group()
+        found = pending(self.store, self.settings, now_ms())
+        for date in sorted(filter(self.is_day, found.by_day), reverse=True):
+            ready = [device_id for device_id in found.by_day[date] if not self._failing.waits(device_id)]
+            if ready:
+                self._pass(date, ready[:SPANS_A_PASS])
+                self._busy = time.monotonic()
+                return True
+        return False
+
+    def group(self) -> None:
+        """Incidents of all devices over the days of late: some have ended, and of some devices nothing comes any more."""
+        self._grouped = time.monotonic()
+        today = now_ms() - now_ms() % self.settings.window_ms
+        spans = (
+            list(spans_of_days(self.store.devices(), list(self._days), self.settings.window_ms)) if self._days else []
+        )
+        self._days = {day: None for day in self._days if day_windows(day, self.settings.window_ms)[1] > today}
+        if spans:
+            self.incidents += self._incidents(spans)
+
+    def _pass(self, date: str, device_ids: Sequence[str]) -> None:
+        began = time.monotonic()
+        known = {d.device_id: d for d in self.store.devices()}
+        start_ms, end_ms = day_windows(date, self.settings.window_ms)
+        spans = [Span(known[d], start_ms, end_ms, date) for d in device_ids if d in known]
+        detection = DetectionPass(self.store, self.encoders, self.settings, spans, unjudged_only=True)
+        concerned: list[Span] = []
+
+        def judged(span: Span, judgement: Judgement, result: Comparison) -> None:
+            if judgement.anomalous.any() or judgement.was_flagged.any():
+                concerned.append(span)
+            self._failing.forget(span.device.device_id)
+            self.on_judgement(span, judgement, result)
+
+        detection.on_judgement = judged
+        write_pass(detection)
+        for device_id, failure in detection.failed.items():
+            self._failing.note(device_id)
+            self.on_trouble(str(failure))
+        self.windows += detection.windows
+        self._days[date] = None
+        computed = self._incidents(concerned) if concerned else 0
+        self.incidents += computed
+        self.on_pass(PassDone(date, detection, computed, time.monotonic() - began))
+
+    def _incidents(self, spans: Sequence[Span]) -> int:
+        found = IncidentsPass(self.store, self.settings, spans, now_ms=now_ms(), only_changed=True)
+        write_pass(found)
+        for failure in found.failed.values():
+            self.on_trouble(str(failure))
+        return found.computed
+
+    def _over(self) -> bool:
+        now = time.monotonic()
+        if now - self._busy > IDLE_SECONDS:
+            return True
+        return now > self.until and (now > self.until + HAND_OVER_SECONDS or self.taken_over())
