@@ -230,14 +230,12 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="hvac-live-", ignore_cleanup_errors=True) as folder:
         home = Path(folder)
         lasts = arguments.run_minutes or arguments.minutes / 3
-        os.environ.update(HVAC_HOME=folder, HVAC_RUN_MINUTES=f"{lasts:g}", HVAC_MEASURED="1")
+        os.environ.update(HVAC_HOME=folder, HVAC_RUN_MINUTES=f"{lasts:g}")
         place_instance_file(home)
         os.chdir(home)
         port, board = free_port(), free_port()
-        up = start(
-            [sys.executable, "-m", "hvac_platform.cli", "up", "--port", str(port), "--dashboard", "--dashboard-port", str(board)],
-            home, "up.log",
-        )  # fmt: skip
+        pages = ["--port", str(port), "--dashboard", "--dashboard-port", str(board)]
+        up = start([sys.executable, "-m", "hvac_platform.cli", "up", *pages], home, "up.log")
         try:
             wait_for(port, "server_info", up)
             wait_for(board, "healthz", up)

@@ -103,7 +103,8 @@ def plan_tick(
     runs = plan_runs(topic, ready, DayFinder(platform.log, topic, first_day, now), settings.hvac_max_messages_per_run)
     busy = {p for p, entry in ledger.items() if entry.held_by(now) is not None} | set(pending or {})
     # One run takes all partitions, also those in which nothing waits yet; a backlog is shared by one run for each.
-    idle = sorted(set(ends) - busy - {r.partition for r in ready}) if standing and len(runs) == 1 else []
+    every = set(platform.log.partitions(topic)) if standing and len(runs) == 1 else set()
+    idle = sorted(every - busy - {r.partition for r in ready})
     return [(run, _request(instance, platform, run, idle, reject_ahead, standing)) for run in runs], waiting
 
 

@@ -120,6 +120,8 @@ def _stand(context: dg.AssetExecutionContext, platform: PlatformResource) -> Tab
     )
     try:
         standing.run()
+    except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
+        context.log.info("the run was asked to end; the next one goes on with what is unjudged")
     finally:
         told.tell(all_of_it=True)
 

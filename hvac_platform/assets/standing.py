@@ -145,9 +145,9 @@ def stand(context: dg.AssetExecutionContext, config: IngestionConfig, platform: 
     except Exception:  # the partitions stay owned until the failure is recorded
         told.tell(all_of_it=True)
         raise
-    except BaseException:  # the run is being ended from outside
+    except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
+        context.log.info("the run was asked to end; what it has taken in is in, and the next one goes on from there")
         standing.let_go()
-        raise
     told.tell(all_of_it=True)
 
     def batches(metadata: Metadata) -> Iterator[TableBatch]:
