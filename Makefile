@@ -18,7 +18,7 @@ endif
 endif
 endif
 
-.PHONY: setup help demo test integration services services-down check docs bench bench-quality lock clean other-python
+.PHONY: setup help demo test integration services services-down check docs bench bench-live bench-quality lock clean other-python
 
 setup: $(STAMP)  ## .venv with the locked dependencies and the command hvac (the default); PYTHON=python3.12 chooses the Python
 
@@ -71,6 +71,10 @@ $(PEERS)/.installed: benchmarks/peers/requirements.lock | $(STAMP)
 	@touch $@
 
 # How well faults are found, beside PyOD in an environment of its own. DATA=path adds SKAB and NAB, a server at
+# OPTIONS: --interval, --run-minutes, --empty-seconds. SERVICES=1: on Kafka and Cassandra.
+bench-live: setup  ## delays, processor and disk of live operation; DEVICES=5 MINUTES=4, OPTIONS=…
+	@$(if $(SERVICES),$(BIN)/python -m devtools.services run kafka cassandra -- env PYTHONPATH=$(CURDIR) )$(BIN)/python -m benchmarks.live --devices $(or $(DEVICES),5) --minutes $(or $(MINUTES),4) $(OPTIONS)
+
 # OLLAMA_BASE_URL the text embedding; further options: make bench-quality OPTIONS="--only skab --seeds 921 922"
 bench-quality: setup $(QUALITY)/.installed  ## how well faults are found, beside PyOD; DATA=…, OPTIONS=…
 	@PYTHONPATH=$(CURDIR) OMP_NUM_THREADS=1 $(QUALITY)/bin/python benchmarks/quality.py $(if $(DATA),--data $(DATA)) $(OPTIONS)
