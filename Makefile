@@ -70,11 +70,11 @@ $(PEERS)/.installed: benchmarks/peers/requirements.lock | $(STAMP)
 	@$(BIN)/uv pip install --quiet --python $(PEERS)/bin/python --require-hashes -r benchmarks/peers/requirements.lock
 	@touch $@
 
-# How well faults are found, beside PyOD in an environment of its own. DATA=path adds SKAB and NAB, a server at
 # OPTIONS: --interval, --run-minutes, --empty-seconds. SERVICES=1: on Kafka and Cassandra.
 bench-live: setup  ## delays, processor and disk of live operation; DEVICES=5 MINUTES=4, OPTIONS=…
 	@$(if $(SERVICES),$(BIN)/python -m devtools.services run kafka cassandra -- env PYTHONPATH=$(CURDIR) )$(BIN)/python -m benchmarks.live --devices $(or $(DEVICES),5) --minutes $(or $(MINUTES),4) $(OPTIONS)
 
+# How well faults are found, beside PyOD in an environment of its own. DATA=path adds SKAB and NAB, a server at
 # OLLAMA_BASE_URL the text embedding; further options: make bench-quality OPTIONS="--only skab --seeds 921 922"
 bench-quality: setup $(QUALITY)/.installed  ## how well faults are found, beside PyOD; DATA=…, OPTIONS=…
 	@PYTHONPATH=$(CURDIR) OMP_NUM_THREADS=1 $(QUALITY)/bin/python benchmarks/quality.py $(if $(DATA),--data $(DATA)) $(OPTIONS)

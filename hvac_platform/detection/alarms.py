@@ -14,6 +14,8 @@ if TYPE_CHECKING:  # it brings pandas, which those who only need a limit do with
 Float64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
+PERSISTENCE_WINDOWS = 3
+"""An alarm by two of three windows looks back on so many."""
 AT_ONCE = 2.0
 BLOCKS_AT_LEAST = 12
 BLOCK_ROWS, LONGEST_BLOCK_ROWS, LEAST_BLOCK_ROWS, BLOCK_MS = 60, 360, 4, 3_600_000

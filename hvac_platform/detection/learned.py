@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hvac_platform.detection.detector import FittedDetector
+from hvac_platform.detection.alarms import PERSISTENCE_WINDOWS
+from hvac_platform.detection.detector import Examination, FittedDetector
+from hvac_platform.detection.detector.judge import examine_rows
 from hvac_platform.detection.nearest import DIMENSION, padded
+from hvac_platform.detection.observations import observations_of
+from hvac_platform.detection.reference import Memory
 from hvac_platform.detection.verdicts import Verdicts, shown
 from hvac_platform.devices.registry import DeviceType
 from hvac_platform.snapshots import SnapshotSeries
@@ -57,6 +62,10 @@ class Learned:
     vectors: NDArray[np.float32]
     settling: Float64
 
+    def take(self, rows: NDArray[np.int64] | slice) -> Learned:
+        """Some of the windows."""
+        return Learned(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
 
 def frame_of(series: SnapshotSeries) -> pd.DataFrame:
     """Means of the snapshots as a table for :func:`~hvac_platform.detection.fit_detector`: n rows, one column a metric."""
@@ -78,49 +87,101 @@ def context_start(time_ms: int, window_ms: int) -> int:
     return block_start(time_ms, window_ms) - CONTEXT_WINDOWS * window_ms
 
 
-def examine_windows(series: SnapshotSeries, wanted: NDArray[np.bool_], detector: FittedDetector) -> Learned:
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What the judgement of a window leaves for that of the next one.
+
+    Attributes:
+        block: number of the block of windows that it lies in; what is remembered ends with it.
+        memory: what the detector remembers at it.
+        recent: the last windows as they were judged, up to and with it: as many as persistence looks back on.
+    """
+
+    block: int
+    memory: Memory
+    recent: Learned
+
+    @property
+    def time_ms(self) -> int:
+        """Start of the last window judged."""
+        return int(self.recent.times_ms[-1])
+
+    def leads_to(self, start_ms: int, window_ms: int) -> bool:
+        """Whether the judgement of a window that starts then can go on from it."""
+        return start_ms > self.time_ms and start_ms // (BLOCK_WINDOWS * window_ms) == self.block
+
+
+def examine_windows(
+    series: SnapshotSeries, wanted: NDArray[np.bool_], detector: FittedDetector, carried: Carried | None = None
+) -> tuple[Learned, Carried | None]:
     """Judge some windows of a series.
 
     What a detector remembers begins at the block's start less 240 windows, whichever windows are asked for. So a window's
     judgement depends on it and on what came before it alone: live, minute by minute, and in a backfill it is the same.
 
     Args:
-        series: n snapshots, from :func:`context_start` of the first wanted one.
+        series: n snapshots, from :func:`context_start` of the first wanted one, or with ``carried`` from the first of its
+            recent windows.
         wanted: bool [n], k of them.
         detector: of the device.
+        carried: what the call for the windows before returned, if it :meth:`leads to <Carried.leads_to>` these.
+
+    Returns:
+        The windows judged, and what to pass on; None where nothing was judged.
     """
-    names = list(detector.metric_names)
-    frame = frame_of(series).reindex(columns=names)
+    values = values_of(series, detector.metric_names)
     blocks = series.times_ms // (BLOCK_WINDOWS * series.window_ms)
-    parts = []
-    for block in np.unique(blocks[wanted]):
-        chosen = np.flatnonzero(wanted & (blocks == block))
-        begin = (int(block) * BLOCK_WINDOWS - CONTEXT_WINDOWS) * series.window_ms
-        rows = slice(int(np.searchsorted(series.times_ms, begin)), int(chosen[-1]) + 1)
-        examined = detector.examine(frame.iloc[rows])
-        here = chosen - rows.start
-        table = examined.table.iloc[here]
-        vectors = padded(examined.vectors[here])
-        vectors[examined.silent[here]] = np.nan
-        codes = {name: j for j, name in enumerate(names)}
-        parts.append(
-            Learned(
-                times_ms=series.times_ms[chosen],
-                anomalous=table["is_anomalous"].to_numpy(dtype=np.bool_),
-                ratio=examined.ratio[here],
-                similarity=table["profile_similarity"].to_numpy(dtype=np.float64),
-                surprise=table["score"].to_numpy(dtype=np.float64),
-                reason=table["reason"].to_numpy(dtype=object),
-                top=np.array([codes[name] for name in table["top_metric"]], dtype=np.int64),
-                observed=frame.to_numpy()[chosen],
-                expected=examined.expected[here],
-                sigmas=examined.sigmas[here],
-                vectors=vectors,
-                settling=examined.settling[here],
-            )
-        )
-    if not parts:
-        return _nothing(len(names))
+    judged = [_nothing(len(detector.metric_names)) if carried is None else carried.recent]
+    new = wanted if carried is None else wanted & (series.times_ms > carried.time_ms)
+    for block in np.unique(blocks[new]).tolist():
+        if carried is not None and carried.block == block:
+            begin, memory = carried.time_ms + 1, carried.memory
+        else:
+            begin, memory = (block * BLOCK_WINDOWS - CONTEXT_WINDOWS) * series.window_ms, detector.memory
+        last = int(np.flatnonzero(new & (blocks == block))[-1])
+        rows = slice(int(np.searchsorted(series.times_ms, begin)), last + 1)
+        observations = observations_of(series.times_ms[rows], values[rows], detector.interval_ms)
+        examined, memory = examine_rows(detector, observations, memory)
+        own = np.flatnonzero(blocks[rows] == block)  # those before the block are its context
+        judged.append(_learned(examined, values[rows], detector).take(own))
+        carried = Carried(block, memory, _joined(judged).take(slice(-PERSISTENCE_WINDOWS, None)))
+    known = _joined(judged)
+    return known.take(np.searchsorted(known.times_ms, series.times_ms[wanted])), carried
+
+
+def values_of(series: SnapshotSeries, names: Sequence[str]) -> Float64:
+    """Means of some metrics, float64 [n, len(names)]; NaN where the series has none."""
+    place = {name: j for j, name in enumerate(series.metric_names)}
+    values = np.full((len(series), len(names)), np.nan)
+    there = [j for j, name in enumerate(names) if name in place]
+    values[:, there] = series.mean[:, [place[names[j]] for j in there]]
+    return values
+
+
+def _learned(examined: Examination, values: Float64, detector: FittedDetector) -> Learned:
+    columns = examined.columns
+    codes = {name: j for j, name in enumerate(detector.metric_names)}
+    vectors = padded(examined.vectors)
+    vectors[examined.silent] = np.nan
+    return Learned(
+        times_ms=examined.times_ms,
+        anomalous=np.asarray(columns["is_anomalous"], dtype=np.bool_),
+        ratio=examined.ratio,
+        similarity=np.asarray(columns["profile_similarity"], dtype=np.float64),
+        surprise=np.asarray(columns["score"], dtype=np.float64),
+        reason=np.asarray(columns["reason"], dtype=object),
+        top=np.array([codes[name] for name in columns["top_metric"]], dtype=np.int64),
+        observed=values,
+        expected=examined.expected,
+        sigmas=examined.sigmas,
+        vectors=vectors,
+        settling=examined.settling,
+    )
+
+
+def _joined(parts: Sequence[Learned]) -> Learned:
+    if len(parts) == 1:
+        return parts[0]
     return Learned(*(np.concatenate([getattr(p, f) for p in parts]) for f in Learned.__dataclass_fields__))
 
 

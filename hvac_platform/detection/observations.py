@@ -94,12 +94,34 @@ def observe(
         raise UnusableMetricsError(f"{when} {kind}: sort the index and drop duplicates (within each segment)")
     if interval_ms is None:
         interval_ms = int(np.median(steps[same])) if same.any() else LONGEST_MS
+    values = metrics.loc[:, list(names)].to_numpy(dtype=np.float64, na_value=np.nan)[order]
+    if texts is None:
+        return observations_of(times_ms, values, interval_ms)
     breaks = np.flatnonzero(~same | (steps > GAP_INTERVALS * interval_ms)) + 1
     bounds = [0, *breaks.tolist(), len(order)] if len(order) else []
-    stretches = tuple(Stretch(a, b, None if texts is None else str(texts[a])) for a, b in pairwise(bounds))
-    values = metrics.loc[:, list(names)].to_numpy(dtype=np.float64, na_value=np.nan)[order]
-    values = np.where(np.isfinite(values), np.clip(values, -LARGEST, LARGEST), np.nan)
-    return Observations(values, times_ms, stretches, order, interval_ms)
+    stretches = tuple(Stretch(a, b, str(texts[a])) for a, b in pairwise(bounds))
+    return Observations(_bounded(values), times_ms, stretches, order, interval_ms)
+
+
+def observations_of(times_ms: Int64, values: Float64, interval_ms: int) -> Observations:
+    """Observations of a single record whose times are known to be in order.
+
+    Args:
+        times_ms: int64 [n], increasing.
+        values: float64 [n, m].
+        interval_ms: usual time between rows.
+    """
+    n = len(times_ms)
+    breaks = (np.flatnonzero(np.diff(times_ms) > GAP_INTERVALS * interval_ms) + 1).tolist()
+    bounds = [0, *breaks, n] if n else []
+    stretches = tuple(Stretch(a, b, None) for a, b in pairwise(bounds))
+    return Observations(_bounded(values), times_ms, stretches, np.arange(n, dtype=np.int64), interval_ms)
+
+
+def _bounded(values: Float64) -> Float64:
+    """Readings that can be squared; NaN for infinite ones."""
+    bounded: Float64 = np.where(np.isfinite(values), np.clip(values, -LARGEST, LARGEST), np.nan)
+    return bounded
 
 
 def numeric_columns(metrics: pd.DataFrame) -> list[str]:

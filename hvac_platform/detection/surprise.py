@@ -14,6 +14,8 @@ BODY_POINTS = 91
 LEAST_SHAPE, MOST_SHAPE = 0.02, 0.3
 LEAST_STATISTIC = 1e-12
 SHRINKAGE_ROWS = 1000.0
+SHARES = np.linspace(0.0, BODY, BODY_POINTS)
+"""Of normal data below each quantile of a body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +35,7 @@ class Surprise:
 
         Empirical up to the 90 % point, where S = 1; beyond it S = 1 + ln(s/q)/(β·ln 10).
         """
-        share = np.interp(statistic, self.body, np.linspace(0.0, BODY, BODY_POINTS))
+        share = np.interp(statistic, self.body, SHARES)
         inside = -np.log10(1.0 - share)
         threshold = max(float(self.body[-1]), LEAST_STATISTIC)
         beyond = 1.0 + np.log(np.maximum(statistic / threshold, 1.0)) / (self.shape * np.log(10.0))

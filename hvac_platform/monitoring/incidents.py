@@ -355,7 +355,7 @@ def _learned_columns(store: Store, incident: IncidentWindows, profile: Profile, 
         columns["excess_kwh"] = incident_excess_kwh(frame_of(series), incident, profile)
     if profile.detector is None:
         return columns
-    learned = examine_windows(series, np.isin(series.times_ms, times), profile.detector)
+    learned, _ = examine_windows(series, np.isin(series.times_ms, times), profile.detector)
     direction, kinds = _direction_and_kinds(learned, profile, device.device_type)
     columns["signature"] = direction
     columns["kinds"] = kinds

@@ -17,6 +17,7 @@ from hvac_platform.detection.profile import Profile
 from hvac_platform.detection.verdicts import Verdicts
 from hvac_platform.devices.registry import device_type
 from hvac_platform.embedding.learned import Encoders
+from hvac_platform.monitoring.kept import KeptDevices, KeptStates
 from hvac_platform.monitoring.maintenance import in_maintenance, maintenance_spans
 from hvac_platform.monitoring.pending import completeness_limits, unjudged_windows
 from hvac_platform.monitoring.profiles import current_profile
@@ -24,7 +25,7 @@ from hvac_platform.monitoring.wide_devices import metrics_to_read
 from hvac_platform.snapshots import Neighbours, SnapshotSeries, select
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.batches import TableBatch
-from hvac_platform.stores.series import read_series
+from hvac_platform.stores.series import joined, read_series
 from hvac_platform.timestamps import iso
 
 FOLLOWING_WINDOWS = 100
@@ -85,6 +86,7 @@ def judge_device(
     unjudged_only: bool = False,
     similarity_threshold: float | None = None,
     sigma_threshold: float | None = None,
+    kept: KeptDevices | None = None,
 ) -> Judgement:
     """Judge a device's complete windows that start in [start_ms, end_ms).
 
@@ -99,9 +101,11 @@ def judge_device(
         unjudged_only: only windows whose current revision not all methods have judged, and those that rest on one.
         similarity_threshold: fixed limit in place of the calibrated one.
         sigma_threshold: likewise.
+        kept: what this process keeps of the devices that it judges again and again; the verdicts are the same without.
     """
     declared = device_type(device.device_type)
-    profile = current_profile(store, device, encoders)
+    own = kept.of(device, encoders) if kept is not None else None
+    profile = own.profile if own is not None else current_profile(store, device, encoders)
     if profile is not None:
         profile = profile.with_limits(similarity_threshold, sigma_threshold)
     limit = completeness_limits(store, [device], settings, now_ms)[device.device_id]
@@ -113,18 +117,29 @@ def judge_device(
             return _nothing(device, settings.window_ms, profile, left_open)
         first_ms = int(changed[0])
         end_ms = min(end_ms, int(changed[-1]) + (FOLLOWING_WINDOWS + 1) * settings.window_ms)
-    begin_ms = min(method.context_start(first_ms, settings.window_ms, declared, profile) for method in methods.METHODS)
+    carried = own.carried if own is not None else None
+    if carried is not None and not carried.leads_to(first_ms, settings.window_ms):
+        carried = None
+    begin_ms = min(
+        method.context_start(first_ms, settings.window_ms, declared, profile, carried) for method in methods.METHODS
+    )
+    before = own.recent if own is not None and carried is not None and own.recent_from <= begin_ms else None
+    read_from = begin_ms if before is None else int(before.times_ms[-1]) + 1
     series, extra = read_series(
         store,
         device.device_id,
         device.device_type,
-        begin_ms,
+        read_from,
         end_ms,
         embeddings=not encoders.learned,
         embedding_method=encoders.common.method,
         extra=("revision", "is_anomalous"),
         metrics=metrics_to_read(store, device, begin_ms, end_ms, profile),
     )
+    if before is not None:
+        before = select(before, before.times_ms >= begin_ms)
+        extra = {name: [0] * len(before) + values for name, values in extra.items()}  # those are judged already
+        series = joined([before, series]) if len(series) else before
     wanted = series.times_ms >= first_ms
     complete = series.times_ms + series.window_ms <= limit
     if unjudged_only:
@@ -137,10 +152,13 @@ def judge_device(
     verdicts: dict[str, Verdicts] = {}
     if len(chosen):
         upto = select(series, np.arange(int(chosen[-1]) + 1))
-        windows = Windows(upto, chosen, declared, profile, encoders.common.encode)
-        history = StoredHistory(store, device.device_id, profile)
+        windows = Windows(upto, chosen, declared, profile, encoders.common.encode, carried)
+        history = StoredHistory(store, device.device_id, profile, kept.states if kept is not None else None)
         muted = in_maintenance(windows.times_ms, maintenance_spans(store, device.device_id))
         verdicts = {m.name: m.judge(windows, history, None)[0].mute(muted) for m in methods.METHODS}
+        if own is not None:
+            own.carried = windows.examined.carried if windows.examined is not None else None
+            own.recent, own.recent_from = upto, begin_ms
     flags = np.array([bool(flag) for flag in extra["is_anomalous"]], dtype=bool)
     return Judgement(
         device, select(series, chosen), verdicts, revisions[chosen].tolist(), flags[chosen], profile, left_open
@@ -174,11 +192,13 @@ class StoredHistory:
         store: where it is.
         device_id: the device.
         profile: says which span is searched, under which encoder, and how far from a window its own past begins.
+        states: normal states that this process keeps, or None to ask the store.
     """
 
     store: Store
     device_id: str
     profile: Profile | None
+    states: KeptStates | None = None
 
     def nearest_normal(self, embeddings: NDArray[np.float32], times_ms: NDArray[np.int64], k: int) -> Neighbours:
         """See :class:`hvac_platform.detection.methods.base.History`.
@@ -189,6 +209,8 @@ class StoredHistory:
         if self.profile is None:
             raise ValueError(f"{self.device_id} has no profile: nothing is known to be normal")
         near = self.profile.calibration.exclude_ms
+        if self.states is not None:
+            return self.states.nearest(self.device_id, self.profile, embeddings, times_ms, k, near)
         return self.store.nearest(
             self.device_id,
             embeddings,

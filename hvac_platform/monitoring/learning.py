@@ -479,7 +479,7 @@ def _drift(present: Profile, whole: SnapshotSeries, fit: NDArray[np.bool_]) -> s
         return ""
     wanted = np.zeros(len(whole), dtype=np.bool_)
     wanted[newest] = True
-    share = float((examine_windows(whole, wanted, present.detector).surprise > DRIFT_SURPRISE).mean())
+    share = float((examine_windows(whole, wanted, present.detector)[0].surprise > DRIFT_SURPRISE).mean())
     return (
         f"drift: {share:.0%} of the newest normal windows are as odd as one in ten was" if share > DRIFTED_SHARE else ""
     )

@@ -22,6 +22,13 @@ def load_profile_row(store: Store, device_id: str) -> dict[str, Any] | None:
     return None
 
 
+def profile_updated_at(store: Store, device_id: str) -> int | None:
+    """When a device's profile was made, epoch milliseconds; None where there is none. Reads nothing else of it."""
+    for batch in store.scan(TableSlice("device_profiles", ("profile_updated_at",), device_id)):
+        return int(batch["profile_updated_at"][0])
+    return None
+
+
 def load_profile(store: Store, device_id: str) -> Profile | None:
     """Profile of a device, or None."""
     row = load_profile_row(store, device_id)

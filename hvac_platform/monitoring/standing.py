@@ -14,6 +14,7 @@ from hvac_platform.config import Settings
 from hvac_platform.detection.consensus import Comparison
 from hvac_platform.embedding.learned import Encoders
 from hvac_platform.monitoring.judging import Judgement
+from hvac_platform.monitoring.kept import KeptDevices
 from hvac_platform.monitoring.passes import DetectionPass, IncidentsPass, Span, spans_of_days, write_pass
 from hvac_platform.monitoring.pending import pending
 from hvac_platform.stores.base import Store
@@ -108,7 +109,7 @@ class StandingDetection:
         self.taken_over, self.is_day = taken_over, is_day
         self.on_judgement, self.on_pass, self.on_trouble = on_judgement, on_pass, on_trouble
         self.windows = self.incidents = 0
-        self._failing = _Failing()
+        self._failing, self._kept = _Failing(), KeptDevices(store)
         self._days: dict[str, None] = {}
         self._grouped = self._busy = time.monotonic()
 
@@ -148,7 +149,7 @@ class StandingDetection:
         known = {d.device_id: d for d in self.store.devices()}
         start_ms, end_ms = day_windows(date, self.settings.window_ms)
         spans = [Span(known[d], start_ms, end_ms, date) for d in device_ids if d in known]
-        detection = DetectionPass(self.store, self.encoders, self.settings, spans, unjudged_only=True)
+        detection = DetectionPass(self.store, self.encoders, self.settings, spans, unjudged_only=True, kept=self._kept)
         concerned: list[Span] = []
 
         def judged(span: Span, judgement: Judgement, result: Comparison) -> None:
@@ -161,6 +162,7 @@ class StandingDetection:
         write_pass(detection)
         for device_id, failure in detection.failed.items():
             self._failing.note(device_id)
+            self._kept.forget(device_id)
             self.on_trouble(str(failure))
         self.windows += detection.windows
         self._days[date] = None

@@ -50,7 +50,7 @@ class Examination:
     """n rows of a record from all sides; m metrics.
 
     Attributes:
-        table: what :meth:`FittedDetector.score` says of them, without rules.
+        columns: what :meth:`FittedDetector.score` says of them, without rules; n values each.
         ratio: float64 [n], the largest of the statistics that alarm, in proportion to its limit.
         expected: float64 [n, m], what the other metrics imply of each, in its unit.
         sigmas: float64 [n, m], conditional deviation of each, signed; 0 where a reading is missing.
@@ -58,15 +58,22 @@ class Examination:
         settling: float64 [n], while levels settle after an episode, how odd the state alone is in proportion to the limit:
             more than that nothing that rests on levels should be believed. Infinite where they have settled.
         silent: bool [n], rows without any reading.
+        times_ms: int64 [n], epoch milliseconds.
     """
 
-    table: pd.DataFrame
+    columns: Mapping[str, Any]
     ratio: Float64
     expected: Float64
     sigmas: Float64
     vectors: Float32
     settling: Float64
     silent: Bool
+    times_ms: Int64
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """The columns as a table, one row a time."""
+        return _frame(pd.DatetimeIndex(pd.to_datetime(self.times_ms, unit="ms", utc=True)), self.columns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,15 +157,27 @@ def examine(detector: FittedDetector, metrics: pd.DataFrame) -> Examination:
     observations = observe(metrics, detector.metric_names, None, detector.interval_ms)
     if not len(observations.times_ms):
         raise UnusableMetricsError("no rows: there is nothing to examine")
-    training = Record(detector.memory, detector.recent_times_ms, detector.recent_values)
-    record = training if follows(detector, observations, detector.memory) else None
-    before = None if record is None else record.memory
+    return examine_rows(detector, observations, detector.memory)[0]
+
+
+def examine_rows(
+    detector: FittedDetector, observations: Observations, before: Memory | None
+) -> tuple[Examination, Memory]:
+    """Rows of a single record from all sides, and what is remembered at the last of them.
+
+    Args:
+        detector: of the device.
+        observations: at least one row.
+        before: what is remembered of the rows before, if these follow them.
+    """
+    if before is not None and not follows(detector, observations, before):
+        before = None
     followed = followed_by(detector, observations, before)
     judged = judge_rows(detector, observations, followed, before)
-    no_rules = np.zeros(len(metrics), dtype=np.bool_)
+    no_rules = np.zeros(len(observations.values), dtype=np.bool_)
     sigmas = conditional_sigmas(detector.levels.deviations(followed.level), detector.levels.precision)
-    return Examination(
-        table=_frame(metrics.index, _columns(detector, observations, followed, judged, no_rules, ())),
+    examined = Examination(
+        columns=_columns(detector, observations, followed, judged, no_rules, ()),
         ratio=np.where(followed.silent, 0.0, judged.ratio),
         expected=expected(detector, followed),
         sigmas=np.where(np.isfinite(observations.values), sigmas, 0.0),
@@ -167,6 +186,22 @@ def examine(detector: FittedDetector, metrics: pd.DataFrame) -> Examination:
             followed.age < settled_rows(detector.interval_ms), followed.state_surprise / detector.limits["now"], np.inf
         ),
         silent=followed.silent,
+        times_ms=observations.times_ms,
+    )
+    return examined, _memory_after(observations, followed, judged, before)
+
+
+def _memory_after(observations: Observations, followed: Trace, judged: Judged, before: Memory | None) -> Memory:
+    """What is remembered at the last row."""
+    last = observations.stretches[-1]
+    earlier = before if len(observations.stretches) == 1 else None
+    return replace(
+        followed.memory,
+        fast=_last_two(None if earlier is None else earlier.fast, judged.fast[last.start :]),
+        slow=_last_two(None if earlier is None else earlier.slow, judged.slow[last.start :]),
+        smoothed=judged.smoothed[-1],
+        mode=int(judged.modes[-1]),
+        mode_rows=int(judged.since[-1]),
     )
 
 
@@ -199,16 +234,8 @@ def _advance_record(
     columns = _columns(
         detector, observations, followed, judged, rule_alarms(detector, observations, record), maintenance
     )
-    last = observations.stretches[-1]
     earlier = record if len(observations.stretches) == 1 else None
-    memory = replace(
-        followed.memory,
-        fast=_last_two(None if earlier is None else earlier.memory.fast, judged.fast[last.start :]),
-        slow=_last_two(None if earlier is None else earlier.memory.slow, judged.slow[last.start :]),
-        smoothed=judged.smoothed[-1],
-        mode=int(judged.modes[-1]),
-        mode_rows=int(judged.since[-1]),
-    )
+    memory = _memory_after(observations, followed, judged, before)
     return _frame(index, columns), _remembered(detector, memory, observations, earlier)
 
 

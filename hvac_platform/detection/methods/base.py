@@ -11,21 +11,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hvac_platform.detection.alarms import PERSISTENCE_WINDOWS
 from hvac_platform.detection.profile import Profile
 from hvac_platform.detection.verdicts import Verdicts
 from hvac_platform.devices.registry import DeviceType
 from hvac_platform.snapshots import Neighbours, SnapshotSeries, select
 
+if TYPE_CHECKING:
+    from hvac_platform.detection.learned import Carried
+
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
-
-PERSISTENCE_WINDOWS = 3
-"""An alarm by two of three windows looks back on so many."""
 
 Encode = Callable[[SnapshotSeries], Float32]
 """Unit vectors float32 [n, 384] of n snapshots; NaN where one can't be encoded."""
@@ -55,6 +56,8 @@ class Windows:
         device_type: the declared type, or None.
         profile: what normal looks like for the device, or None.
         encode: encoder of devices without one of their own.
+        carried: what the judgement of the windows before left, if it leads to these; the series then begins with the first
+            of its recent windows, or earlier.
     """
 
     series: SnapshotSeries
@@ -62,6 +65,7 @@ class Windows:
     device_type: DeviceType | None
     profile: Profile | None
     encode: Encode
+    carried: Carried | None = None
 
     @property
     def times_ms(self) -> Int64:
@@ -87,11 +91,13 @@ class Examined:
         recent: r rows with the embeddings that the profile compares.
         learned: what the device's own detector says of them, or None where the profile has none.
         bound: float64 [r], no score should be more than this; None where nothing bounds them.
+        carried: what to pass on to the judgement of the windows that follow; None where nothing is remembered.
     """
 
     recent: SnapshotSeries
     learned: Any
     bound: NDArray[np.float64] | None = field(default=None)
+    carried: Carried | None = None
 
 
 def _examined(windows: Windows, profile: Profile) -> Examined:
@@ -106,8 +112,8 @@ def _examined(windows: Windows, profile: Profile) -> Examined:
 
     wanted = np.zeros(len(windows.series), dtype=np.bool_)
     wanted[rows] = True
-    learned = examine_windows(windows.series, wanted, profile.detector)
-    return Examined(replace(recent, embeddings=learned.vectors), learned, learned.settling)
+    learned, carried = examine_windows(windows.series, wanted, profile.detector, windows.carried)
+    return Examined(replace(recent, embeddings=learned.vectors), learned, learned.settling, carried)
 
 
 class Method(Protocol):
@@ -131,7 +137,12 @@ class Method(Protocol):
     dash: Literal["solid", "dot", "dash", "dashdot"]
 
     def context_start(
-        self, start_ms: int, window_ms: int, device_type: DeviceType | None, profile: Profile | None
+        self,
+        start_ms: int,
+        window_ms: int,
+        device_type: DeviceType | None,
+        profile: Profile | None,
+        carried: Carried | None = None,
     ) -> int:
         """First window that the judgement of a window rests on, epoch milliseconds, at most ``start_ms``.
 
@@ -140,6 +151,7 @@ class Method(Protocol):
             window_ms: length of a window.
             device_type: the declared type, or None.
             profile: of the device, or None.
+            carried: what the judgement of the windows before left, if it leads to this one.
         """
         ...
 

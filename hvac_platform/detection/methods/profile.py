@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from hvac_platform.detection.methods.base import PERSISTENCE_WINDOWS, History, Windows
+from hvac_platform.detection.alarms import PERSISTENCE_WINDOWS
+from hvac_platform.detection.methods.base import History, Windows
 from hvac_platform.detection.profile import Profile, judge_profile
 from hvac_platform.detection.verdicts import Verdicts, nothing
 from hvac_platform.devices.registry import DeviceType
+
+if TYPE_CHECKING:
+    from hvac_platform.detection.learned import Carried
 
 
 class ProfileSimilarity:
@@ -21,10 +25,15 @@ class ProfileSimilarity:
     dash: Literal["solid", "dot", "dash", "dashdot"] = "solid"
 
     def context_start(
-        self, start_ms: int, window_ms: int, device_type: DeviceType | None, profile: Profile | None
+        self,
+        start_ms: int,
+        window_ms: int,
+        device_type: DeviceType | None,
+        profile: Profile | None,
+        carried: Carried | None = None,
     ) -> int:
         """What the detector remembers, or as far back as persistence looks."""
-        return context_of(profile, start_ms, window_ms)
+        return context_of(profile, start_ms, window_ms, carried)
 
     def judge(self, windows: Windows, history: History, state: Any) -> tuple[Verdicts, Any]:
         """What moved, and what the other metrics imply of it."""
@@ -40,10 +49,12 @@ class ProfileSimilarity:
         return found.take(windows.chosen - windows.first_recent), None
 
 
-def context_of(profile: Profile | None, start_ms: int, window_ms: int) -> int:
+def context_of(profile: Profile | None, start_ms: int, window_ms: int, carried: Carried | None) -> int:
     """First window that embeddings and persistence of a window rest on."""
     begin = start_ms - PERSISTENCE_WINDOWS * window_ms
     if profile is not None and profile.detector is not None:
+        if carried is not None:
+            return min(begin, int(carried.recent.times_ms[0]))
         from hvac_platform.detection.learned import context_start
 
         begin = min(begin, context_start(start_ms, window_ms))

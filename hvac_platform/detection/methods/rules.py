@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from hvac_platform.detection.methods.base import History, Windows
 from hvac_platform.detection.profile import Profile
 from hvac_platform.detection.rules import evaluate_rules, rule_lookback_ms
 from hvac_platform.detection.verdicts import Verdicts
 from hvac_platform.devices.registry import DeviceType
+
+if TYPE_CHECKING:
+    from hvac_platform.detection.learned import Carried
 
 
 class Rules:
@@ -22,7 +25,12 @@ class Rules:
     dash: Literal["solid", "dot", "dash", "dashdot"] = "solid"
 
     def context_start(
-        self, start_ms: int, window_ms: int, device_type: DeviceType | None, profile: Profile | None
+        self,
+        start_ms: int,
+        window_ms: int,
+        device_type: DeviceType | None,
+        profile: Profile | None,
+        carried: Carried | None = None,
     ) -> int:
         """As far back as the longest ``for`` of a rule looks."""
         return start_ms - (rule_lookback_ms(device_type, window_ms) if device_type is not None else 0)

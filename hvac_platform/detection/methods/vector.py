@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from hvac_platform.detection.profile import Profile
 from hvac_platform.detection.verdicts import Verdicts, nothing
 from hvac_platform.devices.registry import DeviceType
 from hvac_platform.snapshots import select
+
+if TYPE_CHECKING:
+    from hvac_platform.detection.learned import Carried
 
 
 class VectorSearch:
@@ -27,10 +30,15 @@ class VectorSearch:
     dash: Literal["solid", "dot", "dash", "dashdot"] = "dot"
 
     def context_start(
-        self, start_ms: int, window_ms: int, device_type: DeviceType | None, profile: Profile | None
+        self,
+        start_ms: int,
+        window_ms: int,
+        device_type: DeviceType | None,
+        profile: Profile | None,
+        carried: Carried | None = None,
     ) -> int:
         """What the embedding rests on."""
-        return context_of(profile, start_ms, window_ms)
+        return context_of(profile, start_ms, window_ms, carried)
 
     def judge(self, windows: Windows, history: History, state: Any) -> tuple[Verdicts, Any]:
         """How many of the nearest normal states are as close as usual."""

@@ -9,6 +9,7 @@ from hvac_platform.config import Settings
 from hvac_platform.detection.consensus import Comparison, compare
 from hvac_platform.embedding.learned import Encoders
 from hvac_platform.monitoring.judging import Judgement, judge_device, judgement_batches
+from hvac_platform.monitoring.kept import KeptDevices
 from hvac_platform.monitoring.passes.base import Pass, Span
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.batches import TableBatch
@@ -34,6 +35,7 @@ class DetectionPass(Pass):
         similarity_threshold: fixed limit in place of the calibrated one.
         sigma_threshold: likewise.
         clock: the present, epoch milliseconds.
+        kept: what this process keeps of devices that it judges again and again.
     """
 
     table = "anomaly_events"
@@ -49,10 +51,11 @@ class DetectionPass(Pass):
         similarity_threshold: float | None = None,
         sigma_threshold: float | None = None,
         clock: Callable[[], int] = now_ms,
+        kept: KeptDevices | None = None,
     ) -> None:
         super().__init__(store)
         self._encoders, self._settings, self._spans, self._clock = encoders, settings, spans, clock
-        self._unjudged_only = unjudged_only
+        self._unjudged_only, self._kept = unjudged_only, kept
         self._limits = {"similarity_threshold": similarity_threshold, "sigma_threshold": sigma_threshold}
         self.windows = self.left_open = self.consensus = 0
         self.anomalies: Counter[str] = Counter()
@@ -77,6 +80,7 @@ class DetectionPass(Pass):
                     span.end_ms,
                     now_ms=began,
                     unjudged_only=self._unjudged_only,
+                    kept=self._kept,
                     **self._limits,
                 )
                 yield from judgement_batches(judgement)

@@ -10,6 +10,7 @@ import pytest
 from hvac_platform.detection import methods
 from hvac_platform.detection.calibration import persistent
 from hvac_platform.detection.consensus import compare
+from hvac_platform.detection.learned import Carried
 from hvac_platform.detection.methods.base import History, Windows
 from hvac_platform.detection.profile import Profile
 from hvac_platform.detection.verdicts import Verdicts, nothing
@@ -30,7 +31,12 @@ class SeasonalNaive:
     most_sigmas = 12.0
 
     def context_start(
-        self, start_ms: int, window_ms: int, device_type: DeviceType | None, profile: Profile | None
+        self,
+        start_ms: int,
+        window_ms: int,
+        device_type: DeviceType | None,
+        profile: Profile | None,
+        carried: Carried | None = None,
     ) -> int:
         return start_ms - self.day_ms - 3 * window_ms
 

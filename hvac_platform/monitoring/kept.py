@@ -1,0 +1,160 @@
+"""What a process that judges window after window keeps of each device, so that a new window costs one window.
+
+Nothing here is needed: whatever is missing or out of date is read and worked out again, and the verdicts are the same.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvac_platform.detection.profile import Profile
+from hvac_platform.embedding.learned import Encoders
+from hvac_platform.monitoring.profiles import current_profile, profile_updated_at
+from hvac_platform.snapshots import Neighbours, SnapshotSeries
+from hvac_platform.stores.base import Device, Store, TableSlice
+from hvac_platform.stores.vectors import NearestSearch, decoded_vectors
+
+if TYPE_CHECKING:  # it brings pandas
+    from hvac_platform.detection.learned import Carried
+
+MOST_BYTES = 256_000_000
+"""Of normal states in memory; beyond it those of devices judged longest ago are read again when they are needed."""
+STATES_SECONDS = 600.0
+"""How long normal states are kept: windows of the past may have been flagged, corrected or forgotten since."""
+
+
+@dataclass
+class Kept:
+    """What is kept of one device.
+
+    Attributes:
+        profile: as it was read last.
+        updated_at: when that profile was made, epoch milliseconds; None where the device has none of its own.
+        carried: what the judgement of the last window left under that profile.
+        recent: windows up to that one, as far back as the next one rests on them.
+        recent_from: start of the span that those are all windows of, epoch milliseconds.
+    """
+
+    profile: Profile | None = None
+    updated_at: int | None = None
+    carried: Carried | None = None
+    recent: SnapshotSeries | None = None
+    recent_from: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NormalStates:
+    """The states of a device that are known to be normal, within its profile's span.
+
+    Attributes:
+        method: the encoder that wrote their vectors.
+        span: [start, end) of the profile, epoch milliseconds.
+        times_ms: int64 [n].
+        vectors: float32 [n, d], without the padding that all of them share.
+        read_at: by the monotonic clock, seconds.
+    """
+
+    method: str
+    span: tuple[int, int]
+    times_ms: NDArray[np.int64]
+    vectors: NDArray[np.float32]
+    read_at: float
+
+
+@dataclass
+class KeptStates:
+    """Normal states of the devices judged last, within a bound of memory."""
+
+    store: Store
+    _states: OrderedDict[str, NormalStates] = field(default_factory=OrderedDict)
+
+    def nearest(
+        self,
+        device_id: str,
+        profile: Profile,
+        queries: NDArray[np.float32],
+        times_ms: NDArray[np.int64],
+        k: int,
+        exclude_ms: int,
+    ) -> Neighbours:
+        """The k most similar normal states of each query, as :meth:`Store.nearest` finds them.
+
+        Args:
+            device_id: whose.
+            profile: says which span, under which encoder.
+            queries: float32 [q, 384].
+            times_ms: int64 [q], window starts.
+            k: how many of each.
+            exclude_ms: states closer in time than this to their query are left out.
+        """
+        states = self._of(device_id, profile)
+        width = states.vectors.shape[1]
+        search = NearestSearch(queries[:, :width], k, query_times_ms=times_ms, exclude_ms=exclude_ms)
+        if len(states.times_ms):
+            search.add(states.times_ms, states.vectors, np.zeros(len(states.times_ms), dtype=np.bool_))
+        return search.result()
+
+    def _of(self, device_id: str, profile: Profile) -> NormalStates:
+        known, span = self._states.get(device_id), (profile.span_start, profile.span_end)
+        now = time.monotonic()
+        if (
+            known is None
+            or (known.method, known.span) != (profile.embedding_method, span)
+            or now - known.read_at > STATES_SECONDS
+        ):
+            known = self._states[device_id] = self._read(device_id, profile.embedding_method, span)
+        self._states.move_to_end(device_id)
+        while len(self._states) > 1 and sum(s.vectors.nbytes for s in self._states.values()) > MOST_BYTES:
+            self._states.popitem(last=False)
+        return known
+
+    def _read(self, device_id: str, method: str, span: tuple[int, int]) -> NormalStates:
+        columns = ("snapshot_time", "embedding", "is_anomalous")
+        rows = TableSlice("device_state_snapshots", columns, device_id, *span, equals=(("embedding_method", method),))
+        times: list[NDArray[np.int64]] = []
+        vectors: list[NDArray[np.float32]] = []
+        for batch in self.store.scan(rows, batch_rows=5_000):
+            normal = [
+                i for i, flag in enumerate(batch["is_anomalous"]) if not flag and batch["embedding"][i] is not None
+            ]
+            times.append(np.array(batch["snapshot_time"], dtype=np.int64)[normal])
+            vectors.append(decoded_vectors(batch["embedding"][i] for i in normal))
+        all_times = np.concatenate(times) if times else np.zeros(0, dtype=np.int64)
+        whole = np.concatenate(vectors) if vectors else np.zeros((0, 1), dtype=np.float32)
+        used = np.flatnonzero(np.any(whole != 0, axis=0))
+        width = int(used[-1]) + 1 if len(used) else 1
+        return NormalStates(method, span, all_times, np.ascontiguousarray(whole[:, :width]), time.monotonic())
+
+
+class KeptDevices:
+    """What is kept of every device that a process judges.
+
+    Attributes:
+        states: normal states.
+
+    Args:
+        store: where profiles and snapshots are.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.states = KeptStates(store)
+        self._store, self._kept = store, dict[str, Kept]()
+
+    def of(self, device: Device, encoders: Encoders) -> Kept:
+        """What is kept of a device, with its profile as it is now."""
+        kept = self._kept.setdefault(device.device_id, Kept())
+        updated_at = profile_updated_at(self._store, device.device_id)
+        if kept.profile is None or updated_at is None or updated_at != kept.updated_at:
+            kept.profile, kept.updated_at = current_profile(self._store, device, encoders), updated_at
+            kept.carried = None
+        return kept
+
+    def forget(self, device_id: str) -> None:
+        """Begin anew with a device, as after a failure."""
+        self._kept.pop(device_id, None)
