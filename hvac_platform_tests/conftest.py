@@ -82,6 +82,7 @@ def platform(home):
     """Store, log and encoder in the home folder."""
     opened = PlatformResource()
     yield opened
+    opened.leases.let_all_go()  # a process has one home; tests have many
     opened.store.close()
     opened.log.close()
 

@@ -106,9 +106,9 @@ class Carried:
         """Start of the last window judged."""
         return int(self.recent.times_ms[-1])
 
-    def leads_to(self, start_ms: int, window_ms: int) -> bool:
-        """Whether the judgement of a window that starts then can go on from it."""
-        return start_ms > self.time_ms and start_ms // (BLOCK_WINDOWS * window_ms) == self.block
+    def leads_to(self, first_ms: int, last_ms: int, window_ms: int) -> bool:
+        """Whether the judgement of windows that start between two instants, both included, can go on from it."""
+        return first_ms > self.time_ms and last_ms // (BLOCK_WINDOWS * window_ms) == self.block
 
 
 def examine_windows(

@@ -92,6 +92,11 @@ class LeaseKeeper:
         with self._lock:
             self._held.pop((lease.holder, lease.partition), None)
 
+    def let_all_go(self) -> None:
+        """Renew none of them any longer."""
+        with self._lock:
+            self._held.clear()
+
     def _renew(self) -> None:
         while True:
             time.sleep(RENEW_SECONDS)

@@ -118,7 +118,8 @@ def judge_device(
         first_ms = int(changed[0])
         end_ms = min(end_ms, int(changed[-1]) + (FOLLOWING_WINDOWS + 1) * settings.window_ms)
     carried = own.carried if own is not None else None
-    if carried is not None and not carried.leads_to(first_ms, settings.window_ms):
+    last_ms = min(end_ms, limit) - settings.window_ms
+    if carried is not None and not carried.leads_to(first_ms, max(first_ms, last_ms), settings.window_ms):
         carried = None
     begin_ms = min(
         method.context_start(first_ms, settings.window_ms, declared, profile, carried) for method in methods.METHODS
