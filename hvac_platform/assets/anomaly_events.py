@@ -12,7 +12,7 @@ from pydantic import Field
 from hvac_platform.assets.common import ARRIVING, OWNERS, RETRIES, tell_failures
 from hvac_platform.assets.device_profiles import device_profiles
 from hvac_platform.assets.snapshot_embeddings import snapshot_embeddings
-from hvac_platform.assets.standing import TOLD_SECONDS, another_stands
+from hvac_platform.assets.standing import READY_TAG, TOLD_SECONDS, another_stands
 from hvac_platform.detection.consensus import Comparison
 from hvac_platform.detection.methods import method_names
 from hvac_platform.io_managers.table_output import Metadata, TableOutput, table_output
@@ -112,13 +112,15 @@ def _stand(context: dg.AssetExecutionContext, platform: PlatformResource) -> Tab
         platform.encoders,
         platform.settings,
         until=time.monotonic() + 60 * platform.settings.hvac_run_minutes,
-        taken_over=partial(another_stands, context, platform),
+        taken_over=partial(another_stands, context, platform, **{READY_TAG: "yes"}),
         is_day=daily.has_partition_key,
         on_judgement=partial(_tell, context),
         on_pass=told.add,
         on_trouble=lambda line: context.log.error("%s", line),
     )
     try:
+        standing.warm()
+        context.instance.add_run_tags(context.run.run_id, {READY_TAG: "yes"})  # the run before may end now
         standing.run()
     except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
         context.log.info("the run was asked to end; the next one goes on with what is unjudged")

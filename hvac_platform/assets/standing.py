@@ -20,6 +20,8 @@ from hvac_platform.stores.batches import TableBatch, TouchedWindows
 TOLD_SECONDS = 60.0
 """How often a day's materializations are logged while its readings arrive."""
 NO_OFFSET = -1
+READY_TAG = "hvac/ready"
+"""``yes`` for a run of detection that has worked out what it needs to judge the next window at once."""
 _stood: dict[str, StandingIngestion] = {}
 
 
@@ -95,9 +97,9 @@ class DaysTold:
         )
 
 
-def another_stands(context: dg.AssetExecutionContext, platform: PlatformResource) -> bool:
-    """Whether another run of the same job stands by now; runs that wait in the queue don't count."""
-    ours = {HOME_TAG: platform.home, STANDING_TAG: "yes"}
+def another_stands(context: dg.AssetExecutionContext, platform: PlatformResource, **tags: str) -> bool:
+    """Whether another run of the same job, with some tags, stands by now; runs that wait in the queue don't count."""
+    ours = {HOME_TAG: platform.home, STANDING_TAG: "yes", **tags}
     running = dg.RunsFilter(job_name=context.job_name, tags=ours, statuses=[dg.DagsterRunStatus.STARTED])
     return any(run.run_id != context.run.run_id for run in context.instance.get_runs(running, limit=3))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 ENCODER_CONTEXT = 64
 """The recent level forgets at 10 % a window: 0.1 % of it is left after so many."""
+MOST_KEPT = 1_000
+"""Encoders that are kept; each takes half a megabyte."""
 
 
 class LearnedEncoder:
@@ -42,14 +45,17 @@ class LearnedEncoder:
 
     def encode(self, series: SnapshotSeries) -> NDArray[np.float32]:
         """Unit vectors float32 [n, 384] of n snapshots in order of time; NaN for those without any reading it knows."""
-        from hvac_platform.detection.learned import frame_of
+        from hvac_platform.detection.detector.explain import embed_rows
+        from hvac_platform.detection.learned import values_of
         from hvac_platform.detection.nearest import padded
+        from hvac_platform.detection.observations import observations_of
 
         if not len(series):
             return padded(np.zeros((0, 0), dtype=np.float32))
-        frame = frame_of(series).reindex(columns=list(self._detector.metric_names))
-        vectors = padded(self._detector.embed(frame))
-        vectors[~np.isfinite(frame.to_numpy()).any(axis=1)] = np.nan
+        values = values_of(series, self._detector.metric_names)
+        rows = observations_of(series.times_ms, values, self._detector.interval_ms)
+        vectors = padded(embed_rows(self._detector, rows))
+        vectors[~np.isfinite(values).any(axis=1)] = np.nan
         return vectors
 
 
@@ -59,11 +65,18 @@ class Encoders:
     Args:
         common: the encoder of devices without one of their own.
         detector_of: content of the column ``detector`` of a device's profile; absent where all share the common one.
+        version_of: what changes whenever that does, and is read faster; where it is given, encoders are kept.
     """
 
-    def __init__(self, common: Encoder, detector_of: Callable[[str], bytes | None] | None = None) -> None:
+    def __init__(
+        self,
+        common: Encoder,
+        detector_of: Callable[[str], bytes | None] | None = None,
+        version_of: Callable[[str], int | None] | None = None,
+    ) -> None:
         self.common = common
-        self._detector_of = detector_of
+        self._detector_of, self._version_of = detector_of, version_of
+        self._kept: OrderedDict[str, tuple[int | None, Encoder]] = OrderedDict()
 
     @property
     def learned(self) -> bool:
@@ -72,8 +85,19 @@ class Encoders:
 
     def of(self, device_id: str) -> Encoder:
         """Encoder of a device as its profile stands now."""
-        content = self._detector_of(device_id) if self._detector_of is not None else None
-        return _encoder_of(content) if content else self.common
+        if self._detector_of is None:
+            return self.common
+        version = self._version_of(device_id) if self._version_of is not None else None
+        kept = self._kept.get(device_id)
+        if kept is not None and version is not None and kept[0] == version:
+            return kept[1]
+        content = self._detector_of(device_id)
+        encoder = _encoder_of(content) if content else self.common
+        if version is not None:
+            self._kept[device_id] = version, encoder
+            if len(self._kept) > MOST_KEPT:
+                self._kept.popitem(last=False)
+        return encoder
 
 
 @lru_cache(maxsize=64)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from hvac_platform.config import CONSUMER_GROUP, Settings
 from hvac_platform.embedding.learned import Encoders
 from hvac_platform.ingestion.clock import require_right_clock
+from hvac_platform.ingestion.completing import Completing
 from hvac_platform.ingestion.decoding import IngestionCounts, ingest_ranges
 from hvac_platform.ingestion.messages import Rejected
 from hvac_platform.ingestion.ownership import LeaseKeeper, claim, give_back, may_be_the_messages, root_cause
@@ -26,17 +27,13 @@ from hvac_platform.ingestion.ranges import OffsetRange, next_ranges, retry_delay
 from hvac_platform.ingestion.registration import TypeClaims, TypeConflict, settled_types
 from hvac_platform.ingestion.snapshotting import (
     EmbeddingCounts,
-    SnapshotCounts,
     backlog_batches,
-    embedding_batches,
-    snapshot_batches,
 )
-from hvac_platform.ingestion.windows import window_ranges
 from hvac_platform.log.base import MessageLog
 from hvac_platform.log.embedded import EmbeddedLog
 from hvac_platform.log.identity import told_offsets
 from hvac_platform.stores.base import Device, Lease, Store, TableSlice
-from hvac_platform.stores.batches import DeviceSlice, TableBatch, write_batch
+from hvac_platform.stores.batches import TableBatch, write_batch
 from hvac_platform.timestamps import DAY_MS, day_of, now_ms, window_floor
 
 POLL_SECONDS = 0.25
@@ -222,7 +219,9 @@ class StandingIngestion:
         self.encoders, self.leases, self.holder, self.registry = encoders, leases, holder, registry
         self.planned, self.reject_ahead, self.until, self.succeeds = list(planned), reject_ahead, until, succeeds
         self.taken_over, self.on_moved, self.on_trouble = taken_over, on_moved, on_trouble
-        self.counts, self.snapshots, self.embedded = IngestionCounts(), SnapshotCounts(), EmbeddingCounts()
+        self.counts, self.embedded = IngestionCounts(), EmbeddingCounts()
+        self._completing = Completing(store, encoders, settings.window_ms)
+        self.snapshots = self._completing.snapshots
         self.made_again = 0
         self._owned: dict[int, _Owned] = {}
         self._looked = self._committed = self._caught_up = self._outage_at = -np.inf
@@ -456,22 +455,13 @@ class StandingIngestion:
         written: dict[str, int] = {}
         if not due:
             return written
-        window_ms, types, table = self.settings.window_ms, self.registry.types, "device_state_snapshots"
-        spans = [
-            (device_id, start, end)
-            for device_id, starts in due.items()
-            for start, end in window_ranges(starts, window_ms)
-        ]
-        raw = [DeviceSlice(self.store, "device_metrics_raw", *span) for span in spans]
-        for batch in snapshot_batches(raw, types, window_ms, self.snapshots):
-            self._write(table, batch)
-            for start in batch.columns["snapshot_time"].tolist():
-                day = day_of(start)
-                written[day] = written.get(day, 0) + 1
-        windows = [DeviceSlice(self.store, table, *span) for span in spans]
         counts = self._embedding_counts()
-        for batch in embedding_batches(windows, types, self.encoders, counts):
-            self._write(table, batch)
+        for batch in self._completing.batches(due, self.registry.types, counts):
+            self._write("device_state_snapshots", batch)
+            if batch.action == "upsert" and batch.table == "device_state_snapshots":
+                days, n = np.unique(np.asarray(batch.columns["snapshot_time"]) // DAY_MS, return_counts=True)
+                for day, some in zip(days.tolist(), n.tolist(), strict=True):
+                    written[day_of(day * DAY_MS)] = written.get(day_of(day * DAY_MS), 0) + some
         self._count_embeddings(counts)
         return written
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -254,6 +254,34 @@ def judgement_batches(judgement: Judgement) -> Iterator[TableBatch]:
         table="device_state_snapshots",
         action="update",
     )
+
+
+def together(batches: Iterable[TableBatch]) -> Iterator[TableBatch]:
+    """The rows of the judgements of many devices in few batches, in the order that a crash between any two does no harm.
+
+    A device may be in it once only: rows of different devices have nothing to do with one another.
+    """
+    groups: dict[tuple[int, str | None, str, tuple[str, ...]], list[TableBatch]] = {}
+    for batch in batches:
+        key = (_turn(batch), batch.table, batch.action, tuple(batch.columns))
+        groups.setdefault(key, []).append(batch)
+    for (_, table, action, names), parts in sorted(groups.items(), key=lambda group: group[0][0]):
+        columns = {name: [value for part in parts for value in _listed(part.columns[name])] for name in names}
+        yield TableBatch(columns, table, action)  # type: ignore[arg-type]
+
+
+def _listed(values: Any) -> list[Any]:
+    """A column as plain values."""
+    return values.tolist() if isinstance(values, np.ndarray) else list(values)
+
+
+def _turn(batch: TableBatch) -> int:
+    """Place of a batch in the order of :func:`judgement_batches`; what marks whole days comes last."""
+    if batch.action == "delete":
+        return 0
+    if batch.table == "device_state_snapshots":
+        return 4 if "judged_revision" in batch.columns else 1
+    return {None: 2, "snapshot_verdicts": 3}.get(batch.table, 5)
 
 
 def verdict_batch(judgement: Judgement) -> TableBatch:

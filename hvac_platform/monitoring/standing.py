@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from hvac_platform.config import Settings
 from hvac_platform.detection.consensus import Comparison
 from hvac_platform.embedding.learned import Encoders
-from hvac_platform.monitoring.judging import Judgement
+from hvac_platform.monitoring.judging import Judgement, judge_device, together
 from hvac_platform.monitoring.kept import KeptDevices
 from hvac_platform.monitoring.passes import DetectionPass, IncidentsPass, Span, spans_of_days, write_pass
 from hvac_platform.monitoring.pending import pending
 from hvac_platform.stores.base import Store
+from hvac_platform.stores.batches import write_batch
 from hvac_platform.timestamps import day_windows, now_ms
 
 POLL_SECONDS = 0.5
@@ -26,6 +27,8 @@ SPANS_A_PASS = 64
 """Device-days of one pass: after so many, newer windows are looked for."""
 GROUP_SECONDS = 60.0
 """How often incidents of all devices are computed: those that end, and devices that have fallen silent."""
+WARM_WINDOWS = 10
+"""A device that was heard within so many windows is one whose next window is near."""
 IDLE_SECONDS = 300.0
 """Without a window to judge for so long, a run ends."""
 HAND_OVER_SECONDS = 120.0
@@ -120,6 +123,25 @@ class StandingDetection:
                 time.sleep(POLL_SECONDS)
         self.group()
 
+    def warm(self) -> None:
+        """Work out what is kept of the devices that are heard, so that their next window costs that window.
+
+        A run that takes over does so while the one before it still judges.
+        """
+        now, window_ms = now_ms(), self.settings.window_ms
+        for device in self.store.devices():
+            if now - device.last_seen > WARM_WINDOWS * window_ms:
+                continue
+            start_ms = device.last_seen - device.last_seen % window_ms - WARM_WINDOWS * window_ms
+            try:
+                judge_device(
+                    *(self.store, device, self.encoders, self.settings, start_ms, device.last_seen),
+                    now_ms=now,
+                    kept=self._kept,
+                )
+            except Exception:
+                self._kept.forget(device.device_id)
+
     def step(self) -> bool:
         """Judge some of what is complete and unjudged, of the latest day that has any; returns whether there was any."""
         if time.monotonic() - self._grouped >= GROUP_SECONDS:
@@ -159,7 +181,8 @@ class StandingDetection:
             self.on_judgement(span, judgement, result)
 
         detection.on_judgement = judged
-        write_pass(detection)
+        for batch in together(detection.batches()):
+            write_batch(self.store, detection.table, batch)
         for device_id, failure in detection.failed.items():
             self._failing.note(device_id)
             self._kept.forget(device_id)

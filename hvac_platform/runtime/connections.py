@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 from hvac_platform.config import Settings, load_settings
@@ -214,13 +214,17 @@ def make_encoders(settings: Settings, store: Store) -> Encoders:
     """The encoders that ``HVAC_EMBEDDING`` names: a device's own where its profile has one, or one of text for all."""
     if settings.hvac_embedding == "text":
         return Encoders(_text_encoder(settings.ollama_base_url, settings.ollama_model))
-    return Encoders(StateEncoder(), lambda device_id: _detector_column(store, device_id))
+    return Encoders(
+        StateEncoder(),
+        lambda device_id: _profile_column(store, device_id, "detector"),
+        lambda device_id: _profile_column(store, device_id, "profile_updated_at"),
+    )
 
 
-def _detector_column(store: Store, device_id: str) -> bytes | None:
-    for batch in store.scan(TableSlice("device_profiles", ("detector",), device_id)):
-        content: bytes | None = batch["detector"][0]
-        return content
+def _profile_column(store: Store, device_id: str, name: str) -> Any:
+    """One column of a device's profile; None where it has none."""
+    for batch in store.scan(TableSlice("device_profiles", (name,), device_id)):
+        return batch[name][0]
     return None
 
 

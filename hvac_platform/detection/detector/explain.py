@@ -87,9 +87,13 @@ def embed(detector: FittedDetector, metrics: pd.DataFrame, *, segments: Segments
     """See :meth:`FittedDetector.embed`."""
     check_columns(detector, metrics)
     observations = observe(metrics, detector.metric_names, segments, detector.interval_ms)
+    return embed_rows(detector, observations)[np.argsort(observations.order, kind="stable")]
+
+
+def embed_rows(detector: FittedDetector, observations: Observations) -> Float32:
+    """Embeddings of observations, float32 [n, 2m + 3], in their own order."""
     before = detector.memory if _continues(detector, observations) else None
-    followed = followed_by(detector, observations, before)
-    return vectors(detector, observations, followed)[np.argsort(observations.order, kind="stable")]
+    return vectors(detector, observations, followed_by(detector, observations, before))
 
 
 def vectors(detector: FittedDetector, observations: Observations, followed: Trace) -> Float32:

@@ -1,0 +1,158 @@
+"""Snapshots of windows that have become complete, each written once, with its embedding."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvac_platform.devices.registry import device_type
+from hvac_platform.embedding.base import Encoder
+from hvac_platform.embedding.learned import Encoders
+from hvac_platform.ingestion.snapshotting import EmbeddingCounts, SnapshotCounts, embedding_batches
+from hvac_platform.ingestion.windows import WindowAggregate, aggregate_windows, snapshot_columns, window_ranges
+from hvac_platform.snapshots import SnapshotSeries, select
+from hvac_platform.stores.base import Store
+from hvac_platform.stores.batches import DeviceSlice, TableBatch
+from hvac_platform.stores.series import joined, read_series
+
+WINDOWS_A_BATCH = 500
+"""So many snapshots, of whatever devices, are written together."""
+MOST_CONTEXTS = 5_000
+"""Devices whose last windows are kept for the embedding of the next one; those of others are read."""
+TABLE = "device_state_snapshots"
+
+Int64 = NDArray[np.int64]
+
+
+class Completing:
+    """Turns raw readings of complete windows into snapshots.
+
+    Where the encoder works in this process, a snapshot and its vector are one row, written once. What a server encodes is
+    written without a vector first, so that ingestion never waits for it.
+
+    Attributes:
+        snapshots: how many windows were written.
+
+    Args:
+        store: has the readings.
+        encoders: of all devices.
+        window_ms: length of a window.
+    """
+
+    def __init__(self, store: Store, encoders: Encoders, window_ms: int) -> None:
+        self.snapshots = SnapshotCounts()
+        self._store, self._encoders, self._window_ms = store, encoders, window_ms
+        self._contexts: OrderedDict[str, SnapshotSeries] = OrderedDict()
+
+    def batches(
+        self, due: Mapping[str, Int64], types: Mapping[str, str], embedded: EmbeddingCounts
+    ) -> Iterator[TableBatch]:
+        """Rows of ``device_state_snapshots``, and what belongs to vectors that can't be made now.
+
+        Args:
+            due: starts of windows by device, ascending.
+            types: device type by device id.
+            embedded: filled as batches pass.
+        """
+        together: list[dict[str, Any]] = []
+        rows = 0
+        for device_id, starts in due.items():
+            for start, end in window_ranges(starts, self._window_ms):
+                columns, later = self._rows(device_id, types.get(device_id, ""), start, end, embedded)
+                if columns is None:
+                    continue
+                if later is not None:  # one row can't hold both
+                    yield TableBatch(columns, table=TABLE)
+                    yield from later
+                    continue
+                together.append(columns)
+                rows += len(columns["snapshot_time"])
+                if rows >= WINDOWS_A_BATCH:
+                    yield _merged(together)
+                    together, rows = [], 0
+        if together:
+            yield _merged(together)
+
+    def _rows(
+        self, device_id: str, type_name: str, start: int, end: int, embedded: EmbeddingCounts
+    ) -> tuple[dict[str, Any] | None, Iterator[TableBatch] | None]:
+        """Columns of the windows in a span, and batches that have to follow them."""
+        read = DeviceSlice(self._store, "device_metrics_raw", device_id, start, end)
+        raw = read.columns("timestamp", "metric_name", "metric_value")
+        if not raw["timestamp"]:
+            return None, None
+        aggregate = aggregate_windows(
+            np.array(raw["timestamp"], dtype=np.int64),
+            raw["metric_name"],
+            np.array(raw["metric_value"], dtype=np.float64),
+            self._window_ms,
+        )
+        declared = device_type(type_name)
+        columns = snapshot_columns(device_id, aggregate, self._window_ms, len(declared.metric_names) if declared else 0)
+        self.snapshots.windows += len(aggregate.starts_ms)
+        self.snapshots.partial += int((columns["completeness"] < 1).sum())
+        if not self._encoders.learned:
+            part = DeviceSlice(self._store, TABLE, device_id, start, end)
+            return columns, embedding_batches([part], {device_id: type_name}, self._encoders, embedded)
+        encoder = self._encoders.of(device_id)
+        vectors = self._vectors(encoder, _series_of(device_id, type_name, aggregate, self._window_ms))
+        good = np.isfinite(vectors).all(axis=1)
+        n = int(good.sum())
+        embedded.encoded += n
+        embedded.refused += len(vectors) - n
+        if n == len(vectors):
+            columns |= {"embedding": vectors, "embedding_method": [encoder.method] * n}
+            return columns, None
+        known = {
+            "device_id": [device_id] * n,
+            "snapshot_time": aggregate.starts_ms[good],
+            "embedding": vectors[good],
+            "embedding_method": [encoder.method] * n,
+        }
+        return columns, iter([TableBatch(known, table=TABLE, action="update")])
+
+    def _vectors(self, encoder: Encoder, series: SnapshotSeries) -> NDArray[np.float32]:
+        """Vectors of some windows, encoded with those before them where the encoder looks at those."""
+        if not encoder.context_windows:
+            return encoder.encode(series)
+        device_id, first_ms = series.device_id, int(series.times_ms[0])
+        begin_ms = first_ms - encoder.context_windows * self._window_ms
+        context = self._contexts.pop(device_id, None)
+        if context is None or int(context.times_ms[-1]) >= first_ms:  # not known, or older windows have changed
+            context = read_series(self._store, device_id, series.device_type, begin_ms, first_ms)[0]
+        context = select(context, context.times_ms >= begin_ms)
+        together = joined([context, series]) if len(context) else series
+        self._contexts[device_id] = select(together, slice(-encoder.context_windows, None))
+        if len(self._contexts) > MOST_CONTEXTS:
+            self._contexts.popitem(last=False)
+        return encoder.encode(together)[len(context) :]
+
+
+def _series_of(device_id: str, type_name: str, aggregate: WindowAggregate, window_ms: int) -> SnapshotSeries:
+    return SnapshotSeries(
+        device_id,
+        type_name,
+        aggregate.starts_ms,
+        aggregate.metric_names,
+        aggregate.mean,
+        aggregate.count,
+        aggregate.minimum,
+        aggregate.maximum,
+        aggregate.last,
+        window_ms,
+    )
+
+
+def _merged(parts: list[dict[str, Any]]) -> TableBatch:
+    """Rows of several devices as one batch."""
+    if len(parts) == 1:
+        return TableBatch(parts[0], table=TABLE)
+    merged: dict[str, Any] = {}
+    for name, first in parts[0].items():
+        values = [part[name] for part in parts]
+        merged[name] = np.concatenate(values) if isinstance(first, np.ndarray) else [v for part in values for v in part]
+    return TableBatch(merged, table=TABLE)
