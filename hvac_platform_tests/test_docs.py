@@ -144,8 +144,8 @@ def test_a_command_exists_with_its_options(where, call):
         if not words or words[0].startswith("-"):
             break
         word = words.pop(0).strip(",")
-        assert word in command.commands, f"{where}: {path} has no command {word}"
-        command, path = command.commands[word], f"{path} {word}"
+        command, path = command.get_command(None, word), f"{path} {word}"
+        assert command is not None, f"{where}: there is no command {path}"
     known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
     used = {word.strip("[],.").split("=")[0] for word in words if re.match(r"\[?--?[a-z]", word)}
     assert used <= known | {"--help"}, f"{where}: {path} has no {', '.join(sorted(used - known))}"

@@ -7,19 +7,12 @@ import sys
 from importlib.metadata import version
 from typing import Annotated
 
-import apsw
 import typer
 
-from hvac_platform.cli import detecting, incidents, running, streaming, upkeep
-from hvac_platform.cli.output import console, errors
-from hvac_platform.config import ConfigError
-from hvac_platform.detection.profile import TooFewSnapshotsError
-from hvac_platform.devices.fleet import FleetError
-from hvac_platform.devices.registry import DeviceTypeError
-from hvac_platform.log.base import LogError
-from hvac_platform.stores.base import StoreError
+from hvac_platform.cli.commands import LazyCommands
 
 app = typer.Typer(
+    cls=LazyCommands,
     help="Watch HVAC equipment: ingest its metrics, learn what is normal, say what is wrong and whether it happened before.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -29,7 +22,7 @@ app = typer.Typer(
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        console.print(f"hvac {version('hvac-platform')}")
+        typer.echo(f"hvac {version('hvac-platform')}")
         raise typer.Exit
 
 
@@ -42,36 +35,19 @@ def _options(
     """Options of the command line itself."""
 
 
-app.command("simulate")(streaming.simulate)
-app.command("import")(streaming.import_files)
-app.command("ingest")(running.ingest)
-app.command("check")(upkeep.check)
-app.command("verify")(upkeep.verify)
-app.command("lag")(upkeep.lag)
-app.add_typer(upkeep.schema, name="schema", help="Show or apply the store's schema.")
-app.add_typer(detecting.profiles, name="profiles", help="Build, list and show device profiles.")
-app.command("detect")(detecting.detect)
-app.command("compare")(detecting.compare_methods)
-app.command("similar")(detecting.similar)
-app.command("degradation")(detecting.degradation)
-app.command("trends", hidden=True)(detecting.trends)
-app.add_typer(incidents.incidents, name="incidents", help="List, show and label incidents.")
-app.add_typer(incidents.maintenance, name="maintenance", help="Known work on devices, in which nothing alarms.")
-app.command("up")(running.up)
-app.command("dashboard")(running.dashboard)
-app.command("demo")(running.demo)
+def _expected() -> tuple[type[BaseException], ...]:
+    """Errors that say what to do; loaded only where one has come."""
+    import apsw
 
-EXPECTED = (
-    ConfigError,
-    DeviceTypeError,
-    FleetError,
-    LogError,
-    StoreError,
-    TooFewSnapshotsError,
-    apsw.Error,
-    sqlite3.Error,
-    OSError,
-)
+    from hvac_platform.config import ConfigError
+    from hvac_platform.detection.profile import TooFewSnapshotsError
+    from hvac_platform.devices.fleet import FleetError
+    from hvac_platform.devices.registry import DeviceTypeError
+    from hvac_platform.log.base import LogError
+    from hvac_platform.stores.base import StoreError
+
+    ours = (ConfigError, DeviceTypeError, FleetError, LogError, StoreError, TooFewSnapshotsError)
+    return (*ours, apsw.Error, sqlite3.Error, OSError)
 
 
 def expected_cause(error: BaseException) -> BaseException | None:
@@ -81,8 +57,9 @@ def expected_cause(error: BaseException) -> BaseException | None:
     """
     seen: set[int] = set()
     found: BaseException | None = error
+    expected = _expected()
     while found is not None and id(found) not in seen:
-        if isinstance(found, EXPECTED):
+        if isinstance(found, expected):
             return found
         seen.add(id(found))
         found = found.__cause__ or found.__context__
@@ -95,6 +72,8 @@ def told(error: BaseException) -> str:
     >>> told(OSError(30, "Read-only file system", "/data/store.db"))
     '/data/store.db: Read-only file system'
     """
+    import apsw
+
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     if isinstance(error, apsw.CorruptError | apsw.NotADBError):
@@ -111,6 +90,8 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
+        from hvac_platform.cli.output import errors
+
         if type(error).__module__.startswith("sqlalchemy."):
             original = getattr(error, "orig", None) or error
             errors.print(f"hvac: Dagster's storage can't be used: {original}; is its disk full? docs/recovery.md")

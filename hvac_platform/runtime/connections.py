@@ -20,12 +20,12 @@ from hvac_platform.embedding.state import StateEncoder
 from hvac_platform.ingestion.ownership import LeaseKeeper
 from hvac_platform.log.base import LogError, MessageLog
 from hvac_platform.log.embedded import EmbeddedLog
-from hvac_platform.log.kafka.kafka_log import KafkaLog, KafkaSecurity
 from hvac_platform.stores.base import Store, TableSlice
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.made_with import require_settings
 
 if TYPE_CHECKING:
+    from hvac_platform.log.kafka.kafka_log import KafkaLog, KafkaSecurity
     from hvac_platform.stores.cql import CqlSettings, CqlStore
 
 T = TypeVar("T")
@@ -155,6 +155,8 @@ def _embedded_log(settings: Settings) -> MessageLog:
 
 
 def _kafka_security(settings: Settings) -> KafkaSecurity:
+    from hvac_platform.log.kafka.kafka_log import KafkaSecurity  # the client takes a while to load
+
     return KafkaSecurity(
         protocol=settings.kafka_security_protocol,
         mechanism=settings.kafka_sasl_mechanism,
@@ -190,6 +192,8 @@ def _kafka_log_as_it_is(settings: Settings) -> MessageLog:
 
 
 def _new_kafka_log(bootstrap_servers: str, security: KafkaSecurity) -> KafkaLog:
+    from hvac_platform.log.kafka.kafka_log import KafkaLog
+
     if find_spec("confluent_kafka") is None:
         return KafkaLog(bootstrap_servers, security=security)
     from hvac_platform.log.kafka.fast import FastKafkaLog

@@ -34,7 +34,8 @@ def options():
     while waiting:
         path, command = waiting.pop()
         if hasattr(command, "commands"):
-            waiting += [((*path, name), inner) for name, inner in command.commands.items()]
+            names = command.list_commands(None)
+            waiting += [((*path, name), command.get_command(None, name)) for name in names]
             continue
         needed = []
         for parameter in command.params:

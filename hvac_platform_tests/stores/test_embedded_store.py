@@ -112,7 +112,7 @@ def test_a_store_of_the_first_version_is_upgraded_when_it_is_opened(store, tmp_p
     first.execute(f"INSERT INTO detection_reports {report} VALUES ('{DAY}', 'd', 60, 1, 2, 3, 0, 6)")
     for table, columns in (
         ("ingestion_ledger", ("log_id", "log_since", "holder", "held_until", "fence")),
-        ("ingestion_ledger", ("failures", "failed_at", "error", "range_limit")),
+        ("ingestion_ledger", ("failures", "failed_at", "error", "range_limit", "open_since", "caught_up_at")),
         ("dead_letters", ("record_length", "record_sha256")),
         ("device_profiles", ("detector", "fit", "energy", "modes")),
         ("device_state_snapshots", ("judged_revision",)),
