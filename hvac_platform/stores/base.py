@@ -10,12 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvac_platform.snapshots import Neighbours
+from hvac_platform.stores.records.ledger import LedgerEntry as LedgerEntry
+from hvac_platform.stores.records.registry import Device as Device
+from hvac_platform.stores.records.registry import DeviceDay as DeviceDay
+from hvac_platform.stores.tables import TableSlice as TableSlice
 
 Columns = Mapping[str, Any]
 """Rows as columns: one sequence or array a column, all of one length. Vectors are a float32 array [n, 384]."""
 
 EMBEDDING_DIMENSION = 384
-LONGEST_LEASE_MS = 60_000
 
 
 class StoreError(Exception):
@@ -36,84 +39,6 @@ class RefusedError(StoreError):
 
 class EmbeddingError(StoreError, ValueError):
     """A vector that must never be stored: zero, not finite, or of a wrong length."""
-
-
-@dataclass(frozen=True, slots=True)
-class TableSlice:
-    """Which rows to read: a table, some columns, one device or all, a half-open time range.
-
-    Attributes:
-        table: table name.
-        columns: names to read; empty reads all.
-        device_id: restrict to one device.
-        start_ms: first time included, epoch milliseconds.
-        end_ms: first time excluded.
-        equals: further columns that must have a value.
-    """
-
-    table: str
-    columns: tuple[str, ...] = ()
-    device_id: str | None = None
-    start_ms: int | None = None
-    end_ms: int | None = None
-    equals: tuple[tuple[str, Any], ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """One row of the registry."""
-
-    device_id: str
-    device_type: str
-    location: str
-    building_id: str
-    first_seen: int
-    last_seen: int
-    kafka_partition: int
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceDay:
-    """A UTC day for which a device has data."""
-
-    device_id: str
-    date: str
-    raw_written_at: int | None
-    snapshots_written_at: int | None
-    judged_at: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerEntry:
-    """How far one partition of a topic is durably in, and who owns it; the columns of ``ingestion_ledger``."""
-
-    topic: str
-    kafka_partition: int
-    next_offset: int
-    run_id: str
-    updated_at: int
-    watermark: int | None
-    skipped_offsets: int
-    log_id: str | None = None
-    log_since: int | None = None
-    holder: str | None = None
-    held_until: int | None = None
-    fence: int = 0
-    failures: int = 0
-    failed_at: int | None = None
-    error: str | None = None
-    range_limit: int | None = None
-    open_since: int | None = None
-    caught_up_at: int | None = None
-
-    def held_by(self, now_ms: int) -> str | None:
-        """Who owns the partition at an instant; None when nobody does, or the lease has lapsed.
-
-        A lease that ends far in the future was written by a clock that has since been set back: it counts as lapsed.
-        """
-        if self.holder is None or self.held_until is None:
-            return None
-        return self.holder if now_ms < self.held_until <= now_ms + LONGEST_LEASE_MS else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,6 +51,27 @@ class Table:
         return tuple(n for n in names if n != "date" or self.time_column is None)
 
 
+@dataclass(frozen=True, slots=True)
+class TableSlice:
+    """Which rows to read: a table, some columns, one device or all, a half-open time range.
+
+    Attributes:
+        table: table name.
+        columns: names to read; empty reads all.
+        device_id: restrict to one device.
+        start_ms: first time included, epoch milliseconds.
+        end_ms: first time excluded.
+        equals: further columns that must have a value.
+    """
+
+    table: str
+    columns: tuple[str, ...] = ()
+    device_id: str | None = None
+    start_ms: int | None = None
+    end_ms: int | None = None
+    equals: tuple[tuple[str, Any], ...] = ()
+
+
 def _table(name: str, entry: dict[str, Any]) -> Table:
     return Table(
         name=name,

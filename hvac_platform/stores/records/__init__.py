@@ -1,0 +1,42 @@
+"""Records: what the rows of each table are in Python, a class a table. Names are those of ``schema/tables.yaml``."""
+
+from hvac_platform.stores.records.dead_letters import DeadLetter
+from hvac_platform.stores.records.degradation import MetricTrend
+from hvac_platform.stores.records.events import AnomalyEvent, Verdict
+from hvac_platform.stores.records.incidents import Incident, LikelyKind, SimilarIncident
+from hvac_platform.stores.records.ledger import LedgerEntry, TouchedDevice
+from hvac_platform.stores.records.maintenance import MaintenanceSpan
+from hvac_platform.stores.records.profiles import StoredFit, StoredMode, StoredProfile, stored_detector
+from hvac_platform.stores.records.readings import LatestReading, Reading
+from hvac_platform.stores.records.record import Record, Span
+from hvac_platform.stores.records.registry import Device, DeviceDay, StoreSetting
+from hvac_platform.stores.records.reports import DeviceReport, MethodReport
+from hvac_platform.stores.records.snapshots import BacklogDay, Snapshot
+
+__all__ = [
+    "AnomalyEvent",
+    "BacklogDay",
+    "DeadLetter",
+    "Device",
+    "DeviceDay",
+    "DeviceReport",
+    "Incident",
+    "LatestReading",
+    "LedgerEntry",
+    "LikelyKind",
+    "MaintenanceSpan",
+    "MethodReport",
+    "MetricTrend",
+    "Reading",
+    "Record",
+    "SimilarIncident",
+    "Snapshot",
+    "Span",
+    "StoreSetting",
+    "StoredFit",
+    "StoredMode",
+    "StoredProfile",
+    "TouchedDevice",
+    "Verdict",
+    "stored_detector",
+]

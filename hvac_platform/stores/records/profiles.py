@@ -1,0 +1,75 @@
+"""What was learned of a device, as it is stored."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NotRequired, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvac_platform.stores.records.record import Record
+
+if TYPE_CHECKING:
+    from hvac_platform.stores.base import Store
+
+
+class StoredFit(TypedDict):
+    """What a detector was fitted on: snapshots from one instant to another, and why it was fitted anew."""
+
+    count: int
+    start_ms: int
+    end_ms: int
+    reason: str
+
+
+class StoredMode(TypedDict):
+    """A way in which a machine runs; ``calibrated`` is missing in profiles from before it was kept."""
+
+    name: str
+    number: int
+    share: float
+    episodes: int
+    centre: dict[str, float]
+    calibrated: NotRequired[bool]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredProfile(Record):
+    """What normal looks like for one device; :mod:`hvac_platform.monitoring.profiles` makes a profile to judge by of it.
+
+    Attributes:
+        profile_embedding: float32 [384], centroid of the embeddings of normal snapshots.
+        metric_stats: mean, std, min, max and scale by metric.
+        calibration: limits by name.
+        detector: encoder and calibration learned from the history, MessagePack.
+        energy: model of the expected power, as :mod:`hvac_platform.detection.energy` writes it.
+    """
+
+    TABLE = "device_profiles"
+
+    device_id: str
+    device_type: str
+    location: str
+    building_id: str
+    profile_embedding: NDArray[np.float32] = field(compare=False)
+    embedding_method: str
+    metric_stats: dict[str, dict[str, float]]
+    calibration: dict[str, float]
+    profile_version: int
+    snapshot_count: int
+    span_start: int
+    span_end: int
+    profile_created_at: int
+    profile_updated_at: int
+    last_seen: int
+    detector: bytes | None
+    fit: StoredFit | None
+    energy: dict[str, object] | None
+    modes: list[StoredMode] | None
+
+
+def stored_detector(store: Store, device_id: str) -> bytes | None:
+    """A device's detector, without the rest of its profile; None where it has none."""
+    found = StoredProfile.first(store, device_id, only=("detector",))
+    return None if found is None else found.detector
