@@ -16,8 +16,8 @@ from hvac_platform.assets.snapshot_embeddings import snapshot_embeddings
 from hvac_platform.assets.windowed_snapshots import windowed_snapshots
 from hvac_platform.ingestion.flow import PartitionFlow, flows
 from hvac_platform.resources import PlatformResource
-from hvac_platform.stores.base import TableSlice
-from hvac_platform.stores.vectors import decoded_vectors
+from hvac_platform.stores.base import EMBEDDING_DIMENSION
+from hvac_platform.stores.records import Snapshot, StoredProfile
 from hvac_platform.timestamps import DAY_MS, now_ms
 
 MOST_REJECTED = 0.01
@@ -108,17 +108,18 @@ def snapshots_not_empty(context: dg.AssetCheckExecutionContext) -> dg.AssetCheck
 @dg.asset_check(asset=snapshot_embeddings, description="Vectors are finite and of unit length.")
 def vectors_are_sane(context: dg.AssetCheckExecutionContext, platform: PlatformResource) -> dg.AssetCheckResult:
     """The newest vectors of every device, a sample of them."""
-    blobs: list[bytes] = []
-    for device in platform.store.devices()[:50]:
-        rows = TableSlice(
-            "device_state_snapshots",
-            ("embedding",),
+    found = [
+        snapshot.embedding
+        for device in platform.store.devices()[:50]
+        for snapshot in Snapshot.read(
+            platform.store,
             device.device_id,
-            device.last_seen - 10 * platform.settings.window_ms,
+            (device.last_seen - 10 * platform.settings.window_ms, None),
+            only=("embedding",),
         )
-        for batch in platform.store.scan(rows):
-            blobs += [blob for blob in batch["embedding"] if blob is not None]
-    vectors = decoded_vectors(blobs[:SAMPLE])
+        if snapshot.embedding is not None
+    ]
+    vectors = np.array(found[:SAMPLE], dtype=np.float32).reshape(-1, EMBEDDING_DIMENSION)
     norms = np.linalg.norm(vectors, axis=1)
     bad = int((~np.isfinite(norms) | (np.abs(norms - 1) > 1e-3)).sum())
     return dg.AssetCheckResult(passed=bad == 0, metadata={"vectors_checked": len(vectors), "bad": bad})
@@ -141,9 +142,8 @@ def every_snapshot_embedded(context: dg.AssetCheckExecutionContext) -> dg.AssetC
 @dg.asset_check(asset=device_profiles, description="Every device has a profile younger than two days.")
 def profiles_are_current(context: dg.AssetCheckExecutionContext, platform: PlatformResource) -> dg.AssetCheckResult:
     """A stale profile compares today with a past that may no longer be normal."""
-    updated: dict[str, int] = {}
-    for batch in platform.store.scan(TableSlice("device_profiles", ("device_id", "profile_updated_at"))):
-        updated.update(zip(batch["device_id"], batch["profile_updated_at"], strict=True))
+    profiles = StoredProfile.read(platform.store, only=("device_id", "profile_updated_at"))
+    updated = {profile.device_id: profile.profile_updated_at for profile in profiles}
     limit = now_ms() - OLDEST_PROFILE_MS
     stale = [d.device_id for d in platform.store.devices() if updated.get(d.device_id, 0) < limit]
     return dg.AssetCheckResult(

@@ -13,11 +13,11 @@ from hvac_platform.detection.methods import method_names
 from hvac_platform.io_managers.table_output import Metadata, TableOutput, table_output
 from hvac_platform.monitoring.comparing import compare_device, scores_of
 from hvac_platform.monitoring.energy import span_energy
-from hvac_platform.monitoring.incidents import incident_rows
 from hvac_platform.monitoring.profiles import load_profile
 from hvac_platform.partitions import daily
 from hvac_platform.resources import PlatformResource
 from hvac_platform.stores.batches import TableBatch
+from hvac_platform.stores.records import DeviceReport, Incident, MethodReport
 from hvac_platform.timestamps import day_windows
 
 PLOTTED = 6
@@ -57,7 +57,7 @@ def detection_report(context: dg.AssetExecutionContext, platform: PlatformResour
                 if not c.windows or day.device_id not in registered:
                     continue
                 device = registered[day.device_id]
-                found = len(incident_rows(store, day.device_id, start_ms, end_ms))
+                found = len(Incident.times(store, day.device_id, (start_ms, end_ms)))
                 energy = span_energy(store, device, load_profile(store, day.device_id), window_ms, start_ms, end_ms)
                 row = {m: c.anomalies.get(m, 0) for m in names}
                 kwh = (energy.actual_kwh, energy.expected_kwh, energy.excess_kwh) if energy else (None,) * 3
@@ -75,30 +75,13 @@ def detection_report(context: dg.AssetExecutionContext, platform: PlatformResour
                     times, scores = scores_of(store, day.device_id, start_ms, end_ms)
                     shown = {m: np.minimum(v, HIGHEST) for m, v in scores.items()}
                     plots.append((c.any_method, f"**{day.device_id}**\n\n{line_plot(shown, times, limit=1.0)}"))
-                yield TableBatch(
-                    {
-                        "date": [date] * len(names),
-                        "device_id": [day.device_id] * len(names),
-                        "method": list(names),
-                        "windows": [c.windows] * len(names),
-                        "anomalous": list(row.values()),
-                        "alone": [c.disagreements.get(name, 0) for name in names],
-                    },
-                    table="method_reports",
-                )
-                yield TableBatch(
-                    {
-                        "date": [date],
-                        "device_id": [day.device_id],
-                        "windows": [c.windows],
-                        "consensus": [c.consensus],
-                        "any_method": [c.any_method],
-                        "incidents": [found],
-                        "energy_kwh": [kwh[0]],
-                        "expected_kwh": [kwh[1]],
-                        "excess_kwh": [kwh[2]],
-                    }
-                )
+                methods = [
+                    MethodReport(date, day.device_id, name, c.windows, n, c.disagreements.get(name, 0))
+                    for name, n in row.items()
+                ]
+                yield TableBatch(MethodReport.columns(methods), table=MethodReport.TABLE)
+                report = DeviceReport(date, day.device_id, c.windows, c.consensus, c.any_method, found, *kwh)
+                yield TableBatch(DeviceReport.columns([report]))
         metadata["report"] = dg.MetadataValue.md("\n".join(lines[:500]))
         if anomalous:
             metadata["anomalous_windows_by_method"] = dg.MetadataValue.md(bar_plot(anomalous, (*names, "consensus")))

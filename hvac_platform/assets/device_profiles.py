@@ -27,6 +27,7 @@ from hvac_platform.partitions import daily, devices
 from hvac_platform.resources import PlatformResource
 from hvac_platform.stores.base import Device
 from hvac_platform.stores.batches import TableBatch
+from hvac_platform.stores.records import StoredMode
 from hvac_platform.timestamps import day_of, days_between, iso, parse_instant
 
 THIN_HISTORY = 0.5
@@ -176,7 +177,7 @@ def _one_device(lesson: Lesson) -> dict[str, Any]:
     }
 
 
-def _modes_table(modes: list[dict[str, Any]] | None) -> str:
+def _modes_table(modes: list[StoredMode] | None) -> str:
     if not modes:
         return "too little history to tell"
     rows = [

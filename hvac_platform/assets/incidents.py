@@ -8,11 +8,11 @@ from pydantic import Field
 from hvac_platform.assets.anomaly_events import anomaly_events
 from hvac_platform.assets.common import OWNERS, RETRIES, tell_failures
 from hvac_platform.io_managers.table_output import Metadata, TableOutput, table_output
-from hvac_platform.monitoring.incidents import incident_rows
 from hvac_platform.monitoring.passes import IncidentsPass, spans_of_days
 from hvac_platform.partitions import daily
 from hvac_platform.resources import PlatformResource
 from hvac_platform.stores.batches import TableBatch
+from hvac_platform.stores.records import Incident
 from hvac_platform.timestamps import day_windows, iso, now_ms
 
 SHOWN = 100
@@ -53,14 +53,14 @@ def incidents(context: dg.AssetExecutionContext, config: IncidentsConfig, platfo
         tell_failures(context, metadata, found)
         start_ms = day_windows(context.partition_keys[0], window_ms)[0]
         end_ms = day_windows(context.partition_keys[-1], window_ms)[1]
-        rows = sorted(incident_rows(store, None, start_ms, end_ms), key=lambda row: -int(row["started_at"]))
+        stored = sorted(Incident.read(store, None, (start_ms, end_ms)), key=lambda incident: -incident.started_at)
         metadata.update(
-            incidents=len(rows),
+            incidents=len(stored),
             computed=found.computed,
-            open=sum(row["status"] == "open" for row in rows),
-            fleet_wide=sum(row["scope"] == "fleet" for row in rows),
-            **{s: sum(row["severity"] == s for row in rows) for s in ("critical", "warning", "info")},
-            newest=dg.MetadataValue.md(_table_of(rows[:SHOWN])),
+            open=sum(incident.status == "open" for incident in stored),
+            fleet_wide=sum(incident.scope == "fleet" for incident in stored),
+            **{s: sum(incident.severity == s for incident in stored) for s in ("critical", "warning", "info")},
+            newest=dg.MetadataValue.md(_table_of(stored[:SHOWN])),
         )
 
     return table_output(batches)
@@ -74,16 +74,12 @@ def _log_incident(context: dg.AssetExecutionContext, device_id: str, batch: Tabl
     )
 
 
-def _table_of(rows: list[dict[str, object]]) -> str:
+def _table_of(shown: list[Incident]) -> str:
     lines = ["| device | from | windows | severity | likely | why |", "|---|---|---|---|---|---|"]
-    for row in rows:
-        kinds = row["kinds"]
-        likely = kinds[0]["kind"].replace("_", " ") if isinstance(kinds, list) and kinds else "–"
-        reasons = row["reasons"]
-        why = reasons[0] if isinstance(reasons, list) and reasons else ""
-        started = row["started_at"]
-        assert isinstance(started, int)
+    for incident in shown:
+        likely = incident.kinds[0]["kind"].replace("_", " ") if incident.kinds else "–"
         lines.append(
-            f"| {row['device_id']} | {iso(started)[:16]} | {row['windows']} | {row['severity']} | {likely} | {why} |"
+            f"| {incident.device_id} | {iso(incident.started_at)[:16]} | {incident.windows} | {incident.severity} | "
+            f"{likely} | {next(iter(incident.reasons), '')} |"
         )
     return "\n".join(lines)

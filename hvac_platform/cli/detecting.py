@@ -35,7 +35,6 @@ from hvac_platform.cli.output import (
 from hvac_platform.config import Settings, load_settings
 from hvac_platform.detection.consensus import Comparison
 from hvac_platform.detection.methods import method_names
-from hvac_platform.detection.profile import profile_from_row
 from hvac_platform.ingestion.snapshotting import EmbeddingCounts
 from hvac_platform.monitoring.comparing import compare_device
 from hvac_platform.monitoring.degradation import HISTORY_DAYS, LEAST_DAYS, metric_unit
@@ -50,9 +49,10 @@ from hvac_platform.monitoring.passes import (
     Span,
     write_pass,
 )
-from hvac_platform.monitoring.profiles import load_profile_row
+from hvac_platform.monitoring.profiles import profile_of
 from hvac_platform.monitoring.similar import NoSnapshotError, similar_states
 from hvac_platform.runtime.connections import make_encoders, open_store
+from hvac_platform.stores.records import StoredProfile
 from hvac_platform.timestamps import day_of, day_windows, days_between, iso, now_ms
 
 CONTINUOUS_SECONDS = 30
@@ -144,17 +144,18 @@ def list_profiles(as_json: AsJson = False) -> None:
     """All profiles, and devices that have none yet."""
     store = open_store(load_settings())
     rows = []
+    only = ("snapshot_count", "span_start", "span_end", "profile_updated_at", "embedding_method")
     for device in store.devices():
-        row = load_profile_row(store, device.device_id)
+        found = StoredProfile.first(store, device.device_id, only=only)
         rows.append(
             {
                 "device": device.device_id,
                 "type": device.device_type,
-                "snapshots": row["snapshot_count"] if row else 0,
-                "from": at(row["span_start"]) if row else None,
-                "to": at(row["span_end"]) if row else None,
-                "updated": at(row["profile_updated_at"]) if row else None,
-                "encoder": row["embedding_method"] if row else None,
+                "snapshots": found.snapshot_count if found else 0,
+                "from": at(found.span_start) if found else None,
+                "to": at(found.span_end) if found else None,
+                "updated": at(found.profile_updated_at) if found else None,
+                "encoder": found.embedding_method if found else None,
             }
         )
     print_rows(rows, as_json=as_json, title="Profiles", empty="no device has been registered yet")
@@ -165,27 +166,29 @@ def show_profile(name: OneName = None, option: OneDevice = None, as_json: AsJson
     """One profile: span, limits and the statistics of every metric."""
     store = open_store(load_settings())
     device = chosen_device(store, name, option).device_id
-    row = load_profile_row(store, device)
-    if row is None:
+    found = StoredProfile.first(store, device)
+    if found is None:
         errors.print(f"hvac: {device} has no profile yet: hvac profiles build --devices {device}")
         raise typer.Exit(1)
-    statistics = [{"metric": name, **stats} for name, stats in row["metric_stats"].items()]
-    detector = profile_from_row(row).detector
+    statistics = [{"metric": name, **stats} for name, stats in found.metric_stats.items()]
+    detector = profile_of(found).detector
     metrics_left_out = dict(detector.left_out) if detector is not None else {}
-    modes = row["modes"] or []
+    modes = found.modes or []
     if as_json:
         kept = ("snapshot_count", "embedding_method", "calibration", "profile_version")
         times = ("span_start", "span_end", "profile_created_at", "profile_updated_at")
         print_json(
-            {"device": device, **{k: row[k] for k in kept}, **{t: at(row[t]) for t in times}, "metrics": statistics}
-            | {"modes": modes, "metrics_left_out": metrics_left_out}
+            {"device": device}
+            | {name: getattr(found, name) for name in kept}
+            | {name: at(getattr(found, name)) for name in times}
+            | {"metrics": statistics, "modes": modes, "metrics_left_out": metrics_left_out}
         )
         return
     console.print(
-        f"{device} ({row['device_type']}): {row['snapshot_count']} snapshots, {iso(row['span_start'])} to "
-        f"{iso(row['span_end'])}, encoder {row['embedding_method']}"
+        f"{device} ({found.device_type}): {found.snapshot_count} snapshots, {iso(found.span_start)} to "
+        f"{iso(found.span_end)}, encoder {found.embedding_method}"
     )
-    limits = dict(row["calibration"])
+    limits: dict[str, Any] = dict(found.calibration)
     near = limits.pop("exclude_ms", None)
     shown = [f"{name.replace('_', ' ')} {in_precision(value)}" for name, value in limits.items()]
     if near is not None:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import enum
-from typing import Annotated, Any
+from dataclasses import asdict
+from typing import Annotated
 
 import typer
 
 from hvac_platform.cli.choosing import MOST_DAYS, Devices, Names, chosen_devices, finite, instant, named, require_order
 from hvac_platform.cli.output import AsJson, at, console, errors, print_json, print_rows
 from hvac_platform.config import load_settings
-from hvac_platform.monitoring.incidents import incident_rows
-from hvac_platform.monitoring.maintenance import maintenance_spans
 from hvac_platform.monitoring.silence import SILENCE
 from hvac_platform.monitoring.similar import NoSnapshotError, similar_states
 from hvac_platform.runtime.connections import make_encoders, open_store
 from hvac_platform.stores.base import Store
+from hvac_platform.stores.records import Incident, MaintenanceSpan
 from hvac_platform.timestamps import DAY_MS, iso, now_ms
 
 incidents = typer.Typer(no_args_is_help=True)
@@ -54,34 +54,34 @@ def list_incidents(
     now = now_ms()
     begin = start_ms if start_ms is not None else now - round(days_back * DAY_MS)
     wanted = SEVERITIES[: SEVERITIES.index(severity) + 1]
+    span = (begin, now + 1 if end_ms is None else end_ms)
     found = [
-        row
+        incident
         for device in chosen_devices(store, named(names, devices))
-        for row in incident_rows(store, device.device_id, begin, now + 1 if end_ms is None else end_ms)
-        if row["severity"] in wanted and (row["status"] == "open" or not only_open)
+        for incident in Incident.read(store, device.device_id, span)
+        if incident.severity in wanted and (incident.status == "open" or not only_open)
     ]
-    found.sort(key=lambda row: -row["started_at"])
+    found.sort(key=lambda incident: -incident.started_at)
     print_rows(
-        [_summary(row) for row in found],
+        [_summary(incident) for incident in found],
         as_json=as_json,
         title=f"Incidents ({len(found)})",
         empty=f"no incident began since {iso(begin)}: --days-back or --from look further back",
     )
 
 
-def _summary(row: dict[str, Any]) -> dict[str, Any]:
-    likely = f"{row['kinds'][0]['title']} ({row['kinds'][0]['similarity']:.2f})" if row["kinds"] else None
-    seen = next((s for s in row["similar"] if s["known"]), None)
+def _summary(found: Incident) -> dict[str, object]:
+    likely = f"{found.kinds[0]['title']} ({found.kinds[0]['similarity']:.2f})" if found.kinds else None
     return {
-        "incident": row["incident_id"],
-        "from": at(row["started_at"], to_minutes=True),
-        "minutes": round((row["ended_at"] - row["started_at"]) / 60_000),
-        "severity": row["severity"],
-        "status": row["status"],
-        "scope": row["cause"] or row["scope"],
-        "likely": row["label"] or likely,
-        "seen": seen["incident_id"] if seen else None,
-        "why": next(iter(row["reasons"]), None),
+        "incident": found.incident_id,
+        "from": at(found.started_at, to_minutes=True),
+        "minutes": round((found.ended_at - found.started_at) / 60_000),
+        "severity": found.severity,
+        "status": found.status,
+        "scope": found.cause or found.scope,
+        "likely": found.label or likely,
+        "seen": next((similar["incident_id"] for similar in found.similar if similar["known"]), None),
+        "why": next(iter(found.reasons), None),
     }
 
 
@@ -90,15 +90,15 @@ def show_incident(incident: IncidentId, as_json: AsJson = False) -> None:
     """One incident: rules that fired, metrics that moved, likely kinds, and where the same was seen before."""
     settings = load_settings()
     store = open_store(settings)
-    row = _incident(store, incident)
-    device = chosen_devices(store, [row["device_id"]])[0]
-    silent = SILENCE in row["methods"]
+    found = _incident(store, incident)
+    device = chosen_devices(store, [found.device_id])[0]
+    silent = SILENCE in found.methods
     states = None
     if not silent:
-        middle = (row["started_at"] + row["ended_at"]) // 2
+        middle = (found.started_at + found.ended_at) // 2
         with contextlib.suppress(NoSnapshotError):
             states = similar_states(
-                store, device, make_encoders(settings, store), at_ms=middle, before_ms=row["started_at"]
+                store, device, make_encoders(settings, store), at_ms=middle, before_ms=found.started_at
             )
     past = [
         {
@@ -110,31 +110,31 @@ def show_incident(incident: IncidentId, as_json: AsJson = False) -> None:
         for s in (states.similar if states else [])
     ]
     if as_json:
-        times = {name: at(row[name]) for name in ("started_at", "ended_at", "updated_at")}
-        print_json({**row, **times, "similar_states": past})
+        times = {name: at(getattr(found, name)) for name in ("started_at", "ended_at", "updated_at")}
+        print_json({**asdict(found), **times, "similar_states": past})
         return
     console.print(
-        f"{row['incident_id']}  {row['severity']} (level {row['level']}), {row['status']}\n"
-        f"{row['device_id']} ({row['device_type']}, {row['location']}): {iso(row['started_at'])} to {iso(row['ended_at'])}, "
-        f"{row['windows']} windows, score {row['peak_score']:.1f} (1 is the limit)\n"
-        f"methods: {', '.join(f'{m} {n}' for m, n in row['methods'].items())}"
+        f"{found.incident_id}  {found.severity} (level {found.level}), {found.status}\n"
+        f"{found.device_id} ({found.device_type}, {found.location}): {iso(found.started_at)} to {iso(found.ended_at)}, "
+        f"{found.windows} windows, score {found.peak_score:.1f} (1 is the limit)\n"
+        f"methods: {', '.join(f'{m} {n}' for m, n in found.methods.items())}"
     )
-    if row["scope"] == "fleet":
-        console.print(f"one of many devices at once: {row['cause']}")
-    if row["excess_kwh"] is not None:
-        console.print(f"energy: {row['excess_kwh']:+.1f} kWh against what its state calls for")
-    if row["label"]:
-        console.print(f"it was: {row['label']}")
+    if found.scope == "fleet":
+        console.print(f"one of many devices at once: {found.cause}")
+    if found.excess_kwh is not None:
+        console.print(f"energy: {found.excess_kwh:+.1f} kWh against what its state calls for")
+    if found.label:
+        console.print(f"it was: {found.label}")
     console.print("\nwhy")
-    for reason in row["reasons"] or ["no reason was given"]:
+    for reason in found.reasons or ["no reason was given"]:
         console.print(f"  {reason}")
     if silent:
         return
-    if row["rules"]:
-        console.print(f"  rules: {', '.join(row['rules'])}")
-    console.print(f"  metrics: {', '.join(row['metrics']) or '-'}\n")
+    if found.rules:
+        console.print(f"  rules: {', '.join(found.rules)}")
+    console.print(f"  metrics: {', '.join(found.metrics) or '-'}\n")
     print_rows(
-        [{"likely kind": k["title"], "similarity": round(k["similarity"], 2)} for k in row["kinds"]],
+        [{"likely kind": k["title"], "similarity": round(k["similarity"], 2)} for k in found.kinds],
         as_json=False,
         title="Likely kinds of fault",
         empty="nothing known resembles it",
@@ -148,7 +148,7 @@ def show_incident(incident: IncidentId, as_json: AsJson = False) -> None:
                 "the same": s["known"],
                 "it was": s["label"],
             }
-            for s in row["similar"]
+            for s in found.similar
         ],
         as_json=False,
         title="Earlier incidents like it, on this device and others of its type",
@@ -168,19 +168,19 @@ def label_incident(
 ) -> None:
     """Say what an incident was: later ones like it will say so too."""
     store = open_store(load_settings())
-    row = _incident(store, incident)
-    key = {"device_id": [row["device_id"]], "started_at": [row["started_at"]]}
+    found = _incident(store, incident)
+    key = {"device_id": [found.device_id], "started_at": [found.started_at]}
     store.update("incidents", {**key, "label": [label.strip() or None]})
     console.print(f"{incident}: {label.strip() or 'label removed'}")
 
 
-def _incident(store: Store, incident: str) -> dict[str, Any]:
+def _incident(store: Store, incident: str) -> Incident:
     device_id, _, started = incident.rpartition("/")
     at = int(started) if started.isascii() and started.isdigit() and len(started) <= 15 else -1
-    row = next(iter(incident_rows(store, device_id, at, at + 1)), None) if device_id and at >= 0 else None
-    if row is None:
+    found = Incident.first(store, device_id, (at, at + 1)) if device_id and at >= 0 else None
+    if found is None:
         raise typer.BadParameter(f"no incident {incident!r}; `hvac incidents list` shows them", param_hint="INCIDENT")
-    return row
+    return found
 
 
 @maintenance.command("add")
@@ -197,10 +197,8 @@ def add_span(
     require_order(start_ms, end_ms)
     assert start_ms is not None
     assert end_ms is not None
-    store.upsert(
-        "maintenance_spans",
-        {"device_id": [device], "starts_at": [start_ms], "ends_at": [end_ms], "note": [note], "added_at": [now_ms()]},
-    )
+    span = MaintenanceSpan(device, start_ms, end_ms, note, added_at=now_ms())
+    store.upsert(MaintenanceSpan.TABLE, MaintenanceSpan.columns([span]))
     console.print(f"{device}: maintenance from {iso(start_ms)} to {iso(end_ms)}")
     if start_ms < now_ms():
         console.print(
@@ -213,12 +211,12 @@ def list_spans(names: Names = None, devices: Devices = None, as_json: AsJson = F
     """All spans, newest first."""
     store = open_store(load_settings())
     spans = [
-        span for d in chosen_devices(store, named(names, devices)) for span in maintenance_spans(store, d.device_id)
+        span for d in chosen_devices(store, named(names, devices)) for span in MaintenanceSpan.read(store, d.device_id)
     ]
     print_rows(
         [
-            {"device": s.device_id, "from": at(s.start_ms), "until": at(s.end_ms), "note": s.note}
-            for s in sorted(spans, key=lambda s: -s.start_ms)
+            {"device": s.device_id, "from": at(s.starts_at), "until": at(s.ends_at), "note": s.note}
+            for s in sorted(spans, key=lambda s: -s.starts_at)
         ],
         as_json=as_json,
         title="Maintenance",
@@ -235,7 +233,7 @@ def remove_span(
     store = open_store(load_settings())
     chosen_devices(store, [device])
     start_ms = instant(start, "--from")
-    if start_ms not in {s.start_ms for s in maintenance_spans(store, device)}:
+    if start_ms not in {span.starts_at for span in MaintenanceSpan.read(store, device)}:
         errors.print(f"hvac: {device} has no maintenance from {start}: hvac maintenance list --devices {device}")
         raise typer.Exit(1)
     store.delete("maintenance_spans", {"device_id": [device], "starts_at": [start_ms]})

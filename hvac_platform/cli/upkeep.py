@@ -27,9 +27,10 @@ from hvac_platform.runtime.connections import (
     open_store,
     open_store_as_it_is,
 )
-from hvac_platform.stores.base import StoreError, TableSlice
+from hvac_platform.stores.base import StoreError
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.made_with import forget_device_types
+from hvac_platform.stores.records import Snapshot
 from hvac_platform.stores.salvage import salvage
 from hvac_platform.stores.tables import tables
 from hvac_platform.timestamps import iso, now_ms
@@ -233,11 +234,12 @@ def verify(names: Names = None, devices: Devices = None, as_json: AsJson = False
     for device in chosen_devices(store, named(names, devices)):
         times: list[int] = []
         embedded = flagged = 0
-        columns = ("snapshot_time", "embedding_method", "is_anomalous")
-        for batch in store.scan(TableSlice("device_state_snapshots", columns, device.device_id)):
-            times += batch["snapshot_time"]
-            embedded += sum(method is not None for method in batch["embedding_method"])
-            flagged += sum(bool(flag) for flag in batch["is_anomalous"])
+        for batch in Snapshot.batches(
+            store, device.device_id, only=("snapshot_time", "embedding_method", "is_anomalous")
+        ):
+            times += [snapshot.snapshot_time for snapshot in batch]
+            embedded += sum(snapshot.embedding_method is not None for snapshot in batch)
+            flagged += sum(bool(snapshot.is_anomalous) for snapshot in batch)
         steps = np.diff(np.array(times, dtype=np.int64)) // settings.window_ms
         rows.append(
             {

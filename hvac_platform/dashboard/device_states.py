@@ -13,13 +13,13 @@ from hvac_platform.config import Settings
 from hvac_platform.dashboard.reading import (
     SEVERITIES,
     DeviceState,
-    Row,
     device_state,
     profiled_devices,
     units_sent,
 )
 from hvac_platform.devices.registry import device_type
 from hvac_platform.stores.base import Device, Store
+from hvac_platform.stores.records import Incident
 from hvac_platform.timestamps import now_ms
 
 DEVICES_PER_REFRESH = 100
@@ -81,14 +81,14 @@ class Fleet:
         return len(self.states)
 
     @property
-    def incidents(self) -> list[Row]:
+    def incidents(self) -> list[Incident]:
         """Incidents of the last 30 days, newest first."""
         found = [incident for state in self.states.values() for incident in state.incidents]
-        return sorted(found, key=lambda row: (-row["started_at"], row["device_id"]))
+        return sorted(found, key=lambda incident: (-incident.started_at, incident.device_id))
 
     def open_by_severity(self) -> dict[str, int]:
         """Open incidents by severity, the worst first."""
-        counted = Counter(i["severity"] for state in self.states.values() for i in state.open_incidents)
+        counted = Counter(i.severity for state in self.states.values() for i in state.open_incidents)
         return {severity: counted.get(severity, 0) for severity in SEVERITIES}
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from hvac_platform.dashboard.formatting import in_figure
 from hvac_platform.detection import methods
+from hvac_platform.stores.series import VerdictSeries
 
 Figure = dict[str, Any]
 Int64 = NDArray[np.int64]
@@ -280,8 +281,7 @@ def _drawn_interval(times_ms: Int64, interval_ms: int) -> int:
 
 
 def score_figure(
-    times_ms: Mapping[str, Int64],
-    scores: Mapping[str, Float64],
+    verdicts: Mapping[str, VerdictSeries],
     *,
     start_ms: int,
     end_ms: int,
@@ -292,9 +292,9 @@ def score_figure(
     """Scores of the methods over time, in units of their limits; the limit is the dashed line at 1."""
     traces: list[Figure] = []
     highest = 1.5
-    for method, values in scores.items():
-        times, kept = decimated(times_ms[method], values)
-        xs, ys = with_gaps(times, kept, _drawn_interval(times_ms[method], interval_ms))
+    for method, judged in verdicts.items():
+        times, kept = decimated(judged.times_ms, judged.scores)
+        xs, ys = with_gaps(times, kept, _drawn_interval(judged.times_ms, interval_ms))
         drawn = [None if y is None else min(y, SCORE_CEILING) for y in ys]
         highest = max([highest, *(y for y in drawn if y is not None)])
         looks = next(({"color": m.color, "dash": m.dash} for m in methods.METHODS if m.name == method), UNKNOWN_METHOD)

@@ -1,4 +1,4 @@
-"""What the pages read: rows of the store, each question with a bound on what it may cost.
+"""What the pages read: records of the store, each question with a bound on what it may cost.
 
 Every read names the partitions it wants (a device, a day), so it is one short query on a server too.
 """
@@ -6,10 +6,7 @@ Every read names the partitions it wants (a device, a day), so it is one short q
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +14,23 @@ from numpy.typing import NDArray
 from hvac_platform.detection.methods import method_names
 from hvac_platform.ingestion.flow import PartitionFlow, flows
 from hvac_platform.log.base import MessageLog, UnknownTopicError
-from hvac_platform.stores.base import Device, Store, TableSlice
-from hvac_platform.timestamps import DAY_MS, day_of, days_before, now_ms, parse_instant
+from hvac_platform.stores.base import Device, Store
+from hvac_platform.stores.records import (
+    AnomalyEvent,
+    BacklogDay,
+    DeadLetter,
+    DeviceReport,
+    Incident,
+    LatestReading,
+    MaintenanceSpan,
+    MethodReport,
+    MetricTrend,
+    Reading,
+    Snapshot,
+    StoredProfile,
+)
+from hvac_platform.stores.series import VerdictSeries, verdict_series
+from hvac_platform.timestamps import DAY_MS, day_of, days_before, now_ms
 
 HOUR_MS = 3_600_000
 INCIDENT_DAYS = 30
@@ -27,28 +39,10 @@ RECENT_WINDOWS = 5
 MOST_ROWS = 20_000
 MOST_DEAD_LETTERS = 25
 DEAD_LETTER_DAYS = 7
+DEAD_LETTER_KEY = ("topic", "date", "kafka_partition", "record_offset")
 BUFFER_MS = HOUR_MS
 
-Row = dict[str, Any]
-
-INCIDENT_COLUMNS = (
-    *("device_id", "started_at", "ended_at", "incident_id", "status", "severity", "level", "windows", "peak_score"),
-    *("methods", "rules", "metrics", "reasons", "signature", "kinds", "similar", "scope", "cause", "excess_kwh"),
-    *("updated_at", "label"),
-)
 SEVERITIES = ("critical", "warning", "info")
-
-
-def rows_of(store: Store, wanted: TableSlice, most: int = MOST_ROWS) -> list[Row]:
-    """Rows of a slice as dictionaries, so many at most."""
-    return list(islice(_rows(store, wanted, min(most, 5_000)), most))
-
-
-def _rows(store: Store, wanted: TableSlice, batch_rows: int) -> Iterable[Row]:
-    for batch in store.scan(wanted, batch_rows=batch_rows):
-        names = list(batch)
-        for values in zip(*batch.values(), strict=True):
-            yield dict(zip(names, values, strict=True))
 
 
 # -- one device ---------------------------------------------------------------------------------------------------------
@@ -81,18 +75,18 @@ class DeviceState:
     history: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     anomalous: bool = False
     score: float | None = None
-    incidents: list[Row] = field(default_factory=list)
+    incidents: list[Incident] = field(default_factory=list)
     units: dict[str, str] = field(default_factory=dict)
 
     @property
-    def open_incidents(self) -> list[Row]:
+    def open_incidents(self) -> list[Incident]:
         """Incidents that may still go on."""
-        return [incident for incident in self.incidents if incident["status"] == "open"]
+        return [incident for incident in self.incidents if incident.status == "open"]
 
     @property
     def worst(self) -> str | None:
         """Severity of the worst open incident."""
-        found = {incident["severity"] for incident in self.open_incidents}
+        found = {incident.severity for incident in self.open_incidents}
         return next((severity for severity in SEVERITIES if severity in found), None)
 
     @property
@@ -106,26 +100,28 @@ def device_state(
 ) -> DeviceState:
     """State of a device by at most three reads: its last hour of snapshots, its open window, its incidents."""
     span_ms = max(HOUR_MS, 30 * window_ms)
-    columns = ("snapshot_time", "window_ms", "metrics", "is_anomalous", "anomaly_score")
-    wanted = TableSlice(
-        "device_state_snapshots", columns, device.device_id, device.last_seen - span_ms, device.last_seen + 1
+    snapshots = Snapshot.read(
+        store,
+        device.device_id,
+        (device.last_seen - span_ms, device.last_seen + 1),
+        only=("snapshot_time", "window_ms", "metrics", "is_anomalous", "anomaly_score"),
+        most=4_000,
     )
-    snapshots = rows_of(store, wanted, 4_000)
-    times = np.array([row["snapshot_time"] for row in snapshots], dtype=np.int64)
-    names = sorted({name for row in snapshots for name in row["metrics"]})
-    history = {name: np.array([row["metrics"].get(name, np.nan) for row in snapshots]) for name in names}
+    times = np.array([snapshot.snapshot_time for snapshot in snapshots], dtype=np.int64)
+    names = sorted({name for snapshot in snapshots for name in snapshot.metrics})
+    history = {name: np.array([snapshot.metrics.get(name, np.nan) for snapshot in snapshots]) for name in names}
     newest = snapshots[-RECENT_WINDOWS:]
-    scores = [row["anomaly_score"] for row in newest if row["anomaly_score"] is not None]
+    scores = [snapshot.anomaly_score for snapshot in newest if snapshot.anomaly_score is not None]
     live = open_window(store, device, window_ms, at_ms)
     return DeviceState(
         device=device,
         newest_ms=int(times[-1]) if len(times) else None,
-        window_ms=int(snapshots[-1]["window_ms"]) if snapshots else window_ms,
-        values={**(dict(snapshots[-1]["metrics"]) if snapshots else {}), **live},
+        window_ms=snapshots[-1].window_ms if snapshots else window_ms,
+        values={**(snapshots[-1].metrics if snapshots else {}), **live},
         live=bool(live),
         times_ms=times,
         history=history,
-        anomalous=any(bool(row["is_anomalous"]) for row in newest),
+        anomalous=any(bool(snapshot.is_anomalous) for snapshot in newest),
         score=max(scores, default=None),
         incidents=device_incidents(store, device.device_id, at_ms - INCIDENT_DAYS * DAY_MS),
         units=units or {},
@@ -137,96 +133,81 @@ def open_window(store: Store, device: Device, window_ms: int, at_ms: int) -> dic
     if device.last_seen <= at_ms - BUFFER_MS:
         return {}
     start = device.last_seen - device.last_seen % window_ms
-    wanted = TableSlice(
-        "metric_aggregation_buffer",
-        ("metric_name", "metric_value"),
-        device.device_id,
-        equals=(("window_start", start),),
-    )
-    return {row["metric_name"]: row["metric_value"] for row in rows_of(store, wanted)}
+    latest = LatestReading.read(store, device.device_id, equals={"window_start": start}, most=MOST_ROWS)
+    return {reading.metric_name: reading.metric_value for reading in latest}
 
 
 def units_sent(store: Store, device: Device, window_ms: int) -> dict[str, str]:
     """Unit of each metric as the device's last readings had it."""
     start_ms = device.last_seen - max(window_ms, 60_000)
-    wanted = TableSlice("device_metrics_raw", ("metric_name", "unit"), device.device_id, start_ms, device.last_seen + 1)
-    return {row["metric_name"]: row["unit"] or "" for row in rows_of(store, wanted, 5_000)}
-
-
-def device_incidents(store: Store, device_id: str, start_ms: int | None = None, end_ms: int | None = None) -> list[Row]:
-    """Incidents of a device that began in a span, oldest first."""
-    return rows_of(store, TableSlice("incidents", INCIDENT_COLUMNS, device_id, start_ms, end_ms))
-
-
-def device_events(store: Store, device_id: str, start_ms: int, end_ms: int) -> list[Row]:
-    """Anomalous windows of a device in a span, oldest first."""
-    columns = ("detected_at", "anomaly_score", "anomaly_type", "methods", "level", "reasons", "metrics")
-    return rows_of(store, TableSlice("anomaly_events", columns, device_id, start_ms, end_ms), 50_000)
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """Scores of the methods on the n judged windows of a device: int64 [n], float64 [n] and bool [n] by method."""
-
-    times_ms: dict[str, NDArray[np.int64]]
-    scores: dict[str, NDArray[np.float64]]
-    anomalous: dict[str, NDArray[np.bool_]]
-
-
-def method_scores(store: Store, device_id: str, start_ms: int, end_ms: int) -> Scores:
-    """Scores of a device in a span, by method."""
-    columns = ("snapshot_time", "method", "score", "anomalous")
-    found: dict[str, list[tuple[int, float, bool]]] = {}
-    for row in rows_of(store, TableSlice("snapshot_verdicts", columns, device_id, start_ms, end_ms), 200_000):
-        score = np.nan if row["score"] is None else row["score"]
-        found.setdefault(row["method"], []).append((row["snapshot_time"], score, bool(row["anomalous"])))
-    names = method_names()
-    known = [*[m for m in names if m in found], *sorted(set(found) - set(names))]
-    return Scores(
-        {m: np.array([t for t, _, _ in found[m]], dtype=np.int64) for m in known},
-        {m: np.array([s for _, s, _ in found[m]], dtype=np.float64) for m in known},
-        {m: np.array([a for _, _, a in found[m]], dtype=np.bool_) for m in known},
+    found = Reading.read(
+        store, device.device_id, (start_ms, device.last_seen + 1), only=("metric_name", "unit"), most=5_000
     )
+    return {reading.metric_name: reading.unit or "" for reading in found}
 
 
-PROFILE_COLUMNS = (
-    *("device_id", "embedding_method", "metric_stats", "calibration", "profile_version", "snapshot_count"),
-    *("span_start", "span_end", "profile_created_at", "profile_updated_at", "fit", "modes"),
-)
+def device_incidents(
+    store: Store, device_id: str, start_ms: int | None = None, end_ms: int | None = None
+) -> list[Incident]:
+    """Incidents of a device that began in a span, oldest first."""
+    return Incident.read(store, device_id, (start_ms, end_ms), most=MOST_ROWS)
 
 
-def profile_row(store: Store, device_id: str) -> Row | None:
+def device_events(store: Store, device_id: str, start_ms: int, end_ms: int) -> list[AnomalyEvent]:
+    """Anomalous windows of a device in a span, oldest first; without the values of its metrics."""
+    only = AnomalyEvent.all_but("metrics_snapshot")
+    return AnomalyEvent.read(store, device_id, (start_ms, end_ms), only=only, most=50_000)
+
+
+def maintenance_within(store: Store, device_id: str, start_ms: int, end_ms: int) -> list[MaintenanceSpan]:
+    """Maintenance of a device that reaches into [start_ms, end_ms)."""
+    return [m for m in MaintenanceSpan.read(store, device_id) if m.starts_at < end_ms and m.ends_at > start_ms]
+
+
+def method_scores(store: Store, device_id: str, start_ms: int, end_ms: int) -> dict[str, VerdictSeries]:
+    """Verdicts on a device in a span, by method, in the order of the methods."""
+    found = verdict_series(store, device_id, (start_ms, end_ms), most=200_000)
+    return {name: found[name] for name in (*method_names(), *found) if name in found}
+
+
+def profile_row(store: Store, device_id: str) -> StoredProfile | None:
     """Profile of a device without its large columns, or None."""
-    found = rows_of(store, TableSlice("device_profiles", PROFILE_COLUMNS, device_id), 1)
-    return found[0] if found else None
+    only = StoredProfile.all_but("profile_embedding", "detector", "energy")
+    return StoredProfile.first(store, device_id, only=only)
 
 
-def device_trends(store: Store, device_id: str) -> list[Row]:
+def device_trends(store: Store, device_id: str) -> list[MetricTrend]:
     """Trends of a device's metrics, worn ones first, the strongest first."""
-    found = rows_of(store, TableSlice("metric_trends", (), device_id), 1_000)
-    return sorted(found, key=lambda row: (row["since"] is None, -abs(row["sigmas"])))
+    found = MetricTrend.read(store, device_id, most=1_000)
+    return sorted(found, key=lambda trend: (trend.since is None, -abs(trend.sigmas)))
 
 
 def profiled_devices(store: Store) -> set[str]:
     """Devices that have a profile."""
-    return {row["device_id"] for row in rows_of(store, TableSlice("device_profiles", ("device_id",)), 200_000)}
+    return {profile.device_id for profile in StoredProfile.read(store, only=("device_id",), most=200_000)}
 
 
 # -- days ---------------------------------------------------------------------------------------------------------------
 
 
-def report_rows(store: Store, last_day: str, days: int) -> list[Row]:
-    """Daily reports, newest day first: two reads a day. ``by_method`` has the anomalous windows of each method."""
+@dataclass(frozen=True, slots=True)
+class DayReport:
+    """Report of a device on a day, with the anomalous windows of each method."""
+
+    device: DeviceReport
+    by_method: dict[str, int]
+
+
+def day_reports(store: Store, last_day: str, days: int) -> list[DayReport]:
+    """Daily reports, newest day first: two reads a day."""
     found = []
     for back in range(days):
-        day = (("date", days_before(last_day, back)),)
+        day = {"date": days_before(last_day, back)}
         counts: dict[str, dict[str, int]] = {}
-        for row in rows_of(store, TableSlice("method_reports", ("device_id", "method", "anomalous"), equals=day)):
-            counts.setdefault(row["device_id"], {})[row["method"]] = row["anomalous"]
-        found += [
-            row | {"by_method": counts.get(row["device_id"], {})}
-            for row in rows_of(store, TableSlice("detection_reports", equals=day))
-        ]
+        for method in MethodReport.read(store, equals=day, most=MOST_ROWS):
+            counts.setdefault(method.device_id, {})[method.method] = method.anomalous
+        reports = DeviceReport.read(store, equals=day, most=MOST_ROWS)
+        found += [DayReport(report, counts.get(report.device_id, {})) for report in reports]
     return found
 
 
@@ -274,7 +255,7 @@ def ingestion(log: MessageLog | None, store: Store | None, topic: str, at_ms: in
 class DeadLetters:
     """The newest rejected messages; ``complete`` is False where a day had too many to look through."""
 
-    rows: list[Row]
+    rows: list[DeadLetter]
     seen: int
     complete: bool
 
@@ -285,104 +266,27 @@ def dead_letters(store: Store, topic: str, last_day: str, *, most: int = MOST_DE
     Days are read from the newest back until there are enough. First without the bytes, at most 20,000 rows a day, then the
     bytes of the few that are shown, each by its key.
     """
-    light = ("kafka_partition", "record_offset", "record_time", "reason", "rejected_at")
-    chosen: list[tuple[str, Row]] = []
+    light = DeadLetter.all_but("record_key", "record_value")
+    chosen: list[DeadLetter] = []
     seen, complete = 0, True
     for back in range(DEAD_LETTER_DAYS):
-        date = days_before(last_day, back)
-        found = rows_of(store, TableSlice("dead_letters", light, equals=(("topic", topic), ("date", date))))
+        day = {"topic": topic, "date": days_before(last_day, back)}
+        found = DeadLetter.read(store, only=light, equals=day, most=MOST_ROWS)
         seen += len(found)
         complete &= len(found) < MOST_ROWS
-        newest = heapq.nlargest(most - len(chosen), found, key=lambda row: (row["record_time"], row["record_offset"]))
-        chosen += [(date, row) for row in newest]
+        chosen += heapq.nlargest(most - len(chosen), found, key=lambda row: (row.record_time, row.record_offset))
         if len(chosen) >= most:
             break
-    return DeadLetters([_with_bytes(store, topic, date, row) for date, row in chosen], seen, complete)
+    keys = [{name: getattr(row, name) for name in DEAD_LETTER_KEY} for row in chosen]
+    whole = [DeadLetter.first(store, equals=key) for key in keys]
+    return DeadLetters([letter for letter in whole if letter is not None], seen, complete)
 
 
-def _with_bytes(store: Store, topic: str, date: str, row: Row) -> Row:
-    key = (
-        ("topic", topic),
-        ("date", date),
-        ("kafka_partition", row["kafka_partition"]),
-        ("record_offset", row["record_offset"]),
-    )
-    found = rows_of(store, TableSlice("dead_letters", ("record_key", "record_value"), equals=key), 1)
-    return {**row, **(found[0] if found else {"record_key": None, "record_value": None})}
-
-
-def embedding_backlog(store: Store) -> list[Row]:
+def embedding_backlog(store: Store) -> list[BacklogDay]:
     """Device-days that wait for the encoder's server."""
-    return rows_of(store, TableSlice("embedding_backlog"), 1_000)
+    return BacklogDay.read(store, most=1_000)
 
 
 def today(at_ms: int | None = None) -> str:
     """The UTC day."""
     return day_of(now_ms() if at_ms is None else at_ms)
-
-
-# -- loosely shaped columns ---------------------------------------------------------------------------------------------
-
-
-def likelihoods(kinds: Any) -> list[tuple[str, float | None]]:
-    """Kinds of fault with their similarity, however they are written: a map, pairs, objects or names.
-
-    >>> likelihoods({"low flow": 0.9}), likelihoods([["low flow", 0.9]]), likelihoods([{"kind": "low flow", "cosine": 1}])
-    ([('low flow', 0.9)], [('low flow', 0.9)], [('low flow', 1.0)])
-    """
-    if isinstance(kinds, Mapping):
-        pairs = [(str(name), _number(value)) for name, value in kinds.items()]
-        return sorted(pairs, key=lambda pair: -(pair[1] or 0.0))
-    found: list[tuple[str, float | None]] = []
-    for kind in kinds or []:
-        if isinstance(kind, Mapping):
-            values = list(kind.values())
-            name = next((v for v in values if isinstance(v, str)), "")
-            found.append((name, next((_number(v) for v in values if _number(v) is not None), None)))
-        elif isinstance(kind, list | tuple) and kind:
-            found.append((str(kind[0]), _number(kind[1]) if len(kind) > 1 else None))
-        else:
-            found.append((str(kind), None))
-    return found
-
-
-def incident_key(incident_id: str) -> tuple[str, int] | None:
-    """Device and start of an incident's id, 'device/start'; None where it is not one.
-
-    >>> incident_key("a/b/86400000"), incident_key("a/1970-01-02T00:00:00Z"), incident_key("a")
-    (('a/b', 86400000), ('a', 86400000), None)
-    """
-    device_id, _, start = incident_id.rpartition("/")
-    if not device_id:
-        return None
-    if start.isdigit():
-        return device_id, int(start)
-    try:
-        return device_id, parse_instant(start)
-    except ValueError:
-        return None
-
-
-def similar_incidents(similar: Any) -> list[tuple[str, int, float | None]]:
-    """Device, start and similarity of past incidents, however they are written.
-
-    >>> similar_incidents([{"incident": "a/86400000", "similarity": 0.9}, ["b/0", 0.5]])
-    [('a', 86400000, 0.9), ('b', 0, 0.5)]
-    >>> similar_incidents([{"device_id": "a", "started_at": 5, "similarity": 1}])
-    [('a', 5, 1.0)]
-    """
-    found = []
-    entries = list(similar.items()) if isinstance(similar, Mapping) else similar or []
-    for entry in entries:
-        if isinstance(entry, Mapping) and "device_id" in entry and _number(entry.get("started_at")) is not None:
-            found.append((str(entry["device_id"]), int(entry["started_at"]), _number(entry.get("similarity"))))
-            continue
-        ((name, likeness),) = likelihoods([entry])
-        key = incident_key(name)
-        if key is not None:
-            found.append((*key, likeness))
-    return found
-
-
-def _number(value: Any) -> float | None:
-    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

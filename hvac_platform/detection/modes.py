@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -76,19 +75,6 @@ class Modes:
         codes = mode_codes(self.switches, metrics[columns].to_numpy(dtype=np.float64), columns)
         labels = np.array([*_names(self.switches), None], dtype=object)[codes]  # -1 is the last: unknown
         return pd.Series(labels, index=metrics.index, dtype=object, name="mode")
-
-    def to_document(self) -> list[dict[str, Any]]:
-        """The modes as plain values, for JSON."""
-        return [
-            {
-                "name": m.name,
-                "number": m.number,
-                "share": round(m.share, 4),
-                "episodes": m.episodes,
-                "centre": dict(m.centre),
-            }
-            for m in self.modes
-        ]
 
 
 def find_modes(metrics: pd.DataFrame) -> Modes:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -142,37 +140,6 @@ class Profile:
             sigma=self.calibration.sigma if sigma is None else sigma,
         )
         return replace(self, calibration=calibration, fixed=similarity is not None or sigma is not None)
-
-
-def profile_from_row(row: dict[str, Any]) -> Profile:
-    """Profile from a row of ``device_profiles``."""
-    content = row.get("detector")
-    return Profile(
-        device_id=row["device_id"],
-        embedding_method=row["embedding_method"],
-        centroid=np.frombuffer(row["profile_embedding"], dtype="<f4").astype(np.float32),
-        metric_stats={name: MetricStatistics(**stats) for name, stats in row["metric_stats"].items()},
-        calibration=Calibration(**row["calibration"]),
-        snapshot_count=row["snapshot_count"],
-        span_start=row["span_start"],
-        span_end=row["span_end"],
-        detector=_detector_of(content) if content else None,
-        fit=Fit(**row["fit"]) if row.get("fit") else None,
-        energy=_energy_of(row["energy"]) if row.get("energy") else None,
-    )
-
-
-def _energy_of(document: Mapping[str, Any]) -> EnergyModel:
-    from hvac_platform.detection.energy import EnergyModel
-
-    return EnergyModel.from_document(document)
-
-
-@lru_cache(maxsize=64)
-def _detector_of(content: bytes) -> FittedDetector:
-    from hvac_platform.detection.detector import FittedDetector  # brings pandas, which a profile without one needs not
-
-    return FittedDetector.from_bytes(content)
 
 
 def build_profile(

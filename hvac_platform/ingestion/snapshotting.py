@@ -14,8 +14,9 @@ from hvac_platform.embedding.base import Encoder, EncoderUnavailableError
 from hvac_platform.embedding.learned import Encoders
 from hvac_platform.ingestion.windows import aggregate_windows, snapshot_columns
 from hvac_platform.snapshots import SnapshotSeries, select
-from hvac_platform.stores.base import Device, Store, TableSlice
+from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.batches import DeviceSlice, TableBatch
+from hvac_platform.stores.records import BacklogDay
 from hvac_platform.stores.series import read_series
 from hvac_platform.timestamps import day_of, day_windows, now_ms
 
@@ -177,12 +178,8 @@ def backlog_batches(
 
     The verdict of vector search on these windows is taken back, which makes them unjudged again.
     """
-    days = [
-        (device_id, date)
-        for batch in store.scan(TableSlice("embedding_backlog", ("device_id", "date")))
-        for device_id, date in zip(batch["device_id"], batch["date"], strict=True)
-    ]
-    for device_id, date in sorted(days, key=lambda day: (day[1], day[0])):
+    for day in sorted(BacklogDay.read(store), key=lambda day: (day.date, day.device_id)):
+        device_id, date = day.device_id, day.date
         if counts.outage:
             return
         encoder = encoders.of(device_id)

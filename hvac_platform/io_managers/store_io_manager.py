@@ -10,8 +10,9 @@ import pandas as pd
 from hvac_platform.ingestion.windows import window_ranges
 from hvac_platform.io_managers.table_output import TableOutput
 from hvac_platform.resources import PlatformResource
-from hvac_platform.stores.base import Store, TableSlice
+from hvac_platform.stores.base import Store
 from hvac_platform.stores.batches import DeviceSlice, DeviceSlices, TableBatch, TouchedWindows, write_batch
+from hvac_platform.stores.records import TouchedDevice
 from hvac_platform.stores.tables import Table, table
 from hvac_platform.timestamps import day_windows, days_of, now_ms
 
@@ -78,23 +79,21 @@ class StoreIOManager(dg.ConfigurableIOManager):
 
     @staticmethod
     def _keep_touched(store: Store, chain: str, touched: TouchedWindows) -> None:
-        devices = list(touched.starts_ms) or [NO_DEVICE]
-        n = len(devices)
-        store.upsert(
-            "touched_windows",
-            {
-                "run_id": [chain] * n,
-                "sequence": [touched.sequence] * n,
-                "device_id": devices,
-                "topic": [touched.topic] * n,
-                "kafka_partition": [touched.partition] * n,
-                "window_starts": [
-                    touched.starts_ms[d].astype("<i8").tobytes() if d != NO_DEVICE else b"" for d in devices
-                ],
-                "latest": [touched.latest_ms.get(d, 0) for d in devices],
-                "written_at": [now_ms()] * n,
-            },
-        )
+        written = now_ms()
+        found = [
+            TouchedDevice(
+                run_id=chain,
+                sequence=touched.sequence,
+                device_id=device_id,
+                topic=touched.topic,
+                kafka_partition=touched.partition,
+                window_starts=touched.starts_ms[device_id].astype("<i8").tobytes() if device_id != NO_DEVICE else b"",
+                latest=touched.latest_ms.get(device_id, 0),
+                written_at=written,
+            )
+            for device_id in list(touched.starts_ms) or [NO_DEVICE]
+        ]
+        store.upsert(TouchedDevice.TABLE, TouchedDevice.columns(found))
 
     @staticmethod
     def _mark_other_days(context: dg.OutputContext, days: Iterable[str]) -> None:
@@ -142,10 +141,9 @@ class StoreIOManager(dg.ConfigurableIOManager):
 def touched_starts(store: Store, chain: str) -> dict[str, np.ndarray[Any, np.dtype[np.int64]]] | None:
     """Window starts that a chain of runs touched, by device; None when it reads whole days, not ranges of offsets."""
     parts: dict[str, list[np.ndarray[Any, np.dtype[np.int64]]]] = {}
-    rows = TableSlice("touched_windows", ("device_id", "window_starts"), equals=(("run_id", chain),))
-    for batch in store.scan(rows):
-        for device_id, blob in zip(batch["device_id"], batch["window_starts"], strict=True):
-            parts.setdefault(device_id, []).append(np.frombuffer(blob, dtype="<i8").astype(np.int64))
+    for touched in TouchedDevice.read(store, only=("device_id", "window_starts"), equals={"run_id": chain}):
+        starts = np.frombuffer(touched.window_starts, dtype="<i8").astype(np.int64)
+        parts.setdefault(touched.device_id, []).append(starts)
     if not parts:
         return None
     parts.pop(NO_DEVICE, None)
@@ -155,21 +153,21 @@ def touched_starts(store: Store, chain: str) -> dict[str, np.ndarray[Any, np.dty
 def touched_watermarks(store: Store, chain: str) -> dict[int, int]:
     """Latest event time that a chain of runs saw, by partition of the topic."""
     latest: dict[int, int] = {}
-    rows = TableSlice("touched_windows", ("device_id", "kafka_partition", "latest"), equals=(("run_id", chain),))
-    for batch in store.scan(rows):
-        for device_id, partition, time_ms in zip(*batch.values(), strict=True):
-            if device_id != NO_DEVICE:
-                latest[partition] = max(latest.get(partition, time_ms), time_ms)
+    for touched in _touched(store, chain):
+        if touched.device_id != NO_DEVICE:
+            known = latest.get(touched.kafka_partition, touched.latest)
+            latest[touched.kafka_partition] = max(known, touched.latest)
     return latest
 
 
 def touched_ranges(store: Store, chain: str) -> set[tuple[int, int]]:
     """Partition and first offset of each batch that a chain of runs took in; a range is one of them."""
-    found: set[tuple[int, int]] = set()
-    rows = TableSlice("touched_windows", ("kafka_partition", "sequence"), equals=(("run_id", chain),))
-    for batch in store.scan(rows):
-        found.update(zip(batch["kafka_partition"], batch["sequence"], strict=True))
-    return found
+    return {(touched.kafka_partition, touched.sequence) for touched in _touched(store, chain)}
+
+
+def _touched(store: Store, chain: str) -> list[TouchedDevice]:
+    """What a chain of runs touched, without the windows."""
+    return TouchedDevice.read(store, only=TouchedDevice.all_but("window_starts"), equals={"run_id": chain})
 
 
 def chain_of(run: dg.DagsterRun) -> str:

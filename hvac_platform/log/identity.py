@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hvac_platform.config import CONSUMER_GROUP
 from hvac_platform.log.base import MessageLog
 from hvac_platform.log.embedded import EmbeddedLog
-from hvac_platform.stores.base import LedgerEntry, Store, TableSlice
+from hvac_platform.stores.base import Store
+from hvac_platform.stores.records import DeadLetter, LedgerEntry
 from hvac_platform.timestamps import iso
 
 LETTERS_AT_ONCE = 200
@@ -56,15 +59,10 @@ def put_letters_away(store: Store, topic: str, partition: int, now_ms: int) -> i
     """
     name = f"{topic}@{iso(now_ms)}"
     moved = 0
-    for batch in store.scan(TableSlice("dead_letters"), batch_rows=LETTERS_AT_ONCE):
-        mine = [
-            i
-            for i, (of_topic, of_partition) in enumerate(zip(batch["topic"], batch["kafka_partition"], strict=True))
-            if (of_topic, of_partition) == (topic, partition)
-        ]
+    for batch in DeadLetter.batches(store, batch_rows=LETTERS_AT_ONCE):
+        mine = [letter for letter in batch if (letter.topic, letter.kafka_partition) == (topic, partition)]
         if mine:
-            letters = {column: [values[i] for i in mine] for column, values in batch.items()}
-            store.upsert("dead_letters", {**letters, "topic": [name] * len(mine)})
-            store.delete("dead_letters", letters)
+            store.upsert(DeadLetter.TABLE, DeadLetter.columns([replace(letter, topic=name) for letter in mine]))
+            store.delete(DeadLetter.TABLE, DeadLetter.columns(mine))
             moved += len(mine)
     return moved

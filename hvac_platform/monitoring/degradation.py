@@ -12,8 +12,9 @@ from hvac_platform.devices.registry import DeviceType, device_type
 from hvac_platform.monitoring.learning import normal_snapshots
 from hvac_platform.monitoring.wide_devices import choose_by_sample, readable_from
 from hvac_platform.snapshots import SnapshotSeries, select
-from hvac_platform.stores.base import Device, Store, TableSlice
+from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.batches import TableBatch
+from hvac_platform.stores.records import MetricTrend, Snapshot
 from hvac_platform.timestamps import DAY_MS, day_of, day_windows, iso, now_ms
 
 if TYPE_CHECKING:
@@ -130,8 +131,7 @@ def _whole_days(store: Store, device: Device, days: list[str], window_ms: int, e
     counts = []
     for day in days:
         start, stop = day_windows(day, window_ms)
-        rows = TableSlice("device_state_snapshots", ("snapshot_time",), device.device_id, start, min(stop, end_ms))
-        counts.append(sum(len(batch["snapshot_time"]) for batch in store.scan(rows)))
+        counts.append(len(Snapshot.times(store, device.device_id, (start, min(stop, end_ms)))))
     usual = float(np.median(counts)) if counts else 0.0
     return [day for day, n in zip(days, counts, strict=True) if n and n >= WHOLE * usual]
 
@@ -171,40 +171,32 @@ def degradation_batches(store: Store, degradation: Degradation, window_ms: int) 
     """Rows of ``metric_trends`` of a device; metrics that it no longer reports are taken out."""
     device_id, found = degradation.device.device_id, degradation.trends
     kept = {trend.metric for trend in found}
-    gone = [row["metric"] for row in trend_rows(store, device_id) if row["metric"] not in kept]
+    gone = [trend.metric for trend in MetricTrend.read(store, device_id) if trend.metric not in kept]
     if gone:
         keys = {"device_id": [device_id] * len(gone), "metric": gone}
         yield TableBatch(keys, table="metric_trends", action="delete")
-    n = len(found)
-    if not n:
-        return
     first, last = day_windows(degradation.days[0], window_ms)[0], day_windows(degradation.days[-1], window_ms)[1]
-    yield TableBatch(
-        {
-            "device_id": [device_id] * n,
-            "metric": [t.metric for t in found],
-            "unit": [metric_unit(degradation.device, t.metric) for t in found],
-            "reading": [degradation.readings[t.metric] for t in found],
-            "deviation": [t.deviation for t in found],
-            "sigmas": [t.sigmas for t in found],
-            "per_day": [t.per_day for t in found],
-            "cusum": [t.cusum for t in found],
-            "since": [None if t.since is None else int(t.since.timestamp() * 1000) for t in found],
-            "days_to_limit": [t.days_to_limit for t in found],
-            "span_start": [first] * n,
-            "span_end": [last] * n,
-            "updated_at": [now_ms()] * n,
-        }
-    )
-
-
-def trend_rows(store: Store, device_id: str) -> list[dict[str, object]]:
-    """Rows of ``metric_trends`` of a device."""
-    return [
-        dict(zip(batch, row, strict=True))
-        for batch in store.scan(TableSlice("metric_trends", device_id=device_id))
-        for row in zip(*batch.values(), strict=True)
+    now = now_ms()
+    trends = [
+        MetricTrend(
+            device_id=device_id,
+            metric=t.metric,
+            unit=metric_unit(degradation.device, t.metric),
+            reading=degradation.readings[t.metric],
+            deviation=t.deviation,
+            sigmas=t.sigmas,
+            per_day=t.per_day,
+            cusum=t.cusum,
+            since=None if t.since is None else int(t.since.timestamp() * 1000),
+            days_to_limit=t.days_to_limit,
+            span_start=first,
+            span_end=last,
+            updated_at=now,
+        )
+        for t in found
     ]
+    if trends:
+        yield TableBatch(MetricTrend.columns(trends))
 
 
 def metric_unit(device: Device, metric: str) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +27,9 @@ from hvac_platform.devices.registry import device_type
 from hvac_platform.monitoring.profiles import load_profile
 from hvac_platform.monitoring.silence import SILENCE, Silence
 from hvac_platform.monitoring.wide_devices import metrics_to_read
-from hvac_platform.stores.base import Device, Store, TableSlice
+from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.batches import TableBatch
+from hvac_platform.stores.records import AnomalyEvent, Incident, LikelyKind, SimilarIncident, Verdict
 from hvac_platform.stores.series import read_series
 from hvac_platform.timestamps import DAY_MS, iso
 
@@ -57,13 +58,13 @@ class IncidentWindows:
         device: the device.
         times_ms: int64 [k], window starts.
         window_ms: length of a window.
-        verdicts: anomalous verdicts of the windows: (time, method, score, level, reasons, metrics).
+        verdicts: anomalous verdicts of the windows.
     """
 
     device: Device
     times_ms: NDArray[np.int64]
     window_ms: int
-    verdicts: list[tuple[int, str, float, int, list[str], list[str]]]
+    verdicts: list[Verdict]
 
     @property
     def start_ms(self) -> int:
@@ -92,38 +93,27 @@ class PastIncidents:
 
     store: Store
     since_ms: int
-    _by_type: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    _by_type: dict[str, list[Incident]] = field(default_factory=dict)
 
-    def of_type(self, name: str) -> list[dict[str, Any]]:
-        """Incidents of all devices of a type that have a signature."""
+    def of_type(self, name: str) -> list[Incident]:
+        """Incidents of all devices of a type that have a signature: which they are, it, and what was said of them."""
         if name not in self._by_type:
-            columns = ("device_id", "started_at", "ended_at", "incident_id", "severity", "signature", "kinds", "label")
+            only = ("device_id", "started_at", "incident_id", "signature", "label")
             self._by_type[name] = [
-                dict(zip(columns, row, strict=True))
+                past
                 for device in self.store.devices()
                 if device.device_type == name
-                for batch in self.store.scan(TableSlice("incidents", columns, device.device_id, self.since_ms))
-                for row in zip(*(batch[c] for c in columns), strict=True)
-                if batch and row[5]
+                for past in Incident.read(self.store, device.device_id, (self.since_ms, None), only=only)
+                if past.signature
             ]
         return self._by_type[name]
 
-    def add(self, name: str, row: dict[str, Any]) -> None:
+    def add(self, incident: Incident) -> None:
         """Put an incident that was just computed in the place of what was known of it."""
-        known = self.of_type(name)
-        known[:] = [other for other in known if other["incident_id"] != row["incident_id"]]
-        if row["signature"]:
-            known.append(row)
-
-
-def anomalous_windows(store: Store, device_id: str, start_ms: int, end_ms: int) -> NDArray[np.int64]:
-    """Starts of the windows that have an event, int64 [n], ascending."""
-    times = [
-        t
-        for batch in store.scan(TableSlice("anomaly_events", ("detected_at",), device_id, start_ms, end_ms))
-        for t in batch["detected_at"]
-    ]
-    return np.array(sorted(times), dtype=np.int64)
+        known = self.of_type(incident.device_type)
+        known[:] = [other for other in known if other.incident_id != incident.incident_id]
+        if incident.signature:
+            known.append(incident)
 
 
 def incident_spans(store: Store, device_id: str, window_ms: int, start_ms: int, end_ms: int) -> list[NDArray[np.int64]]:
@@ -131,7 +121,7 @@ def incident_spans(store: Store, device_id: str, window_ms: int, start_ms: int, 
     before, after = BEYOND_MS, BEYOND_MS
     while True:
         low, high = start_ms - before, end_ms + after
-        times = anomalous_windows(store, device_id, low, high)
+        times = AnomalyEvent.times(store, device_id, (low, high))
         groups = [times[a : b + 1] for a, b in group_windows(times, window_ms)]
         chosen = [g for g in groups if g[0] < end_ms and g[-1] + window_ms > start_ms]
         cut_before = bool(chosen) and int(chosen[0][0]) - low <= MERGE_MS and before < FURTHEST_MS
@@ -171,151 +161,153 @@ def incident_batches(
     spans = incident_spans(store, device.device_id, window_ms, start_ms, end_ms)
     found = {*(int(span[0]) for span in spans), *(silence.start_ms for silence in silences)}
     known = {
-        row["started_at"]: row
-        for row in incident_rows(store, device.device_id, min([start_ms - BEYOND_MS, *found]), end_ms)
-        if row["ended_at"] > start_ms or row["started_at"] in found
+        incident.started_at: incident
+        for incident in Incident.read(store, device.device_id, (min([start_ms - BEYOND_MS, *found]), end_ms))
+        if incident.ended_at > start_ms or incident.started_at in found
     }
-    gone = [t for t in known if t not in found]
+    gone = [incident for t, incident in known.items() if t not in found]
     if gone:
-        keys = {"device_id": [device.device_id] * len(gone), "started_at": gone}
+        keys = {"device_id": [device.device_id] * len(gone), "started_at": [incident.started_at for incident in gone]}
         yield TableBatch(keys, table="incidents", action="delete")
     for silence in silences:
-        row = silence_row(device, silence, window_ms)
+        incident = silence_incident(device, silence, window_ms, now_ms=now_ms)
         present = known.get(silence.start_ms)
-        if only_changed and present is not None and all(present[k] == row[k] for k in ("ended_at", "status")):
-            continue
-        yield TableBatch({name: [value] for name, value in (row | {"updated_at": now_ms}).items()})
+        if not only_changed or not _unchanged(present, incident.ended_at, incident.status):
+            yield _batch(incident)
     profile: Profile | None = None
     loaded = False
     for span in spans:
         ended = int(span[-1]) + window_ms
         present = known.get(int(span[0]))
         status = "open" if ended + MERGE_MS >= device.last_seen else "closed"
-        if (
-            only_changed
-            and present is not None
-            and (present["ended_at"], present["windows"], present["status"]) == (ended, len(span), status)
-        ):
+        if only_changed and _unchanged(present, ended, status, len(span)):
             continue
         if not loaded:
             profile, loaded = load_profile(store, device.device_id), True
-        incident = IncidentWindows(device, span, window_ms, _verdicts(store, device.device_id, span, window_ms))
-        row = incident_row(store, incident, profile, past) | {"status": status, "updated_at": now_ms}
-        labels = [known[t]["label"] for t in gone if known[t]["ended_at"] > int(span[0]) and t < ended]
-        if present is None and (label := next((text for text in labels if text), None)):
-            row["label"] = label
-        past.add(device.device_type, {"label": present["label"] if present else None, **row})
-        yield TableBatch({name: [value] for name, value in row.items()})
+        windows = IncidentWindows(device, span, window_ms, _verdicts(store, device.device_id, span, window_ms))
+        incident = windows_incident(store, windows, profile, past, status=status, now_ms=now_ms)
+        said = [old.label for old in gone if old.label and old.ended_at > int(span[0]) and old.started_at < ended]
+        label = present.label if present is not None else next(iter(said), None)
+        incident = replace(incident, label=label)
+        past.add(incident)
+        yield _batch(incident, with_label=present is None and label is not None)
 
 
-def incident_rows(store: Store, device_id: str | None, start_ms: int, end_ms: int) -> list[dict[str, Any]]:
-    """Rows of ``incidents`` that began in [start_ms, end_ms), of a device or of all."""
-    return [
-        dict(zip(batch, row, strict=True))
-        for batch in store.scan(TableSlice("incidents", (), device_id, start_ms, end_ms))
-        for row in zip(*batch.values(), strict=True)
-    ]
+def _unchanged(present: Incident | None, ended_at: int, status: str, windows: int | None = None) -> bool:
+    """Whether an incident was computed before from as many windows (of a silence: up to the same end)."""
+    return (
+        present is not None
+        and (present.ended_at, present.status) == (ended_at, status)
+        and windows in (None, present.windows)
+    )
 
 
-def _verdicts(
-    store: Store, device_id: str, span: NDArray[np.int64], window_ms: int
-) -> list[tuple[int, str, float, int, list[str], list[str]]]:
+def _batch(incident: Incident, *, with_label: bool = False) -> TableBatch:
+    """An incident to write; what somebody says of it meanwhile stays, unless it brings a label of its own."""
+    return TableBatch(Incident.columns([incident], without=() if with_label else ("label",)))
+
+
+def _verdicts(store: Store, device_id: str, span: NDArray[np.int64], window_ms: int) -> list[Verdict]:
     wanted = set(span.tolist())
-    names = ("snapshot_time", "method", "score", "level", "reasons", "metrics", "anomalous")
-    rows = TableSlice("snapshot_verdicts", names, device_id, int(span[0]), int(span[-1]) + window_ms)
-    return [
-        row[:-1]
-        for batch in store.scan(rows)
-        for row in zip(*(batch[name] for name in names), strict=True)
-        if row[-1] and row[0] in wanted
-    ]
+    found = Verdict.read(store, device_id, (int(span[0]), int(span[-1]) + window_ms))
+    return [verdict for verdict in found if verdict.anomalous and verdict.snapshot_time in wanted]
 
 
-def incident_row(
-    store: Store, incident: IncidentWindows, profile: Profile | None, past: PastIncidents
-) -> dict[str, Any]:
-    """One row of ``incidents`` but for status and time of the computation."""
+def windows_incident(
+    store: Store, incident: IncidentWindows, profile: Profile | None, past: PastIncidents, *, status: str, now_ms: int
+) -> Incident:
+    """The incident of some windows: what methods said, and what the device's detector and energy model add."""
     device, verdicts = incident.device, incident.verdicts
     position = {int(t): i for i, t in enumerate(incident.times_ms)}
     levels, votes = np.zeros(len(position), dtype=np.int64), np.zeros(len(position), dtype=np.int64)
     scores = np.full(len(position), np.nan)
-    for time_ms, method, score, level, _, _ in verdicts:
-        i = position[time_ms]
-        if knows_limits(method):
-            levels[i] = level
+    for verdict in verdicts:
+        i = position[verdict.snapshot_time]
+        if knows_limits(verdict.method):
+            levels[i] = verdict.level
         else:
             votes[i] += 1
-            scores[i] = np.fmax(scores[i], score)
-    level = incident_level(levels, scores, votes)
+            scores[i] = np.fmax(scores[i], verdict.score)
     rules = Counter(
         found[1]
-        for _, method, _, _, reasons, _ in verdicts
-        if knows_limits(method)
-        for reason in reasons
+        for verdict in verdicts
+        if knows_limits(verdict.method)
+        for reason in verdict.reasons
         if (found := _RULE_ID.search(reason))
     )
-    row = _blank_row(device, incident.start_ms, incident.end_ms, level) | {
-        "windows": len(position),
-        "peak_score": float(max((v[2] for v in verdicts), default=1.0)),
-        "methods": dict(Counter(v[1] for v in verdicts)),
-        "rules": [name for name, _ in rules.most_common()],
-        "metrics": _leading_metrics(verdicts),
-        "reasons": _telling_reasons(verdicts),
-    }
-    if profile is not None:
-        row |= _learned_columns(store, incident, profile, past)
-    return row
+    made = replace(
+        blank_incident(device, incident.start_ms, incident.end_ms, incident_level(levels, scores, votes)),
+        status=status,
+        windows=len(position),
+        peak_score=float(max((v.score for v in verdicts), default=1.0)),
+        methods=dict(Counter(v.method for v in verdicts)),
+        rules=[name for name, _ in rules.most_common()],
+        metrics=_leading_metrics(verdicts),
+        reasons=_telling_reasons(verdicts),
+        updated_at=now_ms,
+    )
+    return made if profile is None else _with_learned(made, store, incident, profile, past)
 
 
-def silence_row(device: Device, silence: Silence, window_ms: int) -> dict[str, Any]:
-    """One row of ``incidents`` for a silence but for the time of the computation; its score is how unusual the length is."""
+def silence_incident(device: Device, silence: Silence, window_ms: int, *, now_ms: int) -> Incident:
+    """The incident of a silence; its score is how unusual the length is."""
     length = silence.end_ms - silence.start_ms
-    return _blank_row(device, silence.start_ms, silence.end_ms, silence.level) | {
-        "windows": length // window_ms,
-        "peak_score": length / silence.longest_ms,
-        "methods": {SILENCE: length // window_ms},
-        "rules": [],
-        "metrics": [],
-        "reasons": [silence.reason],
-        "status": "closed" if silence.over else "open",
-    }
+    return replace(
+        blank_incident(device, silence.start_ms, silence.end_ms, silence.level),
+        status="closed" if silence.over else "open",
+        windows=length // window_ms,
+        peak_score=length / silence.longest_ms,
+        methods={SILENCE: length // window_ms},
+        reasons=[silence.reason],
+        updated_at=now_ms,
+    )
 
 
-def _blank_row(device: Device, start_ms: int, end_ms: int, level: int) -> dict[str, Any]:
-    """What every row of ``incidents`` has, and empty what only a detector can tell."""
-    return {
-        "device_id": device.device_id,
-        "started_at": start_ms,
-        "ended_at": end_ms,
-        "incident_id": f"{device.device_id}/{start_ms}",
-        "severity": str(severity(level)),
-        "level": level,
-        "signature": {},
-        "kinds": [],
-        "similar": [],
-        "scope": "local",
-        "cause": "",
-        "excess_kwh": None,
-        "device_type": device.device_type,
-        "location": device.location,
-        "building_id": device.building_id,
-    }
+def blank_incident(device: Device, start_ms: int, end_ms: int, level: int) -> Incident:
+    """What every incident has, and empty what only windows or a detector can tell."""
+    return Incident(
+        device_id=device.device_id,
+        started_at=start_ms,
+        ended_at=end_ms,
+        incident_id=f"{device.device_id}/{start_ms}",
+        status="",
+        severity=str(severity(level)),
+        level=level,
+        windows=0,
+        peak_score=0.0,
+        methods={},
+        rules=[],
+        metrics=[],
+        reasons=[],
+        signature={},
+        kinds=[],
+        similar=[],
+        scope="local",
+        cause="",
+        excess_kwh=None,
+        device_type=device.device_type,
+        location=device.location,
+        building_id=device.building_id,
+        updated_at=0,
+        label=None,
+    )
 
 
-def _leading_metrics(verdicts: Sequence[tuple[int, str, float, int, list[str], list[str]]]) -> list[str]:
+def _leading_metrics(verdicts: Sequence[Verdict]) -> list[str]:
     """Metrics that verdicts name, each window's first one counting most."""
     weight: Counter[str] = Counter()
-    for _, _, _, _, _, metrics in verdicts:
-        for rank, name in enumerate(metrics):
+    for verdict in verdicts:
+        for rank, name in enumerate(verdict.metrics):
             weight[name] += 6 // (rank + 1)
     return [name for name, _ in weight.most_common(MOST_METRICS)]
 
 
-def _telling_reasons(verdicts: Sequence[tuple[int, str, float, int, list[str], list[str]]]) -> list[str]:
+def _telling_reasons(verdicts: Sequence[Verdict]) -> list[str]:
     """What methods said: of each rule and of each metric the sentence of the worst window, then the nearest past state."""
     chosen: dict[tuple[str, str], str] = {}
-    for _, method, _, _, reasons, metrics in sorted(verdicts, key=lambda v: (_rank(v[1]), v[3], -v[2])):
-        for position, reason in enumerate(reasons):
+    for verdict in sorted(verdicts, key=lambda v: (_rank(v.method), v.level, -v.score)):
+        method, metrics = verdict.method, verdict.metrics
+        for position, reason in enumerate(verdict.reasons):
             if knows_limits(method):
                 found = _RULE_ID.search(reason)
                 about = found[1] if found else " ".join(reason.split()[:3])
@@ -333,7 +325,9 @@ def _rank(method: str) -> int:
     return names.index(method) if method in names else len(names)
 
 
-def _learned_columns(store: Store, incident: IncidentWindows, profile: Profile, past: PastIncidents) -> dict[str, Any]:
+def _with_learned(
+    made: Incident, store: Store, incident: IncidentWindows, profile: Profile, past: PastIncidents
+) -> Incident:
     """What the device's detector and energy model add: signature, likely kinds, what is similar, excess energy."""
     from hvac_platform.detection.learned import context_start, examine_windows, frame_of
 
@@ -349,23 +343,19 @@ def _learned_columns(store: Store, incident: IncidentWindows, profile: Profile, 
         metrics=metrics_to_read(store, device, begin_ms, incident.end_ms, profile),
     )
     if not len(series):
-        return {}
-    columns: dict[str, Any] = {}
+        return made
     if profile.energy is not None:
-        columns["excess_kwh"] = incident_excess_kwh(frame_of(series), incident, profile)
+        made = replace(made, excess_kwh=incident_excess_kwh(frame_of(series), incident, profile))
     if profile.detector is None:
-        return columns
+        return made
     learned, _ = examine_windows(series, np.isin(series.times_ms, times), profile.detector)
     direction, kinds = _direction_and_kinds(learned, profile, device.device_type)
-    columns["signature"] = direction
-    columns["kinds"] = kinds
-    columns["similar"] = similar_incidents(incident, direction, past)
-    return columns
+    return replace(made, signature=direction, kinds=kinds, similar=similar_incidents(incident, direction, past))
 
 
 def _direction_and_kinds(
     learned: Learned, profile: Profile, type_name: str
-) -> tuple[dict[str, float], list[dict[str, Any]]]:
+) -> tuple[dict[str, float], list[LikelyKind]]:
     import pandas as pd
 
     from hvac_platform.detection.fault_kinds import likely_kinds, sensor_evidence
@@ -395,7 +385,7 @@ def _direction_and_kinds(
 
 def similar_incidents(
     incident: IncidentWindows, direction: Mapping[str, float], past: PastIncidents
-) -> list[dict[str, Any]]:
+) -> list[SimilarIncident]:
     """Earlier incidents whose deviation points the same way, on this device and on others of its type, most alike first."""
     import pandas as pd
 
@@ -404,20 +394,20 @@ def similar_incidents(
     if not direction:
         return []
     earlier = {
-        row["incident_id"]: row
-        for row in past.of_type(incident.device.device_type)
-        if row["started_at"] < incident.start_ms and row["incident_id"] != incident.incident_id
+        other.incident_id: other
+        for other in past.of_type(incident.device.device_type)
+        if other.started_at < incident.start_ms and other.incident_id != incident.incident_id
     }
-    signatures = {name: pd.Series(row["signature"], dtype=np.float64) for name, row in earlier.items()}
+    signatures = {name: pd.Series(other.signature, dtype=np.float64) for name, other in earlier.items()}
     matches = most_similar(pd.Series(dict(direction), dtype=np.float64), signatures)[:MOST_SIMILAR]
     return [
         {
             "incident_id": match.incident,
-            "device_id": earlier[match.incident]["device_id"],
-            "started_at": earlier[match.incident]["started_at"],
+            "device_id": earlier[match.incident].device_id,
+            "started_at": earlier[match.incident].started_at,
             "similarity": round(match.similarity, 4),
             "known": match.known,
-            "label": earlier[match.incident]["label"],
+            "label": earlier[match.incident].label,
         }
         for match in matches
         if match.similarity > 0
@@ -446,21 +436,21 @@ def incident_excess_kwh(frame: pd.DataFrame, incident: IncidentWindows, profile:
 def fleet_scope_batches(store: Store, window_ms: int, start_ms: int, end_ms: int) -> Iterator[TableBatch]:
     """Updates of ``incidents`` that began in a span: which belong to an event of many devices, and its likely cause."""
     begin = start_ms - LEADING_HOURS * 3_600_000
-    rows = incident_rows(store, None, begin, end_ms)
+    incidents = Incident.read(store, None, (begin, end_ms))
     devices = store.devices()
-    event_of = {i: event for event in fleet_events_of(store, rows, devices, window_ms) for i in event.incidents}
+    event_of = {i: event for event in fleet_events_of(store, incidents, devices, window_ms) for i in event.incidents}
     changed = [
-        (row, scope, cause)
-        for i, row in enumerate(rows)
+        (incident, scope, cause)
+        for i, incident in enumerate(incidents)
         for scope, cause in [("fleet", _told(event_of[i])) if i in event_of else ("local", "")]
-        if (row["scope"], row["cause"]) != (scope, cause)
-        and (i in event_of or row["started_at"] >= start_ms)  # what began earlier is seen in part only
+        if (incident.scope, incident.cause) != (scope, cause)
+        and (i in event_of or incident.started_at >= start_ms)  # what began earlier is seen in part only
     ]
     if changed:
         yield TableBatch(
             {
-                "device_id": [row["device_id"] for row, _, _ in changed],
-                "started_at": [row["started_at"] for row, _, _ in changed],
+                "device_id": [incident.device_id for incident, _, _ in changed],
+                "started_at": [incident.started_at for incident, _, _ in changed],
                 "scope": [scope for _, scope, _ in changed],
                 "cause": [cause for _, _, cause in changed],
             },
@@ -470,21 +460,18 @@ def fleet_scope_batches(store: Store, window_ms: int, start_ms: int, end_ms: int
 
 
 def fleet_events_of(
-    store: Store, rows: Sequence[Mapping[str, Any]], devices: Sequence[Device], window_ms: int
+    store: Store, incidents: Sequence[Incident], devices: Sequence[Device], window_ms: int
 ) -> list[FleetEvent]:
-    """Events that many devices entered together, among some rows of ``incidents``."""
-    if len({row["device_id"] for row in rows}) < 3:
+    """Events that many devices entered together, among some incidents."""
+    if len({incident.device_id for incident in incidents}) < 3:
         return []
-    leading = [
-        [name for name, _ in sorted(row["signature"].items(), key=lambda item: -abs(item[1]))] or row["metrics"]
-        for row in rows
-    ]
+    leading = [sorted(i.signature, key=lambda name: -abs(i.signature[name])) or i.metrics for i in incidents]
     types = {d.device_id: declared for d in devices if (declared := device_type(d.device_type)) is not None}
     found = fleet_events(
-        np.array([row["started_at"] for row in rows], dtype=np.int64),
-        [row["device_id"] for row in rows],
+        np.array([incident.started_at for incident in incidents], dtype=np.int64),
+        [incident.device_id for incident in incidents],
         leading,
-        np.array([_silent(store, row, window_ms) for row in rows], dtype=np.bool_),
+        np.array([_silent(store, incident, window_ms) for incident in incidents], dtype=np.bool_),
         fleet={d.device_id: d.building_id for d in devices},
         device_types=types,
     )
@@ -492,14 +479,14 @@ def fleet_events_of(
     return [event for event in found if event.cause is not Cause.UNKNOWN or len(event.devices) >= MOST * len(devices)]
 
 
-def _silent(store: Store, row: Mapping[str, Any], window_ms: int) -> bool:
+def _silent(store: Store, incident: Incident, window_ms: int) -> bool:
     """Whether nothing new came of the device for most of the incident."""
-    if SILENCE in row["methods"]:
+    if SILENCE in incident.methods:
         return True
-    series, _ = read_series(store, row["device_id"], row["device_type"], row["started_at"], row["ended_at"])
-    length = row["ended_at"] - row["started_at"]
-    quiet = sum(b - a for a, b in repeated_spans(series.times_ms, series.mean, window_ms, until_ms=row["ended_at"]))
-    return bool(2 * quiet > length)
+    begin, end = incident.started_at, incident.ended_at
+    series, _ = read_series(store, incident.device_id, incident.device_type, begin, end)
+    quiet = sum(b - a for a, b in repeated_spans(series.times_ms, series.mean, window_ms, until_ms=end))
+    return bool(2 * quiet > end - begin)
 
 
 def _told(event: FleetEvent) -> str:

@@ -18,13 +18,14 @@ from hvac_platform.detection.verdicts import Verdicts
 from hvac_platform.devices.registry import device_type
 from hvac_platform.embedding.learned import Encoders
 from hvac_platform.monitoring.kept import KeptDevices, KeptStates
-from hvac_platform.monitoring.maintenance import in_maintenance, maintenance_spans
+from hvac_platform.monitoring.maintenance import in_maintenance
 from hvac_platform.monitoring.pending import completeness_limits, unjudged_windows
 from hvac_platform.monitoring.profiles import current_profile
 from hvac_platform.monitoring.wide_devices import metrics_to_read
 from hvac_platform.snapshots import Neighbours, SnapshotSeries, select
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.batches import TableBatch
+from hvac_platform.stores.records import MaintenanceSpan
 from hvac_platform.stores.series import joined, read_series
 from hvac_platform.timestamps import iso
 
@@ -155,7 +156,7 @@ def judge_device(
         upto = select(series, np.arange(int(chosen[-1]) + 1))
         windows = Windows(upto, chosen, declared, profile, encoders.common.encode, carried)
         history = StoredHistory(store, device.device_id, profile, kept.states if kept is not None else None)
-        muted = in_maintenance(windows.times_ms, maintenance_spans(store, device.device_id))
+        muted = in_maintenance(windows.times_ms, MaintenanceSpan.read(store, device.device_id))
         verdicts = {m.name: m.judge(windows, history, None)[0].mute(muted) for m in methods.METHODS}
         if own is not None:
             own.carried = windows.examined.carried if windows.examined is not None else None

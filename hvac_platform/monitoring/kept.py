@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 
 from hvac_platform.detection.profile import Profile
 from hvac_platform.embedding.learned import Encoders
-from hvac_platform.monitoring.profiles import current_profile, profile_updated_at
+from hvac_platform.monitoring.profiles import current_profile
 from hvac_platform.snapshots import Neighbours, SnapshotSeries
 from hvac_platform.stores.base import Device, Store, TableSlice
+from hvac_platform.stores.records import profile_updated_at
 from hvac_platform.stores.vectors import NearestSearch, decoded_vectors
 
 if TYPE_CHECKING:  # it brings pandas

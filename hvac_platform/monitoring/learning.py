@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,13 +25,14 @@ from hvac_platform.devices.registry import DeviceType, device_type
 from hvac_platform.embedding.base import Encoder
 from hvac_platform.embedding.learned import Encoders, LearnedEncoder
 from hvac_platform.ingestion.snapshotting import EmbeddingCounts, reembedding_batches
-from hvac_platform.monitoring.maintenance import in_maintenance, maintenance_spans
-from hvac_platform.monitoring.profiles import load_profile, load_profile_row
+from hvac_platform.monitoring.maintenance import in_maintenance
+from hvac_platform.monitoring.profiles import load_profile, stored_profile
 from hvac_platform.monitoring.unjudged import Unjudged, judge_unjudged
 from hvac_platform.monitoring.wide_devices import choose_by_sample, readable_from
 from hvac_platform.snapshots import SnapshotSeries, select
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.batches import TableBatch
+from hvac_platform.stores.records import MaintenanceSpan, StoredMode, StoredProfile
 from hvac_platform.stores.series import read_series
 from hvac_platform.stores.vectors import NearestSearch
 from hvac_platform.timestamps import DAY_MS, iso, now_ms
@@ -77,7 +78,7 @@ class Lesson:
     metrics_left_out: Mapping[str, str] = field(default_factory=dict)
     refitted: str = ""
     note: str = ""
-    modes: list[dict[str, Any]] | None = None
+    modes: list[StoredMode] | None = None
 
     @property
     def left_out_count(self) -> int:
@@ -172,7 +173,7 @@ def read_history(
     rules = evaluate_rules(series, device_type(device.device_type))
     unfit: dict[str, NDArray[np.bool_]] = {
         "incomplete": np.array(extra["completeness"]) < LEAST_COMPLETE,
-        "in maintenance": in_maintenance(series.times_ms, maintenance_spans(store, device.device_id)),
+        "in maintenance": in_maintenance(series.times_ms, MaintenanceSpan.read(store, device.device_id)),
         BY_RULE: rules.anomalous & (rules.level <= URGENT),
     }
     if not include_flagged:
@@ -334,14 +335,14 @@ def _too_few(
     return f"{told}; wait for more data or look further back"
 
 
-def mode_calibration(mode: Mapping[str, Any]) -> str:
+def mode_calibration(mode: StoredMode) -> str:
     """What a mode's rows are measured against, in words; empty in profiles from before that was kept."""
     if "calibrated" not in mode:
         return ""
     return "its own rows" if mode["calibrated"] else "rows of all modes"
 
 
-def operating_modes(normal: SnapshotSeries, detector: FittedDetector | None) -> list[dict[str, Any]] | None:
+def operating_modes(normal: SnapshotSeries, detector: FittedDetector | None) -> list[StoredMode] | None:
     """How a machine runs, the most usual mode first; None where there is too little history to tell.
 
     Modes are those that the detector tells apart, where it does; ``calibrated`` says of each whether what is surprising in
@@ -355,7 +356,17 @@ def operating_modes(normal: SnapshotSeries, detector: FittedDetector | None) -> 
     frame = frame_of(normal)
     switches, within = ((), {}) if detector is None else (detector.switches, detector.within)
     modes = modes_of(frame, switches) if switches else find_modes(frame)
-    return [mode | {"calibrated": str(mode["number"]) in within} for mode in modes.to_document()]
+    return [
+        StoredMode(
+            name=mode.name,
+            number=mode.number,
+            share=round(mode.share, 4),
+            episodes=mode.episodes,
+            centre=dict(mode.centre),
+            calibrated=str(mode.number) in within,
+        )
+        for mode in modes.modes
+    ]
 
 
 def energy_model(normal: SnapshotSeries, type_name: str) -> EnergyModel | None:
@@ -501,36 +512,7 @@ def lesson_batches(store: Store, device: Device, lesson: Lesson, counts: Embeddi
 
             encoder = StateEncoder()
         yield from reembedding_batches(store, device, encoder, profile.span_start, device.last_seen + 1, counts)
-    yield TableBatch(profile_columns(store, device, lesson.profile, lesson.modes))
-
-
-def profile_columns(
-    store: Store, device: Device, profile: Profile, modes: list[dict[str, Any]] | None = None
-) -> dict[str, list[Any]]:
-    """Row of ``device_profiles``; the time of creation is kept from an earlier build."""
-    earlier = load_profile_row(store, device.device_id)
-    now = now_ms()
-    return {
-        "device_id": [device.device_id],
-        "device_type": [device.device_type],
-        "location": [device.location],
-        "building_id": [device.building_id],
-        "profile_embedding": [profile.centroid],
-        "embedding_method": [profile.embedding_method],
-        "metric_stats": [profile.statistics_json()],
-        "calibration": [asdict(profile.calibration)],
-        "profile_version": [profile.version],
-        "snapshot_count": [profile.snapshot_count],
-        "span_start": [profile.span_start],
-        "span_end": [profile.span_end],
-        "detector": [None if profile.detector is None else profile.detector.to_bytes()],
-        "fit": [None if profile.fit is None else asdict(profile.fit)],
-        "energy": [None if profile.energy is None else profile.energy.to_document()],
-        "modes": [modes],
-        "profile_created_at": [earlier["profile_created_at"] if earlier else now],
-        "profile_updated_at": [now],
-        "last_seen": [device.last_seen],
-    }
+    yield TableBatch(StoredProfile.columns([stored_profile(store, device, lesson.profile, lesson.modes)]))
 
 
 def history_coverage(profile: Profile, window_ms: int, days_back: float) -> float:

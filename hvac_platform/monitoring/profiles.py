@@ -2,37 +2,91 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import lru_cache
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hvac_platform.detection.profile import Profile, profile_from_row, provisional_profile
+from hvac_platform.detection.profile import Calibration, Fit, MetricStatistics, Profile, provisional_profile
 from hvac_platform.devices.registry import device_type
 from hvac_platform.embedding.base import EncoderUnavailableError
 from hvac_platform.embedding.learned import Encoders
 from hvac_platform.snapshots import SnapshotSeries
-from hvac_platform.stores.base import EMBEDDING_DIMENSION, Device, Store, TableSlice
+from hvac_platform.stores.base import EMBEDDING_DIMENSION, Device, Store
+from hvac_platform.stores.records import StoredCalibration, StoredFit, StoredMode, StoredProfile
+from hvac_platform.timestamps import now_ms
 
-
-def load_profile_row(store: Store, device_id: str) -> dict[str, Any] | None:
-    """Row of ``device_profiles`` of a device, or None."""
-    for batch in store.scan(TableSlice("device_profiles", device_id=device_id)):
-        return {name: values[0] for name, values in batch.items()}
-    return None
-
-
-def profile_updated_at(store: Store, device_id: str) -> int | None:
-    """When a device's profile was made, epoch milliseconds; None where there is none. Reads nothing else of it."""
-    for batch in store.scan(TableSlice("device_profiles", ("profile_updated_at",), device_id)):
-        return int(batch["profile_updated_at"][0])
-    return None
+if TYPE_CHECKING:
+    from hvac_platform.detection.detector import FittedDetector
+    from hvac_platform.detection.energy import EnergyModel
 
 
 def load_profile(store: Store, device_id: str) -> Profile | None:
     """Profile of a device, or None."""
-    row = load_profile_row(store, device_id)
-    return profile_from_row(row) if row is not None else None
+    stored = StoredProfile.first(store, device_id)
+    return None if stored is None else profile_of(stored)
+
+
+def profile_of(stored: StoredProfile) -> Profile:
+    """The profile to judge by, of a stored one."""
+    return Profile(
+        device_id=stored.device_id,
+        embedding_method=stored.embedding_method,
+        centroid=stored.profile_embedding,
+        metric_stats={name: MetricStatistics(**stats) for name, stats in stored.metric_stats.items()},
+        calibration=Calibration(**stored.calibration),
+        snapshot_count=stored.snapshot_count,
+        span_start=stored.span_start,
+        span_end=stored.span_end,
+        detector=_detector_of(stored.detector) if stored.detector else None,
+        fit=Fit(**stored.fit) if stored.fit else None,
+        energy=_energy_of(stored.energy) if stored.energy else None,
+    )
+
+
+def _energy_of(document: Mapping[str, object]) -> EnergyModel:
+    from hvac_platform.detection.energy import EnergyModel
+
+    return EnergyModel.from_document(document)
+
+
+@lru_cache(maxsize=64)
+def _detector_of(content: bytes) -> FittedDetector:
+    from hvac_platform.detection.detector import FittedDetector  # brings pandas, which a profile without one needs not
+
+    return FittedDetector.from_bytes(content)
+
+
+def stored_profile(
+    store: Store, device: Device, profile: Profile, modes: list[StoredMode] | None = None
+) -> StoredProfile:
+    """What was learned of a device, to be written; the time of creation is kept from an earlier build."""
+    earlier = StoredProfile.first(store, device.device_id, only=("profile_created_at",))
+    now = now_ms()
+    return StoredProfile(
+        device_id=device.device_id,
+        device_type=device.device_type,
+        location=device.location,
+        building_id=device.building_id,
+        profile_embedding=profile.centroid,
+        embedding_method=profile.embedding_method,
+        metric_stats=profile.statistics_json(),
+        calibration=cast("StoredCalibration", asdict(profile.calibration)),
+        profile_version=profile.version,
+        snapshot_count=profile.snapshot_count,
+        span_start=profile.span_start,
+        span_end=profile.span_end,
+        profile_created_at=now if earlier is None else earlier.profile_created_at,
+        profile_updated_at=now,
+        last_seen=device.last_seen,
+        detector=None if profile.detector is None else profile.detector.to_bytes(),
+        fit=None if profile.fit is None else cast("StoredFit", asdict(profile.fit)),
+        energy=None if profile.energy is None else profile.energy.to_document(),
+        modes=modes,
+    )
 
 
 def current_profile(store: Store, device: Device, encoders: Encoders) -> Profile | None:

@@ -24,9 +24,10 @@ from hvac_platform.ingestion.snapshotting import EmbeddingCounts, embedding_batc
 from hvac_platform.ingestion.windows import aggregate_windows, snapshot_columns
 from hvac_platform.monitoring.judging import Judgement, judge_device, judgement_batches
 from hvac_platform.monitoring.learning import learn_profile, lesson_batches
-from hvac_platform.stores.base import Device, Store, TableSlice
+from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.batches import DeviceSlice, TableBatch, write_batch
 from hvac_platform.stores.embedded import EmbeddedStore
+from hvac_platform.stores.records import stored_detector
 from hvac_platform.timestamps import DAY_MS
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _days(
 ) -> Iterator[Judgement]:
     """Each UTC day that has readings: taken in, judged, and then learned from."""
     times: NDArray[np.int64] = readings.index.as_unit("ms").asi8  # type: ignore[attr-defined]
-    encoders = Encoders(StateEncoder(), lambda _: _detector_of(store, device_id))
+    encoders = Encoders(StateEncoder(), lambda _: stored_detector(store, device_id))
     first_ms = int(times[0])
     for day in np.unique(times // DAY_MS):
         start_ms, end_ms = int(day) * DAY_MS, (int(day) + 1) * DAY_MS
@@ -150,10 +151,3 @@ def _snapshots(
     aggregate = aggregate_windows(times[row], [names[j] for j in column.tolist()], values[row, column], window_ms)
     declared = device_type(type_name)
     return TableBatch(snapshot_columns(device_id, aggregate, window_ms, len(declared.metric_names) if declared else 0))
-
-
-def _detector_of(store: Store, device_id: str) -> bytes | None:
-    for batch in store.scan(TableSlice("device_profiles", ("detector",), device_id)):
-        content: bytes | None = batch["detector"][0]
-        return content
-    return None

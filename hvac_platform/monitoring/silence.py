@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from hvac_platform.config import Settings
 from hvac_platform.detection.incidents import SILENT_WINDOWS
-from hvac_platform.monitoring.maintenance import MaintenanceSpan, in_maintenance, maintenance_spans
-from hvac_platform.stores.base import Device, Store, TableSlice
+from hvac_platform.monitoring.maintenance import in_maintenance
+from hvac_platform.stores.base import Device, Store
+from hvac_platform.stores.records import MaintenanceSpan, Snapshot
 from hvac_platform.timestamps import DAY_MS, iso
 
 SILENCE = "silence"
@@ -101,7 +102,7 @@ class Listening:
             for i in np.flatnonzero((ends - begins >= needed) & (begins < end_ms) & (ends > start_ms))
         ]
         found = [silence for silence in found if self._others_heard(silence)]
-        maintenance = maintenance_spans(self._store, device.device_id) if found else []
+        maintenance = MaintenanceSpan.read(self._store, device.device_id) if found else []
         return [silence for silence in found if not _known_of(silence, window_ms, maintenance)]
 
     def _others_heard(self, silence: Silence) -> bool:
@@ -114,9 +115,14 @@ class Listening:
     def _anyone_heard(self, start_ms: int, end_ms: int) -> bool:
         windows: set[int] = set()
         for device in self._devices:
-            rows = TableSlice("device_state_snapshots", ("snapshot_time",), device.device_id, start_ms, end_ms)
-            for batch in self._store.scan(rows, batch_rows=10 * SILENT_WINDOWS):
-                windows.update(batch["snapshot_time"])
+            for batch in Snapshot.batches(
+                self._store,
+                device.device_id,
+                (start_ms, end_ms),
+                only=("snapshot_time",),
+                batch_rows=10 * SILENT_WINDOWS,
+            ):
+                windows.update(snapshot.snapshot_time for snapshot in batch)
                 if len(windows) >= SILENT_WINDOWS:
                     return True
         return False
@@ -132,8 +138,7 @@ def _times_around(store: Store, device: Device, start_ms: int, end_ms: int, unti
     before = after = HOUR_MS
     while True:
         low, high = start_ms - before, min(end_ms + after, until_ms)
-        rows = TableSlice("device_state_snapshots", ("snapshot_time",), device.device_id, low, high)
-        times = np.array(sorted(t for batch in store.scan(rows) for t in batch["snapshot_time"]), dtype=np.int64)
+        times = Snapshot.times(store, device.device_id, (low, high))
         earlier = len(times) and times[0] <= start_ms
         later = len(times) and times[-1] >= end_ms
         look_back = not earlier and device.first_seen < low and before < FURTHEST_MS

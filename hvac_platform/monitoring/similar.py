@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from hvac_platform.embedding.base import Encoder
 from hvac_platform.embedding.learned import Encoders
-from hvac_platform.monitoring.incidents import incident_rows
 from hvac_platform.monitoring.profiles import load_profile
 from hvac_platform.snapshots import SnapshotSeries, select
 from hvac_platform.stores.base import Device, Store
+from hvac_platform.stores.records import Incident
 from hvac_platform.stores.series import read_series
 from hvac_platform.timestamps import DAY_MS
 
@@ -117,7 +116,8 @@ def similar_states(
     if threshold is None:
         threshold = same_state_cosine(store, device, encoder)
     seen = [time_ms for time_ms, cosine, _ in episodes if cosine >= threshold]
-    incidents = incident_rows(store, device.device_id, min((t for t, _, _ in episodes), default=0) - DAY_MS, end_ms)
+    begin_ms = min((t for t, _, _ in episodes), default=0) - DAY_MS
+    incidents = Incident.read(store, device.device_id, (begin_ms, end_ms))
     state = select(series, np.array([row]))
     return History(
         state,
@@ -140,14 +140,14 @@ def same_state_cosine(store: Store, device: Device, encoder: Encoder) -> float:
     return 1.0 - profile.calibration.neighbour_distance
 
 
-def _outcome(incidents: Sequence[Mapping[str, Any]], time_ms: int, _cosine: float, anomalous: bool) -> str:
+def _outcome(incidents: Sequence[Incident], time_ms: int, _cosine: float, anomalous: bool) -> str:
     if not anomalous:
         return "normal"
-    row = next((r for r in incidents if r["started_at"] <= time_ms < r["ended_at"]), None)
-    if row is None:
+    incident = next((i for i in incidents if i.started_at <= time_ms < i.ended_at), None)
+    if incident is None:
         return "anomalous"
-    likely = row["kinds"][0]["kind"].replace("_", " ") + "?" if row["kinds"] else ""
-    return f"incident {row['incident_id']}, {row['severity']}: {row['label'] or likely or 'of unknown kind'}"
+    likely = incident.kinds[0]["kind"].replace("_", " ") + "?" if incident.kinds else ""
+    return f"incident {incident.incident_id}, {incident.severity}: {incident.label or likely or 'of unknown kind'}"
 
 
 def _compared(

@@ -11,7 +11,8 @@ from hvac_platform.config import Settings
 from hvac_platform.embedding.learned import Encoders
 from hvac_platform.monitoring.judging import judge_device
 from hvac_platform.monitoring.pending import completeness_limits, unjudged_windows
-from hvac_platform.stores.base import Device, Store, TableSlice
+from hvac_platform.stores.base import Device, Store
+from hvac_platform.stores.records import Verdict
 from hvac_platform.timestamps import DAY_MS
 
 
@@ -32,8 +33,7 @@ class Unjudged:
 
 def was_ever_judged(store: Store, device_id: str) -> bool:
     """Whether there is any verdict on a device."""
-    rows = TableSlice("snapshot_verdicts", ("snapshot_time",), device_id)
-    return next(iter(store.scan(rows, batch_rows=1)), None) is not None
+    return Verdict.first(store, device_id, only=("snapshot_time",)) is not None
 
 
 def judge_unjudged(

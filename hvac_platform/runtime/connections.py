@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 from weakref import WeakKeyDictionary
 
 from hvac_platform.config import Settings, load_settings
@@ -20,9 +20,10 @@ from hvac_platform.embedding.state import StateEncoder
 from hvac_platform.ingestion.ownership import LeaseKeeper
 from hvac_platform.log.base import LogError, MessageLog
 from hvac_platform.log.embedded import EmbeddedLog
-from hvac_platform.stores.base import Store, TableSlice
+from hvac_platform.stores.base import Store
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.made_with import require_settings
+from hvac_platform.stores.records import profile_updated_at, stored_detector
 
 if TYPE_CHECKING:
     from hvac_platform.log.kafka.kafka_log import KafkaLog, KafkaSecurity
@@ -220,16 +221,9 @@ def make_encoders(settings: Settings, store: Store) -> Encoders:
         return Encoders(_text_encoder(settings.ollama_base_url, settings.ollama_model))
     return Encoders(
         StateEncoder(),
-        lambda device_id: _profile_column(store, device_id, "detector"),
-        lambda device_id: _profile_column(store, device_id, "profile_updated_at"),
+        lambda device_id: stored_detector(store, device_id),
+        lambda device_id: profile_updated_at(store, device_id),
     )
-
-
-def _profile_column(store: Store, device_id: str, name: str) -> Any:
-    """One column of a device's profile; None where it has none."""
-    for batch in store.scan(TableSlice("device_profiles", (name,), device_id)):
-        return batch[name][0]
-    return None
 
 
 @lru_cache(maxsize=4)

@@ -29,7 +29,9 @@ from hvac_platform.simulation.faults import Fault, plan_one_of_each
 from hvac_platform.simulation.fleet_seed import seed_of_fleet
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
 from hvac_platform.simulation.streaming import stream_history
-from hvac_platform.stores.base import Store, TableSlice
+from hvac_platform.stores.base import Store
+from hvac_platform.stores.records import AnomalyEvent
+from hvac_platform.stores.series import on_common_windows, verdict_series
 from hvac_platform.timestamps import day_of, day_start, days_before, iso, now_ms
 
 INTERVAL_MS = 10_000
@@ -146,26 +148,15 @@ def score_methods(
     """Found, missed and false alarms of each method, of the consensus and of the union, over the fleet."""
     totals = dict.fromkeys((*method_names(), "consensus", "any method"), NOTHING)
     for device in fleet:
-        flags = verdict_flags(store, device.device_id, start_ms, end_ms)
-        if not flags:
+        verdicts = verdict_series(store, device.device_id, (start_ms, end_ms))
+        if not verdicts:
             continue
-        times = np.array(sorted(set.intersection(*(set(f) for f in flags.values()))), dtype=np.int64)
-        alarms = {m: np.array([flags[m][t] for t in times.tolist()], dtype=bool) for m in method_names()}
+        times, alarms = on_common_windows(verdicts)
         count = np.sum(list(alarms.values()), axis=0)
         spans = [(f.start_ms, f.end_ms, f.recovered_ms) for f in faults if f.device_id == device.device_id]
         for name, alarm in {**alarms, "consensus": agreed(count), "any method": count >= 1}.items():
             totals[name] = totals[name] + score_faults(times, alarm, spans)
     return totals
-
-
-def verdict_flags(store: Store, device_id: str, start_ms: int, end_ms: int) -> dict[str, dict[int, bool]]:
-    """Stored verdicts of a device by method and window start."""
-    flags: dict[str, dict[int, bool]] = {}
-    rows = TableSlice("snapshot_verdicts", ("snapshot_time", "method", "anomalous"), device_id, start_ms, end_ms)
-    for batch in store.scan(rows):
-        for time_ms, method, anomalous in zip(batch["snapshot_time"], batch["method"], batch["anomalous"], strict=True):
-            flags.setdefault(method, {})[time_ms] = anomalous
-    return flags
 
 
 def print_report(report: DemoReport, store: Store, faults: Sequence[Fault], console: Console) -> None:
@@ -182,12 +173,9 @@ def print_report(report: DemoReport, store: Store, faults: Sequence[Fault], cons
     for heading in ("device", "fault", "from", "to", "found by", "first reason"):
         table.add_column(heading, overflow="fold")
     for fault in faults:
-        methods: list[str] = []
-        reason = "-"
-        rows = TableSlice("anomaly_events", ("methods", "reasons"), fault.device_id, fault.start_ms, fault.end_ms)
-        for batch in store.scan(rows):
-            methods = sorted({m for listed in batch["methods"] for m in listed})
-            reason = next((r[0] for r in batch["reasons"] if r), "-")
+        events = AnomalyEvent.read(store, fault.device_id, (fault.start_ms, fault.end_ms), only=("methods", "reasons"))
+        methods = sorted({method for event in events for method in event.methods})
+        reason = next((event.reasons[0] for event in events if event.reasons), "-")
         label = fault.kind.replace("_", " ") + (f" ({fault.metric})" if fault.metric else "")
         times = iso(fault.start_ms)[11:16], iso(fault.end_ms)[11:16]
         table.add_row(fault.device_id, label, *times, ", ".join(methods) or "missed", reason)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from hvac_platform.config import Settings
 from hvac_platform.devices.registry import added_types
-from hvac_platform.stores.base import Store, StoreError, TableSlice
+from hvac_platform.stores.base import Store, StoreError
+from hvac_platform.stores.records import Snapshot
 
 WINDOW_SECONDS, DEVICE_TYPES = "window_seconds", "device_types"
 
@@ -53,9 +54,7 @@ def forget_device_types(store: Store) -> None:
 def _window_of_snapshots(store: Store) -> str | None:
     """Length in seconds of the windows of a store that an earlier version made; None when it is empty."""
     for device in store.devices():
-        rows = TableSlice(
-            "device_state_snapshots", ("window_ms",), device.device_id, device.last_seen - 10 * 86_400_000
-        )
-        for batch in store.scan(rows, batch_rows=1):
-            return str(batch["window_ms"][0] // 1000)
+        span = (device.last_seen - 10 * 86_400_000, None)
+        if snapshot := Snapshot.first(store, device.device_id, span, only=("window_ms",)):
+            return str(snapshot.window_ms // 1000)
     return None

@@ -1,15 +1,18 @@
-"""Snapshots of one device as arrays, read from any store."""
+"""Snapshots of one device, and verdicts on them, as arrays, read from any store: the shapes of which there are many rows."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from hvac_platform.snapshots import SnapshotSeries
 from hvac_platform.stores.base import EMBEDDING_DIMENSION, Store, TableSlice
+from hvac_platform.stores.records import Span, Verdict
 from hvac_platform.stores.vectors import decoded_vectors
 
 STATE_COLUMNS = ("snapshot_time", "window_ms", "metrics", "metric_summary")
@@ -169,3 +172,44 @@ def _with_metrics(series: SnapshotSeries, names: tuple[str, ...]) -> SnapshotSer
         whole[:, columns] = values
         grids[grid] = whole
     return replace(series, metric_names=names, **grids)
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictSeries:
+    """Verdicts of one method on n windows of a device, in order of time.
+
+    Attributes:
+        times_ms: int64 [n], window starts.
+        scores: float64 [n]; 1 is the limit, NaN where there is none.
+        anomalous: bool [n].
+    """
+
+    times_ms: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    anomalous: NDArray[np.bool_]
+
+
+def verdict_series(
+    store: Store, device_id: str, span: Span = (None, None), *, most: int | None = None
+) -> dict[str, VerdictSeries]:
+    """Stored verdicts on a device's windows by method, methods in order of their names; of the first ``most`` at most."""
+    columns: dict[str, list[Any]] = {"snapshot_time": [], "method": [], "score": [], "anomalous": []}
+    for batch in store.scan(TableSlice(Verdict.TABLE, tuple(columns), device_id, *span)):
+        for name, values in columns.items():
+            values += batch[name]
+        if most is not None and len(columns["method"]) >= most:
+            break
+    names, place = np.unique(np.array(columns["method"][:most], dtype=str), return_inverse=True)
+    times = np.array(columns["snapshot_time"][:most], dtype=np.int64)
+    scores = np.array(columns["score"][:most], dtype=np.float64)
+    anomalous = np.array(columns["anomalous"][:most], dtype=np.bool_)
+    of = {str(name): place == i for i, name in enumerate(names)}
+    return {name: VerdictSeries(times[mine], scores[mine], anomalous[mine]) for name, mine in of.items()}
+
+
+def on_common_windows(verdicts: dict[str, VerdictSeries]) -> tuple[NDArray[np.int64], dict[str, NDArray[np.bool_]]]:
+    """Windows that every method judged, int64 [n], and what each says of them, bool [n] by method."""
+    common = (
+        reduce(np.intersect1d, (v.times_ms for v in verdicts.values())) if verdicts else np.zeros(0, dtype=np.int64)
+    )
+    return common, {name: v.anomalous[np.isin(v.times_ms, common)] for name, v in verdicts.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ from devtools import PROJECT_ROOT
 from hvac_platform.config import Settings
 from hvac_platform.devices.fleet import default_fleet
 from hvac_platform.execution import build_profiles, ingest_everything, judge_days
-from hvac_platform.monitoring.incidents import incident_rows
+from hvac_platform.monitoring.incidents import blank_incident
 from hvac_platform.resources import PlatformResource
 from hvac_platform.runtime.connections import open_log
 from hvac_platform.simulation.faults import Fault
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
 from hvac_platform.simulation.streaming import stream_history
-from hvac_platform.stores.base import Store, StoreError
+from hvac_platform.stores.base import Device, Store, StoreError
+from hvac_platform.stores.records import Incident, MaintenanceSpan
 from hvac_platform.timestamps import DAY_MS, day_of, day_start, days_before, now_ms
 from hvac_platform_tests.conftest import HOUR_MS, bad, enter_home, open_dagster, reading
 
@@ -39,11 +41,8 @@ INCIDENT = {
     "metrics": ["power_consumption", "cop"],
     "reasons": ["power 90 kW is far from its usual 60 kW", "<script>alert(5)</script>"],
     "signature": {"power_consumption": 0.8, "cop": -0.6},
-    "kinds": [["fouled_condenser", 0.91]],
-    "scope": "local",
-    "cause": "",
+    "kinds": [{"kind": "fouled_condenser", "title": "fouled condenser", "similarity": 0.91}],
     "excess_kwh": 42.5,
-    "label": None,
 }
 YESTERDAY = days_before(day_of(now_ms()), 1)
 START_MS = day_start(YESTERDAY)
@@ -53,21 +52,11 @@ def settings_of(home: Path, **more: Any) -> Settings:
     return Settings(_env_file=None, hvac_home=home, **more)  # type: ignore[call-arg]
 
 
-def incident(device_id: str, started_at: int, **changes: Any) -> dict[str, list[Any]]:
-    row = {
-        **INCIDENT,
-        "device_id": device_id,
-        "started_at": started_at,
-        "ended_at": started_at + HOUR_MS,
-        "incident_id": f"{device_id}/{started_at}",
-        "similar": [{"incident": f"{device_id}/{started_at - DAY_MS}", "similarity": 0.93}],
-        "device_type": "",
-        "location": "",
-        "building_id": "",
-        "updated_at": started_at,
-        **changes,
-    }
-    return {name: [value] for name, value in row.items()}
+def incident(device_id: str, started_at: int, **changes: Any) -> Incident:
+    past = {"incident_id": f"{device_id}/{started_at - DAY_MS}", "device_id": device_id, "label": None, "known": True}
+    similar = [{**past, "started_at": started_at - DAY_MS, "similarity": 0.93}]
+    blank = blank_incident(Device(device_id, "", "", "", 0, 0, 0), started_at, started_at + HOUR_MS, 3)
+    return replace(blank, similar=similar, updated_at=started_at, **(INCIDENT | changes))
 
 
 @pytest.fixture(scope="session")
@@ -95,15 +84,13 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
             build_profiles(instance, list(DEVICES), until=f"{YESTERDAY}T18:00")
             judge_days(instance, YESTERDAY, YESTERDAY)
         store = platform.store
-        for row in incident_rows(
-            store, None, 0, now_ms()
-        ):  # the pages show incidents with every kind of content instead
-            store.delete("incidents", {"device_id": [row["device_id"]], "started_at": [row["started_at"]]})
-        store.upsert("incidents", incident("CH-001", START_MS + 20 * HOUR_MS))
-        store.upsert(
-            "incidents",
+        # The pages show incidents with every kind of content instead.
+        store.delete("incidents", Incident.columns(Incident.read(store)))
+        shown = [
+            incident("CH-001", START_MS + 20 * HOUR_MS),
             incident("RTU-001", START_MS + 3 * HOUR_MS, status="closed", severity="critical", level=2, excess_kwh=None),
-        )
+        ]
+        store.upsert("incidents", Incident.columns(shown))
         for metric, since, left in (
             ("power_consumption", START_MS - 9 * DAY_MS, 12.4),
             ("cop", None, None),
@@ -113,16 +100,8 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
             span = {"span_start": START_MS - 20 * DAY_MS, "span_end": START_MS, "updated_at": START_MS}
             trend = {"device_id": "CH-001", "metric": metric, "since": since, "days_to_limit": left, **row, **span}
             store.upsert("metric_trends", {name: [value] for name, value in trend.items()})
-        store.upsert(
-            "maintenance_spans",
-            {
-                "device_id": ["CH-001"],
-                "starts_at": [START_MS + 10 * HOUR_MS],
-                "ends_at": [START_MS + 11 * HOUR_MS],
-                "note": ["coils"],
-                "added_at": [0],
-            },
-        )
+        span = MaintenanceSpan("CH-001", START_MS + 10 * HOUR_MS, START_MS + 11 * HOUR_MS, "coils", 0)
+        store.upsert("maintenance_spans", MaintenanceSpan.columns([span]))
     return home
 
 

@@ -14,6 +14,7 @@ from hvac_platform.dashboard.reading import DeviceState
 from hvac_platform.dashboard.source import Remembered
 from hvac_platform.stores.base import Device
 from hvac_platform.stores.embedded import EmbeddedStore
+from hvac_platform.stores.records import Incident
 from hvac_platform.timestamps import now_ms
 from hvac_platform_tests.dashboard.conftest import Browser, CountingStore, incident, settings_of
 from hvac_platform_tests.dashboard.test_pages import FixedSource
@@ -35,8 +36,8 @@ def device(device_id: str = "CH-001", last_seen: int = NOW, device_type: str = "
         (0, {}, False, Status.NO_PROFILE),
         (0, {"anomalous": True}, False, Status.ANOMALOUS),
         (SILENCE_MS + 60_001, {"anomalous": True}, True, Status.SILENT),
-        (10 * SILENCE_MS, {"incidents": [{"status": "open", "severity": "info"}]}, True, Status.INCIDENT),
-        (0, {"incidents": [{"status": "closed", "severity": "info"}]}, True, Status.NORMAL),
+        (10 * SILENCE_MS, {"incidents": [incident("CH-001", NOW, severity="info")]}, True, Status.INCIDENT),
+        (0, {"incidents": [incident("CH-001", NOW, severity="info", status="closed")]}, True, Status.NORMAL),
     ],
 )
 def test_a_status_says_the_most_urgent_thing(age_ms: int, state: dict | None, profiled: bool, status: Status) -> None:
@@ -52,7 +53,8 @@ def fleet(tmp_path: Path) -> CountingStore:
     newest = now_ms()
     store.register_devices([device(f"CH-{i:04}", newest) for i in range(FLEET_SIZE)])
     for i in range(0, FLEET_SIZE, 250):
-        store.upsert("incidents", incident(f"CH-{i:04}", newest - 3_600_000, severity="critical"))
+        found = incident(f"CH-{i:04}", newest - 3_600_000, severity="critical")
+        store.upsert("incidents", Incident.columns([found]))
     return CountingStore(store)
 
 

@@ -19,6 +19,7 @@ from hvac_platform.dashboard.figures import (
     sparkline,
     with_gaps,
 )
+from hvac_platform.stores.series import VerdictSeries
 
 MINUTE = 60_000
 TIMES = np.arange(10_080, dtype=np.int64) * MINUTE
@@ -31,8 +32,8 @@ def test_plotly_takes_every_figure() -> None:
     lines = [Line("power", "kW", VALUES, (-1.0, 1.0)), Line("flow", "", VALUES, None), Line("x", "m", VALUES * np.nan)]
     for n in range(4):
         go.Figure(metrics_figure(TIMES, lines[:n], spans=spans, **AXIS))
-    go.Figure(score_figure({"rules": TIMES}, {"rules": VALUES}, spans=spans, **AXIS))
-    go.Figure(score_figure({}, {}, **AXIS))
+    go.Figure(score_figure({"rules": VerdictSeries(TIMES, VALUES, VALUES > 1)}, spans=spans, **AXIS))
+    go.Figure(score_figure({}, **AXIS))
     go.Figure(bars_by_day(["2026-01-01"], {name: [1.0] for name in "abcdefgh"}, title="windows"))
 
 
@@ -61,7 +62,8 @@ def test_marks_stay_few_however_many_windows() -> None:
 
 
 def test_scores_far_beyond_the_limit_are_drawn_at_the_ceiling_and_told_in_full() -> None:
-    trace = score_figure({"rules": TIMES[:2]}, {"rules": np.array([0.5, 99.0])}, **AXIS)["data"][0]
+    judged = VerdictSeries(TIMES[:2], np.array([0.5, 99.0]), np.array([False, True]))
+    trace = score_figure({"rules": judged}, **AXIS)["data"][0]
     assert trace["y"] == [0.5, 6.0]
     assert trace["customdata"] == [0.5, 99.0]
 

@@ -12,10 +12,11 @@ import pytest
 from hvac_platform.config import Settings
 from hvac_platform.dashboard.app import make_app, route
 from hvac_platform.dashboard.source import Source
-from hvac_platform.monitoring.incidents import silence_row
+from hvac_platform.monitoring.incidents import silence_incident
 from hvac_platform.monitoring.silence import Silence
 from hvac_platform.stores.base import Store, StoreError
 from hvac_platform.stores.embedded import EmbeddedStore
+from hvac_platform.stores.records import Incident
 from hvac_platform.timestamps import DAY_MS, days_before
 from hvac_platform_tests.conftest import HOUR_MS
 from hvac_platform_tests.dashboard.conftest import (
@@ -97,8 +98,8 @@ def test_the_incident_of_a_silent_device_says_what_is_missing(filled: Path, tmp_
     shutil.copy(filled / "store.db", tmp_path)
     store = EmbeddedStore(tmp_path / "store.db")
     device = next(d for d in store.devices() if d.device_id == "CH-001")
-    row = silence_row(device, Silence(START_MS + HOUR_MS, START_MS + 2 * HOUR_MS, True, HOUR_MS // 12), 60_000)
-    store.upsert("incidents", {name: [value] for name, value in (row | {"updated_at": 0, "label": None}).items()})
+    silence = Silence(START_MS + HOUR_MS, START_MS + 2 * HOUR_MS, True, HOUR_MS // 12)
+    store.upsert("incidents", Incident.columns([silence_incident(device, silence, 60_000, now_ms=0)]))
     store.close()
     browser = Browser(make_app(settings_of(tmp_path)))
     page = browser.text("incident-content.children", incident_id__data=["CH-001", START_MS + HOUR_MS])

@@ -13,14 +13,16 @@ from hvac_platform.detection.profile import (
     TooFewSnapshotsError,
     build_profile,
     judge_profile,
-    profile_from_row,
     provisional_profile,
     sigmas,
     similarity_to,
 )
 from hvac_platform.devices.registry import device_type, device_types
 from hvac_platform.embedding.state import StateEncoder
+from hvac_platform.monitoring.profiles import profile_of, stored_profile
 from hvac_platform.snapshots import Neighbours, SnapshotSeries
+from hvac_platform.stores.base import Device
+from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.vectors import NearestSearch
 
 WINDOW_MS = 60_000
@@ -76,27 +78,17 @@ def test_a_profile_says_what_it_rests_on(history, learned):
         assert (stats.min, stats.max) == (values.min(), values.max())
 
 
-def test_the_version_is_of_the_content(history, learned):
+def test_the_version_is_of_the_content(history, learned, tmp_path):
     again = build_profile(history, np.zeros(DAY_WINDOWS), embedding_method="state-1")
-    assert learned.version == build_like(learned).version
+    assert learned.version == build_like(learned, tmp_path).version
     assert again.version != learned.version  # other distances give another limit
     assert 0 < learned.version < 2**63
 
 
-def build_like(profile):
-    """The profile as it comes back from its row."""
-    return profile_from_row(
-        {
-            "device_id": profile.device_id,
-            "embedding_method": profile.embedding_method,
-            "profile_embedding": profile.centroid.astype("<f4").tobytes(),
-            "metric_stats": profile.statistics_json(),
-            "calibration": asdict(profile.calibration),
-            "snapshot_count": profile.snapshot_count,
-            "span_start": profile.span_start,
-            "span_end": profile.span_end,
-        }
-    )
+def build_like(profile, folder):
+    """The profile as it comes back from its record."""
+    device = Device(profile.device_id, "", "", "", 0, 0, 0)
+    return profile_of(stored_profile(EmbeddedStore(folder / "store.db"), device, profile))
 
 
 def test_too_few_snapshots_or_none_with_a_vector_are_refused():

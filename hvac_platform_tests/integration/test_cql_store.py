@@ -15,6 +15,7 @@ from hvac_platform.stores.base import Device, StoreError, TableSlice
 from hvac_platform.stores.cql import CqlSettings, CqlStore, schema_statements
 from hvac_platform.stores.cql_nearest import EXACT_COST
 from hvac_platform.stores.embedded import EmbeddedStore
+from hvac_platform.stores.records import Incident, Snapshot
 from hvac_platform.timestamps import day_start
 from hvac_platform_tests.stores.store_contract import StoreContract
 
@@ -119,7 +120,6 @@ def test_hours_of_the_fleet_are_ingested_learned_and_judged_on_cassandra(node, t
 
     from hvac_platform import execution
     from hvac_platform.devices.fleet import default_fleet
-    from hvac_platform.monitoring.incidents import incident_rows
     from hvac_platform.resources import PlatformResource
     from hvac_platform.simulation.faults import Fault
     from hvac_platform.simulation.fleet_simulation import FleetSimulation
@@ -155,15 +155,11 @@ def test_hours_of_the_fleet_are_ingested_learned_and_judged_on_cassandra(node, t
         execution.judge_days(instance, "2026-06-10", "2026-06-10")
     assert platform.store.count("device_profiles") == 5
     assert platform.store.count("snapshot_verdicts") == 3 * 5 * 60 * hours
-    names = ("embedding_method", "is_anomalous")
-    methods = {
-        method
-        for batch in platform.store.scan(TableSlice("device_state_snapshots", names, "CH-001"))
-        for method in batch["embedding_method"]
-    }
+    only = ("embedding_method", "is_anomalous")
+    methods = {snapshot.embedding_method for snapshot in Snapshot.read(platform.store, "CH-001", only=only)}
     assert len(methods) == 1
     assert methods.pop().startswith("state-2/")
-    found = incident_rows(platform.store, "CH-001", START_MS, until_ms)
-    assert any(row["started_at"] < fault.end_ms and row["ended_at"] > fault.start_ms for row in found)
+    found = Incident.read(platform.store, "CH-001", (START_MS, until_ms))
+    assert any(incident.started_at < fault.end_ms and incident.ended_at > fault.start_ms for incident in found)
     assert platform.store.count("detection_reports") == 5
     platform.store.close()

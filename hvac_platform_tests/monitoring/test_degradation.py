@@ -18,11 +18,11 @@ from hvac_platform.monitoring.degradation import (
     degradation_batches,
     degradation_sentence,
     device_degradation,
-    trend_rows,
 )
 from hvac_platform.partitions import devices
 from hvac_platform.stores.base import Device
 from hvac_platform.stores.batches import write_batch
+from hvac_platform.stores.records import MetricTrend
 from hvac_platform.timestamps import DAY_MS, day_of
 from hvac_platform_tests.conftest import MINUTE_MS
 from hvac_platform_tests.detection.records import START, machine
@@ -122,12 +122,12 @@ def test_rows_are_written_by_metric_and_those_of_metrics_that_are_gone_are_taken
     )
     for batch in degradation_batches(store, device_degradation(store, device, WINDOW_MS), WINDOW_MS):
         write_batch(store, "metric_trends", batch)
-    rows = {row["metric"]: row for row in trend_rows(store, "M-1")}
+    rows = {trend.metric: trend for trend in MetricTrend.read(store, "M-1")}
     assert set(rows) == {"supply_temp", "return_temp", "flow", "power", "vibration"}
-    assert rows["power"]["since"] is not None
-    assert rows["power"]["span_start"] == FIRST_MS
-    assert rows["power"]["span_end"] == FIRST_MS + DAYS * DAY_MS
-    assert rows["flow"]["unit"] == ""
+    assert rows["power"].since is not None
+    assert rows["power"].span_start == FIRST_MS
+    assert rows["power"].span_end == FIRST_MS + DAYS * DAY_MS
+    assert rows["flow"].unit == ""
 
 
 def test_the_time_left_is_until_the_declared_normal_range_ends(platform):
@@ -167,7 +167,7 @@ def test_the_command_shows_what_wears_and_with_all_every_metric(platform):
     assert first["since"].startswith("2026-03-")
     everything = json.loads(CliRunner().invoke(app, ["trends", "--all", "--json"]).stdout)
     assert len(everything) == 5
-    assert len(trend_rows(platform.store, "M-1")) == 5
+    assert len(MetricTrend.read(platform.store, "M-1")) == 5
 
 
 def test_the_asset_writes_trends_and_tells_of_wear_and_of_devices_that_are_too_new(platform, instance):
@@ -188,4 +188,4 @@ def test_the_asset_writes_trends_and_tells_of_wear_and_of_devices_that_are_too_n
     assert event.metadata["too_few_days"].value == 1
     assert "**M-1**: power is" in event.metadata["degradation"].value
     assert "data:image/svg+xml" in event.metadata["deviations"].value
-    assert len(trend_rows(platform.store, "M-1")) == 5
+    assert len(MetricTrend.read(platform.store, "M-1")) == 5

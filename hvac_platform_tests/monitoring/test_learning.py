@@ -13,16 +13,16 @@ from hvac_platform.detection.learned import examine_windows
 from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.monitoring.learning import (
     load_profile,
-    load_profile_row,
     mode_calibration,
     normal_snapshots,
-    profile_columns,
     refit_reason,
 )
+from hvac_platform.monitoring.profiles import stored_profile
 from hvac_platform.monitoring.similar import similar_states
 from hvac_platform.simulation.faults import Fault
 from hvac_platform.stores.base import Device, TableSlice
 from hvac_platform.stores.embedded import EmbeddedStore
+from hvac_platform.stores.records import StoredProfile
 from hvac_platform.stores.series import read_series
 from hvac_platform.stores.vectors import decoded_vectors
 from hvac_platform.timestamps import DAY_MS
@@ -134,7 +134,8 @@ def test_an_encoder_is_fitted_anew_on_request_and_when_what_it_rests_on_has_chan
 def test_an_encoder_of_an_earlier_version_of_the_method_is_fitted_anew(learned_store, device):
     profile = load_profile(learned_store, device.device_id)
     earlier = replace(profile, detector=replace(profile.detector, version=1))
-    learned_store.upsert("device_profiles", profile_columns(learned_store, device, earlier))
+    stored = stored_profile(learned_store, device, earlier)
+    learned_store.upsert("device_profiles", StoredProfile.columns([stored]))
     assert learn(learned_store, device, until_ms=MIDNIGHT_MS).refitted.startswith(
         "it was fitted by version 1 of the method"
     )
@@ -192,7 +193,7 @@ def test_a_profile_comes_back_from_the_store_as_it_was(store, device):
 
 def test_a_profile_tells_the_modes_of_its_detector_and_what_each_is_measured_against(learned_store, device):
     detector = load_profile(learned_store, device.device_id).detector
-    modes = load_profile_row(learned_store, device.device_id)["modes"]
+    modes = StoredProfile.first(learned_store, device.device_id).modes
     assert len(modes) >= 2
     assert {m["number"] for m in modes if m["calibrated"]} == {int(n) for n in detector.within if int(n) < 8}
     assert {mode_calibration(m) for m in modes} <= {"its own rows", "rows of all modes"}

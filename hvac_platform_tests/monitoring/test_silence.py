@@ -8,10 +8,11 @@ from typer.testing import CliRunner
 
 from hvac_platform.cli.main import app
 from hvac_platform.config import load_settings
-from hvac_platform.monitoring.incidents import fleet_scope_batches, incident_rows
+from hvac_platform.monitoring.incidents import fleet_scope_batches
 from hvac_platform.monitoring.silence import Listening
 from hvac_platform.stores.base import Device
 from hvac_platform.stores.batches import write_batch
+from hvac_platform.stores.records import Incident
 from hvac_platform.timestamps import DAY_MS
 from hvac_platform_tests.conftest import HOUR_MS, MIDNIGHT_MS, MINUTE_MS
 from hvac_platform_tests.monitoring.machines import gather_incidents
@@ -125,19 +126,19 @@ def test_a_silence_is_one_incident_that_grows_and_then_closes(store):
     device = heard(store, "CH-001", (0, 60))
     other = heard(store, "CH-002", (0, 80), partition=1)
     gather_incidents(store, device, MIDNIGHT_MS, END)
-    (row,) = incident_rows(store, "CH-001", MIDNIGHT_MS, END)
-    assert (row["status"], row["severity"], row["windows"], row["methods"]) == ("open", "info", 19, {"silence": 19})
-    assert row["reasons"] == ["no readings for 19 min after 2025-03-11 01:00:00Z, while other devices were heard"]
+    (row,) = Incident.read(store, "CH-001", (MIDNIGHT_MS, END))
+    assert (row.status, row.severity, row.windows, row.methods) == ("open", "info", 19, {"silence": 19})
+    assert row.reasons == ["no readings for 19 min after 2025-03-11 01:00:00Z, while other devices were heard"]
 
     heard(store, other.device_id, (80, 360), partition=1)
     gather_incidents(store, device, MIDNIGHT_MS, END, only_changed=True)
-    (row,) = incident_rows(store, "CH-001", MIDNIGHT_MS, END)
-    assert (row["status"], row["severity"], row["windows"]) == ("open", "warning", 299)
+    (row,) = Incident.read(store, "CH-001", (MIDNIGHT_MS, END))
+    assert (row.status, row.severity, row.windows) == ("open", "warning", 299)
 
     device = heard(store, "CH-001", (200, 360))
     gather_incidents(store, device, MIDNIGHT_MS, END, only_changed=True)
-    (row,) = incident_rows(store, "CH-001", MIDNIGHT_MS, END)
-    assert (row["status"], row["windows"], row["ended_at"]) == ("closed", 140, MIDNIGHT_MS + 200 * MINUTE_MS)
+    (row,) = Incident.read(store, "CH-001", (MIDNIGHT_MS, END))
+    assert (row.status, row.windows, row.ended_at) == ("closed", 140, MIDNIGHT_MS + 200 * MINUTE_MS)
     assert gather_incidents(store, device, MIDNIGHT_MS, END, only_changed=True) == []
 
 
@@ -145,10 +146,10 @@ def test_readings_that_come_late_take_the_incident_back(store):
     device = heard(store, "CH-001", (0, 60), (100, 360))
     heard(store, "CH-002", (0, 360))
     gather_incidents(store, device, MIDNIGHT_MS, END)
-    assert len(incident_rows(store, "CH-001", MIDNIGHT_MS, END)) == 1
+    assert len(Incident.read(store, "CH-001", (MIDNIGHT_MS, END))) == 1
     device = heard(store, "CH-001", (60, 100))
     gather_incidents(store, device, MIDNIGHT_MS, END)
-    assert incident_rows(store, "CH-001", MIDNIGHT_MS, END) == []
+    assert Incident.read(store, "CH-001", (MIDNIGHT_MS, END)) == []
 
 
 def test_the_command_line_tells_of_a_silence_without_asking_what_it_resembles(store):
@@ -168,6 +169,6 @@ def test_devices_that_fall_silent_together_are_a_network_event(store):
         gather_incidents(store, device, MIDNIGHT_MS, END)
     for batch in fleet_scope_batches(store, MINUTE_MS, MIDNIGHT_MS, END):
         write_batch(store, "incidents", batch)
-    rows = incident_rows(store, None, MIDNIGHT_MS, END)
-    assert {row["scope"] for row in rows} == {"fleet"}
-    assert {row["cause"] for row in rows} == {"network or logging (3 devices of building b-1 from 2025-03-11 01:00Z)"}
+    rows = Incident.read(store, None, (MIDNIGHT_MS, END))
+    assert {row.scope for row in rows} == {"fleet"}
+    assert {row.cause for row in rows} == {"network or logging (3 devices of building b-1 from 2025-03-11 01:00Z)"}

@@ -77,8 +77,9 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
     if origin is dict:
         return st.dictionaries(values(str), values(parts[1]), max_size=3)
     if is_typeddict(kind):
-        hints = get_type_hints(kind)
-        return st.fixed_dictionaries({name: values(hints[name]) for name in kind.__required_keys__})
+        hints = {name: values(hint) for name, hint in get_type_hints(kind).items()}
+        optional = {name: hints.pop(name) for name in sorted(kind.__optional_keys__)}
+        return st.fixed_dictionaries(hints, optional=optional)
     return {
         str: st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8),
         int: st.integers(-(2**53) + 1, 2**53 - 1),

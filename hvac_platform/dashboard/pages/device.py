@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -54,10 +54,10 @@ from hvac_platform.dashboard.formatting import (
 from hvac_platform.dashboard.front import LONGEST_LIST, texts_once
 from hvac_platform.dashboard.reading import (
     HOUR_MS,
-    Row,
     device_events,
     device_incidents,
     device_trends,
+    maintenance_within,
     method_scores,
     profile_row,
     units_sent,
@@ -66,9 +66,17 @@ from hvac_platform.dashboard.source import Source
 from hvac_platform.devices.registry import device_type
 from hvac_platform.monitoring.degradation import FORESEEN_DAYS
 from hvac_platform.monitoring.learning import mode_calibration
-from hvac_platform.monitoring.maintenance import MaintenanceSpan, maintenance_spans
 from hvac_platform.snapshots import SnapshotSeries
 from hvac_platform.stores.base import Device, Store
+from hvac_platform.stores.records import (
+    AnomalyEvent,
+    Incident,
+    MaintenanceSpan,
+    MetricTrend,
+    StoredFit,
+    StoredMode,
+    StoredProfile,
+)
 from hvac_platform.stores.series import read_series
 from hvac_platform.timestamps import DAY_MS, iso, now_ms, parse_instant
 
@@ -81,6 +89,9 @@ MOST_METRICS = 24
 MOST_OPTIONS = 400
 """Metrics to choose from, and listed with their newest values."""
 BAND_SIGMAS = 3.0
+
+Statistics = Mapping[str, Mapping[str, float]]
+"""Mean, std, scale and others by metric, as a profile keeps them."""
 
 
 class SpanError(ValueError):
@@ -167,7 +178,7 @@ def span_of(
     return start_ms, end_ms
 
 
-def normal_band(statistics: dict[str, Any] | None, metric: str) -> tuple[float, float] | None:
+def normal_band(statistics: Statistics | None, metric: str) -> tuple[float, float] | None:
     """Mean ± 3 sigma of a metric's normal windows, or None.
 
     >>> normal_band({"t": {"mean": 70.0, "std": 1.0, "scale": 2.0}}, "t")
@@ -183,7 +194,7 @@ def normal_band(statistics: dict[str, Any] | None, metric: str) -> tuple[float, 
 
 
 def lines_of(
-    series: SnapshotSeries, metrics: Sequence[str], statistics: dict[str, Any] | None, units: dict[str, str]
+    series: SnapshotSeries, metrics: Sequence[str], statistics: Statistics | None, units: dict[str, str]
 ) -> list[Line]:
     """Lines of some metrics of a device."""
     kind, declared = series.device_type, device_type(series.device_type)
@@ -201,16 +212,20 @@ def lines_of(
 
 
 def marks(
-    events: Sequence[Row], incidents: Sequence[Row], maintenance: Sequence[MaintenanceSpan], window_ms: int, end_ms: int
+    events: Sequence[AnomalyEvent],
+    incidents: Sequence[Incident],
+    maintenance: Sequence[MaintenanceSpan],
+    window_ms: int,
+    end_ms: int,
 ) -> list[Span]:
     """What is marked in the figures: anomalous windows, incidents, maintenance."""
-    windows = merged([event["detected_at"] for event in events], window_ms)
+    windows = merged([event.detected_at for event in events], window_ms)
     spans = [Span(start, end, "anomalous", VERMILION, 0.2) for start, end in windows]
     for incident in incidents:
-        until = end_ms if incident["status"] == "open" else incident["ended_at"]
-        colour = SEVERITY_COLOURS.get(incident["severity"], ORANGE)
-        spans.append(Span(incident["started_at"], until, f"incident, {incident['severity']}", colour, 0.1))
-    spans += [Span(m.start_ms, m.end_ms, "maintenance", PURPLE, 0.2) for m in maintenance]
+        until = end_ms if incident.status == "open" else incident.ended_at
+        colour = SEVERITY_COLOURS.get(incident.severity, ORANGE)
+        spans.append(Span(incident.started_at, until, f"incident, {incident.severity}", colour, 0.1))
+    spans += [Span(m.starts_at, m.ends_at, "maintenance", PURPLE, 0.2) for m in maintenance]
     return spans
 
 
@@ -237,17 +252,17 @@ def head(device: Device, at_ms: int) -> Content:
     )
 
 
-def events_table(events: Sequence[Row], kind: str) -> Content:
+def events_table(events: Sequence[AnomalyEvent], kind: str) -> Content:
     """Anomalous windows, newest first, with reasons."""
     newest = list(reversed(events))[:SHOWN_EVENTS]
     rows: list[list[Content]] = [
         [
-            iso(event["detected_at"]),
-            number(event["anomaly_score"], 2),
-            ", ".join(visible(m, 20) for m in event["methods"] or []),
-            level_words(event["level"] or 0),
-            lines_cell(event["reasons"] or []),
-            ", ".join(metric_title(kind, m) for m in event["metrics"] or []),
+            iso(event.detected_at),
+            number(event.anomaly_score, 2),
+            ", ".join(visible(m, 20) for m in event.methods),
+            level_words(event.level),
+            lines_cell(event.reasons),
+            ", ".join(metric_title(kind, m) for m in event.metrics),
         ]
         for event in newest
     ]
@@ -269,16 +284,16 @@ def events_table(events: Sequence[Row], kind: str) -> Content:
     )
 
 
-def incidents_table(incidents: Sequence[Row]) -> Content:
+def incidents_table(incidents: Sequence[Incident]) -> Content:
     """Incidents of the span, newest first."""
     rows: list[list[Content]] = [
         [
-            dcc.Link(iso(row["started_at"]), href=incident_href(row["device_id"], row["started_at"])),
-            severity_cell(row["severity"]),
-            visible(row["status"], 20),
-            span_words(row["ended_at"] - row["started_at"]),
-            number(row["peak_score"], 2),
-            visible((row["reasons"] or ["–"])[0]),
+            dcc.Link(iso(row.started_at), href=incident_href(row.device_id, row.started_at)),
+            severity_cell(row.severity),
+            visible(row.status, 20),
+            span_words(row.ended_at - row.started_at),
+            number(row.peak_score, 2),
+            visible((row.reasons or ["–"])[0]),
         ]
         for row in incidents[::-1][:SHOWN_EVENTS]
     ]
@@ -296,35 +311,33 @@ def incidents_table(incidents: Sequence[Row]) -> Content:
     )
 
 
-def profile_facts(profile: Row | None, device: Device) -> Content:
+def profile_facts(profile: StoredProfile | None, device: Device) -> Content:
     """What is known of the device's normal."""
     if profile is None:
         missing = empty_state("there is no profile of this device yet", ["hvac profiles build"])
         return html.Section([html.H2("Profile"), missing])
-    limits = profile["calibration"] or {}
-    fit = profile["fit"]
-    statistics: dict[str, dict[str, float]] = profile["metric_stats"] or {}
+    limits = profile.calibration
     kind = device.device_type
     rows: list[list[Content]] = [
         [metric_title(kind, m), metric_unit(kind, m), *[number(s.get(k)) for k in ("mean", "std", "min", "max")]]
-        for m, s in islice(statistics.items(), MOST_OPTIONS)
+        for m, s in islice(profile.metric_stats.items(), MOST_OPTIONS)
     ]
     return html.Section(
         [
             html.H2("Profile"),
             facts(
                 [
-                    ("Learned from", f"{iso(profile['span_start'])} to {iso(profile['span_end'])}"),
-                    ("Normal snapshots", number(profile["snapshot_count"], 0)),
-                    ("Encoder", visible(profile["embedding_method"], 80)),
-                    ("Fitted", visible(_fit_words(fit))),
+                    ("Learned from", f"{iso(profile.span_start)} to {iso(profile.span_end)}"),
+                    ("Normal snapshots", number(profile.snapshot_count, 0)),
+                    ("Encoder", visible(profile.embedding_method, 80)),
+                    ("Fitted", visible(_fit_words(profile.fit))),
                     ("Smallest similarity", number(limits.get("similarity"))),
                     ("Largest sigma", number(limits.get("sigma"))),
                     ("Largest distance to neighbours", number(limits.get("neighbour_distance"))),
-                    ("Last built", iso(profile["profile_updated_at"])),
+                    ("Last built", iso(profile.profile_updated_at)),
                 ]
             ),
-            html.Details([html.Summary("Operating modes"), modes_table(profile["modes"] or [])]),
+            html.Details([html.Summary("Operating modes"), modes_table(profile.modes or [])]),
             html.Details(
                 [
                     html.Summary("Statistics of its normal windows"),
@@ -344,11 +357,11 @@ def profile_facts(profile: Row | None, device: Device) -> Content:
     )
 
 
-def modes_table(modes: Sequence[dict[str, Any]]) -> Content:
+def modes_table(modes: Sequence[StoredMode]) -> Content:
     """How the machine runs when it is normal."""
     rows: list[list[Content]] = [
         [
-            visible(str(m["name"]).replace("_", " "), 120),
+            visible(m["name"].replace("_", " "), 120),
             f"{m['share']:.1%}",
             number(m["episodes"], 0),
             mode_calibration(m),
@@ -363,26 +376,26 @@ def modes_table(modes: Sequence[dict[str, Any]]) -> Content:
     )
 
 
-def wear_section(trends: Sequence[Row], kind: str) -> Content:
+def wear_section(trends: Sequence[MetricTrend], kind: str) -> Content:
     """Metrics that depart a little more every day from what the others imply."""
-    worn = [row for row in trends if row["since"] is not None]
     rows: list[list[Content]] = [
         [
-            metric_title(kind, row["metric"]),
-            metric_value(kind, row["metric"], row["reading"], {row["metric"]: row["unit"]}),
-            f"{row['deviation']:+.3g}",
-            f"{row['sigmas']:+.1f}",
-            f"{row['per_day']:+.2g}",
-            iso(row["since"])[:10],
-            _days_left(row["days_to_limit"]),
+            metric_title(kind, row.metric),
+            metric_value(kind, row.metric, row.reading, {row.metric: row.unit}),
+            f"{row.deviation:+.3g}",
+            f"{row.sigmas:+.1f}",
+            f"{row.per_day:+.2g}",
+            iso(row.since)[:10],
+            _days_left(row.days_to_limit),
         ]
-        for row in worn
+        for row in trends
+        if row.since is not None
     ]
     headings = [Heading("metric"), Heading("reading", True), Heading("from expected", True), Heading("sigma", True)]
     if not trends:
         empty = "Not looked at yet: it takes ten days of history, then hvac trends or the next night."
     else:
-        empty = f"No metric degrades up to {iso(trends[0]['span_end'])[:10]}."
+        empty = f"No metric degrades up to {iso(trends[0].span_end)[:10]}."
     return html.Section(
         [
             html.H2("Slow degradation"),
@@ -402,10 +415,10 @@ def _days_left(days: float | None) -> str:
     return f"{days:.0f}" if days <= FORESEEN_DAYS else f"> {FORESEEN_DAYS}"
 
 
-def _fit_words(fit: dict[str, Any] | None) -> str:
+def _fit_words(fit: StoredFit | None) -> str:
     if not fit:
         return "no encoder of its own"
-    return f"on {fit.get('count', 0):,} windows up to {iso(fit.get('end_ms', 0))}: {fit.get('reason', '')}"
+    return f"on {fit['count']:,} windows up to {iso(fit['end_ms'])}: {fit['reason']}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -451,11 +464,11 @@ def render(
         return DeviceView(top, html.Div([message, profile_facts(profile, device)]))
     events = device_events(store, device_id, start_ms, end_ms)
     incidents = [i for i in device_incidents(store, device_id, start_ms - LONGEST_MS, end_ms) if _within(i, start_ms)]
-    maintenance = [m for m in maintenance_spans(store, device_id) if m.start_ms < end_ms and m.end_ms > start_ms]
+    maintenance = maintenance_within(store, device_id, start_ms, end_ms)
     scores = method_scores(store, device_id, start_ms, end_ms)
     known = list(series.metric_names)
     wanted = [m for m in metrics if m in known][:MOST_METRICS] or key_metrics(device.device_type, known)
-    statistics = profile["metric_stats"] if profile is not None else None
+    statistics = profile.metric_stats if profile is not None else None
     units = units_sent(store, device, window_ms) if device_type(device.device_type) is None else {}
     steps = np.diff(series.times_ms)
     interval_ms = int(np.median(steps)) if len(steps) else series.window_ms
@@ -472,7 +485,7 @@ def render(
     return DeviceView(
         top,
         html.P(f"{shown_span}: {judged}.", className="small"),
-        score_figure(scores.times_ms, scores.scores, **axis),
+        score_figure(scores, **axis),
         metrics_figure(series.times_ms, lines_of(series, wanted, statistics, units), **axis),
         marks_words(spans),
         html.Div(
@@ -488,8 +501,8 @@ def render(
     )
 
 
-def _within(incident: Row, start_ms: int) -> bool:
-    return bool(incident["status"] == "open" or incident["ended_at"] > start_ms)
+def _within(incident: Incident, start_ms: int) -> bool:
+    return incident.status == "open" or incident.ended_at > start_ms
 
 
 def newest_values(series: SnapshotSeries, units: dict[str, str]) -> Content:

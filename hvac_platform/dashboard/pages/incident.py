@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,19 +35,17 @@ from hvac_platform.dashboard.formatting import (
 from hvac_platform.dashboard.pages.device import lines_of, marks, marks_words
 from hvac_platform.dashboard.reading import (
     HOUR_MS,
-    Row,
     device_events,
     device_incidents,
-    likelihoods,
+    maintenance_within,
     method_scores,
     profile_row,
-    similar_incidents,
 )
 from hvac_platform.dashboard.source import Source
 from hvac_platform.devices.registry import device_type
-from hvac_platform.monitoring.maintenance import maintenance_spans
 from hvac_platform.monitoring.silence import SILENCE
 from hvac_platform.stores.base import Store
+from hvac_platform.stores.records import Incident
 from hvac_platform.stores.series import read_series
 from hvac_platform.timestamps import DAY_MS, iso
 
@@ -66,66 +64,56 @@ def layout(device_id: str, started_at: int) -> Content:
     )
 
 
-def around(incident: Row) -> tuple[int, int]:
+def around(incident: Incident) -> tuple[int, int]:
     """Span of the figures: half as long before and after as the incident is, half an hour at least and a day at most."""
-    pad = min(max(LEAST_AROUND_MS, (incident["ended_at"] - incident["started_at"]) // 2), MOST_AROUND_MS)
-    return incident["started_at"] - pad, incident["ended_at"] + pad
+    pad = min(max(LEAST_AROUND_MS, (incident.ended_at - incident.started_at) // 2), MOST_AROUND_MS)
+    return incident.started_at - pad, incident.ended_at + pad
 
 
-def summary(incident: Row, kind: str) -> Content:
+def summary(incident: Incident, kind: str) -> Content:
     """Facts of an incident."""
-    methods = incident["methods"]
-    by_method = (
-        ", ".join(f"{visible(m, 20)} {number(n, 0)}" for m, n in methods.items())
-        if isinstance(methods, Mapping)
-        else ", ".join(visible(m, 20) for m in methods or [])
-    )
-    scope = visible(incident["scope"], 20)
-    if incident["cause"]:
-        scope += f"; likely cause: {visible(incident['cause'], 80)}"
-    excess = incident["excess_kwh"]
-    windows = "Missing windows" if SILENCE in (methods or ()) else "Anomalous windows"
+    by_method = ", ".join(f"{visible(m, 20)} {number(n, 0)}" for m, n in incident.methods.items())
+    scope = visible(incident.scope, 20)
+    if incident.cause:
+        scope += f"; likely cause: {visible(incident.cause, 80)}"
+    excess = incident.excess_kwh
+    windows = "Missing windows" if SILENCE in incident.methods else "Anomalous windows"
     return facts(
         [
-            ("Severity", severity_badge(incident["severity"])),
-            ("Level (Guideline 36)", level_words(incident["level"])),
-            ("Status", visible(incident["status"], 20)),
-            ("Started", iso(incident["started_at"])),
-            ("Ended" if incident["status"] != "open" else "It lasted at least until", iso(incident["ended_at"])),
-            ("Duration", span_words(incident["ended_at"] - incident["started_at"])),
-            (windows, f"{number(incident['windows'], 0)} ({by_method})" if by_method else None),
-            ("Peak score", f"{number(incident['peak_score'], 2)} (1 is the limit)"),
+            ("Severity", severity_badge(incident.severity)),
+            ("Level (Guideline 36)", level_words(incident.level)),
+            ("Status", visible(incident.status, 20)),
+            ("Started", iso(incident.started_at)),
+            ("Ended" if incident.status != "open" else "It lasted at least until", iso(incident.ended_at)),
+            ("Duration", span_words(incident.ended_at - incident.started_at)),
+            (windows, f"{number(incident.windows, 0)} ({by_method})" if by_method else None),
+            ("Peak score", f"{number(incident.peak_score, 2)} (1 is the limit)"),
             ("Excess energy", "–" if excess is None else f"{number(excess, 1)} kWh"),
             ("Scope", scope),
             ("Device type", type_title(kind)),
-            ("It turned out to be", visible(incident["label"], 80) if incident["label"] else "not said yet"),
+            ("It turned out to be", visible(incident.label, 80) if incident.label else "not said yet"),
         ]
     )
 
 
-def why(incident: Row, kind: str) -> Content:
+def why(incident: Incident, kind: str) -> Content:
     """Reasons, rules, and the metrics that moved with their direction."""
-    signature = incident["signature"] if isinstance(incident["signature"], Mapping) else {}
-    moved = [str(m) for m in incident["metrics"] or []] or sorted(signature, key=lambda m: -abs(signature[m]))
-    rules = [_name(rule) for rule in incident["rules"] or []]
+    signature = incident.signature
+    moved = incident.metrics or sorted(signature, key=lambda m: -abs(signature[m]))
     parts: list[Content] = [
         html.H2("Why"),
-        html.Ul([html.Li(visible(reason)) for reason in incident["reasons"] or []])
-        if incident["reasons"]
+        html.Ul([html.Li(visible(reason)) for reason in incident.reasons])
+        if incident.reasons
         else note("No reason was recorded."),
     ]
-    if rules:
+    if incident.rules:
         parts.append(
-            html.P(["Rules that fired, most frequent first: ", ", ".join(_rule_words(kind, r) for r in rules)])
+            html.P(["Rules that fired, most frequent first: ", ", ".join(_rule_words(kind, r) for r in incident.rules)])
         )
     if moved:
         told = [f"{metric_title(kind, m)}{_direction(signature.get(m))}" for m in moved]
         parts.append(html.P(["Metrics that moved, most important first: ", ", ".join(told)]))
     return html.Section(parts)
-
-
-def _name(rule: Any) -> str:
-    return next((name for name, _ in likelihoods([rule])), "")
 
 
 def _rule_words(kind: str, rule_id: str) -> str:
@@ -134,16 +122,16 @@ def _rule_words(kind: str, rule_id: str) -> str:
     return f"{visible(rule_id, 40)} ({rule.title})" if rule is not None else visible(rule_id, 80)
 
 
-def _direction(value: Any) -> str:
-    if not isinstance(value, int | float) or not value:
+def _direction(value: float | None) -> str:
+    if not value:
         return ""
     return " (up)" if value > 0 else " (down)"
 
 
-def likely(incident: Row) -> Content:
+def likely(incident: Incident) -> Content:
     """Likely kinds of fault."""
     rows: list[list[Content]] = [
-        [visible(kind.replace("_", " "), 60), number(likeness, 2)] for kind, likeness in likelihoods(incident["kinds"])
+        [visible(likely["kind"].replace("_", " "), 60), number(likely["similarity"], 2)] for likely in incident.kinds
     ]
     return html.Section(
         [
@@ -158,14 +146,17 @@ def likely(incident: Row) -> Content:
     )
 
 
-def similar(incident: Row) -> Content:
+def similar(incident: Incident) -> Content:
     """Past incidents that are like it, each with a link."""
     rows: list[list[Content]] = [
         [
-            dcc.Link(f"{visible(device_id, 60)}, {iso(started_at)}", href=incident_href(device_id, started_at)),
-            number(likeness, 2),
+            dcc.Link(
+                f"{visible(past['device_id'], 60)}, {iso(past['started_at'])}",
+                href=incident_href(past["device_id"], past["started_at"]),
+            ),
+            number(past["similarity"], 2),
         ]
-        for device_id, started_at, likeness in similar_incidents(incident["similar"])
+        for past in incident.similar
     ]
     return html.Section(
         [
@@ -180,39 +171,39 @@ def similar(incident: Row) -> Content:
     )
 
 
-def figures(store: Store, incident: Row, kind: str) -> Sequence[Content]:
+def figures(store: Store, incident: Incident, kind: str) -> Sequence[Content]:
     """Scores and metrics around the incident."""
-    device_id = incident["device_id"]
+    device_id = incident.device_id
     start_ms, end_ms = around(incident)
     series, _ = read_series(store, device_id, kind, start_ms, end_ms)
     if not len(series):
         return [note("The snapshots around it are no longer kept.")]
     events = device_events(store, device_id, start_ms, end_ms)
-    maintenance = [m for m in maintenance_spans(store, device_id) if m.start_ms < end_ms and m.end_ms > start_ms]
+    maintenance = maintenance_within(store, device_id, start_ms, end_ms)
     spans = marks(events, [], maintenance, series.window_ms, end_ms)
-    colour = SEVERITY_COLOURS.get(incident["severity"], SEVERITY_COLOURS["info"])
-    spans.append(Span(incident["started_at"], incident["ended_at"], "this incident", colour, 0.1))
+    colour = SEVERITY_COLOURS.get(incident.severity, SEVERITY_COLOURS["info"])
+    spans.append(Span(incident.started_at, incident.ended_at, "this incident", colour, 0.1))
     steps = np.diff(series.times_ms)
     axis: dict[str, Any] = {
         "start_ms": start_ms,
         "end_ms": end_ms,
         "interval_ms": int(np.median(steps)) if len(steps) else series.window_ms,
         "spans": spans,
-        "revision": f"{device_id} {incident['started_at']}",
+        "revision": f"{device_id} {incident.started_at}",
     }
     profile = profile_row(store, device_id)
     known = list(series.metric_names)
-    moved = [m for m in incident["metrics"] or [] if m in known][:METRICS]
+    moved = [m for m in incident.metrics if m in known][:METRICS]
     others = [m for m in key_metrics(kind, known, len(known)) if m not in moved]
     shown = moved or others[:METRICS]
-    lines = lines_of(series, shown, profile["metric_stats"] if profile is not None else None, {})
+    lines = lines_of(series, shown, profile.metric_stats if profile is not None else None, {})
     scores = method_scores(store, device_id, start_ms, end_ms)
     return [
         html.H2("Metrics around it"),
         html.P(marks_words(spans), className="small"),
         graph(metrics_figure(series.times_ms, lines, **axis), label="Metrics around the incident"),
         html.H2("Scores of the methods"),
-        graph(score_figure(scores.times_ms, scores.scores, **axis), label="Scores of the methods around the incident"),
+        graph(score_figure(scores, **axis), label="Scores of the methods around the incident"),
     ]
 
 
@@ -234,7 +225,7 @@ def render(store: Store, key: IncidentKey) -> Content:
     incident = found[0]
     device = next((d for d in store.devices() if d.device_id == key.device_id), None)
     kind = device.device_type if device is not None else ""
-    silent = SILENCE in (incident["methods"] or ())  # then there is nothing that could resemble anything
+    silent = SILENCE in incident.methods  # then there is nothing that could resemble anything
     return html.Div(
         [
             summary(incident, kind),

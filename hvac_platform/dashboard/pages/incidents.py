@@ -34,9 +34,10 @@ from hvac_platform.dashboard.formatting import (
     visible,
 )
 from hvac_platform.dashboard.paging import pager_outputs, pager_state, register_pager
-from hvac_platform.dashboard.reading import INCIDENT_DAYS, SEVERITIES, Row, device_incidents, likelihoods
+from hvac_platform.dashboard.reading import INCIDENT_DAYS, SEVERITIES, device_incidents
 from hvac_platform.dashboard.source import Source
 from hvac_platform.stores.base import Store
+from hvac_platform.stores.records import Incident
 from hvac_platform.timestamps import iso
 
 PAGE = 25
@@ -74,32 +75,31 @@ class IncidentsView:
     devices: list[dict[str, str]]
 
 
-def incident_rows(incidents: Sequence[Row], types: dict[str, str]) -> list[list[Content]]:
+def incident_rows(incidents: Sequence[Incident], types: dict[str, str]) -> list[list[Content]]:
     """Rows of the table."""
     return [
         [
-            dcc.Link(iso(row["started_at"]), href=incident_href(row["device_id"], row["started_at"])),
-            dcc.Link(visible(row["device_id"], 60), href=device_href(row["device_id"])),
-            type_title(types.get(row["device_id"], "")),
-            severity_cell(row["severity"]),
-            visible(row["status"], 20),
-            span_words(row["ended_at"] - row["started_at"]),
-            number(row["peak_score"], 2),
-            visible((row["reasons"] or ["–"])[0], 160),
+            dcc.Link(iso(row.started_at), href=incident_href(row.device_id, row.started_at)),
+            dcc.Link(visible(row.device_id, 60), href=device_href(row.device_id)),
+            type_title(types.get(row.device_id, "")),
+            severity_cell(row.severity),
+            visible(row.status, 20),
+            span_words(row.ended_at - row.started_at),
+            number(row.peak_score, 2),
+            visible((row.reasons or ["–"])[0], 160),
             _likeliest(row),
-            number(row["excess_kwh"], 1),
+            number(row.excess_kwh, 1),
         ]
         for row in incidents
     ]
 
 
-def _likeliest(row: Row) -> str:
-    if row["label"]:
-        return f"{visible(row['label'], 60)} (said by somebody)"
-    if row["scope"] == "fleet":
-        return f"fleet-wide: {visible(row['cause'] or 'unknown cause', 60)}"
-    kinds = likelihoods(row["kinds"])
-    return visible(kinds[0][0].replace("_", " "), 60) if kinds else "–"
+def _likeliest(row: Incident) -> str:
+    if row.label:
+        return f"{visible(row.label, 60)} (said by somebody)"
+    if row.scope == "fleet":
+        return f"fleet-wide: {visible(row.cause or 'unknown cause', 60)}"
+    return visible(row.kinds[0]["kind"].replace("_", " "), 60) if row.kinds else "–"
 
 
 HEADINGS = (
@@ -118,11 +118,7 @@ def render(
     if not fleet.devices:
         return IncidentsView(nothing_registered(), NO_PAGE, devices)
     found = device_incidents(store, device_id)[::-1] if device_id else fleet.incidents
-    kept = [
-        row
-        for row in found
-        if (not severity or row["severity"] == severity) and (not status or row["status"] == status)
-    ]
+    kept = [row for row in found if (not severity or row.severity == severity) and (not status or row.status == status)]
     partly = not device_id and fleet.read < len(fleet.devices)
     what = f"incidents of {fleet.read:,} devices (of {len(fleet.devices):,}) read so far" if partly else "incidents"
     here = page_of(kept, page, PAGE, what)

@@ -29,13 +29,13 @@ from hvac_platform.dashboard.reading import (
     MOST_ROWS,
     DeadLetters,
     Ingestion,
-    Row,
     dead_letters,
     embedding_backlog,
     today,
 )
 from hvac_platform.dashboard.shared_readings import SharedReadings
 from hvac_platform.stores.base import Device, Store
+from hvac_platform.stores.records import BacklogDay
 from hvac_platform.timestamps import iso, now_ms
 
 PAGE = 20
@@ -136,11 +136,11 @@ def dead_letter_table(found: DeadLetters, total: int | Exception) -> Content:
         return note(f"No message was rejected in the last {DEAD_LETTER_DAYS} days.")
     rows: list[list[Content]] = [
         [
-            iso(row["record_time"]),
-            f"{row['kafka_partition']} / {row['record_offset']:,}",
-            visible(row["reason"]),
-            html.Td(escaped_bytes(row["record_key"], 80), className="bytes"),
-            html.Td(escaped_bytes(row["record_value"]), className="bytes"),
+            iso(row.record_time),
+            f"{row.kafka_partition} / {row.record_offset:,}",
+            visible(row.reason),
+            html.Td(escaped_bytes(row.record_key, 80), className="bytes"),
+            html.Td(escaped_bytes(row.record_value), className="bytes"),
         ]
         for row in found.rows
     ]
@@ -155,14 +155,14 @@ def dead_letter_table(found: DeadLetters, total: int | Exception) -> Content:
     )
 
 
-def backlog_table(rows: Sequence[Row]) -> Content:
+def backlog_table(rows: Sequence[BacklogDay]) -> Content:
     """Device-days that wait for the encoder's server."""
     cells: list[list[Content]] = [
         [
-            dcc.Link(visible(row["device_id"], 60), href=device_href(row["device_id"])),
-            visible(row["date"], 20),
-            iso(row["since"]),
-            visible(row["reason"]),
+            dcc.Link(visible(row.device_id, 60), href=device_href(row.device_id)),
+            visible(row.date, 20),
+            iso(row.since),
+            visible(row.reason),
         ]
         for row in rows[:SHOWN_BACKLOG]
     ]

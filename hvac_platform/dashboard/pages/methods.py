@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,15 +26,15 @@ from hvac_platform.dashboard.components import (
 from hvac_platform.dashboard.figures import bars_by_day
 from hvac_platform.dashboard.formatting import device_href, number, visible
 from hvac_platform.dashboard.paging import pager_outputs, pager_state, register_pager
-from hvac_platform.dashboard.reading import Row, report_rows, today
+from hvac_platform.dashboard.reading import DayReport, day_reports, today
 from hvac_platform.dashboard.source import Source
 from hvac_platform.detection.methods import method_names
 from hvac_platform.stores.base import Store
 
 PAGE = 25
 SPANS = {"7 days": 7, "30 days": 30}
-TOGETHER = {"consensus": "consensus (2+)", "any_method": "any method"}
-ENERGY = {"energy_kwh": "used", "expected_kwh": "expected", "excess_kwh": "excess"}
+CONSENSUS, ANY = "consensus (2+)", "any method"
+ENERGY = ("used", "expected", "excess")
 
 
 def layout() -> Content:
@@ -65,56 +65,62 @@ def layout() -> Content:
     )
 
 
-def counts_of(row: Row) -> dict[str, int | None]:
+def counts_of(report: DayReport) -> dict[str, int | None]:
     """Anomalous windows of a report by method, then of the methods together, under their headings."""
-    found: dict[str, int | None] = {name: row["by_method"].get(name) for name in method_names()}
-    return found | {heading: row[name] for name, heading in TOGETHER.items()}
+    found: dict[str, int | None] = {name: report.by_method.get(name) for name in method_names()}
+    return found | {CONSENSUS: report.device.consensus, ANY: report.device.any_method}
 
 
-def by_day(rows: Sequence[Row], columns: Sequence[str]) -> tuple[list[str], dict[str, list[float]]]:
-    """Days, oldest first, and the sums of some columns over devices; a column without values is left out.
+def energy_of(report: DayReport) -> dict[str, float | None]:
+    """Energy of a report in kWh, under its headings."""
+    device = report.device
+    return {"used": device.energy_kwh, "expected": device.expected_kwh, "excess": device.excess_kwh}
 
-    >>> by_day([{"date": "b", "n": 1, "x": None}, {"date": "a", "n": 2, "x": None}, {"date": "b", "n": 3, "x": None}],
-    ...        ["n", "x"])
+
+def by_day(days: Sequence[str], rows: Sequence[Mapping[str, float | None]]) -> tuple[list[str], dict[str, list[float]]]:
+    """Different days, oldest first, and on each the sums of the columns of its rows; a column without values is left out.
+
+    >>> by_day(["b", "a", "b"], [{"n": 1, "x": None}, {"n": 2, "x": None}, {"n": 3, "x": None}])
     (['a', 'b'], {'n': [2.0, 4.0]})
     """
-    days = sorted({row["date"] for row in rows})
+    different = sorted(set(days))
     sums: dict[str, list[float]] = {}
-    for column in columns:
-        if all(row.get(column) is None for row in rows):
+    for name in dict.fromkeys(name for row in rows for name in row):
+        if all(row.get(name) is None for row in rows):
             continue
-        totals = dict.fromkeys(days, 0.0)
-        for row in rows:
-            totals[row["date"]] += row.get(column) or 0.0
-        sums[column] = [totals[day] for day in days]
-    return days, sums
+        totals = dict.fromkeys(different, 0.0)
+        for day, row in zip(days, rows, strict=True):
+            totals[day] += row.get(name) or 0.0
+        sums[name] = list(totals.values())
+    return different, sums
 
 
-def report_table(rows: Sequence[Row]) -> Content:
+def report_table(reports: Sequence[DayReport]) -> Content:
     """A row a day and device; energy columns where there are some."""
-    energy = [name for name in ENERGY if any(row.get(name) is not None for row in rows)]
-    incidents = any(row.get("incidents") is not None for row in rows)
+    energy = [name for name in ENERGY if any(energy_of(report)[name] is not None for report in reports)]
+    incidents = any(report.device.incidents is not None for report in reports)
     headings = [
         *(Heading("day (UTC)"), Heading("device"), Heading("windows", True)),
-        *[Heading(name, True) for name in (*method_names(), *TOGETHER.values())],
+        *[Heading(name, True) for name in (*method_names(), CONSENSUS, ANY)],
         *([Heading("incidents", True)] if incidents else []),
-        *[Heading(f"{ENERGY[name]} kWh", True) for name in energy],
+        *[Heading(f"{name} kWh", True) for name in energy],
     ]
     cells: list[list[Content]] = [
         [
-            row["date"],
-            dcc.Link(visible(row["device_id"], 60), href=device_href(row["device_id"])),
-            number(row["windows"], 0),
-            *[_share(count, row["windows"]) for count in counts_of(row).values()],
-            *([number(row.get("incidents"), 0)] if incidents else []),
-            *[number(row.get(name), 1) for name in energy],
+            device.date,
+            dcc.Link(visible(device.device_id, 60), href=device_href(device.device_id)),
+            number(device.windows, 0),
+            *[_share(count, device.windows) for count in counts_of(report).values()],
+            *([number(device.incidents, 0)] if incidents else []),
+            *[number(energy_of(report)[name], 1) for name in energy],
         ]
-        for row in rows
+        for report in reports
+        for device in (report.device,)
     ]
     return table(headings, cells, label="Methods by day and device", empty="No device passes the filter.")
 
 
-def _share(count: int | None, windows: int | None) -> str:
+def _share(count: int | None, windows: int) -> str:
     if count is None:
         return "–"
     return f"{count:,} ({count / windows:.1%})" if windows and count else f"{count:,}"
@@ -131,23 +137,22 @@ class MethodsView:
 
 def render(store: Store, span: str, device_id: str | None, page: int, last_day: str | None = None) -> MethodsView:
     """One refresh."""
-    found = report_rows(store, last_day or today(), SPANS.get(span, 7))
-    devices = [option(name) for name in sorted({row["device_id"] for row in found})]
+    found = day_reports(store, last_day or today(), SPANS.get(span, 7))
+    devices = [option(name) for name in sorted({report.device.device_id for report in found})]
     if not found:
         missing = f"no day of the last {SPANS.get(span, 7)} has a report yet: a schedule writes one for each day"
         return MethodsView(empty_state(missing, ["hvac up"]), NO_PAGE, devices)
-    rows = [row for row in found if not device_id or row["device_id"] == device_id]
+    rows = [report for report in found if not device_id or report.device.device_id == device_id]
     here = page_of(rows, page, PAGE, "device-days")
-    days, counts = by_day([row | counts_of(row) for row in rows], (*method_names(), *TOGETHER.values()))
-    _, energy = by_day(rows, list(ENERGY))
+    dates = [report.device.date for report in rows]
+    days, counts = by_day(dates, [counts_of(report) for report in rows])
+    _, energy = by_day(dates, [energy_of(report) for report in rows])
     parts: list[Content] = []
     if rows:
         figure = bars_by_day(days, counts, title="anomalous windows", revision=f"{span} {device_id}")
         parts.append(graph(figure, label="Anomalous windows by day and method"))
     if energy:
-        figure = bars_by_day(
-            days, {ENERGY[name]: values for name, values in energy.items()}, title="energy, kWh", revision=span
-        )
+        figure = bars_by_day(days, energy, title="energy, kWh", revision=span)
         parts += [html.H2("Energy"), graph(figure, label="Energy by day")]
     return MethodsView(html.Div([*parts, html.H2("By day and device"), report_table(here.rows)]), here, devices)
 

@@ -6,7 +6,14 @@ from hvac_platform.stores.records.events import AnomalyEvent, Verdict
 from hvac_platform.stores.records.incidents import Incident, LikelyKind, SimilarIncident
 from hvac_platform.stores.records.ledger import LedgerEntry, TouchedDevice
 from hvac_platform.stores.records.maintenance import MaintenanceSpan
-from hvac_platform.stores.records.profiles import StoredFit, StoredMode, StoredProfile, stored_detector
+from hvac_platform.stores.records.profiles import (
+    StoredCalibration,
+    StoredFit,
+    StoredMode,
+    StoredProfile,
+    profile_updated_at,
+    stored_detector,
+)
 from hvac_platform.stores.records.readings import LatestReading, Reading
 from hvac_platform.stores.records.record import Record, Span
 from hvac_platform.stores.records.registry import Device, DeviceDay, StoreSetting
@@ -33,10 +40,12 @@ __all__ = [
     "Snapshot",
     "Span",
     "StoreSetting",
+    "StoredCalibration",
     "StoredFit",
     "StoredMode",
     "StoredProfile",
     "TouchedDevice",
     "Verdict",
+    "profile_updated_at",
     "stored_detector",
 ]

@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from hvac_platform.stores.base import Store
 
 
+class StoredCalibration(TypedDict, total=False):
+    """Limits at which methods alarm, see :class:`hvac_platform.detection.profile.Calibration`; profiles of old lack some."""
+
+    similarity: float
+    sigma: float
+    neighbour_distance: float
+    exclude_ms: int
+
+
 class StoredFit(TypedDict):
     """What a detector was fitted on: snapshots from one instant to another, and why it was fitted anew."""
 
@@ -41,7 +50,6 @@ class StoredProfile(Record):
     Attributes:
         profile_embedding: float32 [384], centroid of the embeddings of normal snapshots.
         metric_stats: mean, std, min, max and scale by metric.
-        calibration: limits by name.
         detector: encoder and calibration learned from the history, MessagePack.
         energy: model of the expected power, as :mod:`hvac_platform.detection.energy` writes it.
     """
@@ -55,7 +63,7 @@ class StoredProfile(Record):
     profile_embedding: NDArray[np.float32] = field(compare=False)
     embedding_method: str
     metric_stats: dict[str, dict[str, float]]
-    calibration: dict[str, float]
+    calibration: StoredCalibration
     profile_version: int
     snapshot_count: int
     span_start: int
@@ -73,3 +81,9 @@ def stored_detector(store: Store, device_id: str) -> bytes | None:
     """A device's detector, without the rest of its profile; None where it has none."""
     found = StoredProfile.first(store, device_id, only=("detector",))
     return None if found is None else found.detector
+
+
+def profile_updated_at(store: Store, device_id: str) -> int | None:
+    """When a device's profile was made, epoch milliseconds, without the rest of it; None where it has none."""
+    found = StoredProfile.first(store, device_id, only=("profile_updated_at",))
+    return None if found is None else found.profile_updated_at

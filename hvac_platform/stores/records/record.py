@@ -94,6 +94,14 @@ class Record:
         return next(iter(cls.read(store, device_id, span, only=only, equals=equals, most=1)), None)
 
     @classmethod
+    def times(cls, store: Store, device_id: str, span: Span = (None, None)) -> NDArray[np.int64]:
+        """The time column of a device's rows, int64 [n], ascending; no other column is read and no record is made."""
+        name = table(cls.TABLE).time_column
+        assert name is not None
+        batches = store.scan(TableSlice(cls.TABLE, (name,), device_id, *span))
+        return np.array(sorted(chain.from_iterable(batch[name] for batch in batches)), dtype=np.int64)
+
+    @classmethod
     def all_but(cls, *left_out: str) -> tuple[str, ...]:
         """Every column but some large ones, as ``only`` takes them."""
         return tuple(name for name in columns_of(cls) if name not in left_out)
