@@ -33,7 +33,7 @@ from hvac_platform.runtime.run_storage import size_of
 from hvac_platform.shipped import place_instance_file
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
 from hvac_platform.simulation.streaming import records_of
-from hvac_platform.stores.base import TableSlice
+from hvac_platform.stores.records import Reading, Snapshot
 from hvac_platform.timestamps import now_ms
 
 INTERVAL_MS = 10_000
@@ -190,13 +190,12 @@ def count(home: Path) -> str:
     stored: Counter[tuple[str, int, str]] = Counter()
     windows: dict[tuple[str, int], int] = {}
     for device in store.devices():
-        for rows in store.scan(TableSlice("device_metrics_raw", ("timestamp", "metric_name"), device.device_id)):
-            stored.update((device.device_id, t, m) for t, m in zip(rows["timestamp"], rows["metric_name"], strict=True))
-        for rows in store.scan(
-            TableSlice("device_state_snapshots", ("snapshot_time", "metric_summary"), device.device_id)
-        ):
-            for start, summary in zip(rows["snapshot_time"], rows["metric_summary"], strict=True):
-                windows[device.device_id, start] = sum(c[0] for c in summary.values())
+        for readings in Reading.batches(store, device.device_id, only=("timestamp", "metric_name")):
+            stored.update((device.device_id, reading.timestamp, reading.metric_name) for reading in readings)
+        for snapshots in Snapshot.batches(store, device.device_id, only=("snapshot_time", "metric_summary")):
+            for snapshot in snapshots:
+                counts = snapshot.metric_summary.values()
+                windows[device.device_id, snapshot.snapshot_time] = int(sum(count for count, *_ in counts))
     expected = Counter((d, t - t % WINDOW_MS) for d, t, _ in good)
     wrong = sum(windows.get(window) != n for window, n in expected.items())
     return (

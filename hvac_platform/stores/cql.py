@@ -230,19 +230,12 @@ class CqlStore(LedgerKeeping):
         ]
         changed = [d for d in merged if known.get(d.device_id) != d]
         if changed:
-            names = tuple(catalogue_table("devices").columns)
-            self.upsert("devices", {name: [getattr(d, name) for d in changed] for name in names})
+            self.upsert(Device.TABLE, Device.columns(changed))
         return [d.device_id for d in devices if d.device_id not in known]
 
     def devices(self) -> list[Device]:
         """All registered devices by id."""
-        names = tuple(catalogue_table("devices").columns)
-        found = [
-            Device(**dict(zip(names, row, strict=True)))
-            for batch in self.scan(TableSlice("devices"))
-            for row in zip(*(batch[name] for name in names), strict=True)
-        ]
-        return sorted(found, key=lambda d: d.device_id)
+        return sorted(Device.read(self), key=lambda d: d.device_id)
 
     def device_days(self, start: str, end: str, device_id: str | None = None) -> list[DeviceDay]:
         """Device-days with data."""
