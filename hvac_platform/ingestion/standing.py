@@ -32,8 +32,9 @@ from hvac_platform.ingestion.snapshotting import (
 from hvac_platform.log.base import MessageLog
 from hvac_platform.log.embedded import EmbeddedLog
 from hvac_platform.log.identity import told_offsets
-from hvac_platform.stores.base import Device, Lease, Store, TableSlice
+from hvac_platform.stores.base import Device, Lease, Store
 from hvac_platform.stores.batches import TableBatch, write_batch
+from hvac_platform.stores.records import Reading
 from hvac_platform.timestamps import DAY_MS, day_of, now_ms, window_floor
 
 POLL_SECONDS = 0.25
@@ -166,12 +167,9 @@ def open_windows(store: Store, partition: int, since_ms: int, window_ms: int) ->
     for device in store.devices():
         if device.kafka_partition != partition or device.last_seen < since_ms:
             continue
-        parts = [
-            np.unique(window_floor(np.array(batch["timestamp"], dtype=np.int64), window_ms))
-            for batch in store.scan(TableSlice("device_metrics_raw", ("timestamp",), device.device_id, since_ms))
-        ]
-        if parts:
-            found[device.device_id] = np.unique(np.concatenate(parts))
+        starts = np.unique(window_floor(Reading.times(store, device.device_id, (since_ms, None)), window_ms))
+        if len(starts):
+            found[device.device_id] = starts
     return found
 
 

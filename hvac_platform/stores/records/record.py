@@ -99,7 +99,7 @@ class Record:
         name = table(cls.TABLE).time_column
         assert name is not None
         batches = store.scan(TableSlice(cls.TABLE, (name,), device_id, *span))
-        return np.array(sorted(chain.from_iterable(batch[name] for batch in batches)), dtype=np.int64)
+        return np.sort(np.concatenate([np.zeros(0, dtype=np.int64), *(np.array(batch[name]) for batch in batches)]))
 
     @classmethod
     def all_but(cls, *left_out: str) -> tuple[str, ...]:
