@@ -111,10 +111,6 @@ class Store(Protocol):
         """Device-days with data from one date to another, both included, by device and date."""
         ...
 
-    def mark_judged(self, days: Sequence[tuple[str, str]], judged_at: int) -> None:
-        """Record that these (device, date) had no complete, unjudged window left at that time."""
-        ...
-
     def unjudged(
         self, device_id: str | None = None, start_ms: int | None = None, end_ms: int | None = None
     ) -> Iterator[dict[str, list[Any]]]:

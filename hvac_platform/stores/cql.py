@@ -249,13 +249,6 @@ class CqlStore(LedgerKeeping):
         # A day that was only marked as judged has no data.
         return [d for d in days if d.judged_at is None or (d.raw_written_at, d.snapshots_written_at) != (None, None)]
 
-    def mark_judged(self, days: Sequence[tuple[str, str]], judged_at: int) -> None:
-        """Record that these device-days had nothing left to judge."""
-        statement = self._client.prepare(
-            f"UPDATE {self._name('device_days')} SET judged_at=? WHERE device_id=? AND date=?"
-        )
-        self._client.run([(statement, (judged_at, device_id, date)) for device_id, date in days])
-
     def unjudged(
         self, device_id: str | None = None, start_ms: int | None = None, end_ms: int | None = None
     ) -> Iterator[dict[str, list[Any]]]:

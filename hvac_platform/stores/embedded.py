@@ -271,13 +271,6 @@ class EmbeddedStore(LedgerKeeping):
         statement = f"SELECT * FROM device_days WHERE date BETWEEN ? AND ?{condition} ORDER BY device_id, date"
         return [DeviceDay(*row) for row in self._connection.execute(statement, (start, end, *arguments))]
 
-    def mark_judged(self, days: Sequence[tuple[str, str]], judged_at: int) -> None:
-        """Record that these device-days had nothing left to judge."""
-        with self._write():
-            self._connection.executemany(
-                "UPDATE device_days SET judged_at=? WHERE device_id=? AND date=?", [(judged_at, *day) for day in days]
-            )
-
     def unjudged(
         self, device_id: str | None = None, start_ms: int | None = None, end_ms: int | None = None
     ) -> Iterator[dict[str, list[Any]]]:

@@ -526,7 +526,8 @@ class StoreContract:
     def test_a_judged_day_is_marked_as_such_and_one_without_data_makes_no_day(self, store, new_devices):
         device, other = new_devices("d", "e")
         store.upsert("device_state_snapshots", snapshots(device, [T0, MIDNIGHT_MS]))
-        store.mark_judged([(device, DAY), (other, DAY), ("nobody", DAY)], 77)
+        days = {"device_id": [device, other, "nobody"], "date": [DAY] * 3}
+        store.update("device_days", days | {"judged_at": [77] * 3})
         assert [d.judged_at for d in store.device_days(DAY, NEXT_DAY, device)] == [77, None]
         assert store.device_days(DAY, DAY, other) == []
         assert "nobody" not in {d.device_id for d in store.device_days(DAY, DAY)}

@@ -16,11 +16,6 @@ def method_names() -> tuple[str, ...]:
     return tuple(method.name for method in METHODS)
 
 
-def method_titled(name: str) -> str:
-    """Title of a method; of one that a store has and this code doesn't know, its name."""
-    return next((method.title for method in METHODS if method.name == name), name)
-
-
 def knows_limits(name: str) -> bool:
     """Whether a method speaks of declared limits rather than of what is usual."""
     return any(method.name == name and method.speaks_of == "limits" for method in METHODS)

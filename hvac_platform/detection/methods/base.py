@@ -121,7 +121,6 @@ class Method(Protocol):
 
     Attributes:
         name: in tables, options and consensus; lower case, one word. Never changed once it was stored.
-        title: for people.
         speaks_of: ``limits`` where a fault is declared by someone who knows the machine, ``normal`` where the method only
             knows what is unusual; the severity of an incident goes by it.
         needs_embedding: whether it is silent on a window that has no embedding, and so judges it again once that has come.
@@ -130,7 +129,6 @@ class Method(Protocol):
     """
 
     name: str
-    title: str
     speaks_of: Literal["limits", "normal"]
     needs_embedding: bool
     color: str

@@ -18,7 +18,6 @@ class ProfileSimilarity:
     """The device's own detector; before there is one, or with limits given by hand, distance to the centroid."""
 
     name = "profile"
-    title = "Profile similarity"
     speaks_of: Literal["limits", "normal"] = "normal"
     needs_embedding = False
     color = "#0072b2"

@@ -18,7 +18,6 @@ class Rules:
     """What whoever knows the type of machine has declared to be a fault; see :mod:`hvac_platform.detection.rules`."""
 
     name = "rules"
-    title = "Rules"
     speaks_of: Literal["limits", "normal"] = "limits"
     needs_embedding = False
     color = "#d55e00"

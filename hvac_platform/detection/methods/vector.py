@@ -23,7 +23,6 @@ class VectorSearch:
     """Distance to the nearest normal states; see :mod:`hvac_platform.detection.neighbours`."""
 
     name = "vector"
-    title = "Vector search"
     speaks_of: Literal["limits", "normal"] = "normal"
     needs_embedding = True
     color = "#009e73"

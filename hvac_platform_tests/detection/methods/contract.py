@@ -92,10 +92,9 @@ class MethodContract:
     def case(self) -> Case:
         return made_case()
 
-    def test_it_has_a_name_a_title_and_looks(self, method: Method):
+    def test_it_has_a_name_and_looks(self, method: Method):
         assert method.name == method.name.lower()
         assert " " not in method.name
-        assert method.title
         assert method.speaks_of in ("limits", "normal")
         assert method.color.startswith("#")
         assert len(method.color) == 7

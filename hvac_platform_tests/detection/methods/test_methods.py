@@ -22,7 +22,6 @@ class SeasonalNaive:
     """Yesterday at this time, give or take: the simplest forecast there is (Hyndman and Athanasopoulos 2021, 5.2)."""
 
     name = "seasonal"
-    title = "Seasonal naive"
     speaks_of: Literal["limits", "normal"] = "normal"
     needs_embedding = False
     color = "#cc79a7"
@@ -92,8 +91,6 @@ class TestAFourthMethod(MethodContract):
 def test_names_are_those_of_the_specification():
     assert methods.method_names() == ("rules", "profile", "vector")
     assert [methods.knows_limits(name) for name in methods.method_names()] == [True, False, False]
-    assert methods.method_titled("vector") == "Vector search"
-    assert methods.method_titled("gone") == "gone"
 
 
 def test_a_method_in_the_tuple_is_compared_with_the_others(monkeypatch):
