@@ -116,6 +116,28 @@ def _examined(windows: Windows, profile: Profile) -> Examined:
     return Examined(replace(recent, embeddings=learned.vectors), learned, learned.settling, carried)
 
 
+class RestsOnExamined:
+    """For methods that judge by :attr:`Windows.examined`: how far back that has to see."""
+
+    def context_start(
+        self,
+        start_ms: int,
+        window_ms: int,
+        device_type: DeviceType | None,
+        profile: Profile | None,
+        carried: Carried | None = None,
+    ) -> int:
+        """What the detector remembers, or as far back as persistence looks."""
+        begin = start_ms - PERSISTENCE_WINDOWS * window_ms
+        if profile is None or profile.detector is None:
+            return begin
+        if carried is not None:
+            return min(begin, int(carried.recent.times_ms[0]))
+        from hvac_platform.detection.learned import context_start  # brings pandas
+
+        return min(begin, context_start(start_ms, window_ms))
+
+
 class Method(Protocol):
     """A detection method.
 

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hvac_platform.detection.methods.base import History, Windows
-from hvac_platform.detection.methods.profile import context_of
+from hvac_platform.detection.methods.base import History, RestsOnExamined, Windows
 from hvac_platform.detection.neighbours import NEIGHBOURS, judge_neighbours
-from hvac_platform.detection.profile import Profile
 from hvac_platform.detection.verdicts import Verdicts, nothing
-from hvac_platform.devices.registry import DeviceType
 from hvac_platform.snapshots import select
 
-if TYPE_CHECKING:
-    from hvac_platform.detection.learned import Carried
 
-
-class VectorSearch:
+class VectorSearch(RestsOnExamined):
     """Distance to the nearest normal states; see :mod:`hvac_platform.detection.neighbours`."""
 
     name = "vector"
@@ -27,17 +21,6 @@ class VectorSearch:
     needs_embedding = True
     color = "#009e73"
     dash: Literal["solid", "dot", "dash", "dashdot"] = "dot"
-
-    def context_start(
-        self,
-        start_ms: int,
-        window_ms: int,
-        device_type: DeviceType | None,
-        profile: Profile | None,
-        carried: Carried | None = None,
-    ) -> int:
-        """What the embedding rests on."""
-        return context_of(profile, start_ms, window_ms, carried)
 
     def judge(self, windows: Windows, history: History, state: Any) -> tuple[Verdicts, Any]:
         """How many of the nearest normal states are as close as usual."""
