@@ -1,4 +1,4 @@
-"""Modules that moved in version 0.2: their old names still import, with a warning that says the new one, until 0.3."""
+"""Modules that moved since version 0.1: their old names still import, with a warning that says the new one, until 0.3."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ MOVED = {
     },
     "io_managers.slices": "stores.batches",
     "detection.state": "detection.detector.state",
+    "monitoring.silence": "monitoring.data_loss",
 }
 """New names by old ones, both below ``hvac_platform``."""
 

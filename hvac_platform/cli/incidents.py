@@ -12,7 +12,7 @@ import typer
 from hvac_platform.cli.choosing import MOST_DAYS, Devices, Names, chosen_devices, finite, instant, named, require_order
 from hvac_platform.cli.output import AsJson, at, console, errors, print_json, print_rows
 from hvac_platform.config import load_settings
-from hvac_platform.monitoring.silence import SILENCE
+from hvac_platform.monitoring.data_loss import DATA_LOSS, told_method
 from hvac_platform.monitoring.similar import NoSnapshotError, similar_states
 from hvac_platform.runtime.connections import make_encoders, open_store
 from hvac_platform.stores.base import Store
@@ -92,9 +92,9 @@ def show_incident(incident: IncidentId, as_json: AsJson = False) -> None:
     store = open_store(settings)
     found = _incident(store, incident)
     device = chosen_devices(store, [found.device_id])[0]
-    silent = SILENCE in found.methods
+    lost = DATA_LOSS in found.methods
     states = None
-    if not silent:
+    if not lost:
         middle = (found.started_at + found.ended_at) // 2
         with contextlib.suppress(NoSnapshotError):
             states = similar_states(
@@ -117,7 +117,7 @@ def show_incident(incident: IncidentId, as_json: AsJson = False) -> None:
         f"{found.incident_id}  {found.severity} (level {found.level}), {found.status}\n"
         f"{found.device_id} ({found.device_type}, {found.location}): {iso(found.started_at)} to {iso(found.ended_at)}, "
         f"{found.windows} windows, score {found.peak_score:.1f} (1 is the limit)\n"
-        f"methods: {', '.join(f'{m} {n}' for m, n in found.methods.items())}"
+        f"methods: {', '.join(f'{told_method(m)} {n}' for m, n in found.methods.items())}"
     )
     if found.scope == "fleet":
         console.print(f"one of many devices at once: {found.cause}")
@@ -128,7 +128,7 @@ def show_incident(incident: IncidentId, as_json: AsJson = False) -> None:
     console.print("\nwhy")
     for reason in found.reasons or ["no reason was given"]:
         console.print(f"  {reason}")
-    if silent:
+    if lost:
         return
     if found.rules:
         console.print(f"  rules: {', '.join(found.rules)}")

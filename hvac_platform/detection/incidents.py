@@ -35,8 +35,8 @@ LEADING = 3
 WITHIN_MS = 30 * 60_000
 #: Weather comes on over hours, and one machine is sensitive to it before another.
 WEATHER_WITHIN_MS = 4 * 3_600_000
-#: Windows without news after which a device counts as silent.
-SILENT_WINDOWS = 5
+#: Windows without news after which the data of a device count as lost.
+LOST_WINDOWS = 5
 
 _OUTDOOR = "Outside_Air_"
 _ELECTRICAL = frozenset({"Electric_Power_Sensor", "Motor_Current_Sensor", "Motor_Speed_Sensor", "On_Off_Status"})
@@ -145,28 +145,28 @@ def incident_level(levels: NDArray[np.integer], scores: Float64, votes: NDArray[
     return min(by_rules, URGENT if persistent or far else NORMAL_PRIORITY)
 
 
-def silences(
+def data_losses(
     times_ms: Int64,
     values: Float64,
     window_ms: int,
     *,
     until_ms: int | None = None,
-    least_windows: int = SILENT_WINDOWS,
+    least_windows: int = LOST_WINDOWS,
 ) -> list[tuple[int, int]]:
     """Spans [start, end) in which nothing new came of a device: no windows, no readings, or all of them the same.
 
     One sensor that repeats itself is stuck; where all of them do at once, it is the logger that repeats them (or a machine
-    at rest, of which every reading is constant: a lone silence says little).
+    at rest, of which every reading is constant: a lone loss says little).
 
     Args:
         times_ms: int64 [n], starts of the windows, ascending.
         values: float64 [n, m], means; NaN where there was no reading.
         window_ms: length of a window.
         until_ms: end of the observation; the end of the last window when absent.
-        least_windows: shortest silence.
+        least_windows: shortest loss.
 
     >>> times = np.array([0, 1, 2, 9, 10]) * 60_000
-    >>> silences(times, np.arange(5.0)[:, None], 60_000)
+    >>> data_losses(times, np.arange(5.0)[:, None], 60_000)
     [(180000, 540000)]
     """
     if not len(times_ms):
@@ -196,7 +196,7 @@ def fleet_events(
     starts_ms: Int64,
     device_ids: Sequence[str],
     leading: Sequence[Sequence[str]],
-    silent: NDArray[np.bool_],
+    lost: NDArray[np.bool_],
     *,
     fleet: Mapping[str, str],
     device_types: Mapping[str, DeviceType],
@@ -212,7 +212,7 @@ def fleet_events(
     - *weather*: an outdoor metric is among those that lead, on devices that have one, within four hours; incidents of
       devices without outdoor metrics that began in the same span belong to it;
     - others: whatever leads, within half an hour. Likely cause is the *network or logging* where most of the incidents are
-      silences, *weather* where most of those that can show it are led by an outdoor metric, the *supply* (electricity, a
+      data_losses, *weather* where most of those that can show it are led by an outdoor metric, the *supply* (electricity, a
       common schedule) where power, current, speed or status come first on half of the devices or more, else *unknown*.
 
     Independent false alarms hardly make one: at one a device-day, three of five devices agree within half an hour by
@@ -223,7 +223,7 @@ def fleet_events(
         device_ids: the device of each.
         leading: the metrics that moved most in each, most important first; the first three count. Those of the largest
             absolute value in :func:`~hvac_platform.detection.signatures.signature` serve well.
-        silent: bool [n], where the incident is that nothing came, see :func:`silences`.
+        lost: bool [n], where the incident is that nothing came, see :func:`data_losses`.
         fleet: building of every device, those without incidents too; empty where it has none.
         device_types: device type by device id; devices of unknown types may be absent.
         within_ms: how far apart the starts may be.
@@ -246,7 +246,7 @@ def fleet_events(
         bool(outdoor.get(device, frozenset()) & set(names[:LEADING]))
         for device, names in zip(device_ids, leading, strict=True)
     ]
-    led_outdoors = np.array(by_weather, dtype=np.bool_) & ~silent
+    led_outdoors = np.array(by_weather, dtype=np.bool_) & ~lost
     indoors = np.array([device not in exposed for device in device_ids], dtype=np.bool_)
     free = np.ones(n, dtype=np.bool_)
     events: list[FleetEvent] = []
@@ -260,10 +260,10 @@ def fleet_events(
                     break
                 first = int(starts_ms[rows].min())
                 if weather:
-                    joining = indoors & here & free & (starts_ms >= first) & (starts_ms <= first + span_ms) & ~silent
+                    joining = indoors & here & free & (starts_ms >= first) & (starts_ms <= first + span_ms) & ~lost
                     rows = np.union1d(rows, np.flatnonzero(joining))
                 free[rows] = False
-                cause = Cause.WEATHER if weather else _cause(rows, silent, led_outdoors, indoors, power_leads)
+                cause = Cause.WEATHER if weather else _cause(rows, lost, led_outdoors, indoors, power_leads)
                 named = set(part.values()) if scope is None else {scope}
                 members = tuple(sorted(set(devices[rows])))
                 events.append(
@@ -306,8 +306,8 @@ def _densest(rows: Int64, starts_ms: Int64, devices: NDArray[np.object_], within
     return np.sort(ordered[best])
 
 
-def _cause(rows: Int64, silent: Bool, led_outdoors: Bool, indoors: Bool, power_leads: Bool) -> Cause:
-    heard = rows[~silent[rows]]
+def _cause(rows: Int64, lost: Bool, led_outdoors: Bool, indoors: Bool, power_leads: Bool) -> Cause:
+    heard = rows[~lost[rows]]
     if 2 * len(heard) < len(rows):
         return Cause.NETWORK
     shows_weather = heard[~indoors[heard]]

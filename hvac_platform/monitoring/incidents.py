@@ -1,4 +1,4 @@
-"""Incidents on the store: anomalous windows that belong together, why, what they resemble, what they cost; and silences."""
+"""Incidents on the store: anomalous windows that belong together, why, what they resemble and cost; and data losses."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from hvac_platform.detection.evaluation import MERGE_MS
 from hvac_platform.detection.incidents import (
     Cause,
     FleetEvent,
+    data_losses,
     fleet_events,
     group_windows,
     incident_level,
     severity,
 )
-from hvac_platform.detection.incidents import silences as repeated_spans
 from hvac_platform.detection.methods import knows_limits, method_names
 from hvac_platform.detection.profile import Profile
 from hvac_platform.devices.registry import device_type
+from hvac_platform.monitoring.data_loss import DATA_LOSS, DataLoss
 from hvac_platform.monitoring.profiles import load_profile
-from hvac_platform.monitoring.silence import SILENCE, Silence
 from hvac_platform.monitoring.wide_devices import metrics_to_read
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.batches import TableBatch
@@ -140,7 +140,7 @@ def incident_batches(
     *,
     now_ms: int,
     past: PastIncidents,
-    silences: Sequence[Silence],
+    losses: Sequence[DataLoss],
     only_changed: bool = False,
 ) -> Iterator[TableBatch]:
     """Rows of ``incidents`` for what reaches into [start_ms, end_ms); incidents that no longer exist are taken back.
@@ -155,11 +155,11 @@ def incident_batches(
         end_ms: its end.
         now_ms: the present.
         past: incidents to compare with.
-        silences: spans in which nothing came of the device; each is an incident.
+        losses: spans in which nothing came of the device; each is an incident.
         only_changed: leave out incidents with the same windows as when they were last computed.
     """
     spans = incident_spans(store, device.device_id, window_ms, start_ms, end_ms)
-    found = {*(int(span[0]) for span in spans), *(silence.start_ms for silence in silences)}
+    found = {*(int(span[0]) for span in spans), *(loss.start_ms for loss in losses)}
     known = {
         incident.started_at: incident
         for incident in Incident.read(store, device.device_id, (min([start_ms - BEYOND_MS, *found]), end_ms))
@@ -169,9 +169,9 @@ def incident_batches(
     if gone:
         keys = {"device_id": [device.device_id] * len(gone), "started_at": [incident.started_at for incident in gone]}
         yield TableBatch(keys, table="incidents", action="delete")
-    for silence in silences:
-        incident = silence_incident(device, silence, window_ms, now_ms=now_ms)
-        present = known.get(silence.start_ms)
+    for loss in losses:
+        incident = data_loss_incident(device, loss, window_ms, now_ms=now_ms)
+        present = known.get(loss.start_ms)
         if not only_changed or not _unchanged(present, incident.ended_at, incident.status):
             yield _batch(incident)
     profile: Profile | None = None
@@ -194,7 +194,7 @@ def incident_batches(
 
 
 def _unchanged(present: Incident | None, ended_at: int, status: str, windows: int | None = None) -> bool:
-    """Whether an incident was computed before from as many windows (of a silence: up to the same end)."""
+    """Whether an incident was computed before from as many windows (of a data loss: up to the same end)."""
     return (
         present is not None
         and (present.ended_at, present.status) == (ended_at, status)
@@ -249,16 +249,16 @@ def windows_incident(
     return made if profile is None else _with_learned(made, store, incident, profile, past)
 
 
-def silence_incident(device: Device, silence: Silence, window_ms: int, *, now_ms: int) -> Incident:
-    """The incident of a silence; its score is how unusual the length is."""
-    length = silence.end_ms - silence.start_ms
+def data_loss_incident(device: Device, loss: DataLoss, window_ms: int, *, now_ms: int) -> Incident:
+    """The incident of a data loss; its score is how unusual the length is."""
+    length = loss.end_ms - loss.start_ms
     return replace(
-        blank_incident(device, silence.start_ms, silence.end_ms, silence.level),
-        status="closed" if silence.over else "open",
+        blank_incident(device, loss.start_ms, loss.end_ms, loss.level),
+        status="closed" if loss.over else "open",
         windows=length // window_ms,
-        peak_score=length / silence.longest_ms,
-        methods={SILENCE: length // window_ms},
-        reasons=[silence.reason],
+        peak_score=length / loss.longest_ms,
+        methods={DATA_LOSS: length // window_ms},
+        reasons=[loss.reason],
         updated_at=now_ms,
     )
 
@@ -471,7 +471,7 @@ def fleet_events_of(
         np.array([incident.started_at for incident in incidents], dtype=np.int64),
         [incident.device_id for incident in incidents],
         leading,
-        np.array([_silent(store, incident, window_ms) for incident in incidents], dtype=np.bool_),
+        np.array([_lost(store, incident, window_ms) for incident in incidents], dtype=np.bool_),
         fleet={d.device_id: d.building_id for d in devices},
         device_types=types,
     )
@@ -479,13 +479,13 @@ def fleet_events_of(
     return [event for event in found if event.cause is not Cause.UNKNOWN or len(event.devices) >= MOST * len(devices)]
 
 
-def _silent(store: Store, incident: Incident, window_ms: int) -> bool:
+def _lost(store: Store, incident: Incident, window_ms: int) -> bool:
     """Whether nothing new came of the device for most of the incident."""
-    if SILENCE in incident.methods:
+    if DATA_LOSS in incident.methods:
         return True
     begin, end = incident.started_at, incident.ended_at
     series, _ = read_series(store, incident.device_id, incident.device_type, begin, end)
-    quiet = sum(b - a for a, b in repeated_spans(series.times_ms, series.mean, window_ms, until_ms=end))
+    quiet = sum(b - a for a, b in data_losses(series.times_ms, series.mean, window_ms, until_ms=end))
     return bool(2 * quiet > end - begin)
 
 

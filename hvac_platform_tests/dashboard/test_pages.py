@@ -12,8 +12,8 @@ import pytest
 from hvac_platform.config import Settings
 from hvac_platform.dashboard.app import make_app, route
 from hvac_platform.dashboard.source import Source
-from hvac_platform.monitoring.incidents import silence_incident
-from hvac_platform.monitoring.silence import Silence
+from hvac_platform.monitoring.data_loss import DataLoss
+from hvac_platform.monitoring.incidents import data_loss_incident
 from hvac_platform.stores.base import Store, StoreError
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.records import Incident
@@ -94,17 +94,17 @@ def test_a_device_shows_slow_wear_and_its_operating_modes(browser: Browser) -> N
     assert "Not looked at yet" in tables
 
 
-def test_the_incident_of_a_silent_device_says_what_is_missing(filled: Path, tmp_path: Path) -> None:
+def test_the_incident_of_a_data_loss_says_what_is_missing(filled: Path, tmp_path: Path) -> None:
     shutil.copy(filled / "store.db", tmp_path)
     store = EmbeddedStore(tmp_path / "store.db")
     device = next(d for d in store.devices() if d.device_id == "CH-001")
-    silence = Silence(START_MS + HOUR_MS, START_MS + 2 * HOUR_MS, True, HOUR_MS // 12)
-    store.upsert("incidents", Incident.columns([silence_incident(device, silence, 60_000, now_ms=0)]))
+    loss = DataLoss(START_MS + HOUR_MS, START_MS + 2 * HOUR_MS, True, HOUR_MS // 12)
+    store.upsert("incidents", Incident.columns([data_loss_incident(device, loss, 60_000, now_ms=0)]))
     store.close()
     browser = Browser(make_app(settings_of(tmp_path)))
     page = browser.text("incident-content.children", incident_id__data=["CH-001", START_MS + HOUR_MS])
     assert "Missing windows" in page
-    assert "60 (silence 60)" in page
+    assert "60 (data loss 60)" in page
     assert "while other devices were heard" in page
     assert "Likely kinds" not in page
 

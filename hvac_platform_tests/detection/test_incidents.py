@@ -15,13 +15,13 @@ from hvac_platform.detection.evaluation import score_faults
 from hvac_platform.detection.incidents import (
     Cause,
     Severity,
+    data_losses,
     electrical_metrics,
     fleet_events,
     group_windows,
     incident_level,
     outdoor_metrics,
     severity,
-    silences,
 )
 from hvac_platform.detection.signatures import signature
 from hvac_platform.devices.registry import device_types
@@ -98,14 +98,14 @@ class TestSeverity:
         assert 1 <= more <= some <= 4
 
 
-class TestSilence:
+class TestDataLoss:
     TIMES = np.arange(60, dtype=np.int64) * MINUTE_MS
 
     def values(self):
         return np.random.default_rng(1).normal(size=(60, 3))
 
-    def test_news_in_every_window_is_no_silence(self):
-        assert silences(self.TIMES, self.values(), MINUTE_MS) == []
+    def test_news_in_every_window_is_no_data_loss(self):
+        assert data_losses(self.TIMES, self.values(), MINUTE_MS) == []
 
     def test_missing_windows_missing_readings_and_repeated_ones_are(self):
         repeated, unread = self.values(), self.values()
@@ -113,22 +113,22 @@ class TestSilence:
         unread[20:31] = np.nan
         gone = np.r_[0:20, 31:60]
         expected = [(20 * MINUTE_MS, 31 * MINUTE_MS)]
-        assert silences(self.TIMES[gone], self.values()[gone], MINUTE_MS) == expected
-        assert silences(self.TIMES, repeated, MINUTE_MS) == expected
-        assert silences(self.TIMES, unread, MINUTE_MS) == expected
+        assert data_losses(self.TIMES[gone], self.values()[gone], MINUTE_MS) == expected
+        assert data_losses(self.TIMES, repeated, MINUTE_MS) == expected
+        assert data_losses(self.TIMES, unread, MINUTE_MS) == expected
 
-    def test_one_stuck_or_missing_sensor_is_no_silence(self):
+    def test_one_stuck_or_missing_sensor_is_no_data_loss(self):
         values = self.values()
         values[10:, 0], values[10:, 1] = values[10, 0], np.nan
-        assert silences(self.TIMES, values, MINUTE_MS) == []
+        assert data_losses(self.TIMES, values, MINUTE_MS) == []
 
-    def test_a_device_that_falls_silent_is_so_until_the_end(self):
+    def test_the_data_of_a_device_that_ends_are_lost_until_the_end(self):
         until = 100 * MINUTE_MS
-        assert silences(self.TIMES, self.values(), MINUTE_MS, until_ms=until) == [(60 * MINUTE_MS, until)]
+        assert data_losses(self.TIMES, self.values(), MINUTE_MS, until_ms=until) == [(60 * MINUTE_MS, until)]
 
     def test_a_short_pause_is_none(self):
         kept = np.r_[0:20, 24:60]
-        assert silences(self.TIMES[kept], self.values()[kept], MINUTE_MS) == []
+        assert data_losses(self.TIMES[kept], self.values()[kept], MINUTE_MS) == []
 
 
 def test_brick_classes_tell_which_metrics_weather_and_electricity_decide():
@@ -146,7 +146,7 @@ class TestFleetEvents:
     """Four rooftop units in building A, four in B; positions of incidents are those of the lists."""
 
     def events(self, incidents, **options):
-        """Events of (minute, device, leading metric or None for a silence)."""
+        """Events of (minute, device, leading metric or None for a data loss)."""
         return fleet_events(
             np.array([minute * MINUTE_MS for minute, _, _ in incidents], dtype=np.int64),
             [device for _, device, _ in incidents],
@@ -243,7 +243,7 @@ def _frames(devices, times, climate):
 
 
 def _incidents(fitted, tests):
-    """Start, device, leading metrics and silence of every incident of simulated devices."""
+    """Start, device, leading metrics and data loss of every incident of simulated devices."""
     found = []
     for device, test in tests.items():
         times = test.index.as_unit("ms").asi8
@@ -252,18 +252,18 @@ def _incidents(fitted, tests):
             looks = signature(fitted[device].sigmas(test).iloc[alarms[first : last + 1]])
             leading = looks.abs().sort_values(ascending=False).index
             found.append((times[alarms[first]], device, tuple(leading), False))
-        for start, _ in silences(times, test.to_numpy(), MINUTE_MS):
+        for start, _ in data_losses(times, test.to_numpy(), MINUTE_MS):
             found.append((start, device, (), True))
     return found
 
 
 def _events(incidents, types, buildings="one"):
-    starts, devices, leading, silent = zip(*incidents, strict=True)
+    starts, devices, leading, lost = zip(*incidents, strict=True)
     return fleet_events(
         np.array(starts, dtype=np.int64),
         devices,
         leading,
-        np.array(silent, dtype=bool),
+        np.array(lost, dtype=bool),
         fleet=dict.fromkeys(types, buildings),
         device_types=types,
     )
@@ -284,7 +284,7 @@ class TestOnSimulatedMachines:
         tests = {}
         for i, (device, frame) in enumerate(_frames(devices, span(start, 6), Climate()).items()):
             first = 200 + i % 2
-            if i < 3:  # gateways that fall silent, and loggers that repeat the last reading
+            if i < 3:  # gateways that are cut off, and loggers that repeat the last reading
                 tests[device] = frame.drop(frame.index[first:240])
             else:
                 frame.iloc[first:240] = frame.iloc[first - 1].to_numpy()

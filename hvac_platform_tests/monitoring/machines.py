@@ -8,10 +8,10 @@ import numpy as np
 
 from hvac_platform.config import load_settings
 from hvac_platform.ingestion.snapshotting import EmbeddingCounts, embedding_batches
+from hvac_platform.monitoring.data_loss import Listening
 from hvac_platform.monitoring.incidents import PastIncidents, incident_batches
 from hvac_platform.monitoring.judging import judge_device, judgement_batches
 from hvac_platform.monitoring.learning import learn_profile, lesson_batches
-from hvac_platform.monitoring.silence import Listening
 from hvac_platform.runtime.connections import make_encoders
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
 from hvac_platform.stores.base import Device
@@ -94,7 +94,7 @@ def judge(store, device, start_ms, end_ms, **options):
 def gather_incidents(store, device, start_ms, end_ms, **options):
     """Compute and write incidents; the batches."""
     past = PastIncidents(store, 0)
-    options.setdefault("silences", Listening(store, load_settings(), end_ms).silences(device, start_ms, end_ms))
+    options.setdefault("losses", Listening(store, load_settings(), end_ms).data_losses(device, start_ms, end_ms))
     found = list(incident_batches(store, device, MINUTE_MS, start_ms, end_ms, now_ms=end_ms, past=past, **options))
     for batch in found:
         write_batch(store, "incidents", batch)

@@ -43,7 +43,7 @@ from hvac_platform.dashboard.reading import (
 )
 from hvac_platform.dashboard.source import Source
 from hvac_platform.devices.registry import device_type
-from hvac_platform.monitoring.silence import SILENCE
+from hvac_platform.monitoring.data_loss import DATA_LOSS, told_method
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.records import Incident
 from hvac_platform.stores.series import read_series
@@ -72,12 +72,12 @@ def around(incident: Incident) -> tuple[int, int]:
 
 def summary(incident: Incident, kind: str) -> Content:
     """Facts of an incident."""
-    by_method = ", ".join(f"{visible(m, 20)} {number(n, 0)}" for m, n in incident.methods.items())
+    by_method = ", ".join(f"{visible(told_method(m), 20)} {number(n, 0)}" for m, n in incident.methods.items())
     scope = visible(incident.scope, 20)
     if incident.cause:
         scope += f"; likely cause: {visible(incident.cause, 80)}"
     excess = incident.excess_kwh
-    windows = "Missing windows" if SILENCE in incident.methods else "Anomalous windows"
+    windows = "Missing windows" if DATA_LOSS in incident.methods else "Anomalous windows"
     return facts(
         [
             ("Severity", severity_badge(incident.severity)),
@@ -225,12 +225,12 @@ def render(store: Store, key: IncidentKey) -> Content:
     incident = found[0]
     device = next((d for d in store.devices() if d.device_id == key.device_id), None)
     kind = device.device_type if device is not None else ""
-    silent = SILENCE in incident.methods  # then there is nothing that could resemble anything
+    lost = DATA_LOSS in incident.methods  # then there is nothing that could resemble anything
     return html.Div(
         [
             summary(incident, kind),
             why(incident, kind),
-            *([] if silent else [html.Div([likely(incident), similar(incident)], className="columns")]),
+            *([] if lost else [html.Div([likely(incident), similar(incident)], className="columns")]),
             *figures(store, incident, kind),
         ]
     )

@@ -1,13 +1,13 @@
-"""Incidents: anomalous windows that belong together, silences, and what many devices entered at once."""
+"""Incidents: anomalous windows that belong together, data losses, and what many devices entered at once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
 from hvac_platform.config import Settings
+from hvac_platform.monitoring.data_loss import Listening
 from hvac_platform.monitoring.incidents import LIBRARY_MS, PastIncidents, fleet_scope_batches, incident_batches
 from hvac_platform.monitoring.passes.base import Pass, Span
-from hvac_platform.monitoring.silence import Listening
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.batches import TableBatch
 
@@ -21,7 +21,7 @@ class IncidentsPass(Pass):
 
     Args:
         store: where events and verdicts are.
-        settings: lateness and silence decide what is silent.
+        settings: lateness and silence decide whose data are lost.
         spans: where to look; at least one.
         now_ms: the present, epoch milliseconds.
         only_changed: leave out incidents with the same windows as when they were last computed.
@@ -55,7 +55,7 @@ class IncidentsPass(Pass):
                     span.end_ms,
                     now_ms=self._now_ms,
                     past=past,
-                    silences=listening.silences(span.device, span.start_ms, span.end_ms),
+                    losses=listening.data_losses(span.device, span.start_ms, span.end_ms),
                     only_changed=self._only_changed,
                 ):
                     if batch.action == "upsert":

@@ -1,4 +1,4 @@
-"""Devices that fall silent: spans in which nothing came of a device while others were heard."""
+"""Data loss: spans in which nothing came of a device while others were heard."""
 
 from __future__ import annotations
 
@@ -9,30 +9,31 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvac_platform.config import Settings
-from hvac_platform.detection.incidents import SILENT_WINDOWS
+from hvac_platform.detection.incidents import LOST_WINDOWS
 from hvac_platform.monitoring.maintenance import in_maintenance
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.records import MaintenanceSpan, Snapshot
 from hvac_platform.timestamps import DAY_MS, iso
 
-SILENCE = "silence"
-"""What stands in place of a method's name in the incident of a silent device."""
+DATA_LOSS = "silence"
+"""What stands in place of a method's name in the incident of a data loss. Tables have had this word since version 0.1, so it
+stays in them and in ``--json``; people are told :func:`told_method`."""
 HOUR_MS = 3_600_000
 FURTHEST_MS = 64 * DAY_MS
-"""A device that has been silent for longer has left the fleet."""
+"""A device of which nothing came for longer has left the fleet."""
 LONG_MS = HOUR_MS
-"""From here on silence is urgent: an hour without readings is an hour without any detection."""
+"""From here on it is urgent: an hour without readings is an hour without any detection."""
 
 
 @dataclass(frozen=True, slots=True)
-class Silence:
+class DataLoss:
     """A span [start, end) without a snapshot of a device.
 
     Attributes:
         start_ms: end of the last window before it.
         end_ms: start of the first window after it, or the present while it goes on.
         over: whether a window came after it.
-        longest_ms: silence of this length is usual of the device.
+        longest_ms: a gap of this length is usual of the device.
     """
 
     start_ms: int
@@ -47,14 +48,23 @@ class Silence:
 
     @property
     def reason(self) -> str:
-        """The silence in a sentence."""
+        """The loss in a sentence."""
         minutes = (self.end_ms - self.start_ms) / 60_000
         length = f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
         return f"no readings for {length} after {iso(self.start_ms)}, while other devices were heard"
 
 
+def told_method(name: str) -> str:
+    """What to call, before people, the method of an incident.
+
+    >>> told_method("profile"), told_method(DATA_LOSS)
+    ('profile', 'data loss')
+    """
+    return "data loss" if name == DATA_LOSS else name
+
+
 class Listening:
-    """Looks for silences of devices at one moment.
+    """Looks for data losses of devices at one moment.
 
     Args:
         store: where registry, ledger and snapshots are.
@@ -72,17 +82,17 @@ class Listening:
     def heard_until(self, device: Device) -> int:
         """Instant up to which a device should have been heard: that of the newest reading of any device.
 
-        A partition whose ingestion is catching up isn't silent, it is late: until it has, its own watermark counts.
+        Of a partition whose ingestion is catching up nothing is lost, it is late: until it has, its own watermark counts.
         """
         entry = self._ledger.get(device.kafka_partition)
         if entry is None or entry.watermark is None or self._now_ms - entry.updated_at >= self._settings.silence_ms:
             return self._newest_ms
         return min(self._newest_ms, max(entry.watermark, device.last_seen))
 
-    def silences(self, device: Device, start_ms: int, end_ms: int) -> list[Silence]:
-        """Silences of a device that reach into [start_ms, end_ms), complete on both sides.
+    def data_losses(self, device: Device, start_ms: int, end_ms: int) -> list[DataLoss]:
+        """Data losses of a device that reach into [start_ms, end_ms), complete on both sides.
 
-        Silent is a device of which five windows are missing, or five times what usually lies between two of its windows;
+        Data are lost where five windows are missing, or five times what usually lies between two of the device's windows;
         one that goes on must be longer by the allowed lateness. In five windows of that span others must have been heard:
         when nothing comes of anyone, it is the log or the platform that stood still. What lies wholly in maintenance
         doesn't count.
@@ -93,21 +103,21 @@ class Listening:
             return []
         steps = np.diff(times)
         usual = max(window_ms, int(np.median(steps))) if len(steps) else window_ms
-        longest = SILENT_WINDOWS * usual
+        longest = LOST_WINDOWS * usual
         begins, ends = times + window_ms, np.r_[times[1:], until_ms - until_ms % window_ms]
         needed = np.full(len(times), longest)
         needed[-1] += self._settings.allowed_lateness_ms
         found = [
-            Silence(int(begins[i]), int(ends[i]), bool(i < len(times) - 1), longest)
+            DataLoss(int(begins[i]), int(ends[i]), bool(i < len(times) - 1), longest)
             for i in np.flatnonzero((ends - begins >= needed) & (begins < end_ms) & (ends > start_ms))
         ]
-        found = [silence for silence in found if self._others_heard(silence)]
+        found = [loss for loss in found if self._others_heard(loss)]
         maintenance = MaintenanceSpan.read(self._store, device.device_id) if found else []
-        return [silence for silence in found if not _known_of(silence, window_ms, maintenance)]
+        return [loss for loss in found if not _known_of(loss, window_ms, maintenance)]
 
-    def _others_heard(self, silence: Silence) -> bool:
-        """Whether windows of any device lie in the span; the silent one has none, so the answer is the same for all."""
-        span = (silence.start_ms, silence.end_ms)
+    def _others_heard(self, loss: DataLoss) -> bool:
+        """Whether windows of any device lie in the span; the device itself has none, so the answer is the same for all."""
+        span = (loss.start_ms, loss.end_ms)
         if span not in self._heard:
             self._heard[span] = self._anyone_heard(*span)
         return self._heard[span]
@@ -120,16 +130,16 @@ class Listening:
                 device.device_id,
                 (start_ms, end_ms),
                 only=("snapshot_time",),
-                batch_rows=10 * SILENT_WINDOWS,
+                batch_rows=10 * LOST_WINDOWS,
             ):
                 windows.update(snapshot.snapshot_time for snapshot in batch)
-                if len(windows) >= SILENT_WINDOWS:
+                if len(windows) >= LOST_WINDOWS:
                     return True
         return False
 
 
-def _known_of(silence: Silence, window_ms: int, maintenance: Sequence[MaintenanceSpan]) -> bool:
-    windows = np.arange(silence.start_ms, silence.end_ms, window_ms, dtype=np.int64)
+def _known_of(loss: DataLoss, window_ms: int, maintenance: Sequence[MaintenanceSpan]) -> bool:
+    windows = np.arange(loss.start_ms, loss.end_ms, window_ms, dtype=np.int64)
     return bool(in_maintenance(windows, maintenance).all())
 
 

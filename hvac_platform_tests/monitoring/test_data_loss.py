@@ -1,4 +1,4 @@
-"""A device that falls silent while others are heard is one incident, however often computed, and closed when it returns."""
+"""Nothing comes of a device while others are heard: one incident, however often computed, and closed when it returns."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typer.testing import CliRunner
 
 from hvac_platform.cli.main import app
 from hvac_platform.config import load_settings
+from hvac_platform.monitoring.data_loss import Listening
 from hvac_platform.monitoring.incidents import fleet_scope_batches
-from hvac_platform.monitoring.silence import Listening
 from hvac_platform.stores.base import Device
 from hvac_platform.stores.batches import write_batch
 from hvac_platform.stores.records import Incident
@@ -50,17 +50,17 @@ def found(store, device, start_ms=MIDNIGHT_MS, end_ms=END, now_ms=END):
     listening = Listening(store, load_settings(), now_ms)
     return [
         ((s.start_ms - MIDNIGHT_MS) // MINUTE_MS, (s.end_ms - MIDNIGHT_MS) // MINUTE_MS, s.over)
-        for s in listening.silences(device, start_ms, end_ms)
+        for s in listening.data_losses(device, start_ms, end_ms)
     ]
 
 
-def test_windows_that_are_missing_between_others_are_a_silence_that_is_over(store):
+def test_windows_that_are_missing_between_others_are_a_data_loss_that_is_over(store):
     device = heard(store, "CH-001", (0, 60), (100, 360))
     heard(store, "CH-002", (0, 360))
     assert found(store, device) == [(60, 100, True)]
 
 
-def test_when_nothing_comes_of_anyone_no_device_is_silent(store):
+def test_when_nothing_comes_of_anyone_no_data_are_lost(store):
     """The platform, the log or the network to it stood still; devices come back within some windows of each other."""
     first = heard(store, "CH-001", (0, 60), (300, 360))
     heard(store, "CH-002", (0, 60), (297, 360))
@@ -83,14 +83,14 @@ def test_a_device_that_reports_seldom_is_given_longer(store):
     assert found(store, slow) == [(106, 240, True)]
 
 
-def test_a_device_is_silent_while_others_are_heard_and_not_when_nothing_is(store):
+def test_data_are_lost_while_others_are_heard_and_not_when_nothing_is(store):
     device = heard(store, "CH-001", (0, 60))
     assert found(store, device) == []
     heard(store, "CH-002", (0, 360), partition=1)
     assert found(store, device) == [(60, 359, False)]
 
 
-def test_a_partition_that_is_catching_up_is_late_and_not_silent(store):
+def test_a_partition_that_is_catching_up_is_late_and_has_lost_nothing(store):
     device = heard(store, "CH-001", (0, 60))
     heard(store, "CH-002", (0, 360), partition=1)
     topic, watermark = load_settings().kafka_topic, MIDNIGHT_MS + HOUR_MS
@@ -100,7 +100,7 @@ def test_a_partition_that_is_catching_up_is_late_and_not_silent(store):
     assert found(store, device, now_ms=moved + load_settings().silence_ms) == [(60, 359, False)]
 
 
-def test_a_silence_over_midnight_is_the_same_whichever_day_is_looked_at(store):
+def test_a_data_loss_over_midnight_is_the_same_whichever_day_is_looked_at(store):
     device = heard(store, "CH-001", (0, 60), (3 * 1440, 3 * 1440 + 30))
     heard(store, "CH-002", (0, 4 * 1440), partition=1)
     now = MIDNIGHT_MS + 4 * DAY_MS
@@ -108,13 +108,13 @@ def test_a_silence_over_midnight_is_the_same_whichever_day_is_looked_at(store):
     assert days == [[(60, 3 * 1440, True)]] * 3
 
 
-def test_a_device_has_no_silence_before_it_was_first_heard(store):
+def test_a_device_has_no_data_loss_before_it_was_first_heard(store):
     device = heard(store, "CH-001", (300, 360))
     heard(store, "CH-002", (0, 360), partition=1)
     assert found(store, device) == []
 
 
-def test_work_that_is_known_of_is_no_silence(store):
+def test_work_that_is_known_of_is_no_data_loss(store):
     device = heard(store, "CH-001", (0, 60), (100, 360))
     heard(store, "CH-002", (0, 360))
     span = {"starts_at": [MIDNIGHT_MS + 59 * MINUTE_MS], "ends_at": [MIDNIGHT_MS + 100 * MINUTE_MS]}
@@ -122,7 +122,7 @@ def test_work_that_is_known_of_is_no_silence(store):
     assert found(store, device) == []
 
 
-def test_a_silence_is_one_incident_that_grows_and_then_closes(store):
+def test_a_data_loss_is_one_incident_that_grows_and_then_closes(store):
     device = heard(store, "CH-001", (0, 60))
     other = heard(store, "CH-002", (0, 80), partition=1)
     gather_incidents(store, device, MIDNIGHT_MS, END)
@@ -152,17 +152,17 @@ def test_readings_that_come_late_take_the_incident_back(store):
     assert Incident.read(store, "CH-001", (MIDNIGHT_MS, END)) == []
 
 
-def test_the_command_line_tells_of_a_silence_without_asking_what_it_resembles(store):
+def test_the_command_line_tells_of_a_data_loss_without_asking_what_it_resembles(store):
     heard(store, "CH-002", (0, 360))
     gather_incidents(store, heard(store, "CH-001", (0, 60), (100, 360)), MIDNIGHT_MS, END)
     result = CliRunner().invoke(app, ["incidents", "show", f"CH-001/{MIDNIGHT_MS + HOUR_MS}"])
     assert result.exit_code == 0, result.output
-    assert "methods: silence 40" in result.stdout
+    assert "methods: data loss 40" in result.stdout
     assert "no readings for 40 min" in result.stdout
     assert "Likely kinds" not in result.stdout
 
 
-def test_devices_that_fall_silent_together_are_a_network_event(store):
+def test_devices_that_are_cut_off_together_are_a_network_event(store):
     devices = [heard(store, f"CH-00{i}", (0, 60), (100, 360)) for i in (1, 2, 3)]
     heard(store, "CH-004", (0, 360))
     for device in devices:
