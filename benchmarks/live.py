@@ -30,7 +30,7 @@ from hvac_platform.ingestion.messages import encode_readings
 from hvac_platform.runtime.connections import open_log, open_store
 from hvac_platform.shipped import place_instance_file
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
-from hvac_platform.stores.base import TableSlice
+from hvac_platform.stores.records import AnomalyEvent, LatestReading, Reading
 from hvac_platform.timestamps import now_ms
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -135,21 +135,17 @@ class Looker(threading.Thread):
         while not self.stopped.is_set():
             for device_id in self.devices:
                 since = newest[device_id]
-                for batch in store.scan(TableSlice("device_metrics_raw", ("timestamp",), device_id, since + 1)):
-                    seen = now_ms()
-                    for t in set(batch["timestamp"]):
-                        self.raw.setdefault((device_id, t), seen)
-                        newest[device_id] = max(newest[device_id], t)
-                window = TableSlice("metric_aggregation_buffer", ("last_updated",), device_id, since - 120_000)
-                for batch in store.scan(window):
-                    seen = now_ms()
-                    for t in set(batch["last_updated"]):
-                        self.live.setdefault((device_id, t), seen)
-                events = TableSlice("anomaly_events", ("detected_at",), device_id, now_ms() - 600_000)
-                for batch in store.scan(events):
-                    seen = now_ms()
-                    for t in batch["detected_at"]:
-                        self.events.setdefault((device_id, t), seen)
+                times, seen = Reading.times(store, device_id, (since + 1, None)).tolist(), now_ms()
+                for t in set(times):
+                    self.raw.setdefault((device_id, t), seen)
+                newest[device_id] = max([since, *times[-1:]])
+                latest = LatestReading.read(store, device_id, (since - 120_000, None), only=("last_updated",))
+                seen = now_ms()
+                for reading in latest:
+                    self.live.setdefault((device_id, reading.last_updated), seen)
+                times, seen = AnomalyEvent.times(store, device_id, (now_ms() - 600_000, None)).tolist(), now_ms()
+                for t in times:
+                    self.events.setdefault((device_id, t), seen)
             self.looks += 1
             time.sleep(LOOK_SECONDS)
 
