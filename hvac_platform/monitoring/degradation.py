@@ -171,10 +171,9 @@ def degradation_batches(store: Store, degradation: Degradation, window_ms: int) 
     """Rows of ``metric_trends`` of a device; metrics that it no longer reports are taken out."""
     device_id, found = degradation.device.device_id, degradation.trends
     kept = {trend.metric for trend in found}
-    gone = [trend.metric for trend in MetricTrend.read(store, device_id) if trend.metric not in kept]
+    gone = [trend for trend in MetricTrend.read(store, device_id) if trend.metric not in kept]
     if gone:
-        keys = {"device_id": [device_id] * len(gone), "metric": gone}
-        yield TableBatch(keys, table="metric_trends", action="delete")
+        yield TableBatch(MetricTrend.columns(gone), table=MetricTrend.TABLE, action="delete")
     first, last = day_windows(degradation.days[0], window_ms)[0], day_windows(degradation.days[-1], window_ms)[1]
     now = now_ms()
     trends = [

@@ -29,7 +29,7 @@ from hvac_platform.monitoring.profiles import load_profile
 from hvac_platform.monitoring.wide_devices import metrics_to_read
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.batches import TableBatch
-from hvac_platform.stores.records import AnomalyEvent, Incident, LikelyKind, SimilarIncident, Verdict
+from hvac_platform.stores.records import AnomalyEvent, Incident, SimilarIncident, StoredKind, Verdict
 from hvac_platform.stores.series import read_series
 from hvac_platform.timestamps import DAY_MS, iso
 
@@ -167,8 +167,8 @@ def incident_batches(
     }
     gone = [incident for t, incident in known.items() if t not in found]
     if gone:
-        keys = {"device_id": [device.device_id] * len(gone), "started_at": [incident.started_at for incident in gone]}
-        yield TableBatch(keys, table="incidents", action="delete")
+        keys = Incident.columns(gone, only=("device_id", "started_at"))
+        yield TableBatch(keys, table=Incident.TABLE, action="delete")
     for loss in losses:
         incident = data_loss_incident(device, loss, window_ms, now_ms=now_ms)
         present = known.get(loss.start_ms)
@@ -204,7 +204,7 @@ def _unchanged(present: Incident | None, ended_at: int, status: str, windows: in
 
 def _batch(incident: Incident, *, with_label: bool = False) -> TableBatch:
     """An incident to write; what somebody says of it meanwhile stays, unless it brings a label of its own."""
-    return TableBatch(Incident.columns([incident], without=() if with_label else ("label",)))
+    return TableBatch(Incident.columns([incident], only=() if with_label else Incident.all_but("label")))
 
 
 def _verdicts(store: Store, device_id: str, span: NDArray[np.int64], window_ms: int) -> list[Verdict]:
@@ -355,7 +355,7 @@ def _with_learned(
 
 def _direction_and_kinds(
     learned: Learned, profile: Profile, type_name: str
-) -> tuple[dict[str, float], list[LikelyKind]]:
+) -> tuple[dict[str, float], list[StoredKind]]:
     import pandas as pd
 
     from hvac_platform.detection.fault_kinds import likely_kinds, sensor_evidence
@@ -440,23 +440,15 @@ def fleet_scope_batches(store: Store, window_ms: int, start_ms: int, end_ms: int
     devices = store.devices()
     event_of = {i: event for event in fleet_events_of(store, incidents, devices, window_ms) for i in event.incidents}
     changed = [
-        (incident, scope, cause)
+        replace(incident, scope=scope, cause=cause)
         for i, incident in enumerate(incidents)
         for scope, cause in [("fleet", _told(event_of[i])) if i in event_of else ("local", "")]
         if (incident.scope, incident.cause) != (scope, cause)
         and (i in event_of or incident.started_at >= start_ms)  # what began earlier is seen in part only
     ]
     if changed:
-        yield TableBatch(
-            {
-                "device_id": [incident.device_id for incident, _, _ in changed],
-                "started_at": [incident.started_at for incident, _, _ in changed],
-                "scope": [scope for _, scope, _ in changed],
-                "cause": [cause for _, _, cause in changed],
-            },
-            table="incidents",
-            action="update",
-        )
+        columns = Incident.columns(changed, only=("device_id", "started_at", "scope", "cause"))
+        yield TableBatch(columns, table=Incident.TABLE, action="update")
 
 
 def fleet_events_of(

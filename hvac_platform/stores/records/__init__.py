@@ -3,7 +3,7 @@
 from hvac_platform.stores.records.dead_letters import DeadLetter
 from hvac_platform.stores.records.degradation import MetricTrend
 from hvac_platform.stores.records.events import AnomalyEvent, Verdict
-from hvac_platform.stores.records.incidents import Incident, LikelyKind, SimilarIncident
+from hvac_platform.stores.records.incidents import Incident, SimilarIncident, StoredKind
 from hvac_platform.stores.records.ledger import LedgerEntry, TouchedDevice
 from hvac_platform.stores.records.maintenance import MaintenanceSpan
 from hvac_platform.stores.records.profiles import (
@@ -30,7 +30,6 @@ __all__ = [
     "Incident",
     "LatestReading",
     "LedgerEntry",
-    "LikelyKind",
     "MaintenanceSpan",
     "MethodReport",
     "MetricTrend",
@@ -42,6 +41,7 @@ __all__ = [
     "StoreSetting",
     "StoredCalibration",
     "StoredFit",
+    "StoredKind",
     "StoredMode",
     "StoredProfile",
     "TouchedDevice",

@@ -8,7 +8,7 @@ from typing import TypedDict
 from hvac_platform.stores.records.record import Record
 
 
-class LikelyKind(TypedDict):
+class StoredKind(TypedDict):
     """A kind of fault that an incident resembles; a similarity of 1 is equal."""
 
     kind: str
@@ -56,7 +56,7 @@ class Incident(Record):
     metrics: list[str]
     reasons: list[str]
     signature: dict[str, float]
-    kinds: list[LikelyKind]
+    kinds: list[StoredKind]
     similar: list[SimilarIncident]
     scope: str
     cause: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -107,17 +107,17 @@ class Record:
         return tuple(name for name in columns_of(cls) if name not in left_out)
 
     @classmethod
-    def columns(cls, records: Sequence[Self], *, without: Collection[str] = ()) -> dict[str, Any]:
+    def columns(cls, records: Sequence[Self], *, only: Sequence[str] = ()) -> dict[str, Any]:
         """Records as columns to write; vectors float32 [n, 384], left out where no record has one.
 
         Args:
-            records: whole ones.
-            without: columns that are to stay as they are in the store.
+            records: with all of these columns.
+            only: columns to write, the others stay as they are in the store; all when empty.
 
         Raises:
             ValueError: some records have a vector and some have none; they are written apart.
         """
-        found: dict[str, Any] = {n: [getattr(record, n) for record in records] for n in cls.all_but(*without)}
+        found: dict[str, Any] = {n: [getattr(record, n) for record in records] for n in tuple(only) or columns_of(cls)}
         for name in vectors_of(cls) & found.keys():
             absent = sum(vector is None for vector in found[name])
             if absent and absent == len(records):
