@@ -17,9 +17,10 @@ from hvac_platform.detection.profile import Profile
 from hvac_platform.embedding.learned import Encoders
 from hvac_platform.monitoring.profiles import current_profile
 from hvac_platform.snapshots import Neighbours, SnapshotSeries
-from hvac_platform.stores.base import Device, Store, TableSlice
+from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.records import profile_updated_at
-from hvac_platform.stores.vectors import NearestSearch, decoded_vectors
+from hvac_platform.stores.series import normal_vectors
+from hvac_platform.stores.vectors import NearestSearch
 
 if TYPE_CHECKING:  # it brings pandas
     from hvac_platform.detection.learned import Carried
@@ -116,18 +117,7 @@ class KeptStates:
         return known
 
     def _read(self, device_id: str, method: str, span: tuple[int, int]) -> NormalStates:
-        columns = ("snapshot_time", "embedding", "is_anomalous")
-        rows = TableSlice("device_state_snapshots", columns, device_id, *span, equals=(("embedding_method", method),))
-        times: list[NDArray[np.int64]] = []
-        vectors: list[NDArray[np.float32]] = []
-        for batch in self.store.scan(rows, batch_rows=5_000):
-            normal = [
-                i for i, flag in enumerate(batch["is_anomalous"]) if not flag and batch["embedding"][i] is not None
-            ]
-            times.append(np.array(batch["snapshot_time"], dtype=np.int64)[normal])
-            vectors.append(decoded_vectors(batch["embedding"][i] for i in normal))
-        all_times = np.concatenate(times) if times else np.zeros(0, dtype=np.int64)
-        whole = np.concatenate(vectors) if vectors else np.zeros((0, 1), dtype=np.float32)
+        all_times, whole = normal_vectors(self.store, device_id, method, span)
         used = np.flatnonzero(np.any(whole != 0, axis=0))
         width = int(used[-1]) + 1 if len(used) else 1
         return NormalStates(method, span, all_times, np.ascontiguousarray(whole[:, :width]), time.monotonic())

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hvac_platform.snapshots import SnapshotSeries
 from hvac_platform.stores.base import EMBEDDING_DIMENSION, Store, TableSlice
-from hvac_platform.stores.records import Span, Verdict
+from hvac_platform.stores.records import Snapshot, Span, Verdict
 from hvac_platform.stores.vectors import decoded_vectors
 
 STATE_COLUMNS = ("snapshot_time", "window_ms", "metrics", "metric_summary")
@@ -172,6 +172,22 @@ def _with_metrics(series: SnapshotSeries, names: tuple[str, ...]) -> SnapshotSer
         whole[:, columns] = values
         grids[grid] = whole
     return replace(series, metric_names=names, **grids)
+
+
+def normal_vectors(
+    store: Store, device_id: str, embedding_method: str, span: Span
+) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Window starts, int64 [n], and embeddings by one method, float32 [n, 384], of a device's unflagged windows."""
+    names = ("snapshot_time", "embedding", "is_anomalous")
+    rows = TableSlice(Snapshot.TABLE, names, device_id, *span, equals=(("embedding_method", embedding_method),))
+    times = [np.zeros(0, dtype=np.int64)]
+    vectors = [np.zeros((0, EMBEDDING_DIMENSION), dtype=np.float32)]
+    for batch in store.scan(rows, batch_rows=5_000):
+        blobs = batch["embedding"]
+        normal = [i for i, flag in enumerate(batch["is_anomalous"]) if not flag and blobs[i] is not None]
+        times.append(np.array(batch["snapshot_time"], dtype=np.int64)[normal])
+        vectors.append(decoded_vectors(blobs[i] for i in normal))
+    return np.concatenate(times), np.concatenate(vectors)
 
 
 @dataclass(frozen=True, slots=True)
