@@ -170,7 +170,8 @@ def start(command: Sequence[str], home: Path, log: str) -> subprocess.Popen[byte
 def wait_for(port: int, page: str, process: subprocess.Popen[bytes]) -> None:
     for _ in range(1200):
         if process.poll() is not None:
-            raise SystemExit("it ended by itself")
+            said = "".join(path.read_text()[-2000:] for path in Path.cwd().glob("*.log"))
+            raise SystemExit(f"it ended by itself: {said}")
         with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=1):
             return
         time.sleep(0.1)

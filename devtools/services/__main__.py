@@ -78,7 +78,7 @@ def _up(chosen: Sequence[Service]) -> int:
     started = []
     for one in chosen:
         try:
-            verb = "starting" if one.start() else "runs already"
+            verb = "starting" if one.start(stays=True) else "runs already"
         except ServiceError as error:
             failures.append(error)
             continue

@@ -161,8 +161,8 @@ class Service(ABC):
         self.start()
         self.wait_until_ready()
 
-    def start(self) -> bool:
-        """Start it; False if it runs already."""
+    def start(self, *, stays: bool = False) -> bool:
+        """Start it; False if it runs already. With ``stays`` it goes on when this process ends."""
         running = self.running()
         if running is not None:
             if self._wanted_port not in (None, running.ports["port"]):
@@ -179,7 +179,7 @@ class Service(ABC):
         self.prepare()
         if self.log.exists():
             self.log.replace(self.log.with_suffix(".previous.log"))
-        self._process = start(self.name, self.command(), self.folder, self.process_environment(), self.log)
+        self._process = start(self.name, self.command(), self.folder, self.process_environment(), self.log, stays=stays)
         pid = self._process.process.pid
         record = {"pid": pid, "started": process_identity(pid), "ports": self._ports}
         self._record_file.write_text(json.dumps(record))

@@ -57,14 +57,31 @@ def _default_signals() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def start(name: str, command: Sequence[str], folder: Path, environment: Mapping[str, str], log: Path) -> StartedProcess:
-    """Start a process in a session of its own, its output in a file; it ends when this process does, however that is."""
+def start(
+    name: str,
+    command: Sequence[str],
+    folder: Path,
+    environment: Mapping[str, str],
+    log: Path,
+    *,
+    stays: bool = False,
+) -> StartedProcess:
+    """Start a process in a session of its own, its output in a file; it ends when this process does, however that is.
+
+    Args:
+        name: for messages.
+        command: what to run.
+        folder: its working directory.
+        environment: variables beside those of this process.
+        log: where its output goes, at the end of what is there.
+        stays: whether it goes on when this process ends.
+    """
     read_end, write_end = os.pipe()
     leash = FileIO(write_end, "wb")
     try:
         with log.open("ab") as output:
             process = subprocess.Popen(
-                leashed(command, read_end),
+                command if stays else leashed(command, read_end),
                 cwd=folder,
                 env={**os.environ, **environment},
                 stdout=output,
