@@ -139,10 +139,13 @@ class Looker(threading.Thread):
                 for t in set(times):
                     self.raw.setdefault((device_id, t), seen)
                 newest[device_id] = max([since, *times[-1:]])
-                latest = LatestReading.read(store, device_id, (since - 120_000, None), only=("last_updated",))
-                seen = now_ms()
-                for reading in latest:
-                    self.live.setdefault((device_id, reading.last_updated), seen)
+                window = now_ms() - now_ms() % settings.window_ms
+                for start in (window - settings.window_ms, window):
+                    at = {"window_start": start}
+                    latest = LatestReading.read(store, device_id, only=("last_updated",), equals=at)
+                    seen = now_ms()
+                    for reading in latest:
+                        self.live.setdefault((device_id, reading.last_updated), seen)
                 times, seen = AnomalyEvent.times(store, device_id, (now_ms() - 600_000, None)).tolist(), now_ms()
                 for t in times:
                     self.events.setdefault((device_id, t), seen)

@@ -21,7 +21,7 @@ from hvac_platform.hosts import Address, parse_address
 from hvac_platform.runtime.request_guard import RequestGuard
 from hvac_platform.timestamps import iso, now_ms
 
-REFRESH_SECONDS = 15
+REFRESH_SECONDS = 5
 NAVIGATION = {"/": "Fleet", "/incidents": "Incidents", "/methods": "Methods", "/ingestion": "Ingestion"}
 TITLE = "HVAC"
 

@@ -6,6 +6,7 @@ Every read names the partitions it wants (a device, a day), so it is one short q
 from __future__ import annotations
 
 import heapq
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from hvac_platform.detection.methods import method_names
 from hvac_platform.ingestion.flow import PartitionFlow, flows
 from hvac_platform.log.base import MessageLog, UnknownTopicError
+from hvac_platform.snapshots import SnapshotSeries
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.records import (
     AnomalyEvent,
@@ -29,7 +31,7 @@ from hvac_platform.stores.records import (
     Snapshot,
     StoredProfile,
 )
-from hvac_platform.stores.series import VerdictSeries, verdict_series
+from hvac_platform.stores.series import VerdictSeries, joined, verdict_series
 from hvac_platform.timestamps import DAY_MS, day_of, days_before, now_ms
 
 HOUR_MS = 3_600_000
@@ -135,6 +137,34 @@ def open_window(store: Store, device: Device, window_ms: int, at_ms: int) -> dic
     start = device.last_seen - device.last_seen % window_ms
     latest = LatestReading.read(store, device.device_id, equals={"window_start": start}, most=MOST_ROWS)
     return {reading.metric_name: reading.metric_value for reading in latest}
+
+
+def with_open_window(
+    snapshots: SnapshotSeries, latest: Mapping[str, float], device: Device, window_ms: int, end_ms: int
+) -> SnapshotSeries:
+    """Snapshots of a device, and the latest values of the window that is still open as one more, if they end there.
+
+    Args:
+        snapshots: of the device, up to an instant.
+        latest: values of the window of its last reading, see :func:`open_window`.
+        device: its registration.
+        window_ms: length of a window.
+        end_ms: that instant.
+    """
+    start = device.last_seen - device.last_seen % window_ms
+    newest = int(snapshots.times_ms[-1]) if len(snapshots) else -1
+    if not latest or start <= newest or start >= end_ms:
+        return snapshots
+    values = np.array([list(latest.values())])
+    point = SnapshotSeries(
+        device.device_id,
+        device.device_type,
+        np.array([start], dtype=np.int64),
+        tuple(latest),
+        *(values, np.ones_like(values, dtype=np.int64), values, values, values),
+        window_ms=snapshots.window_ms if len(snapshots) else window_ms,
+    )
+    return joined([snapshots, point]) if len(snapshots) else point
 
 
 def units_sent(store: Store, device: Device, window_ms: int) -> dict[str, str]:

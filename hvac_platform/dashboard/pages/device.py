@@ -59,8 +59,10 @@ from hvac_platform.dashboard.reading import (
     device_trends,
     maintenance_within,
     method_scores,
+    open_window,
     profile_row,
     units_sent,
+    with_open_window,
 )
 from hvac_platform.dashboard.source import Source
 from hvac_platform.devices.registry import device_type
@@ -456,7 +458,8 @@ def render(
         start_ms, end_ms = span_of(chosen, start, until, device, window_ms, now)
     except SpanError as error:
         return DeviceView(top, html.P(str(error), className="note", role="alert"))
-    series, _ = read_series(store, device_id, device.device_type, start_ms, end_ms)
+    snapshots, _ = read_series(store, device_id, device.device_type, start_ms, end_ms)
+    series = with_open_window(snapshots, open_window(store, device, window_ms, now), device, window_ms, end_ms)
     profile = profile_row(store, device_id)
     shown_span = f"{iso(start_ms)} to {iso(end_ms)}"
     if not len(series):
@@ -481,7 +484,9 @@ def render(
         "spans": spans,
         "revision": revision,
     }
-    judged = f"{len(series):,} windows of {series.window_ms / 1000:g} s, {len(events):,} of them anomalous"
+    judged = f"{len(snapshots):,} windows of {series.window_ms / 1000:g} s, {len(events):,} of them anomalous"
+    if len(series) > len(snapshots):
+        judged += "; the last point is what has come of the window that is still open"
     return DeviceView(
         top,
         html.P(f"{shown_span}: {judged}.", className="small"),
