@@ -6,6 +6,7 @@ import dagster as dg
 
 from hvac_platform.assets.checks import DATA_FLOW, data_flow, evaluate_flow
 from hvac_platform.ingestion.flow import FlowWatch, flows
+from hvac_platform.ingestion.proof import LedgerWatch
 from hvac_platform.partitions import restore_devices
 from hvac_platform.resources import PlatformResource
 from hvac_platform.timestamps import now_ms
@@ -19,7 +20,10 @@ REPEAT_MS = 3_600_000
     asset_selection=dg.AssetSelection.checks(data_flow),
     minimum_interval_seconds=LOOK_SECONDS,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Looks whether the ledger moves where messages wait, and reports it as the check data_flow.",
+    description=(
+        "Looks whether the ledger moves where messages wait, and whether what it counts as in is in the tables; reports "
+        "both as the check data_flow."
+    ),
 )
 def ingestion_watch(context: dg.SensorEvaluationContext, platform: PlatformResource) -> dg.SensorResult | dg.SkipReason:
     """One look; the cursor holds what the looks before have seen."""
@@ -28,15 +32,19 @@ def ingestion_watch(context: dg.SensorEvaluationContext, platform: PlatformResou
     memory = json.loads(context.cursor) if context.cursor else {}
     watch, now = FlowWatch(memory.get("seen")), now_ms()
     found = watch.look(flows(platform.log, platform.store, platform.topic, now), now)
+    ledger = LedgerWatch(memory.get("proven"), memory.get("unproven"))
+    proofs = ledger.look(platform.log, platform.store, platform.topic, now)
     troubles = [f"partition {flow.partition}: {flow.said}" for flow in found if not flow.ok]
+    troubles += [f"partition {proof.partition}: {proof.said}" for proof in proofs if not proof.ok]
     for line in troubles:
         context.log.error("%s", line)
     unchanged = memory.get("ok") == (not troubles) and now - memory.get("told_at", 0) < REPEAT_MS
     told_at = memory.get("told_at", 0) if unchanged else now
-    context.update_cursor(json.dumps({"seen": watch.seen, "ok": not troubles, "told_at": told_at}))
+    seen = {"seen": watch.seen, "proven": ledger.proven, "unproven": ledger.unproven}
+    context.update_cursor(json.dumps({**seen, "ok": not troubles, "told_at": told_at}))
     if unchanged:
         return dg.SkipReason("; ".join(troubles) or "data flow")
-    result = evaluate_flow(found)
+    result = evaluate_flow(found, proofs)
     evaluation = dg.AssetCheckEvaluation(
         asset_key=DATA_FLOW.asset_key,
         check_name=DATA_FLOW.name,

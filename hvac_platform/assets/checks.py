@@ -15,6 +15,7 @@ from hvac_platform.assets.raw_metrics import raw_metrics
 from hvac_platform.assets.snapshot_embeddings import snapshot_embeddings
 from hvac_platform.assets.windowed_snapshots import windowed_snapshots
 from hvac_platform.ingestion.flow import PartitionFlow, flows
+from hvac_platform.ingestion.proof import RangeProof, newest_proofs
 from hvac_platform.resources import PlatformResource
 from hvac_platform.stores.base import EMBEDDING_DIMENSION
 from hvac_platform.stores.records import Snapshot, StoredProfile
@@ -67,17 +68,19 @@ def no_offsets_lost(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResu
     )
 
 
-def evaluate_flow(found: Sequence[PartitionFlow]) -> dg.AssetCheckResult:
-    """What the check says of some partitions."""
+def evaluate_flow(found: Sequence[PartitionFlow], proofs: Sequence[RangeProof]) -> dg.AssetCheckResult:
+    """What the check says of some partitions, and of the proofs of their last ranges."""
     troubles = [f"partition {flow.partition}: {flow.said or flow.state}" for flow in found if not flow.ok]
+    troubles += [f"partition {proof.partition}: {proof.said}" for proof in proofs if not proof.ok]
     return dg.AssetCheckResult(
         passed=not troubles,
         severity=dg.AssetCheckSeverity.ERROR,
         metadata={
             "waiting": sum(flow.waiting for flow in found),
             "partitions": dg.MetadataValue.json([flow.document() for flow in found]),
+            "proofs": dg.MetadataValue.json([proof.document() for proof in proofs]),
         },
-        description="; ".join(troubles) or "the ledger moves wherever messages wait",
+        description="; ".join(troubles) or "the ledger moves wherever messages wait, and what it counts as in is there",
     )
 
 
@@ -86,8 +89,9 @@ def evaluate_flow(found: Sequence[PartitionFlow]) -> dg.AssetCheckResult:
     description="The ledger moves where messages wait; the sensor ingestion_watch looks each half minute.",
 )
 def data_flow(platform: PlatformResource) -> dg.AssetCheckResult:
-    """Ingestion that fails, or stands still although messages wait, is noticed, whether a run goes or not."""
-    return evaluate_flow(flows(platform.log, platform.store, platform.topic, now_ms()))
+    """Ingestion that fails, stands still although messages wait, or loses some, is noticed, whether a run goes or not."""
+    log, store, topic, now = platform.log, platform.store, platform.topic, now_ms()
+    return evaluate_flow(flows(log, store, topic, now), newest_proofs(log, store, topic, now))
 
 
 DATA_FLOW = next(iter(data_flow.check_keys))

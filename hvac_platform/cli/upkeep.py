@@ -18,6 +18,7 @@ from hvac_platform.detection.profile import provisional_profile
 from hvac_platform.devices.registry import DeviceTypeError, device_types
 from hvac_platform.embedded_file import beside, close_as_it_is, users_of
 from hvac_platform.ingestion.flow import STANDS_STILL_MS, PartitionFlow, flows
+from hvac_platform.ingestion.proof import newest_proofs
 from hvac_platform.log.base import LogError, UnknownTopicError
 from hvac_platform.log.embedded import EmbeddedLog
 from hvac_platform.runtime.connections import (
@@ -91,6 +92,8 @@ def check(
         try:
             for flow in watched_flows(settings, wait):
                 tell(f"partition {flow.partition}", flow.ok, flow_line(flow), flow_remedy(flow), flow.document())
+            for proof in newest_proofs(open_log(settings), open_store(settings), settings.kafka_topic, now_ms()):
+                tell(f"proof {proof.partition}", proof.ok, proof.said, PROOF_REMEDY, proof.document())
         except (LogError, StoreError) as error:
             tell("partitions", False, str(error), "see docs/troubleshooting.md")
     if not as_json:
@@ -279,6 +282,7 @@ def lag(as_json: AsJson = False) -> None:
     log, store = open_log(settings), open_store(settings)
     topic = settings.kafka_topic
     committed, found = log.committed(CONSUMER_GROUP, topic), flows(log, store, topic, now_ms())
+    proofs = {p.partition: p for p in newest_proofs(log, store, topic, now_ms())} if as_json else {}
     rows = [
         {
             "partition": flow.partition,
@@ -290,6 +294,7 @@ def lag(as_json: AsJson = False) -> None:
             "skipped": flow.skipped,
             "watermark": at(flow.watermark),
             "state": flow.state,
+            **({"proof": proof.document() if (proof := proofs.get(flow.partition)) else None} if as_json else {}),
         }
         for flow in found
     ]
@@ -297,6 +302,9 @@ def lag(as_json: AsJson = False) -> None:
     for flow in found:
         if flow.said and not as_json:
             console.print(f"partition {flow.partition}: {flow.said}")
+
+
+PROOF_REMEDY = "launch the job backfill over the days of the missing readings; docs/recovery.md"
 
 
 @schema.command("show")

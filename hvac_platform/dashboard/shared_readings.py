@@ -7,11 +7,15 @@ from dataclasses import replace
 from hvac_platform.dashboard.reading import Ingestion, ingestion
 from hvac_platform.dashboard.source import Remembered, Source
 from hvac_platform.ingestion.flow import FlowWatch
+from hvac_platform.ingestion.proof import RangeProof, newest_proofs
+from hvac_platform.log.base import UnknownTopicError
 from hvac_platform.timestamps import now_ms
 
 INGESTION_SECONDS = 5.0
 COUNT_SECONDS = 60.0
 """Counting a table means walking through it."""
+
+PROOF_SECONDS = 60.0
 
 
 class SharedReadings:
@@ -21,12 +25,20 @@ class SharedReadings:
         self.source = source
         self._ingestion = Remembered(self._read_ingestion, INGESTION_SECONDS)
         self._watch = FlowWatch()
+        self._proofs = Remembered(self._prove, PROOF_SECONDS)
         self._rejected = Remembered(self._count_rejected, COUNT_SECONDS)
 
     def ingestion(self) -> Ingestion | Exception | None:
         """Log and ledger; None while there is no topic."""
         try:
             return self._ingestion.get()
+        except Exception as error:  # the page says so and shows the rest
+            return error
+
+    def proofs(self) -> list[RangeProof] | Exception:
+        """What became of the last messages of each partition that the ledger counts as in."""
+        try:
+            return self._proofs.get()
         except Exception as error:  # the page says so and shows the rest
             return error
 
@@ -40,6 +52,15 @@ class SharedReadings:
     def _read_ingestion(self) -> Ingestion | None:
         found = ingestion(self.source.log(), self.source.store(), self.source.settings.kafka_topic)
         return None if found is None else replace(found, partitions=self._watch.look(found.partitions, now_ms()))
+
+    def _prove(self) -> list[RangeProof]:
+        log, store = self.source.log(), self.source.store()
+        if log is None or store is None:
+            return []
+        try:
+            return newest_proofs(log, store, self.source.settings.kafka_topic, now_ms())
+        except UnknownTopicError:
+            return []
 
     def _count_rejected(self) -> int:
         store = self.source.store()

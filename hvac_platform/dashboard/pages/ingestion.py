@@ -34,6 +34,7 @@ from hvac_platform.dashboard.reading import (
     today,
 )
 from hvac_platform.dashboard.shared_readings import SharedReadings
+from hvac_platform.ingestion.proof import RangeProof
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.records import BacklogDay
 from hvac_platform.timestamps import iso, now_ms
@@ -49,6 +50,9 @@ def layout() -> Content:
             html.H1("Ingestion"),
             html.H2("Log and ledger"),
             html.Div(note("reading …"), id="ingestion-lag"),
+            html.H2("Proof of the ledger"),
+            html.P("Each of the last messages that count as in, looked for in the tables.", className="small"),
+            html.Div(id="ingestion-proof"),
             html.H2("Freshness of devices"),
             html.P("The ones heard of longest ago first.", className="small"),
             html.Div(pager("freshness"), className="controls"),
@@ -109,6 +113,32 @@ def lag_table(flow: Ingestion | Exception | None, topic: str, at_ms: int) -> Con
             table(headings, rows, label="Log and ledger by partition", empty="The topic has no partition."),
         ]
     )
+
+
+def proof_table(proofs: Sequence[RangeProof] | Exception) -> Content:
+    """Whether each of the last messages that the ledger counts as in is in a table."""
+    if isinstance(proofs, Exception):
+        return html.P(visible(f"not proven: {type(proofs).__name__}: {proofs}", 400), className="error-text")
+    rows: list[list[Content]] = [
+        [
+            str(proof.partition),
+            html.Span("proven" if proof.ok else "missing", className="fine" if proof.ok else "error-text"),
+            f"{proof.start:,} to {proof.end:,}",
+            *(number(n, 0) for n in (proof.accepted, proof.duplicates, proof.dead_letters, proof.not_records)),
+            number(proof.missing, 0),
+        ]
+        for proof in proofs
+        if proof.end > proof.start
+    ]
+    troubles = [
+        html.P(visible(f"partition {proof.partition}: {proof.said}", 400), className="error-text", role="alert")
+        for proof in proofs
+        if not proof.ok
+    ]
+    headings = [Heading("partition"), Heading("state"), Heading("offsets"), Heading("readings", True)]
+    counts = [Heading(name, True) for name in ("duplicates", "dead letters", "not records", "missing")]
+    found = table([*headings, *counts], rows, label="Proof of the ledger", empty="Nothing was taken in yet.")
+    return html.Div([*troubles, found])
 
 
 def freshness_table(devices: Sequence[Device], page: int, at_ms: int) -> tuple[Content, Page]:
@@ -198,6 +228,7 @@ def register(app: Dash, shared: SharedReadings) -> None:
 
     @app.callback(
         Output("ingestion-lag", "children"),
+        Output("ingestion-proof", "children"),
         Output("ingestion-freshness", "children"),
         *pager_outputs("freshness"),
         Output("ingestion-dead-letters", "children"),
@@ -208,6 +239,7 @@ def register(app: Dash, shared: SharedReadings) -> None:
     def refresh(_tick: int, page: int | None) -> tuple[Any, ...]:
         views: list[IngestionView] = []
         lag = lag_table(shared.ingestion(), shared.source.settings.kafka_topic, now_ms())
+        proof = proof_table(shared.proofs())
 
         def read(store: Store) -> Content:
             views.append(render(store, shared, page or 0))
@@ -215,6 +247,6 @@ def register(app: Dash, shared: SharedReadings) -> None:
 
         content = guarded(shared.source, read)
         if not views:
-            return lag, content, *pager_state(NO_PAGE), "", ""
+            return lag, proof, content, *pager_state(NO_PAGE), "", ""
         view = views[0]
-        return lag, content, *pager_state(view.page), view.rejected, view.backlog
+        return lag, proof, content, *pager_state(view.page), view.rejected, view.backlog
