@@ -275,6 +275,8 @@ def main() -> None:
         runs = len(list((home / ".dagster").rglob("*.db")))
         print(f"run storage at the end: {storage_mb(home):.0f} MB in {runs} databases", flush=True)
         platform.stop()
+        # Windows that were open when the platform was stopped have their snapshots from the next run that takes over.
+        subprocess.run([sys.executable, "-m", "hvac_platform.cli", "ingest"], cwd=home, check=True, capture_output=True)
         left = [c for c in platform.processes().values() if c]
         print(f"processes left after Ctrl-C: {len(left)}")
         print(f"kills: {dict(kills)}, {in_a_run} of them while a run owned a partition")

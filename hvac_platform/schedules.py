@@ -45,7 +45,8 @@ def detection_schedule(
 ) -> dg.RunRequest | dg.SkipReason:
     """One run that stands; where runs don't, one over the latest consecutive days that have something to judge."""
     now, minutes = now_ms(), platform.settings.hvac_run_minutes
-    active = context.instance.get_run_records(dg.RunsFilter(job_name=detection_job.name, statuses=ACTIVE), limit=5)
+    active = context.instance.get_run_records(dg.RunsFilter(job_name=detection_job.name, statuses=ACTIVE), limit=20)
+    active = [r for r in active if r.dagster_run.tags.get(HOME_TAG, platform.home) == platform.home]
     standing = [record for record in active if STANDING_TAG in record.dagster_run.tags]
     if active and not standing:
         return dg.SkipReason(f"detection run {active[0].dagster_run.run_id[:8]} is still going")

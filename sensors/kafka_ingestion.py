@@ -94,7 +94,10 @@ def plan_tick(
     ready: list[OffsetRange] = []
     waiting: list[str] = []
     for wanted in next_ranges(ledger, begins, ends, settings.hvac_max_messages_per_run, log_id, told):
-        reason = _why_it_waits(wanted, ledger.get(wanted.partition), pending or {}, now)
+        entry = ledger.get(wanted.partition)
+        if wanted.end == wanted.start and not wanted.skipped and entry is not None and entry.held_by(now) is not None:
+            continue  # nothing waits: the windows that are open are those of whoever owns it
+        reason = _why_it_waits(wanted, entry, pending or {}, now)
         if reason:
             waiting.append(reason)
         else:

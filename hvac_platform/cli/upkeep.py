@@ -38,6 +38,7 @@ from hvac_platform.timestamps import iso, now_ms
 
 schema = typer.Typer(no_args_is_help=True)
 TYPES = "device types"
+PROOF_REMEDY = "launch the job backfill over the days of the missing readings; docs/recovery.md"
 
 
 def check(
@@ -302,9 +303,6 @@ def lag(as_json: AsJson = False) -> None:
     for flow in found:
         if flow.said and not as_json:
             console.print(f"partition {flow.partition}: {flow.said}")
-
-
-PROOF_REMEDY = "launch the job backfill over the days of the missing readings; docs/recovery.md"
 
 
 @schema.command("show")

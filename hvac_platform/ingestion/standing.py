@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import apsw
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,10 +30,10 @@ from hvac_platform.ingestion.snapshotting import (
     EmbeddingCounts,
     backlog_batches,
 )
-from hvac_platform.log.base import MessageLog
+from hvac_platform.log.base import LogError, MessageLog
 from hvac_platform.log.embedded import EmbeddedLog
 from hvac_platform.log.identity import told_offsets
-from hvac_platform.stores.base import Device, Lease, Store
+from hvac_platform.stores.base import Device, Lease, Store, StoreError
 from hvac_platform.stores.batches import TableBatch, write_batch
 from hvac_platform.stores.records import Reading
 from hvac_platform.timestamps import DAY_MS, day_of, now_ms, window_floor
@@ -232,8 +233,20 @@ class StandingIngestion:
         Raises:
             Exception: a range failed again and again; its partition is still owned, so that the failure can be recorded.
         """
+        failures = 0
         while not self._over():
-            if not self.step():
+            try:
+                worked = self.step()
+            except (LogError, StoreError, OSError, apsw.Error) as error:  # a server that is away for a moment
+                failures += 1
+                if failures > RETRIES or any(owned.failures > RETRIES for owned in self._owned.values()):
+                    raise
+                pause = RETRY_SECONDS * 2 ** (failures - 1)
+                self.on_trouble(f"{type(error).__name__}: {error}; tried again in {pause:.0f} s")
+                time.sleep(pause)
+                continue
+            failures = 0
+            if not worked:
                 time.sleep(POLL_SECONDS)
         self.let_go()
 

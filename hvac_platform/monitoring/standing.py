@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import apsw
+
 from hvac_platform.config import Settings
 from hvac_platform.detection.consensus import Comparison
 from hvac_platform.embedding.learned import Encoders
@@ -17,7 +19,7 @@ from hvac_platform.monitoring.judging import Judgement, judge_device, together
 from hvac_platform.monitoring.kept import KeptDevices
 from hvac_platform.monitoring.passes import DetectionPass, IncidentsPass, Span, spans_of_days, write_pass
 from hvac_platform.monitoring.pending import pending
-from hvac_platform.stores.base import Store
+from hvac_platform.stores.base import Store, StoreError
 from hvac_platform.stores.batches import write_batch
 from hvac_platform.timestamps import day_windows, now_ms
 
@@ -33,6 +35,8 @@ IDLE_SECONDS = 300.0
 """Without a window to judge for so long, a run ends."""
 HAND_OVER_SECONDS = 120.0
 """So much longer than planned it stands while no other run is there to take over."""
+RETRIES, RETRY_SECONDS = 3, 1.0
+"""A store that can't be used is asked again so often, after twice as long each time; then the run fails."""
 FAILED_SECONDS, LONGEST_FAILED_SECONDS = 30.0, 3600.0
 """A device that can't be judged is tried again after so long, twice as long each time."""
 
@@ -117,9 +121,25 @@ class StandingDetection:
         self._grouped = self._busy = time.monotonic()
 
     def run(self) -> None:
-        """Stand."""
+        """Stand.
+
+        Raises:
+            StoreError: the store could not be used again and again.
+        """
+        failures = 0
         while not self._over():
-            if not self.step():
+            try:
+                worked = self.step()
+            except (StoreError, OSError, apsw.Error) as error:  # a server that is away for a moment
+                failures += 1
+                if failures > RETRIES:
+                    raise
+                pause = RETRY_SECONDS * 2 ** (failures - 1)
+                self.on_trouble(f"{type(error).__name__}: {error}; tried again in {pause:.0f} s")
+                time.sleep(pause)
+                continue
+            failures = 0
+            if not worked:
                 time.sleep(POLL_SECONDS)
         self.group()
 

@@ -12,6 +12,7 @@ from hvac_platform.execution import ingest_everything
 from hvac_platform.ingestion import ranges
 from hvac_platform.ingestion import standing as standing_module
 from hvac_platform.ingestion.standing import Registry, StandingIngestion
+from hvac_platform.log.base import LogError
 from hvac_platform.resources import PlatformResource
 from hvac_platform.stores import ledger as ledger_module
 from hvac_platform.stores.embedded import EmbeddedStore
@@ -198,6 +199,24 @@ def test_a_failure_is_tried_again_and_told_and_then_raised(platform, monkeypatch
     assert len(told) >= standing_module.RETRIES
     assert all("the disk has gone" in line for line in told)
     assert set(ledger(platform).values()) == {0}
+
+
+def test_a_log_that_is_away_for_a_moment_is_waited_for(platform, expected, monkeypatch):
+    good, wrong = history()
+    platform.log.append(platform.topic, good + wrong)
+    monkeypatch.setattr(standing_module, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(standing_module, "IDLE_SECONDS", 1.0)
+    whole, failures, told = type(platform.log).end_offsets, iter(range(3)), []
+
+    def sometimes(log, topic):
+        if next(failures, None) is not None:
+            raise LogError("no broker answers")
+        return whole(log, topic)
+
+    monkeypatch.setattr(type(platform.log), "end_offsets", sometimes)
+    standing(platform, on_trouble=told.append).run()
+    assert len(told) == 3
+    assert contents(platform.store) == expected
 
 
 def test_a_passing_failure_costs_nothing(platform, expected, monkeypatch):

@@ -8,7 +8,7 @@ from dagster._core.test_utils import create_run_for_test
 
 from hvac_platform.assets import standing as standing_assets
 from hvac_platform.assets.common import HOME_TAG, STANDING_TAG, SUCCEEDS_TAG
-from hvac_platform.execution import run_job
+from hvac_platform.execution import ingest_everything, run_job
 from hvac_platform.ingestion import standing
 from hvac_platform.lost_runs import end_lost_ingestion
 from hvac_platform.monitoring import standing as standing_detection
@@ -125,6 +125,24 @@ def test_the_next_one_is_launched_before_it_ends_and_only_once(instance, platfor
     assert (config["standing"], config["succeeds"], config["ranges"]) == (True, True, [])
     create_run_for_test(instance, job_name="ingestion", tags=following.tags, status=dg.DagsterRunStatus.NOT_STARTED)
     assert "is being ingested by" in tick(instance, platform)
+
+
+def test_hvac_ingest_ends_although_a_run_that_stands_has_open_windows(instance, platform):
+    platform.log.append(platform.topic, readings("RTU-001", now_ms() // MINUTE_MS * MINUTE_MS, 1, every_ms=20_000))
+    one = platform.store.take_lease(platform.topic, 2, "another", at=0)
+    assert platform.store.advance_ledger(
+        *(platform.topic, 2, 0, 6), run_id="another", watermark=None, fence=one.fence, open_since=now_ms()
+    )
+    assert list(ingest_everything(instance, platform)) == []
+    assert tick(instance, platform) == "no new offsets in iot-metrics"
+
+
+def test_the_detection_of_another_home_in_the_same_dagster_storage_holds_nothing_up(instance, platform):
+    started(instance, {HOME_TAG: "another store iot-metrics", STANDING_TAG: "yes"}, "detection")
+    platform.log.append(platform.topic, readings("RTU-001", now_ms() - 60 * MINUTE_MS, 3))
+    (request,) = tick(instance, platform)
+    run_job("ingestion", instance, request.tags, request.run_config)
+    assert at_schedule(instance, platform).tags[HOME_TAG] == platform.home
 
 
 def test_a_backlog_is_shared_by_a_run_for_each_partition(instance, platform, monkeypatch):
