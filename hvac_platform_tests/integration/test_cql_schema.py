@@ -28,7 +28,7 @@ LATER_TABLES = (
 LATER_COLUMNS = re.compile(
     r"^ +(judged_revision|detector|fit|energy|modes|"
     r"energy_kwh|expected_kwh|excess_kwh|log_id|log_since|holder|held_until|fence|failures|"
-    r"failed_at|error|range_limit|record_length|record_sha256) \w+,?\n|^ +incidents bigint,\n",
+    r"failed_at|error|range_limit|open_since|caught_up_at|record_length|record_sha256) \w+,?\n|^ +incidents bigint,\n",
     re.MULTILINE,
 )
 
@@ -72,13 +72,13 @@ def there(node, keyspace):
 
 def test_a_dry_run_prints_statements_that_work_and_does_nothing(node, keyspace):
     said = hvac("schema", "apply", "--dry-run")
-    assert "would go from schema version 0 to 6; nothing was done" in said
+    assert "would go from schema version 0 to 7; nothing was done" in said
     assert there(node, keyspace) == set()
     client = CqlClient(settings(node, keyspace))
     for statement in said.split(";\n")[:-1]:  # what cqlsh would be given
         client.execute_once(statement, timeout=60)
     client.close()
-    assert "schema version 6 of 6, nothing to do" in hvac("schema", "apply")
+    assert "schema version 7 of 7, nothing to do" in hvac("schema", "apply")
 
 
 def test_applying_says_what_it_does_and_then_has_nothing_to_do(node, keyspace):
@@ -88,7 +88,7 @@ def test_applying_says_what_it_does_and_then_has_nothing_to_do(node, keyspace):
     for name in (*tables(), "snapshot_vectors", "schema_versions"):
         assert f"create table {name}" in lines
     assert "create index device_state_embedding_idx with 8 connections a node, found by a beam of 32" in lines
-    assert lines[-1].endswith("schema version 6 of 6")
+    assert lines[-1].endswith("schema version 7 of 7")
     again = hvac("schema", "apply")
     assert "nothing to do" in again
     assert "create" not in again
@@ -134,13 +134,14 @@ def test_version_1_becomes_the_current_one_with_its_vectors(node, keyspace):
     client.close()
 
     older = CqlStore(settings(node, keyspace), create=False)
-    assert older.schema_versions() == (1, 6)
+    assert older.schema_versions() == (1, 7)
     done = older.apply_schema()
     assert done[0].startswith("DROP INDEX IF EXISTS")
     assert "copy 5 vectors to snapshot_vectors" in done
     assert {"add column detector to device_profiles", "add column excess_kwh to detection_reports"} <= set(done)
     assert {"create table incidents", "create table maintenance_spans", "create table metric_trends"} <= set(done)
     assert {"add column fence to ingestion_ledger", "add column record_sha256 to dead_letters"} <= set(done)
+    assert {"add column open_since to ingestion_ledger", "add column caught_up_at to ingestion_ledger"} <= set(done)
     assert "create table store_settings" in done
     assert "copy 3 rows to method_reports" in done
     (reports,) = older.scan(TableSlice("method_reports", ("method", "windows", "anomalous", "alone")))
@@ -151,7 +152,7 @@ def test_version_1_becomes_the_current_one_with_its_vectors(node, keyspace):
     older.upsert("device_profiles", {"device_id": ["d"], **later})
     (row,) = older.scan(TableSlice("device_profiles", ("device_id", *later), "d"))
     assert row == {"device_id": ["d"], **later}
-    assert older.schema_versions() == (6, 6)
+    assert older.schema_versions() == (7, 7)
     found = older.nearest("d", vectors[3:4], 1, embedding_method="m")
     assert found.times_ms.tolist() == [[START_MS + 3 * 60_000]]
     older.close()
@@ -161,7 +162,7 @@ def test_a_newer_schema_is_left_alone(node, keyspace):
     store = CqlStore(settings(node, keyspace))
     store._client.execute(f"INSERT INTO {keyspace}.schema_versions (version, applied_at) VALUES (9, 0)")
     store.close()
-    with pytest.raises(StoreError, match="has schema version 9, this code knows 6"):
+    with pytest.raises(StoreError, match="has schema version 9, this code knows 7"):
         CqlStore(settings(node, keyspace))
 
 

@@ -98,8 +98,10 @@ def test_a_platform_killed_in_a_run_and_started_again_at_once_goes_on_where_it_w
     try:
         ends = log.end_offsets(topic)
         wait_for(
-            lambda: {p: e.next_offset for p, e in store.ledger(topic).items() if e.next_offset}
-            == {p: n for p, n in ends.items() if n},
+            lambda: (
+                {p: e.next_offset for p, e in store.ledger(topic).items() if e.next_offset}
+                == {p: n for p, n in ends.items() if n}
+            ),
             "the ledger did not reach the end",
         )
     finally:
