@@ -203,7 +203,8 @@ def append_for_ever(acknowledged: str) -> None:
         try:
             open_log(load_settings()).append(load_settings().kafka_topic, [(b"k", b"v", number)])
             open_store(load_settings()).remember("written", str(number))
-        except (LogError, StoreError):
+        except (LogError, StoreError) as error:
+            Path(f"{acknowledged}.error").write_text(f"{number}: {error}")
             continue
         number += 1
         Path(acknowledged).write_text(str(number))
@@ -236,5 +237,6 @@ def _wait_for_more(file: Path, process: object) -> None:
     before, deadline = count(), time.monotonic() + 60
     while count() < before + 5:
         assert process.is_alive()  # type: ignore[attr-defined]
-        assert time.monotonic() < deadline
+        said = Path(f"{file}.error")
+        assert time.monotonic() < deadline, said.read_text() if said.exists() else "it waits"
         time.sleep(0.01)
