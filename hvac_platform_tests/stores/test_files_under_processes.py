@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import time
 from collections import Counter
 from pathlib import Path
@@ -204,7 +205,8 @@ def append_for_ever(acknowledged: str) -> None:
             open_log(load_settings()).append(load_settings().kafka_topic, [(b"k", b"v", number)])
             open_store(load_settings()).remember("written", str(number))
         except (LogError, StoreError) as error:
-            Path(f"{acknowledged}.error").write_text(f"{number}: {error}")
+            Path(f"{acknowledged}.said").write_text(f"{number}: {error}")
+            os.replace(f"{acknowledged}.said", f"{acknowledged}.error")
             continue
         number += 1
         Path(acknowledged).write_text(str(number))
@@ -217,8 +219,10 @@ def test_a_running_process_goes_on_in_the_file_that_others_open_after_a_deletion
     try:
         for name in ("log.db", "store.db"):
             _wait_for_more(file, process)
+            os.kill(process.pid, signal.SIGSTOP)  # or it may make the file anew between two of the deletions
             for suffix in ("", "-wal", "-shm"):
                 (home / f"{name}{suffix}").unlink(missing_ok=True)
+            os.kill(process.pid, signal.SIGCONT)
             _wait_for_more(file, process)
             assert users_of(home / name) == [process.pid]
         settings = load_settings()
