@@ -33,6 +33,7 @@ from hvac_platform.ingestion.snapshotting import (
 from hvac_platform.log.base import LogError, MessageLog
 from hvac_platform.log.embedded import EmbeddedLog
 from hvac_platform.log.identity import told_offsets
+from hvac_platform.standing_loop import stand
 from hvac_platform.stores.base import Device, Lease, Store, StoreError
 from hvac_platform.stores.batches import TableBatch, write_batch
 from hvac_platform.stores.records import Reading
@@ -233,29 +234,24 @@ class StandingIngestion:
         Raises:
             Exception: a range failed again and again; its partition is still owned, so that the failure can be recorded.
         """
-        failures = 0
-        while not self._over():
-            try:
-                worked = self.step()
-            except (LogError, StoreError, OSError, apsw.Error) as error:  # a server that is away for a moment
-                failures += 1
-                if failures > RETRIES or any(owned.failures > RETRIES for owned in self._owned.values()):
-                    raise
-                pause = RETRY_SECONDS * 2 ** (failures - 1)
-                self.on_trouble(f"{type(error).__name__}: {error}; tried again in {pause:.0f} s")
-                time.sleep(pause)
-                continue
-            failures = 0
-            if not worked:
-                time.sleep(POLL_SECONDS)
+        stand(
+            self.step,
+            self._over,
+            away=(LogError, StoreError, OSError, apsw.Error),
+            on_trouble=self.on_trouble,
+            poll_seconds=POLL_SECONDS,
+            retries=RETRIES,
+            retry_seconds=RETRY_SECONDS,
+            hopeless=lambda: any(owned.failures > RETRIES for owned in self._owned.values()),
+        )
         self.let_go()
 
     def let_go(self) -> None:
         """Give all partitions back."""
+        self._commit()
         for owned in self._owned.values():
             give_back(self.store, owned.lease, self.leases)
         self._owned = {}
-        self._commit()
 
     def step(self) -> bool:
         """Take in what has arrived since the last step; returns whether that was anything."""

@@ -19,6 +19,7 @@ from hvac_platform.monitoring.judging import Judgement, judge_device, together
 from hvac_platform.monitoring.kept import KeptDevices
 from hvac_platform.monitoring.passes import DetectionPass, IncidentsPass, Span, spans_of_days, write_pass
 from hvac_platform.monitoring.pending import pending
+from hvac_platform.standing_loop import stand
 from hvac_platform.stores.base import Store, StoreError
 from hvac_platform.stores.batches import write_batch
 from hvac_platform.timestamps import day_windows, now_ms
@@ -126,21 +127,15 @@ class StandingDetection:
         Raises:
             StoreError: the store could not be used again and again.
         """
-        failures = 0
-        while not self._over():
-            try:
-                worked = self.step()
-            except (StoreError, OSError, apsw.Error) as error:  # a server that is away for a moment
-                failures += 1
-                if failures > RETRIES:
-                    raise
-                pause = RETRY_SECONDS * 2 ** (failures - 1)
-                self.on_trouble(f"{type(error).__name__}: {error}; tried again in {pause:.0f} s")
-                time.sleep(pause)
-                continue
-            failures = 0
-            if not worked:
-                time.sleep(POLL_SECONDS)
+        stand(
+            self.step,
+            self._over,
+            away=(StoreError, OSError, apsw.Error),
+            on_trouble=self.on_trouble,
+            poll_seconds=POLL_SECONDS,
+            retries=RETRIES,
+            retry_seconds=RETRY_SECONDS,
+        )
         self.group()
 
     def warm(self) -> None:
