@@ -10,6 +10,7 @@ import multiprocessing
 import os
 import shutil
 import sqlite3
+import subprocess
 from pathlib import Path
 
 import dagster as dg
@@ -241,3 +242,17 @@ def contents(store):
     found = {table: rows(store, table, without=without) for table, without in CONTENT_TABLES.items()}
     found["dead_letters"] = [(*row[:-1], row[-1].partition(" ahead of ")[0]) for row in found["dead_letters"]]
     return found
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 12 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if os.geteuid() != 0 or shutil.which("mount") is None:
+        pytest.skip("mounting a small file system needs root")
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", "-l", str(folder)], check=True)

@@ -193,7 +193,7 @@ def test_the_science_knows_no_dagster_and_no_database():
     ]
     assert len(modules) > 15
     code = f"import importlib, sys\nfor name in {modules}: importlib.import_module(name)\n" + (
-        "foreign = {'dagster', 'apsw', 'sqlite_vec', 'kafka', 'confluent_kafka', 'cassandra', 'ollama'}\n"
+        "foreign = {'dagster', 'apsw', 'kafka', 'confluent_kafka', 'cassandra', 'ollama'}\n"
         "print(sorted(foreign & set(sys.modules)))"
     )
     done = subprocess.run(

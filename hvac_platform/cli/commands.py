@@ -38,6 +38,11 @@ COMMANDS = {
         "import_files",
         "Import historian exports (CSV or Parquet, wide or long) through the message log.",
     ),
+    "export": Command(
+        "exporting",
+        "export_files",
+        "Write readings, states and events as files: a file a table and UTC day, for DuckDB, pandas and the like.",
+    ),
     "ingest": Command(
         "running",
         "ingest",

@@ -11,8 +11,9 @@ from hvac_platform.config import Settings
 from hvac_platform.log.base import MessageLog
 from hvac_platform.runtime.connections import open_log_as_it_is, open_store, open_store_as_it_is
 from hvac_platform.stores.base import Store, StoreError
-from hvac_platform.stores.embedded import SCHEMA_VERSION, version_of
+from hvac_platform.stores.embedded import version_of
 from hvac_platform.stores.made_with import require_settings
+from hvac_platform.stores.repacking import SCHEMA_VERSION
 
 T = TypeVar("T")
 

@@ -17,6 +17,7 @@ from hvac_platform.ingestion.windows import WindowAggregate, aggregate_windows, 
 from hvac_platform.snapshots import SnapshotSeries, select
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.batches import DeviceSlice, TableBatch
+from hvac_platform.stores.metric_maps import MetricMaps
 from hvac_platform.stores.series import joined, read_series
 
 WINDOWS_A_BATCH = 500
@@ -151,8 +152,13 @@ def _merged(parts: list[dict[str, Any]]) -> TableBatch:
     """Rows of several devices as one batch."""
     if len(parts) == 1:
         return TableBatch(parts[0], table=TABLE)
-    merged: dict[str, Any] = {}
-    for name, first in parts[0].items():
-        values = [part[name] for part in parts]
-        merged[name] = np.concatenate(values) if isinstance(first, np.ndarray) else [v for part in values for v in part]
-    return TableBatch(merged, table=TABLE)
+    return TableBatch({name: _below([part[name] for part in parts]) for name in parts[0]}, table=TABLE)
+
+
+def _below(values: list[Any]) -> Any:
+    """Columns of one kind, one below the other."""
+    if isinstance(values[0], np.ndarray):
+        return np.concatenate(values)
+    if isinstance(values[0], MetricMaps):
+        return MetricMaps([grid for maps in values for grid in maps.grids])
+    return [value for part in values for value in part]

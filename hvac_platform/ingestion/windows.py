@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hvac_platform.stores.metric_maps import MetricGrid, MetricMaps
 from hvac_platform.timestamps import DAY_MS, window_floor
 
 SPLIT_WINDOWS = 60  # a run of untouched windows longer than this is not worth reading over
@@ -123,26 +124,13 @@ def snapshot_columns(
     stacked = np.stack(
         [aggregate.count.astype(np.float64), aggregate.minimum, aggregate.maximum, aggregate.last], axis=2
     )
-    means, summaries, there = aggregate.mean.tolist(), stacked.tolist(), (aggregate.count > 0).tolist()
-    whole = bool((aggregate.count > 0).all())
-    if whole:
-        metrics = [dict(zip(names, row, strict=True)) for row in means]
-        summary = [dict(zip(names, row, strict=True)) for row in summaries]
-    else:
-        metrics = [
-            {k: v for k, v, p in zip(names, row, mask, strict=True) if p}
-            for row, mask in zip(means, there, strict=True)
-        ]
-        summary = [
-            {k: v for k, v, p in zip(names, row, mask, strict=True) if p}
-            for row, mask in zip(summaries, there, strict=True)
-        ]
+    there = aggregate.count > 0
     return {
         "device_id": [device_id] * n,
         "snapshot_time": aggregate.starts_ms,
         "window_ms": [window_ms] * n,
-        "metrics": metrics,
-        "metric_summary": summary,
+        "metrics": MetricMaps([MetricGrid(names, aggregate.mean, there)]),
+        "metric_summary": MetricMaps([MetricGrid(names, stacked, there)]),
         "completeness": np.round(aggregate.coverage * share, 4),
         "revision": _revisions(aggregate, stacked),
     }

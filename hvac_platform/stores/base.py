@@ -67,6 +67,11 @@ class Store(Protocol):
         """Whether several threads may use it at once."""
         ...
 
+    @property
+    def states_at_once(self) -> int:
+        """So many snapshots are read at once where all of them are wanted: their memory is a few megabytes."""
+        ...
+
     def apply_schema(self, *, dry_run: bool = False) -> list[str]:
         """Bring the schema to the current version; returns what was (or would be) done."""
         ...

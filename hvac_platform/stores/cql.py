@@ -91,6 +91,11 @@ class CqlStore(LedgerKeeping):
         """Yes: the driver's session is made for it."""
         return True
 
+    @property
+    def states_at_once(self) -> int:
+        """Few: a snapshot as it is kept takes ten times the memory of its arrays."""
+        return 32
+
     # -- schema ------------------------------------------------------------------------------------------------------
 
     def schema_versions(self) -> tuple[int, int]:

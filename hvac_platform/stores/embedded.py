@@ -1,6 +1,6 @@
-"""The embedded store: SQLite through apsw, with sqlite-vec for nearest neighbours. No server needed.
+"""The embedded store: one SQLite file through apsw. No server needed.
 
-apsw brings its own SQLite, because the standard library's is often built without loadable extensions.
+The tables of many rows are packed (:mod:`hvac_platform.stores.packed`); the others are in the file as in the catalogue.
 """
 
 from __future__ import annotations
@@ -9,61 +9,53 @@ import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import apsw
-import msgspec
 import numpy as np
-import sqlite_vec
 from numpy.typing import NDArray
 
 from hvac_platform.embedded_file import EmbeddedFileError, Fate, OpenFile, close_as_it_is, prepare_to_open
 from hvac_platform.shipped import SCHEMA_DIRECTORY
 from hvac_platform.snapshots import Neighbours
-from hvac_platform.stores.base import UNJUDGED_COLUMNS, Columns, Device, DeviceDay, LedgerEntry, StoreError, TableSlice
+from hvac_platform.stores.base import (
+    UNJUDGED_COLUMNS,
+    Columns,
+    Device,
+    DeviceDay,
+    LedgerEntry,
+    RefusedError,
+    StoreError,
+    TableSlice,
+)
 from hvac_platform.stores.ledger import LedgerKeeping
+from hvac_platform.stores.packed.grouped import GroupedTable
+from hvac_platform.stores.packed.readings import PackedReadings
+from hvac_platform.stores.packed.states import packed_states, short_vectors, stacked, unpacked_states, whole_vectors
+from hvac_platform.stores.packed.verdicts import PackedVerdicts
+from hvac_platform.stores.packed.vocabulary import Vocabulary
+from hvac_platform.stores.plain_tables import column_blocks, conditions_of, derived, from_sql, scan_plain, to_sql
+from hvac_platform.stores.repacking import SCHEMA_VERSION, brought_up_to_date
 from hvac_platform.stores.tables import Table, tables
 from hvac_platform.stores.tables import table as catalogue_table
-from hvac_platform.stores.vectors import NearestSearch, checked_vectors, decoded_vectors
+from hvac_platform.stores.vectors import NearestSearch, checked_vectors
 from hvac_platform.timestamps import DAY_MS, day_of, day_start, now_ms
 
-SCHEMA_VERSION = 7
 UNJUDGED_ROWS = 50_000
 BUSY_TIMEOUT_MS = 60_000
-INDEXED_QUERIES = 8  # up to this many queries the vec0 index is faster than one pass over the table
-TRANSPOSED_ROWS = 500  # few row tuples alive at once: many would make every garbage collection walk them
+PAGE_BYTES = 4096
+STATES = "device_state_snapshots"
+STATES_AT_ONCE = 1_000
+FEW_STATES = 32
+NUMBERS_AT_ONCE = 1_000_000
+"""Of a device of thousands of metrics fewer states are read at once."""
+SEARCHED_ROWS = 8_192
 DAY_MARKS = {"device_metrics_raw": "raw_written_at", "device_state_snapshots": "snapshots_written_at"}
 
 LEDGER_COLUMNS = tuple(LedgerEntry.__dataclass_fields__)
-
-_encode_json = msgspec.json.Encoder().encode
-_decode_json = msgspec.json.Decoder().decode
-_decode_map = msgspec.json.Decoder(dict[str, float]).decode
-
-
-def _to_sql(kind: str, values: Any) -> Sequence[Any]:
-    """A column as SQLite takes it."""
-    if kind == "vector":
-        return [row.tobytes() for row in checked_vectors(values).astype("<f4")]
-    if kind in {"map", "json"}:
-        return [_encode_json(value).decode() for value in values]
-    if isinstance(values, np.ndarray):
-        listed: list[Any] = values.tolist()
-        return listed
-    return list(values) if not isinstance(values, list) else values
-
-
-def _from_sql(kind: str, values: list[Any]) -> list[Any]:
-    """A column as the protocol gives it; vectors stay bytes until a caller stacks them."""
-    if kind == "map":
-        return [_decode_map(value) for value in values]
-    if kind == "json":
-        return [None if value is None else _decode_json(value) for value in values]
-    if kind == "boolean":
-        return [None if value is None else bool(value) for value in values]
-    return values
 
 
 def _schema_script(found: int) -> str:
@@ -78,6 +70,8 @@ class EmbeddedStore(LedgerKeeping):
     def __init__(self, path: Path | str) -> None:
         self._path = Path(path)
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        with _said_in_words(self._path):
+            brought_up_to_date(self._path)
         self._open()
         with _said_in_words(self._path):
             self.apply_schema()
@@ -92,8 +86,7 @@ class EmbeddedStore(LedgerKeeping):
             except StoreError:
                 close_as_it_is(self._connection)
                 raise
-            self._connection.enable_load_extension(True)
-            self._connection.load_extension(sqlite_vec.loadable_path())
+            self._connection.pragma("page_size", PAGE_BYTES)  # of a file that is just being made
             _use_wal(self._connection)
             for pragma in (
                 "synchronous=NORMAL",
@@ -104,6 +97,15 @@ class EmbeddedStore(LedgerKeeping):
                 self._connection.execute(f"PRAGMA {pragma}")
             self.schema_versions()  # its -wal is there from the first look on
             self._file = OpenFile(self._path, self._connection)
+            self._vocabulary = Vocabulary(self._connection)
+            self._grouped = {
+                "device_metrics_raw": GroupedTable(
+                    self._connection, "device_metrics_raw", "timestamp", PackedReadings(self._vocabulary)
+                ),
+                "snapshot_verdicts": GroupedTable(
+                    self._connection, "snapshot_verdicts", "snapshot_time", PackedVerdicts(self._vocabulary)
+                ),
+            }
 
     def still_open(self) -> bool:
         """Whether what is written here is what others open; False when the file was deleted or replaced.
@@ -140,6 +142,11 @@ class EmbeddedStore(LedgerKeeping):
         """No: all threads share one connection."""
         return False
 
+    @property
+    def states_at_once(self) -> int:
+        """Many: they come as arrays."""
+        return STATES_AT_ONCE
+
     # -- schema ------------------------------------------------------------------------------------------------------
 
     def schema_versions(self) -> tuple[int, int]:
@@ -166,72 +173,150 @@ class EmbeddedStore(LedgerKeeping):
     def upsert(self, table: str, columns: Columns) -> int:
         """Write whole rows by key."""
         target = catalogue_table(table)
-        names = [name for name in columns if name in target.columns and not _derived(target, name)]
-        values = [_to_sql(target.columns[name].type, columns[name]) for name in names]
-        if not values or not len(values[0]):
+        n = _rows_of(columns)
+        if not n:
             return 0
-        others = [name for name in names if name not in target.key]
-        action = (
-            "DO NOTHING"
-            if target.write_once or not others
-            else "DO UPDATE SET " + ", ".join(f"{name}=excluded.{name}" for name in others)
-        )
-        statement = (
-            f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))}) "
-            f"ON CONFLICT ({', '.join(target.key)}) {action}"
-        )
         with self._write():
-            self._connection.executemany(statement, zip(*values, strict=True))
+            if table in self._grouped:
+                self._grouped[table].upsert(columns)
+            else:
+                kept = self._kept(target, columns)
+                others = [name for name in kept if name not in target.key]
+                action = (
+                    "DO NOTHING"
+                    if target.write_once or not others
+                    else "DO UPDATE SET " + ", ".join(f"{name}=excluded.{name}" for name in others)
+                )
+                self._connection.executemany(
+                    f"INSERT INTO {table} ({', '.join(kept)}) VALUES ({', '.join('?' * len(kept))}) "
+                    f"ON CONFLICT ({', '.join(target.key)}) {action}",
+                    zip(*kept.values(), strict=True),
+                )
             if table in DAY_MARKS:
                 self._mark_days(DAY_MARKS[table], columns["device_id"], columns[str(target.time_column)])
-        return len(values[0])
+        return n
 
     def update(self, table: str, columns: Columns) -> int:
         """Write some columns of rows that exist."""
         target = catalogue_table(table)
-        names = [name for name in columns if name not in target.key and not _derived(target, name)]
-        values = [_to_sql(target.columns[name].type, columns[name]) for name in (*names, *target.key)]
-        if not values or not len(values[0]):
-            return 0
-        statement = (
-            f"UPDATE {table} SET {', '.join(f'{name}=?' for name in names)} "
-            f"WHERE {' AND '.join(f'{name}=?' for name in target.key)}"
-        )
+        n = _rows_of(columns)
+        if not n or not set(columns) - set(target.key):
+            return n
         with self._write():
-            self._connection.executemany(statement, zip(*values, strict=True))
-        return len(values[0])
+            if table in self._grouped:
+                self._grouped[table].update(columns)
+                return n
+            if table == STATES and len(set(columns) & {"metrics", "metric_summary"}) == 1:
+                columns = self._with_both_maps(columns)
+            kept = self._kept(target, columns)
+            names = [name for name in kept if name not in target.key]
+            self._connection.executemany(
+                f"UPDATE {table} SET {', '.join(f'{name}=?' for name in names)} "
+                f"WHERE {' AND '.join(f'{name}=?' for name in target.key)}",
+                zip(*(kept[name] for name in (*names, *target.key)), strict=True),
+            )
+        return n
 
     def delete(self, table: str, keys: Columns) -> None:
         """Delete rows by their whole key."""
         target = catalogue_table(table)
-        values = [_to_sql(target.columns[name].type, keys[name]) for name in target.key]
-        statement = f"DELETE FROM {table} WHERE {' AND '.join(f'{name}=?' for name in target.key)}"
         with self._write():
+            if table in self._grouped:
+                self._grouped[table].delete(keys)
+                return
+            values = [to_sql(target.columns[name].type, keys[name]) for name in target.key]
+            statement = f"DELETE FROM {table} WHERE {' AND '.join(f'{name}=?' for name in target.key)}"
             self._connection.executemany(statement, zip(*values, strict=True))
 
+    def _with_both_maps(self, columns: Columns) -> Columns:
+        """Columns of snapshots with what is stored in place of the map that they lack; both are kept in one."""
+        (lacking,) = {"metrics", "metric_summary"} - set(columns)
+        stored: list[Any] = []
+        for device_id, time_ms in zip(columns["device_id"], map(int, columns["snapshot_time"]), strict=True):
+            rows = TableSlice(STATES, (lacking,), device_id, time_ms, time_ms + 1)
+            stored += next((list(batch[lacking]) for batch in self.scan(rows)), [{}])
+        return {**columns, lacking: stored}
+
+    def _kept(self, target: Table, columns: Columns) -> dict[str, Sequence[Any]]:
+        """Columns as the file keeps them."""
+        kept: dict[str, Sequence[Any]] = {}
+        for name, values in columns.items():
+            if name not in target.columns or derived(target, name):
+                continue
+            if target.name == STATES and name == "metrics":
+                if "metric_summary" not in columns:
+                    raise RefusedError(f"{STATES}.metric_summary has no value")
+                kept["layout"], kept["state"] = packed_states(values, columns["metric_summary"], self._vocabulary)
+            elif target.name == STATES and name == "embedding":
+                kept["embedding"] = short_vectors(values)
+            elif target.name == STATES and name == "embedding_method":
+                kept["encoder"] = [None if v is None else self._vocabulary.number([v]) for v in values]
+            elif target.name != STATES or name != "metric_summary":
+                kept[name] = to_sql(target.columns[name].type, values)
+        return kept
+
     def scan(self, rows: TableSlice, *, batch_rows: int = 50_000) -> Iterator[dict[str, list[Any]]]:
-        """Read rows in key order."""
+        """Read rows in key order; columns of maps may be :class:`MetricMaps`."""
         target = catalogue_table(rows.table)
-        names = rows.columns or tuple(target.columns)
-        conditions, arguments = _conditions(target, rows)
-        statement = f"SELECT {', '.join(names)} FROM {rows.table}{conditions} ORDER BY {', '.join(target.key)}"
-        kinds = [target.columns[name].type for name in names]
-        cursor = iter(self._connection.execute(statement, arguments))
-        while True:
-            columns: list[list[Any]] = [[] for _ in names]
-            while block := list(islice(cursor, min(TRANSPOSED_ROWS, batch_rows - len(columns[0])))):
-                for column, values in zip(columns, zip(*block, strict=True), strict=True):
-                    column.extend(values)
-            if not columns[0]:
+        if rows.table in self._grouped:
+            return self._grouped[rows.table].scan(rows, rows.columns, batch_rows)
+        if rows.table == STATES:
+            return self._states(target, rows, min(batch_rows, STATES_AT_ONCE))
+        return scan_plain(self._connection, rows, batch_rows)
+
+    def _states(self, target: Table, rows: TableSlice, batch_rows: int) -> Iterator[dict[str, Any]]:
+        """Snapshots, unpacked."""
+        wanted = rows.columns or tuple(target.columns)
+        stored: dict[str, None] = {}
+        for name in wanted:
+            stored |= dict.fromkeys(
+                {
+                    "metrics": ("layout", "state"),
+                    "metric_summary": ("layout", "state"),
+                    "embedding_method": ("encoder",),
+                }.get(name, (name,))
+            )
+        among = dict(rows.equals)
+        if "embedding_method" in among:
+            number = self._vocabulary.known([among.pop("embedding_method")])
+            if number is None:
                 return
-            yield {name: _from_sql(kind, column) for name, kind, column in zip(names, kinds, columns, strict=True)}
+            among["encoder"] = number
+        where, arguments = conditions_of(target, replace(rows, equals=tuple(among.items())))
+        if batch_rows > FEW_STATES and "state" in stored:
+            for (layout,) in self._connection.execute(f"SELECT layout FROM {STATES}{where} LIMIT 1", arguments):
+                metrics = len(self._vocabulary.names(layout))
+                batch_rows = min(batch_rows, max(FEW_STATES, NUMBERS_AT_ONCE // (5 * metrics + 1)))
+        statement = f"SELECT {', '.join(stored)} FROM {STATES}{where} ORDER BY {', '.join(target.key)}"
+        for block in column_blocks(self._connection, statement, arguments, batch_rows):
+            kept = dict(zip(stored, block, strict=True))
+            maps = {}
+            if "state" in kept:
+                maps = dict(
+                    zip(
+                        ("metrics", "metric_summary"),
+                        unpacked_states(kept["layout"], kept["state"], self._vocabulary),
+                        strict=True,
+                    )
+                )
+            yield {
+                name: maps[name]
+                if name in maps
+                else whole_vectors(kept[name])
+                if name == "embedding"
+                else [None if n is None else self._vocabulary.names(n)[0] for n in kept["encoder"]]
+                if name == "embedding_method"
+                else from_sql(target.columns[name].type, kept[name])
+                for name in wanted
+            }
 
     def count(self, table: str, device_id: str | None = None) -> int:
         """Number of rows."""
         catalogue_table(table)
-        if device_id is None:
-            return self._value(f"SELECT count(*) FROM {table}")
-        return self._value(f"SELECT count(*) FROM {table} WHERE device_id=?", (device_id,))
+        where, arguments = ("", ()) if device_id is None else (" WHERE device_id=?", (device_id,))
+        if table in self._grouped:
+            return self._grouped[table].count(where, arguments)
+        return self._value(f"SELECT count(*) FROM {table}{where}", arguments)
 
     # -- registry and ledger -----------------------------------------------------------------------------------------
 
@@ -349,70 +434,25 @@ class EmbeddedStore(LedgerKeeping):
         query_times_ms: NDArray[np.int64] | None = None,
         exclude_ms: int = 0,
     ) -> Neighbours:
-        """Exact nearest states: the vec0 index for a few queries, one pass over the table for many."""
+        """Exact nearest states by one pass over those of the device."""
         search = NearestSearch(checked_vectors(queries), k, query_times_ms=query_times_ms, exclude_ms=exclude_ms)
-        conditions, arguments = ["device_id=?", "embedding_method=?"], [device_id, embedding_method]
-        for condition, value in (("snapshot_time>=?", start_ms), ("snapshot_time<?", end_ms)):
-            if value is not None:
-                conditions.append(condition)
-                arguments.append(value)  # type: ignore[arg-type]
-        if len(queries) <= INDEXED_QUERIES:
-            indexed = [*conditions, "is_anomalous=0"] if normal_only else conditions
-            found = self._nearest_by_index(indexed, arguments, queries, k, query_times_ms, exclude_ms)
-            if found is not None:
-                return found
-        if normal_only:
-            conditions.append("coalesce(is_anomalous,0)=0")
+        encoder = self._vocabulary.known([embedding_method])
+        conditions: dict[str, Any] = {"device_id=?": device_id, "encoder=?": encoder}
+        conditions |= {"snapshot_time>=?": start_ms, "snapshot_time<?": end_ms}
+        asked = {condition: value for condition, value in conditions.items() if value is not None}
+        if encoder is None:
+            return search.result()
         cursor = iter(
             self._connection.execute(
-                "SELECT snapshot_time, coalesce(is_anomalous,0), embedding FROM device_state_snapshots "
-                f"WHERE {' AND '.join(conditions)} AND embedding IS NOT NULL",
-                arguments,
+                f"SELECT snapshot_time, coalesce(is_anomalous,0), embedding FROM {STATES} WHERE {' AND '.join(asked)} "
+                f"AND embedding IS NOT NULL{' AND coalesce(is_anomalous,0)=0' if normal_only else ''}",
+                tuple(asked.values()),
             )
         )
-        while block := list(islice(cursor, 8192)):
+        while block := list(islice(cursor, SEARCHED_ROWS)):
             times, flags, vectors = zip(*block, strict=True)
-            search.add(np.array(times, dtype=np.int64), decoded_vectors(vectors), np.array(flags, dtype=bool))
+            search.add(np.array(times, dtype=np.int64), stacked(vectors), np.array(flags, dtype=np.bool_))
         return search.result()
-
-    def _nearest_by_index(
-        self,
-        conditions: list[str],
-        arguments: list[str],
-        queries: NDArray[np.float32],
-        k: int,
-        query_times_ms: NDArray[np.int64] | None,
-        exclude_ms: int,
-    ) -> Neighbours | None:
-        """Neighbours by the vec0 index; None when states to leave out have taken the place of others."""
-        n = len(queries)
-        times = np.full((n, k), -1, dtype=np.int64)
-        similarity = np.full((n, k), np.nan)
-        flags = np.zeros((n, k), dtype=bool)
-        window_ms = 1000
-        if exclude_ms:
-            window_ms = self._value(
-                "SELECT coalesce(min(window_ms), 1000) FROM (SELECT window_ms FROM device_state_snapshots "
-                "WHERE device_id=? LIMIT 100)",
-                (arguments[0],),
-            )
-        fetch = min(k + 2 * exclude_ms // window_ms + 1, 4096)  # vec0's own limit on k
-        statement = (
-            "SELECT snapshot_time, is_anomalous, distance FROM device_state_embedding_idx "
-            f"WHERE embedding MATCH ? AND k=? AND {' AND '.join(conditions)} ORDER BY distance"
-        )
-        for i, query in enumerate(queries):
-            found = list(self._connection.execute(statement, (query.astype("<f4").tobytes(), fetch, *arguments)))
-            kept = [
-                row
-                for row in found
-                if not exclude_ms or query_times_ms is None or abs(row[0] - int(query_times_ms[i])) >= exclude_ms
-            ][:k]
-            if len(kept) < k and len(found) == fetch:
-                return None
-            for j, (time_ms, flag, distance) in enumerate(kept):
-                times[i, j], flags[i, j], similarity[i, j] = time_ms, bool(flag), 1.0 - distance
-        return Neighbours(times, similarity, flags)
 
     # -- upkeep ------------------------------------------------------------------------------------------------------
 
@@ -442,11 +482,15 @@ class EmbeddedStore(LedgerKeeping):
         rows = 0
         for device_id, date in expired:
             start = day_start(date)
-            self._connection.execute(
-                f"DELETE FROM {name} WHERE device_id=? AND {time_column}>=? AND {time_column}<?",
+            where, span = (
+                f" WHERE device_id=? AND {time_column}>=? AND {time_column}<?",
                 (device_id, start, start + DAY_MS),
             )
-            rows += self._connection.changes()
+            if name in self._grouped:
+                rows += self._grouped[name].count(where, span)
+            self._connection.execute(f"DELETE FROM {name}{where}", span)
+            if name not in self._grouped:
+                rows += self._connection.changes()
         return rows
 
     def close(self) -> None:
@@ -496,6 +540,7 @@ class EmbeddedStore(LedgerKeeping):
             # SQLite has rolled back by itself after some errors, such as a full disk.
             if not self._connection.get_autocommit():
                 self._connection.execute("ROLLBACK")
+            self._vocabulary.forget()  # what was given a number within it has none any more
             if isinstance(error, apsw.FullError):
                 raise StoreError(
                     f"the disk is full, {self._path} can't grow: free some space; nothing that was acknowledged is lost"
@@ -516,6 +561,11 @@ class EmbeddedStore(LedgerKeeping):
                 f"{self._path} was deleted or replaced while this process had it open: nothing more is written into the one "
                 "before, and the last write may be in that one; start the process again"
             )
+
+
+def _rows_of(columns: Columns) -> int:
+    """Number of rows, 0 where there are no columns."""
+    return len(next(iter(columns.values()), ()))
 
 
 def version_of(path: Path) -> int:
@@ -563,21 +613,3 @@ def _use_wal(connection: apsw.Connection) -> None:
             if time.monotonic() > deadline:
                 raise
         time.sleep(0.01)
-
-
-def _derived(target: Table, name: str) -> bool:
-    """Whether the database computes the column: the day follows from the time column."""
-    return name == "date" and target.time_column is not None
-
-
-def _conditions(target: Table, rows: TableSlice) -> tuple[str, list[Any]]:
-    pairs: list[tuple[str, Any]] = [(f"{name}=?", value) for name, value in rows.equals]
-    if rows.device_id is not None:
-        pairs.append(("device_id=?", rows.device_id))
-    if rows.start_ms is not None:
-        pairs.append((f"{target.time_column}>=?", rows.start_ms))
-    if rows.end_ms is not None:
-        pairs.append((f"{target.time_column}<?", rows.end_ms))
-    if not pairs:
-        return "", []
-    return " WHERE " + " AND ".join(clause for clause, _ in pairs), [value for _, value in pairs]

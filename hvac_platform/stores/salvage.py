@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 import apsw
 import msgspec
 
-from hvac_platform.stores.base import Columns, EmbeddingError, StoreError, TableSlice
+from hvac_platform.stores.base import EmbeddingError, StoreError, TableSlice
+from hvac_platform.stores.copying import writable
 from hvac_platform.stores.embedded import EmbeddedStore
+from hvac_platform.stores.repacking import PlainStore
 from hvac_platform.stores.tables import Table, tables
-from hvac_platform.stores.vectors import decoded_vectors
 from hvac_platform.timestamps import DAY_MS
 
 SMALLEST_MS = 60_000
@@ -36,7 +37,7 @@ class Salvage:
     lost: Counter[str] = field(default_factory=Counter)
 
 
-def salvage(damaged: EmbeddedStore, new: EmbeddedStore) -> Salvage:
+def salvage(damaged: EmbeddedStore | PlainStore, new: EmbeddedStore) -> Salvage:
     """Copy every row that can be read, but not the ledger: ``hvac ingest`` then fills the holes from the log.
 
     Raises:
@@ -67,27 +68,12 @@ def _slices(name: str, target: Table, spans: dict[str, tuple[int, int]]) -> Iter
         yield TableSlice(name, (), device_id, start, end)
 
 
-def _writable(table: str, batch: Columns) -> Iterator[Columns]:
-    """Columns as they are written: vectors as numbers, and rows without one on their own."""
-    kinds = tables()[table].columns
-    for vector in (name for name in batch if kinds[name].type == "vector"):
-        there = [i for i, value in enumerate(batch[vector]) if value is not None]
-        absent = [i for i, value in enumerate(batch[vector]) if value is None]
-        if there:
-            rows = {name: [values[i] for i in there] for name, values in batch.items()}
-            yield {**rows, vector: decoded_vectors(rows[vector])}
-        if absent:
-            yield {name: [values[i] for i in absent] for name, values in batch.items() if name != vector}
-        return
-    yield batch
-
-
-def _copy(damaged: EmbeddedStore, new: EmbeddedStore, rows: TableSlice, found: Salvage) -> None:
+def _copy(damaged: EmbeddedStore | PlainStore, new: EmbeddedStore, rows: TableSlice, found: Salvage) -> None:
     """Copy a slice; where it can't be read to the end, each half of its time on its own."""
     copied = 0
     try:
         for batch in damaged.scan(rows, batch_rows=5_000):
-            for part in _writable(rows.table, batch):
+            for part in writable(rows.table, batch):
                 copied += new.upsert(rows.table, part)
     except (*UNREADABLE, *GARBLED):
         if rows.start_ms is None or rows.end_ms is None or rows.end_ms - rows.start_ms <= SMALLEST_MS:

@@ -12,34 +12,42 @@ from numpy.typing import NDArray
 
 from hvac_platform.snapshots import SnapshotSeries
 from hvac_platform.stores.base import EMBEDDING_DIMENSION, Store, TableSlice
+from hvac_platform.stores.metric_maps import metric_maps
 from hvac_platform.stores.records import Snapshot, Span, Verdict
 from hvac_platform.stores.vectors import decoded_vectors
 
 STATE_COLUMNS = ("snapshot_time", "window_ms", "metrics", "metric_summary")
-ROWS_AT_ONCE = 32
 _GRIDS = ("mean", "count", "minimum", "maximum", "last")
 
 
-def series_from_columns(device_id: str, device_type: str, columns: dict[str, list[Any]]) -> SnapshotSeries:
+def series_from_columns(
+    device_id: str, device_type: str, columns: dict[str, Any], metrics: Collection[str] | None = None
+) -> SnapshotSeries:
     """Series from columns of ``device_state_snapshots``.
 
     The mean comes from ``metrics``; count, minimum, maximum and last from ``metric_summary``. Vectors are stacked when the
     columns hold ``embedding``; a snapshot without one gets NaN.
+
+    Args:
+        device_id: whose snapshots they are.
+        device_type: its canonical type.
+        columns: at least :data:`STATE_COLUMNS`.
+        metrics: metrics to keep; all when absent.
+
+    Raises:
+        ValueError: what the columns say of a metric is not a mean, a count and three readings.
     """
-    metrics, summaries = columns["metrics"], columns["metric_summary"]
-    n = len(metrics)
-    names = list(metrics[0]) if n else []
-    uniform = all(len(row) == len(names) and list(row) == names for row in metrics)
-    if not uniform:
-        names = sorted({name for row in metrics for name in row})
-    mean = np.array([list(row.values()) for row in metrics] if uniform else _grid(metrics, names), dtype=np.float64)
-    absent = [0.0, np.nan, np.nan, np.nan]
-    summary = np.array(
-        [list(row.values()) for row in summaries]
-        if uniform
-        else [[row.get(name, absent) for name in names] for row in summaries],
-        dtype=np.float64,
-    ).reshape(n, len(names), 4)
+    means, summaries = metric_maps(columns["metrics"]), metric_maps(columns["metric_summary"])
+    if means is None or summaries is None:
+        raise ValueError(f"snapshots of {device_id} have metrics without a mean, a count and three readings")
+    names = None
+    if metrics is not None:
+        present = {name for grid in means.grids for name in grid.names}
+        names = tuple(sorted(present & set(metrics)))
+    mean = means.merged(names)
+    names = mean.names
+    n = len(mean.values)
+    summary = summaries.merged(names).values.reshape(n, len(names), 4)
     vectors = None
     if "embedding" in columns:
         missing = bytes(np.full(EMBEDDING_DIMENSION, np.nan, dtype="<f4").tobytes())
@@ -48,19 +56,15 @@ def series_from_columns(device_id: str, device_type: str, columns: dict[str, lis
         device_id=device_id,
         device_type=device_type,
         times_ms=np.array(columns["snapshot_time"], dtype=np.int64),
-        metric_names=tuple(names),
-        mean=mean.reshape(n, len(names)),
-        count=summary[:, :, 0].astype(np.int64),
+        metric_names=names,
+        mean=mean.values.reshape(n, len(names)),
+        count=np.nan_to_num(summary[:, :, 0]).astype(np.int64),
         minimum=summary[:, :, 1],
         maximum=summary[:, :, 2],
         last=summary[:, :, 3],
         window_ms=int(columns["window_ms"][0]) if n else 60_000,
         embeddings=vectors,
     )
-
-
-def _grid(rows: list[dict[str, float]], names: list[str]) -> list[list[float]]:
-    return [[row.get(name, np.nan) for name in names] for row in rows]
 
 
 def read_series(
@@ -121,25 +125,21 @@ def series_parts(
     embedding_method: str | None = None,
     extra: tuple[str, ...] = (),
     metrics: Collection[str] | None = None,
-    rows_at_once: int = ROWS_AT_ONCE,
+    rows_at_once: int | None = None,
 ) -> Iterator[tuple[SnapshotSeries, dict[str, list[Any]]]]:
-    """The series of :func:`read_series` in parts, each of few snapshots.
-
-    A snapshot as the store keeps it takes ten times the memory of its arrays, so few are held at once.
-    """
+    """The series of :func:`read_series` in parts, each of ``rows_at_once`` snapshots, or of as many as the store likes."""
     assert rows.device_id is not None
     wanted = STATE_COLUMNS + (("embedding", "embedding_method") if embeddings else ()) + extra
-    chosen = sorted(metrics) if metrics is not None else []
-    for columns in store.scan(replace(rows, columns=wanted), batch_rows=rows_at_once):
+    for columns in store.scan(replace(rows, columns=wanted), batch_rows=rows_at_once or store.states_at_once):
         if embeddings and embedding_method is not None:
             columns["embedding"] = [
                 blob if method == embedding_method else None
                 for blob, method in zip(columns["embedding"], columns["embedding_method"], strict=True)
             ]
-        if metrics is not None:
-            for name in ("metrics", "metric_summary"):
-                columns[name] = [{k: row[k] for k in chosen if k in row} for row in columns[name]]
-        yield series_from_columns(rows.device_id, device_type, columns), {name: columns[name] for name in extra}
+        yield (
+            series_from_columns(rows.device_id, device_type, columns, metrics),
+            {name: columns[name] for name in extra},
+        )
 
 
 def joined(parts: Sequence[SnapshotSeries]) -> SnapshotSeries:

@@ -67,8 +67,12 @@ class NearestSearch:
     def add(
         self, times_ms: NDArray[np.int64], vectors: NDArray[np.float32], anomalous: NDArray[np.bool_]
     ) -> NearestSearch:
-        """Consider one block of stored states: times int64 [b], vectors float32 [b, 384], flags bool [b]."""
-        used = np.flatnonzero(np.any(self._queries != 0, axis=0))  # state vectors are zero-padded: skip the padding
+        """Consider one block of stored states: times int64 [b], vectors float32 [b, 384], flags bool [b].
+
+        Vectors may be shorter, where the rest of all of them is zeros.
+        """
+        queries = self._queries[:, : vectors.shape[1]]
+        used = np.flatnonzero(np.any(queries != 0, axis=0))  # state vectors are zero-padded: skip the padding
         block = vectors[:, used] if len(used) < vectors.shape[1] else vectors
         similarity = (self._queries[:, used] @ block.T) / np.linalg.norm(vectors, axis=1)
         if self._exclude_ms and self._query_times is not None:

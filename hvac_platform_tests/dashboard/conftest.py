@@ -172,6 +172,11 @@ class CountingStore:
         self._store = store
         self.calls: list[str] = []
 
+    @property
+    def states_at_once(self) -> int:
+        """What the store says of itself."""
+        return self._store.states_at_once
+
     def __getattr__(self, name: str) -> Any:
         assert name in self.READS, f"a dashboard has no business with {name}"
 

@@ -95,7 +95,8 @@ def test_a_device_shows_slow_wear_and_its_operating_modes(browser: Browser) -> N
 
 
 def test_the_incident_of_a_data_loss_says_what_is_missing(filled: Path, tmp_path: Path) -> None:
-    shutil.copy(filled / "store.db", tmp_path)
+    for file in filled.glob("store.db*"):
+        shutil.copy(file, tmp_path)
     store = EmbeddedStore(tmp_path / "store.db")
     device = next(d for d in store.devices() if d.device_id == "CH-001")
     loss = DataLoss(START_MS + HOUR_MS, START_MS + 2 * HOUR_MS, True, HOUR_MS // 12)

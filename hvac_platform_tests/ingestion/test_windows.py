@@ -81,7 +81,7 @@ def test_readings_near_the_limit_of_a_double_stay_finite_and_within_what_was_rea
     assert np.isfinite(found.mean).all()
     assert (found.minimum <= found.mean).all()
     assert (found.mean <= found.maximum).all()
-    json.loads(json.dumps(snapshot_columns("d", found, window_ms)["metrics"], allow_nan=False))
+    json.loads(json.dumps(list(snapshot_columns("d", found, window_ms)["metrics"]), allow_nan=False))
 
 
 @given(readings=READINGS, window_ms=WINDOWS_MS, declared=st.integers(0, 20))

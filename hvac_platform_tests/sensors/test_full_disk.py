@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-
 import pytest
 
 from hvac_platform.execution import RunFailedError, ingest_everything
@@ -13,20 +9,6 @@ from hvac_platform.ingestion import ranges
 from hvac_platform.log.base import LogError
 from hvac_platform.resources import PlatformResource
 from hvac_platform_tests.conftest import MINUTE_MS, NOON_MS, bad, open_dagster, readings, rows
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 12 MB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if os.geteuid() != 0 or shutil.which("mount") is None:
-        pytest.skip("mounting a small file system needs root")
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(folder)], capture_output=True)
-    if mounted.returncode:
-        pytest.skip(f"no file system can be mounted here: {mounted.stderr.decode().strip()}")
-    yield folder
-    subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
 def filled_up(folder):

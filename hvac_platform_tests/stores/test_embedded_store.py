@@ -8,10 +8,11 @@ from dataclasses import replace
 
 import apsw
 import pytest
-import sqlite_vec
 
 from hvac_platform.shipped import SCHEMA_DIRECTORY
-from hvac_platform.stores.embedded import INDEXED_QUERIES, EmbeddedStore
+from hvac_platform.stores.base import RefusedError
+from hvac_platform.stores.embedded import EmbeddedStore
+from hvac_platform.stores.packed import PACKED
 from hvac_platform.stores.tables import tables
 from hvac_platform.timestamps import DAY_MS
 from hvac_platform_tests.conftest import DAY, MINUTE_MS, all_succeed, processes, rows, start_process
@@ -30,7 +31,7 @@ from hvac_platform_tests.stores.store_contract import (
 class TestEmbeddedStore(StoreContract):
     """The store is the shared fixture."""
 
-    many_queries = INDEXED_QUERIES + 1
+    many_queries = 9
 
 
 # -- schema ------------------------------------------------------------------------------------------------------------
@@ -51,22 +52,24 @@ def database(store):
     connection.close()
 
 
+PACKED_TYPES = {"layout": "INTEGER", "encoder": "INTEGER", "cells": "BLOB", "state": "BLOB", "embedding": "BLOB"}
+
+
 @pytest.mark.parametrize("name", tables())
 def test_the_catalogue_and_the_ddl_agree_on_columns_types_and_key(database, name):
     described = list(database.execute(f"PRAGMA table_xinfo({name})"))
-    columns = {row[1]: row[2] for row in described if row[1] != "id"}
-    catalogue = tables()[name]
-    assert columns == {c.name: SQL_TYPES[c.type] for c in catalogue.columns.values()}
+    columns = {row[1]: row[2] for row in described}
+    catalogue, packed = tables()[name], PACKED.get(name, {})
+    whole = {c.name: SQL_TYPES[c.type] for c in catalogue.columns.values() if c.name not in packed}
+    holding = {column for held in packed.values() for column in held.split(", ")}
+    assert columns == whole | {column: PACKED_TYPES[column] for column in holding}
     key = [name for _, name in sorted((row[5], row[1]) for row in described if row[5])]
-    if key == ["id"]:  # the vector index needs a number for every row; the key is a constraint of its own
-        ((index,),) = [(row[1],) for row in database.execute(f"PRAGMA index_list({name})") if row[3] == "u"]
-        key = [row[2] for row in database.execute(f"PRAGMA index_info({index})")]
-    assert key == list(catalogue.key)
+    assert key == [name for name in catalogue.key if name not in packed]
 
 
-def test_the_ddl_has_no_table_that_the_catalogue_lacks():
+def test_the_ddl_has_no_table_that_the_catalogue_lacks_but_for_the_vocabulary():
     script = (SCHEMA_DIRECTORY / "embedded" / "store.sql").read_text(encoding="utf-8")
-    assert set(re.findall(r"CREATE TABLE (\w+)", script)) == set(tables())
+    assert set(re.findall(r"CREATE TABLE (\w+)", script)) == {*tables(), "vocabulary"}
 
 
 @pytest.mark.parametrize("table", tables().values(), ids=lambda table: table.name)
@@ -77,66 +80,22 @@ def test_every_table_of_the_catalogue_is_coherent(table):
     assert all(column.description for column in table.columns.values())
 
 
-def test_a_store_of_the_first_version_is_upgraded_when_it_is_opened(store, tmp_path):
-    def schema(path):
-        database = apsw.Connection(str(path))
-        found = list(database.execute("SELECT type, name, sql FROM sqlite_master WHERE sql NOT NULL"))
-        columns = {
-            (name, *column)
-            for kind, name, sql in found
-            if kind == "table" and "VIRTUAL" not in sql
-            for column in database.execute(f"PRAGMA table_info({name})")
-        }
-        return columns | {row for row in found if row[0] != "table"} | {name for _, name, _ in found}
-
-    path = tmp_path / "first.db"
-    EmbeddedStore(path).close()
-    first = apsw.Connection(str(path))
-    first.enable_load_extension(True)
-    first.load_extension(sqlite_vec.loadable_path())
-    first.execute("DROP TABLE embedding_backlog; DROP TRIGGER device_state_embedding_withdrawn; PRAGMA user_version=1")
-    first.execute("DROP TABLE incidents; DROP TABLE maintenance_spans; DROP TABLE metric_trends")
-    first.execute("DROP TABLE store_settings; DROP TABLE method_reports; DROP INDEX device_state_unjudged")
-    window = "(device_id, snapshot_time, window_ms, metrics, metric_summary, completeness, revision)"
-    verdict = "(device_id, snapshot_time, method, revision, score, anomalous, level, reasons, metrics, profile_version)"
-    for revision, judged in ((1, [1, 1, 1]), (2, [1, 1, 1]), (3, [3, 3]), (4, [4, 4, 3]), (5, [])):
-        first.execute(
-            f"INSERT INTO device_state_snapshots {window} VALUES ('d', {revision}, 1, '{{}}', '{{}}', 1, {revision})"
-        )
-        for method, seen in zip(("rules", "profile", "vector"), judged, strict=False):
-            values = f"('d', {revision}, '{method}', {seen}, 0, 0, 0, '[]', '[]', 0)"
-            first.execute(f"INSERT INTO snapshot_verdicts {verdict} VALUES {values}")
-    for method in ("rules", "profile", "vector"):
-        first.execute(f"ALTER TABLE detection_reports ADD COLUMN {method} INTEGER NOT NULL DEFAULT 0")
-    report = "(date, device_id, windows, rules, profile, vector, consensus, any_method)"
-    first.execute(f"INSERT INTO detection_reports {report} VALUES ('{DAY}', 'd', 60, 1, 2, 3, 0, 6)")
-    for table, columns in (
-        ("ingestion_ledger", ("log_id", "log_since", "holder", "held_until", "fence")),
-        ("ingestion_ledger", ("failures", "failed_at", "error", "range_limit", "open_since", "caught_up_at")),
-        ("dead_letters", ("record_length", "record_sha256")),
-        ("device_profiles", ("detector", "fit", "energy", "modes")),
-        ("device_state_snapshots", ("judged_revision",)),
-        ("detection_reports", ("incidents", "energy_kwh", "expected_kwh", "excess_kwh")),
-    ):
-        for column in columns:
-            first.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
-    first.close()
-    upgraded = EmbeddedStore(path)
-    found = rows(upgraded, "method_reports", "date", "device_id", "method", "windows", "anomalous", "alone")
-    assert [batch["revision"] for batch in upgraded.unjudged()] == [[2, 3, 4, 5]]
-    upgraded.close()
-    counts = {"profile": 2, "rules": 1, "vector": 3}
-    assert found == [(DAY, "d", method, 60, count, None) for method, count in counts.items()]
-    assert schema(path) == schema(store.location)
-
-
 # -- transactions --------------------------------------------------------------------------------------------------------
 
 
 def test_a_write_that_fails_half_way_writes_nothing_and_blocks_nothing(store):
-    with pytest.raises(apsw.ConstraintError):
+    with pytest.raises(RefusedError, match=r"metric_value has no value"):
         store.upsert("device_metrics_raw", raw("d", [T0, T0 + 1, T0 + 2], [1.0, None, 3.0]))
-    assert store.count("device_metrics_raw") == 0
+    spans = {
+        "device_id": ["d", "d"],
+        "starts_at": [1, 2],
+        "ends_at": [2, None],
+        "note": ["", ""],
+        "added_at": [1, 1],
+    }
+    with pytest.raises(apsw.ConstraintError):
+        store.upsert("maintenance_spans", spans)
+    assert store.count("device_metrics_raw") == store.count("maintenance_spans") == 0
     assert store.device_days(DAY, DAY) == []
     other = EmbeddedStore(store.location)
     other.upsert("device_metrics_raw", raw("d", [T0], [1.0]))

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hvac_platform.stores import records
 from hvac_platform.stores.base import TableSlice
 from hvac_platform.stores.embedded import EmbeddedStore
+from hvac_platform.stores.packed import PACKED
 from hvac_platform.stores.records import Incident, Record, Snapshot, StoredProfile, stored_detector
 from hvac_platform.stores.tables import Table, tables
 from hvac_platform.timestamps import DAY_MS, day_of
@@ -62,6 +63,8 @@ def test_a_record_has_the_columns_of_its_table_with_their_types(record, store):
         )
     stored = store.connection.execute(f"SELECT name, \"notnull\" FROM pragma_table_xinfo('{record.TABLE}')")
     required = {name for name, not_null in stored if not_null} | {"date"}
+    for name, held in PACKED.get(record.TABLE, {}).items():
+        required |= {name} if set(held.split(", ")) <= required else set()
     assert {name for name, (_, may_lack) in fields.items() if not may_lack} == required & set(fields)
 
 

@@ -1,14 +1,21 @@
--- Embedded store (SQLite with the sqlite-vec extension). Columns as in ../tables.yaml.
--- `date` is derived from the time column, so it costs no space; static attributes live in devices.
+-- Embedded store (SQLite). Columns as in ../tables.yaml, but for the three tables of many rows, whose columns are packed
+-- (hvac_platform/stores/packed says how). `date` is derived from the time column, so it costs no space; static attributes
+-- live in devices.
 
+-- Lists of names that many rows share: metrics of a device, methods, encoders.
+CREATE TABLE vocabulary (
+    id INTEGER PRIMARY KEY,
+    names TEXT NOT NULL UNIQUE
+);
+
+-- One row a device and instant: layout is metric, unit, metric, unit, ... in the vocabulary, cells the values.
 CREATE TABLE device_metrics_raw (
     device_id TEXT NOT NULL,
     date TEXT GENERATED ALWAYS AS (strftime('%Y-%m-%d', timestamp / 1000, 'unixepoch')) VIRTUAL,
     timestamp INTEGER NOT NULL,
-    metric_name TEXT NOT NULL,
-    metric_value REAL NOT NULL,
-    unit TEXT NOT NULL,
-    PRIMARY KEY (device_id, timestamp, metric_name)
+    layout INTEGER NOT NULL,
+    cells BLOB NOT NULL,
+    PRIMARY KEY (device_id, timestamp)
 ) WITHOUT ROWID;
 
 CREATE TABLE metric_aggregation_buffer (
@@ -20,76 +27,34 @@ CREATE TABLE metric_aggregation_buffer (
     PRIMARY KEY (device_id, window_start, metric_name)
 ) WITHOUT ROWID;
 
+-- layout is the list of metrics, state what the window says of each; encoder is the embedding method in the vocabulary, and
+-- the embedding has no padding.
 CREATE TABLE device_state_snapshots (
-    id INTEGER PRIMARY KEY,
     device_id TEXT NOT NULL,
     date TEXT GENERATED ALWAYS AS (strftime('%Y-%m-%d', snapshot_time / 1000, 'unixepoch')) VIRTUAL,
     snapshot_time INTEGER NOT NULL,
     window_ms INTEGER NOT NULL,
-    metrics TEXT NOT NULL,
-    metric_summary TEXT NOT NULL,
+    layout INTEGER NOT NULL,
     completeness REAL NOT NULL,
     revision INTEGER NOT NULL,
     judged_revision INTEGER,
     is_anomalous INTEGER,
     anomaly_score REAL,
-    embedding_method TEXT,
+    encoder INTEGER,
+    state BLOB NOT NULL,
     embedding BLOB,
-    UNIQUE (device_id, snapshot_time)
-);
+    PRIMARY KEY (device_id, snapshot_time)
+) WITHOUT ROWID;
 
 -- Windows whose content is not what was judged: what detection looks for, without a look at any other row.
 CREATE INDEX device_state_unjudged ON device_state_snapshots (device_id, snapshot_time, window_ms, revision)
 WHERE judged_revision IS NOT revision;
 
--- Nearest-neighbour index, one partition per device. Triggers keep it in step with the table.
-CREATE VIRTUAL TABLE device_state_embedding_idx USING vec0 (
-    device_id TEXT PARTITION KEY,
-    snapshot_time INTEGER,
-    embedding_method TEXT,
-    is_anomalous BOOLEAN,
-    embedding FLOAT[384] DISTANCE_METRIC=cosine,
-    chunk_size=256
-);
-
-CREATE TRIGGER device_state_inserted
+-- The live view is of the newest window: what is in a window before one that has its snapshot is of no use any more.
+CREATE TRIGGER device_state_written
 AFTER INSERT ON device_state_snapshots
-WHEN new.embedding IS NOT NULL
 BEGIN
-    INSERT INTO device_state_embedding_idx (rowid, device_id, snapshot_time, embedding_method, is_anomalous, embedding)
-    VALUES (new.id, new.device_id, new.snapshot_time, new.embedding_method, coalesce(new.is_anomalous, 0), new.embedding);
-END;
-
-CREATE TRIGGER device_state_embedding_set
-AFTER UPDATE OF embedding ON device_state_snapshots
-WHEN new.embedding IS NOT NULL
-    AND (old.embedding IS NOT new.embedding OR old.embedding_method IS NOT new.embedding_method)
-BEGIN
-    DELETE FROM device_state_embedding_idx WHERE rowid = new.id;
-    INSERT INTO device_state_embedding_idx (rowid, device_id, snapshot_time, embedding_method, is_anomalous, embedding)
-    VALUES (new.id, new.device_id, new.snapshot_time, new.embedding_method, coalesce(new.is_anomalous, 0), new.embedding);
-END;
-
--- A vector whose method is taken away no longer counts.
-CREATE TRIGGER device_state_embedding_withdrawn
-AFTER UPDATE OF embedding_method ON device_state_snapshots
-WHEN new.embedding_method IS NULL AND old.embedding_method IS NOT NULL
-BEGIN
-    DELETE FROM device_state_embedding_idx WHERE rowid = new.id;
-END;
-
-CREATE TRIGGER device_state_flag_set
-AFTER UPDATE OF is_anomalous ON device_state_snapshots
-WHEN new.embedding IS NOT NULL AND coalesce(old.is_anomalous, 0) IS NOT coalesce(new.is_anomalous, 0)
-BEGIN
-    UPDATE device_state_embedding_idx SET is_anomalous = coalesce(new.is_anomalous, 0) WHERE rowid = new.id;
-END;
-
-CREATE TRIGGER device_state_deleted
-AFTER DELETE ON device_state_snapshots
-WHEN old.embedding IS NOT NULL
-BEGIN
-    DELETE FROM device_state_embedding_idx WHERE rowid = old.id;
+    DELETE FROM metric_aggregation_buffer WHERE device_id = new.device_id AND window_start < new.snapshot_time;
 END;
 
 CREATE TABLE device_profiles (
@@ -129,21 +94,16 @@ CREATE TABLE anomaly_events (
     location TEXT NOT NULL,
     building_id TEXT NOT NULL,
     PRIMARY KEY (device_id, detected_at)
-) WITHOUT ROWID;
+);
 
+-- One row a device and window: layout is the list of methods in the vocabulary, cells their verdicts.
 CREATE TABLE snapshot_verdicts (
     device_id TEXT NOT NULL,
     date TEXT GENERATED ALWAYS AS (strftime('%Y-%m-%d', snapshot_time / 1000, 'unixepoch')) VIRTUAL,
     snapshot_time INTEGER NOT NULL,
-    method TEXT NOT NULL,
-    score REAL NOT NULL,
-    anomalous INTEGER NOT NULL,
-    level INTEGER NOT NULL,
-    reasons TEXT NOT NULL,
-    metrics TEXT NOT NULL,
-    profile_version INTEGER NOT NULL,
-    revision INTEGER NOT NULL,
-    PRIMARY KEY (device_id, snapshot_time, method)
+    layout INTEGER NOT NULL,
+    cells BLOB NOT NULL,
+    PRIMARY KEY (device_id, snapshot_time)
 ) WITHOUT ROWID;
 
 CREATE TABLE devices (

@@ -7,10 +7,3 @@ CREATE TABLE embedding_backlog (
     reason TEXT NOT NULL,
     PRIMARY KEY (device_id, date)
 ) WITHOUT ROWID;
-
-CREATE TRIGGER device_state_embedding_withdrawn
-AFTER UPDATE OF embedding_method ON device_state_snapshots
-WHEN new.embedding_method IS NULL AND old.embedding_method IS NOT NULL
-BEGIN
-    DELETE FROM device_state_embedding_idx WHERE rowid = new.id;
-END;

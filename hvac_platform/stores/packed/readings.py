@@ -1,0 +1,154 @@
+"""Raw readings packed: those of one device at one instant are one row, their metrics and units in the vocabulary."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from itertools import chain, repeat
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvac_platform.stores.base import Columns, RefusedError
+from hvac_platform.stores.packed.numbers import packed, together, unpacked
+from hvac_platform.stores.packed.vocabulary import Vocabulary
+
+Int64 = NDArray[np.int64]
+PACKED = ("device_id", "timestamp", "layout", "cells")
+
+
+class PackedReadings:
+    """Rows of ``device_metrics_raw`` by device and instant; a layout is metric, unit, metric, unit… in order of the metrics.
+
+    Args:
+        vocabulary: of the file.
+    """
+
+    member = "metric_name"
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+
+    def pack(self, columns: Columns) -> list[tuple[Any, ...]]:
+        """Readings as rows (device, instant, layout, cells); of readings with one key the last counts.
+
+        Raises:
+            RefusedError: a value is missing.
+        """
+        device_ids, values = columns["device_id"], np.asarray(columns["metric_value"], dtype=np.float64)
+        if bool(np.isnan(values).any()):
+            raise RefusedError("device_metrics_raw.metric_value has no value in some rows")
+        times = np.asarray(columns["timestamp"], dtype=np.int64)
+        devices, device = _codes(device_ids)
+        pairs, pair = _codes(list(zip(columns["metric_name"], columns["unit"], strict=True)))
+        if not len(device_ids) == len(times) == len(pair) == len(values):
+            raise ValueError("columns of device_metrics_raw have different lengths")
+        metrics = sorted({metric for metric, _ in pairs})
+        rank_of = {metric: rank for rank, metric in enumerate(metrics)}
+        metric = np.array([rank_of[metric] for metric, _ in pairs], dtype=np.int64)[pair]
+        order = np.lexsort((metric, times, device))  # stable: the last of a key stays last
+        device, times, metric, pair, values = device[order], times[order], metric[order], pair[order], values[order]
+        new_row = np.ones(len(order), dtype=np.bool_)
+        new_row[1:] = (np.diff(device) != 0) | (np.diff(times) != 0)
+        last_of_key = np.ones(len(order), dtype=np.bool_)
+        last_of_key[:-1] = new_row[1:] | (np.diff(metric) != 0)
+        if not bool(last_of_key.all()):
+            row_of = np.cumsum(new_row)[last_of_key]
+            new_row = np.diff(row_of, prepend=0) != 0
+            device, times, pair, values = (
+                device[last_of_key],
+                times[last_of_key],
+                pair[last_of_key],
+                values[last_of_key],
+            )
+        starts = np.flatnonzero(new_row)
+        widths = np.diff(starts, append=len(values))
+        layouts, cells = np.zeros(len(starts), dtype=np.int64), np.empty(len(starts), dtype=object)
+        for width in np.unique(widths).tolist():
+            rows = np.flatnonzero(widths == width)
+            at = starts[rows][:, None] + np.arange(width)
+            kinds, of = np.unique(pair[at], axis=0, return_inverse=True)
+            numbers = [
+                self._vocabulary.number([*chain.from_iterable(pairs[p] for p in kind)]) for kind in kinds.tolist()
+            ]
+            layouts[rows] = np.array(numbers)[of.ravel()]
+            cells[rows] = packed(values[at])
+        return list(
+            zip(
+                [devices[code] for code in device[starts].tolist()],
+                times[starts].tolist(),
+                layouts.tolist(),
+                cells.tolist(),
+                strict=True,
+            )
+        )
+
+    def unpack(
+        self,
+        names: Sequence[str],
+        device_ids: Sequence[str],
+        times: Sequence[int],
+        layouts: Sequence[int],
+        cells: Sequence[bytes],
+    ) -> dict[str, list[Any]]:
+        """Columns of the readings of some rows, in order of device, instant and metric."""
+        lists = {number: self._vocabulary.names(number) for number in set(layouts)}
+        widths = [len(lists[number]) // 2 for number in layouts]
+        found: dict[str, list[Any]] = {}
+        for name in names:
+            if name == "device_id":
+                found[name] = list(chain.from_iterable(map(repeat, device_ids, widths)))
+            elif name == "timestamp":
+                found[name] = np.repeat(np.asarray(times, dtype=np.int64), widths).tolist()
+            elif name == "metric_value":
+                found[name] = _values(layouts, cells, widths).tolist()
+            else:
+                parts = {number: names[name == "unit" :: 2] for number, names in lists.items()}
+                found[name] = list(chain.from_iterable(parts[number] for number in layouts))
+        return found
+
+    def merge(self, old_layout: int, old: bytes, new_layout: int, new: bytes) -> tuple[int, bytes]:
+        """Readings of one instant that came apart, as one row; where both have a metric the new one counts."""
+        readings = self._row(old_layout, old) | self._row(new_layout, new)
+        return self._packed_row(readings)
+
+    def without(self, layout: int, cells: bytes, metrics: set[str]) -> tuple[int, bytes] | None:
+        """A row without some metrics; None where nothing is left."""
+        readings = {metric: reading for metric, reading in self._row(layout, cells).items() if metric not in metrics}
+        return self._packed_row(readings) if readings else None
+
+    def width(self, layout: int) -> int:
+        """How many readings a row of this layout has."""
+        return len(self._vocabulary.names(layout)) // 2
+
+    def _row(self, layout: int, cells: bytes) -> dict[str, tuple[str, float]]:
+        names = self._vocabulary.names(layout)
+        values = _values([layout], [cells], [len(names) // 2]).tolist()
+        return dict(zip(names[::2], zip(names[1::2], values, strict=True), strict=True))
+
+    def _packed_row(self, readings: dict[str, tuple[str, float]]) -> tuple[int, bytes]:
+        metrics = sorted(readings)
+        layout = self._vocabulary.number([*chain.from_iterable((metric, readings[metric][0]) for metric in metrics)])
+        return layout, packed(np.array([[readings[metric][1] for metric in metrics]]))[0]
+
+
+def _codes(keys: Sequence[Any]) -> tuple[list[Any], Int64]:
+    """Distinct keys in order of their first place, and the place of each row's key among them, int64 [n]."""
+    place = {key: code for code, key in enumerate(dict.fromkeys(keys))}
+    return list(place), np.fromiter(map(place.__getitem__, keys), dtype=np.int64, count=len(keys))
+
+
+def _values(layouts: Sequence[int], cells: Sequence[bytes], widths: Sequence[int]) -> NDArray[np.float64]:
+    """Values of all rows, one after the other."""
+    kinds: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for row, (width, content) in enumerate(zip(widths, cells, strict=True)):
+        kinds[width, content[0]].append(row)
+    ends = np.cumsum(widths)
+    values = np.empty(int(ends[-1]) if len(ends) else 0)
+    for (width, form), rows in kinds.items():
+        found = unpacked(together([cells[row] for row in rows])[:, 1:], form)
+        if len(kinds) == 1:
+            return found.ravel()
+        values[(ends[rows] - width)[:, None] + np.arange(width)] = found
+    return values

@@ -1,0 +1,256 @@
+"""A store of before version 8, whose tables were in the file as in the catalogue, is brought into the packed form.
+
+A packed file is made beside the old one, device by device, and takes its place when all is in it; the old one is not changed
+meanwhile, and nobody else can write to it. What is killed goes on where it was.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import apsw
+
+from hvac_platform.embedded_file import IN_MEMORY, EmbeddedFileError, beside, prepare_to_open, users_of
+from hvac_platform.shipped import SCHEMA_DIRECTORY
+from hvac_platform.stores.base import Device, StoreError, TableSlice
+from hvac_platform.stores.copying import writable
+from hvac_platform.stores.plain_tables import scan_plain
+from hvac_platform.stores.tables import tables
+
+SCHEMA_VERSION = 8
+PACKED_SINCE = 8
+"""From this version on the large tables are packed."""
+BUSY_TIMEOUT_MS = 10_000
+BY_DEVICE = ("device_metrics_raw", "device_state_snapshots", "snapshot_verdicts", "anomaly_events")
+TOLD_SECONDS, WAIT_SECONDS = 5.0, 0.2
+DONE = "CREATE TABLE IF NOT EXISTS repacked (table_name TEXT, device_id TEXT, PRIMARY KEY (table_name, device_id))"
+
+_logger = logging.getLogger(__name__)
+
+Tell = Callable[[str], object]
+
+
+class PlainStore:
+    """A store of version 7, for reading.
+
+    Args:
+        connection: to its file.
+        path: of it.
+    """
+
+    def __init__(self, connection: apsw.Connection, path: Path) -> None:
+        self.connection, self.location = connection, str(path)
+
+    def devices(self) -> list[Device]:
+        """All registered devices by id."""
+        return [Device(*row) for row in self.connection.execute("SELECT * FROM devices ORDER BY device_id")]
+
+    def scan(self, rows: TableSlice, *, batch_rows: int = 50_000) -> Iterator[dict[str, list[Any]]]:
+        """Read rows in key order."""
+        return scan_plain(self.connection, rows, batch_rows)
+
+    def count(self, table: str) -> int:
+        """Number of rows."""
+        ((rows,),) = self.connection.execute(f"SELECT count(*) FROM {table}")
+        return int(rows)
+
+
+def brought_up_to_date(path: Path, tell: Tell = _logger.warning) -> None:
+    """Bring a store of before version 8 into the packed form; does nothing with others.
+
+    Raises:
+        StoreError: somebody has it open, or the disk is too small; it is as it was then.
+        apsw.Error: it can't be read.
+    """
+    if str(path) == IN_MEMORY or not path.exists() or not path.stat().st_size or _version(path, tell) not in _OLD:
+        return
+    with _one_at_a_time(path, tell):
+        if (found := _version(path, tell)) in _OLD:
+            _repack(path, found, tell)
+
+
+_OLD = range(1, PACKED_SINCE)
+
+
+def _version(path: Path, tell: Tell) -> int:
+    """Schema version of a file; waits while it is being upgraded."""
+    told = False
+    while True:
+        try:
+            prepare_to_open(path)
+            connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+            try:
+                connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+                return int(connection.pragma("user_version"))
+            finally:
+                connection.close()
+        except (apsw.BusyError, EmbeddedFileError):  # whoever upgrades has it alone, without a -wal
+            if not _is_upgraded_now(path):
+                raise
+            if not told:
+                tell(f"{path} is being upgraded by another process: waiting for it")
+                told = True
+            time.sleep(WAIT_SECONDS)
+
+
+def _is_upgraded_now(path: Path) -> bool:
+    """Whether a process upgrades the file at this moment."""
+    try:
+        descriptor = os.open(_lock_of(path), os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def _lock_of(path: Path) -> Path:
+    return path.with_name(path.name + ".upgrade-lock")
+
+
+def _upgrade_of(path: Path) -> Path:
+    return path.with_name(path.name + ".upgrading")
+
+
+@contextmanager
+def _one_at_a_time(path: Path, tell: Tell) -> Iterator[None]:
+    """One process upgrades, others wait for it."""
+    lock = _lock_of(path)
+    descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            tell(f"{path} is being upgraded by another process: waiting for it")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+        lock.unlink(missing_ok=True)
+    finally:
+        os.close(descriptor)
+
+
+def _repack(path: Path, found: int, tell: Tell) -> None:
+    began = time.monotonic()
+    connection = apsw.Connection(str(path))
+    try:
+        old = _alone_with(connection, path, found)
+        made = _upgrade_of(path)
+        tell(
+            f"upgrading {path} from schema version {found} to {SCHEMA_VERSION}: packing {path.stat().st_size / 1e6:.0f} MB"
+        )
+        try:
+            size = _copy(old, made, tell)
+        except apsw.FullError as error:
+            raise _disk_full(path, made) from error
+        except StoreError as error:
+            if isinstance(error.__cause__, apsw.FullError):
+                raise _disk_full(path, made) from error
+            raise
+        made.replace(path)
+        _flushed(path.parent)
+        tell(
+            f"upgraded {path} to schema version {SCHEMA_VERSION}: {size / 1e6:.0f} MB, {time.monotonic() - began:.0f} s"
+        )
+    finally:
+        connection.close()
+
+
+def _disk_full(path: Path, made: Path) -> StoreError:
+    return StoreError(
+        f"the disk is full: {path} can't be upgraded, it is as it was; free some space beside it and try again, "
+        f"which goes on where it was ({made})"
+    )
+
+
+def _alone_with(connection: apsw.Connection, path: Path, found: int) -> PlainStore:
+    """The old store, with its -wal brought in, and nobody else in it from now on; at version 7."""
+    connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+    try:
+        connection.pragma("locking_mode", "exclusive")
+        connection.pragma("journal_mode", "delete")
+        if connection.pragma("journal_mode") != "delete":
+            raise apsw.BusyError
+        connection.execute("BEGIN EXCLUSIVE")
+    except (apsw.BusyError, apsw.LockedError) as error:
+        users = [pid for pid in users_of(path) if pid != os.getpid()]
+        who = f"process {', '.join(map(str, users))} has" if users else "another process has"
+        raise StoreError(
+            f"{path} has schema version {found} and must be upgraded, but {who} it open: stop it (an hvac up of the version "
+            "before), then try again"
+        ) from error
+    if found < PACKED_SINCE - 1:
+        # Triggers that kept the former vector index would need its extension to be loaded.
+        for name in [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type='trigger'")]:
+            connection.execute(f"DROP TRIGGER {name}")
+        for version in range(found + 1, PACKED_SINCE):
+            script = (SCHEMA_DIRECTORY / "embedded" / f"upgrade_{version}.sql").read_text(encoding="utf-8")
+            connection.execute(script)
+    # Never committed: the file stays as it is, at its version, until the new one takes its place.
+    return PlainStore(connection, path)
+
+
+def _copy(old: PlainStore, made: Path, tell: Tell) -> int:
+    """All rows into the new file; returns its size."""
+    from hvac_platform.stores.embedded import EmbeddedStore
+
+    new = EmbeddedStore(made)
+    try:
+        new.connection.execute(DONE)
+        done = set(new.connection.execute("SELECT table_name, device_id FROM repacked"))
+        devices = old.devices()
+        new.register_devices(devices)
+        told, steps = time.monotonic(), len(BY_DEVICE) * len(devices)
+        for step, (name, device) in enumerate((name, device) for name in BY_DEVICE for device in devices):
+            if (name, device.device_id) not in done:
+                _copy_rows(old, new, TableSlice(name, device_id=device.device_id))
+                new.connection.execute("INSERT INTO repacked VALUES (?, ?)", (name, device.device_id))
+            if time.monotonic() - told > TOLD_SECONDS:
+                told = time.monotonic()
+                tell(f"upgrading {old.location}: {name} of {device.device_id}, {100 * (step + 1) // steps} %")
+        for name in tables():
+            if name not in BY_DEVICE and name != "devices":
+                _copy_rows(old, new, TableSlice(name))
+        lost = [name for name in tables() if new.count(name) < old.count(name)]
+        if lost:
+            for name in lost:  # rows of devices that are in no registry, or written since a first attempt
+                _copy_rows(old, new, TableSlice(name))
+            lost = [
+                f"{name} {new.count(name)} of {old.count(name)}" for name in lost if new.count(name) < old.count(name)
+            ]
+        if lost:
+            raise StoreError(
+                f"{old.location} could not be upgraded, it is as it was: rows are missing ({', '.join(lost)})"
+            )
+        new.connection.execute("DROP TABLE repacked")
+    finally:
+        new.close()
+    for suffix in ("-wal", "-shm"):
+        beside(made, suffix).unlink(missing_ok=True)
+    _flushed(made)
+    return made.stat().st_size
+
+
+def _copy_rows(old: PlainStore, new: Any, rows: TableSlice) -> None:
+    for batch in old.scan(rows, batch_rows=5_000):
+        for part in writable(rows.table, batch):
+            new.upsert(rows.table, part)
+
+
+def _flushed(path: Path) -> None:
+    """See that a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
