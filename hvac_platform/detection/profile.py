@@ -112,6 +112,7 @@ class Profile:
     fit: Fit | None = None
     energy: EnergyModel | None = None
     fixed: bool = False
+    _version: int | None = field(default=None, init=False, compare=False, repr=False)
 
     @property
     def provisional(self) -> bool:
@@ -120,7 +121,12 @@ class Profile:
 
     @property
     def version(self) -> int:
-        """63-bit fingerprint of the content."""
+        """63-bit fingerprint of the content, worked out once."""
+        if self._version is None:
+            object.__setattr__(self, "_version", self._fingerprint())
+        return self._version or 0
+
+    def _fingerprint(self) -> int:
         limits = {**self.detector.limits} if self.detector else {}
         text = json.dumps(
             [self.embedding_method, self.statistics_json(), asdict(self.calibration), limits], sort_keys=True
@@ -134,6 +140,8 @@ class Profile:
 
     def with_limits(self, similarity: float | None = None, sigma: float | None = None) -> Profile:
         """The same profile with fixed limits in place of calibrated ones, where given."""
+        if similarity is None and sigma is None and not self.fixed:
+            return self
         calibration = replace(
             self.calibration,
             similarity=self.calibration.similarity if similarity is None else similarity,
