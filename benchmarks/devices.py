@@ -1,7 +1,7 @@
 """Many devices in one process, below Dagster: what a minute of their readings costs to take in and to judge, and to keep.
 
 Ten simulated devices are ingested for a day, learned from and judged; the others are copies of them under other ids, with
-their profiles and the last windows of their history. Then minutes of all devices are appended and taken in and judged by what
+their profiles and the last windows of their history. Then minutes of all devices are appended, taken in and judged by what
 stands in a live platform. Prints CPU milliseconds a message and a window, and bytes a reading; judges nothing.
 """
 

@@ -92,6 +92,9 @@ class Settings(BaseSettings):
     scylla_password: SecretStr = SecretStr("")
     scylla_keyspace: str = "iot_monitoring"
     scylla_dialect: Literal["", "scylla", "cassandra"] = Field(default="", description="Detected when empty")
+    scylla_vector_search: Literal["device", "day"] = Field(
+        default="device", description="ScyllaDB: one search of a device's days, or one a day (docs/scylladb.md)"
+    )
     scylla_datacenter: str = Field(default="", description="Local data center; any when empty")
     scylla_replication_factor: int = Field(
         default=3, ge=1, le=100, description="Of a keyspace that is created; 1 in development"

@@ -92,6 +92,7 @@ def _cql_settings(settings: Settings) -> CqlSettings:
         username=settings.scylla_username,
         password=settings.scylla_password,
         dialect=settings.scylla_dialect,
+        vector_search=settings.scylla_vector_search,
         datacenter=settings.scylla_datacenter,
         replication_factor=settings.scylla_replication_factor,
         consistency=settings.scylla_consistency,

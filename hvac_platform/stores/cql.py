@@ -68,6 +68,7 @@ class CqlStore(LedgerKeeping):
             lambda rows, size: self.scan(rows, batch_rows=size),
             self._device_dates,
             separate_vectors=self._schema.separate_vectors,
+            by_day=self._client.settings.vector_search == "day",
         )
         self._written_statics: dict[tuple[str, str, str], tuple[str, str, str]] = {}
 

@@ -108,6 +108,7 @@ class CqlSettings:
         username: empty for none.
         password: never shown.
         dialect: ``scylla`` or ``cassandra``; detected when empty.
+        vector_search: what one search of ScyllaDB's index covers: all days of a ``device``, or a ``day`` of it.
         datacenter: local data center; detected when empty.
         replication_factor: of a keyspace that is created.
         consistency: of reads and writes.
@@ -122,6 +123,7 @@ class CqlSettings:
     username: str = ""
     password: SecretStr = field(default=SecretStr(""))
     dialect: str = ""
+    vector_search: str = "device"
     datacenter: str = ""
     replication_factor: int = 3
     consistency: Consistency = "LOCAL_QUORUM"

@@ -124,6 +124,7 @@ class CqlNearest:
         days: (device, date) pairs that a slice concerns.
         separate_vectors: whether the index is on a table of its own, searched day by day (Cassandra), or on the snapshots,
             searched over all days of a device at once (ScyllaDB).
+        by_day: search the index on the snapshots day by day as well.
     """
 
     def __init__(
@@ -133,11 +134,12 @@ class CqlNearest:
         days: Callable[[TableSlice], list[tuple[str, str]]],
         *,
         separate_vectors: bool,
+        by_day: bool = False,
     ) -> None:
         self._client = client
         self._scan = scan
         self._days = days
-        self._separate = separate_vectors
+        self._separate, self._by_day = separate_vectors, separate_vectors or by_day
         self._index_rests_until = 0.0
 
     def find(self, query: NearestQuery) -> Neighbours:
@@ -160,7 +162,7 @@ class CqlNearest:
         In units of one index search of one day: on Cassandra each query searches each day; on ScyllaDB each query is one
         search, whatever the number of days.
         """
-        searches = len(query.vectors) * (days if self._separate else 1)
+        searches = len(query.vectors) * (days if self._by_day else 1)
         return searches * (1 + ROW_COST * _fetch(query)) < EXACT_COST * days
 
     def by_pass(self, query: NearestQuery, date: str | None = None) -> Neighbours:
@@ -182,7 +184,7 @@ class CqlNearest:
 
     def _by_index(self, query: NearestQuery, days: Sequence[str]) -> Neighbours:
         """One query: candidates of every part that the index searches by itself, ranked by their own vectors."""
-        parts: Sequence[str | None] = days if self._separate else [None]
+        parts: Sequence[str | None] = days if self._by_day else [None]
         limits = [_fetch(query, date) for date in parts]
         parts_found = self._candidates(query, parts, limits)
         search = query.search()
@@ -202,7 +204,7 @@ class CqlNearest:
             where, arguments = ("device_id=?", [query.device_id]) if date is None else (
                 "device_id=? AND date=?", [query.device_id, date]
             )  # fmt: skip
-            table, columns = ("device_state_snapshots", ", is_anomalous") if date is None else (VECTOR_TABLE, "")
+            table, columns = (VECTOR_TABLE, "") if self._separate else ("device_state_snapshots", ", is_anomalous")
             statement = self._client.prepare(
                 f"SELECT snapshot_time, embedding_method, embedding{columns} FROM {self._name(table)} "
                 f"WHERE {where} ORDER BY embedding ANN OF ? LIMIT {limit}"

@@ -19,6 +19,7 @@ from devtools.services.cassandra import Cassandra
 from hvac_platform.stores.base import EmbeddingError, StoreError
 from hvac_platform.stores.cassandra_private import PlainProtocolHandler
 from hvac_platform.stores.cql import CqlSettings, TlsSettings, schema_statements
+from hvac_platform.stores.cql_nearest import CqlNearest, NearestQuery
 from hvac_platform.stores.cql_schema import CqlSchema
 from hvac_platform.stores.cql_wire import (
     BATCH_BYTES,
@@ -275,3 +276,36 @@ def test_one_bad_vector_among_good_ones_stops_all_of_them(bad):
 def test_the_harness_points_the_platform_at_its_node(tmp_path):
     node = Cassandra(tmp_path, tmp_path, 9042)
     assert node.settings == {"SCYLLA_HOSTS": "127.0.0.1", "SCYLLA_PORT": "9042", "SCYLLA_REPLICATION_FACTOR": "1"}
+
+
+@pytest.mark.parametrize(
+    ("separate", "by_day", "where", "searches"),
+    [
+        (False, False, "device_state_snapshots WHERE device_id=? ORDER BY", 1),
+        (False, True, "device_state_snapshots WHERE device_id=? AND date=? ORDER BY", 3),
+        (True, False, "snapshot_vectors WHERE device_id=? AND date=? ORDER BY", 3),
+    ],
+    ids=["scylla", "scylla by day", "cassandra"],
+)
+def test_a_search_names_the_device_or_its_whole_partition_as_the_server_can_bear(separate, by_day, where, searches):
+    asked, run = [], []
+
+    class Recorded:
+        """Notes the statements, and finds nothing."""
+
+        settings = CqlSettings(hosts=("h",), keyspace="k")
+
+        def prepare(self, text):
+            asked.append(text)
+            return text
+
+        def run(self, calls, **_):
+            run.append(len(calls))
+            return [((), (), (), ()) for _ in calls]
+
+    days = [("d", f"2026-06-1{n}") for n in range(3)]
+    nearest = CqlNearest(Recorded(), lambda *_: iter(()), lambda _: days, separate_vectors=separate, by_day=by_day)
+    vectors = np.ones((1, 384), dtype=np.float32)
+    assert nearest.find(NearestQuery("d", vectors, 10, "m")).times_ms.tolist() == [[-1] * 10]
+    assert f"k.{where}" in asked[0]
+    assert run[0] == searches
