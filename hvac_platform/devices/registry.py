@@ -216,7 +216,7 @@ class DeviceType:
         """Position of each metric among the points."""
         return MappingProxyType({point.name: i for i, point in enumerate(self.points)})
 
-    @property
+    @cached_property
     def metric_names(self) -> tuple[str, ...]:
         """Names of the points, in order."""
         return tuple(point.name for point in self.points)
