@@ -121,6 +121,11 @@ def _findings(series: SnapshotSeries, device_type: DeviceType | None) -> list[_F
     return findings
 
 
+MOST_LOOKBACKS = 1000
+_lookbacks: dict[tuple[int, int], tuple[DeviceType, int]] = {}
+"""By identity of the type, which can't be hashed; the type is kept beside, so no other one can have its identity."""
+
+
 def rule_lookback_ms(device_type: DeviceType | None, window_ms: int = MINUTE_MS) -> int:
     """History that the verdict on a snapshot rests on, in milliseconds before the snapshot.
 
@@ -128,6 +133,16 @@ def rule_lookback_ms(device_type: DeviceType | None, window_ms: int = MINUTE_MS)
     """
     if device_type is None:
         return 0
+    key = id(device_type), window_ms
+    known = _lookbacks.get(key)
+    if known is None or known[0] is not device_type:
+        if len(_lookbacks) >= MOST_LOOKBACKS:
+            _lookbacks.clear()
+        known = _lookbacks[key] = device_type, _lookback_ms(device_type, window_ms)
+    return known[1]
+
+
+def _lookback_ms(device_type: DeviceType, window_ms: int) -> int:
     needs = [device_type.frozen_windows * window_ms]
     for rule in device_type.rules:
         used = _reached(device_type, (rule.when, *rule.suppress, *message_fields(rule.message)))

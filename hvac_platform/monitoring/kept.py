@@ -5,9 +5,12 @@ Nothing here is needed: whatever is missing or out of date is read and worked ou
 
 from __future__ import annotations
 
+import os
 import time
 from collections import OrderedDict
+from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,8 +28,9 @@ from hvac_platform.stores.vectors import NearestSearch
 if TYPE_CHECKING:  # it brings pandas
     from hvac_platform.detection.learned import Carried
 
-MOST_BYTES = 256_000_000
-"""Of normal states in memory; beyond it those of devices judged longest ago are read again when they are needed."""
+LEAST_BYTES, MEMORY_SHARE = 256_000_000, 8
+"""Normal states may take an eighth of the memory, or this much; beyond it those judged longest ago are read when needed."""
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 STATES_SECONDS = 600.0
 """How long normal states are kept: windows of the past may have been flagged, corrected or forgotten since."""
 
@@ -69,12 +73,22 @@ class NormalStates:
     read_at: float
 
 
+def most_bytes() -> int:
+    """How much memory normal states may take: a share of what the machine has, or the container may use."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    with suppress(OSError, ValueError):  # no such file, or "max"
+        memory = min(memory, int(CGROUP_LIMIT.read_text(encoding="ascii")))
+    return max(LEAST_BYTES, memory // MEMORY_SHARE)
+
+
 @dataclass
 class KeptStates:
     """Normal states of the devices judged last, within a bound of memory."""
 
     store: Store
+    most: int = field(default_factory=most_bytes)
     _states: OrderedDict[str, NormalStates] = field(default_factory=OrderedDict)
+    _bytes: int = 0
 
     def nearest(
         self,
@@ -110,10 +124,12 @@ class KeptStates:
             or (known.method, known.span) != (profile.embedding_method, span)
             or now - known.read_at > STATES_SECONDS
         ):
+            self._bytes -= known.vectors.nbytes if known is not None else 0
             known = self._states[device_id] = self._read(device_id, profile.embedding_method, span)
+            self._bytes += known.vectors.nbytes
         self._states.move_to_end(device_id)
-        while len(self._states) > 1 and sum(s.vectors.nbytes for s in self._states.values()) > MOST_BYTES:
-            self._states.popitem(last=False)
+        while len(self._states) > 1 and self._bytes > self.most:
+            self._bytes -= self._states.popitem(last=False)[1].vectors.nbytes
         return known
 
     def _read(self, device_id: str, method: str, span: tuple[int, int]) -> NormalStates:

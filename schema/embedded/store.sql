@@ -57,15 +57,9 @@ BEGIN
     DELETE FROM metric_aggregation_buffer WHERE device_id = new.device_id AND window_start < new.snapshot_time;
 END;
 
+-- Small columns first: the others are on pages of their own, and whether a profile has changed is asked for every window.
 CREATE TABLE device_profiles (
     device_id TEXT PRIMARY KEY,
-    device_type TEXT NOT NULL,
-    location TEXT NOT NULL,
-    building_id TEXT NOT NULL,
-    profile_embedding BLOB NOT NULL,
-    embedding_method TEXT NOT NULL,
-    metric_stats TEXT NOT NULL,
-    calibration TEXT NOT NULL,
     profile_version INTEGER NOT NULL,
     snapshot_count INTEGER NOT NULL,
     span_start INTEGER NOT NULL,
@@ -73,6 +67,13 @@ CREATE TABLE device_profiles (
     profile_created_at INTEGER NOT NULL,
     profile_updated_at INTEGER NOT NULL,
     last_seen INTEGER NOT NULL,
+    embedding_method TEXT NOT NULL,
+    device_type TEXT NOT NULL,
+    location TEXT NOT NULL,
+    building_id TEXT NOT NULL,
+    profile_embedding BLOB NOT NULL,
+    metric_stats TEXT NOT NULL,
+    calibration TEXT NOT NULL,
     detector BLOB,
     fit TEXT,
     energy TEXT,
