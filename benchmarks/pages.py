@@ -26,7 +26,6 @@ import numpy as np
 from copies import WINDOW_MS, fill_with_copies
 
 from hvac_platform.monitoring.incidents import blank_incident
-from hvac_platform.stores.base import Device
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.records import Incident, LatestReading, Snapshot
 from hvac_platform.timestamps import DAY_MS, now_ms
@@ -76,7 +75,9 @@ class Plant:
                 began = self.start - (k + 2) * DAY_MS
                 found.append(replace(blank_incident(device, began, began + 3_600_000, 3), status="closed"))
             if i % OPEN_EVERY == 0:
-                found.append(replace(blank_incident(device, self.start - 7_200_000, self.start, 2), severity="critical"))
+                found.append(
+                    replace(blank_incident(device, self.start - 7_200_000, self.start, 2), severity="critical")
+                )
         self.store.upsert(Incident.TABLE, Incident.columns(found))
 
     def arrive(self, *, window: bool = False) -> None:
@@ -87,7 +88,10 @@ class Plant:
         readings: list[LatestReading] = []
         for device in self.devices:
             newest = Snapshot.read(
-                self.store, device.device_id, (self.start - 2 * WINDOW_MS, self.start), only=Snapshot.all_but("embedding")
+                self.store,
+                device.device_id,
+                (self.start - 2 * WINDOW_MS, self.start),
+                only=Snapshot.all_but("embedding"),
             )[-1]
             if window:
                 columns = Snapshot.columns([newest], only=Snapshot.all_but("embedding", "date"))

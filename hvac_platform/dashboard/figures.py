@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,7 @@ class Line:
         values: float64 [n].
         band: lowest and highest normal value, or None.
         limits: what can be real; a reading beyond, such as a broken sensor's -999, does not stretch the axis.
+        ahead: times and values that lead on to the newest reading, of a window that is still open; drawn dotted.
     """
 
     title: str
@@ -51,6 +53,7 @@ class Line:
     values: Float64
     band: tuple[float, float] | None = None
     limits: tuple[float, float] | None = None
+    ahead: tuple[list[int], list[float | None]] | None = None
 
     def axis_range(self) -> list[float] | None:
         """Range of the axis where some readings are beyond the limits and others are not; None lets the values decide.
@@ -113,8 +116,9 @@ def with_gaps(times_ms: Int64, values: Float64, interval_ms: int) -> tuple[list[
     gaps = np.flatnonzero(np.diff(times_ms) > 3 * interval_ms)
     xs = np.insert(times_ms, gaps + 1, times_ms[gaps] + interval_ms)
     known = np.insert(_shown(values), gaps + 1, np.nan)
-    ys: list[float | None] = np.where(np.isfinite(known), known, None).tolist()
-    return xs.tolist(), ys
+    ys = known.astype(object)
+    ys[~np.isfinite(known)] = None
+    return xs.tolist(), ys.tolist()
 
 
 def _shown(values: Float64) -> Float64:
@@ -277,7 +281,27 @@ def metrics_figure(
                 "hovertemplate": f"%{{y:,.4~g}} {in_figure(line.unit)}",
             }
         )
+    for i, line in enumerate(lines):
+        if line.ahead is not None:
+            traces.append(_ahead_trace(line, "y" if i == 0 else f"y{i + 1}"))
     return {"data": traces, "layout": {**layout, "shapes": shapes, "annotations": annotations}}
+
+
+def _ahead_trace(line: Line, axis: str) -> Figure:
+    """The dotted end of a line; these come after all lines, so that a refresh can replace them alone."""
+    assert line.ahead is not None
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "x": line.ahead[0],
+        "y": line.ahead[1],
+        "xaxis": "x",
+        "yaxis": axis,
+        "name": f"{in_figure(line.title)}, still open",
+        "line": {"color": BLUE, "width": 1.4, "dash": "dot"},
+        "marker": {"color": "white", "size": 5, "line": {"color": BLUE, "width": 1.4}},
+        "hovertemplate": f"%{{y:,.4~g}} {in_figure(line.unit)}",
+    }
 
 
 def _drawn_interval(times_ms: Int64, interval_ms: int) -> int:
@@ -360,6 +384,13 @@ def sparkline(values: Float64, width: int = 96, height: int = 24) -> str:
     >>> sparkline(np.array([1.0, 2.0, 1.5])).startswith("data:image/svg+xml;base64,"), sparkline(np.array([1.0]))
     (True, '')
     """
+    return _sparkline(np.ascontiguousarray(values, dtype=np.float64).tobytes(), width, height)
+
+
+@lru_cache(maxsize=1024)
+def _sparkline(content: bytes, width: int, height: int) -> str:
+    """The line of some float64; pages are drawn again every few seconds, and most lines are as before."""
+    values = np.frombuffer(content, dtype=np.float64)
     _, kept = decimated(np.arange(len(values)), values, width)
     known = np.isfinite(kept)
     if known.sum() < 2:

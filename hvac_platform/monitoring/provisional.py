@@ -1,4 +1,4 @@
-"""What can't wait for a window to be complete: rules of level 1 and 2, and readings that can't be, on windows not judged yet.
+"""What can't wait until a window is complete: rules of level 1 and 2, and readings that can't be, on windows not judged yet.
 
 A provisional event is nobody's row. It is what the readings that are in say now, so it is there as soon as they are, and it
 goes with the judgement of its window: that either records the event of the same id or does not.
@@ -110,10 +110,10 @@ def may_be_urgent(
         if declared is None:
             continue
         names = declared.metric_names
-        values = np.array([[row.get(metric, np.nan) for metric in names] for _, row in rows], dtype=np.float64)
+        read = np.array([[row.get(metric, np.nan) for metric in names] for _, row in rows], dtype=np.float64)
         apart = np.arange(len(rows), dtype=np.int64) * 2 * GAP_WINDOWS * window_ms  # so that no row is another's past
-        count = np.isfinite(values).astype(np.int64)
-        together = SnapshotSeries("", name, apart, names, values, count, values, values, values, window_ms)
+        count = np.isfinite(read).astype(np.int64)
+        together = SnapshotSeries("", name, apart, names, read, count, read, read, read, window_ms)
         fired = evaluate_urgent(together, urgent_part(declared, at_once=True)).anomalous
         found.update(rows[i][0] for i in np.flatnonzero(fired).tolist())
     return found
