@@ -27,7 +27,7 @@ from copies import WINDOW_MS, fill_with_copies
 
 from hvac_platform.monitoring.incidents import blank_incident
 from hvac_platform.stores.embedded import EmbeddedStore
-from hvac_platform.stores.records import Incident, LatestReading, Snapshot
+from hvac_platform.stores.records import Incident, LatestReading, Reading, Snapshot
 from hvac_platform.timestamps import DAY_MS, now_ms
 
 DEVICE = "RTU-001"
@@ -64,7 +64,7 @@ class Plant:
         hvac(home, "profiles", "build", DEVICE)
         hvac(home, "detect", DEVICE, "--hours-back", "25")
         self.devices = self.store.devices()
-        self.start = start
+        self.start = self.at = start
         self._incidents()
         self.arrive()
 
@@ -75,16 +75,15 @@ class Plant:
                 began = self.start - (k + 2) * DAY_MS
                 found.append(replace(blank_incident(device, began, began + 3_600_000, 3), status="closed"))
             if i % OPEN_EVERY == 0:
-                found.append(
-                    replace(blank_incident(device, self.start - 7_200_000, self.start, 2), severity="critical")
-                )
+                found.append(replace(blank_incident(device, self.start - 7_200_000, self.start, 2), status="open"))
         self.store.upsert(Incident.TABLE, Incident.columns(found))
 
     def arrive(self, *, window: bool = False) -> None:
         """A reading of every metric of every device; with a window, the one that was open is complete first."""
+        self.at += INTERVAL_MS
         if window:
             self.start += WINDOW_MS
-        at = self.start + 5_000
+            self.at = self.start
         readings: list[LatestReading] = []
         for device in self.devices:
             newest = Snapshot.read(
@@ -97,10 +96,15 @@ class Plant:
                 columns = Snapshot.columns([newest], only=Snapshot.all_but("embedding", "date"))
                 self.store.upsert(Snapshot.TABLE, {**columns, "snapshot_time": np.array([self.start - WINDOW_MS])})
             readings += [
-                LatestReading(device.device_id, self.start, name, value, at) for name, value in newest.metrics.items()
+                LatestReading(device.device_id, self.start, name, value, self.at)
+                for name, value in newest.metrics.items()
             ]
-        self.store.upsert(LatestReading.TABLE, LatestReading.columns(readings))
-        self.devices = [replace(d, last_seen=at) for d in self.devices]
+        latest = LatestReading.columns(readings)
+        raw = {name: latest[name] for name in ("device_id", "metric_name", "metric_value")}
+        raw |= {"timestamp": latest["last_updated"], "unit": [""] * len(readings)}
+        self.store.upsert(Reading.TABLE, raw)
+        self.store.upsert(LatestReading.TABLE, latest)
+        self.devices = [replace(d, last_seen=self.at) for d in self.devices]
         self.store.register_devices(self.devices)
 
 

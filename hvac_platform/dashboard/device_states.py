@@ -11,6 +11,7 @@ from enum import StrEnum
 
 from hvac_platform.config import Settings
 from hvac_platform.dashboard.reading import (
+    HOUR_MS,
     SEVERITIES,
     DeviceState,
     device_state,
@@ -18,6 +19,7 @@ from hvac_platform.dashboard.reading import (
     open_incidents,
     open_window,
     profiled_devices,
+    states_since,
     units_sent,
     usual_interval_ms,
 )
@@ -38,6 +40,8 @@ PROFILES_SECONDS = 60.0
 SHARE_OF_TIME = 0.02
 """What takes long to read is read so seldom that it takes no more than this share of the time."""
 SILENT_INTERVALS = 3
+OVERLAP_MS = 10_000
+"""A look begins so long before the last reading of the one before: not all readings of an instant arrive together."""
 MOST_SUSPECTS = 25
 """So many devices whose latest readings may be urgent are looked into at a refresh, besides those on the page."""
 
@@ -134,11 +138,12 @@ class Fleet:
 
 @dataclass(slots=True)
 class _Kept:
-    """What a board knows of a device, and when it looked, by the monotonic clock."""
+    """What a board knows of a device, up to which reading, and when it looked, by the monotonic clock."""
 
     news: News
     looked_at: float
     last_seen: int
+    values: Mapping[str, float]
 
 
 @dataclass(slots=True)
@@ -230,12 +235,21 @@ class FleetBoard:
             if not interval_ms and at_ms - device.last_seen > self._settings.silence_ms:
                 interval_ms = usual_interval_ms(store, device, window_ms)
             provisional = kept.news.provisional if kept is not None else ()
-            self._kept[device_id] = _Kept(News(anomalous, provisional, interval_ms), began, device.last_seen)
-            if values := open_window(store, device, window_ms, at_ms):
-                latest.append((device_id, values))
+            states = [] if device.last_seen <= at_ms - HOUR_MS else self._since(store, device, kept)
+            latest += [(device_id, state) for state in states]
+            values = states[-1] if states else {} if kept is None else kept.values
+            self._kept[device_id] = _Kept(News(anomalous, provisional, interval_ms), began, device.last_seen, values)
         types = {device_id: registered[device_id].device_type for device_id, _ in latest}
         self._suspects |= dict.fromkeys(sorted(may_be_urgent(latest, types, window_ms)))
         self._look_into(store, registered, first, at_ms)
+
+    def _since(self, store: Store, device: Device, kept: _Kept | None) -> list[dict[str, float]]:
+        """Values of a device after each instant at which it was read since the last look; at first of its open window."""
+        window_ms = self._settings.window_ms
+        opened_ms = device.last_seen - device.last_seen % window_ms
+        if kept is not None and kept.last_seen >= opened_ms - window_ms:
+            return states_since(store, device, kept.last_seen + 1 - OVERLAP_MS, kept.values)
+        return states_since(store, device, opened_ms, {})
 
     def _look_into(self, store: Store, registered: Mapping[str, Device], first: Sequence[str], at_ms: int) -> None:
         """What suspects are suspected of. One is a suspect until nothing speaks against its unjudged windows any more."""

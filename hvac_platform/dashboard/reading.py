@@ -128,6 +128,27 @@ def has_newest_event(store: Store, device: Device, window_ms: int) -> bool:
     return any(batch["detected_at"] for batch in store.scan(rows, batch_rows=1))
 
 
+def states_since(store: Store, device: Device, start_ms: int, before: Mapping[str, float]) -> list[dict[str, float]]:
+    """Latest value of each metric after each instant from ``start_ms`` on, up to a device's last reading.
+
+    Args:
+        store: has the readings.
+        device: its registration.
+        start_ms: first instant included.
+        before: latest values before it.
+    """
+    columns = ("timestamp", "metric_name", "metric_value")
+    rows = TableSlice(Reading.TABLE, columns, device.device_id, start_ms, device.last_seen + 1)
+    found: list[dict[str, float]] = []
+    last, values = None, dict(before)
+    for batch in store.scan(rows, batch_rows=MOST_ROWS) if start_ms <= device.last_seen else ():
+        for at, name, value in zip(*(batch[column] for column in columns), strict=True):
+            if last is not None and at != last:
+                found.append(dict(values))
+            last, values[name] = at, value
+    return found if last is None else [*found, values]
+
+
 def open_incidents(store: Store) -> dict[str, list[Incident]]:
     """Open incidents of all devices by device, oldest first: one read."""
     found: dict[str, list[Incident]] = {}

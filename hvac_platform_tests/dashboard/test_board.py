@@ -174,6 +174,15 @@ def test_an_urgent_reading_is_on_the_next_refresh_and_goes_when_its_window_is_ju
     assert board.refresh(fleet).news["CH-0777"].provisional == ()  # type: ignore[arg-type]
 
 
+def test_a_reading_between_two_looks_is_not_missed(fleet: CountingStore) -> None:
+    board = board_of(fresh_seconds=0.0)
+    send(fleet, "CH-0777", {"chilled_water_supply_temp": 44.0}, age_ms=4_000)
+    board.refresh(fleet)  # type: ignore[arg-type]
+    send(fleet, "CH-0777", {"chilled_water_supply_temp": -999.0}, age_ms=2_000)
+    send(fleet, "CH-0777", {"chilled_water_supply_temp": 44.0})
+    assert board.refresh(fleet).statuses["CH-0777"] is Status.URGENT  # type: ignore[arg-type]
+
+
 def test_urgent_readings_of_a_whole_fleet_are_looked_into_in_turn(fleet: CountingStore) -> None:
     board = board_of(fresh_seconds=0.0)
     for i in range(3 * MOST_SUSPECTS):

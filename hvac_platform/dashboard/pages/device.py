@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import islice
 from typing import Any
 
@@ -466,6 +466,10 @@ class DeviceView:
         return _height(self.scores), _height(self.metrics)
 
 
+UNCHANGED = DeviceView(*[no_update] * len(fields(DeviceView)))
+"""Nothing new anywhere."""
+
+
 def _height(figure: Any) -> Any:
     return {"height": f"{figure['layout']['height']}px"} if isinstance(figure, dict) else no_update
 
@@ -564,7 +568,7 @@ def _ahead_of(store: Store, newest: _Now, top: Content, shown: Mapping[str, Any]
     """What has come since a refresh after which nothing else has."""
     metrics, drawn = texts_once(shown.get("metrics"), MOST_METRICS), shown.get("ends")
     if not newest.live or not isinstance(drawn, list) or len(drawn) != len(metrics):
-        return DeviceView(top, *[no_update] * 4, urgent_section(newest), *[no_update] * 4)
+        return replace(UNCHANGED, head=top, urgent=urgent_section(newest))
     scores, figure = Patch(), Patch()
     for patch in (scores, figure):
         patch["layout"]["xaxis"]["range"] = list(newest.span)
@@ -577,7 +581,7 @@ def _ahead_of(store: Store, newest: _Now, top: Content, shown: Mapping[str, Any]
     values = {**(before[-1].metrics if before else {}), **newest.live}
     units = units_sent(store, device, newest.window_ms) if device_type(device.device_type) is None else {}
     table = newest_values(device.device_type, values, newest.open_ms, units)
-    return DeviceView(top, no_update, scores, figure, no_update, urgent_section(newest), table, *[no_update] * 3)
+    return replace(UNCHANGED, head=top, scores=scores, metrics=figure, urgent=urgent_section(newest), newest=table)
 
 
 def _ahead(end: Any, value: float | None, open_ms: int) -> tuple[list[int], list[float | None]]:
