@@ -14,7 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from multiprocessing import get_context
+from multiprocessing import current_process, get_context
 from multiprocessing.connection import Connection
 from types import ModuleType
 from typing import Generic, TypeVar
@@ -45,6 +45,8 @@ def worth_starting(asked_for: int, items: int, least_items: int) -> int:
     >>> worth_starting(3, 100, 4), worth_starting(3, 9, 4), worth_starting(3, 7, 4)
     (3, 2, 1)
     """
+    if current_process().daemon:  # a worker of somebody else's pool may start none
+        return 1
     return max(1, min(asked_for or min(usable_processors(), MOST_BY_DEFAULT), items // least_items))
 
 
