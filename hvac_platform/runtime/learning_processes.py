@@ -66,8 +66,8 @@ def _learn_here(settings: Settings, options: LearningOptions, device: Device) ->
 def _packed(batch: TableBatch) -> TableBatch:
     if "embedding" not in batch.columns:
         return batch
-    vectors: NDArray[np.float32] = batch.columns["embedding"]
-    used = np.flatnonzero(vectors.any(axis=0))
+    vectors: NDArray[np.float32] = np.ascontiguousarray(batch.columns["embedding"], dtype=np.float32)
+    used = np.flatnonzero(vectors.view(np.uint32).any(axis=0))  # by bits: a negative zero is to stay one
     width = int(used[-1]) + 1 if len(used) else 0
     return replace(batch, columns={**batch.columns, "embedding": np.ascontiguousarray(vectors[:, :width])})
 
