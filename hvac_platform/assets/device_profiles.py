@@ -22,9 +22,10 @@ from hvac_platform.monitoring.learning import (
     told_counts,
     told_metrics,
 )
-from hvac_platform.monitoring.passes import LearningPass
+from hvac_platform.monitoring.passes import LearningOptions, LearningPass
 from hvac_platform.partitions import daily, devices
 from hvac_platform.resources import PlatformResource
+from hvac_platform.runtime.learning_processes import learning_elsewhere
 from hvac_platform.stores.base import Device
 from hvac_platform.stores.batches import TableBatch
 from hvac_platform.stores.records import StoredMode
@@ -67,19 +68,25 @@ def device_profiles(
     Why: detection compares every window with it. Learned from the last days of normal snapshots (flagged and incomplete
     ones are left out); rebuilt every night for all devices in one run, or on demand for one. A new encoder is fitted only
     when history has doubled, normal states have drifted, or on request; the device's snapshots then get new embeddings.
+    Many devices are learned in several processes (`HVAC_PROFILE_PROCESSES`).
     """
     days_back = config.days_back or platform.settings.hvac_profile_days_back
     unknown: list[str] = []
-    found = LearningPass(
-        platform.store,
-        platform.encoders,
-        platform.settings,
-        registered(context, platform.store, unknown),
+    options = LearningOptions(
         days_back=days_back,
         min_snapshots=config.min_snapshots,
         until_ms=parse_instant(config.until) if config.until else None,
         refit=config.refit,
         include_flagged=config.include_flagged,
+    )
+    chosen = registered(context, platform.store, unknown)
+    found = LearningPass(
+        platform.store,
+        platform.encoders,
+        platform.settings,
+        chosen,
+        options,
+        elsewhere=learning_elsewhere(platform.settings, len(chosen)),
     )
     found.refused += unknown
 

@@ -44,6 +44,7 @@ from hvac_platform.monitoring.passes import (
     DegradationPass,
     DetectionPass,
     IncidentsPass,
+    LearningOptions,
     LearningPass,
     Pass,
     Span,
@@ -52,6 +53,7 @@ from hvac_platform.monitoring.passes import (
 from hvac_platform.monitoring.profiles import profile_of
 from hvac_platform.monitoring.similar import NoSnapshotError, similar_states
 from hvac_platform.runtime.connections import make_encoders, open_store
+from hvac_platform.runtime.learning_processes import learning_elsewhere
 from hvac_platform.stores.records import StoredProfile
 from hvac_platform.timestamps import day_of, day_windows, days_between, iso, now_ms
 
@@ -89,16 +91,15 @@ def build(
     store = open_store(settings)
     encoders = make_encoders(settings, store)
     chosen, until_ms = chosen_devices(store, named(names, devices)), instant(until, "--until")
-    found = LearningPass(
-        store,
-        encoders,
-        settings,
-        chosen,
+    options = LearningOptions(
         days_back=days_back,
         min_snapshots=min_snapshots,
         until_ms=until_ms,
         refit=refit,
         include_flagged=include_flagged,
+    )
+    found = LearningPass(
+        store, encoders, settings, chosen, options, elsewhere=learning_elsewhere(settings, len(chosen))
     )
     rows: list[dict[str, Any]] = []
     found.on_lesson = lambda _, lesson, counts: rows.append(_built(lesson, counts))

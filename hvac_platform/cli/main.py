@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from hvac_platform.cli.commands import LazyCommands
+from hvac_platform.runtime.linear_algebra import one_thread
 
 app = typer.Typer(
     cls=LazyCommands,
@@ -85,6 +86,7 @@ def told(error: BaseException) -> str:
 
 def main() -> None:
     """Run the command line; an expected error is one line on standard error and exit code 1."""
+    one_thread()
     try:
         app()
     except KeyboardInterrupt:

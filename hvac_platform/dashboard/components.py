@@ -23,6 +23,7 @@ Content = Any
 
 STATUS_MARKS = {
     Status.INCIDENT: "■",
+    Status.URGENT: "!",
     Status.ANOMALOUS: "▲",
     Status.SILENT: "○",
     Status.NO_PROFILE: "◌",

@@ -1,38 +1,56 @@
-"""The state of every device, kept up to date some devices at a time: a refresh has a bound whatever the fleet."""
+"""The state of every device: of all at each refresh what makes one urgent, of those on a page what a card shows."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from hvac_platform.config import Settings
 from hvac_platform.dashboard.reading import (
+    HOUR_MS,
     SEVERITIES,
     DeviceState,
     device_state,
+    has_newest_event,
+    open_incidents,
+    open_window,
     profiled_devices,
+    states_since,
     units_sent,
+    usual_interval_ms,
 )
 from hvac_platform.devices.registry import device_type
+from hvac_platform.monitoring.provisional import ProvisionalEvent, may_be_urgent, provisional_events
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.records import Incident
 from hvac_platform.timestamps import now_ms
 
-DEVICES_PER_REFRESH = 100
-READS_PER_DEVICE = 4
-FRESH_SECONDS = 5.0
+LEAST_PER_REFRESH = 100
+LOOKING_SECONDS = 0.25
+"""Devices are looked at for so long at a refresh, a hundred at least: of an embedded store that is thousands of them."""
+FRESH_SECONDS = 1.0
+SHOWN_SECONDS = 15.0
+"""What a card shows of the last hour is read again after so long; its newest values at every refresh."""
+MOST_SHOWN = 500
 PROFILES_SECONDS = 60.0
+SHARE_OF_TIME = 0.02
+"""What takes long to read is read so seldom that it takes no more than this share of the time."""
 SILENT_INTERVALS = 3
+OVERLAP_MS = 10_000
+"""A look begins so long before the last reading of the one before: not all readings of an instant arrive together."""
+MOST_SUSPECTS = 25
+"""So many devices whose latest readings may be urgent are looked into at a refresh, besides those on the page."""
 
 
 class Status(StrEnum):
     """What to say of a device in a word or two."""
 
     INCIDENT = "incident open"
+    URGENT = "urgent reading"
     ANOMALOUS = "anomalous"
     SILENT = "silent"
     NO_PROFILE = "no profile yet"
@@ -43,18 +61,37 @@ class Status(StrEnum):
 URGENCY = {status: rank for rank, status in enumerate(Status)}
 
 
-def status_of(device: Device, state: DeviceState | None, profiled: bool, at_ms: int, silence_ms: int) -> Status:
-    """Status of a device: an open incident before silence, silence before what its last windows were.
+@dataclass(frozen=True, slots=True)
+class News:
+    """What makes a device urgent.
+
+    Attributes:
+        anomalous: one of its newest windows is an event.
+        provisional: what its windows that nobody has judged yet are suspected of.
+        interval_ms: usual distance of its windows, so that a device that reports every hour is not silent after two minutes.
+    """
+
+    anomalous: bool = False
+    provisional: tuple[ProvisionalEvent, ...] = ()
+    interval_ms: int = 0
+
+
+def status_of(
+    device: Device, news: News | None, incidents: Sequence[Incident], profiled: bool, at_ms: int, silence_ms: int
+) -> Status:
+    """Status of a device: an open incident first, then what can't wait, silence, and what its last windows were.
 
     It is silent after the silence that closes windows, and after three times the usual distance of its windows.
     """
-    if state is None:
-        return Status.UNREAD
-    if state.open_incidents:
+    if incidents:
         return Status.INCIDENT
-    if at_ms - device.last_seen > max(silence_ms, SILENT_INTERVALS * state.interval_ms):
+    if news is None:
+        return Status.UNREAD
+    if news.provisional:
+        return Status.URGENT
+    if at_ms - device.last_seen > max(silence_ms, SILENT_INTERVALS * news.interval_ms):
         return Status.SILENT
-    if state.anomalous:
+    if news.anomalous:
         return Status.ANOMALOUS
     return Status.NORMAL if profiled else Status.NO_PROFILE
 
@@ -65,84 +102,190 @@ class Fleet:
 
     Attributes:
         devices: the registry.
-        states: state of each device that was read so far.
+        news: of each device that was looked at so far; of all of them, but for the first seconds with a slow store.
+        incidents: open incidents by device.
         statuses: status of each device.
         at_ms: when.
     """
 
     devices: list[Device]
-    states: dict[str, DeviceState]
+    news: Mapping[str, News]
+    incidents: Mapping[str, list[Incident]]
     statuses: dict[str, Status]
     at_ms: int
 
     @property
     def read(self) -> int:
-        """Devices whose state was read so far."""
-        return len(self.states)
+        """Devices that were looked at so far."""
+        return len(self.news)
 
-    @property
-    def incidents(self) -> list[Incident]:
-        """Incidents of the last 30 days, newest first."""
-        found = [incident for state in self.states.values() for incident in state.incidents]
-        return sorted(found, key=lambda incident: (-incident.started_at, incident.device_id))
+    def worst(self, device_id: str) -> str | None:
+        """Severity of the worst open incident of a device."""
+        found = {incident.severity for incident in self.incidents.get(device_id, ())}
+        return next((severity for severity in SEVERITIES if severity in found), None)
 
     def open_by_severity(self) -> dict[str, int]:
         """Open incidents by severity, the worst first."""
-        counted = Counter(i.severity for state in self.states.values() for i in state.open_incidents)
+        counted = Counter(incident.severity for found in self.incidents.values() for incident in found)
         return {severity: counted.get(severity, 0) for severity in SEVERITIES}
+
+    def urgency(self, device: Device) -> tuple[int, int, str]:
+        """What to order devices by, the most urgent first: status, severity, id."""
+        worst = self.worst(device.device_id)
+        rank = SEVERITIES.index(worst) if worst in SEVERITIES else len(SEVERITIES)
+        return URGENCY[self.statuses[device.device_id]], rank, device.device_id
+
+
+@dataclass(slots=True)
+class _Kept:
+    """What a board knows of a device, up to which reading, and when it looked, by the monotonic clock."""
+
+    news: News
+    looked_at: float
+    last_seen: int
+    values: Mapping[str, float]
+
+
+@dataclass(slots=True)
+class _Due:
+    """Something that is read again after a while, the later the longer reading takes."""
+
+    seconds: float
+    at: float = field(default=-1e18)
+
+    def is_due(self, now: float) -> bool:
+        return now >= self.at
+
+    def done(self, began: float, now: float) -> None:
+        self.at = now + max(self.seconds, (now - began) / SHARE_OF_TIME)
 
 
 class FleetBoard:
-    """States of all devices; a refresh reads the wanted devices first, then those read longest ago, a hundred at most."""
+    """Keeps the state of a fleet; however many browsers ask, what is fresh is not read again."""
 
     def __init__(
         self,
         settings: Settings,
         *,
-        per_refresh: int = DEVICES_PER_REFRESH,
+        looking_seconds: float = LOOKING_SECONDS,
         fresh_seconds: float = FRESH_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._settings, self._per_refresh, self._fresh, self._clock = settings, per_refresh, fresh_seconds, clock
+        self._settings, self._looking, self._fresh, self._clock = settings, looking_seconds, fresh_seconds, clock
         self._lock = threading.Lock()
-        self._states: dict[str, DeviceState] = {}
-        self._read_at: dict[str, float] = {}
-        self._units: dict[str, dict[str, str]] = {}
+        self._kept: dict[str, _Kept] = {}
+        self._suspects: dict[str, None] = {}
+        self._incidents: dict[str, list[Incident]] = {}
         self._profiled: set[str] = set()
-        self._profiles_at: float | None = None
+        self._units: dict[str, dict[str, str]] = {}
+        self._shown: OrderedDict[str, tuple[float, DeviceState]] = OrderedDict()
+        self._incidents_due, self._profiles_due = _Due(fresh_seconds), _Due(PROFILES_SECONDS)
 
     def refresh(self, store: Store, wanted: Iterable[str] = ()) -> Fleet:
-        """Read what is due, and say how the fleet stands."""
+        """Look at what is due, first at the wanted devices, and say how the fleet stands."""
         at_ms = now_ms()
         with self._lock:
             devices = store.devices()
             registered = {d.device_id: d for d in devices}
-            for gone in set(self._states) - set(registered):
-                del self._states[gone], self._read_at[gone]
-            now = self._clock()
-            if self._profiles_at is None or now - self._profiles_at >= PROFILES_SECONDS:
-                self._profiled, self._profiles_at = profiled_devices(store), now
-            for device_id in self._due(registered, wanted, now):
-                device = registered[device_id]
-                units = self._units_of(store, device)
-                window_ms = self._settings.window_ms
-                self._states[device_id] = device_state(store, device, window_ms, at_ms, units=units)
-                self._read_at[device_id] = now
-            states = dict(self._states)
-            profiled = set(self._profiled)
+            for gone in self._kept.keys() - registered.keys():
+                del self._kept[gone]
+            began = self._clock()
+            if self._profiles_due.is_due(began):
+                self._profiled = profiled_devices(store)
+                self._profiles_due.done(began, self._clock())
+            began = self._clock()
+            if self._incidents_due.is_due(began):
+                self._incidents = open_incidents(store)
+                self._incidents_due.done(began, self._clock())
+            first = [device_id for device_id in dict.fromkeys(wanted) if device_id in registered]
+            self._look(store, registered, first, at_ms)
+            news = {device_id: kept.news for device_id, kept in self._kept.items()}
+            incidents, profiled = self._incidents, self._profiled
         silence_ms = self._settings.silence_ms
         statuses = {
-            d.device_id: status_of(d, states.get(d.device_id), d.device_id in profiled, at_ms, silence_ms)
+            d.device_id: status_of(
+                d, news.get(d.device_id), incidents.get(d.device_id, ()), d.device_id in profiled, at_ms, silence_ms
+            )
             for d in devices
         }
-        return Fleet(devices, states, statuses, at_ms)
+        return Fleet(devices, news, incidents, statuses, at_ms)
 
-    def _due(self, registered: dict[str, Device], wanted: Iterable[str], now: float) -> list[str]:
-        first = [device_id for device_id in dict.fromkeys(wanted) if device_id in registered]
-        others = sorted(registered, key=lambda device_id: self._read_at.get(device_id, -1.0))
+    def states(self, store: Store, devices: Sequence[Device], at_ms: int) -> dict[str, DeviceState]:
+        """What cards show of some devices."""
+        found = {}
+        with self._lock:
+            for device in devices:
+                found[device.device_id] = self._state(store, device, at_ms)
+            while len(self._shown) > MOST_SHOWN:
+                self._shown.popitem(last=False)
+        return found
+
+    # -- all devices -------------------------------------------------------------------------------------------------
+
+    def _look(self, store: Store, registered: Mapping[str, Device], first: Sequence[str], at_ms: int) -> None:
+        """Look at devices that are due, and into those whose latest readings may be urgent."""
+        latest: list[tuple[str, Mapping[str, float]]] = []
+        window_ms, began = self._settings.window_ms, self._clock()
+        for n, device_id in enumerate(self._due(registered, first, began)):
+            if n >= LEAST_PER_REFRESH and self._clock() - began >= self._looking:
+                break
+            device, kept = registered[device_id], self._kept.get(device_id)
+            anomalous = has_newest_event(store, device, window_ms)
+            interval_ms = kept.news.interval_ms if kept is not None and kept.last_seen == device.last_seen else 0
+            if not interval_ms and at_ms - device.last_seen > self._settings.silence_ms:
+                interval_ms = usual_interval_ms(store, device, window_ms)
+            provisional = kept.news.provisional if kept is not None else ()
+            states = [] if device.last_seen <= at_ms - HOUR_MS else self._since(store, device, kept)
+            latest += [(device_id, state) for state in states]
+            values = states[-1] if states else {} if kept is None else kept.values
+            self._kept[device_id] = _Kept(News(anomalous, provisional, interval_ms), began, device.last_seen, values)
+        types = {device_id: registered[device_id].device_type for device_id, _ in latest}
+        self._suspects |= dict.fromkeys(sorted(may_be_urgent(latest, types, window_ms)))
+        self._look_into(store, registered, first, at_ms)
+
+    def _since(self, store: Store, device: Device, kept: _Kept | None) -> list[dict[str, float]]:
+        """Values of a device after each instant at which it was read since the last look; at first of its open window."""
+        window_ms = self._settings.window_ms
+        opened_ms = device.last_seen - device.last_seen % window_ms
+        if kept is not None and kept.last_seen >= opened_ms - window_ms:
+            return states_since(store, device, kept.last_seen + 1 - OVERLAP_MS, kept.values)
+        return states_since(store, device, opened_ms, {})
+
+    def _look_into(self, store: Store, registered: Mapping[str, Device], first: Sequence[str], at_ms: int) -> None:
+        """What suspects are suspected of. One is a suspect until nothing speaks against its unjudged windows any more."""
+        shown = [device_id for device_id in first if device_id in self._suspects]
+        others = [device_id for device_id in self._suspects if device_id not in set(shown)]
+        for device_id in [*shown, *others[:MOST_SUSPECTS]]:
+            del self._suspects[device_id]
+            if device_id not in registered:
+                continue
+            told = tuple(provisional_events(store, registered[device_id], self._settings.window_ms, at_ms))
+            kept = self._kept[device_id]
+            kept.news = replace(kept.news, provisional=told)
+            if told:
+                self._suspects[device_id] = None  # behind the others
+
+    def _due(self, registered: Mapping[str, Device], first: Sequence[str], now: float) -> list[str]:
+        """Devices that were not looked at lately: the wanted ones, new ones, then those looked at longest ago."""
+        kept = self._kept
+        others = sorted(registered, key=lambda device_id: kept[device_id].looked_at if device_id in kept else -1e18)
         in_turn = dict.fromkeys([*first, *others])
-        stale = [d for d in in_turn if d not in self._read_at or now - self._read_at[d] >= self._fresh]
-        return stale[: self._per_refresh]
+        return [d for d in in_turn if d not in kept or now - kept[d].looked_at >= self._fresh]
+
+    # -- devices on a page -------------------------------------------------------------------------------------------
+
+    def _state(self, store: Store, device: Device, at_ms: int) -> DeviceState:
+        window_ms, now = self._settings.window_ms, self._clock()
+        read_at, known = self._shown.get(device.device_id, (-1e18, None))
+        if known is not None and now - read_at < self._fresh:
+            return known
+        if known is not None and now - read_at < SHOWN_SECONDS and _in_one_window(known.device, device, window_ms):
+            live = open_window(store, device, window_ms, at_ms)
+            return replace(known, device=device, values={**known.values, **live}, live=bool(live))
+        state = device_state(store, device, window_ms, at_ms, units=self._units_of(store, device))
+        self._shown[device.device_id] = now, state
+        self._shown.move_to_end(device.device_id)
+        return state
 
     def _units_of(self, store: Store, device: Device) -> dict[str, str]:
         if device_type(device.device_type) is not None:
@@ -150,3 +293,8 @@ class FleetBoard:
         if device.device_id not in self._units:
             self._units[device.device_id] = units_sent(store, device, self._settings.window_ms)
         return self._units[device.device_id]
+
+
+def _in_one_window(before: Device, now: Device, window_ms: int) -> bool:
+    """Whether a device's newest reading still lies in the same window."""
+    return before.last_seen // window_ms == now.last_seen // window_ms

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ SEVERITY_COLOURS = {"critical": VERMILION, "warning": ORANGE, "info": BLUE}
 
 MOST_POINTS = 1200
 MOST_SPANS = 150
+DIGITS = 7
 ROW_HEIGHT = 132
 SCORE_CEILING = 6.0
 """Scores beyond this are drawn here: what is far beyond its limit must not press what is near it to the floor."""
@@ -43,6 +45,7 @@ class Line:
         values: float64 [n].
         band: lowest and highest normal value, or None.
         limits: what can be real; a reading beyond, such as a broken sensor's -999, does not stretch the axis.
+        ahead: times and values that lead on to the newest reading, of a window that is still open; drawn dotted.
     """
 
     title: str
@@ -50,6 +53,7 @@ class Line:
     values: Float64
     band: tuple[float, float] | None = None
     limits: tuple[float, float] | None = None
+    ahead: tuple[list[int], list[float | None]] | None = None
 
     def axis_range(self) -> list[float] | None:
         """Range of the axis where some readings are beyond the limits and others are not; None lets the values decide.
@@ -91,15 +95,15 @@ def decimated(times_ms: Int64, values: Float64, most: int = MOST_POINTS) -> tupl
     n = len(times_ms)
     if n <= most:
         return times_ms, values
-    stretches = np.array_split(np.arange(n), most // 2)
-    keep: set[int] = set()
-    for rows in stretches:
-        part = values[rows]
-        if np.isfinite(part).any():
-            keep |= {int(rows[np.nanargmin(part)]), int(rows[np.nanargmax(part)])}
-        else:
-            keep.add(int(rows[0]))
-    chosen = np.array(sorted(keep))
+    stretches = most // 2
+    edges = np.arange(stretches + 1) * n // stretches
+    places = edges[:-1, None] + np.arange(int(np.diff(edges).max()))
+    grid = np.minimum(places, edges[1:, None] - 1)  # shorter stretches repeat their last point
+    part, unknown = values[grid], np.isnan(values[grid])
+    lowest = np.where(unknown, np.inf, part).argmin(axis=1)
+    highest = np.where(unknown, -np.inf, part).argmax(axis=1)
+    rows = np.arange(stretches)
+    chosen = np.unique(np.concatenate([grid[rows, lowest], grid[rows, highest]]))
     return times_ms[chosen], values[chosen]
 
 
@@ -109,15 +113,20 @@ def with_gaps(times_ms: Int64, values: Float64, interval_ms: int) -> tuple[list[
     >>> with_gaps(np.array([0, 1, 9]), np.array([1.0, np.nan, 3.0]), 1)
     ([0, 1, 2, 9], [1.0, None, None, 3.0])
     """
-    xs: list[int] = []
-    ys: list[float | None] = []
-    for at, value in zip(times_ms.tolist(), values.tolist(), strict=True):
-        if xs and at - xs[-1] > 3 * interval_ms:
-            xs.append(xs[-1] + interval_ms)
-            ys.append(None)
-        xs.append(at)
-        ys.append(value if np.isfinite(value) else None)
-    return xs, ys
+    gaps = np.flatnonzero(np.diff(times_ms) > 3 * interval_ms)
+    xs = np.insert(times_ms, gaps + 1, times_ms[gaps] + interval_ms)
+    known = np.insert(_shown(values), gaps + 1, np.nan)
+    ys = known.astype(object)
+    ys[~np.isfinite(known)] = None
+    return xs.tolist(), ys.tolist()
+
+
+def _shown(values: Float64) -> Float64:
+    """Values to seven digits, which is more than can be seen and half of what there would be to send."""
+    size = np.abs(values)
+    common = (size > 1e-100) & (size < 1e100)
+    scale = 10.0 ** (DIGITS - 1 - np.floor(np.log10(size, out=np.zeros_like(size), where=common)))
+    return np.where(common, np.round(values * scale) / scale, values)
 
 
 def merged(times_ms: Sequence[int], window_ms: int, most: int = MOST_SPANS) -> list[tuple[int, int]]:
@@ -272,7 +281,27 @@ def metrics_figure(
                 "hovertemplate": f"%{{y:,.4~g}} {in_figure(line.unit)}",
             }
         )
+    for i, line in enumerate(lines):
+        if line.ahead is not None:
+            traces.append(_ahead_trace(line, "y" if i == 0 else f"y{i + 1}"))
     return {"data": traces, "layout": {**layout, "shapes": shapes, "annotations": annotations}}
+
+
+def _ahead_trace(line: Line, axis: str) -> Figure:
+    """The dotted end of a line; these come after all lines, so that a refresh can replace them alone."""
+    assert line.ahead is not None
+    return {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "x": line.ahead[0],
+        "y": line.ahead[1],
+        "xaxis": "x",
+        "yaxis": axis,
+        "name": f"{in_figure(line.title)}, still open",
+        "line": {"color": BLUE, "width": 1.4, "dash": "dot"},
+        "marker": {"color": "white", "size": 5, "line": {"color": BLUE, "width": 1.4}},
+        "hovertemplate": f"%{{y:,.4~g}} {in_figure(line.unit)}",
+    }
 
 
 def _drawn_interval(times_ms: Int64, interval_ms: int) -> int:
@@ -355,6 +384,13 @@ def sparkline(values: Float64, width: int = 96, height: int = 24) -> str:
     >>> sparkline(np.array([1.0, 2.0, 1.5])).startswith("data:image/svg+xml;base64,"), sparkline(np.array([1.0]))
     (True, '')
     """
+    return _sparkline(np.ascontiguousarray(values, dtype=np.float64).tobytes(), width, height)
+
+
+@lru_cache(maxsize=1024)
+def _sparkline(content: bytes, width: int, height: int) -> str:
+    """The line of some float64; pages are drawn again every few seconds, and most lines are as before."""
+    values = np.frombuffer(content, dtype=np.float64)
     _, kept = decimated(np.arange(len(values)), values, width)
     known = np.isfinite(kept)
     if known.sum() < 2:

@@ -6,8 +6,9 @@ Every read names the partitions it wants (a device, a day), so it is one short q
 from __future__ import annotations
 
 import heapq
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from hvac_platform.detection.methods import method_names
 from hvac_platform.ingestion.flow import PartitionFlow, flows
 from hvac_platform.log.base import MessageLog, UnknownTopicError
 from hvac_platform.snapshots import SnapshotSeries
-from hvac_platform.stores.base import Device, Store
+from hvac_platform.stores.base import Device, Store, TableSlice
 from hvac_platform.stores.records import (
     AnomalyEvent,
     BacklogDay,
@@ -32,7 +33,7 @@ from hvac_platform.stores.records import (
     StoredProfile,
 )
 from hvac_platform.stores.series import VerdictSeries, joined, verdict_series
-from hvac_platform.timestamps import DAY_MS, day_of, days_before, now_ms
+from hvac_platform.timestamps import day_of, days_before, now_ms
 
 HOUR_MS = 3_600_000
 INCIDENT_DAYS = 30
@@ -52,7 +53,7 @@ SEVERITIES = ("critical", "warning", "info")
 
 @dataclass(frozen=True, slots=True)
 class DeviceState:
-    """How one device is doing.
+    """What one device shows.
 
     Attributes:
         device: its registration.
@@ -62,9 +63,7 @@ class DeviceState:
         live: values are of the window that is still open, not the means of a snapshot.
         times_ms: int64 [n], window starts of its last hour of data.
         history: float64 [n] by metric, means over those windows.
-        anomalous: one of its newest windows is flagged.
-        score: largest score of those windows, or None; 1 is the limit.
-        incidents: its incidents of the last 30 days, oldest first.
+        score: largest score of its newest windows, or None; 1 is the limit.
         units: unit that was sent with each metric, of devices whose type declares none.
     """
 
@@ -75,38 +74,19 @@ class DeviceState:
     live: bool = False
     times_ms: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     history: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    anomalous: bool = False
     score: float | None = None
-    incidents: list[Incident] = field(default_factory=list)
     units: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def open_incidents(self) -> list[Incident]:
-        """Incidents that may still go on."""
-        return [incident for incident in self.incidents if incident.status == "open"]
-
-    @property
-    def worst(self) -> str | None:
-        """Severity of the worst open incident."""
-        found = {incident.severity for incident in self.open_incidents}
-        return next((severity for severity in SEVERITIES if severity in found), None)
-
-    @property
-    def interval_ms(self) -> int:
-        """Usual distance of its windows, so that a device that reports every hour is not silent after two minutes."""
-        return int(np.median(np.diff(self.times_ms))) if len(self.times_ms) > 2 else self.window_ms
 
 
 def device_state(
     store: Store, device: Device, window_ms: int, at_ms: int, *, units: dict[str, str] | None = None
 ) -> DeviceState:
-    """State of a device by at most three reads: its last hour of snapshots, its open window, its incidents."""
-    span_ms = max(HOUR_MS, 30 * window_ms)
+    """State of a device by two reads: its last hour of snapshots, its open window."""
     snapshots = Snapshot.read(
         store,
         device.device_id,
-        (device.last_seen - span_ms, device.last_seen + 1),
-        only=("snapshot_time", "window_ms", "metrics", "is_anomalous", "anomaly_score"),
+        _last_hour(device, window_ms),
+        only=("snapshot_time", "window_ms", "metrics", "anomaly_score"),
         most=4_000,
     )
     times = np.array([snapshot.snapshot_time for snapshot in snapshots], dtype=np.int64)
@@ -123,11 +103,75 @@ def device_state(
         live=bool(live),
         times_ms=times,
         history=history,
-        anomalous=any(bool(snapshot.is_anomalous) for snapshot in newest),
         score=max(scores, default=None),
-        incidents=device_incidents(store, device.device_id, at_ms - INCIDENT_DAYS * DAY_MS),
         units=units or {},
     )
+
+
+def _last_hour(device: Device, window_ms: int) -> tuple[int, int]:
+    """The last hour of a device's data, or as long as thirty windows take."""
+    return device.last_seen - max(HOUR_MS, 30 * window_ms), device.last_seen + 1
+
+
+def usual_interval_ms(store: Store, device: Device, window_ms: int) -> int:
+    """Usual distance of a device's windows in its last hour of data; a window's length where there are too few."""
+    times = Snapshot.times(store, device.device_id, _last_hour(device, window_ms))
+    return int(np.median(np.diff(times))) if len(times) > 2 else window_ms
+
+
+def has_newest_event(store: Store, device: Device, window_ms: int) -> bool:
+    """Whether one of a device's newest windows is an event; detection lags a window or two behind the newest."""
+    newest = device.last_seen - device.last_seen % window_ms
+    rows = TableSlice(
+        AnomalyEvent.TABLE, ("detected_at",), device.device_id, newest - RECENT_WINDOWS * window_ms, newest + window_ms
+    )
+    return any(batch["detected_at"] for batch in store.scan(rows, batch_rows=1))
+
+
+def states_since(store: Store, device: Device, start_ms: int, before: Mapping[str, float]) -> list[dict[str, float]]:
+    """Latest value of each metric after each instant from ``start_ms`` on, up to a device's last reading.
+
+    Args:
+        store: has the readings.
+        device: its registration.
+        start_ms: first instant included.
+        before: latest values before it.
+    """
+    columns = ("timestamp", "metric_name", "metric_value")
+    rows = TableSlice(Reading.TABLE, columns, device.device_id, start_ms, device.last_seen + 1)
+    found: list[dict[str, float]] = []
+    last, values = None, dict(before)
+    for batch in store.scan(rows, batch_rows=MOST_ROWS) if start_ms <= device.last_seen else ():
+        for at, name, value in zip(*(batch[column] for column in columns), strict=True):
+            if last is not None and at != last:
+                found.append(dict(values))
+            last, values[name] = at, value
+    return found if last is None else [*found, values]
+
+
+def open_incidents(store: Store) -> dict[str, list[Incident]]:
+    """Open incidents of all devices by device, oldest first: one read."""
+    found: dict[str, list[Incident]] = {}
+    only = ("device_id", "started_at", "severity", "level")
+    for incident in Incident.read(store, only=only, equals={"status": "open"}, most=MOST_ROWS):
+        found.setdefault(incident.device_id, []).append(incident)
+    return found
+
+
+def newest_incidents(store: Store, since_ms: int, severity: str | None, status: str | None) -> list[tuple[str, int]]:
+    """Device and start of the incidents of all devices since an instant, newest first; the rows are read when shown."""
+    columns: dict[str, list[Any]] = {"device_id": [], "started_at": [], "severity": [], "status": []}
+    wanted = {name: value for name, value in (("severity", severity), ("status", status)) if value}
+    for batch in store.scan(TableSlice(Incident.TABLE, tuple(columns), None, since_ms, equals=tuple(wanted.items()))):
+        for name, values in columns.items():
+            values += batch[name]
+    return sorted(zip(columns["device_id"], columns["started_at"], strict=True), key=lambda key: (-key[1], key[0]))
+
+
+def incidents_of(store: Store, keys: Sequence[tuple[str, int]]) -> list[Incident]:
+    """Incidents by device and start, those of them that are still there."""
+    found = [Incident.first(store, device_id, (start_ms, start_ms + 1)) for device_id, start_ms in keys]
+    return [incident for incident in found if incident is not None]
 
 
 def open_window(store: Store, device: Device, window_ms: int, at_ms: int) -> dict[str, float]:
@@ -135,8 +179,12 @@ def open_window(store: Store, device: Device, window_ms: int, at_ms: int) -> dic
     if device.last_seen <= at_ms - BUFFER_MS:
         return {}
     start = device.last_seen - device.last_seen % window_ms
-    latest = LatestReading.read(store, device.device_id, equals={"window_start": start}, most=MOST_ROWS)
-    return {reading.metric_name: reading.metric_value for reading in latest}
+    columns, window = ("metric_name", "metric_value"), (("window_start", start),)
+    rows = TableSlice(LatestReading.TABLE, columns, device.device_id, equals=window)
+    found: dict[str, float] = {}
+    for batch in store.scan(rows, batch_rows=MOST_ROWS):
+        found.update(zip(batch["metric_name"], batch["metric_value"], strict=True))
+    return found
 
 
 def with_open_window(

@@ -13,7 +13,7 @@ Everything is causal: the verdict on a row rests on that row and rows before it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numexpr as ne
@@ -46,6 +46,7 @@ GAP_WINDOWS = 3
 DAY_COVERAGE = 0.5
 
 RANGE_LEVEL = 3
+URGENT_LEVEL = 2
 FROZEN_LEVEL = 4
 
 
@@ -95,6 +96,33 @@ def evaluate_rules(series: SnapshotSeries, device_type: DeviceType | None) -> Ve
         level is the most severe, that is lowest, that fired; reasons with values and units, most severe first.
     """
     return _verdicts(series, _findings(series, device_type))
+
+
+def evaluate_urgent(series: SnapshotSeries, device_type: DeviceType | None) -> Verdicts:
+    """Judge each snapshot by what can't wait: readings that can't be, and the rules of level 1 and 2.
+
+    Args:
+        series: snapshots as for :func:`evaluate_rules`, with ``rule_lookback_ms`` of :func:`urgent_part` before the first
+            row that matters.
+        device_type: rules to use, or None.
+    """
+    findings = _findings(series, None if device_type is None else urgent_part(device_type))
+    return _verdicts(series, [finding for finding in findings if finding.level <= RANGE_LEVEL])
+
+
+@lru_cache(maxsize=256)
+def urgent_part(device_type: DeviceType, *, at_once: bool = False) -> DeviceType:
+    """The device type with its rules of level 1 and 2 alone.
+
+    Args:
+        device_type: a type.
+        at_once: as if they had no ``for`` and no ``suppress``: where even these don't fire on a row, the rules as they are
+            don't either. It takes the row alone to see that, but for rules that name earlier windows, which then don't fire.
+    """
+    rules = [rule for rule in device_type.rules if rule.level <= URGENT_LEVEL]
+    if at_once:
+        rules = [replace(rule, for_minutes=0.0, suppress=()) for rule in rules]
+    return replace(device_type, rules=tuple(rules))
 
 
 def rule_firings(series: SnapshotSeries, device_type: DeviceType | None) -> list[Firing]:

@@ -48,9 +48,9 @@ def robust_scale(values: Float64, declared_low: Float64 | None = None, declared_
         declared_low: float64 [m] or None; NaN where nothing is declared.
         declared_high: likewise.
     """
-    centre = np.nanmedian(values, axis=0)
-    mad = GAUSSIAN_MAD * np.nanmedian(np.abs(values - centre), axis=0)
-    low, high = np.nanquantile(values, TAILS, axis=0)
+    centre = _medians(values)
+    mad = GAUSSIAN_MAD * _medians(np.abs(values - centre))
+    low, high = _tails(values)
     winsorised = np.nanstd(np.clip(values, low, high), axis=0)
     spread = np.where(mad > winsorised / 2, mad, winsorised)
     # Rare excursions, such as a status that was on for a minute a day, leave both at zero.
@@ -66,3 +66,19 @@ def robust_scale(values: Float64, declared_low: Float64 | None = None, declared_
     still = spread <= 1e-9 * np.maximum(np.abs(centre), 1e-300)
     spread = np.where(still, np.where(floor > 0, floor, 1.0), spread)
     return Scale(centre, spread)
+
+
+def _medians(values: Float64) -> Float64:
+    """Median of each column, float64 [m], of what is known of it."""
+    if np.isnan(values).any():
+        return np.asarray(np.nanmedian(values, axis=0), dtype=np.float64)
+    columns = np.ascontiguousarray(values.T)  # NumPy's nanmedian goes through the columns one by one
+    return np.asarray(np.median(columns, axis=1, overwrite_input=True), dtype=np.float64)
+
+
+def _tails(values: Float64) -> Float64:
+    """The points of each column that :data:`TAILS` of what is known of it lie below, float64 [2, m]."""
+    if np.isnan(values).any():
+        return np.asarray(np.nanquantile(values, TAILS, axis=0), dtype=np.float64)
+    columns = np.ascontiguousarray(values.T)
+    return np.asarray(np.quantile(columns, TAILS, axis=1, overwrite_input=True), dtype=np.float64)

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.websockets import WebSocketClose
 
 from hvac_platform.config import ConfigError, load_settings
+from hvac_platform.runtime.linear_algebra import one_thread
 from hvac_platform.runtime.request_guard import Request, RequestGuard
 
 POLICY_VIOLATION = 1008
@@ -84,6 +85,7 @@ def main() -> None:
     name, arguments = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("", [])
     if name not in services:
         sys.exit(f"usage: python -m hvac_platform.runtime.guarded_dagster {'|'.join(services)} [options of Dagster]")
+    one_thread()
     try:
         services[name](arguments)
     except ConfigError as error:

@@ -1,13 +1,16 @@
 """The newest readings are on the page before their window is complete."""
 
 import numpy as np
+from dash import no_update
 
-from hvac_platform.dashboard.pages.device import render
+from hvac_platform.dashboard.app import make_app
+from hvac_platform.dashboard.pages.device import Asked, render
 from hvac_platform.dashboard.reading import open_window, with_open_window
 from hvac_platform.ingestion import standing as standing_module
 from hvac_platform.stores.series import read_series
 from hvac_platform.timestamps import now_ms
 from hvac_platform_tests.conftest import MINUTE_MS, reading, readings
+from hvac_platform_tests.dashboard.conftest import Browser
 from hvac_platform_tests.ingestion.test_standing import standing, take_all
 
 
@@ -24,8 +27,11 @@ def test_a_reading_of_an_open_window_is_the_last_point_and_the_newest_value(plat
     assert shown.times_ms[-1] == start
     assert shown.column("supply_air_temp")[-1] == 63.5
     assert np.isnan(shown.column("fan_speed")[-1])
-    page = render(platform.store, "RTU-001", MINUTE_MS, "1 h", None, None, [], at_ms=now)
-    assert "63.5" in str(page.tables)
+    page = render(platform.store, "RTU-001", MINUTE_MS, Asked("1 h"), at_ms=now)
+    assert "63.5" in str(page.newest)
+    dotted = {trace["name"]: trace["y"] for trace in page.metrics["data"] if "still open" in trace["name"]}
+    assert dotted["supply air temperature, still open"][-1] == 63.5
+    assert dotted["fan speed, still open"] == []
     assert "still open" in str(page.message)
 
 
@@ -36,6 +42,64 @@ def test_once_the_window_is_complete_it_is_a_snapshot_like_any_other(platform, m
     take_all(one)
     monkeypatch.setattr(standing_module, "now_ms", lambda: now + 2 * MINUTE_MS)
     take_all(one)
-    page = render(platform.store, "RTU-001", MINUTE_MS, "1 h", None, None, [], at_ms=now + 2 * MINUTE_MS)
+    page = render(platform.store, "RTU-001", MINUTE_MS, Asked("1 h"), at_ms=now + 2 * MINUTE_MS)
     assert "still open" not in str(page.message)
-    assert "63.5" in str(page.tables)
+    assert "63.5" in str(page.newest)
+
+
+def test_a_refresh_brings_only_what_is_new(platform, monkeypatch):
+    now = now_ms()
+    start = now - now % MINUTE_MS
+    one = standing(platform)
+    platform.log.append(platform.topic, readings("RTU-001", start - 5 * MINUTE_MS, 3))
+    platform.log.append(platform.topic, [reading("RTU-001", start, "supply_air_temp", 63.5)])
+    take_all(one)
+
+    def page(shown, at_ms=start + 10_000):
+        return render(platform.store, "RTU-001", MINUTE_MS, Asked("1 h"), at_ms=at_ms, shown=shown)
+
+    first = page(None)
+    assert isinstance(first.metrics, dict)
+    platform.log.append(platform.topic, [reading("RTU-001", start + 10_000, "supply_air_temp", 64.25)])
+    take_all(one)
+    second = page(first.shown)
+    changes = {tuple(o["location"]): o["params"]["value"] for o in second.metrics.to_plotly_json()["operations"]}
+    place = [trace["name"] for trace in first.metrics["data"]].index("supply air temperature, still open")
+    assert changes["data", place, "y"][-1] == 64.25
+    assert changes["layout", "xaxis", "range"][1] == start + 10_000
+    assert "64.2" in str(second.newest)
+    unchanged = (second.message, second.marks, second.tables, second.options, second.shown)
+    assert all(part is no_update for part in unchanged)
+    assert isinstance(page({**first.shown, "state": "of another page"}).metrics, dict)
+    assert isinstance(page(first.shown, at_ms=start + MINUTE_MS).metrics, dict), "a minute later in any case"
+    monkeypatch.setattr(standing_module, "now_ms", lambda: now + 2 * MINUTE_MS)
+    take_all(one)
+    assert isinstance(page(first.shown).metrics, dict), "the window is complete"
+
+
+def test_what_the_browser_sends_back_is_not_trusted(platform):
+    now = now_ms()
+    platform.log.append(platform.topic, [reading("RTU-001", now, "supply_air_temp", 63.5)])
+    take_all(standing(platform))
+    state = render(platform.store, "RTU-001", MINUTE_MS, Asked(), at_ms=now).shown["state"]
+    for wrong in (
+        {"metrics": 7},
+        {"metrics": ["cop"] * 500, "ends": [[]] * 500},
+        {"metrics": ["supply_air_temp"], "ends": ["<b>"]},
+        {"metrics": ["supply_air_temp"], "ends": [[1, 2, 3]]},
+    ):
+        page = render(platform.store, "RTU-001", MINUTE_MS, Asked(), at_ms=now, shown={"state": state, **wrong})
+        assert "<b>" not in str(page.metrics)
+
+
+def test_what_can_not_wait_is_on_the_page_at_once(platform):
+    now = now_ms()
+    platform.log.append(platform.topic, [reading("RTU-001", now, "supply_air_temp", -999.0)])
+    take_all(standing(platform))
+    browser = Browser(make_app(platform.settings))
+    page = browser.ask("device-urgent.children", device_id__data="RTU-001")
+    assert "the mark of a broken sensor" in str(page["device-urgent.children"])
+    assert "still open" in str(page["device-urgent.children"])
+    fleet = str(browser.ask("fleet-cards.children")["fleet-cards.children"])
+    assert "urgent reading" in fleet
+    assert "the mark of a broken sensor (not judged yet)" in fleet

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from itertools import islice
 from typing import Any
 
 import numpy as np
-from dash import Dash, Input, Output, State, dcc, html, no_update
+from dash import Dash, Input, Output, Patch, State, dcc, html, no_update
 
 from hvac_platform.dashboard.components import (
     GRAPH_CONFIG,
@@ -31,7 +32,6 @@ from hvac_platform.dashboard.figures import (
     PURPLE,
     SEVERITY_COLOURS,
     VERMILION,
-    Figure,
     Line,
     Span,
     merged,
@@ -68,6 +68,7 @@ from hvac_platform.dashboard.source import Source
 from hvac_platform.devices.registry import device_type
 from hvac_platform.monitoring.degradation import FORESEEN_DAYS
 from hvac_platform.monitoring.learning import mode_calibration
+from hvac_platform.monitoring.provisional import ProvisionalEvent, provisional_events
 from hvac_platform.snapshots import SnapshotSeries
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.records import (
@@ -75,12 +76,14 @@ from hvac_platform.stores.records import (
     Incident,
     MaintenanceSpan,
     MetricTrend,
+    Snapshot,
     StoredFit,
     StoredMode,
     StoredProfile,
+    Verdict,
 )
 from hvac_platform.stores.series import read_series
-from hvac_platform.timestamps import DAY_MS, iso, now_ms, parse_instant
+from hvac_platform.timestamps import DAY_MS, day_of, iso, now_ms, parse_instant
 
 RANGES = {"1 h": HOUR_MS, "6 h": 6 * HOUR_MS, "24 h": DAY_MS, "7 d": 7 * DAY_MS}
 CUSTOM = "custom"
@@ -91,6 +94,9 @@ MOST_METRICS = 24
 MOST_OPTIONS = 400
 """Metrics to choose from, and listed with their newest values."""
 BAND_SIGMAS = 3.0
+RECENT_WINDOWS = 10
+HOLD_MS = 60_000
+"""What a refresh shows is read anew after so long, whether or not something seems to have come."""
 
 Statistics = Mapping[str, Mapping[str, float]]
 """Mean, std, scale and others by metric, as a profile keeps them."""
@@ -132,6 +138,7 @@ def layout(device_id: str) -> Content:
                 className="controls",
             ),
             html.Div(note("reading …"), id="device-message"),
+            html.Div(id="device-urgent"),
             html.Div(
                 [
                     html.H2("Scores of the methods"),
@@ -139,11 +146,13 @@ def layout(device_id: str) -> Content:
                     html.H2("Metrics"),
                     html.P(id="device-marks", className="small"),
                     _graph("device-figure", "Metrics over time with their normal bands"),
+                    html.Div(id="device-newest"),
                     html.Div(id="device-tables"),
                 ],
                 id="device-body",
                 hidden=True,
             ),
+            dcc.Store(id="device-shown"),
             dcc.Store(id="device-id", data=device_id),
         ]
     )
@@ -425,41 +434,172 @@ def _fit_words(fit: StoredFit | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class DeviceView:
-    """What a refresh shows; figures are None where there is nothing in the span."""
+    """What a refresh shows; figures are None where there is nothing in the span.
+
+    Attributes:
+        head: what the device is.
+        message: the span, or why nothing is shown.
+        scores: figure of the scores, a patch of it, or ``no_update``; so what follows.
+        metrics: figure of the metrics.
+        marks: what is marked in them.
+        urgent: what can't wait until its window is complete.
+        newest: newest value of every metric.
+        tables: what lies below.
+        options: metrics to choose from.
+        shown: what :func:`render` is to be told at the next refresh.
+    """
 
     head: Content
     message: Content
-    scores: Figure | None = None
-    metrics: Figure | None = None
-    marks: str = ""
+    scores: Any = None
+    metrics: Any = None
+    marks: Content = ""
+    urgent: Content = None
+    newest: Content = None
     tables: Content = None
-    options: list[dict[str, str]] | None = None
+    options: Any = None
+    shown: Any = None
+
+    @property
+    def heights(self) -> tuple[Any, Any]:
+        """Styles of both figures."""
+        return _height(self.scores), _height(self.metrics)
+
+
+UNCHANGED = DeviceView(*[no_update] * len(fields(DeviceView)))
+"""Nothing new anywhere."""
+
+
+def _height(figure: Any) -> Any:
+    return {"height": f"{figure['layout']['height']}px"} if isinstance(figure, dict) else no_update
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a page asks for: range or span, and metrics."""
+
+    chosen: str = "24 h"
+    start: str | None = None
+    until: str | None = None
+    metrics: Sequence[str] = ()
+
+    @property
+    def revision(self) -> str:
+        """Zoom and pan are kept while this stays the same."""
+        return f"{self.chosen} {self.start} {self.until}"
+
+
+@dataclass(frozen=True, slots=True)
+class _Now:
+    """A device and what is newest of it, which is read at every refresh.
+
+    Attributes:
+        device: its registration.
+        window_ms: length of a window.
+        span: [start, end) to show.
+        live: latest values of the window that is still open, where that is in the span.
+        provisional: what can't wait.
+    """
+
+    device: Device
+    window_ms: int
+    span: tuple[int, int]
+    live: dict[str, float]
+    provisional: list[ProvisionalEvent]
+
+    @property
+    def open_ms(self) -> int:
+        """Start of the window of the newest reading."""
+        return self.device.last_seen - self.device.last_seen % self.window_ms
 
 
 def render(
     store: Store,
     device_id: str,
     window_ms: int,
-    chosen: str,
-    start: str | None,
-    until: str | None,
-    metrics: Sequence[str],
+    asked: Asked,
+    *,
     at_ms: int | None = None,
+    shown: Mapping[str, Any] | None = None,
 ) -> DeviceView:
-    """One refresh of the page of a device."""
+    """One refresh of the page of a device.
+
+    Where nothing but the newest readings has come since the last one, only these are in it: patches of the figures.
+
+    Args:
+        store: where to read.
+        device_id: the device.
+        window_ms: length of a window.
+        asked: range and metrics.
+        at_ms: the present.
+        shown: ``shown`` of the last refresh, which the browser has.
+    """
     now = now_ms() if at_ms is None else at_ms
-    devices = store.devices()
-    device = next((d for d in devices if d.device_id == device_id), None)
+    device = Device.first(store, device_id)
     if device is None:
-        missing = nothing_registered() if not devices else empty_state("no device of this name is registered")
+        registered = Device.first(store) is not None
+        missing = empty_state("no device of this name is registered") if registered else nothing_registered()
         return DeviceView(None, missing)
     top = head(device, now)
     try:
-        start_ms, end_ms = span_of(chosen, start, until, device, window_ms, now)
+        span = span_of(asked.chosen, asked.start, asked.until, device, window_ms, now)
     except SpanError as error:
         return DeviceView(top, html.P(str(error), className="note", role="alert"))
-    snapshots, _ = read_series(store, device_id, device.device_type, start_ms, end_ms)
-    series = with_open_window(snapshots, open_window(store, device, window_ms, now), device, window_ms, end_ms)
+    live = open_window(store, device, window_ms, now) if device.last_seen // window_ms * window_ms < span[1] else {}
+    newest = _Now(device, window_ms, span, live, provisional_events(store, device, window_ms, now))
+    state = _state(store, newest, asked, now)
+    if shown is not None and shown.get("state") == state:
+        return _ahead_of(store, newest, top, shown)
+    return _whole(store, newest, asked, top, state)
+
+
+def _state(store: Store, newest: _Now, asked: Asked, now: int) -> str:
+    """What all but the newest readings rest on; where it is the same, so are they. At most a minute old in any case."""
+    device_id, (start_ms, end_ms) = newest.device.device_id, newest.span
+    days = store.device_days(day_of(start_ms), day_of(end_ms - 1), device_id)
+    written = max((d.snapshots_written_at or 0 for d in days), default=0)
+    recently = (newest.open_ms - RECENT_WINDOWS * newest.window_ms, None)
+    judged = max(Verdict.times(store, device_id, recently).tolist(), default=0)
+    parts = (device_id, asked, newest.open_ms if newest.live else None, written, judged, now // HOLD_MS)
+    return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
+
+
+def _ahead_of(store: Store, newest: _Now, top: Content, shown: Mapping[str, Any]) -> DeviceView:
+    """What has come since a refresh after which nothing else has."""
+    metrics, drawn = texts_once(shown.get("metrics"), MOST_METRICS), shown.get("ends")
+    if not newest.live or not isinstance(drawn, list) or len(drawn) != len(metrics):
+        return replace(UNCHANGED, head=top, urgent=urgent_section(newest))
+    scores, figure = Patch(), Patch()
+    for patch in (scores, figure):
+        patch["layout"]["xaxis"]["range"] = list(newest.span)
+    for i, (metric, end) in enumerate(zip(metrics, drawn, strict=True)):
+        xs, ys = _ahead(end, newest.live.get(metric), newest.open_ms)
+        figure["data"][len(metrics) + i]["x"], figure["data"][len(metrics) + i]["y"] = xs, ys
+    device = newest.device
+    recently = (newest.open_ms - RECENT_WINDOWS * newest.window_ms, newest.open_ms)
+    before = Snapshot.read(store, device.device_id, recently, only=("snapshot_time", "metrics"))
+    values = {**(before[-1].metrics if before else {}), **newest.live}
+    units = units_sent(store, device, newest.window_ms) if device_type(device.device_type) is None else {}
+    table = newest_values(device.device_type, values, newest.open_ms, units)
+    return replace(UNCHANGED, head=top, scores=scores, metrics=figure, urgent=urgent_section(newest), newest=table)
+
+
+def _ahead(end: Any, value: float | None, open_ms: int) -> tuple[list[int], list[float | None]]:
+    """From the last point of a line, [time, value], to the newest reading."""
+    known = value is not None and np.isfinite(value)
+    if not known:
+        return [], []
+    if isinstance(end, list) and len(end) == 2 and all(isinstance(part, (int, float)) for part in end):
+        return [end[0], open_ms], [end[1], value]
+    return [open_ms], [value]
+
+
+def _whole(store: Store, newest: _Now, asked: Asked, top: Content, state: str) -> DeviceView:
+    """Everything that a page shows."""
+    device, window_ms, (start_ms, end_ms) = newest.device, newest.window_ms, newest.span
+    device_id, kind = device.device_id, device.device_type
+    snapshots, _ = read_series(store, device_id, kind, start_ms, end_ms)
+    series = with_open_window(snapshots, newest.live, device, window_ms, end_ms)
     profile = profile_row(store, device_id)
     shown_span = f"{iso(start_ms)} to {iso(end_ms)}"
     if not len(series):
@@ -470,56 +610,101 @@ def render(
     maintenance = maintenance_within(store, device_id, start_ms, end_ms)
     scores = method_scores(store, device_id, start_ms, end_ms)
     known = list(series.metric_names)
-    wanted = [m for m in metrics if m in known][:MOST_METRICS] or key_metrics(device.device_type, known)
+    wanted = [m for m in asked.metrics if m in known][:MOST_METRICS] or key_metrics(kind, known)
     statistics = profile.metric_stats if profile is not None else None
-    units = units_sent(store, device, window_ms) if device_type(device.device_type) is None else {}
+    units = units_sent(store, device, window_ms) if device_type(kind) is None else {}
     steps = np.diff(series.times_ms)
     interval_ms = int(np.median(steps)) if len(steps) else series.window_ms
     spans = marks(events, incidents, maintenance, series.window_ms, end_ms)
-    revision = f"{device_id} {chosen} {start} {until}"
     axis: dict[str, Any] = {
         "start_ms": start_ms,
         "end_ms": end_ms,
         "interval_ms": interval_ms,
         "spans": spans,
-        "revision": revision,
+        "revision": f"{device_id} {asked.revision}",
     }
     judged = f"{len(snapshots):,} windows of {series.window_ms / 1000:g} s, {len(events):,} of them anomalous"
-    if len(series) > len(snapshots):
-        judged += "; the last point is what has come of the window that is still open"
+    is_open = len(series) > len(snapshots)
+    lines, ends = lines_of(snapshots, wanted, statistics, units), _ends(snapshots, wanted)
+    if is_open:
+        judged += "; the dotted end leads to what has come of the window that is still open"
+        lines = [
+            replace(line, ahead=_ahead(end, newest.live.get(m), newest.open_ms))
+            for line, end, m in zip(lines, ends, wanted, strict=True)
+        ]
+    last = dict(zip(known, series.mean[-1].tolist(), strict=True))
+    if is_open and len(snapshots):
+        last = {**dict(zip(snapshots.metric_names, snapshots.mean[-1].tolist(), strict=True)), **newest.live}
     return DeviceView(
         top,
         html.P(f"{shown_span}: {judged}.", className="small"),
         score_figure(scores, **axis),
-        metrics_figure(series.times_ms, lines_of(series, wanted, statistics, units), **axis),
+        metrics_figure(snapshots.times_ms, lines, **axis),
         marks_words(spans),
+        urgent_section(newest),
+        newest_values(kind, last, int(series.times_ms[-1]), units),
         html.Div(
             [
                 incidents_table(incidents),
-                events_table(events, device.device_type),
-                newest_values(series, units),
-                wear_section(device_trends(store, device_id), device.device_type),
+                events_table(events, kind),
+                wear_section(device_trends(store, device_id), kind),
                 profile_facts(profile, device),
             ]
         ),
-        [option(m, metric_title(device.device_type, m)) for m in key_metrics(device.device_type, known, MOST_OPTIONS)],
+        [option(m, metric_title(kind, m)) for m in key_metrics(kind, known, MOST_OPTIONS)],
+        {"state": state, "metrics": wanted, "ends": ends if is_open else None},
     )
+
+
+def _ends(snapshots: SnapshotSeries, metrics: Sequence[str]) -> list[list[float]]:
+    """Last known point of each metric, [time, value]; empty for one without."""
+    found: list[list[float]] = []
+    for metric in metrics:
+        values = snapshots.column(metric)
+        rows = np.flatnonzero(np.isfinite(values))
+        found.append([int(snapshots.times_ms[rows[-1]]), float(values[rows[-1]])] if len(rows) else [])
+    return found
 
 
 def _within(incident: Incident, start_ms: int) -> bool:
     return incident.status == "open" or incident.ended_at > start_ms
 
 
-def newest_values(series: SnapshotSeries, units: dict[str, str]) -> Content:
-    """Every metric in the newest window of the span."""
-    kind = series.device_type
-    pairs: list[tuple[str, Content]] = [
-        (metric_title(kind, m), metric_value(kind, m, float(series.mean[-1, j]), units))
-        for j, m in enumerate(series.metric_names[:MOST_OPTIONS])
+def urgent_section(newest: _Now) -> Content:
+    """What can't wait until its window is complete: nothing, or a table of windows with reasons."""
+    kind = newest.device.device_type
+    rows: list[list[Content]] = [
+        [
+            iso(event.detected_at),
+            "still open" if event.open else "complete",
+            level_words(event.level),
+            lines_cell(event.reasons),
+            ", ".join(metric_title(kind, m) for m in event.metrics),
+        ]
+        for event in reversed(newest.provisional)
     ]
-    which = "All metrics" if len(pairs) == len(series.metric_names) else f"The first {len(pairs)} metrics"
-    heading = f"{which} in the window of {iso(int(series.times_ms[-1]))}"
-    return html.Details([html.Summary(heading), facts(pairs)])
+    if not rows:
+        return []
+    headings = [Heading("window (UTC)"), Heading("is"), Heading("level"), Heading("reasons"), Heading("metrics")]
+    return html.Section(
+        [
+            html.H2("Urgent, not judged yet"),
+            html.P("The judgement of the complete window confirms this or takes it back.", className="small"),
+            table(headings, rows, label="Urgent readings of windows that are not judged yet", empty=""),
+        ],
+        role="alert",
+    )
+
+
+def newest_values(kind: str, values: Mapping[str, float], window_start_ms: int, units: dict[str, str]) -> Content:
+    """Newest value of every metric."""
+    pairs: list[tuple[str, Content]] = [
+        (metric_title(kind, m), metric_value(kind, m, value, units))
+        for m, value in islice(values.items(), MOST_OPTIONS)
+    ]
+    which = "All metrics" if len(pairs) == len(values) else f"The first {len(pairs)} metrics"
+    heading = f"{which} in the window of {iso(window_start_ms)}"
+    return html.Details([html.Summary(heading), facts(pairs)], id="device-newest-values")
 
 
 def register(app: Dash, source: Source) -> None:
@@ -534,8 +719,11 @@ def register(app: Dash, source: Source) -> None:
         Output("device-figure", "figure"),
         Output("device-figure", "style"),
         Output("device-marks", "children"),
+        Output("device-urgent", "children"),
+        Output("device-newest", "children"),
         Output("device-tables", "children"),
         Output("device-metrics", "options"),
+        Output("device-shown", "data"),
         Output("device-custom", "hidden"),
         Input("tick", "n_intervals"),
         Input("device-range", "value"),
@@ -543,24 +731,32 @@ def register(app: Dash, source: Source) -> None:
         Input("device-until", "value"),
         Input("device-metrics", "value"),
         State("device-id", "data"),
+        State("device-shown", "data"),
     )
     def refresh(
-        _tick: int, chosen: str, start: str | None, until: str | None, metrics: list[str] | None, device_id: str
+        _tick: int,
+        chosen: str,
+        start: str | None,
+        until: str | None,
+        metrics: list[str] | None,
+        device_id: str,
+        shown: dict[str, Any] | None,
     ) -> tuple[Any, ...]:
         views: list[DeviceView] = []
+        asked = Asked(chosen, start, until, tuple(texts_once(metrics, LONGEST_LIST)))
+        known = shown if isinstance(shown, dict) else None
 
         def read(store: Store) -> Content:
-            window_ms = source.settings.window_ms
-            views.append(render(store, device_id, window_ms, chosen, start, until, texts_once(metrics, LONGEST_LIST)))
+            views.append(render(store, device_id, source.settings.window_ms, asked, shown=known))
             return views[0].message
 
         message = guarded(source, read)
         plain = chosen != CUSTOM
         view = views[0] if views else DeviceView(no_update, message)
         if view.scores is None or view.metrics is None:
-            return view.head, message, True, *[no_update] * 7, plain
-        heights = [{"height": f"{figure['layout']['height']}px"} for figure in (view.scores, view.metrics)]
+            return view.head, message, True, *[no_update] * 9, None, plain
+        heights = view.heights
         return (
-            *(view.head, message, False, view.scores, heights[0], view.metrics, heights[1]),
-            *(view.marks, view.tables, view.options, plain),
+            *(view.head, message, False, view.scores, heights[0], view.metrics, heights[1], view.marks),
+            *(view.urgent, view.newest, view.tables, view.options, view.shown, plain),
         )

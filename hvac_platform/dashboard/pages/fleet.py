@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,7 @@ from hvac_platform.dashboard.components import (
     status_badge,
     total,
 )
-from hvac_platform.dashboard.device_states import URGENCY, Fleet, FleetBoard, Status
+from hvac_platform.dashboard.device_states import Fleet, FleetBoard, Status
 from hvac_platform.dashboard.figures import sparkline
 from hvac_platform.dashboard.formatting import (
     age,
@@ -56,6 +56,13 @@ def layout() -> Content:
                     chooser("fleet-type", "Type", []),
                     chooser("fleet-building", "Building", []),
                     chooser("fleet-status", "Status", [option(s.value) for s in Status]),
+                    html.Div(
+                        [
+                            html.Label("Search", htmlFor="fleet-search"),
+                            dcc.Input(id="fleet-search", type="search", debounce=0.3, placeholder="part of a name"),
+                        ],
+                        className="chooser",
+                    ),
                     pager("fleet"),
                 ],
                 className="controls",
@@ -66,16 +73,29 @@ def layout() -> Content:
     )
 
 
-def chosen(fleet: Fleet, device_type: str | None, building: str | None, status: str | None) -> list[Device]:
-    """Devices that pass the filters, most urgent first, then by id."""
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What is chosen; empty or None lets all pass. ``search`` is part of a device's id or place, however it is written."""
+
+    device_type: str | None = None
+    building: str | None = None
+    status: str | None = None
+    search: str | None = None
+
+
+def chosen(fleet: Fleet, filters: Filters) -> list[Device]:
+    """Devices that pass the filters, most urgent first: by status, then severity, then id."""
+    device_type, building, status = filters.device_type, filters.building, filters.status
+    sought = (filters.search or "").strip().casefold()
     kept = [
         d
         for d in fleet.devices
         if (not device_type or d.device_type == device_type)
         and (not building or d.building_id == building)
         and (not status or fleet.statuses[d.device_id] == status)
+        and (not sought or sought in f"{d.device_id}\n{d.location}\n{d.building_id}".casefold())
     ]
-    return sorted(kept, key=lambda d: (URGENCY[fleet.statuses[d.device_id]], d.device_id))
+    return sorted(kept, key=fleet.urgency)
 
 
 def totals(fleet: Fleet, flow: Ingestion | Exception | None, rejected: int | Exception) -> list[Content]:
@@ -85,13 +105,19 @@ def totals(fleet: Fleet, flow: Ingestion | Exception | None, rejected: int | Exc
         f"{fleet.read:,} of {len(fleet.devices):,} devices read so far" if fleet.read < len(fleet.devices) else None
     )
     silent = sum(status is Status.SILENT for status in fleet.statuses.values())
+    urgent = sum(bool(news.provisional) for news in fleet.news.values())
     worst = next((s for s, count in open_incidents.items() if count), "")
     boxes = [
-        total("devices", number(len(fleet.devices), 0), f"{silent:,} silent" if silent else "all are heard of"),
+        total(
+            "devices",
+            number(len(fleet.devices), 0),
+            partly or (f"{silent:,} silent" if silent else "all are heard of"),
+        ),
         total(
             "open incidents",
             number(sum(open_incidents.values()), 0),
-            partly or ", ".join(f"{count:,} {severity}" for severity, count in open_incidents.items()),
+            ", ".join(f"{count:,} {severity}" for severity, count in open_incidents.items())
+            + (f"; {urgent:,} urgent, not judged yet" if urgent else ""),
             kind=f"severity-{worst}" if worst else "",
         ),
     ]
@@ -112,10 +138,12 @@ def _why(error: Exception | None, otherwise: str) -> str:
     return otherwise if error is None else visible(error, 120)
 
 
-def card(device: Device, status: Status, state: DeviceState | None, at_ms: int) -> Content:
+def card(device: Device, fleet: Fleet, state: DeviceState | None) -> Content:
     """One device: what it is, how it is, and its key metrics."""
+    status, at_ms, news = fleet.statuses[device.device_id], fleet.at_ms, fleet.news.get(device.device_id)
     place = ", ".join(part for part in (visible(device.location, 60), visible(device.building_id, 60)) if part)
-    worst = state.worst if state is not None else None
+    worst = fleet.worst(device.device_id)
+    said = [visible(reason, 160) for event in (news.provisional if news else ())[-1:] for reason in event.reasons[:2]]
     what = type_title(device.device_type) + (f" · {place}" if place else "")
     return html.Article(
         [
@@ -127,6 +155,11 @@ def card(device: Device, status: Status, state: DeviceState | None, at_ms: int) 
                 ]
             ),
             html.P(f"{what}\n{_when(device, state, at_ms)}", className="lines"),
+            *(
+                [html.P("\n".join(f"! {reason} (not judged yet)" for reason in said), className="lines")]
+                if said
+                else []
+            ),
             _key_values(device, state)
             if state is not None
             else note("Its state is read at one of the next refreshes."),
@@ -158,14 +191,13 @@ def _key_values(device: Device, state: DeviceState) -> Content:
     return html.Dl(cells, className="key")
 
 
-def cards(fleet: Fleet, devices: Sequence[Device]) -> Content:
+def cards(fleet: Fleet, devices: Sequence[Device], states: Mapping[str, DeviceState]) -> Content:
     """Cards of some devices."""
     if not fleet.devices:
         return nothing_registered()
     if not devices:
         return note("No device passes the filters.")
-    made = [card(d, fleet.statuses[d.device_id], fleet.states.get(d.device_id), fleet.at_ms) for d in devices]
-    return html.Div(made, className="cards")
+    return html.Div([card(d, fleet, states.get(d.device_id)) for d in devices], className="cards")
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,17 +216,16 @@ def render(
     store: Store,
     board: FleetBoard,
     shared: SharedReadings,
-    filters: tuple[str | None, str | None, str | None],
+    filters: Filters,
     page: int,
     shown_before: Sequence[str] = (),
 ) -> FleetView:
-    """One refresh; devices that were shown before are read first."""
+    """One refresh; devices that were shown before are looked at first."""
     fleet = board.refresh(store, shown_before)
-    devices = chosen(fleet, *filters)
-    here = page_of(devices, page, CARDS, "devices")
+    here = page_of(chosen(fleet, filters), page, CARDS, "devices")
     return FleetView(
         totals(fleet, shared.ingestion(), shared.rejected()) if fleet.devices else [],
-        cards(fleet, here.rows),
+        cards(fleet, here.rows, board.states(store, here.rows, fleet.at_ms)),
         here,
         [option(name, type_title(name)) for name in sorted({d.device_type for d in fleet.devices})],
         [option(name) for name in sorted({d.building_id for d in fleet.devices if d.building_id})],
@@ -204,7 +235,7 @@ def render(
 
 def register(app: Dash, board: FleetBoard, shared: SharedReadings) -> None:
     """Callbacks of the page."""
-    register_pager(app, "fleet", ("fleet-type", "fleet-building", "fleet-status"))
+    register_pager(app, "fleet", ("fleet-type", "fleet-building", "fleet-status", "fleet-search"))
 
     @app.callback(
         Output("fleet-totals", "children"),
@@ -217,6 +248,7 @@ def register(app: Dash, board: FleetBoard, shared: SharedReadings) -> None:
         Input("fleet-type", "value"),
         Input("fleet-building", "value"),
         Input("fleet-status", "value"),
+        Input("fleet-search", "value"),
         Input("fleet-page", "data"),
         State("fleet-shown", "data"),
     )
@@ -225,13 +257,14 @@ def register(app: Dash, board: FleetBoard, shared: SharedReadings) -> None:
         device_type: str | None,
         building: str | None,
         status: str | None,
+        search: str | None,
         page: int | None,
         shown: list[str] | None,
     ) -> tuple[Any, ...]:
         views: list[FleetView] = []
 
         def read(store: Store) -> Content:
-            filters = (device_type, building, status)
+            filters = Filters(device_type, building, status, search)
             views.append(render(store, board, shared, filters, page or 0, texts_once(shown, CARDS)))
             return views[0].cards
 

@@ -34,11 +34,17 @@ from hvac_platform.dashboard.formatting import (
     visible,
 )
 from hvac_platform.dashboard.paging import pager_outputs, pager_state, register_pager
-from hvac_platform.dashboard.reading import INCIDENT_DAYS, SEVERITIES, device_incidents
+from hvac_platform.dashboard.reading import (
+    INCIDENT_DAYS,
+    SEVERITIES,
+    device_incidents,
+    incidents_of,
+    newest_incidents,
+)
 from hvac_platform.dashboard.source import Source
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.records import Incident
-from hvac_platform.timestamps import iso
+from hvac_platform.timestamps import DAY_MS, iso
 
 PAGE = 25
 
@@ -117,18 +123,21 @@ def render(
     devices = [option(d.device_id) for d in fleet.devices]
     if not fleet.devices:
         return IncidentsView(nothing_registered(), NO_PAGE, devices)
-    found = device_incidents(store, device_id)[::-1] if device_id else fleet.incidents
-    kept = [row for row in found if (not severity or row.severity == severity) and (not status or row.status == status)]
-    partly = not device_id and fleet.read < len(fleet.devices)
-    what = f"incidents of {fleet.read:,} devices (of {len(fleet.devices):,}) read so far" if partly else "incidents"
-    here = page_of(kept, page, PAGE, what)
-    if not found:
+    since_ms = fleet.at_ms - INCIDENT_DAYS * DAY_MS
+    if device_id:
+        found = device_incidents(store, device_id)[::-1]
+        kept: Sequence[Any] = [
+            row for row in found if (not severity or row.severity == severity) and (not status or row.status == status)
+        ]
+    else:
+        kept = newest_incidents(store, since_ms, severity, status)
+    here = page_of(kept, page, PAGE, "incidents")
+    if not kept and not severity and not status:
         missing = "no incident has been recorded yet: detection writes them where it finds anomalous windows"
         return IncidentsView(empty_state(missing), here, devices)
     types = {d.device_id: d.device_type for d in fleet.devices}
-    content = table(
-        HEADINGS, incident_rows(here.rows, types), label="Incidents", empty="No incident passes the filters."
-    )
+    shown = here.rows if device_id else incidents_of(store, here.rows)
+    content = table(HEADINGS, incident_rows(shown, types), label="Incidents", empty="No incident passes the filters.")
     return IncidentsView(content, here, devices)
 
 

@@ -6,12 +6,13 @@ from hvac_platform.monitoring.passes.base import Pass, Span, spans_of_days, writ
 from hvac_platform.monitoring.passes.degradation import DegradationPass
 from hvac_platform.monitoring.passes.detection import DetectionPass
 from hvac_platform.monitoring.passes.incidents import IncidentsPass
-from hvac_platform.monitoring.passes.learning import LearningPass
+from hvac_platform.monitoring.passes.learning import LearningOptions, LearningPass
 
 __all__ = [
     "DegradationPass",
     "DetectionPass",
     "IncidentsPass",
+    "LearningOptions",
     "LearningPass",
     "Pass",
     "Span",

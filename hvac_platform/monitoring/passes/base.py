@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
@@ -78,5 +78,10 @@ class Pass(ABC):
 
 def write_pass(found: Pass) -> None:
     """Do all of a pass and write its rows: what a command does. An asset gives the batches to its IO manager instead."""
-    for batch in found.batches():
-        write_batch(found.store, found.table, batch)
+    batches = found.batches()
+    try:
+        for batch in batches:
+            write_batch(found.store, found.table, batch)
+    finally:
+        if isinstance(batches, Generator):  # an interrupted pass lets go of what it works with now
+            batches.close()
