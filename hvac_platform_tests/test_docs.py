@@ -14,6 +14,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -391,6 +392,16 @@ def test_a_printed_table_has_the_columns_that_the_command_prints(printed, where,
     real = next((printed[key] for key in keys if key in printed), None)
     assert real is not None, f"{where}: {line} is not run here"
     assert labels(output) <= labels(real), where
+
+
+def test_the_versions_of_python_are_the_same_wherever_they_stand():
+    project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())["project"]
+    declared = [c.rpartition(" ")[2] for c in project["classifiers"] if "Python ::" in c]
+    tested = yaml.safe_load((PROJECT_ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]["test"]
+    assert tested["strategy"]["matrix"]["python"] == declared
+    assert project["requires-python"] == f">={declared[0]}"
+    for page in ("README.md", "docs/quickstart.md"):
+        assert f"({declared[0]} to {declared[-1]} are tested)" in (PROJECT_ROOT / page).read_text()
 
 
 def test_the_layout_of_the_readme_is_that_of_the_repository():
