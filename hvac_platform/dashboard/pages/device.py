@@ -458,7 +458,7 @@ def render(
         start_ms, end_ms = span_of(chosen, start, until, device, window_ms, now)
     except SpanError as error:
         return DeviceView(top, html.P(str(error), className="note", role="alert"))
-    snapshots, _ = read_series(store, device_id, device.device_type, start_ms, end_ms)
+    snapshots = read_series(store, device_id, device.device_type, start_ms, end_ms)
     series = with_open_window(snapshots, open_window(store, device, window_ms, now), device, window_ms, end_ms)
     profile = profile_row(store, device_id)
     shown_span = f"{iso(start_ms)} to {iso(end_ms)}"
