@@ -272,8 +272,11 @@ def test_the_heat_pump_of_the_docs_loads_small_and_whole():
 def test_the_rule_of_the_contributing_guide_loads():
     (rule,) = (b.text for b in blocks_of(PROJECT_ROOT / "CONTRIBUTING.md") if b.language == "yaml")
     chiller = yaml.safe_load((PROJECT_ROOT / "hvac_platform/devices/types/chiller.yaml").read_text())
-    chiller["rules"] += yaml.safe_load(rule)
-    assert parse_device_type(yaml.safe_dump(chiller, sort_keys=False), "chiller.yaml").rules[-1].id == "ch-99"
+    added = yaml.safe_load(rule)
+    chiller["parameters"] |= added["parameters"]
+    chiller["rules"] += added["rules"]
+    parsed = parse_device_type(yaml.safe_dump(chiller, sort_keys=False), "chiller.yaml").rules[-1]
+    assert (parsed.id, *parsed.metrics) == ("ch-99", "condenser_water_return_temp", "condenser_water_supply_temp")
 
 
 def test_the_method_of_the_docs_is_the_one_that_passes_the_contract():
