@@ -176,7 +176,7 @@ def bench_detection(folder: Path) -> None:
     device = store.devices()[0]
     settings = Settings(hvac_home=folder)
     profile = learn_profile(store, device, Encoders(StateEncoder()), settings, days_back=5).profile
-    series, _ = read_series(store, DEVICE.device_id, DEVICE.device_type, embeddings=True)
+    series = read_series(store, DEVICE.device_id, DEVICE.device_type, embeddings=True)
     detector = fit_detector(frame_of(series), device_type=DEVICE.device_type)
     everything = np.ones(len(series), dtype=bool)
     declared = device_type(DEVICE.device_type)

@@ -10,12 +10,14 @@ import numpy as np
 from hvac_platform.config import load_settings
 from hvac_platform.runtime.connections import open_store
 from hvac_platform.stores.base import Store, TableSlice
-from hvac_platform.stores.records import AnomalyEvent, Reading, Span
+from hvac_platform.stores.records import AnomalyEvent, Reading, Snapshot, Span
 from hvac_platform.stores.series import read_series
 from hvac_platform.timestamps import parse_instant
 
 if TYPE_CHECKING:
     import pandas as pd
+
+FLAGS = ("snapshot_time", "is_anomalous", "anomaly_score")
 
 Table = Literal["states", "readings", "events"]
 Statistic = Literal["mean", "minimum", "maximum", "last", "count"]
@@ -78,14 +80,14 @@ def read(
             {name: [getattr(event, name) for event in events] for name in names},
             index=_times(np.array([event.detected_at for event in events], dtype=np.int64), "detected_at"),
         )
-    series, beside = read_series(
-        store, device, registered[device].device_type, *span, extra=("is_anomalous", "anomaly_score")
-    )
+    series = read_series(store, device, registered[device].device_type, *span)
+    flags = {s.snapshot_time: s for s in Snapshot.read(store, device, span, only=FLAGS)}
     frame = pd.DataFrame(
         getattr(series, statistic), index=_times(series.times_ms, "snapshot_time"), columns=list(series.metric_names)
     )
-    frame["is_anomalous"] = pd.array(beside["is_anomalous"], dtype="boolean")
-    frame["anomaly_score"] = np.array(beside["anomaly_score"], dtype=np.float64)
+    told = [flags[time_ms] for time_ms in series.times_ms.tolist()]
+    frame["is_anomalous"] = pd.array([one.is_anomalous for one in told], dtype="boolean")
+    frame["anomaly_score"] = np.array([one.anomaly_score for one in told], dtype=np.float64)
     return frame
 
 

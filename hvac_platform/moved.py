@@ -24,10 +24,8 @@ MOVED = {
     "streams.kafka_fast": "log.kafka.fast",
     "streams.ingestion": "ingestion.decoding",
     "importing": "ingestion.importing",
-    **{
-        name: f"runtime.{name}"
-        for name in ("connections", "live", "demo", "guarded_dagster", "request_guard", "run_storage")
-    },
+    **{name: f"runtime.{name}" for name in ("connections", "live", "guarded_dagster", "request_guard", "run_storage")},
+    "runtime.demo": "demo",
     "io_managers.slices": "stores.batches",
     "detection.state": "detection.detector.state",
     "monitoring.silence": "monitoring.data_loss",

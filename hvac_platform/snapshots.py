@@ -12,6 +12,9 @@ Int64 = NDArray[np.int64]
 Float64 = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 
+EMBEDDING_DIMENSION = 384
+"""Length of the vector of a state, in every encoder and every store."""
+
 
 @dataclass(frozen=True, slots=True)
 class SnapshotSeries:

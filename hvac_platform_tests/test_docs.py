@@ -14,6 +14,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -271,8 +272,11 @@ def test_the_heat_pump_of_the_docs_loads_small_and_whole():
 def test_the_rule_of_the_contributing_guide_loads():
     (rule,) = (b.text for b in blocks_of(PROJECT_ROOT / "CONTRIBUTING.md") if b.language == "yaml")
     chiller = yaml.safe_load((PROJECT_ROOT / "hvac_platform/devices/types/chiller.yaml").read_text())
-    chiller["rules"] += yaml.safe_load(rule)
-    assert parse_device_type(yaml.safe_dump(chiller, sort_keys=False), "chiller.yaml").rules[-1].id == "ch-99"
+    added = yaml.safe_load(rule)
+    chiller["parameters"] |= added["parameters"]
+    chiller["rules"] += added["rules"]
+    parsed = parse_device_type(yaml.safe_dump(chiller, sort_keys=False), "chiller.yaml").rules[-1]
+    assert (parsed.id, *parsed.metrics) == ("ch-99", "condenser_water_return_temp", "condenser_water_supply_temp")
 
 
 def test_the_method_of_the_docs_is_the_one_that_passes_the_contract():
@@ -391,6 +395,16 @@ def test_a_printed_table_has_the_columns_that_the_command_prints(printed, where,
     real = next((printed[key] for key in keys if key in printed), None)
     assert real is not None, f"{where}: {line} is not run here"
     assert labels(output) <= labels(real), where
+
+
+def test_the_versions_of_python_are_the_same_wherever_they_stand():
+    project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text())["project"]
+    declared = [c.rpartition(" ")[2] for c in project["classifiers"] if "Python ::" in c]
+    tested = yaml.safe_load((PROJECT_ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]["test"]
+    assert tested["strategy"]["matrix"]["python"] == declared
+    assert project["requires-python"] == f">={declared[0]}"
+    for page in ("README.md", "docs/quickstart.md"):
+        assert f"({declared[0]} to {declared[-1]} are tested)" in (PROJECT_ROOT / page).read_text()
 
 
 def test_the_layout_of_the_readme_is_that_of_the_repository():

@@ -17,7 +17,7 @@ from hvac_platform.assets.windowed_snapshots import windowed_snapshots
 from hvac_platform.ingestion.flow import PartitionFlow, flows
 from hvac_platform.ingestion.proof import RangeProof, newest_proofs
 from hvac_platform.resources import PlatformResource
-from hvac_platform.stores.base import EMBEDDING_DIMENSION
+from hvac_platform.snapshots import EMBEDDING_DIMENSION
 from hvac_platform.stores.records import Snapshot, StoredProfile
 from hvac_platform.timestamps import DAY_MS, now_ms
 

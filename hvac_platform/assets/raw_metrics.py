@@ -5,18 +5,18 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 
 from hvac_platform.assets.common import ARRIVING, OWNERS, RANGES_TAG, RETRIES, IngestionConfig
+from hvac_platform.assets.ingestion_run import run_registry, tell_taken_in
 from hvac_platform.assets.iot_metrics import iot_metrics
 from hvac_platform.assets.standing import NO_OFFSET, stand
 from hvac_platform.ingestion.clock import require_right_clock
 from hvac_platform.ingestion.decoding import IngestionCounts, days_label, ingest_ranges, replay_days
 from hvac_platform.ingestion.messages import Rejected
 from hvac_platform.ingestion.ownership import claim
-from hvac_platform.ingestion.registration import TypeClaims, TypeConflict, settled_types
 from hvac_platform.ingestion.standing import open_windows
 from hvac_platform.io_managers.table_output import Metadata, TableOutput, table_output
-from hvac_platform.partitions import daily, devices
+from hvac_platform.partitions import daily
 from hvac_platform.resources import PlatformResource
-from hvac_platform.stores.base import Device, LedgerEntry
+from hvac_platform.stores.base import LedgerEntry
 from hvac_platform.stores.batches import TableBatch, TouchedWindows
 from hvac_platform.timestamps import now_ms
 
@@ -65,24 +65,9 @@ def raw_metrics(context: dg.AssetExecutionContext, config: IngestionConfig, plat
     ranges = owned.ranges
     ledger = platform.store.ledger(platform.topic)
     left_open = {r.partition: since for r in ranges if (since := _open_since(ledger.get(r.partition))) is not None}
-    conflicts: dict[str, TypeConflict] = {}
-
-    def settle(claims: list[TypeClaims]) -> list[Device]:
-        settled, conflicting = settled_types(claims, {d.device_id: d for d in platform.store.devices()})
-        for conflict in conflicting:
-            if conflicts.get(conflict.device_id) != conflict:
-                context.log.warning("%s", conflict)
-            conflicts[conflict.device_id] = conflict
-        return settled
-
-    def register(found: list[Device]) -> None:
-        platform.store.register_devices(found)
-        unknown = {d.device_id for d in found} - set(context.instance.get_dynamic_partitions(str(devices.name)))
-        if unknown:
-            context.instance.add_dynamic_partitions(str(devices.name), sorted(unknown))
-            context.log.info("new devices: %s", ", ".join(sorted(unknown)))
-
-    common = {"now_ms": now_ms(), "window_ms": platform.settings.window_ms, "counts": counts, "settle": settle}
+    registry = run_registry(context, platform)
+    common = {"now_ms": now_ms(), "window_ms": platform.settings.window_ms, "counts": counts}
+    common |= {"register": registry.register, "settle": registry.settle}
 
     for lost in (r for r in ranges if r.skipped):
         context.log.error(
@@ -109,13 +94,12 @@ def raw_metrics(context: dg.AssetExecutionContext, config: IngestionConfig, plat
                 platform.log,
                 platform.topic,
                 ranges,
-                register=register,
                 reading=reading,
                 check_clock=check_clock,
                 **common,  # type: ignore[arg-type]
             )
         else:
-            yield from replay_days(platform.log, platform.topic, days, register=register, **common)  # type: ignore[arg-type]
+            yield from replay_days(platform.log, platform.topic, days, **common)  # type: ignore[arg-type]
         context.log.info(
             "%s: %d messages, %d accepted, %d rejected, %d devices",
             *(days_label(days), counts.messages, counts.accepted, counts.rejected, len(counts.devices)),
@@ -125,19 +109,9 @@ def raw_metrics(context: dg.AssetExecutionContext, config: IngestionConfig, plat
                 "%s: %d messages could not be read and are dead letters: %s",
                 *(days_label(days), counts.unreadable, "; ".join(counts.reasons)),
             )
-        metadata.update(
-            messages=counts.messages,
-            accepted=counts.accepted,
-            rejected=counts.rejected,
-            rejected_share=counts.rejected_share,
-            skipped_offsets=counts.skipped,
-            unreadable=counts.unreadable,
-            logs_made_again=len(owned.made_again),
-            devices=len(counts.devices),
-            offset_ranges=", ".join(r.key for r in ranges) or ("nothing left to do" if wanted else "replay of days"),
-            rejections=dg.MetadataValue.json(counts.reasons),
-            type_changes=", ".join(str(c) for c in conflicts.values() if c.changed) or "none",
-            type_conflicts=", ".join(str(c) for c in conflicts.values() if not c.changed) or "none",
+        tell_taken_in(metadata, counts, registry, made_again=len(owned.made_again))
+        metadata["offset_ranges"] = ", ".join(r.key for r in ranges) or (
+            "nothing left to do" if wanted else "replay of days"
         )
 
     return table_output(batches)

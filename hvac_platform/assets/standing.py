@@ -10,10 +10,10 @@ from functools import partial
 import dagster as dg
 
 from hvac_platform.assets.common import HOME_TAG, STANDING_TAG, IngestionConfig
-from hvac_platform.ingestion.registration import TypeConflict
-from hvac_platform.ingestion.standing import Moved, Registry, StandingIngestion
+from hvac_platform.assets.ingestion_run import run_registry, tell_taken_in
+from hvac_platform.ingestion.standing import Moved, StandingIngestion
 from hvac_platform.io_managers.table_output import Metadata, TableOutput, table_output
-from hvac_platform.partitions import daily, devices
+from hvac_platform.partitions import daily
 from hvac_platform.resources import PlatformResource
 from hvac_platform.stores.batches import TableBatch, TouchedWindows
 
@@ -112,17 +112,7 @@ def stand(context: dg.AssetExecutionContext, config: IngestionConfig, platform: 
     raw = context.asset_key
     others = tuple(dg.AssetKey(name) for name in ("windowed_snapshots", "snapshot_embeddings", "consumer_offsets"))
     told = DaysTold(context, (raw, *others))
-    instance, run_id = context.instance, context.run.run_id
-
-    def on_new(found: list[str]) -> None:
-        unknown = set(found) - set(instance.get_dynamic_partitions(str(devices.name)))
-        if unknown:
-            instance.add_dynamic_partitions(str(devices.name), sorted(unknown))
-            context.log.info("new devices: %s", ", ".join(sorted(unknown)))
-
-    def on_conflict(conflict: TypeConflict) -> None:
-        context.log.warning("%s", conflict)
-
+    run_id, registry = context.run.run_id, run_registry(context, platform)
     standing = StandingIngestion(
         platform.store,
         platform.log,
@@ -131,7 +121,7 @@ def stand(context: dg.AssetExecutionContext, config: IngestionConfig, platform: 
         platform.encoders,
         platform.leases,
         run_id,
-        Registry(platform.store, on_new, on_conflict),
+        registry,
         planned=config.offset_ranges(),
         reject_ahead=config.reject_ahead,
         until=time.monotonic() + 60 * platform.settings.hvac_run_minutes,
@@ -153,22 +143,13 @@ def stand(context: dg.AssetExecutionContext, config: IngestionConfig, platform: 
     told.tell(all_of_it=True)
 
     def batches(metadata: Metadata) -> Iterator[TableBatch]:
-        counts = standing.counts
         yield TableBatch({}, touched=TouchedWindows(platform.topic, 0, NO_OFFSET, {}, {}))  # nothing is left to do
+        tell_taken_in(metadata, standing.counts, registry, made_again=standing.made_again)
         metadata.update(
-            messages=counts.messages,
-            accepted=counts.accepted,
-            rejected=counts.rejected,
-            rejected_share=counts.rejected_share,
-            skipped_offsets=counts.skipped,
-            unreadable=counts.unreadable,
-            logs_made_again=standing.made_again,
-            devices=len(counts.devices),
             windows=standing.snapshots.windows,
             partial=standing.snapshots.partial,
             embeddings=standing.embedded.encoded,
             waiting=standing.embedded.waiting,
-            rejections=dg.MetadataValue.json(counts.reasons),
         )
 
     return table_output(batches)

@@ -188,8 +188,8 @@ def demo(
 
 
 def _demonstrate(home: Path, once: bool, port: int, dashboard_port: int | None) -> None:
+    from hvac_platform.demo import demo_names, prepare_home, run_demo
     from hvac_platform.execution import RunFailedError
-    from hvac_platform.runtime.demo import demo_names, prepare_home, run_demo
 
     prepare_home(home)
     os.environ["HVAC_HOME"] = str(home)

@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from hvac_platform.embedding.base import EncoderUnavailableError
 from hvac_platform.embedding.text import state_sentences
-from hvac_platform.snapshots import SnapshotSeries
-from hvac_platform.stores.base import EMBEDDING_DIMENSION
+from hvac_platform.snapshots import EMBEDDING_DIMENSION, SnapshotSeries
 
 BATCH_TEXTS = 16  # larger ones are not faster, and take longer to fail
 REQUEST_SECONDS = 60.0

@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvac_platform.devices.registry import DeviceType, device_type
-from hvac_platform.snapshots import SnapshotSeries
-from hvac_platform.stores.base import EMBEDDING_DIMENSION
+from hvac_platform.snapshots import EMBEDDING_DIMENSION, SnapshotSeries
 
 LEARNED_OFFSET = 128  # declared metrics take the slots below, others directions in the slots from here on
 LEARNED_SLOTS = 8

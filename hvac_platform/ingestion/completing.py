@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from hvac_platform.devices.registry import device_type
 from hvac_platform.embedding.base import Encoder
 from hvac_platform.embedding.learned import Encoders
-from hvac_platform.ingestion.snapshotting import EmbeddingCounts, SnapshotCounts, embedding_batches
-from hvac_platform.ingestion.windows import WindowAggregate, aggregate_windows, snapshot_columns, window_ranges
+from hvac_platform.ingestion.snapshotting import EmbeddingCounts, SnapshotCounts, embedding_batches, read_aggregate
+from hvac_platform.ingestion.windows import WindowAggregate, snapshot_columns, window_ranges
 from hvac_platform.snapshots import SnapshotSeries, select
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.batches import DeviceSlice, TableBatch
@@ -82,16 +82,9 @@ class Completing:
         self, device_id: str, type_name: str, start: int, end: int, embedded: EmbeddingCounts
     ) -> tuple[dict[str, Any] | None, Iterator[TableBatch] | None]:
         """Columns of the windows in a span, and batches that have to follow them."""
-        read = DeviceSlice(self._store, "device_metrics_raw", device_id, start, end)
-        raw = read.columns("timestamp", "metric_name", "metric_value")
-        if not raw["timestamp"]:
+        aggregate = read_aggregate(self._store, device_id, (start, end), self._window_ms)
+        if aggregate is None:
             return None, None
-        aggregate = aggregate_windows(
-            np.array(raw["timestamp"], dtype=np.int64),
-            raw["metric_name"],
-            np.array(raw["metric_value"], dtype=np.float64),
-            self._window_ms,
-        )
         declared = device_type(type_name)
         columns = snapshot_columns(device_id, aggregate, self._window_ms, len(declared.metric_names) if declared else 0)
         self.snapshots.windows += len(aggregate.starts_ms)
@@ -124,7 +117,7 @@ class Completing:
         begin_ms = first_ms - encoder.context_windows * self._window_ms
         context = self._contexts.pop(device_id, None)
         if context is None or int(context.times_ms[-1]) >= first_ms:  # not known, or older windows have changed
-            context = read_series(self._store, device_id, series.device_type, begin_ms, first_ms)[0]
+            context = read_series(self._store, device_id, series.device_type, begin_ms, first_ms)
         context = select(context, context.times_ms >= begin_ms)
         together = joined([context, series]) if len(context) else series
         self._contexts[device_id] = select(together, slice(-encoder.context_windows, None))

@@ -12,11 +12,11 @@ from hvac_platform.detection import methods
 from hvac_platform.devices.registry import device_type
 from hvac_platform.embedding.base import Encoder, EncoderUnavailableError
 from hvac_platform.embedding.learned import Encoders
-from hvac_platform.ingestion.windows import aggregate_windows, snapshot_columns
+from hvac_platform.ingestion.windows import WindowAggregate, aggregate_windows, snapshot_columns
 from hvac_platform.snapshots import SnapshotSeries, select
-from hvac_platform.stores.base import Device, Store
+from hvac_platform.stores.base import Device, Store, TableSlice
 from hvac_platform.stores.batches import DeviceSlice, TableBatch
-from hvac_platform.stores.records import BacklogDay
+from hvac_platform.stores.records import BacklogDay, Reading, Snapshot, Span
 from hvac_platform.stores.series import read_series
 from hvac_platform.timestamps import day_of, day_windows, now_ms
 
@@ -37,6 +37,21 @@ class SnapshotCounts:
         self.partial += other.partial
 
 
+def read_aggregate(store: Store, device_id: str, span: Span, window_ms: int) -> WindowAggregate | None:
+    """Raw readings of a device in a span, aggregated by window; None where there are none."""
+    times: list[int] = []
+    names: list[str] = []
+    values: list[float] = []
+    rows = TableSlice(Reading.TABLE, ("timestamp", "metric_name", "metric_value"), device_id, *span)
+    for batch in store.scan(rows):  # columns, for a window may hold thousands of readings
+        times += batch["timestamp"]
+        names += batch["metric_name"]
+        values += batch["metric_value"]
+    if not times:
+        return None
+    return aggregate_windows(np.array(times, dtype=np.int64), names, np.array(values, dtype=np.float64), window_ms)
+
+
 def snapshot_batches(
     slices: Iterable[DeviceSlice], device_types: Mapping[str, str], window_ms: int, counts: SnapshotCounts
 ) -> Iterator[TableBatch]:
@@ -49,15 +64,9 @@ def snapshot_batches(
         counts: filled as batches pass.
     """
     for part in slices:
-        rows = part.columns("timestamp", "metric_name", "metric_value")
-        if not rows["timestamp"]:
+        aggregate = read_aggregate(part.store, part.device_id, part.span, window_ms)
+        if aggregate is None:
             continue
-        aggregate = aggregate_windows(
-            np.array(rows["timestamp"], dtype=np.int64),
-            rows["metric_name"],
-            np.array(rows["metric_value"], dtype=np.float64),
-            window_ms,
-        )
         declared = device_type(device_types.get(part.device_id, ""))
         columns = snapshot_columns(part.device_id, aggregate, window_ms, len(declared.metric_names) if declared else 0)
         counts.windows += len(aggregate.starts_ms)
@@ -136,12 +145,12 @@ def _in_context(
 
     Yields series and bool [n], which of its snapshots are to be encoded.
     """
-    columns = part.columns("snapshot_time", "window_ms")
-    times = columns["snapshot_time"]
-    if not times:
+    found = Snapshot.read(part.store, part.device_id, part.span, only=("snapshot_time", "window_ms"))
+    if not found:
         return
-    before_ms = times[0] - context_windows * max(columns["window_ms"])
-    before = replace(part, start_ms=before_ms, end_ms=part.start_ms).columns("snapshot_time")["snapshot_time"]
+    times = [snapshot.snapshot_time for snapshot in found]
+    before_ms = times[0] - context_windows * max(snapshot.window_ms for snapshot in found)
+    before = Snapshot.times(part.store, part.device_id, (before_ms, part.start_ms)).tolist()
     ahead, together = len(before), before + times
     width = len(_read(part, device_type, times[0], times[0] + 1).metric_names)
     at_once = min(ENCODED_SNAPSHOTS, max(1, context_windows, ENCODED_READINGS // max(1, width)))
@@ -152,7 +161,7 @@ def _in_context(
 
 
 def _read(part: DeviceSlice, device_type: str, start_ms: int, end_ms: int) -> SnapshotSeries:
-    return read_series(part.store, part.device_id, device_type, start_ms, end_ms)[0]
+    return read_series(part.store, part.device_id, device_type, start_ms, end_ms)
 
 
 def reembedding_batches(
@@ -184,8 +193,8 @@ def backlog_batches(
             return
         encoder = encoders.of(device_id)
         part = DeviceSlice(store, "device_state_snapshots", device_id, *day_windows(date, window_ms))
-        columns = part.columns("snapshot_time", "embedding_method")
-        left = {t for t, m in zip(columns["snapshot_time"], columns["embedding_method"], strict=True) if m is None}
+        found = Snapshot.read(store, device_id, part.span, only=("snapshot_time", "embedding_method"))
+        left = {snapshot.snapshot_time for snapshot in found if snapshot.embedding_method is None}
         for series, whole in _in_context(part, device_types.get(device_id, ""), encoder.context_windows):
             wanted = whole & np.array([t in left for t in series.times_ms.tolist()], dtype=np.bool_)
             if not wanted.any():

@@ -43,7 +43,7 @@ def span_energy(
     """Energy of a device in [start_ms, end_ms); None without a model, or where no window can be compared."""
     if profile is None or profile.energy is None:
         return None
-    series, _ = read_series(store, device.device_id, device.device_type, start_ms - HOUR_MS, end_ms)
+    series = read_series(store, device.device_id, device.device_type, start_ms - HOUR_MS, end_ms)
     if not len(series):
         return None
     frame = power_frame(frame_of(series), device.device_type)

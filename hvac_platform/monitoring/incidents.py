@@ -334,7 +334,7 @@ def _with_learned(
     device = incident.device
     times = incident.times_ms[:MOST_EXAMINED]
     begin_ms = min(context_start(incident.start_ms, incident.window_ms), incident.start_ms - 3_600_000)
-    series, _ = read_series(
+    series = read_series(
         store,
         device.device_id,
         device.device_type,
@@ -476,7 +476,7 @@ def _lost(store: Store, incident: Incident, window_ms: int) -> bool:
     if DATA_LOSS in incident.methods:
         return True
     begin, end = incident.started_at, incident.ended_at
-    series, _ = read_series(store, incident.device_id, incident.device_type, begin, end)
+    series = read_series(store, incident.device_id, incident.device_type, begin, end)
     quiet = sum(b - a for a, b in data_losses(series.times_ms, series.mean, window_ms, until_ms=end))
     return bool(2 * quiet > end - begin)
 

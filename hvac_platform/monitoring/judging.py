@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hvac_platform.config import Settings
 from hvac_platform.detection import methods
 from hvac_platform.detection.consensus import votes
-from hvac_platform.detection.methods.base import Windows
+from hvac_platform.detection.methods.base import Due, Windows
 from hvac_platform.detection.profile import Profile
 from hvac_platform.detection.verdicts import Verdicts
 from hvac_platform.devices.registry import device_type
@@ -26,7 +26,7 @@ from hvac_platform.snapshots import Neighbours, SnapshotSeries, select
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.batches import TableBatch
 from hvac_platform.stores.records import MaintenanceSpan
-from hvac_platform.stores.series import joined, read_series
+from hvac_platform.stores.series import joined, read_series_and_states
 from hvac_platform.timestamps import iso
 
 FOLLOWING_WINDOWS = 100
@@ -122,12 +122,11 @@ def judge_device(
     last_ms = min(end_ms, limit) - settings.window_ms
     if carried is not None and not carried.leads_to(first_ms, max(first_ms, last_ms), settings.window_ms):
         carried = None
-    begin_ms = min(
-        method.context_start(first_ms, settings.window_ms, declared, profile, carried) for method in methods.METHODS
-    )
+    due = Due(first_ms, settings.window_ms, declared, profile, carried)
+    begin_ms = min(method.context_start(due) for method in methods.METHODS)
     before = own.recent if own is not None and carried is not None and own.recent_from <= begin_ms else None
     read_from = begin_ms if before is None else int(before.times_ms[-1]) + 1
-    series, extra = read_series(
+    series, states = read_series_and_states(
         store,
         device.device_id,
         device.device_type,
@@ -135,12 +134,11 @@ def judge_device(
         end_ms,
         embeddings=not encoders.learned,
         embedding_method=encoders.common.method,
-        extra=("revision", "is_anomalous"),
         metrics=metrics_to_read(store, device, begin_ms, end_ms, profile),
     )
     if before is not None:
         before = select(before, before.times_ms >= begin_ms)
-        extra = {name: [0] * len(before) + values for name, values in extra.items()}  # those are judged already
+        states = states.after(len(before))  # those are judged already
         series = joined([before, series]) if len(series) else before
     wanted = series.times_ms >= first_ms
     complete = series.times_ms + series.window_ms <= limit
@@ -149,7 +147,6 @@ def judge_device(
     else:
         left_open = int((wanted & ~complete).sum())
     wanted &= complete
-    revisions = np.array(extra["revision"], dtype=np.int64)
     chosen = np.flatnonzero(wanted)
     verdicts: dict[str, Verdicts] = {}
     if len(chosen):
@@ -161,10 +158,8 @@ def judge_device(
         if own is not None:
             own.carried = windows.examined.carried if windows.examined is not None else None
             own.recent, own.recent_from = upto, begin_ms
-    flags = np.array([bool(flag) for flag in extra["is_anomalous"]], dtype=bool)
-    return Judgement(
-        device, select(series, chosen), verdicts, revisions[chosen].tolist(), flags[chosen], profile, left_open
-    )
+    revisions = states.revisions[chosen].tolist()
+    return Judgement(device, select(series, chosen), verdicts, revisions, states.flagged[chosen], profile, left_open)
 
 
 def _soon_after(times_ms: NDArray[np.int64], changed_ms: NDArray[np.int64], within_ms: int) -> NDArray[np.bool_]:

@@ -33,7 +33,7 @@ from hvac_platform.snapshots import SnapshotSeries, select
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.batches import TableBatch
 from hvac_platform.stores.records import MaintenanceSpan, StoredMode, StoredProfile
-from hvac_platform.stores.series import read_series
+from hvac_platform.stores.series import read_series_and_states
 from hvac_platform.stores.vectors import NearestSearch
 from hvac_platform.timestamps import DAY_MS, iso, now_ms
 
@@ -157,7 +157,7 @@ def read_history(
     Where it is known what became of the windows that nobody had judged, those that are anomalous or can't be judged yet
     are unfit too.
     """
-    series, extra = read_series(
+    series, states = read_series_and_states(
         store,
         device.device_id,
         device.device_type,
@@ -165,19 +165,18 @@ def read_history(
         end_ms,
         embeddings=embedding_method is not None,
         embedding_method=embedding_method,
-        extra=("is_anomalous", "completeness"),
         metrics=metrics,
     )
     if not len(series):
         return History(series, {})
     rules = evaluate_rules(series, device_type(device.device_type))
     unfit: dict[str, NDArray[np.bool_]] = {
-        "incomplete": np.array(extra["completeness"]) < LEAST_COMPLETE,
+        "incomplete": states.completeness < LEAST_COMPLETE,
         "in maintenance": in_maintenance(series.times_ms, MaintenanceSpan.read(store, device.device_id)),
         BY_RULE: rules.anomalous & (rules.level <= URGENT),
     }
     if not include_flagged:
-        unfit["flagged"] = np.array([bool(flag) for flag in extra["is_anomalous"]])
+        unfit["flagged"] = states.flagged
     if unjudged is not None:
         unfit["anomalous, judged only now"] = np.isin(series.times_ms, unjudged.anomalous)
         unfit["not judged yet, waiting for late readings"] = np.isin(series.times_ms, unjudged.waiting)

@@ -44,21 +44,30 @@ def completeness_limits(store: Store, devices: Iterable[Device], settings: Setti
 
 
 def pending(store: Store, settings: Settings, now_ms: int) -> Pending:
-    """Days and devices that have something to judge: one read of unjudged windows, of the registry and of the ledger."""
-    limits = completeness_limits(store, store.devices(), settings, now_ms)
-    complete: dict[tuple[str, int], bool] = {}
+    """Days and devices that have something to judge.
+
+    One read of unjudged windows; where there are any, one of the registry and one of the ledger.
+    """
+    earliest: dict[tuple[str, int], int] = {}
     for batch in store.unjudged():
         days = np.asarray(batch["snapshot_time"], dtype=np.int64) // DAY_MS
         ends = np.asarray(batch["snapshot_time"], dtype=np.int64) + np.asarray(batch["window_ms"], dtype=np.int64)
         for device_id, day, end_ms in zip(batch["device_id"], days.tolist(), ends.tolist(), strict=True):
-            limit = limits.get(device_id)
-            if limit is not None:
-                complete[device_id, day] = complete.get((device_id, day), False) or end_ms <= limit
+            earliest[device_id, day] = min(earliest.get((device_id, day), end_ms), end_ms)
+    if not earliest:
+        return Pending({}, 0)
+    limits = completeness_limits(store, store.devices(), settings, now_ms)
     by_day: dict[str, list[str]] = {}
-    for (device_id, day), ready in complete.items():
-        if ready:
+    waiting = 0
+    for (device_id, day), end_ms in earliest.items():
+        limit = limits.get(device_id)
+        if limit is None:
+            continue
+        if end_ms <= limit:
             by_day.setdefault(day_of(day * DAY_MS), []).append(device_id)
-    return Pending(dict(sorted(by_day.items())), sum(not ready for ready in complete.values()))
+        else:
+            waiting += 1
+    return Pending(dict(sorted(by_day.items())), waiting)
 
 
 def unjudged_windows(

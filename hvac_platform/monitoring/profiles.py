@@ -14,8 +14,8 @@ from hvac_platform.detection.profile import Calibration, Fit, MetricStatistics, 
 from hvac_platform.devices.registry import device_type
 from hvac_platform.embedding.base import EncoderUnavailableError
 from hvac_platform.embedding.learned import Encoders
-from hvac_platform.snapshots import SnapshotSeries
-from hvac_platform.stores.base import EMBEDDING_DIMENSION, Device, Store
+from hvac_platform.snapshots import EMBEDDING_DIMENSION, SnapshotSeries
+from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.records import StoredCalibration, StoredFit, StoredMode, StoredProfile
 from hvac_platform.timestamps import now_ms
 

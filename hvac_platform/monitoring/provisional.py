@@ -14,12 +14,11 @@ from numpy.typing import NDArray
 
 from hvac_platform.detection.rules import GAP_WINDOWS, evaluate_urgent, rule_lookback_ms, urgent_part
 from hvac_platform.devices.registry import DeviceType, device_type
-from hvac_platform.ingestion.windows import aggregate_windows
+from hvac_platform.ingestion.snapshotting import read_aggregate
 from hvac_platform.monitoring.maintenance import in_maintenance
 from hvac_platform.snapshots import SnapshotSeries
 from hvac_platform.stores.base import Device, Store
-from hvac_platform.stores.batches import DeviceSlice
-from hvac_platform.stores.records import MaintenanceSpan
+from hvac_platform.stores.records import MaintenanceSpan, Snapshot
 from hvac_platform.stores.series import joined, read_series
 
 MOST_WINDOWS = 10
@@ -130,16 +129,11 @@ def _recent_windows(
     newest = device.last_seen - device.last_seen % window_ms
     looked_at = newest - MOST_WINDOWS * window_ms
     begin = looked_at - rule_lookback_ms(urgent_part(declared), window_ms)
-    snapshots, extra = read_series(
-        store,
-        device.device_id,
-        device.device_type,
-        begin,
-        newest + window_ms,
-        extra=("revision", "judged_revision"),
-        metrics=declared.metric_names,
-    )
-    unjudged = np.array([a != b for a, b in zip(extra["revision"], extra["judged_revision"], strict=True)], dtype=bool)
+    span = begin, newest + window_ms
+    snapshots = read_series(store, device.device_id, device.device_type, *span, metrics=declared.metric_names)
+    known = Snapshot.read(store, device.device_id, span, only=("snapshot_time", "revision", "judged_revision"))
+    to_judge = [one.snapshot_time for one in known if one.revision != one.judged_revision]
+    unjudged = np.isin(snapshots.times_ms, np.array(to_judge, dtype=np.int64))
     since = max(looked_at, int(snapshots.times_ms[-1]) + window_ms) if len(snapshots) else looked_at
     later = _windows_of_readings(store, device, declared, since, newest + window_ms, window_ms)
     if later is None:
@@ -155,22 +149,23 @@ def _windows_of_readings(
     """Windows in a span by the readings that are in, as snapshots would have them; None where there are none."""
     if start_ms >= end_ms:
         return None
-    rows = DeviceSlice(store, "device_metrics_raw", device.device_id, start_ms, end_ms)
-    read = rows.columns("timestamp", "metric_name", "metric_value")
-    kept = [i for i, name in enumerate(read["metric_name"]) if name in declared.index]
-    if not kept:
+    found = read_aggregate(store, device.device_id, (start_ms, end_ms), window_ms)
+    if found is None:
         return None
-    found = aggregate_windows(
-        np.array(read["timestamp"], dtype=np.int64)[kept],
-        [read["metric_name"][i] for i in kept],
-        np.array(read["metric_value"], dtype=np.float64)[kept],
-        window_ms,
-    )
+    columns = [j for j, name in enumerate(found.metric_names) if name in declared.index]
+    with_any = (found.count[:, columns] > 0).any(axis=1)
+    if not with_any.any():
+        return None
+    rows = np.ix_(with_any, columns)
     return SnapshotSeries(
         device.device_id,
         device.device_type,
-        found.starts_ms,
-        found.metric_names,
-        *(found.mean, found.count, found.minimum, found.maximum, found.last),
+        found.starts_ms[with_any],
+        tuple(found.metric_names[j] for j in columns),
+        found.mean[rows],
+        found.count[rows],
+        found.minimum[rows],
+        found.maximum[rows],
+        found.last[rows],
         window_ms=window_ms,
     )

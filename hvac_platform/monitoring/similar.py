@@ -83,7 +83,7 @@ def similar_states(
     """
     end_ms = device.last_seen + 1 if at_ms is None else at_ms + 1
     encoder = encoders.of(device.device_id)
-    series, _ = read_series(
+    series = read_series(
         store,
         device.device_id,
         device.device_type,
@@ -94,7 +94,7 @@ def similar_states(
     )
     if encoder.context_windows and len(series):  # what is stored may be of an encoder that has been replaced since
         before_ms = end_ms - RECENT_MS - encoder.context_windows * series.window_ms
-        series, _ = read_series(store, device.device_id, device.device_type, before_ms, end_ms)
+        series = read_series(store, device.device_id, device.device_type, before_ms, end_ms)
         series = replace(series, embeddings=encoder.encode(series))
     if not len(series) or series.embeddings is None or not np.isfinite(series.embeddings[-1]).all():
         raise NoSnapshotError(f"{device.device_id} has no embedded snapshot in the hour before that time")
@@ -153,7 +153,7 @@ def _outcome(incidents: Sequence[Incident], time_ms: int, _cosine: float, anomal
 def _compared(
     store: Store, device: Device, state: SnapshotSeries, time_ms: int, cosine: float, anomalous: bool, outcome: str
 ) -> SimilarState:
-    past, _ = read_series(store, device.device_id, device.device_type, time_ms, time_ms + 1)
+    past = read_series(store, device.device_id, device.device_type, time_ms, time_ms + 1)
     differences = {}
     for name in state.metric_names:
         now, then = float(state.column(name)[0]), float(past.column(name)[0])

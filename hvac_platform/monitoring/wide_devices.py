@@ -46,8 +46,8 @@ def choose_by_sample(
         rows = TableSlice("device_state_snapshots", (), device.device_id, begin, min(end_ms, begin + step))
         part = next(series_parts(store, rows, device.device_type, rows_at_once=STRETCH_WINDOWS), None)
         if part is not None:
-            found.append(part[0])
-            names.update(dict.fromkeys(part[0].metric_names))
+            found.append(part)
+            names.update(dict.fromkeys(part.metric_names))
     if len(names) <= MOST_READ:
         return None, frozenset(names)
     listed = sorted(names)

@@ -23,7 +23,8 @@ from hvac_platform.monitoring.passes.learning import (
 )
 from hvac_platform.runtime.connections import make_encoders, open_store
 from hvac_platform.runtime.worker_processes import in_processes, worth_starting
-from hvac_platform.stores.base import EMBEDDING_DIMENSION, Device
+from hvac_platform.snapshots import EMBEDDING_DIMENSION
+from hvac_platform.stores.base import Device
 from hvac_platform.stores.batches import TableBatch
 
 DEVICES_A_PROCESS = 4

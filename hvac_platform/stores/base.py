@@ -18,8 +18,6 @@ from hvac_platform.stores.tables import TableSlice as TableSlice
 Columns = Mapping[str, Any]
 """Rows as columns: one sequence or array a column, all of one length. Vectors are a float32 array [n, 384]."""
 
-EMBEDDING_DIMENSION = 384
-
 
 class StoreError(Exception):
     """The store can't do what was asked; the message says what to do.

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvac_platform.stores.base import Columns, Store, TableSlice
+from hvac_platform.stores.records.record import Span
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,13 +72,10 @@ class DeviceSlice:
         """The rows as columns, at most 50,000 at a time."""
         return self.store.scan(TableSlice(self.table, columns, self.device_id, self.start_ms, self.end_ms))
 
-    def columns(self, *columns: str) -> dict[str, list[Any]]:
-        """The rows as columns."""
-        merged: dict[str, list[Any]] = {name: [] for name in columns}
-        for batch in self.batches(*columns):
-            for name in columns:
-                merged[name] += batch[name]
-        return merged
+    @property
+    def span(self) -> Span:
+        """The range as records take it."""
+        return self.start_ms, self.end_ms
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,10 +15,11 @@ from cassandra.query import PreparedStatement
 from numpy.typing import NDArray
 
 from hvac_platform.snapshots import Neighbours
-from hvac_platform.stores.base import UNJUDGED_COLUMNS, Columns, Device, DeviceDay, LedgerEntry, StoreError, TableSlice
+from hvac_platform.stores.base import Columns, Device, DeviceDay, LedgerEntry, StoreError, TableSlice
 from hvac_platform.stores.cql_client import Consistency, CqlClient, CqlSettings, TlsSettings
 from hvac_platform.stores.cql_nearest import CqlNearest, NearestQuery
 from hvac_platform.stores.cql_schema import VECTOR_TABLE, CqlSchema, schema_statements
+from hvac_platform.stores.cql_unjudged import CqlUnjudged
 from hvac_platform.stores.cql_wire import batches, read_column
 from hvac_platform.stores.ledger import LEASE_SECONDS, LedgerKeeping
 from hvac_platform.stores.tables import Table
@@ -52,7 +53,7 @@ class CqlStore(LedgerKeeping):
         """
         self._client = CqlClient(settings)
         try:
-            self._schema = CqlSchema(self._client)
+            self._schema, self._unjudged = CqlSchema(self._client), CqlUnjudged(self._client)
             found, needed = self.schema_versions()
             if found > needed:
                 raise StoreError(
@@ -111,12 +112,18 @@ class CqlStore(LedgerKeeping):
         statements = self._schema.statements()
         if dry_run or not statements:
             return [f"{statement};" for statement in statements]
-        moves, splits = self._schema.moves_vectors(), self._schema.splits_reports()
+        moves, splits, marks = (
+            self._schema.moves_vectors(),
+            self._schema.splits_reports(),
+            self._schema.marks_unjudged(),
+        )
         done = [self._schema.run(statement) for statement in statements[:-1]]
         if moves:
             done.append(f"copy {self._copy_vectors()} vectors to {VECTOR_TABLE}")
         if splits:
             done.append(f"copy {self._split_reports()} rows to method_reports")
+        if marks:
+            done.append(f"mark {self._mark_unjudged()} windows that nobody has judged")
         return [*done, *(self._schema.run(statement) for statement in statements[-1:])]
 
     def _split_reports(self) -> int:
@@ -169,11 +176,15 @@ class CqlStore(LedgerKeeping):
         rows = self._write_rows(target, columns)
         if rows and table in STATIC_TABLES:
             self._mark_days(table, columns["device_id"], columns[str(target.time_column)])
+        self._mark_written(table, columns)
         return rows
 
     def update(self, table: str, columns: Columns) -> int:
         """Write some columns of rows; in CQL that is the same statement. Errors as in :meth:`upsert`."""
-        return self._write_rows(catalogue_table(table), columns)
+        rows = self._write_rows(catalogue_table(table), columns)
+        if "judged_revision" in columns:
+            self._mark_written(table, columns)
+        return rows
 
     def delete(self, table: str, keys: Columns) -> None:
         """Delete rows by their whole key."""
@@ -196,10 +207,14 @@ class CqlStore(LedgerKeeping):
             where = f" WHERE {' AND '.join(f'{name}{how}?' for name, how in conditions)}" if conditions else ""
             # What is sought beside the key is compared with every row of the partition.
             beside = " ALLOW FILTERING" if {name for name, _ in rows.equals} - set(target.partition) else ""
+            # Read backwards by time, rows of one instant come backwards too.
+            turned = target.time_column if order and len(target.clustering) > 1 else None
+            asked = names if turned is None or turned in names else (*names, turned)
             prepared = self._client.prepare(
-                f"SELECT {', '.join(names)} FROM {self._name(rows.table)}{where}{order}{beside}"
+                f"SELECT {', '.join(asked)} FROM {self._name(rows.table)}{where}{order}{beside}"
             )
-            yield from self._read(prepared, arguments, target, names, batch_rows)
+            for batch in self._read(prepared, arguments, target, asked, batch_rows, turned):
+                yield {name: batch[name] for name in names}
 
     def count(self, table: str, device_id: str | None = None) -> int:
         """Number of rows."""
@@ -258,23 +273,31 @@ class CqlStore(LedgerKeeping):
     def unjudged(
         self, device_id: str | None = None, start_ms: int | None = None, end_ms: int | None = None
     ) -> Iterator[dict[str, list[Any]]]:
-        """Windows whose content is not what was judged, of the days that were written to since they were judged whole."""
-        first = day_of(start_ms) if start_ms is not None else "0000"
-        last = day_of(end_ms - 1) if end_ms is not None else "9999"
-        names = (*UNJUDGED_COLUMNS, "judged_revision")
-        for day in self.device_days(first, last, device_id):
+        """Windows whose content is not what was judged; marks lead to them."""
+        if device_id is None:
+            return self._unjudged.of_all(start_ms, end_ms)
+        return self._unjudged.of_device(device_id, start_ms, end_ms)
+
+    def _mark_unjudged(self) -> int:
+        """Mark what a keyspace of version 7 or before has not judged, found by reading its days; returns windows marked."""
+        names = ("snapshot_time", "revision", "judged_revision")
+        marked = 0
+        for day in self.device_days("0000", "9999"):
             if day.snapshots_written_at is None or day.snapshots_written_at < (day.judged_at or 0):
                 continue
-            begin = max(day_start(day.date), start_ms or 0)
-            end = day_start(day.date) + DAY_MS if end_ms is None else min(day_start(day.date) + DAY_MS, end_ms)
-            for batch in self.scan(TableSlice("device_state_snapshots", names, day.device_id, begin, end)):
-                rows = zip(*(batch[name] for name in names), strict=True)
-                found = [row for row in rows if row[4] != row[3]]
-                known = self._judged_before_6([row[1] for row in found if row[4] is None], day.device_id)
-                found = [row for row in found if known.get(row[1]) != row[3]]
-                if found:
-                    columns = map(list, list(zip(*found, strict=True))[: len(UNJUDGED_COLUMNS)])
-                    yield dict(zip(UNJUDGED_COLUMNS, columns, strict=True))
+            begin = day_start(day.date)
+            for batch in self.scan(TableSlice("device_state_snapshots", names, day.device_id, begin, begin + DAY_MS)):
+                rows = [row for row in zip(*(batch[name] for name in names), strict=True) if row[1] != row[2]]
+                known = self._judged_before_6([row[0] for row in rows if row[2] is None], day.device_id)
+                judged = [row[0] for row in rows if row[0] in known and known[row[0]] == row[1]]
+                if judged:
+                    revisions = [known[time_ms] for time_ms in judged]
+                    key = {"device_id": [day.device_id] * len(judged), "snapshot_time": judged}
+                    self._write_rows(catalogue_table("device_state_snapshots"), key | {"judged_revision": revisions})
+                left = [row[0] for row in rows if known.get(row[0]) != row[1]]
+                self._unjudged.note([day.device_id] * len(left), left)
+                marked += len(left)
+        return marked
 
     def _judged_before_6(self, times_ms: list[int], device_id: str) -> dict[int, int]:
         """Revision that all three methods had judged, by window: up to version 5 verdicts alone said so."""
@@ -468,15 +491,21 @@ class CqlStore(LedgerKeeping):
         target: Table,
         names: Sequence[str],
         batch_rows: int,
+        turned: str | None,
     ) -> Iterator[dict[str, list[Any]]]:
+        """Rows of a statement, so many at a time; where a column is named, rows with one value of it are turned round."""
         columns: list[list[Any]] = [[] for _ in names]
+        fresh: list[list[Any]] = [[] for _ in names]
         result = self._client.execute(statement, arguments)
         while True:
             page = result.current_rows
             if page:
-                for column, values in zip(columns, zip(*page, strict=True), strict=True):
-                    column.extend(values)
+                for column, read in zip(fresh, zip(*page, strict=True), strict=True):
+                    column.extend(read)
             more = result.has_more_pages
+            ready, fresh = (fresh, [[] for _ in names]) if turned is None else _turned(fresh, names.index(turned), more)
+            for column, values in zip(columns, ready, strict=True):
+                column.extend(values)
             while columns[0] and (not more or len(columns[0]) >= batch_rows):
                 first = [column[:batch_rows] for column in columns]
                 yield {name: read_column(target, name, column) for name, column in zip(names, first, strict=True)}
@@ -545,6 +574,16 @@ class CqlStore(LedgerKeeping):
         self._client.run(calls)
         self._written_statics.update(statics)
 
+    def _mark_written(self, table: str, columns: Columns) -> None:
+        """Mark windows that are unjudged now that these columns of them are written."""
+        if table != "device_state_snapshots":
+            return
+        n = len(columns["snapshot_time"])
+        revisions, judged = columns.get("revision", [None] * n), columns.get("judged_revision", [None] * n)
+        new = [i for i in range(n) if judged[i] is None or ("revision" in columns and judged[i] != revisions[i])]
+        if new:
+            self._unjudged.note([columns["device_id"][i] for i in new], [int(columns["snapshot_time"][i]) for i in new])
+
     def _new_statics(
         self, table: str, pairs: Sequence[tuple[str, str]]
     ) -> dict[tuple[str, str, str], tuple[str, str, str]]:
@@ -566,6 +605,20 @@ def _entry(row: Sequence[Any]) -> LedgerEntry:
     if known["held_until"] is not None:
         known["held_until"] = now_ms() + 1000 * LEASE_SECONDS
     return LedgerEntry(**known)
+
+
+def _turned(columns: list[list[Any]], by: int, more: bool) -> tuple[list[list[Any]], list[list[Any]]]:
+    """Rows with those of one value of a column turned round, and those that have to wait for what is still to come.
+
+    >>> _turned([[1, 1, 2, 2], ["b", "a", "d", "c"]], 0, True)
+    ([[1, 1], ['a', 'b']], [[2, 2], ['d', 'c']])
+    """
+    values = np.array(columns[by], dtype=np.int64)
+    first = np.flatnonzero(np.diff(values, prepend=values[:1] - 1))
+    last = np.append(first[1:], len(values))[: len(first)]
+    whole = int(first[-1]) if more and len(first) else len(values)
+    order = (np.repeat(first + last - 1, last - first) - np.arange(len(values)))[:whole].tolist()
+    return [[column[i] for i in order] for column in columns], [column[whole:] for column in columns]
 
 
 def _taken(columns: Columns, rows: Sequence[int]) -> Columns:

@@ -14,13 +14,15 @@ from hvac_platform.stores.cql_client import CqlClient
 from hvac_platform.stores.tables import tables
 from hvac_platform.timestamps import now_ms
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 """1: as first released. 2: on Cassandra the vector index is on a table of its own, ``snapshot_vectors``. 3: profiles hold
 the device's encoder, reports hold energy; incidents, maintenance. 4: operating modes, degradation. 5: leases and the log's
 identity in the ledger, settings that the store was made with. 6: reports hold a row a method, windows their judged revision.
+7: the ledger says which readings wait for their window. 8: marks lead to unjudged windows, ``unjudged_marks``.
 """
 VERSION_TABLE = "schema_versions"
 VECTOR_TABLE = "snapshot_vectors"
+MARKS_TABLE = "unjudged_marks"
 INDEX = "device_state_embedding_idx"
 DIALECTS = ("cassandra", "scylla")
 DDL_SECONDS = 60.0
@@ -86,7 +88,7 @@ class CqlSchema:
         there = self._names(self._keyspace, "tables", "table_name")
         if VERSION_TABLE not in there:
             return int("device_state_snapshots" in there), SCHEMA_VERSION  # version 1 did not record itself
-        needed = {*tables(), *([VECTOR_TABLE] if self.separate_vectors else [])}
+        needed = {*tables(), MARKS_TABLE, *([VECTOR_TABLE] if self.separate_vectors else [])}
         if not needed <= there or INDEX not in self._names(self._keyspace, "indexes", "index_name"):
             return 0, SCHEMA_VERSION
         return self._recorded(there), SCHEMA_VERSION
@@ -106,6 +108,11 @@ class CqlSchema:
         """Whether the keyspace has reports of version 5 or before, which have a column a method in place of a row."""
         there = self._names(self._keyspace, "tables", "table_name")
         return ("detection_reports", "rules") in self._columns() and self._recorded(there) < 6
+
+    def marks_unjudged(self) -> bool:
+        """Whether the keyspace has windows of version 7 or before, of which no mark says that they are unjudged."""
+        there = self._names(self._keyspace, "tables", "table_name")
+        return "device_state_snapshots" in there and self._recorded(there) < 8
 
     def _columns(self) -> set[tuple[str, str]]:
         """Tables and columns that are there."""

@@ -18,7 +18,8 @@ import numpy as np
 from cassandra.query import BatchStatement, PreparedStatement
 from numpy.typing import NDArray
 
-from hvac_platform.stores.base import EMBEDDING_DIMENSION, Columns
+from hvac_platform.snapshots import EMBEDDING_DIMENSION
+from hvac_platform.stores.base import Columns
 from hvac_platform.stores.cassandra_private import EncodedRows, encoded_batch
 from hvac_platform.stores.tables import Table
 from hvac_platform.stores.vectors import checked_vectors

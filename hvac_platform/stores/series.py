@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hvac_platform.snapshots import SnapshotSeries
-from hvac_platform.stores.base import EMBEDDING_DIMENSION, Store, TableSlice
+from hvac_platform.snapshots import EMBEDDING_DIMENSION, SnapshotSeries
+from hvac_platform.stores.base import Store, TableSlice
 from hvac_platform.stores.metric_maps import metric_maps
 from hvac_platform.stores.records import Snapshot, Span, Verdict
 from hvac_platform.stores.vectors import decoded_vectors
 
+STATES = ("revision", "is_anomalous", "completeness")
 STATE_COLUMNS = ("snapshot_time", "window_ms", "metrics", "metric_summary")
 _GRIDS = ("mean", "count", "minimum", "maximum", "last")
 
@@ -67,6 +68,29 @@ def series_from_columns(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class WindowStates:
+    """What detection and learning ask of n windows beside their values.
+
+    Attributes:
+        revisions: int64 [n], fingerprint of the content of each.
+        flagged: bool [n], called anomalous by the last judgement.
+        completeness: float64 [n], share of the expected readings.
+    """
+
+    revisions: NDArray[np.int64]
+    flagged: NDArray[np.bool_]
+    completeness: NDArray[np.float64]
+
+    def after(self, windows: int) -> WindowStates:
+        """With so many before them of which nothing more is asked: sound, whole and unflagged."""
+        return WindowStates(
+            np.concatenate([np.zeros(windows, dtype=np.int64), self.revisions]),
+            np.concatenate([np.zeros(windows, dtype=np.bool_), self.flagged]),
+            np.concatenate([np.ones(windows), self.completeness]),
+        )
+
+
 def read_series(
     store: Store,
     device_id: str,
@@ -76,10 +100,9 @@ def read_series(
     *,
     embeddings: bool = False,
     embedding_method: str | None = None,
-    extra: tuple[str, ...] = (),
     metrics: Collection[str] | None = None,
-) -> tuple[SnapshotSeries, dict[str, list[Any]]]:
-    """Snapshots of a device between two instants, with further columns beside them.
+) -> SnapshotSeries:
+    """Snapshots of a device between two instants.
 
     Args:
         store: where from.
@@ -89,31 +112,44 @@ def read_series(
         end_ms: first one excluded.
         embeddings: read the vectors too.
         embedding_method: snapshots whose vector another method wrote count as without a vector.
-        extra: further columns of the table.
         metrics: metrics to keep; all when absent.
-
-    Returns:
-        The series and the further columns, aligned with it.
     """
-    rows = TableSlice("device_state_snapshots", (), device_id, start_ms, end_ms)
+    rows = TableSlice(Snapshot.TABLE, (), device_id, start_ms, end_ms)
+    parts = list(
+        series_parts(
+            store, rows, device_type, embeddings=embeddings, embedding_method=embedding_method, metrics=metrics
+        )
+    )
+    return joined(parts) if parts else _empty(device_id, device_type, embeddings=embeddings)
+
+
+def read_series_and_states(
+    store: Store,
+    device_id: str,
+    device_type: str,
+    start_ms: int | None = None,
+    end_ms: int | None = None,
+    *,
+    embeddings: bool = False,
+    embedding_method: str | None = None,
+    metrics: Collection[str] | None = None,
+) -> tuple[SnapshotSeries, WindowStates]:
+    """The series of :func:`read_series`, and what is to be known of its windows beside their values."""
+    rows = TableSlice(Snapshot.TABLE, (), device_id, start_ms, end_ms)
     parts: list[SnapshotSeries] = []
-    beside: dict[str, list[Any]] = {name: [] for name in extra}
-    for series, columns in series_parts(
-        store,
-        rows,
-        device_type,
-        embeddings=embeddings,
-        embedding_method=embedding_method,
-        extra=extra,
-        metrics=metrics,
+    beside: dict[str, list[Any]] = {name: [] for name in STATES}
+    for series, columns in _parts(
+        store, rows, device_type, embeddings, embedding_method, STATES, metrics, rows_at_once=None
     ):
         parts.append(series)
-        for name in extra:
-            beside[name] += columns[name]
-    if not parts:
-        none: dict[str, list[Any]] = {n: [] for n in (*STATE_COLUMNS, *(("embedding",) if embeddings else ()))}
-        return series_from_columns(device_id, device_type, none), beside
-    return joined(parts), beside
+        for name, values in beside.items():
+            values += columns[name]
+    states = WindowStates(
+        np.array(beside["revision"], dtype=np.int64),
+        np.array(beside["is_anomalous"], dtype=np.bool_),
+        np.array(beside["completeness"], dtype=np.float64),
+    )
+    return joined(parts) if parts else _empty(device_id, device_type, embeddings=embeddings), states
 
 
 def series_parts(
@@ -123,23 +159,43 @@ def series_parts(
     *,
     embeddings: bool = False,
     embedding_method: str | None = None,
-    extra: tuple[str, ...] = (),
     metrics: Collection[str] | None = None,
     rows_at_once: int | None = None,
-) -> Iterator[tuple[SnapshotSeries, dict[str, list[Any]]]]:
+) -> Iterator[SnapshotSeries]:
     """The series of :func:`read_series` in parts, each of ``rows_at_once`` snapshots, or of as many as the store likes."""
+    for series, _ in _parts(
+        store, rows, device_type, embeddings, embedding_method, (), metrics, rows_at_once=rows_at_once
+    ):
+        yield series
+
+
+def _parts(
+    store: Store,
+    rows: TableSlice,
+    device_type: str,
+    embeddings: bool,
+    embedding_method: str | None,
+    beside: tuple[str, ...],
+    metrics: Collection[str] | None,
+    *,
+    rows_at_once: int | None,
+) -> Iterator[tuple[SnapshotSeries, dict[str, list[Any]]]]:
+    """Series of few snapshots each, and further columns of those."""
     assert rows.device_id is not None
-    wanted = STATE_COLUMNS + (("embedding", "embedding_method") if embeddings else ()) + extra
+    wanted = STATE_COLUMNS + (("embedding", "embedding_method") if embeddings else ()) + beside
     for columns in store.scan(replace(rows, columns=wanted), batch_rows=rows_at_once or store.states_at_once):
         if embeddings and embedding_method is not None:
             columns["embedding"] = [
                 blob if method == embedding_method else None
                 for blob, method in zip(columns["embedding"], columns["embedding_method"], strict=True)
             ]
-        yield (
-            series_from_columns(rows.device_id, device_type, columns, metrics),
-            {name: columns[name] for name in extra},
-        )
+        yield series_from_columns(rows.device_id, device_type, columns, metrics), columns
+
+
+def _empty(device_id: str, device_type: str, *, embeddings: bool) -> SnapshotSeries:
+    """A series of no snapshot."""
+    none: dict[str, list[Any]] = {n: [] for n in (*STATE_COLUMNS, *(("embedding",) if embeddings else ()))}
+    return series_from_columns(device_id, device_type, none)
 
 
 def joined(parts: Sequence[SnapshotSeries]) -> SnapshotSeries:

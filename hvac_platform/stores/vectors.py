@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from hvac_platform.snapshots import Neighbours
-from hvac_platform.stores.base import EMBEDDING_DIMENSION, EmbeddingError
+from hvac_platform.snapshots import EMBEDDING_DIMENSION, Neighbours
+from hvac_platform.stores.base import EmbeddingError
 
 
 def checked_vectors(vectors: object) -> NDArray[np.float32]:

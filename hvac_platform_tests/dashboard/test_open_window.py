@@ -21,7 +21,7 @@ def test_a_reading_of_an_open_window_is_the_last_point_and_the_newest_value(plat
     platform.log.append(platform.topic, [reading("RTU-001", now, "supply_air_temp", 63.5)])
     take_all(standing(platform))
     (device,) = platform.store.devices()
-    snapshots, _ = read_series(platform.store, "RTU-001", "rooftop_unit", start - 10 * MINUTE_MS, now + 1)
+    snapshots = read_series(platform.store, "RTU-001", "rooftop_unit", start - 10 * MINUTE_MS, now + 1)
     assert len(snapshots) == 3
     shown = with_open_window(snapshots, open_window(platform.store, device, MINUTE_MS, now), device, MINUTE_MS, now + 1)
     assert shown.times_ms[-1] == start

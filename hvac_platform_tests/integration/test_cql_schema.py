@@ -23,7 +23,7 @@ START_MS = day_start("2026-06-10")
 
 LATER_TABLES = (
     *("schema_versions", "embedding_backlog", "incidents", "maintenance_spans", "metric_trends"),
-    *("store_settings", "method_reports"),
+    *("store_settings", "method_reports", "unjudged_marks"),
 )
 LATER_COLUMNS = re.compile(
     r"^ +(judged_revision|detector|fit|energy|modes|"
@@ -72,27 +72,27 @@ def there(node, keyspace):
 
 def test_a_dry_run_prints_statements_that_work_and_does_nothing(node, keyspace):
     said = hvac("schema", "apply", "--dry-run")
-    assert "would go from schema version 0 to 7; nothing was done" in said
+    assert "would go from schema version 0 to 8; nothing was done" in said
     assert there(node, keyspace) == set()
     client = CqlClient(settings(node, keyspace))
     for statement in said.split(";\n")[:-1]:  # what cqlsh would be given
         client.execute_once(statement, timeout=60)
     client.close()
-    assert "schema version 7 of 7, nothing to do" in hvac("schema", "apply")
+    assert "schema version 8 of 8, nothing to do" in hvac("schema", "apply")
 
 
 def test_applying_says_what_it_does_and_then_has_nothing_to_do(node, keyspace):
     said = hvac("schema", "apply")
     lines = said.splitlines()
     assert lines[0] == f"create keyspace {keyspace}"
-    for name in (*tables(), "snapshot_vectors", "schema_versions"):
+    for name in (*tables(), "snapshot_vectors", "schema_versions", "unjudged_marks"):
         assert f"create table {name}" in lines
     assert "create index device_state_embedding_idx with 8 connections a node, found by a beam of 32" in lines
-    assert lines[-1].endswith("schema version 7 of 7")
+    assert lines[-1].endswith("schema version 8 of 8")
     again = hvac("schema", "apply")
     assert "nothing to do" in again
     assert "create" not in again
-    assert there(node, keyspace) == {*tables(), "snapshot_vectors", "schema_versions"}
+    assert there(node, keyspace) == {*tables(), "snapshot_vectors", "schema_versions", "unjudged_marks"}
 
 
 def test_a_table_that_is_missing_is_made_and_the_rest_left_alone(node, keyspace):
@@ -134,7 +134,7 @@ def test_version_1_becomes_the_current_one_with_its_vectors(node, keyspace):
     client.close()
 
     older = CqlStore(settings(node, keyspace), create=False)
-    assert older.schema_versions() == (1, 7)
+    assert older.schema_versions() == (1, 8)
     done = older.apply_schema()
     assert done[0].startswith("DROP INDEX IF EXISTS")
     assert "copy 5 vectors to snapshot_vectors" in done
@@ -152,7 +152,7 @@ def test_version_1_becomes_the_current_one_with_its_vectors(node, keyspace):
     older.upsert("device_profiles", {"device_id": ["d"], **later})
     (row,) = older.scan(TableSlice("device_profiles", ("device_id", *later), "d"))
     assert row == {"device_id": ["d"], **later}
-    assert older.schema_versions() == (7, 7)
+    assert older.schema_versions() == (8, 8)
     found = older.nearest("d", vectors[3:4], 1, embedding_method="m")
     assert found.times_ms.tolist() == [[START_MS + 3 * 60_000]]
     older.close()
@@ -162,7 +162,7 @@ def test_a_newer_schema_is_left_alone(node, keyspace):
     store = CqlStore(settings(node, keyspace))
     store._client.execute(f"INSERT INTO {keyspace}.schema_versions (version, applied_at) VALUES (9, 0)")
     store.close()
-    with pytest.raises(StoreError, match="has schema version 9, this code knows 7"):
+    with pytest.raises(StoreError, match="has schema version 9, this code knows 8"):
         CqlStore(settings(node, keyspace))
 
 

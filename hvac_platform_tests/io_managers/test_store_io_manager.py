@@ -31,6 +31,7 @@ from hvac_platform.resources import PlatformResource
 from hvac_platform.schedules import partition_tags
 from hvac_platform.stores.batches import DeviceSlice, DeviceSlices, TableBatch, write_batch
 from hvac_platform.stores.embedded import EmbeddedStore
+from hvac_platform.stores.records import Reading
 from hvac_platform.timestamps import DAY_MS, day_of, days_before, now_ms
 from hvac_platform_tests.conftest import (
     BAD_VALUES,
@@ -432,7 +433,7 @@ def test_a_day_loads_its_own_rows_and_a_range_those_of_all_its_days(instance, pl
     def source() -> None: ...
 
     def sink(source: DeviceSlices) -> None:
-        loaded.append([(s.device_id, t) for s in source for t in s.columns("timestamp")["timestamp"]])
+        loaded.append([(s.device_id, t) for s in source for t in Reading.times(s.store, s.device_id, s.span).tolist()])
 
     assets = [metrics_asset(source), metrics_asset(sink)]
     materialize(instance, platform, assets, NEXT_DAY, NEXT_DAY)
@@ -463,7 +464,7 @@ def test_slices_read_nothing_before_they_are_asked_and_can_be_read_again(instanc
         # Rows that come after the input was handed over are seen: it held no rows.
         platform.store.upsert("device_metrics_raw", {name: FRAME[name].tolist() for name in FRAME})
         part = next(iter(source))
-        assert part.columns("metric_value") == {"metric_value": [1.0]}
+        assert list(part.batches("metric_value")) == [{"metric_value": [1.0]}]
         n = 120_000
         many = {"device_id": ["d"] * n, "timestamp": list(range(MIDNIGHT_MS - n, MIDNIGHT_MS)), "unit": [""] * n}
         platform.store.upsert("device_metrics_raw", many | {"metric_name": ["m"] * n, "metric_value": [0.0] * n})

@@ -17,9 +17,9 @@ import pytest
 
 from devtools import PROJECT_ROOT
 from hvac_platform.config import Settings
+from hvac_platform.demo import prepare_home
 from hvac_platform.runtime.claims import HOME_LOCK, ClaimError, claim
 from hvac_platform.runtime.connections import open_log
-from hvac_platform.runtime.demo import prepare_home
 from hvac_platform.runtime.live import start, stop
 from hvac_platform.runtime.port_owner import port_owner
 from hvac_platform_tests.live.conftest import free_port

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from hvac_platform.cli.main import app
 from hvac_platform.config import load_settings
 from hvac_platform.detection.methods import METHODS
+from hvac_platform.detection.methods.base import Due
 from hvac_platform.detection.profile import TooFewSnapshotsError
 from hvac_platform.devices.registry import BUILT_IN_FOLDER, device_type
 from hvac_platform.execution import RunFailedError, run_job
@@ -226,7 +227,7 @@ def test_two_new_windows_late_in_the_day_cost_their_context_and_no_more(trained)
     assert len(judge(counted, device, unjudged_only=True).series) == 2
     start = MIDNIGHT_MS + 900 * MINUTE_MS
     profile = current_profile(trained, device, encoders(trained))
-    begin = min(m.context_start(start, MINUTE_MS, device_type("lathe"), profile) for m in METHODS)
+    begin = min(m.context_start(Due(start, MINUTE_MS, device_type("lathe"), profile)) for m in METHODS)
     assert counted.rows["device_state_snapshots"] == 2 + (start - begin) // MINUTE_MS
     assert counted.rows["unjudged"] == 2
     assert "snapshot_verdicts" not in counted.rows

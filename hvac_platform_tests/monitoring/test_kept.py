@@ -81,7 +81,7 @@ def test_window_by_window_the_verdicts_are_those_of_judging_the_day_at_once(plat
 
 def test_a_new_window_costs_the_reading_of_that_window(platform, device, monkeypatch):
     store, kept, read = platform.store, KeptDevices(platform.store), []
-    whole = judging.read_series
+    whole = judging.read_series_and_states
 
     def counted(*arguments, **options):
         found = whole(*arguments, **options)
@@ -90,7 +90,7 @@ def test_a_new_window_costs_the_reading_of_that_window(platform, device, monkeyp
 
     for end_ms in ends(1)[:40]:
         judge(store, device, end_ms, kept)
-    monkeypatch.setattr(judging, "read_series", counted)
+    monkeypatch.setattr(judging, "read_series_and_states", counted)
     for end_ms in ends(1)[40:80]:
         judge(store, device, end_ms, kept)
     assert read == [1] * 40

@@ -183,7 +183,7 @@ def test_a_profile_comes_back_from_the_store_as_it_was(store, device):
     loaded = load_profile(store, "CH-001")
     assert loaded.version == profile.version
     assert loaded.fit == profile.fit
-    series, _ = read_series(store, "CH-001", "chiller", MIDNIGHT_MS, MIDNIGHT_MS + 6 * HOUR_MS)
+    series = read_series(store, "CH-001", "chiller", MIDNIGHT_MS, MIDNIGHT_MS + 6 * HOUR_MS)
     everything = np.ones(len(series), dtype=bool)
     before, after = (examine_windows(series, everything, p.detector)[0] for p in (profile, loaded))
     np.testing.assert_array_equal(before.ratio, after.ratio)
@@ -249,7 +249,7 @@ def test_after_a_late_correction_verdicts_are_those_of_judging_everything_again(
     judge(store, device, MIDNIGHT_MS, end)
     before = verdicts_of(store, device)
     at = MIDNIGHT_MS + 2 * HOUR_MS
-    series, _ = read_series(store, "CH-001", "chiller", at, at + 20 * MINUTE_MS)
+    series = read_series(store, "CH-001", "chiller", at, at + 20 * MINUTE_MS)
     changed = [dict(zip(series.metric_names, (row * 1.2).tolist(), strict=True)) for row in series.mean]
     key = {"device_id": ["CH-001"] * len(changed), "snapshot_time": series.times_ms}
     store.update("device_state_snapshots", key | {"metrics": changed, "revision": [10**6] * len(changed)})

@@ -132,11 +132,11 @@ def test_the_history_of_a_very_wide_device_is_read_from_its_newest_end_and_that_
 def test_embeddings_of_a_wide_device_are_those_of_encoding_it_at_once(platform, monkeypatch):
     device = wide_windows(platform.store, width=20)
     lesson = machines.learn(platform.store, device)
-    stored = read_series(platform.store, "plant", "plant", embeddings=True)[0].embeddings
+    stored = read_series(platform.store, "plant", "plant", embeddings=True).embeddings
     monkeypatch.setattr("hvac_platform.ingestion.snapshotting.ENCODED_READINGS", 20 * 70)
     assert ENCODED_READINGS > 20 * 70
     machines.embed(platform.store, device, FIRST_MS, MIDNIGHT_MS)
-    again = read_series(platform.store, "plant", "plant", embeddings=True)[0].embeddings
+    again = read_series(platform.store, "plant", "plant", embeddings=True).embeddings
     assert len(lesson.series) == len(again) == WINDOWS
     assert (stored * again).sum(axis=1).min() > 0.9999
 

@@ -598,7 +598,7 @@ def _whole(store: Store, newest: _Now, asked: Asked, top: Content, state: str) -
     """Everything that a page shows."""
     device, window_ms, (start_ms, end_ms) = newest.device, newest.window_ms, newest.span
     device_id, kind = device.device_id, device.device_type
-    snapshots, _ = read_series(store, device_id, kind, start_ms, end_ms)
+    snapshots = read_series(store, device_id, kind, start_ms, end_ms)
     series = with_open_window(snapshots, newest.live, device, window_ms, end_ms)
     profile = profile_row(store, device_id)
     shown_span = f"{iso(start_ms)} to {iso(end_ms)}"

@@ -175,7 +175,7 @@ def figures(store: Store, incident: Incident, kind: str) -> Sequence[Content]:
     """Scores and metrics around the incident."""
     device_id = incident.device_id
     start_ms, end_ms = around(incident)
-    series, _ = read_series(store, device_id, kind, start_ms, end_ms)
+    series = read_series(store, device_id, kind, start_ms, end_ms)
     if not len(series):
         return [note("The snapshots around it are no longer kept.")]
     events = device_events(store, device_id, start_ms, end_ms)

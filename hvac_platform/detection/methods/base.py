@@ -116,26 +116,38 @@ def _examined(windows: Windows, profile: Profile) -> Examined:
     return Examined(replace(recent, embeddings=learned.vectors), learned, learned.settling, carried)
 
 
+@dataclass(frozen=True, slots=True)
+class Due:
+    """Windows of one device that are to be judged, before anything of them is read.
+
+    Attributes:
+        start_ms: start of the first of them.
+        window_ms: length of a window.
+        device_type: the declared type, or None.
+        profile: what normal looks like for the device, or None.
+        carried: what the judgement of the windows before left, if it leads to these.
+    """
+
+    start_ms: int
+    window_ms: int
+    device_type: DeviceType | None
+    profile: Profile | None
+    carried: Carried | None = None
+
+
 class RestsOnExamined:
     """For methods that judge by :attr:`Windows.examined`: how far back that has to see."""
 
-    def context_start(
-        self,
-        start_ms: int,
-        window_ms: int,
-        device_type: DeviceType | None,
-        profile: Profile | None,
-        carried: Carried | None = None,
-    ) -> int:
+    def context_start(self, due: Due) -> int:
         """What the detector remembers, or as far back as persistence looks."""
-        begin = start_ms - PERSISTENCE_WINDOWS * window_ms
-        if profile is None or profile.detector is None:
+        begin = due.start_ms - PERSISTENCE_WINDOWS * due.window_ms
+        if due.profile is None or due.profile.detector is None:
             return begin
-        if carried is not None:
-            return min(begin, int(carried.recent.times_ms[0]))
+        if due.carried is not None:
+            return min(begin, int(due.carried.recent.times_ms[0]))
         from hvac_platform.detection.learned import context_start  # brings pandas
 
-        return min(begin, context_start(start_ms, window_ms))
+        return min(begin, context_start(due.start_ms, due.window_ms))
 
 
 class Method(Protocol):
@@ -156,23 +168,8 @@ class Method(Protocol):
     color: str
     dash: Literal["solid", "dot", "dash", "dashdot"]
 
-    def context_start(
-        self,
-        start_ms: int,
-        window_ms: int,
-        device_type: DeviceType | None,
-        profile: Profile | None,
-        carried: Carried | None = None,
-    ) -> int:
-        """First window that the judgement of a window rests on, epoch milliseconds, at most ``start_ms``.
-
-        Args:
-            start_ms: start of the first window to judge.
-            window_ms: length of a window.
-            device_type: the declared type, or None.
-            profile: of the device, or None.
-            carried: what the judgement of the windows before left, if it leads to this one.
-        """
+    def context_start(self, due: Due) -> int:
+        """First window that the judgement of these windows rests on, epoch milliseconds, at most ``due.start_ms``."""
         ...
 
     def judge(self, windows: Windows, history: History, state: Any) -> tuple[Verdicts, Any]:

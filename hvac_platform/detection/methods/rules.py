@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from hvac_platform.detection.methods.base import History, Windows
-from hvac_platform.detection.profile import Profile
+from hvac_platform.detection.methods.base import Due, History, Windows
 from hvac_platform.detection.rules import evaluate_rules, rule_lookback_ms
 from hvac_platform.detection.verdicts import Verdicts
-from hvac_platform.devices.registry import DeviceType
-
-if TYPE_CHECKING:
-    from hvac_platform.detection.learned import Carried
 
 
 class Rules:
@@ -23,16 +18,9 @@ class Rules:
     color = "#d55e00"
     dash: Literal["solid", "dot", "dash", "dashdot"] = "solid"
 
-    def context_start(
-        self,
-        start_ms: int,
-        window_ms: int,
-        device_type: DeviceType | None,
-        profile: Profile | None,
-        carried: Carried | None = None,
-    ) -> int:
+    def context_start(self, due: Due) -> int:
         """As far back as the longest ``for`` of a rule looks."""
-        return start_ms - (rule_lookback_ms(device_type, window_ms) if device_type is not None else 0)
+        return due.start_ms - (rule_lookback_ms(due.device_type, due.window_ms) if due.device_type is not None else 0)
 
     def judge(self, windows: Windows, history: History, state: Any) -> tuple[Verdicts, Any]:
         """Rules that fire, most severe first."""

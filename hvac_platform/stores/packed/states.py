@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from hvac_platform.stores.base import EMBEDDING_DIMENSION
+from hvac_platform.snapshots import EMBEDDING_DIMENSION
 from hvac_platform.stores.metric_maps import MetricGrid, MetricMaps, metric_maps
 from hvac_platform.stores.packed.numbers import SIZES, packed, together, unpacked
 from hvac_platform.stores.packed.vocabulary import Names, Vocabulary

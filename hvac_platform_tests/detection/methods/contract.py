@@ -10,7 +10,7 @@ import pytest
 
 from hvac_platform.detection import fit_detector
 from hvac_platform.detection.learned import frame_of
-from hvac_platform.detection.methods.base import Method, Windows
+from hvac_platform.detection.methods.base import Due, Method, Windows
 from hvac_platform.detection.neighbours import AVERAGED, mean_distance
 from hvac_platform.detection.profile import Profile, build_profile
 from hvac_platform.devices.fleet import FleetDevice
@@ -103,7 +103,7 @@ class MethodContract:
         start = START_MS + TRAINED_HOURS * HOUR_MS
         for profile in (None, case.profile):
             for declared in (None, CHILLER):
-                assert method.context_start(start, MINUTE_MS, declared, profile) <= start
+                assert method.context_start(Due(start, MINUTE_MS, declared, profile)) <= start
 
     def test_a_verdict_has_a_row_a_window_and_says_why_where_it_alarms(self, method: Method, case: Case):
         found, _ = method.judge(case.windows(0, 360), case.past, None)
@@ -140,7 +140,7 @@ class MethodContract:
     def test_it_needs_no_more_than_the_context_that_it_states(self, method: Method, case: Case):
         whole, _ = method.judge(case.windows(200, 260), case.past, None)
         windows = case.windows(200, 260)
-        begin = method.context_start(int(windows.times_ms[0]), MINUTE_MS, CHILLER, case.profile)
+        begin = method.context_start(Due(int(windows.times_ms[0]), MINUTE_MS, CHILLER, case.profile))
         skipped = int(np.searchsorted(windows.series.times_ms, begin))
         less = replace(windows, series=select(windows.series, slice(skipped, None)), chosen=windows.chosen - skipped)
         same(whole, method.judge(less, case.past, None)[0])

@@ -10,11 +10,8 @@ import pytest
 from hvac_platform.detection import methods
 from hvac_platform.detection.calibration import persistent
 from hvac_platform.detection.consensus import compare
-from hvac_platform.detection.learned import Carried
-from hvac_platform.detection.methods.base import History, Windows
-from hvac_platform.detection.profile import Profile
+from hvac_platform.detection.methods.base import Due, History, Windows
 from hvac_platform.detection.verdicts import Verdicts, nothing
-from hvac_platform.devices.registry import DeviceType
 from hvac_platform_tests.detection.methods.contract import MethodContract
 
 
@@ -29,15 +26,8 @@ class SeasonalNaive:
     day_ms = 86_400_000
     most_sigmas = 12.0
 
-    def context_start(
-        self,
-        start_ms: int,
-        window_ms: int,
-        device_type: DeviceType | None,
-        profile: Profile | None,
-        carried: Carried | None = None,
-    ) -> int:
-        return start_ms - self.day_ms - 3 * window_ms
+    def context_start(self, due: Due) -> int:
+        return due.start_ms - self.day_ms - 3 * due.window_ms
 
     def judge(self, windows: Windows, history: History, state: Any) -> tuple[Verdicts, Any]:
         series, profile = windows.series, windows.profile

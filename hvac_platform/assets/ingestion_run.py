@@ -1,0 +1,52 @@
+"""What every ingestion run shows in Dagster, whether it stands or not: new devices, and what it took in."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from hvac_platform.ingestion.decoding import IngestionCounts
+from hvac_platform.ingestion.registration import TypeConflict
+from hvac_platform.ingestion.standing import Registry
+from hvac_platform.io_managers.table_output import Metadata
+from hvac_platform.partitions import devices
+from hvac_platform.resources import PlatformResource
+
+
+def run_registry(context: dg.AssetExecutionContext, platform: PlatformResource) -> Registry:
+    """The registry for a run: new devices become partitions, and its log names them and those whose type is disputed."""
+
+    def on_new(found: list[str]) -> None:
+        unknown = sorted(set(found) - set(context.instance.get_dynamic_partitions(str(devices.name))))
+        if unknown:
+            context.instance.add_dynamic_partitions(str(devices.name), unknown)
+            context.log.info("new devices: %s", ", ".join(unknown))
+
+    def on_conflict(conflict: TypeConflict) -> None:
+        context.log.warning("%s", conflict)
+
+    return Registry(platform.store, on_new, on_conflict)
+
+
+def tell_taken_in(metadata: Metadata, counts: IngestionCounts, registry: Registry, *, made_again: int) -> None:
+    """Say of a run what it read, what it refused and why, and of which devices messages and registry disagree.
+
+    Args:
+        metadata: of the materialization.
+        counts: of the run.
+        registry: of the run.
+        made_again: logs that were made again and so are read from their begin.
+    """
+    disputed = registry.conflicts.values()
+    metadata.update(
+        messages=counts.messages,
+        accepted=counts.accepted,
+        rejected=counts.rejected,
+        rejected_share=counts.rejected_share,
+        skipped_offsets=counts.skipped,
+        unreadable=counts.unreadable,
+        logs_made_again=made_again,
+        devices=len(counts.devices),
+        rejections=dg.MetadataValue.json(counts.reasons),
+        type_changes=", ".join(str(c) for c in disputed if c.changed) or "none",
+        type_conflicts=", ".join(str(c) for c in disputed if not c.changed) or "none",
+    )
