@@ -156,7 +156,7 @@ def _windows_of_readings(
     with_any = (found.count[:, columns] > 0).any(axis=1)
     if not with_any.any():
         return None
-    rows = np.ix_(with_any, columns)
+    rows = np.ix_(np.flatnonzero(with_any), np.array(columns))
     return SnapshotSeries(
         device.device_id,
         device.device_type,

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, Protocol
+from weakref import ref
 
 import apsw
 import numpy as np
@@ -69,8 +70,15 @@ class GroupedTable:
 
     def __init__(self, connection: apsw.Connection, name: str, time_column: str, packing: Packing) -> None:
         self._connection, self._name, self._time, self._packing = connection, name, time_column, packing
-        connection.create_scalar_function(f"{name}_layout", lambda *rows: packing.merge(*rows)[0], 4)
-        connection.create_scalar_function(f"{name}_cells", lambda *rows: packing.merge(*rows)[1], 4)
+        weak = ref(packing)  # it knows the connection, which would keep itself open by what it calls
+
+        def merged(*rows: Any) -> tuple[int, bytes]:
+            alive = weak()
+            assert alive is not None
+            return alive.merge(*rows)
+
+        connection.create_scalar_function(f"{name}_layout", lambda *rows: merged(*rows)[0], 4)
+        connection.create_scalar_function(f"{name}_cells", lambda *rows: merged(*rows)[1], 4)
         both = "layout, cells, excluded.layout, excluded.cells"
         self._insert = (
             f"INSERT INTO {name} (device_id, {time_column}, layout, cells) VALUES (?,?,?,?) ON CONFLICT DO UPDATE SET "
