@@ -72,7 +72,7 @@ def _medians(values: Float64) -> Float64:
     """Median of each column, float64 [m], of what is known of it."""
     if np.isnan(values).any():
         return np.asarray(np.nanmedian(values, axis=0), dtype=np.float64)
-    columns = np.ascontiguousarray(values.T)  # NumPy's nanmedian goes through the columns one by one
+    columns = np.array(values.T, order="C")  # a copy; NumPy's nanmedian goes through columns one by one
     return np.asarray(np.median(columns, axis=1, overwrite_input=True), dtype=np.float64)
 
 
@@ -80,5 +80,5 @@ def _tails(values: Float64) -> Float64:
     """The points of each column that :data:`TAILS` of what is known of it lie below, float64 [2, m]."""
     if np.isnan(values).any():
         return np.asarray(np.nanquantile(values, TAILS, axis=0), dtype=np.float64)
-    columns = np.ascontiguousarray(values.T)
+    columns = np.array(values.T, order="C")
     return np.asarray(np.quantile(columns, TAILS, axis=1, overwrite_input=True), dtype=np.float64)

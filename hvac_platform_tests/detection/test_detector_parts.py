@@ -59,6 +59,12 @@ class TestScale:
         assert scale.centre[0] == pytest.approx(10.0, abs=0.1)
         assert scale.spread[0] == pytest.approx(3.0, rel=0.03)
 
+    def test_what_it_is_given_stays_as_it_is(self):
+        for values in (RNG(0).normal(size=(2000, 1)), np.asfortranarray(RNG(0).normal(size=(2000, 3)))):
+            before = values.copy()
+            robust_scale(values)
+            np.testing.assert_array_equal(values, before)
+
     def test_five_per_cent_of_outliers_hardly_move_it(self):
         values = RNG(0).normal(10.0, 3.0, size=(2000, 1))
         values[:100] = 500.0
