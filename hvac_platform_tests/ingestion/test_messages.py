@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from unittest.mock import patch
 
 import msgspec
@@ -150,8 +151,6 @@ def test_optional_fields_may_be_absent_or_null_and_others_are_ignored():
         (b"12", "not a JSON object but a number"),
         (b"null", "not a JSON object but null"),
         (b"{}", "missing field 'device_id'"),
-        (b"[" * 60_000, "not readable: JSON is nested too deeply"),
-        (message(x=0).replace(b"0}", b"[" * 30_000 + b"]" * 30_000 + b"}"), "not readable: JSON is nested too deeply"),
         (message(x="x" * MAX_VALUE_BYTES), "value of 65764 bytes, over the 65536 that are allowed"),
         (message(timestamp=...), "missing field 'timestamp'"),
         (message(metric_value=...), "missing field 'metric_value'"),
@@ -198,6 +197,16 @@ def test_optional_fields_may_be_absent_or_null_and_others_are_ignored():
 )  # fmt: skip
 def test_what_is_rejected_and_why(value, expected):
     assert reason(value).startswith(expected)
+
+
+def test_json_that_is_nested_too_deeply_is_rejected_and_never_the_end_of_the_process():
+    """From Python 3.14 on it is the stack that bounds how deep; 64 KiB are not too deep for it."""
+    open_only, unused = b"[" * 60_000, message(x=0).replace(b"0}", b"[" * 30_000 + b"]" * 30_000 + b"}")
+    if sys.version_info < (3, 14):
+        assert reason(open_only) == reason(unused) == "not readable: JSON is nested too deeply"
+    else:
+        assert reason(open_only).startswith("not JSON: Expecting value")
+        assert decode_one(unused)[0].metric_value.tolist() == [MESSAGE["metric_value"]]
 
 
 @pytest.mark.parametrize(
