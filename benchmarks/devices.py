@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace, home: Path) -> None:
     while taking_in.step():
         pass
     taking_in.let_go()
-    write_pass(LearningPass(store, platform.encoders, settings, store.devices(), days_back=2))
+    write_pass(LearningPass(store, platform.encoders, settings, store.devices()))
     days = sorted({day_of(end_ms - DAY_MS), day_of(end_ms - 1)})
     write_pass(DetectionPass(store, platform.encoders, settings, list(spans_of_days(store.devices(), days, MINUTE_MS))))
     fleet = [FleetDevice(f"copy-{i:05d}", originals[i % LEARNED].device_type, "", "") for i in range(arguments.devices)]

@@ -57,9 +57,10 @@ BEGIN
     DELETE FROM metric_aggregation_buffer WHERE device_id = new.device_id AND window_start < new.snapshot_time;
 END;
 
--- Small columns first: the others are on pages of their own, and whether a profile has changed is asked for every window.
+-- Small columns first, and a row number: whether a profile has changed is asked for every window, and is then found without a
+-- look at the large columns, which lie on pages of their own.
 CREATE TABLE device_profiles (
-    device_id TEXT PRIMARY KEY,
+    device_id TEXT NOT NULL PRIMARY KEY,
     profile_version INTEGER NOT NULL,
     snapshot_count INTEGER NOT NULL,
     span_start INTEGER NOT NULL,
@@ -78,7 +79,7 @@ CREATE TABLE device_profiles (
     fit TEXT,
     energy TEXT,
     modes TEXT
-) WITHOUT ROWID;
+);
 
 CREATE TABLE anomaly_events (
     device_id TEXT NOT NULL,
