@@ -224,7 +224,16 @@ class EmbeddedLog:
         """Stored batches of ``[start, end)`` joined, or cut, to at most max_records."""
         pending: list[_Columns] = []
         pending_records = 0
-        for stored in self._stored(topic, partition, start, end):
+        stored_batches = self._stored(topic, partition, start, end)
+        while True:
+            try:
+                stored = next(stored_batches, None)
+            except OffsetOutOfRangeError:  # retention was faster; what was read by then comes first
+                if pending:
+                    yield _joined(topic, partition, pending)
+                raise
+            if stored is None:
+                break
             if pending and pending_records + len(stored.keys) > max_records:
                 yield _joined(topic, partition, pending)
                 pending, pending_records = [], 0
