@@ -19,7 +19,7 @@ import numpy as np
 import sqlite_vec
 from numpy.typing import NDArray
 
-from hvac_platform.embedded_file import EmbeddedFileError, Fate, OpenFile, close_as_it_is, prepare_to_open
+from hvac_platform.embedded_file import EmbeddedFileError, Fate, close_as_it_is, open_file, prepare_to_open
 from hvac_platform.shipped import SCHEMA_DIRECTORY
 from hvac_platform.snapshots import Neighbours
 from hvac_platform.stores.base import UNJUDGED_COLUMNS, Columns, Device, DeviceDay, LedgerEntry, StoreError, TableSlice
@@ -78,32 +78,35 @@ class EmbeddedStore(LedgerKeeping):
     def __init__(self, path: Path | str) -> None:
         self._path = Path(path)
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._lost = False
         self._open()
         with _said_in_words(self._path):
             self.apply_schema()
 
     def _open(self) -> None:
         with _said_in_words(self._path):
-            prepare_to_open(self._path)
-            self._connection = apsw.Connection(str(self._path))
-            self._connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-            try:
-                self._require_known_schema()
-            except StoreError:
-                close_as_it_is(self._connection)
-                raise
-            self._connection.enable_load_extension(True)
-            self._connection.load_extension(sqlite_vec.loadable_path())
-            _use_wal(self._connection)
-            for pragma in (
-                "synchronous=NORMAL",
-                "cache_size=-65536",
-                "temp_store=MEMORY",
-                "wal_autocheckpoint=4000",
-            ):
-                self._connection.execute(f"PRAGMA {pragma}")
-            self.schema_versions()  # its -wal is there from the first look on
-            self._file = OpenFile(self._path, self._connection)
+            self._file = open_file(self._path, self._connect)
+
+    def _connect(self) -> apsw.Connection:
+        self._connection = apsw.Connection(str(self._path))
+        self._connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        try:
+            self._require_known_schema()
+        except StoreError:
+            close_as_it_is(self._connection)
+            raise
+        self._connection.enable_load_extension(True)
+        self._connection.load_extension(sqlite_vec.loadable_path())
+        _use_wal(self._connection)
+        for pragma in (
+            "synchronous=NORMAL",
+            "cache_size=-65536",
+            "temp_store=MEMORY",
+            "wal_autocheckpoint=4000",
+        ):
+            self._connection.execute(f"PRAGMA {pragma}")
+        self.schema_versions()  # its -wal is there from the first look on
+        return self._connection
 
     def still_open(self) -> bool:
         """Whether what is written here is what others open; False when the file was deleted or replaced.
@@ -113,6 +116,8 @@ class EmbeddedStore(LedgerKeeping):
         Raises:
             StoreError: it can't be.
         """
+        if self._lost:
+            return False
         fate = self._file.fate()
         if fate is Fate.SAME or self._connection.in_transaction:
             return True
@@ -121,6 +126,7 @@ class EmbeddedStore(LedgerKeeping):
         try:
             self._file.leave(fate)
         except EmbeddedFileError as error:
+            self._lost = fate is Fate.TORN  # told once; who asks for the store again gets another one
             raise StoreError(str(error)) from error
         self._open()
         return True
