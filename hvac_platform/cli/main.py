@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from hvac_platform.cli.commands import LazyCommands
+from hvac_platform.cli.commands import STOPPED, LazyCommands
+from hvac_platform.runtime.signals import stop_on_signals
 
 app = typer.Typer(
     cls=LazyCommands,
@@ -84,11 +85,15 @@ def told(error: BaseException) -> str:
 
 
 def main() -> None:
-    """Run the command line; an expected error is one line on standard error and exit code 1."""
+    """Run the command line; an expected error is one line on standard error and exit code 1.
+
+    Ctrl-C, ``kill`` and a closed terminal stop every command alike.
+    """
+    stop_on_signals()
     try:
         app()
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(STOPPED)
     except Exception as error:
         from hvac_platform.cli.output import errors
 
