@@ -11,7 +11,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
@@ -86,6 +86,14 @@ class OpenFile:
         self.path, self.connection = path, connection
         self._opened = _present(path)
 
+    @property
+    def whole(self) -> bool:
+        """Whether the files that lie there are those that were opened: another may have been deleted in between."""
+        sizes = _open_sizes()
+        return str(self.path) == IN_MEMORY or (
+            None not in self._opened and (not sizes or all(identity in sizes for identity in self._opened))
+        )
+
     def fate(self) -> Fate:
         """What has become of them."""
         now, opened = _present(self.path), self._opened
@@ -96,7 +104,7 @@ class OpenFile:
             return Fate.MIXED if mixed else Fate.REPLACED
         if now.wal is None or (now.shm is None and now.wal == opened.wal):
             return Fate.UNLINKED
-        if now.wal == opened.wal or _size_of_deleted(opened.wal) == 0:
+        if now.wal == opened.wal or _open_sizes().get(opened.wal) == 0:
             return Fate.OVERTAKEN
         return Fate.TORN
 
@@ -104,14 +112,17 @@ class OpenFile:
         """Close the connection so that nothing that was committed is lost; it is to be opened again.
 
         Raises:
-            EmbeddedFileError: the deleted ``-wal`` can't be brought into the file now, or not at all.
+            EmbeddedFileError: the deleted ``-wal`` can't be brought into the file now, or not at all. Where nothing can be
+                done about it, which is told once, the connection is closed all the same.
         """
         if fate is Fate.MIXED:
             raise EmbeddedFileError(_mixed(self.path))
         if fate is Fate.TORN:
+            close_as_it_is(self.connection)
             raise EmbeddedFileError(
                 f"{self.path}-wal was deleted while this process had it open, and another one made: what was written last "
-                "may be in neither; stop every process that uses it, then hvac check; docs/recovery.md"
+                "may be in neither, and it goes on in the new one; hvac check says whether the file is damaged; "
+                "docs/recovery.md"
             )
         deadline = time.monotonic() + SAVING_SECONDS
         while fate is Fate.UNLINKED:
@@ -135,20 +146,42 @@ def close_as_it_is(connection: apsw.Connection) -> None:
     connection.close()
 
 
-def _size_of_deleted(identity: Identity) -> int | None:
-    """Size of a deleted file that this process has open; None where that can't be told."""
+def _open_sizes() -> dict[Identity, int]:
+    """Sizes of the files that this process has open, deleted ones too; empty where that can't be told."""
+    sizes: dict[Identity, int] = {}
     try:
         descriptors = os.listdir("/proc/self/fd")
     except OSError:
-        return None
+        return sizes
     for descriptor in descriptors:
         try:  # stat alone: to open and close a file would drop SQLite's locks on it
             found = os.stat(f"/proc/self/fd/{descriptor}")
         except OSError:
             continue
-        if (found.st_dev, found.st_ino) == identity:
-            return found.st_size
-    return None
+        sizes[found.st_dev, found.st_ino] = found.st_size
+    return sizes
+
+
+def open_file(path: Path, connect: Callable[[], apsw.Connection]) -> OpenFile:
+    """Open a database, again where somebody deletes or replaces one of its files at that moment.
+
+    Args:
+        path: the database.
+        connect: makes a connection in WAL mode, and reads from it.
+
+    Raises:
+        EmbeddedFileError: others have the file open and its ``-wal`` or ``-shm`` was deleted; or it is no file.
+    """
+    deadline = time.monotonic() + OPENING_SECONDS
+    while True:
+        prepare_to_open(path)
+        opened = OpenFile(path, connect())
+        if opened.whole:
+            return opened
+        close_as_it_is(opened.connection)
+        if time.monotonic() > deadline:
+            raise EmbeddedFileError(f"{path}, its -wal or its -shm is deleted again and again: stop what does that")
+        time.sleep(0.02)
 
 
 def prepare_to_open(path: Path) -> None:

@@ -12,9 +12,12 @@ from typing import Any
 import dagster as dg
 
 from hvac_platform.assets.consumer_offsets import tell_the_group
+from hvac_platform.config import load_settings
 from hvac_platform.definitions import defs
+from hvac_platform.ingestion.ownership import give_all_back
 from hvac_platform.ingestion.ranges import PlannedRun
 from hvac_platform.resources import PlatformResource
+from hvac_platform.runtime.connections import LEASES, open_store
 from hvac_platform.schedules import partition_tags
 from hvac_platform.sensors.kafka_ingestion import plan_tick
 from hvac_platform.timestamps import now_ms
@@ -52,9 +55,11 @@ def run_job(
 
     Raises:
         RunFailedError: a step failed.
+        KeyboardInterrupt: it was interrupted; Dagster takes SIGTERM for that too.
     """
     partition = tags.get("dagster/partition")
-    logging.getLogger("dagster").setLevel(logging.CRITICAL)
+    for noisy in ("dagster", "sqlalchemy.pool"):  # the second tells of an interrupt with a traceback
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)
     result = defs.resolve_job_def(name).execute_in_process(
         instance=instance,
         partition_key=partition,
@@ -63,10 +68,26 @@ def run_job(
         raise_on_error=False,
     )
     if not result.success:
+        if any(map(_was_interrupted, result.all_events)):
+            give_all_back(open_store(load_settings()), result.run_id, LEASES)
+            raise KeyboardInterrupt
         failures = [event for event in result.all_events if event.is_step_failure]
         reasons = [f"{e.step_key}: {_root_message(e.step_failure_data.error)}" for e in failures]
         raise RunFailedError(f"run {result.run_id} of {name} failed: " + ("; ".join(reasons) or "see its log"))
     return result
+
+
+def _was_interrupted(event: dg.DagsterEvent) -> bool:
+    """Whether a step or a run failed because this process was asked to end."""
+    if event.is_step_failure:
+        error = event.step_failure_data.error
+    elif event.is_job_failure:
+        error = event.job_failure_data.error
+    else:
+        return False
+    while error is not None and error.cls_name not in ("DagsterExecutionInterruptedError", "KeyboardInterrupt"):
+        error = error.cause
+    return error is not None
 
 
 def _root_message(error: Any) -> str:

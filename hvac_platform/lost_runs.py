@@ -10,6 +10,8 @@ from hvac_platform.resources import PlatformResource
 INGESTION = "ingestion"
 OWNS_AFTER_SECONDS = 15
 """A run that began owns its partitions after this long at the latest; it has ended without a word if it does not."""
+BEGINS_WITHIN_SECONDS = 60
+"""A command executes the run that it has made at once; it was killed in between if the run has not begun by then."""
 ENDS_WITHIN_SECONDS = 120
 """What follows the move of the ledger, checks above all, takes no longer."""
 
@@ -38,23 +40,31 @@ def is_past(began: float, seconds: float, now: int) -> bool:
 
 
 def end_lost_ingestion(instance: dg.DagsterInstance, platform: PlatformResource, now: int) -> list[str]:
-    """Mark ingestion runs of this platform as failed that go on and yet own none of their partitions.
+    """Mark ingestion runs of this platform as failed that go on and yet own none of their partitions, or never began.
 
     A run that was killed stays STARTED for ever in Dagster's eyes, and would keep its place among the runs that may go at
     once. Whether it is dead is not guessed: who lives renews a lease. Being wrong would do no harm, for two runs over one
-    partition are safe. Runs that never begin are left to Dagster's ``run_monitoring``, which knows how long a start takes.
+    partition are safe. Runs of a daemon that never begin are left to Dagster's ``run_monitoring``, which knows how long a
+    start takes; it knows nothing of those of a command.
 
     Returns:
         Ids of the runs.
     """
-    ours = dg.RunsFilter(job_name=INGESTION, tags={HOME_TAG: platform.home}, statuses=RUNNING)
-    records = instance.get_run_records(ours)
+    statuses = [dg.DagsterRunStatus.NOT_STARTED, *RUNNING]
+    records = instance.get_run_records(
+        dg.RunsFilter(job_name=INGESTION, tags={HOME_TAG: platform.home}, statuses=statuses)
+    )
     if not records:
         return []
     ledger = platform.store.ledger(platform.topic)
     lost = []
     for record in records:
         run = record.dagster_run
+        if run.status == dg.DagsterRunStatus.NOT_STARTED:
+            if run.remote_job_origin is None and is_past(began_at(record), BEGINS_WITHIN_SECONDS, now):
+                instance.report_run_failed(run, GONE)
+                lost.append(run.run_id)
+            continue
         own = (
             list(ledger.values())
             if STANDING_TAG in run.tags

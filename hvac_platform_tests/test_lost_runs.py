@@ -8,7 +8,9 @@ from dagster._core.remote_origin import InProcessCodeLocationOrigin, RemoteRepos
 from dagster._core.test_utils import create_run_for_test
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
-from hvac_platform.lost_runs import end_runs_of_a_dead_platform
+from hvac_platform.assets.common import HOME_TAG, PARTITION_TAG
+from hvac_platform.lost_runs import BEGINS_WITHIN_SECONDS, end_lost_ingestion, end_runs_of_a_dead_platform
+from hvac_platform.sensors.kafka_ingestion import pending_partitions
 from hvac_platform.timestamps import now_ms
 
 
@@ -44,6 +46,20 @@ def test_whatever_a_dead_daemon_may_leave_behind_is_known_to_be_dead(instance, p
 def test_a_run_that_a_command_executes_in_its_own_process_is_left_alone(instance, platform):
     create_run_for_test(instance, job_name="ingestion", status=dg.DagsterRunStatus.STARTED)
     assert end_runs_of_a_dead_platform(instance, platform, now_ms()) == []
+
+
+def test_a_run_that_a_killed_command_made_and_never_began_holds_nothing_up(instance, platform):
+    made = create_run_for_test(
+        instance,
+        job_name="ingestion",
+        status=dg.DagsterRunStatus.NOT_STARTED,
+        tags={HOME_TAG: platform.home, PARTITION_TAG.format(0): "0"},
+    )
+    assert set(pending_partitions(instance, platform, now_ms())) == {0}
+    assert end_lost_ingestion(instance, platform, now_ms()) == []
+    later = now_ms() + 1000 * (BEGINS_WITHIN_SECONDS + 1)
+    assert end_lost_ingestion(instance, platform, later) == [made.run_id]
+    assert pending_partitions(instance, platform, later) == {}
 
 
 def test_a_run_that_owns_a_partition_lives_for_as_long_as_it_does(instance, platform):

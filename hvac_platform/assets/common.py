@@ -1,5 +1,6 @@
 """What all assets share: owners, retry policy, the config of ingestion runs."""
 
+import sys
 from datetime import timedelta
 
 import dagster as dg
@@ -16,7 +17,22 @@ OWNERS = ["team:hvac-platform"]
 ARRIVING = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=1), warn_window=timedelta(minutes=15))
 """For what follows the stream: metrics arrive every few seconds, so an hour without any is an outage."""
 
-RETRIES = dg.RetryPolicy(max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+
+class RetriesOfFailures(dg.RetryPolicy):
+    """Steps are tried again when they fail, and not when they were asked to end.
+
+    Dagster's own policy takes Ctrl-C, SIGTERM and *Terminate* for failures, so that a run goes on when it was stopped.
+    """
+
+    def calculate_delay(self, attempt_num: int) -> float:
+        """Seconds until the next attempt; it is asked for while the error is dealt with."""
+        stopped = sys.exc_info()[1]
+        if isinstance(stopped, (dg.DagsterExecutionInterruptedError, KeyboardInterrupt)):
+            raise stopped
+        return float(super().calculate_delay(attempt_num))
+
+
+RETRIES = RetriesOfFailures(max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 
 
 class OffsetRangeConfig(dg.Config):

@@ -37,6 +37,7 @@ def consumer_offsets(
     chain = chain_of(context.run)
     watermarks, ingested = touched_watermarks(platform.store, chain), touched_ranges(platform.store, chain)
     owned = {lease.partition: lease for lease, _ in platform.leases.of(run_id)}
+    skipped = {lease.partition: taken.skipped for lease, taken in platform.leases.of(run_id)}
     for r in () if config.standing else config.offset_ranges():  # a run that stands has moved it range by range
         lease = owned.get(r.partition)
         if lease is None and (r.partition, r.start) in ingested:  # by an earlier run of this chain, or a replay
@@ -53,7 +54,7 @@ def consumer_offsets(
             r.end,
             run_id=run_id,
             watermark=watermarks.get(r.partition),
-            skipped=r.skipped,
+            skipped=skipped.get(r.partition, r.skipped),
             fence=lease.fence,
         )
         give_back(platform.store, lease, platform.leases)

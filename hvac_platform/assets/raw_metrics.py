@@ -1,6 +1,7 @@
 """raw_metrics: every accepted reading."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import dagster as dg
 
@@ -12,6 +13,7 @@ from hvac_platform.ingestion.clock import require_right_clock
 from hvac_platform.ingestion.decoding import IngestionCounts, days_label, ingest_ranges, replay_days
 from hvac_platform.ingestion.messages import Rejected
 from hvac_platform.ingestion.ownership import claim
+from hvac_platform.ingestion.ranges import gone_message
 from hvac_platform.ingestion.standing import open_windows
 from hvac_platform.io_managers.table_output import Metadata, TableOutput, table_output
 from hvac_platform.partitions import daily
@@ -66,14 +68,23 @@ def raw_metrics(context: dg.AssetExecutionContext, config: IngestionConfig, plat
     ledger = platform.store.ledger(platform.topic)
     left_open = {r.partition: since for r in ranges if (since := _open_since(ledger.get(r.partition))) is not None}
     registry = run_registry(context, platform)
-    common = {"now_ms": now_ms(), "window_ms": platform.settings.window_ms, "counts": counts}
-    common |= {"register": registry.register, "settle": registry.settle}
 
+    def gone(partition: int, first: int, last: int) -> None:
+        context.log.error("%s", gone_message(platform.topic, partition, first, last))
+        for lease, taken in platform.leases.of(run_id):  # for the move of the ledger
+            if lease.partition == partition:
+                platform.leases.works_on(lease, replace(taken, skipped=taken.skipped + last - first))
+
+    common = {
+        "now_ms": now_ms(),
+        "window_ms": platform.settings.window_ms,
+        "counts": counts,
+        "register": registry.register,
+        "settle": registry.settle,
+        "gone": gone,
+    }
     for lost in (r for r in ranges if r.skipped):
-        context.log.error(
-            "partition %d of %s: %d offsets before %d were removed by retention before they were read",
-            *(lost.partition, platform.topic, lost.skipped, lost.start),
-        )
+        context.log.error("%s", gone_message(platform.topic, lost.partition, lost.start - lost.skipped, lost.start))
 
     def reading(partition: int | None) -> None:
         platform.leases.read(run_id, partition)

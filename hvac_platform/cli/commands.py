@@ -95,6 +95,10 @@ COMMANDS = {
 }
 
 
+STOPPED = 130
+"""Exit code of a command that was interrupted, as shells have it."""
+
+
 class LazyCommands(TyperGroup):
     """A group whose commands are loaded one by one."""
 
@@ -115,6 +119,16 @@ class LazyCommands(TyperGroup):
         command = typer.main.get_command(loaded)
         command.name, command.help = cmd_name, command.help or found.help
         return command
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; who stops it gets one line and exit code 130."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            typer.echo(
+                "hvac: stopped; what was written by then is whole, and the same command goes on from there", err=True
+            )
+            raise typer.Exit(STOPPED) from None
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """The list of commands in the help."""

@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from hvac_platform.cli.commands import LazyCommands
+from hvac_platform.cli.commands import STOPPED, LazyCommands
 from hvac_platform.runtime.linear_algebra import one_thread
+from hvac_platform.runtime.signals import stop_on_signals
 
 app = typer.Typer(
     cls=LazyCommands,
@@ -85,12 +86,16 @@ def told(error: BaseException) -> str:
 
 
 def main() -> None:
-    """Run the command line; an expected error is one line on standard error and exit code 1."""
+    """Run the command line; an expected error is one line on standard error and exit code 1.
+
+    Ctrl-C, ``kill`` and a closed terminal stop every command alike.
+    """
+    stop_on_signals()
     one_thread()
     try:
         app()
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(STOPPED)
     except Exception as error:
         from hvac_platform.cli.output import errors
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from dotenv import dotenv_values
@@ -21,6 +21,9 @@ from hvac_platform.runtime.signals import ignore_hangup, stop_on_signals
 from hvac_platform.shipped import INSTANCE_FILE, WORKSPACE_FILE, checkout, place_instance_file
 from hvac_platform.stores.base import StoreError
 from hvac_platform.timestamps import now_ms
+
+if TYPE_CHECKING:
+    from hvac_platform.resources import PlatformResource
 
 OTHER_HOME = "choose another HVAC_HOME"
 LIVE_SIMULATOR = ["--anomaly-rate", "8"]
@@ -80,6 +83,7 @@ def ingest(
     restore_devices(instance, platform.store)
     for line in made_again(platform):
         errors.print(f"hvac: {line}")
+    skipped = _skipped(platform)
     waiting = sum(flow.waiting for flow in flows(platform.log, platform.store, platform.topic, now_ms()))
     with progress_bar("messages") as progress:
         task = progress.add_task("ingest", total=waiting)
@@ -101,7 +105,15 @@ def ingest(
         except KeyboardInterrupt:
             errors.print(f"stopped; {messages} messages of {runs} runs are in, and hvac ingest goes on from there")
             raise typer.Exit(130) from None
+    for partition, offsets in _skipped(platform).items():
+        if lost := offsets - skipped.get(partition, 0):
+            errors.print(f"hvac: partition {partition}: {lost} offsets were removed from the log before they were read")
     console.print(f"ingested {messages} messages in {runs} runs")
+
+
+def _skipped(platform: PlatformResource) -> dict[int, int]:
+    """Offsets that were gone before they were read, by partition."""
+    return {p: entry.skipped_offsets for p, entry in sorted(platform.store.ledger(platform.topic).items())}
 
 
 def up(

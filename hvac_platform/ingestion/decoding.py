@@ -14,7 +14,7 @@ from hvac_platform.ingestion.prefetch import ahead
 from hvac_platform.ingestion.ranges import OffsetRange
 from hvac_platform.ingestion.registration import TypeClaims, type_claims
 from hvac_platform.ingestion.windows import touched_windows
-from hvac_platform.log.base import KEPT_BYTES, LogError, MessageLog, RecordBatch, Unreadable
+from hvac_platform.log.base import KEPT_BYTES, LogError, MessageLog, OffsetOutOfRangeError, RecordBatch, Unreadable
 from hvac_platform.stores.base import Device
 from hvac_platform.stores.batches import TableBatch, TouchedWindows
 from hvac_platform.timestamps import DAY_MS, day_start, window_floor
@@ -25,6 +25,8 @@ BUFFER_MS = 3_600_000
 
 Settle = Callable[[list[TypeClaims]], list[Device]]
 """From what the messages of a batch say of devices to what is registered of them."""
+Gone = Callable[[int, int, int], object]
+"""Told of a partition and offsets [first, last) of it that the log no longer had when they were to be read."""
 
 
 @dataclass
@@ -67,13 +69,15 @@ def ingest_ranges(
     window_ms: int,
     register: Callable[[list[Device]], None],
     counts: IngestionCounts,
+    gone: Gone = lambda *_: None,
     reading: Callable[[int | None], object] = lambda _: None,
     check_clock: Callable[[int, Sequence[Rejected], int], object] = lambda *_: None,
     settle: Settle | None = None,
 ) -> Iterator[TableBatch]:
     """Rows of exactly these ranges, batch by batch; memory is two batches.
 
-    Readings come with the windows that they touch. Every record ends up either in a row or in a dead letter.
+    Readings come with the windows that they touch. Every record ends up either in a row or in a dead letter; what somebody
+    or retention deletes before it is read is counted and told.
 
     Args:
         log: the message log.
@@ -83,6 +87,7 @@ def ingest_ranges(
         window_ms: length of a window.
         register: called with the devices of each batch before its rows are written.
         counts: filled as batches pass.
+        gone: told of offsets of a range that are no longer in the log.
         reading: told of each partition when its turn comes, and of None at the end.
         check_clock: called with partition, rejected and number of messages of each batch; raises where it may be the clock
             that is wrong, and nothing of the batch is written then.
@@ -96,12 +101,27 @@ def ingest_ranges(
         if wanted.set_aside:
             yield _set_aside(log, topic, wanted, now_ms, counts)
             continue
-        read = log.read(topic, wanted.partition, wanted.start, wanted.end, BATCH_MESSAGES)
-        for batch, (decoded, rejected) in ahead((batch, decode_batch(batch, now_ms=now_ms)) for batch in read):
+        for batch, decoded, rejected in _read(log, topic, wanted, now_ms, counts, gone):
             check_clock(wanted.partition, rejected, len(batch))
             counts.add(decoded, rejected, batch.unreadable)
             yield from _rows(batch, decoded, rejected, now_ms, window_ms, register, settle, only=None)
     reading(None)
+
+
+def _read(
+    log: MessageLog, topic: str, wanted: OffsetRange, now_ms: int, counts: IngestionCounts, gone: Gone
+) -> Iterator[tuple[RecordBatch, DecodedBatch, list[Rejected]]]:
+    """Batches of a range, decoded; where the log's begin has passed a record before it was read, on from there."""
+    start = wanted.start
+    while start < wanted.end:
+        try:
+            read = log.read(topic, wanted.partition, start, wanted.end, BATCH_MESSAGES)
+            yield from ahead((batch, *decode_batch(batch, now_ms=now_ms)) for batch in read)
+            return
+        except OffsetOutOfRangeError as error:
+            start = min(error.begin, wanted.end)
+            counts.skipped += start - error.requested
+            gone(wanted.partition, error.requested, start)
 
 
 def _set_aside(log: MessageLog, topic: str, wanted: OffsetRange, now_ms: int, counts: IngestionCounts) -> TableBatch:
@@ -138,6 +158,7 @@ def replay_days(
     window_ms: int,
     register: Callable[[list[Device]], None],
     counts: IngestionCounts,
+    gone: Gone = lambda *_: None,
     settle: Settle | None = None,
 ) -> Iterator[TableBatch]:
     """Rows of some consecutive UTC days as far as the log still has them, without touched windows (the day is the unit).
@@ -152,8 +173,8 @@ def replay_days(
         start, end = starts[partition], ends[partition]
         if start is None:
             continue
-        read = log.read(topic, partition, start, log_ends[partition] if end is None else end, BATCH_MESSAGES)
-        for batch, (decoded, rejected) in ahead((batch, decode_batch(batch, now_ms=now_ms)) for batch in read):
+        wanted = OffsetRange(partition, start, log_ends[partition] if end is None else end)
+        for batch, decoded, rejected in _read(log, topic, wanted, now_ms, counts, gone):
             counts.add(decoded, rejected, batch.unreadable)
             yield from _rows(batch, decoded, rejected, now_ms, window_ms, register, settle, only=(start_ms, end_ms))
 

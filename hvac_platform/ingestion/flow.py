@@ -42,6 +42,7 @@ class PartitionFlow:
         state: all in; ingested (a run owns it); waiting; standing still; failing; made again (another log than the
             ledger's); gone (the log has no such partition).
         said: what is wrong, in one line; empty when nothing is.
+        passed: offsets behind the ledger that the log no longer has; the next run counts them among the skipped.
         uncommitted: records of a producer's open transaction and behind it; nobody reads them before it ends.
     """
 
@@ -56,6 +57,7 @@ class PartitionFlow:
     holder: str | None
     state: State
     said: str = ""
+    passed: int = 0
     uncommitted: int = 0
 
     @property
@@ -116,12 +118,14 @@ def _flow(
             f"another log than the one that the ledger counts in up to {entry.next_offset}: it is read from its begin"
         )
         return replace(plain, waiting=end - begin, state="made again" if end > begin else "all in", said=said)
-    waiting = end - max(begin, begin if entry is None else entry.next_offset)
-    known = replace(plain, waiting=waiting)
-    if waiting == 0:
+    stands = begin if entry is None else entry.next_offset
+    waiting, passed = end - max(begin, stands), max(0, begin - stands)
+    gone = f"{passed} offsets from {stands} on were removed from the log before they were read" if passed else ""
+    known = replace(plain, waiting=waiting, passed=passed, said=gone)
+    if not waiting and not passed:
         return known
     if entry is not None and entry.error is not None and entry.failures:
-        return replace(known, state="failing", said=_failure(entry))
+        return replace(known, state="failing", said="; ".join(filter(None, (_failure(entry), gone))))
     return replace(known, state="ingested" if known.holder else "waiting")
 
 
@@ -150,7 +154,7 @@ class FlowWatch:
         for flow in found:
             stands = -1 if flow.ledger is None else flow.ledger
             since = now_ms
-            if flow.waiting or flow.uncommitted:
+            if flow.waiting or flow.passed or flow.uncommitted:
                 before = self.seen.get(str(flow.partition))
                 since = before[1] if before is not None and before[0] == stands else now_ms
                 seen[str(flow.partition)] = [stands, since]

@@ -208,6 +208,12 @@ def give_back(store: Store, lease: Lease, keeper: LeaseKeeper) -> None:
     store.release_lease(lease)
 
 
+def give_all_back(store: Store, holder: str, keeper: LeaseKeeper) -> None:
+    """Let go of everything that a holder owns, as nobody failed: it was stopped."""
+    for lease, _ in keeper.of(holder):
+        give_back(store, lease, keeper)
+
+
 def fail(store: Store, holder: str, error: BaseException, keeper: LeaseKeeper) -> list[str]:
     """Record that a run failed, by the partitions that it owned, and let go of them.
 

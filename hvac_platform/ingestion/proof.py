@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from hvac_platform.ingestion.messages import decode_batch
 from hvac_platform.ingestion.windows import window_ranges
-from hvac_platform.log.base import LogError, MessageLog
+from hvac_platform.log.base import LogError, MessageLog, OffsetOutOfRangeError
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.records import DeadLetter, Reading
 from hvac_platform.timestamps import day_of, iso, window_floor
@@ -69,7 +69,7 @@ class RangeProof:
     def said(self) -> str:
         """One line for people."""
         if self.start == self.end:
-            return "nothing was taken in yet"
+            return "the log has nothing of what was taken in"
         span = f"offsets {self.start} to {self.end - 1}"
         if not self.ok:
             return f"{self.missing} messages of {span} count as in and are in no table; the first: {self.first_missing}"
@@ -83,20 +83,29 @@ class RangeProof:
 
 
 def prove(log: MessageLog, store: Store, topic: str, partition: int, start: int, end: int, now_ms: int) -> RangeProof:
-    """Look for each message of a range in the tables.
+    """Look for each message of a range in the tables, as far as the log has it to the end.
 
     Args:
         log: the message log.
         store: the tables.
         topic: of the log.
         partition: of the topic.
-        start: first offset, which the log still has.
+        start: first offset; the proof begins later where retention has passed it.
         end: first offset not included.
         now_ms: the present, by which messages of the future are told.
 
     Raises:
         LogError: the range can't be read.
     """
+    try:
+        return _prove(log, store, topic, partition, start, end, now_ms)
+    except OffsetOutOfRangeError as error:  # meanwhile
+        return prove(log, store, topic, partition, min(error.begin, end), end, now_ms)
+
+
+def _prove(log: MessageLog, store: Store, topic: str, partition: int, start: int, end: int, now_ms: int) -> RangeProof:
+    if start == end:
+        return RangeProof(partition, end, end)
     wanted: dict[Key, int] = {}
     letters: dict[
         int, int

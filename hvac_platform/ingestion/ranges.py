@@ -106,6 +106,14 @@ def retry_delay(entry: LedgerEntry, now: int) -> float:
     return float(entry.failed_at / 1000 + min(delay, LONGEST_RETRY_SECONDS) - now / 1000)
 
 
+def gone_message(topic: str, partition: int, first: int, last: int) -> str:
+    """What is told of offsets [first, last) that are gone, in one line."""
+    return (
+        f"partition {partition} of {topic}: {last - first} offsets, {first} to {last - 1}, were removed by retention or by "
+        "somebody before they were read"
+    )
+
+
 class DayFinder:
     """Which UTC day an offset belongs to, from the log's time index alone (no payload is read).
 

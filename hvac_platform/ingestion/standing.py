@@ -24,7 +24,7 @@ from hvac_platform.ingestion.completing import Completing
 from hvac_platform.ingestion.decoding import IngestionCounts, ingest_ranges
 from hvac_platform.ingestion.messages import Rejected
 from hvac_platform.ingestion.ownership import LeaseKeeper, claim, give_back, may_be_the_messages, root_cause
-from hvac_platform.ingestion.ranges import OffsetRange, next_ranges, retry_delay
+from hvac_platform.ingestion.ranges import OffsetRange, gone_message, next_ranges, retry_delay
 from hvac_platform.ingestion.registration import TypeClaims, TypeConflict, settled_types
 from hvac_platform.ingestion.snapshotting import (
     EmbeddingCounts,
@@ -327,10 +327,7 @@ class StandingIngestion:
         )
         self._owned[taken.partition] = owned
         if taken.skipped:
-            self.on_trouble(
-                f"partition {taken.partition} of {self.topic}: {taken.skipped} offsets before {taken.start} were removed "
-                "by retention before they were read"
-            )
+            self._gone(taken.partition, owned.next_offset, taken.start)
         if taken.set_aside or taken.skipped:  # as planned from the ledger, not by what has arrived
             self._take(owned, taken, now_ms(), None)
         elif entry.failures and taken.end == taken.start:  # who ended without a word did so with nothing to read
@@ -388,6 +385,7 @@ class StandingIngestion:
             window_ms=self.settings.window_ms,
             register=self.registry.register,
             counts=counts,
+            gone=self._gone,
             reading=lambda partition: self.leases.read(self.holder, partition),
             check_clock=self._check_clock,
             settle=self.registry.settle,
@@ -405,12 +403,15 @@ class StandingIngestion:
         before, owned.open, owned.watermark = owned.open, left, watermark
         if isinstance(self.log, EmbeddedLog):  # first: a log that knows of less than the ledger was put back
             self.log.commit(CONSUMER_GROUP, self.topic, {taken.partition: taken.end})
-        if not self._move(owned, start, taken.end, caught_up_at, taken.skipped):
+        if not self._move(owned, start, taken.end, caught_up_at, counts.skipped):
             owned.open = before
             return
         owned.failures, owned.limit = 0, self._next_limit(owned, taken)
         self._add(counts)
         self.on_moved(Moved(taken, counts, frozenset(days), written, waiting))
+
+    def _gone(self, partition: int, first: int, last: int) -> None:
+        self.on_trouble(gone_message(self.topic, partition, first, last))
 
     def _complete_by_clock(self, owned: _Owned, at: int) -> bool:
         """Windows of a partition that everything is in of, and that the clock has passed."""

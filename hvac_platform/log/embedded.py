@@ -25,7 +25,7 @@ import apsw
 import msgspec
 import numpy as np
 
-from hvac_platform.embedded_file import EmbeddedFileError, Fate, OpenFile, close_as_it_is, prepare_to_open
+from hvac_platform.embedded_file import EmbeddedFileError, Fate, OpenFile, close_as_it_is, open_file
 from hvac_platform.log.base import (
     DEFAULT_PARTITIONS,
     DEFAULT_RETENTION_MS,
@@ -224,7 +224,16 @@ class EmbeddedLog:
         """Stored batches of ``[start, end)`` joined, or cut, to at most max_records."""
         pending: list[_Columns] = []
         pending_records = 0
-        for stored in self._stored(topic, partition, start, end):
+        stored_batches = self._stored(topic, partition, start, end)
+        while True:
+            try:
+                stored = next(stored_batches, None)
+            except OffsetOutOfRangeError:  # retention was faster; what was read by then comes first
+                if pending:
+                    yield _joined(topic, partition, pending)
+                raise
+            if stored is None:
+                break
             if pending and pending_records + len(stored.keys) > max_records:
                 yield _joined(topic, partition, pending)
                 pending, pending_records = [], 0
@@ -544,9 +553,21 @@ class EmbeddedLog:
         try:
             opened.leave(fate)
         except EmbeddedFileError as error:
+            if fate is Fate.TORN:
+                self._forget_file()
             raise LogError(str(error)) from error
+        self._forget_file()
+
+    def _forget_file(self) -> None:
         self._local.file = None
         self._topics.clear()
+
+    @property
+    def file(self) -> OpenFile:
+        """What this thread has open: another one after the files were deleted or replaced."""
+        self._connection()
+        opened: OpenFile = self._local.file
+        return opened
 
     def _query(self, sql: str, bindings: Sequence[object] | Mapping[str, object] = ()) -> list[tuple[Any, ...]]:
         """All rows of a statement; read to the end, so that no read transaction stays open."""
@@ -555,22 +576,7 @@ class EmbeddedLog:
 
     def _connect(self) -> OpenFile:
         try:
-            prepare_to_open(self.path)
-            connection = apsw.Connection(str(self.path))
-            connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
-            try:
-                self._require_known_schema(connection)
-            except LogError:
-                close_as_it_is(connection)
-                raise
-            _use_wal(connection)
-            # FULL, not WAL's usual NORMAL: an append that has returned must survive a power cut too.
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA journal_size_limit = 67108864")
-            if _schema_version(connection) < SCHEMA_VERSION:
-                with _transaction(connection):
-                    self._bring_up_to_date(connection)
-            return OpenFile(self.path, connection)
+            return open_file(self.path, self._new_connection)
         except apsw.NotADBError as error:
             raise LogError(f"{self.path} is not a message log; docs/recovery.md says what can be done") from error
         except apsw.Error as error:
@@ -581,6 +587,23 @@ class EmbeddedLog:
             raise LogError(f"can't open the message log {self.path}: {error.strerror or error}") from error
         except EmbeddedFileError as error:
             raise LogError(str(error)) from error
+
+    def _new_connection(self) -> apsw.Connection:
+        connection = apsw.Connection(str(self.path))
+        connection.set_busy_timeout(_BUSY_TIMEOUT_MS)
+        try:
+            self._require_known_schema(connection)
+        except LogError:
+            close_as_it_is(connection)
+            raise
+        _use_wal(connection)
+        # FULL, not WAL's usual NORMAL: an append that has returned must survive a power cut too.
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA journal_size_limit = 67108864")
+        if _schema_version(connection) < SCHEMA_VERSION:
+            with _transaction(connection):
+                self._bring_up_to_date(connection)
+        return connection
 
     def _require_known_schema(self, connection: apsw.Connection) -> None:
         version = _schema_version(connection)

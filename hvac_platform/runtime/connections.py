@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from hvac_platform.config import Settings, load_settings
 from hvac_platform.devices.registry import DEVICE_TYPES_VARIABLE
-from hvac_platform.embedded_file import Identity, file_identity
+from hvac_platform.embedded_file import OpenFile
 from hvac_platform.embedding.base import Encoder
 from hvac_platform.embedding.learned import Encoders
 from hvac_platform.embedding.state import StateEncoder
@@ -146,13 +146,14 @@ def open_log_as_it_is(settings: Settings) -> MessageLog:
 
 
 def _embedded_log(settings: Settings) -> MessageLog:
-    logs: dict[str, tuple[EmbeddedLog, Identity]] = _local.__dict__.setdefault("logs", {})
+    logs: dict[str, tuple[EmbeddedLog, OpenFile]] = _local.__dict__.setdefault("logs", {})
     path = settings.hvac_home / "log.db"
     log, file = logs.get(str(path), (None, None))
-    if log is None or file is None or file_identity(path) != file:  # deleted, or put back from elsewhere
-        log = log or EmbeddedLog(path)
+    log = log or EmbeddedLog(path)
+    while (present := log.file) is not file:  # the first, or deleted, or put back from elsewhere: it may have no topic
         log.create_topic(settings.kafka_topic)
-        logs[str(path)] = log, file_identity(path)
+        file = present
+    logs[str(path)] = log, present
     return log
 
 

@@ -6,7 +6,8 @@ A newer Dagster may change any of it without a word, so its version is pinned: b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -88,9 +89,30 @@ def run_webserver(arguments: Sequence[str], wrapped: Callable[[Any], Any]) -> No
     cli.dagster_webserver.main(list(arguments), "dagster-webserver", auto_envvar_prefix="DAGSTER_WEBSERVER")
 
 
-def run_dev(arguments: Sequence[str], command_of: Callable[[Sequence[str]], list[str]]) -> None:
-    """``dagster dev`` with the command of each process that it starts replaced."""
+def run_dev(
+    arguments: Sequence[str],
+    command_of: Callable[[Sequence[str]], list[str]],
+    before_the_end: Callable[[dg.DagsterInstance], object],
+) -> None:
+    """``dagster dev`` with the command of each process that it starts replaced.
+
+    Args:
+        arguments: of ``dagster dev``.
+        command_of: the command to start in place of one of Dagster's.
+        before_the_end: called when pages and daemon have ended and the code servers have not.
+    """
     dev: Any = import_module("dagster._cli.dev")
+    code_servers: Any = dev.ProxyServerManager
+
+    @contextmanager
+    def with_an_end(instance: dg.DagsterInstance, **named: Any) -> Iterator[Any]:
+        with code_servers(instance=instance, **named) as started:
+            try:
+                yield started
+            finally:
+                before_the_end(instance)
+
+    dev.ProxyServerManager = with_an_end
     open_subprocess = dev.open_ipc_subprocess
 
     def open_replaced(parts: Sequence[str], **named: Any) -> Any:

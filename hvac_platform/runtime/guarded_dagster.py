@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -17,6 +18,9 @@ from starlette.websockets import WebSocketClose
 from hvac_platform.config import ConfigError, load_settings
 from hvac_platform.runtime.linear_algebra import one_thread
 from hvac_platform.runtime.request_guard import Request, RequestGuard
+
+if TYPE_CHECKING:
+    from dagster import DagsterInstance
 
 POLICY_VIOLATION = 1008
 
@@ -61,10 +65,19 @@ def serve_webserver(arguments: Sequence[str]) -> None:
 
 
 def serve_dev(arguments: Sequence[str]) -> None:
-    """Run ``dagster dev``, which starts the guarded web server in place of its own."""
+    """Run ``dagster dev``, which starts the guarded web server in place of its own, and ends runs before it ends."""
     from hvac_platform.runtime.dagster_private import run_dev
+    from hvac_platform.runtime.ending_runs import end_runs
 
-    run_dev(arguments, guarded_command)
+    def before_the_end(instance: DagsterInstance) -> None:
+        try:
+            left = end_runs(instance)
+        except Exception as error:  # whatever it is, the code servers have to be ended
+            left = [f"{type(error).__name__}: {error}"]
+        if left:
+            print(f"hvac: runs that did not end when they were asked to: {', '.join(left)}", file=sys.stderr)
+
+    run_dev(arguments, guarded_command, before_the_end)
 
 
 def guarded_command(parts: Sequence[str]) -> list[str]:

@@ -23,7 +23,8 @@ from hvac_platform.runtime.port_owner import port_owner
 
 HOST = "127.0.0.1"
 READY_SECONDS = 120
-STOP_SECONDS = 30
+STOP_SECONDS = 60
+"""Pages, daemon, runs and code servers end one after the other."""
 AGAIN_STOP_SECONDS = 5
 """What has lost a part, or no longer answers, is not waited for when it is started again."""
 LOOK_SECONDS, TROUBLE_SECONDS = 10, 15

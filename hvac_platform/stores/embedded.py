@@ -18,7 +18,7 @@ import apsw
 import numpy as np
 from numpy.typing import NDArray
 
-from hvac_platform.embedded_file import EmbeddedFileError, Fate, OpenFile, close_as_it_is, prepare_to_open
+from hvac_platform.embedded_file import EmbeddedFileError, Fate, close_as_it_is, open_file, prepare_to_open
 from hvac_platform.shipped import SCHEMA_DIRECTORY
 from hvac_platform.snapshots import Neighbours
 from hvac_platform.stores.base import (
@@ -72,40 +72,43 @@ class EmbeddedStore(LedgerKeeping):
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with _said_in_words(self._path):
             brought_up_to_date(self._path)
+        self._lost = False
         self._open()
         with _said_in_words(self._path):
             self.apply_schema()
 
     def _open(self) -> None:
         with _said_in_words(self._path):
-            prepare_to_open(self._path)
-            self._connection = apsw.Connection(str(self._path))
-            self._connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-            try:
-                self._require_known_schema()
-            except StoreError:
-                close_as_it_is(self._connection)
-                raise
-            self._connection.pragma("page_size", PAGE_BYTES)  # of a file that is just being made
-            _use_wal(self._connection)
-            for pragma in (
-                "synchronous=NORMAL",
-                "cache_size=-65536",
-                "temp_store=MEMORY",
-                "wal_autocheckpoint=4000",
-            ):
-                self._connection.execute(f"PRAGMA {pragma}")
-            self.schema_versions()  # its -wal is there from the first look on
-            self._file = OpenFile(self._path, self._connection)
-            self._vocabulary = Vocabulary(self._connection)
-            self._grouped = {
-                "device_metrics_raw": GroupedTable(
-                    self._connection, "device_metrics_raw", "timestamp", PackedReadings(self._vocabulary)
-                ),
-                "snapshot_verdicts": GroupedTable(
-                    self._connection, "snapshot_verdicts", "snapshot_time", PackedVerdicts(self._vocabulary)
-                ),
-            }
+            self._file = open_file(self._path, self._connect)
+
+    def _connect(self) -> apsw.Connection:
+        self._connection = apsw.Connection(str(self._path))
+        self._connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        try:
+            self._require_known_schema()
+        except StoreError:
+            close_as_it_is(self._connection)
+            raise
+        self._connection.pragma("page_size", PAGE_BYTES)  # of a file that is just being made
+        _use_wal(self._connection)
+        for pragma in (
+            "synchronous=NORMAL",
+            "cache_size=-65536",
+            "temp_store=MEMORY",
+            "wal_autocheckpoint=4000",
+        ):
+            self._connection.execute(f"PRAGMA {pragma}")
+        self.schema_versions()  # its -wal is there from the first look on
+        self._vocabulary = Vocabulary(self._connection)
+        self._grouped = {
+            "device_metrics_raw": GroupedTable(
+                self._connection, "device_metrics_raw", "timestamp", PackedReadings(self._vocabulary)
+            ),
+            "snapshot_verdicts": GroupedTable(
+                self._connection, "snapshot_verdicts", "snapshot_time", PackedVerdicts(self._vocabulary)
+            ),
+        }
+        return self._connection
 
     def still_open(self) -> bool:
         """Whether what is written here is what others open; False when the file was deleted or replaced.
@@ -115,6 +118,8 @@ class EmbeddedStore(LedgerKeeping):
         Raises:
             StoreError: it can't be.
         """
+        if self._lost:
+            return False
         fate = self._file.fate()
         if fate is Fate.SAME or self._connection.in_transaction:
             return True
@@ -123,6 +128,7 @@ class EmbeddedStore(LedgerKeeping):
         try:
             self._file.leave(fate)
         except EmbeddedFileError as error:
+            self._lost = fate is Fate.TORN  # told once; who asks for the store again gets another one
             raise StoreError(str(error)) from error
         self._open()
         return True

@@ -60,6 +60,20 @@ def test_what_one_look_says(log):
     assert states(log, entry(7, 3))[7] == ("gone", 0)
 
 
+def test_records_that_are_gone_before_they_were_read_are_told_before_the_next_run_counts_them(log):
+    log.apply_retention(TOPIC, now_ms())
+    log.append_to_partition(TOPIC, 0, [(b"k", b"v", NOON_MS)] * 2)
+    (flow, _) = flows(log, Ledger(entry(0, 4)), TOPIC, now_ms())
+    assert (flow.state, flow.waiting, flow.passed) == ("waiting", 2, 6)
+    assert flow.said == "6 offsets from 4 on were removed from the log before they were read"
+    log.apply_retention(TOPIC, now_ms())
+    watch, start = FlowWatch(), now_ms()
+    assert states(log, entry(0, 4))[0] == ("waiting", 0)  # the ledger has still to pass them
+    assert looked(watch, log, entry(0, 4), start)[0] == "waiting"
+    assert looked(watch, log, entry(0, 4), start + STANDS_STILL_MS)[0] == "standing still"
+    assert states(log, entry(0, 12))[0] == ("all in", 0)
+
+
 def test_a_failure_is_told_with_what_was_said_and_how_the_search_goes(log):
     (flow, _) = flows(log, Ledger(entry(0, 4, failures=3, error="TypeError: 7", range_limit=8)), TOPIC, now_ms())
     assert flow.said == (

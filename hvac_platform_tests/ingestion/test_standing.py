@@ -253,6 +253,30 @@ def test_messages_of_a_log_made_again_are_read_from_its_begin(home, platform):
     assert ledger(again) == again.log.end_offsets(again.topic)
 
 
+@pytest.mark.parametrize("left", [0, 3])
+def test_what_is_deleted_from_the_log_under_it_is_told_and_counted_and_it_goes_on(platform, left):
+    first, _ = history()
+    platform.log.append(platform.topic, first)
+    told = []
+    one = standing(platform, on_trouble=told.append)
+    take_all(one)
+    before = ledger(platform)
+    lost = [r for d in ("RTU-001", "MAU-001", "lathe") for r in readings(d, MIDNIGHT_MS + 10 * MINUTE_MS, 3)]
+    platform.log.append(platform.topic, lost)
+    platform.log.apply_retention(platform.topic, now_ms())  # as an operator deletes records
+    begins = platform.log.begin_offsets(platform.topic)
+    assert any(begins[p] > at for p, at in before.items())
+    platform.log.append(platform.topic, recent("RTU-001", 3)[:left])
+    take_all(one)
+    assert ledger(platform) == platform.log.end_offsets(platform.topic)
+    skipped = {p: entry.skipped_offsets for p, entry in platform.store.ledger(platform.topic).items()}
+    assert skipped == {p: begins[p] - at for p, at in before.items()}
+    assert len(told) == sum(n > 0 for n in skipped.values())
+    assert all("were removed by retention or by somebody before they were read" in line for line in told)
+    assert platform.store.count("device_metrics_raw") == len(first) + left
+    assert one.counts.skipped == len(lost)
+
+
 def stand_for(seconds):
     """Body of a process: stand."""
     ranges.FIRST_RETRY_SECONDS, ledger_module.LEASE_SECONDS = 0, 2

@@ -39,7 +39,6 @@ class TestKafkaLog(MessageLogContract):
 
     examples, steps = 12, 20
     empty_records = False
-    times_after_a_loss = False
 
     @pytest.fixture
     def log(self, kafka_log):

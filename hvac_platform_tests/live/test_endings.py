@@ -9,17 +9,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from devtools import PROJECT_ROOT
 from hvac_platform.config import Settings
 from hvac_platform.demo import prepare_home
 from hvac_platform.runtime.claims import HOME_LOCK, ClaimError, claim
-from hvac_platform.runtime.connections import open_log
+from hvac_platform.runtime.connections import open_log, open_store
 from hvac_platform.runtime.live import start, stop
 from hvac_platform.runtime.port_owner import port_owner
 from hvac_platform_tests.live.conftest import free_port
@@ -117,6 +119,33 @@ def test_closing_the_terminal_stops_everything(up: Up) -> None:
     wait_for("the end of all processes", lambda: up.process.poll() is not None and not belonging_to(up.home), 60)
     log = (up.home / "simulator.log").read_text()
     assert "simulated 5 devices" in log.splitlines()[-1]  # it ended by itself
+
+
+def runs_of(home: Path) -> Counter[tuple[str, str]]:
+    """How many runs there are, by job and status."""
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        return Counter((run.job_name, run.status.value) for run in instance.get_runs())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_runs_that_are_under_way_end_before_the_platform_does_and_hand_back_what_they_own(
+    up: Up, number: signal.Signals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(up.home)  # the paths of dagster.yaml are relative
+    settings = Settings(_env_file=None, hvac_home=up.home)
+    wait_for("a run that stands", lambda: runs_of(up.home)["ingestion", "STARTED"], 120)
+    wait_for("a move of the ledger", lambda: moved(settings), 60)
+    up.process.send_signal(number)
+    assert up.process.wait(90) == 0
+    assert not belonging_to(up.home)
+    assert {status for _, status in runs_of(up.home)} <= {"SUCCESS", "CANCELED", "QUEUED"}
+    entries = open_store(settings).ledger(settings.kafka_topic).values()
+    assert {(entry.holder, entry.failures) for entry in entries} == {(None, 0)}
+
+
+def moved(settings: Settings) -> bool:
+    """Whether a run has taken in something."""
+    return any(entry.next_offset for entry in open_store(settings).ledger(settings.kafka_topic).values())
 
 
 def test_a_killed_hvac_up_takes_its_processes_along_and_gives_its_home_back(up: Up) -> None:

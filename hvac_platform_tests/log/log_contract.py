@@ -129,10 +129,6 @@ class MessageLogContract:
     empty_records = True
     """False where a record needs a key or a value: kafka-python sends none with neither, so it is refused in words."""
 
-    times_after_a_loss = True
-    """False where the search for a time may stop at records that are gone, and find none, until the server has removed them
-    from its disk: Kafka for some minutes after somebody deleted records. Retention by age removes them at once."""
-
     @pytest.fixture
     def topic(self):
         """A name that no other test uses."""
@@ -376,9 +372,24 @@ class MessageLogContract:
             list(slow_reader)
         assert (raised.value.requested, raised.value.begin) == (0, 25)
         assert [offset for offset, *_ in stored(log, topic, 0)] == list(range(25, 30))
-        assert log.offsets_for_time(topic, 1_001) == {0: 25, 1: None, 2: None}
-        if self.times_after_a_loss:
-            assert log.offsets_for_time(topic, 1_000) == {0: 25, 1: None, 2: None}
+        for wanted, first in ((0, 25), (1_000, 25), (1_001, 25), (10**12, 25), (10**12 + 1, None)):
+            assert log.offsets_for_time(topic, wanted) == {0: first, 1: None, 2: None}
+
+    def test_a_reader_that_is_overtaken_gets_what_was_read_before_it_is_told(self, log, topic):
+        for first in range(0, 600, 10):
+            log.append_to_partition(topic, 0, [(b"%d" % n, os.urandom(10_000), n) for n in range(first, first + 10)])
+        reader = log.read(topic, 0, 0, 600, max_records=7)
+        seen = next(reader).offsets.tolist()
+        self.lose(log, topic, 0, before=600)
+
+        def read_on():
+            for batch in reader:
+                seen.extend(batch.offsets.tolist())
+
+        with pytest.raises(OffsetOutOfRangeError) as raised:
+            read_on()
+        assert seen == list(range(raised.value.requested))
+        assert raised.value.begin == 600
 
     def test_a_partition_that_lost_all_keeps_its_offset(self, log, topic):
         log.append_to_partition(topic, 1, numbered(3))

@@ -30,6 +30,7 @@ from hvac_platform_tests.conftest import (
     BAD_VALUES,
     DAY,
     MIDNIGHT_MS,
+    MINUTE_MS,
     NEXT_DAY,
     all_succeed,
     bad,
@@ -451,7 +452,7 @@ def test_offsets_below_the_logs_start_are_an_explicit_gap(instance, platform, ov
     assert lost.metadata["skipped_offsets"].value == 20
     errors = [e.user_message for e in instance.all_logs(result.run_id) if e.level == logging.ERROR]
     assert errors == [
-        "partition 2 of iot-metrics: 20 offsets before 30 were removed by retention before they were read"
+        "partition 2 of iot-metrics: 20 offsets, 10 to 29, were removed by retention or by somebody before they were read"
     ]
     metadata = result.asset_materializations_for_node("raw_metrics")[0].metadata
     assert (metadata["skipped_offsets"].value, metadata["messages"].value) == (20, 5)
@@ -475,6 +476,36 @@ def test_the_check_is_of_its_own_run_whatever_another_has_materialized_since(
     monkeypatch.setattr(checks, "_latest", another_run_ends)
     result = execute(instance, request)
     assert {e.check_name: e.passed for e in result.get_asset_check_evaluations()}["no_offsets_lost"] is False
+
+
+def test_retention_that_overtakes_a_run_is_a_gap_too_and_what_was_read_before_has_its_windows(
+    instance, platform, monkeypatch
+):
+    monkeypatch.setattr("hvac_platform.ingestion.decoding.BATCH_MESSAGES", 40)
+    for _ in range(2):  # as many as are fetched at once, and as many again
+        for n in range(32):
+            platform.log.append(platform.topic, [reading(at_ms=MIDNIGHT_MS + n * MINUTE_MS, value=n)] * 40)
+    now = now_ms()
+    read = type(platform.log).read
+
+    def overtaken(log, *arguments):
+        for number, batch in enumerate(read(log, *arguments)):
+            yield batch
+            if number == 0 and log.begin_offsets(platform.topic)[RTU] == 0:
+                log.apply_retention(platform.topic, now)
+                log.append(platform.topic, [reading(at_ms=now)])
+
+    monkeypatch.setattr(type(platform.log), "read", overtaken)
+    (request,) = tick(instance, platform)
+    assert ranges_of(request) == [(RTU, 0, 2_560)]
+    result = execute(instance, request)
+    assert result.success
+    entry = platform.store.ledger(platform.topic)[RTU]
+    assert (entry.next_offset, entry.skipped_offsets) == (2_560, 1_280)
+    assert platform.store.count("device_state_snapshots") == 32
+    assert not {e.check_name: e for e in result.get_asset_check_evaluations()}["no_offsets_lost"].passed
+    list(ingest_everything(instance, platform))
+    assert platform.store.ledger(platform.topic)[RTU].next_offset == 2_561
 
 
 def test_a_gap_with_nothing_behind_it_is_told_as_well(instance, platform):

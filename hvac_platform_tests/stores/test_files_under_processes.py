@@ -10,12 +10,14 @@ import shutil
 import signal
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
+import apsw
 import pytest
 
 from hvac_platform.config import load_settings
-from hvac_platform.embedded_file import beside, users_of
+from hvac_platform.embedded_file import Fate, beside, open_file, users_of
 from hvac_platform.log.base import LogError
 from hvac_platform.log.embedded import EmbeddedLog
 from hvac_platform.runtime.connections import open_log, open_store
@@ -195,6 +197,58 @@ def test_a_file_deleted_under_a_writer_is_told_and_a_new_one_does_not_take_the_o
     assert again.found() == {"y": 1}
     writer.opened.close()
     assert_nothing_is_lost(kind, path, {"y": 1})
+
+
+def test_a_file_whose_wal_is_deleted_while_it_is_opened_is_opened_again(tmp_path: Path) -> None:
+    path = tmp_path / "watched.db"
+    made = []
+
+    def connect() -> apsw.Connection:
+        made.append(apsw.Connection(str(path)))
+        made[-1].pragma("journal_mode", "wal")
+        made[-1].execute("CREATE TABLE IF NOT EXISTS t (a)")
+        if len(made) == 1:
+            beside(path, "-wal").unlink()
+            beside(path, "-shm").unlink()
+        elif len(made) == 2:
+            path.unlink()
+        return made[-1]
+
+    opened = open_file(path, connect)
+    assert len(made) == 3
+    opened.connection.execute("INSERT INTO t VALUES (1)")
+    assert opened.fate() is Fate.SAME
+    other = apsw.Connection(str(path))
+    assert list(other.execute("SELECT a FROM t")) == [(1,)]
+
+
+def test_what_cannot_be_put_right_is_told_once_and_then_it_goes_on(home: Path) -> None:
+    settings = load_settings()
+    ways: tuple[tuple[str, Callable[[], object]], ...] = (
+        ("log.db", lambda: open_log(settings).append(settings.kafka_topic, [(b"k", b"v", 0)])),
+        ("store.db", lambda: open_store(settings).remember("written", "x")),
+    )
+    for name, write in ways:
+        write()
+        beside(home / name, "-wal").unlink()
+        beside(home / name, "-wal").touch()
+        with pytest.raises((LogError, StoreError), match="and another one made"):
+            write()
+        write()
+    assert sum(open_log(settings).end_offsets(settings.kafka_topic).values()) >= 1
+    assert open_store(settings).remembered()["written"] == "x"
+
+
+def test_a_log_in_a_new_file_has_its_topic_whoever_noticed_first(home: Path) -> None:
+    """A new file may have the number (inode) of the one that was deleted."""
+    settings = load_settings()
+    for _ in range(5):
+        log = open_log(settings)
+        for suffix in ("", "-wal", "-shm"):
+            beside(home / "log.db", suffix).unlink()
+        with pytest.raises(LogError):
+            log.append(settings.kafka_topic, [(b"k", b"v", 0)])
+        open_log(settings).append(settings.kafka_topic, [(b"k", b"v", 0)])
 
 
 def append_for_ever(acknowledged: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from kafka import IsolationLevel, KafkaAdminClient, KafkaConsumer, KafkaProducer, OffsetSpec, TopicPartition
 from kafka import errors as kafka_errors
-from kafka.structs import OffsetAndMetadata
+from kafka.structs import OffsetAndMetadata, OffsetAndTimestamp
 from pydantic import SecretStr
 
 from hvac_platform.log.base import (
@@ -264,14 +264,46 @@ class KafkaLog:
         return self._offsets(topic, OffsetSpec.LATEST, IsolationLevel.READ_UNCOMMITTED)
 
     def offsets_for_time(self, topic: str, timestamp_ms: int) -> dict[int, int | None]:
-        """Earliest stored offset of each partition whose record timestamp is >= timestamp_ms; None if there is none."""
+        """Earliest stored offset of each partition whose record timestamp is >= timestamp_ms; None if there is none.
+
+        After somebody has deleted records, Kafka looks for the time in segments of its disk that are no longer part of the
+        log, for some minutes, and finds none. So where it says none, the latest timestamp tells whether that can be.
+        """
         found = self._offsets(topic, max(0, timestamp_ms))
-        return {partition: offset if offset >= 0 else None for partition, offset in found.items()}
+        if min(found.values()) >= 0:
+            return dict(found)
+        begins, ends, latest = self.begin_offsets(topic), self.end_offsets(topic), self._latest_times(topic)
+        return {
+            partition: offset
+            if offset >= 0
+            else self._first_since(topic, partition, begins[partition], ends[partition], timestamp_ms)
+            if latest[partition] >= timestamp_ms and begins[partition] > 0
+            else None
+            for partition, offset in found.items()
+        }
+
+    def _first_since(self, topic: str, partition: int, begin: int, end: int, timestamp_ms: int) -> int | None:
+        """What :meth:`offsets_for_time` is to find, by reading."""
+        for batch in self.read(topic, partition, begin, end):
+            since = batch.timestamps_ms >= timestamp_ms
+            if since.any():
+                return int(batch.offsets[int(since.argmax())])
+        return None
+
+    def _latest_times(self, topic: str) -> dict[int, int]:
+        """Latest record timestamp of each partition, of deleted records too where they are still on disk; -1 without any."""
+        return {p: int(found.timestamp) for p, found in self._listed(topic, OffsetSpec.MAX_TIMESTAMP).items()}
 
     def _offsets(
         self, topic: str, wanted: Any, isolation_level: IsolationLevel = IsolationLevel.READ_COMMITTED
     ) -> dict[int, int]:
         """Offset of each partition for a timestamp or an OffsetSpec; -1 where there is none."""
+        return {p: int(found.offset) for p, found in self._listed(topic, wanted, isolation_level).items()}
+
+    def _listed(
+        self, topic: str, wanted: Any, isolation_level: IsolationLevel = IsolationLevel.READ_COMMITTED
+    ) -> dict[int, OffsetAndTimestamp]:
+        """Offset and timestamp of each partition for a timestamp or an OffsetSpec; -1 where there is none."""
         asked = {TopicPartition(topic, partition): wanted for partition in self.partitions(topic)}
         found = self._ask(
             f"read the offsets of {topic!r}",
@@ -280,7 +312,7 @@ class KafkaLog:
             ),
             topic,
         )
-        return {of.partition: int(found[of].offset) for of in asked}
+        return {of.partition: found[of] for of in asked}
 
     # -- reading --------------------------------------------------------------------------------------------------
 
@@ -330,6 +362,8 @@ class KafkaLog:
                     polled = consumer.poll(timeout_ms=wait_ms, max_records=_POLLED_BATCHES)
                     reached = consumer.position(assigned)
                 except (kafka_errors.OffsetOutOfRangeError, kafka_errors.LogTruncationError) as error:
+                    while len(pending):
+                        yield pending.take(topic, partition, max_records)
                     self._require_stored(topic, partition, position, end)
                     raise self._log_error(f"read {topic}/{partition} at offset {position}", error) from error
                 except kafka_errors.KafkaError as error:
