@@ -39,6 +39,8 @@ from hvac_platform.timestamps import now_ms
 INTERVAL_MS = 10_000
 WINDOW_MS = 60_000
 KINDS = ("everything", "hvac up", "run", "code server", "daemon")
+ALL_RUNS = "runs"
+"""A further kind: every run that is under way, and nothing else."""
 
 
 def free_port() -> int:
@@ -118,8 +120,10 @@ class Platform:
         """SIGKILL to a part of it; returns what was hit."""
         assert self.process is not None
         alive = self.processes()
+        runs = [p for p, c in alive.items() if "multiprocessing" in c and "resource_tracker" not in c]
         parts = {
-            "run": [p for p, c in alive.items() if "multiprocessing" in c and "resource_tracker" not in c][-1:],
+            "run": runs[-1:],
+            ALL_RUNS: runs,
             "code server": [p for p, c in alive.items() if "dagster api grpc" in c or "api grpc" in c],
             "daemon": [p for p, c in alive.items() if "dagster._daemon" in c],
         }
@@ -127,7 +131,7 @@ class Platform:
         for pid in targets:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        if kind in ("run", "code server", "daemon") and parts[kind]:
+        if kind in parts and parts[kind]:
             return kind
         self.process.wait(60)
         return kind if kind == "hvac up" else "everything"
@@ -210,6 +214,8 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--clean", type=int, default=3, help="clean stops and starts to compare with")
     parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument("--kinds", nargs="+", choices=(*KINDS, ALL_RUNS), default=KINDS, help="what is killed")
+    parser.add_argument("--kills", type=int, default=10_000, help="end after so many")
     arguments = parser.parse_args()
     generator = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory(prefix="hvac-kills-") as folder:
@@ -235,7 +241,7 @@ def main() -> None:
         until = time.monotonic() + arguments.minutes * 60
         kills: Counter[str] = Counter()
         in_a_run = 0
-        while time.monotonic() < until:
+        while time.monotonic() < until and kills.total() < arguments.kills:
             time.sleep(generator.uniform(5, 60))
             if generator.random() < 0.7:  # in the middle of a run
                 deadline = time.monotonic() + 40
@@ -244,9 +250,9 @@ def main() -> None:
                 time.sleep(generator.uniform(0, 1.5))
             owned = bool(watch.holders)
             in_a_run += owned
-            hit = platform.kill(generator.choice(KINDS))
+            hit = platform.kill(generator.choice(arguments.kinds))
             kills[hit] += 1
-            if hit in ("run", "code server", "daemon"):
+            if hit in ("run", ALL_RUNS, "code server", "daemon"):
                 time.sleep(3)
                 if platform.process is not None and platform.process.poll() is None:
                     platform.ready_at = time.monotonic()
