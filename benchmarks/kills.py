@@ -131,7 +131,7 @@ class Platform:
         for pid in targets:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        if kind in parts and parts[kind]:
+        if parts.get(kind):
             return kind
         self.process.wait(60)
         return kind if kind == "hvac up" else "everything"
