@@ -14,8 +14,9 @@ from hvac_platform.lost_runs import end_lost_ingestion
 from hvac_platform.monitoring import standing as standing_detection
 from hvac_platform.schedules import detection_schedule
 from hvac_platform.sensors.kafka_ingestion import kafka_ingestion
-from hvac_platform.timestamps import day_of, now_ms
-from hvac_platform_tests.conftest import DAY, MIDNIGHT_MS, MINUTE_MS, NEXT_DAY, bad, readings, rows
+from hvac_platform.stores.base import Device
+from hvac_platform.timestamps import DAY_MS, day_of, now_ms
+from hvac_platform_tests.conftest import DAY, MIDNIGHT_MS, MINUTE_MS, NEXT_DAY, SECOND_MS, bad, reading, readings, rows
 
 ALL = {f"hvac/kafka_partition_{p}" for p in range(3)}
 
@@ -88,6 +89,18 @@ def test_what_it_does_shows_on_the_partitions_of_the_days_concerned(instance, pl
         assert {DAY, NEXT_DAY} <= instance.get_materialized_partitions(dg.AssetKey(asset)), asset
     told = instance.fetch_materializations(dg.AssetRecordsFilter(dg.AssetKey("windowed_snapshots"), [DAY]), limit=9)
     assert 3 in {r.asset_materialization.metadata["windows"].value for r in told.records}
+
+
+def test_it_says_which_device_changes_its_type_and_which_does_not(instance, platform):
+    for device_id, last_seen in (("RTU-001", MIDNIGHT_MS - 1), ("RTU-002", MIDNIGHT_MS + DAY_MS)):
+        platform.store.register_devices([Device(device_id, "rooftop_unit", "", "", 0, last_seen, 0)])
+        said = [reading(device_id, MIDNIGHT_MS + k * SECOND_MS, device_type="chiller") for k in range(5)]
+        platform.log.append(platform.topic, said)
+    (request,) = tick(instance, platform)
+    result = run_job("ingestion", instance, request.tags, request.run_config)
+    metadata = result.asset_materializations_for_node("raw_metrics")[-1].metadata
+    assert metadata["type_changes"].value == "RTU-001: type changed from rooftop_unit to chiller"
+    assert metadata["type_conflicts"].value.startswith("RTU-002: stays rooftop_unit though messages say chiller: ")
 
 
 def test_its_checks_pass(instance, platform):
