@@ -32,7 +32,7 @@ from hvac_platform.stores.base import StoreError
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.made_with import forget_device_types
 from hvac_platform.stores.records import Snapshot
-from hvac_platform.stores.salvage import salvage
+from hvac_platform.stores.salvage import open_damaged, salvage
 from hvac_platform.stores.tables import tables
 from hvac_platform.timestamps import iso, now_ms
 
@@ -367,7 +367,7 @@ def salvage_store() -> None:
     made = path.with_name("store.salvaged.db")
     for left_over in (made, beside(made, "-wal"), beside(made, "-shm")):
         left_over.unlink(missing_ok=True)
-    damaged, new = EmbeddedStore(path), EmbeddedStore(made)
+    damaged, new = open_damaged(path), EmbeddedStore(made)
     found = salvage(damaged, new)
     new.close()
     close_as_it_is(damaged.connection)

@@ -119,6 +119,17 @@ def _lock_of(path: Path) -> Path:
     return path.with_name(path.name + ".upgrade-lock")
 
 
+def read_plain(path: Path, found: int) -> PlainStore:
+    """A store of a version before the packed form, for reading; its file stays as it is.
+
+    Raises:
+        StoreError: it is older than version 7, and somebody has it open.
+    """
+    if found == PACKED_SINCE - 1:
+        return PlainStore(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY), path)
+    return _alone_with(apsw.Connection(str(path)), path, found)
+
+
 def _upgrade_of(path: Path) -> Path:
     return path.with_name(path.name + ".upgrading")
 
@@ -151,6 +162,10 @@ def _repack(path: Path, found: int, tell: Tell) -> None:
         )
         try:
             size = _copy(old, made, tell)
+        except (apsw.CorruptError, apsw.NotADBError):
+            for suffix in ("", "-wal", "-shm"):
+                made.with_name(made.name + suffix).unlink(missing_ok=True)
+            raise
         except apsw.FullError as error:
             raise _disk_full(path, made) from error
         except StoreError as error:

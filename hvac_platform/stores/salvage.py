@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import apsw
 import msgspec
 
 from hvac_platform.stores.base import EmbeddingError, StoreError, TableSlice
 from hvac_platform.stores.copying import writable
-from hvac_platform.stores.embedded import EmbeddedStore
-from hvac_platform.stores.repacking import PlainStore
+from hvac_platform.stores.embedded import EmbeddedStore, version_of
+from hvac_platform.stores.repacking import PACKED_SINCE, PlainStore, read_plain
 from hvac_platform.stores.tables import Table, tables
 from hvac_platform.timestamps import DAY_MS
 
@@ -35,6 +36,16 @@ class Salvage:
 
     rows: Counter[str] = field(default_factory=Counter)
     lost: Counter[str] = field(default_factory=Counter)
+
+
+def open_damaged(path: Path) -> EmbeddedStore | PlainStore:
+    """A damaged store as it is: one of a version before the packed form is read in its own form, not upgraded first.
+
+    Raises:
+        StoreError: not even its version can be read.
+    """
+    found = version_of(path)
+    return read_plain(path, found) if 0 < found < PACKED_SINCE else EmbeddedStore(path)
 
 
 def salvage(damaged: EmbeddedStore | PlainStore, new: EmbeddedStore) -> Salvage:

@@ -16,6 +16,7 @@ from hvac_platform.stores.base import StoreError, TableSlice
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.plain_tables import to_sql
 from hvac_platform.stores.repacking import PlainStore
+from hvac_platform.stores.salvage import open_damaged, salvage
 from hvac_platform.stores.tables import table, tables
 from hvac_platform.timestamps import DAY_MS
 from hvac_platform_tests.conftest import DAY, MINUTE_MS, all_succeed, rows, start_process
@@ -280,3 +281,26 @@ def test_a_disk_that_is_too_small_is_told_and_the_old_store_stays(tmp_path, smal
     store = EmbeddedStore(path)
     assert contents(store) == before[1]
     store.close()
+
+
+def test_a_damaged_store_of_before_is_told_and_what_can_be_read_is_brought_over(tmp_path):
+    path = tmp_path / "store.db"
+    filled(path, devices=2, windows=600).close()
+    before = plain(path)[1]
+    whole = bytearray(path.read_bytes())
+    for page in range(60, len(whole) // 4096, 40):
+        whole[page * 4096 : page * 4096 + 512] = b"\xff" * 512
+    path.write_bytes(whole)
+    with pytest.raises(StoreError, match=r"is damaged .*docs/recovery\.md"):
+        EmbeddedStore(path)
+    assert path.read_bytes()[100:] == whole[100:]  # all but the header, which says how it was opened last
+    assert not list(tmp_path.glob("*.upgrading*"))
+    damaged, new = open_damaged(path), EmbeddedStore(tmp_path / "new.db")
+    found = salvage(damaged, new)
+    assert found.lost
+    brought = set(rows(new, "device_metrics_raw", "device_id", "timestamp", "metric_name", "metric_value"))
+    columns = before["device_metrics_raw"]
+    names = ("device_id", "timestamp", "metric_name", "metric_value")
+    assert brought <= set(zip(*(columns[name] for name in names), strict=True))
+    assert len(brought) > len(columns["device_id"]) / 2
+    new.close()
