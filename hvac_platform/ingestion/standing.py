@@ -143,8 +143,8 @@ class Registry:
 
     def register(self, found: list[Device]) -> None:
         """Write devices of a batch."""
+        new = [device.device_id for device in found if device.device_id not in self.devices]  # before they are written
         self.store.register_devices(found)
-        new = [device.device_id for device in found if device.device_id not in self.devices]
         for device in found:
             known = self._known.get(device.device_id)
             last = device.last_seen if known is None else max(known.last_seen, device.last_seen)
