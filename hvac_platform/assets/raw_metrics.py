@@ -5,15 +5,15 @@ from dataclasses import replace
 
 import dagster as dg
 
-from hvac_platform.assets.common import ARRIVING, OWNERS, RANGES_TAG, RETRIES, IngestionConfig
+from hvac_platform.assets.common import ARRIVING, OWNERS, RANGES_TAG, RETRIES, IngestionConfig, listed
 from hvac_platform.assets.iot_metrics import iot_metrics
 from hvac_platform.assets.standing import NO_OFFSET, stand
 from hvac_platform.ingestion.clock import require_right_clock
-from hvac_platform.ingestion.decoding import IngestionCounts, days_label, ingest_ranges, replay_days
+from hvac_platform.ingestion.decoding import REASON_LENGTH, IngestionCounts, days_label, ingest_ranges, replay_days
 from hvac_platform.ingestion.messages import Rejected
 from hvac_platform.ingestion.ownership import claim
 from hvac_platform.ingestion.ranges import gone_message
-from hvac_platform.ingestion.registration import TypeClaims, TypeConflict, settled_types
+from hvac_platform.ingestion.registration import TypeClaims, TypeConflict, settled_types, stranger_reason, strangers
 from hvac_platform.ingestion.standing import open_windows
 from hvac_platform.io_managers.table_output import Metadata, TableOutput, table_output
 from hvac_platform.partitions import daily, devices
@@ -82,7 +82,12 @@ def raw_metrics(context: dg.AssetExecutionContext, config: IngestionConfig, plat
         unknown = {d.device_id for d in found} - set(context.instance.get_dynamic_partitions(str(devices.name)))
         if unknown:
             context.instance.add_dynamic_partitions(str(devices.name), sorted(unknown))
-            context.log.info("new devices: %s", ", ".join(sorted(unknown)))
+            context.log.info("new devices: %s", listed(sorted(unknown)))
+
+    def refuse(device_ids: Sequence[str]) -> tuple[set[str], str]:
+        most = platform.settings.hvac_max_devices
+        registered = {d.device_id for d in platform.store.devices()}
+        return strangers(device_ids, registered, most), stranger_reason(most)
 
     def gone(partition: int, first: int, last: int) -> None:
         context.log.error("%s", gone_message(platform.topic, partition, first, last))
@@ -96,6 +101,7 @@ def raw_metrics(context: dg.AssetExecutionContext, config: IngestionConfig, plat
         "counts": counts,
         "settle": settle,
         "gone": gone,
+        "refuse": refuse,
     }
     for lost in (r for r in ranges if r.skipped):
         context.log.error("%s", gone_message(platform.topic, lost.partition, lost.start - lost.skipped, lost.start))
@@ -130,6 +136,8 @@ def raw_metrics(context: dg.AssetExecutionContext, config: IngestionConfig, plat
             "%s: %d messages, %d accepted, %d rejected, %d devices",
             *(days_label(days), counts.messages, counts.accepted, counts.rejected, len(counts.devices)),
         )
+        if (reason := stranger_reason(platform.settings.hvac_max_devices)[:REASON_LENGTH]) in counts.reasons:
+            context.log.error("%d messages are set aside: %s", counts.reasons[reason], reason)
         if counts.unreadable:
             context.log.error(
                 "%s: %d messages could not be read and are dead letters: %s",

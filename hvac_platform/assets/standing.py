@@ -9,7 +9,7 @@ from functools import partial
 
 import dagster as dg
 
-from hvac_platform.assets.common import HOME_TAG, STANDING_TAG, IngestionConfig
+from hvac_platform.assets.common import HOME_TAG, STANDING_TAG, IngestionConfig, listed
 from hvac_platform.ingestion.registration import TypeConflict
 from hvac_platform.ingestion.standing import Moved, Registry, StandingIngestion
 from hvac_platform.io_managers.table_output import Metadata, TableOutput, table_output
@@ -118,7 +118,7 @@ def stand(context: dg.AssetExecutionContext, config: IngestionConfig, platform: 
         unknown = set(found) - set(instance.get_dynamic_partitions(str(devices.name)))
         if unknown:
             instance.add_dynamic_partitions(str(devices.name), sorted(unknown))
-            context.log.info("new devices: %s", ", ".join(sorted(unknown)))
+            context.log.info("new devices: %s", listed(sorted(unknown)))
 
     def on_conflict(conflict: TypeConflict) -> None:
         context.log.warning("%s", conflict)
@@ -131,7 +131,7 @@ def stand(context: dg.AssetExecutionContext, config: IngestionConfig, platform: 
         platform.encoders,
         platform.leases,
         run_id,
-        Registry(platform.store, on_new, on_conflict),
+        Registry(platform.store, on_new, on_conflict, platform.settings.hvac_max_devices),
         planned=config.offset_ranges(),
         reject_ahead=config.reject_ahead,
         until=time.monotonic() + 60 * platform.settings.hvac_run_minutes,
