@@ -36,7 +36,7 @@ LEARNED = 10
 def ingestion(platform: PlatformResource) -> StandingIngestion:
     store = platform.store
     leases = LeaseKeeper(lambda: EmbeddedStore(load_settings().hvac_home / "store.db"))
-    registry = Registry(store, lambda _: None, lambda _: None)
+    registry = Registry(store, lambda _: None, lambda _: None, platform.settings.hvac_max_devices)
     where = (store, platform.log, platform.topic, platform.settings, platform.encoders, leases, "benchmark", registry)
     return StandingIngestion(*where, until=float("inf"))
 

@@ -58,6 +58,12 @@ class Settings(BaseSettings):
     hvac_max_messages_per_run: int = Field(
         default=500_000, ge=1_000, le=50_000_000, description="Most messages that one run ingests"
     )
+    hvac_max_devices: int = Field(
+        default=10_000,
+        ge=1,
+        le=10_000_000,
+        description="Most devices that are registered; messages of others are set aside",
+    )
     hvac_run_minutes: float = Field(
         default=15.0,
         ge=0,

@@ -1,6 +1,7 @@
 """What all assets share: owners, retry policy, the config of ingestion runs."""
 
 import sys
+from collections.abc import Sequence
 from datetime import timedelta
 
 import dagster as dg
@@ -107,6 +108,15 @@ def tell_the_ledger(context: dg.HookContext) -> None:
     error = context.op_exception or RuntimeError("no reason was given")
     for line in fail(platform.store, context.run_id, error, platform.leases):
         context.log.error("%s", line)
+
+
+def listed(names: Sequence[str], most: int = 20) -> str:
+    """Names for a line of a log.
+
+    >>> listed(["a", "b", "c"], 2)
+    'a, b and 1 more'
+    """
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def registered(context: dg.AssetExecutionContext, store: Store, refused: list[str]) -> list[Device]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
+from hvac_platform.assets.common import listed
 from hvac_platform.ingestion.decoding import IngestionCounts
 from hvac_platform.ingestion.registration import TypeConflict
 from hvac_platform.ingestion.standing import Registry
@@ -19,12 +20,12 @@ def run_registry(context: dg.AssetExecutionContext, platform: PlatformResource) 
         unknown = sorted(set(found) - set(context.instance.get_dynamic_partitions(str(devices.name))))
         if unknown:
             context.instance.add_dynamic_partitions(str(devices.name), unknown)
-            context.log.info("new devices: %s", ", ".join(unknown))
+            context.log.info("new devices: %s", listed(unknown))
 
     def on_conflict(conflict: TypeConflict) -> None:
         context.log.warning("%s", conflict)
 
-    return Registry(platform.store, on_new, on_conflict)
+    return Registry(platform.store, on_new, on_conflict, platform.settings.hvac_max_devices)
 
 
 def tell_taken_in(metadata: Metadata, counts: IngestionCounts, registry: Registry, *, made_again: int) -> None:

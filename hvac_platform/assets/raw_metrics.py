@@ -10,10 +10,11 @@ from hvac_platform.assets.ingestion_run import run_registry, tell_taken_in
 from hvac_platform.assets.iot_metrics import iot_metrics
 from hvac_platform.assets.standing import NO_OFFSET, stand
 from hvac_platform.ingestion.clock import require_right_clock
-from hvac_platform.ingestion.decoding import IngestionCounts, days_label, ingest_ranges, replay_days
+from hvac_platform.ingestion.decoding import REASON_LENGTH, IngestionCounts, days_label, ingest_ranges, replay_days
 from hvac_platform.ingestion.messages import Rejected
 from hvac_platform.ingestion.ownership import claim
 from hvac_platform.ingestion.ranges import gone_message
+from hvac_platform.ingestion.registration import stranger_reason
 from hvac_platform.ingestion.standing import open_windows
 from hvac_platform.io_managers.table_output import Metadata, TableOutput, table_output
 from hvac_platform.partitions import daily
@@ -82,6 +83,7 @@ def raw_metrics(context: dg.AssetExecutionContext, config: IngestionConfig, plat
         "register": registry.register,
         "settle": registry.settle,
         "gone": gone,
+        "refuse": registry.refuse,
     }
     for lost in (r for r in ranges if r.skipped):
         context.log.error("%s", gone_message(platform.topic, lost.partition, lost.start - lost.skipped, lost.start))
@@ -115,6 +117,8 @@ def raw_metrics(context: dg.AssetExecutionContext, config: IngestionConfig, plat
             "%s: %d messages, %d accepted, %d rejected, %d devices",
             *(days_label(days), counts.messages, counts.accepted, counts.rejected, len(counts.devices)),
         )
+        if (reason := stranger_reason(platform.settings.hvac_max_devices)[:REASON_LENGTH]) in counts.reasons:
+            context.log.error("%d messages are set aside: %s", counts.reasons[reason], reason)
         if counts.unreadable:
             context.log.error(
                 "%s: %d messages could not be read and are dead letters: %s",

@@ -88,6 +88,7 @@ def check(
         _log_state,
     )
     if there:
+        probe("devices", "correct the producer that makes up device ids, or raise it", _room_for_devices)
         probe("encoder", "see what it says, or set HVAC_EMBEDDING=state", _encoder_state)
     if there and log and _topic_is_there(settings):
         try:
@@ -197,6 +198,15 @@ def _schema_state(settings: Settings) -> str:
     if found != needed:
         raise RuntimeError(f"the store has schema version {found}, this code needs {needed}")
     return f"version {found}, {len(tables())} tables"
+
+
+def _room_for_devices(settings: Settings) -> str:
+    registered, most = len(open_store(settings).devices()), settings.hvac_max_devices
+    if registered >= most:
+        raise StoreError(
+            f"{registered} are registered and HVAC_MAX_DEVICES is {most}: messages of others are set aside"
+        )
+    return f"{registered}, at most {most}"
 
 
 def _encoder_state(settings: Settings) -> str:

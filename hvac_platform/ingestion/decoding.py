@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from hashlib import sha256
 from typing import Any
 
@@ -22,9 +22,13 @@ from hvac_platform.timestamps import DAY_MS, day_start, window_floor
 BATCH_MESSAGES = 20_000
 """Decoded and written together; the next ones are read meanwhile."""
 BUFFER_MS = 3_600_000
+REASON_LENGTH = 120
+"""Reasons are counted by their beginning."""
 
 Settle = Callable[[list[TypeClaims]], list[Device]]
 """From what the messages of a batch say of devices to what is registered of them."""
+Refuse = Callable[[Sequence[str]], tuple[set[str], str]]
+"""From the device ids of a batch to those whose messages are set aside, and why."""
 Gone = Callable[[int, int, int], object]
 """Told of a partition and offsets [first, last) of it that the log no longer had when they were to be read."""
 
@@ -50,7 +54,7 @@ class IngestionCounts:
         self.unreadable += lost
         self.devices.update(decoded.device_id)
         reasons = [bad.reason for bad in rejected] + [one.reason for one in unreadable]
-        for reason in (text[:80] for text in reasons):
+        for reason in (text[:REASON_LENGTH] for text in reasons):
             if reason in self.reasons or len(self.reasons) < 20:
                 self.reasons[reason] = self.reasons.get(reason, 0) + 1
 
@@ -73,6 +77,7 @@ def ingest_ranges(
     reading: Callable[[int | None], object] = lambda _: None,
     check_clock: Callable[[int, Sequence[Rejected], int], object] = lambda *_: None,
     settle: Settle | None = None,
+    refuse: Refuse | None = None,
 ) -> Iterator[TableBatch]:
     """Rows of exactly these ranges, batch by batch; memory is two batches.
 
@@ -92,6 +97,7 @@ def ingest_ranges(
         check_clock: called with partition, rejected and number of messages of each batch; raises where it may be the clock
             that is wrong, and nothing of the batch is written then.
         settle: gives the devices of a batch the types that they are registered with.
+        refuse: says which devices of a batch are not taken in.
     """
     for wanted in ranges:
         reading(wanted.partition)
@@ -103,6 +109,7 @@ def ingest_ranges(
             continue
         for batch, decoded, rejected in _read(log, topic, wanted, now_ms, counts, gone):
             check_clock(wanted.partition, rejected, len(batch))
+            decoded, rejected = _without_refused(batch, decoded, rejected, refuse)
             counts.add(decoded, rejected, batch.unreadable)
             yield from _rows(batch, decoded, rejected, now_ms, window_ms, register, settle, only=None)
     reading(None)
@@ -122,6 +129,23 @@ def _read(
             start = min(error.begin, wanted.end)
             counts.skipped += start - error.requested
             gone(wanted.partition, error.requested, start)
+
+
+def _without_refused(
+    batch: RecordBatch, decoded: DecodedBatch, rejected: list[Rejected], refuse: Refuse | None
+) -> tuple[DecodedBatch, list[Rejected]]:
+    """The good messages of devices that are taken in, and the rejected with those of the others."""
+    refused, reason = (set[str](), "") if refuse is None else refuse(decoded.device_id)
+    if not refused:
+        return decoded, rejected
+    taken = np.fromiter((device_id not in refused for device_id in decoded.device_id), bool, len(decoded))
+    places = np.searchsorted(batch.offsets, decoded.offsets[~taken]).tolist()
+    letters = [
+        Rejected(int(batch.offsets[i]), int(batch.timestamps_ms[i]), batch.keys[i], batch.values[i] or b"", reason)
+        for i in places
+    ]
+    kept = _masked({f.name: getattr(decoded, f.name) for f in fields(decoded)}, taken)
+    return DecodedBatch(**kept), sorted([*rejected, *letters], key=lambda bad: bad.offset)
 
 
 def _set_aside(log: MessageLog, topic: str, wanted: OffsetRange, now_ms: int, counts: IngestionCounts) -> TableBatch:
@@ -145,7 +169,7 @@ def _set_aside(log: MessageLog, topic: str, wanted: OffsetRange, now_ms: int, co
     counts.messages += wanted.end - wanted.start
     counts.rejected += wanted.end - wanted.start
     counts.unreadable += wanted.end - wanted.start
-    counts.reasons[reason[:80]] = counts.reasons.get(reason[:80], 0) + 1
+    counts.reasons[reason[:REASON_LENGTH]] = counts.reasons.get(reason[:REASON_LENGTH], 0) + 1
     return TableBatch(dead_letter_columns(topic, wanted.partition, letters, lost, now_ms), table="dead_letters")
 
 
@@ -160,6 +184,7 @@ def replay_days(
     counts: IngestionCounts,
     gone: Gone = lambda *_: None,
     settle: Settle | None = None,
+    refuse: Refuse | None = None,
 ) -> Iterator[TableBatch]:
     """Rows of some consecutive UTC days as far as the log still has them, without touched windows (the day is the unit).
 
@@ -175,6 +200,7 @@ def replay_days(
             continue
         wanted = OffsetRange(partition, start, log_ends[partition] if end is None else end)
         for batch, decoded, rejected in _read(log, topic, wanted, now_ms, counts, gone):
+            decoded, rejected = _without_refused(batch, decoded, rejected, refuse)
             counts.add(decoded, rejected, batch.unreadable)
             yield from _rows(batch, decoded, rejected, now_ms, window_ms, register, settle, only=(start_ms, end_ms))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from hvac_platform.devices.registry import device_type
@@ -11,6 +11,26 @@ from hvac_platform.stores.base import Device
 
 LEAST_MESSAGES = 3
 """So many messages of a batch, all of one mind, change the type of a registered device; a stray one or two don't."""
+
+
+def strangers(device_ids: Iterable[str], registered: Collection[str], most: int) -> set[str]:
+    """Ids of a batch that are not registered and find no room, because ``most`` devices are registered.
+
+    Each device costs disk, time and a place on every page, so a producer that makes up ids must not get one for each.
+
+    >>> sorted(strangers(["c", "a", "d", "b"], {"a", "b"}, 3))
+    ['d']
+    """
+    unknown = [device_id for device_id in dict.fromkeys(device_ids) if device_id not in registered]
+    return set(unknown[max(0, most - len(registered)) :])
+
+
+def stranger_reason(most: int) -> str:
+    """Why a message is set aside whose device finds no room."""
+    return (
+        f"its device is not registered and HVAC_MAX_DEVICES={most} are: correct the producer that makes up device ids, or "
+        "raise it"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from hvac_platform.ingestion.decoding import IngestionCounts, ingest_ranges
 from hvac_platform.ingestion.messages import Rejected
 from hvac_platform.ingestion.ownership import LeaseKeeper, claim, give_back, may_be_the_messages, root_cause
 from hvac_platform.ingestion.ranges import OffsetRange, gone_message, next_ranges, retry_delay
-from hvac_platform.ingestion.registration import TypeClaims, TypeConflict, settled_types
+from hvac_platform.ingestion.registration import TypeClaims, TypeConflict, settled_types, stranger_reason, strangers
 from hvac_platform.ingestion.snapshotting import (
     EmbeddingCounts,
     backlog_batches,
@@ -109,12 +109,14 @@ class Registry:
         store: has the registry.
         on_new: told of the ids of devices that were registered.
         on_conflict: told of each device whose messages name another type, once.
+        most: so many devices may be registered.
         conflicts: the last conflict of each of them.
     """
 
     store: Store
     on_new: Callable[[list[str]], object]
     on_conflict: Callable[[TypeConflict], object]
+    most: int
     conflicts: dict[str, TypeConflict] = field(default_factory=dict)
     _known: dict[str, Device] = field(default_factory=dict)
     _read_at: float = -np.inf
@@ -140,6 +142,10 @@ class Registry:
                 self.on_conflict(conflict)
             self.conflicts[conflict.device_id] = conflict
         return settled
+
+    def refuse(self, device_ids: Sequence[str]) -> tuple[set[str], str]:
+        """Devices of a batch that find no room, and what is said of their messages."""
+        return strangers(device_ids, self.devices, self.most), stranger_reason(self.most)
 
     def register(self, found: list[Device]) -> None:
         """Write devices of a batch."""
@@ -223,6 +229,7 @@ class StandingIngestion:
         self._completing = Completing(store, encoders, settings.window_ms)
         self.snapshots = self._completing.snapshots
         self.made_again = 0
+        self._told_of_strangers = False
         self._owned: dict[int, _Owned] = {}
         self._looked = self._committed = self._caught_up = self._outage_at = -np.inf
         self._busy = time.monotonic()
@@ -389,6 +396,7 @@ class StandingIngestion:
             reading=lambda partition: self.leases.read(self.holder, partition),
             check_clock=self._check_clock,
             settle=self.registry.settle,
+            refuse=self._refuse,
         ):
             self._write("device_metrics_raw", batch)
             if batch.touched is not None:
@@ -409,6 +417,13 @@ class StandingIngestion:
         owned.failures, owned.limit = 0, self._next_limit(owned, taken)
         self._add(counts)
         self.on_moved(Moved(taken, counts, frozenset(days), written, waiting))
+
+    def _refuse(self, device_ids: Sequence[str]) -> tuple[set[str], str]:
+        refused, reason = self.registry.refuse(device_ids)
+        if refused and not self._told_of_strangers:
+            self._told_of_strangers = True
+            self.on_trouble(f"messages of {min(refused)} and maybe of others are set aside: {reason}")
+        return refused, reason
 
     def _gone(self, partition: int, first: int, last: int) -> None:
         self.on_trouble(gone_message(self.topic, partition, first, last))

@@ -11,6 +11,7 @@ import pytest
 from hvac_platform.execution import ingest_everything
 from hvac_platform.ingestion import ranges
 from hvac_platform.ingestion import standing as standing_module
+from hvac_platform.ingestion.proof import newest_proofs
 from hvac_platform.ingestion.standing import Registry, StandingIngestion
 from hvac_platform.log.base import LogError
 from hvac_platform.resources import PlatformResource
@@ -24,6 +25,7 @@ from hvac_platform_tests.conftest import (
     bad,
     contents,
     open_dagster,
+    reading,
     readings,
     rows,
     start_process,
@@ -32,7 +34,7 @@ from hvac_platform_tests.conftest import (
 
 def standing(platform, holder="standing", *, lasts=60.0, **options):
     """A standing ingestion over the platform's store and log."""
-    registry = Registry(platform.store, lambda _: None, lambda _: None)
+    registry = Registry(platform.store, lambda _: None, lambda _: None, platform.settings.hvac_max_devices)
     return StandingIngestion(
         platform.store,
         platform.log,
@@ -275,6 +277,36 @@ def test_what_is_deleted_from_the_log_under_it_is_told_and_counted_and_it_goes_o
     assert all("were removed by retention or by somebody before they were read" in line for line in told)
     assert platform.store.count("device_metrics_raw") == len(first) + left
     assert one.counts.skipped == len(lost)
+
+
+def test_a_producer_that_makes_up_device_ids_gets_no_more_than_are_allowed(home, instance, monkeypatch):
+    monkeypatch.setenv("HVAC_MAX_DEVICES", "10")
+    platform, told = PlatformResource(), []
+    good = readings("RTU-001", MIDNIGHT_MS, 5)
+    made_up = [reading(f"SN-{n}", MIDNIGHT_MS + n) for n in range(200)]
+    platform.log.append(platform.topic, good)
+    one = standing(platform, on_trouble=told.append)
+    take_all(one)
+    platform.log.append(platform.topic, made_up)
+    take_all(one)
+    platform.log.append(platform.topic, readings("RTU-001", MIDNIGHT_MS + 5 * MINUTE_MS, 5) + made_up)
+    take_all(one)
+    assert platform.store.count("devices") == 10
+    assert (one.counts.accepted, one.counts.rejected) == (2 * len(good) + 18, 400 - 18)
+    assert len(told) == 1
+    assert "HVAC_MAX_DEVICES=10" in told[0]
+    letters = {offset_reason[1] for offset_reason in rows(platform.store, "dead_letters", "record_offset", "reason")}
+    assert len(letters) == 1
+    assert all(p.ok for p in newest_proofs(platform.log, platform.store, platform.topic, now_ms()))
+    one.let_go()
+    platform.log.append(platform.topic, made_up[:30])
+    list(ingest_everything(instance, platform))  # a run over one range keeps to it too
+    assert platform.store.count("devices") == 10
+    monkeypatch.setenv("HVAC_MAX_DEVICES", "500")
+    platform = PlatformResource()
+    platform.log.append(platform.topic, made_up[:30])
+    list(ingest_everything(instance, platform))
+    assert platform.store.count("devices") >= 30
 
 
 def stand_for(seconds):
