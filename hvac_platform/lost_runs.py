@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dagster as dg
 
-from hvac_platform.assets.common import HOME_TAG, PARTITION_TAG, STANDING_TAG, SUCCEEDS_TAG
 from hvac_platform.resources import PlatformResource
+from hvac_platform.runs import HOME_TAG, LAUNCHED, PARTITION_TAG, RUNNING, STANDING_TAG, SUCCEEDS_TAG
 
 INGESTION = "ingestion"
 OWNS_AFTER_SECONDS = 15
@@ -18,8 +18,6 @@ ENDS_WITHIN_SECONDS = 120
 WAITS_SECONDS = 300
 """A run that is to take over from another one waits no longer for its partitions."""
 
-LAUNCHED = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTING]
-RUNNING = [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 GONE = "the process that executed this run is gone"
 
 

@@ -2,13 +2,13 @@
 
 import dagster as dg
 
-from hvac_platform.assets.common import HOME_TAG, STANDING_TAG
 from hvac_platform.ingestion.decoding import days_label
 from hvac_platform.jobs import detection_job, housekeeping_job, profiles_job, report_job
 from hvac_platform.lost_runs import began_at, is_past
 from hvac_platform.monitoring.pending import latest_stretch, pending
 from hvac_platform.partitions import daily, devices
 from hvac_platform.resources import PlatformResource
+from hvac_platform.runs import HOME_TAG, STANDING_TAG
 from hvac_platform.timestamps import day_of, days_before, now_ms
 
 NEXT_TICK_SECONDS = 100

@@ -8,8 +8,8 @@ from dagster._core.remote_origin import InProcessCodeLocationOrigin, RemoteRepos
 from dagster._core.test_utils import create_run_for_test
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
-from hvac_platform.assets.common import HOME_TAG, PARTITION_TAG
 from hvac_platform.lost_runs import BEGINS_WITHIN_SECONDS, end_lost_ingestion, end_runs_of_a_dead_platform
+from hvac_platform.runs import HOME_TAG, PARTITION_TAG
 from hvac_platform.sensors.kafka_ingestion import pending_partitions
 from hvac_platform.timestamps import now_ms
 

@@ -4,26 +4,13 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from hvac_platform.assets.common import (
-    HOME_TAG,
-    PARTITION_TAG,
-    RANGES_TAG,
-    STANDING_TAG,
-    SUCCEEDS_TAG,
-    ingestion_run_config,
-)
+from hvac_platform.assets.common import ingestion_run_config
 from hvac_platform.ingestion.ranges import DayFinder, OffsetRange, PlannedRun, next_ranges, plan_runs, retry_delay
 from hvac_platform.jobs import ingestion_job
 from hvac_platform.log.identity import made_again_message, told_offsets, was_made_again
-from hvac_platform.lost_runs import (
-    LAUNCHED,
-    RUNNING,
-    began_at,
-    end_lost_ingestion,
-    is_past,
-    partitions_of,
-)
+from hvac_platform.lost_runs import began_at, end_lost_ingestion, is_past, partitions_of
 from hvac_platform.resources import PlatformResource
+from hvac_platform.runs import HOME_TAG, LAUNCHED, PARTITION_TAG, RANGES_TAG, RUNNING, STANDING_TAG, SUCCEEDS_TAG
 from hvac_platform.schedules import partition_tags
 from hvac_platform.stores.base import LedgerEntry
 from hvac_platform.timestamps import day_of, day_start, now_ms

@@ -90,17 +90,6 @@ def ingestion_run_config(
     return {"ops": {name: {"config": config} for name in ("raw_metrics", "consumer_offsets")}}
 
 
-HOME_TAG = "hvac/home"
-"""Which platform a run is of: several may share Dagster's storage."""
-RANGES_TAG = "hvac/offset_ranges"
-"""Ranges that a run was planned for; a run without it is somebody's own."""
-PARTITION_TAG = "hvac/kafka_partition_{}"
-STANDING_TAG = "hvac/standing"
-"""``yes`` for a run that goes on with what arrives."""
-SUCCEEDS_TAG = "hvac/succeeds"
-"""The run that it is to take over from."""
-
-
 @dg.failure_hook(name="tell_the_ledger", required_resource_keys={"platform"})
 def tell_the_ledger(context: dg.HookContext) -> None:
     """Record in the ledger why a run failed, and free the partitions that it owned."""

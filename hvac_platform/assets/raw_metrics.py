@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import dagster as dg
 
-from hvac_platform.assets.common import ARRIVING, OWNERS, RANGES_TAG, RETRIES, IngestionConfig
+from hvac_platform.assets.common import ARRIVING, OWNERS, RETRIES, IngestionConfig
 from hvac_platform.assets.ingestion_run import run_registry, tell_taken_in
 from hvac_platform.assets.iot_metrics import iot_metrics
 from hvac_platform.assets.standing import NO_OFFSET, stand
@@ -19,6 +19,7 @@ from hvac_platform.ingestion.standing import open_windows
 from hvac_platform.io_managers.table_output import Metadata, TableOutput, table_output
 from hvac_platform.partitions import daily
 from hvac_platform.resources import PlatformResource
+from hvac_platform.runs import RANGES_TAG
 from hvac_platform.stores.base import LedgerEntry
 from hvac_platform.stores.batches import TableBatch, TouchedWindows
 from hvac_platform.timestamps import now_ms

@@ -9,12 +9,13 @@ from functools import partial
 
 import dagster as dg
 
-from hvac_platform.assets.common import HOME_TAG, STANDING_TAG, IngestionConfig
+from hvac_platform.assets.common import IngestionConfig
 from hvac_platform.assets.ingestion_run import run_registry, tell_taken_in
 from hvac_platform.ingestion.standing import Moved, StandingIngestion
 from hvac_platform.io_managers.table_output import Metadata, TableOutput, table_output
 from hvac_platform.partitions import daily
 from hvac_platform.resources import PlatformResource
+from hvac_platform.runs import HOME_TAG, STANDING_TAG
 from hvac_platform.stores.batches import TableBatch, TouchedWindows
 
 TOLD_SECONDS = 60.0

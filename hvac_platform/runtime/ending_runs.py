@@ -6,7 +6,7 @@ import time
 
 import dagster as dg
 
-from hvac_platform.lost_runs import RUNNING
+from hvac_platform.runs import RUNNING
 
 RUNS_END_SECONDS = 30.0
 """A run that stands ends within seconds; one that computes is interrupted at once."""

@@ -12,12 +12,12 @@ from dagster._core.test_utils import create_run_for_test
 from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
 
 from hvac_platform.assets import checks
-from hvac_platform.assets.common import HOME_TAG, RANGES_TAG
 from hvac_platform.config import CONSUMER_GROUP
 from hvac_platform.execution import ingest_everything, run_job
 from hvac_platform.ingestion.ranges import FIRST_RETRY_SECONDS, LONGEST_RETRY_SECONDS, SEARCH_SECONDS
 from hvac_platform.lost_runs import end_lost_ingestion
 from hvac_platform.resources import PlatformResource
+from hvac_platform.runs import HOME_TAG, RANGES_TAG
 from hvac_platform.sensors.kafka_ingestion import (
     PACE_SECONDS,
     kafka_ingestion,

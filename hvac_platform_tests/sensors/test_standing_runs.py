@@ -7,11 +7,11 @@ import pytest
 from dagster._core.test_utils import create_run_for_test
 
 from hvac_platform.assets import standing as standing_assets
-from hvac_platform.assets.common import HOME_TAG, STANDING_TAG, SUCCEEDS_TAG
 from hvac_platform.execution import ingest_everything, run_job
 from hvac_platform.ingestion import standing
 from hvac_platform.lost_runs import end_lost_ingestion
 from hvac_platform.monitoring import standing as standing_detection
+from hvac_platform.runs import HOME_TAG, STANDING_TAG, SUCCEEDS_TAG
 from hvac_platform.schedules import detection_schedule
 from hvac_platform.sensors.kafka_ingestion import kafka_ingestion
 from hvac_platform.stores.base import Device
@@ -132,6 +132,9 @@ def test_the_next_one_is_launched_before_it_ends_and_only_once(instance, platfor
     own(platform, run.run_id)
     (following,) = tick(instance, platform)
     assert following.tags[SUCCEEDS_TAG] == run.run_id
+    monkeypatch.setattr(
+        "hvac_platform.lost_runs.BEGINS_WITHIN_SECONDS", 3_600
+    )  # it is made a quarter of an hour ago here
     assert following.tags["dagster/partition"] == day_of(now_ms())
     assert set(following.tags) >= ALL
     config = following.run_config["ops"]["raw_metrics"]["config"]
