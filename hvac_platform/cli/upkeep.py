@@ -160,6 +160,8 @@ def flow_remedy(flow: PartitionFlow) -> str:
     """What to do about a partition in which data don't flow."""
     if flow.state == "failing":
         return "correct what it says; ingestion tries again by itself. The run's page in Dagster says more"
+    if flow.state == "losing":
+        return "change that setting; what is gone by then must be sent again"
     if flow.uncommitted and not flow.waiting:
         return "stop that producer, or end its transaction with Kafka's kafka-transactions.sh abort"
     return "start hvac up, or run hvac ingest; where it runs, look at the sensor kafka_ingestion in Dagster"

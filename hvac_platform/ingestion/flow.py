@@ -21,8 +21,8 @@ OWNED_STANDS_STILL_MS = 900_000
 TRANSACTION_STANDS_STILL_MS = 900_000
 """A transaction that is open for longer than Kafka's default ``transaction.max.timeout.ms`` hangs."""
 
-State = Literal["all in", "ingested", "waiting", "standing still", "failing", "made again", "gone"]
-TROUBLES: frozenset[State] = frozenset({"standing still", "failing", "made again"})
+State = Literal["all in", "ingested", "waiting", "standing still", "failing", "made again", "losing", "gone"]
+TROUBLES: frozenset[State] = frozenset({"standing still", "failing", "made again", "losing"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class PartitionFlow:
         moved_at: when the ledger moved last, epoch milliseconds.
         holder: run that owns the partition.
         state: all in; ingested (a run owns it); waiting; standing still; failing; made again (another log than the
-            ledger's); gone (the log has no such partition).
+            ledger's); losing (the log removes messages before their time); gone (the log has no such partition).
         said: what is wrong, in one line; empty when nothing is.
         passed: offsets behind the ledger that the log no longer has; the next run counts them among the skipped.
         uncommitted: records of a producer's open transaction and behind it; nobody reads them before it ends.
@@ -80,14 +80,15 @@ def flows(log: MessageLog, store: Store | None, topic: str, now_ms: int) -> list
     """
     ledger: Mapping[int, LedgerEntry] = {} if store is None else store.ledger(topic)
     log_id, begins, ends = log.identity(topic), log.begin_offsets(topic), log.end_offsets(topic)
-    told, highest = told_offsets(log, topic), log.high_watermarks(topic)
-    return [
-        replace(
-            _flow(p, begins.get(p), ends.get(p), ledger.get(p), log_id, told.get(p), now_ms),
-            uncommitted=max(0, highest.get(p, 0) - ends.get(p, 0)),
-        )
-        for p in sorted({*ends, *ledger})
-    ]
+    told, highest, losing = told_offsets(log, topic), log.high_watermarks(topic), log.losing(topic)
+    found = []
+    for p in sorted({*ends, *ledger}):
+        flow = _flow(p, begins.get(p), ends.get(p), ledger.get(p), log_id, told.get(p), now_ms)
+        flow = replace(flow, uncommitted=max(0, highest.get(p, 0) - ends.get(p, 0)))
+        if losing and flow.ok and flow.state != "gone":
+            flow = replace(flow, state="losing", said="; ".join(filter(None, (losing, flow.said))))
+        found.append(flow)
+    return found
 
 
 def _flow(

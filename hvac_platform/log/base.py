@@ -209,6 +209,10 @@ class MessageLog(Protocol):
         """
         ...
 
+    def losing(self, topic: str) -> str:
+        """Why messages of a topic may be removed before their time, in one line; empty when its settings are right."""
+        ...
+
     def offsets_for_time(self, topic: str, timestamp_ms: int) -> dict[int, int | None]:
         """Earliest stored offset of each partition whose record timestamp is >= timestamp_ms; None if there is none."""
         ...

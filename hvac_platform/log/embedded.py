@@ -176,6 +176,11 @@ class EmbeddedLog:
         """The same as :meth:`end_offsets`: this log has no transactions of several appends."""
         return self.end_offsets(topic)
 
+    def losing(self, topic: str) -> str:
+        """Nothing: this log removes records by their age only."""
+        self._topic(topic)
+        return ""
+
     def offsets_for_time(self, topic: str, timestamp_ms: int) -> dict[int, int | None]:
         """Earliest stored offset of each partition whose record timestamp is >= timestamp_ms; None if there is none.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from kafka import KafkaAdminClient, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType
 from typer.testing import CliRunner
 
 from hvac_platform.cli.main import app
@@ -56,6 +57,19 @@ def test_a_run_that_stands_and_hvac_ingest_tell_it_count_it_and_go_on(platform, 
     entries = platform.store.ledger(platform.topic).values()
     assert {entry.skipped_offsets for entry in entries} == {2 * (first // 3 - left)}
     assert platform.store.count("device_metrics_raw") == first + 2 * 3 * left
+
+
+def test_a_compacted_topic_is_told_because_it_keeps_one_message_of_each_device(platform, topic):
+    send(platform, 0)
+    assert platform.store.devices() == []
+    assert platform.log.losing(topic) == ""
+    with KafkaAdminClient(bootstrap_servers=platform.log.bootstrap_servers) as admin:
+        policy = {"cleanup.policy": "compact"}
+        admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs=policy)])
+    checked = CliRunner().invoke(app, ["check", "--wait", "0"], terminal_width=400)
+    assert checked.exit_code == 1
+    assert "losing" in checked.output
+    assert "cleanup.policy=delete" in platform.log.losing(topic)
 
 
 def test_a_backfill_reads_what_is_left_at_once_and_not_when_kafka_has_cleaned_its_disk(platform):

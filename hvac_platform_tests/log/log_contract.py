@@ -220,6 +220,7 @@ class MessageLogContract:
             lambda: log.begin_offsets("nothing"),
             lambda: log.end_offsets("nothing"),
             lambda: log.high_watermarks("nothing"),
+            lambda: log.losing("nothing"),
             lambda: log.offsets_for_time("nothing", 0),
             lambda: log.read("nothing", 0, 0, 0),
             lambda: log.append("nothing", numbered(1)),

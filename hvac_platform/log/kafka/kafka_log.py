@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from kafka import IsolationLevel, KafkaAdminClient, KafkaConsumer, KafkaProducer, OffsetSpec, TopicPartition
 from kafka import errors as kafka_errors
+from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.structs import OffsetAndMetadata, OffsetAndTimestamp
 from pydantic import SecretStr
 
@@ -262,6 +263,27 @@ class KafkaLog:
     def high_watermarks(self, topic: str) -> dict[int, int]:
         """Offset behind the last record of each partition, whether its transaction has ended or not."""
         return self._offsets(topic, OffsetSpec.LATEST, IsolationLevel.READ_UNCOMMITTED)
+
+    def losing(self, topic: str) -> str:
+        """Whether the topic is compacted: then Kafka keeps the last message of each key, which is a device.
+
+        A user without the right to read the topic's settings is told of nothing.
+        """
+        self.partitions(topic)  # the broker describes the settings of a topic that isn't there without an error
+        asked = ConfigResource(ConfigResourceType.TOPIC, topic)
+
+        def described(admin: KafkaAdminClient) -> str:
+            try:
+                return str(admin.describe_configs([asked])["topic"][topic]["cleanup.policy"]["value"])
+            except (kafka_errors.AuthorizationError, KeyError):
+                return ""
+
+        if "compact" not in self._ask(f"read the settings of {topic!r}", described, topic):
+            return ""
+        return (
+            f"topic {topic} has cleanup.policy=compact, so Kafka deletes all but the last message of each device: "
+            f"kafka-configs --alter --entity-type topics --entity-name {topic} --add-config cleanup.policy=delete"
+        )
 
     def offsets_for_time(self, topic: str, timestamp_ms: int) -> dict[int, int | None]:
         """Earliest stored offset of each partition whose record timestamp is >= timestamp_ms; None if there is none.
