@@ -65,6 +65,11 @@ def file_identity(path: Path) -> Identity:
     return found.st_dev, found.st_ino
 
 
+def itself(path: Path) -> Path:
+    """The file that a link leads to, beside which SQLite keeps the others; a path that is no link stays as it is."""
+    return path.resolve() if path.is_symlink() else path
+
+
 def beside(path: Path, suffix: str) -> Path:
     """The file that SQLite keeps beside a database: ``-wal`` or ``-shm``."""
     return path.with_name(path.name + suffix)

@@ -18,7 +18,7 @@ import apsw
 import numpy as np
 from numpy.typing import NDArray
 
-from hvac_platform.embedded_file import EmbeddedFileError, Fate, close_as_it_is, open_file, prepare_to_open
+from hvac_platform.embedded_file import EmbeddedFileError, Fate, close_as_it_is, itself, open_file, prepare_to_open
 from hvac_platform.shipped import SCHEMA_DIRECTORY
 from hvac_platform.snapshots import Neighbours
 from hvac_platform.stores.base import (
@@ -68,7 +68,7 @@ class EmbeddedStore(LedgerKeeping):
     """Store in one SQLite file; many processes may use it at once (WAL, writers take turns)."""
 
     def __init__(self, path: Path | str) -> None:
-        self._path = Path(path)
+        self._path = itself(Path(path))
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with _said_in_words(self._path):
             brought_up_to_date(self._path)

@@ -6,18 +6,20 @@ meanwhile, and nobody else can write to it. What is killed goes on where it was.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import apsw
 
-from hvac_platform.embedded_file import IN_MEMORY, EmbeddedFileError, beside, prepare_to_open, users_of
+from hvac_platform.embedded_file import IN_MEMORY, EmbeddedFileError, beside, itself, prepare_to_open, users_of
 from hvac_platform.shipped import SCHEMA_DIRECTORY
 from hvac_platform.stores.base import Device, StoreError, TableSlice
 from hvac_platform.stores.copying import writable
@@ -69,6 +71,7 @@ def brought_up_to_date(path: Path, tell: Tell = _logger.warning) -> None:
         StoreError: somebody has it open, or the disk is too small; it is as it was then.
         apsw.Error: it can't be read.
     """
+    path = itself(path)  # a link stays one
     if str(path) == IN_MEMORY or not path.exists() or not path.stat().st_size or _version(path, tell) not in _OLD:
         return
     with _one_at_a_time(path, tell):
@@ -85,12 +88,10 @@ def _version(path: Path, tell: Tell) -> int:
     while True:
         try:
             prepare_to_open(path)
-            connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
             try:
-                connection.set_busy_timeout(BUSY_TIMEOUT_MS)
-                return int(connection.pragma("user_version"))
-            finally:
-                connection.close()
+                return _user_version(path, apsw.SQLITE_OPEN_READONLY)
+            except (apsw.ReadOnlyError, apsw.CantOpenError):  # a write that was cut off has to be taken back first
+                return _user_version(path, apsw.SQLITE_OPEN_READWRITE)
         except (apsw.BusyError, EmbeddedFileError):  # whoever upgrades has it alone, without a -wal
             if not _is_upgraded_now(path):
                 raise
@@ -98,6 +99,15 @@ def _version(path: Path, tell: Tell) -> int:
                 tell(f"{path} is being upgraded by another process: waiting for it")
                 told = True
             time.sleep(WAIT_SECONDS)
+
+
+def _user_version(path: Path, flags: int) -> int:
+    connection = apsw.Connection(str(path), flags=flags)
+    try:
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+        return int(connection.pragma("user_version"))
+    finally:
+        connection.close()
 
 
 def _is_upgraded_now(path: Path) -> bool:
@@ -127,7 +137,9 @@ def read_plain(path: Path, found: int) -> PlainStore:
     """
     if found == PACKED_SINCE - 1:
         return PlainStore(apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY), path)
-    return _alone_with(apsw.Connection(str(path)), path, found)
+    connection = apsw.Connection(str(path))
+    _take_alone(connection, path, found)
+    return _at_version_7(connection, path, found)
 
 
 def _upgrade_of(path: Path) -> Path:
@@ -154,24 +166,33 @@ def _one_at_a_time(path: Path, tell: Tell) -> Iterator[None]:
 def _repack(path: Path, found: int, tell: Tell) -> None:
     began = time.monotonic()
     connection = apsw.Connection(str(path))
+    made = _upgrade_of(path)
     try:
-        old = _alone_with(connection, path, found)
-        made = _upgrade_of(path)
+        _take_alone(connection, path, found)
         tell(
             f"upgrading {path} from schema version {found} to {SCHEMA_VERSION}: packing {path.stat().st_size / 1e6:.0f} MB"
         )
         try:
-            size = _copy(old, made, tell)
+            size = _copy(_at_version_7(connection, path, found), path, made, tell)
         except (apsw.CorruptError, apsw.NotADBError):
-            for suffix in ("", "-wal", "-shm"):
-                made.with_name(made.name + suffix).unlink(missing_ok=True)
+            _remove(made)
             raise
-        except apsw.FullError as error:
+        except (apsw.FullError, apsw.IOError) as error:
+            raise _disk_full(path, made) from error
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
             raise _disk_full(path, made) from error
         except StoreError as error:
             if isinstance(error.__cause__, apsw.FullError):
                 raise _disk_full(path, made) from error
             raise
+        before = path.stat()
+        shutil.copymode(path, made)
+        with suppress(OSError):  # only root may give a file away
+            os.chown(made, before.st_uid, before.st_gid)
+        _flushed(made)
+        beside(path, "-journal").unlink(missing_ok=True)  # nothing was written to the old file, so nothing is in it
         made.replace(path)
         _flushed(path.parent)
         tell(
@@ -179,6 +200,13 @@ def _repack(path: Path, found: int, tell: Tell) -> None:
         )
     finally:
         connection.close()
+        _remove(_copy_of(path))
+
+
+def _remove(database: Path) -> None:
+    """Delete a file with what lies beside it."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        database.with_name(database.name + suffix).unlink(missing_ok=True)
 
 
 def _disk_full(path: Path, made: Path) -> StoreError:
@@ -188,15 +216,15 @@ def _disk_full(path: Path, made: Path) -> StoreError:
     )
 
 
-def _alone_with(connection: apsw.Connection, path: Path, found: int) -> PlainStore:
-    """The old store, with its -wal brought in, and nobody else in it from now on; at version 7."""
+def _take_alone(connection: apsw.Connection, path: Path, found: int) -> None:
+    """Bring the -wal into the file, and see that nobody else is in it from now on."""
     connection.set_busy_timeout(BUSY_TIMEOUT_MS)
     try:
         connection.pragma("locking_mode", "exclusive")
         connection.pragma("journal_mode", "delete")
         if connection.pragma("journal_mode") != "delete":
             raise apsw.BusyError
-        connection.execute("BEGIN EXCLUSIVE")
+        connection.execute("BEGIN EXCLUSIVE")  # it never writes: the file stays as it is until another takes its place
     except (apsw.BusyError, apsw.LockedError) as error:
         users = [pid for pid in users_of(path) if pid != os.getpid()]
         who = f"process {', '.join(map(str, users))} has" if users else "another process has"
@@ -204,25 +232,51 @@ def _alone_with(connection: apsw.Connection, path: Path, found: int) -> PlainSto
             f"{path} has schema version {found} and must be upgraded, but {who} it open: stop it (an hvac up of the version "
             "before), then try again"
         ) from error
-    if found < PACKED_SINCE - 1:
-        # Triggers that kept the former vector index would need its extension to be loaded.
-        for name in [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type='trigger'")]:
-            connection.execute(f"DROP TRIGGER {name}")
-        for version in range(found + 1, PACKED_SINCE):
-            script = (SCHEMA_DIRECTORY / "embedded" / f"upgrade_{version}.sql").read_text(encoding="utf-8")
-            connection.execute(script)
-    # Never committed: the file stays as it is, at its version, until the new one takes its place.
-    return PlainStore(connection, path)
 
 
-def _copy(old: PlainStore, made: Path, tell: Tell) -> int:
-    """All rows into the new file; returns its size."""
+def _copy_of(path: Path) -> Path:
+    return path.with_name(path.name + ".upgrading-7")
+
+
+def _at_version_7(connection: apsw.Connection, path: Path, found: int) -> PlainStore:
+    """The store at version 7: itself, or a copy that is brought there."""
+    if found == PACKED_SINCE - 1:
+        return PlainStore(connection, path)
+    copied = _copy_of(path)
+    _remove(copied)
+    shutil.copyfile(path, copied)
+    older = apsw.Connection(str(copied))
+    older.execute("PRAGMA synchronous=OFF; BEGIN")
+    # Triggers that kept the former vector index would need its extension to be loaded.
+    for name in [row[0] for row in older.execute("SELECT name FROM sqlite_master WHERE type='trigger'")]:
+        older.execute(f"DROP TRIGGER {name}")
+    for version in range(found + 1, PACKED_SINCE):
+        older.execute((SCHEMA_DIRECTORY / "embedded" / f"upgrade_{version}.sql").read_text(encoding="utf-8"))
+    older.execute("COMMIT")
+    return PlainStore(older, path)
+
+
+def _fingerprint(path: Path) -> str:
+    """What changes when anybody has written to the file, or it is another one."""
+    now = path.stat()
+    return f"{now.st_dev} {now.st_ino} {now.st_size} {now.st_mtime_ns}"
+
+
+def _copy(old: PlainStore, path: Path, made: Path, tell: Tell) -> int:
+    """All rows into the new file; returns its size. What an earlier attempt has copied stays, if it is of this very file."""
     from hvac_platform.stores.embedded import EmbeddedStore
 
+    source = _fingerprint(path)
     new = EmbeddedStore(made)
-    try:
+    new.connection.execute(DONE)
+    done = set(new.connection.execute("SELECT table_name, device_id FROM repacked"))
+    if done and ("", source) not in done:
+        new.close()
+        _remove(made)
+        new, done = EmbeddedStore(made), set()
         new.connection.execute(DONE)
-        done = set(new.connection.execute("SELECT table_name, device_id FROM repacked"))
+    new.connection.execute("INSERT OR IGNORE INTO repacked VALUES ('', ?)", (source,))
+    try:
         devices = old.devices()
         new.register_devices(devices)
         told, steps = time.monotonic(), len(BY_DEVICE) * len(devices)
@@ -233,27 +287,40 @@ def _copy(old: PlainStore, made: Path, tell: Tell) -> int:
             if time.monotonic() - told > TOLD_SECONDS:
                 told = time.monotonic()
                 tell(f"upgrading {old.location}: {name} of {device.device_id}, {100 * (step + 1) // steps} %")
+        for name in BY_DEVICE:
+            if new.count(name) < old.count(name):  # rows of devices that are in no registry
+                _copy_rows(old, new, TableSlice(name))
+        new.connection.execute("DELETE FROM device_days")  # marks that the copying has made
         for name in tables():
             if name not in BY_DEVICE and name != "devices":
                 _copy_rows(old, new, TableSlice(name))
-        lost = [name for name in tables() if new.count(name) < old.count(name)]
+        lost = [f"{n} {new.count(n)} of {old.count(n)}" for n in tables() if new.count(n) != old.count(n)]
         if lost:
-            for name in lost:  # rows of devices that are in no registry, or written since a first attempt
-                _copy_rows(old, new, TableSlice(name))
-            lost = [
-                f"{name} {new.count(name)} of {old.count(name)}" for name in lost if new.count(name) < old.count(name)
-            ]
-        if lost:
-            raise StoreError(
-                f"{old.location} could not be upgraded, it is as it was: rows are missing ({', '.join(lost)})"
-            )
+            raise StoreError(f"{old.location} could not be upgraded, it is as it was: rows differ ({', '.join(lost)})")
         new.connection.execute("DROP TABLE repacked")
+        # Closing would bring the -wal into the file too, but says nothing where it can't.
+        if new.connection.pragma("journal_mode", "delete") != "delete":
+            raise StoreError(f"{old.location} could not be upgraded, it is as it was: {made} is open elsewhere")
+        rows = _physical_rows(new.connection)
     finally:
         new.close()
+    if beside(made, "-wal").exists() and beside(made, "-wal").stat().st_size:
+        raise StoreError(f"{old.location} could not be upgraded, it is as it was: {made} is open elsewhere")
     for suffix in ("-wal", "-shm"):
         beside(made, suffix).unlink(missing_ok=True)
-    _flushed(made)
+    written = apsw.Connection(str(made), flags=apsw.SQLITE_OPEN_READONLY)
+    try:  # what is in the file itself, as whoever opens it next will find it
+        if _physical_rows(written) != rows:
+            raise StoreError(f"{old.location} could not be upgraded, it is as it was: {made} is not whole; try again")
+    finally:
+        written.close()
     return made.stat().st_size
+
+
+def _physical_rows(connection: apsw.Connection) -> dict[str, int]:
+    """Rows of each table of a file."""
+    names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")]
+    return {name: next(iter(connection.execute(f"SELECT count(*) FROM {name}")))[0] for name in names}
 
 
 def _copy_rows(old: PlainStore, new: Any, rows: TableSlice) -> None:

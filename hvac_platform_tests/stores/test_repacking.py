@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import signal
@@ -12,6 +13,7 @@ import apsw
 import numpy as np
 import pytest
 
+from hvac_platform.stores import repacking
 from hvac_platform.stores.base import StoreError, TableSlice
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.plain_tables import to_sql
@@ -280,6 +282,106 @@ def test_a_disk_that_is_too_small_is_told_and_the_old_store_stays(tmp_path, smal
     filler.unlink()
     store = EmbeddedStore(path)
     assert contents(store) == before[1]
+    store.close()
+
+
+@pytest.mark.parametrize("room", [0.9, 1.1, 1.4, 1.9])
+def test_whatever_room_there_is_the_store_is_whole_and_more_room_lets_it_be_upgraded(tmp_path, small_disk, room):
+    path, made = small_disk / "store.db", tmp_path / "made.db"
+    filled(made, devices=2, windows=400).close()
+    path.write_bytes(made.read_bytes())
+    before = plain(made)[1]
+    EmbeddedStore(made).close()
+    left = os.statvfs(small_disk).f_bavail * os.statvfs(small_disk).f_frsize
+    filler = small_disk / "filler"
+    filler.write_bytes(b"x" * (left - int(room * made.stat().st_size)))
+    store = None
+    with contextlib.suppress(StoreError):
+        store = EmbeddedStore(path)
+    if store is None:
+        assert plain(path) == (7, before)
+        filler.unlink()
+        store = EmbeddedStore(path)
+    assert contents(store) == before
+    store.close()
+
+
+def test_a_look_into_the_unfinished_file_costs_nothing(tmp_path):
+    path = tmp_path / "store.db"
+    filled(path).close()
+    before = plain(path)[1]
+    unfinished = tmp_path / "store.db.upgrading"
+    EmbeddedStore(unfinished).close()
+    looking = apsw.Connection(str(unfinished))
+    reading = looking.execute("SELECT count(*) FROM sqlite_master")
+    with pytest.raises(StoreError, match=r"is open elsewhere|locked"):
+        EmbeddedStore(path)
+    assert plain(path) == (7, before)
+    reading.close()
+    looking.close()
+    store = EmbeddedStore(path)
+    assert contents(store) == before
+    store.close()
+
+
+def _die_in_the_middle(path):
+    """Copy a part, then end at once."""
+    copied = 0
+
+    def dying(old, new, rows):
+        nonlocal copied
+        copied += 1
+        if copied > 4:
+            os._exit(9)
+        copy(old, new, rows)
+
+    copy, repacking._copy_rows = repacking._copy_rows, dying
+    EmbeddedStore(path)
+
+
+def test_what_was_written_to_the_old_store_after_a_kill_counts(home):
+    path = home / "old.db"
+    filled(path).close()
+    process = start_process(home, _die_in_the_middle, str(path))
+    process.join(60)
+    assert process.exitcode == 9
+    assert (home / "old.db.upgrading").exists()
+    corrected = apsw.Connection(str(path))
+    corrected.pragma("journal_mode", "wal")
+    corrected.execute("UPDATE device_metrics_raw SET metric_value=777.5 WHERE device_id='RTU-000' AND metric_name='t'")
+    corrected.close()
+    before = plain(path)[1]
+    store = EmbeddedStore(path)
+    assert contents(store) == before
+    store.close()
+
+
+def test_another_store_in_the_place_of_the_one_whose_upgrade_was_killed_gets_nothing_of_it(home):
+    path = home / "old.db"
+    filled(path).close()
+    process = start_process(home, _die_in_the_middle, str(path))
+    process.join(60)
+    path.unlink()
+    filled(path, devices=1, windows=3).close()
+    before = plain(path)[1]
+    store = EmbeddedStore(path)
+    assert contents(store) == before
+    store.close()
+
+
+def test_a_link_stays_one_and_the_file_keeps_its_mode(tmp_path):
+    (tmp_path / "big").mkdir()
+    (tmp_path / "home").mkdir()
+    target, link = tmp_path / "big" / "store.db", tmp_path / "home" / "store.db"
+    filled(target).close()
+    target.chmod(0o600)
+    link.symlink_to(target)
+    EmbeddedStore(link).close()
+    assert link.is_symlink()
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert [file.name for file in link.parent.iterdir()] == ["store.db"]
+    store = EmbeddedStore(target)
+    assert store.schema_versions() == (8, 8)
     store.close()
 
 
