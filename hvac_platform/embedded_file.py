@@ -197,6 +197,7 @@ def prepare_to_open(path: Path) -> None:
     Raises:
         EmbeddedFileError: others have the file open and its ``-wal`` or ``-shm`` was deleted; or it is no file.
     """
+    path = itself(path)
     if str(path) == IN_MEMORY:
         return
     if path.is_dir():

@@ -62,12 +62,21 @@ SCHEMAS = {
 
 @dataclass(frozen=True, slots=True)
 class ExportedFile:
-    """One file: its table, day, place and number of rows."""
+    """One file.
+
+    Attributes:
+        table: what is in it.
+        day: UTC day of its rows.
+        path: where it is.
+        rows: how many it has.
+        kept: it was there and has more rows than there are now, so it was left as it is.
+    """
 
     table: str
     day: str
     path: Path
     rows: int
+    kept: bool = False
 
 
 def export(
@@ -79,11 +88,13 @@ def export(
     *,
     names: Sequence[str] = TABLES,
     form: str = "parquet",
+    overwrite: bool = False,
     on_step: Callable[[str, str], object] = lambda *_: None,
 ) -> Iterator[ExportedFile]:
     """Write ``folder/table/day.parquet`` for each UTC day of a span that has rows; memory is a device's day in parts.
 
-    A file appears whole or not at all, and takes the place of one of the same name. A day that is not whole in the span is
+    A file appears whole or not at all. It takes the place of one of the same name, unless that has more rows: those of other
+    devices, or of readings that have outlived their time in the store, would be gone. A day that is not whole in the span is
     exported as far as it is in it.
 
     Args:
@@ -94,6 +105,7 @@ def export(
         end_ms: first instant no longer wanted.
         names: which of :data:`TABLES`.
         form: one of :data:`FORMATS`.
+        overwrite: take the place of files with more rows too.
         on_step: called with table and day before each file.
 
     Raises:
@@ -105,13 +117,24 @@ def export(
             label = day_of(day * DAY_MS)
             on_step(name, label)
             path = folder / name / f"{label}.{form}"
-            rows = _write(path, SCHEMAS[name], form, _batches(store, name, devices, begin, end))
+            before = 0 if overwrite else _rows_of(path, form)
+            rows = _write(path, SCHEMAS[name], form, _batches(store, name, devices, begin, end), least=before)
             if rows:
-                yield ExportedFile(name, label, path, rows)
+                yield ExportedFile(name, label, path, max(rows, before), kept=rows < before)
 
 
-def _write(path: Path, schema: pa.Schema, form: str, batches: Iterator[dict[str, Any]]) -> int:
-    """A file of some batches; none where there is no row."""
+def _rows_of(path: Path, form: str) -> int:
+    """Rows of a file that is there; 0 where there is none, or it can't be read."""
+    try:
+        if form == "parquet":
+            return int(pyarrow.parquet.read_metadata(path).num_rows)
+        return int(pyarrow.csv.read_csv(path).num_rows)
+    except (OSError, pa.ArrowInvalid):
+        return 0
+
+
+def _write(path: Path, schema: pa.Schema, form: str, batches: Iterator[dict[str, Any]], *, least: int) -> int:
+    """A file of some batches; none where there is no row, and the one before where there are fewer than ``least``."""
     unfinished = path.with_name(f".{path.name}.unfinished")
     writer = None
     rows = 0
@@ -131,7 +154,8 @@ def _write(path: Path, schema: pa.Schema, form: str, batches: Iterator[dict[str,
             rows += table.num_rows
         if writer is not None:
             writer.close()
-            unfinished.replace(path)
+            if rows >= least:
+                unfinished.replace(path)
     finally:
         if writer is not None:
             writer.close()

@@ -97,6 +97,19 @@ def test_a_file_is_whole_or_not_there(full, tmp_path, monkeypatch):
     assert not list(tmp_path.rglob(".*"))
 
 
+def test_an_archive_keeps_the_rows_that_the_store_has_no_longer_and_those_of_other_devices(full, tmp_path):
+    (whole,) = export(full, tmp_path, DEVICES, T0, T0 + DAY_MS, names=("readings",))
+    before = whole.path.read_bytes()
+    for form in ("parquet", "csv"):
+        list(export(full, tmp_path, DEVICES, T0, T0 + DAY_MS, names=("readings",), form=form))
+        (kept,) = export(full, tmp_path, DEVICES[:1], T0, T0 + DAY_MS, names=("readings",), form=form)
+        assert (kept.rows, kept.kept) == (288, True)
+    assert len(pyarrow.parquet.read_table(whole.path)) == len(pd.read_csv(whole.path.with_suffix(".csv"))) == 288
+    (fewer,) = export(full, tmp_path, DEVICES[:1], T0, T0 + DAY_MS, names=("readings",), overwrite=True)
+    assert (fewer.rows, fewer.kept) == (144, False)
+    assert whole.path.read_bytes() != before
+
+
 def test_comma_separated_values_have_the_same_rows(full, tmp_path):
     files = list(export(full, tmp_path, DEVICES, T0, T0 + DAY_MS, form="csv"))
     assert [len(pd.read_csv(file.path)) for file in files] == [288, 432, 1]

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from hvac_platform.cli.choosing import Devices, chosen_devices, instant, require_order
-from hvac_platform.cli.output import AsJson, print_rows, progress_bar
+from hvac_platform.cli.output import AsJson, errors, print_rows, progress_bar
 from hvac_platform.config import load_settings
 from hvac_platform.exporting import FORMATS, TABLES, export
 from hvac_platform.runtime.connections import open_store
@@ -26,6 +26,10 @@ def export_files(
         list[str] | None, typer.Option(help=f"{', '.join(TABLES)}; repeated or separated by commas; all when absent.")
     ] = None,
     form: Annotated[str, typer.Option("--format", help=" or ".join(FORMATS) + ".")] = "parquet",
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Take the place of files that have more rows, too; they are kept otherwise."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write readings, states and events as files: a file a table and UTC day, for DuckDB, pandas and the like."""
@@ -50,9 +54,14 @@ def export_files(
         def step(name: str, day: str) -> None:
             progress.update(task, advance=1, description=f"export {name} of {day}")
 
-        for file in export(store, folder, chosen, start_ms, end_ms, names=names, form=form, on_step=step):
+        for file in export(
+            store, folder, chosen, start_ms, end_ms, names=names, form=form, overwrite=overwrite, on_step=step
+        ):
             size = file.path.stat().st_size
-            rows.append(
-                {"file": str(file.path), "table": file.table, "day": file.day, "rows": file.rows, "bytes": size}
-            )
+            row = {"file": str(file.path), "table": file.table, "day": file.day, "rows": file.rows, "bytes": size}
+            rows.append(row | {"kept": file.kept})
+    if kept := sum(row["kept"] for row in rows):
+        errors.print(
+            f"hvac: {kept} files have more rows than there are now and were kept; --overwrite takes their place"
+        )
     print_rows(rows, as_json=as_json, title="Exported", empty="no data in that span: hvac verify shows what there is")

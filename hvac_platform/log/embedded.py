@@ -25,7 +25,7 @@ import apsw
 import msgspec
 import numpy as np
 
-from hvac_platform.embedded_file import EmbeddedFileError, Fate, OpenFile, close_as_it_is, open_file
+from hvac_platform.embedded_file import EmbeddedFileError, Fate, OpenFile, close_as_it_is, itself, open_file
 from hvac_platform.log.base import (
     DEFAULT_PARTITIONS,
     DEFAULT_RETENTION_MS,
@@ -119,7 +119,7 @@ class EmbeddedLog:
     def __init__(self, path: Path | str, *, batch_records: int = BATCH_RECORDS) -> None:
         if batch_records < 1:
             raise ValueError(f"batch_records must be at least 1, not {batch_records}")
-        self.path = Path(path)
+        self.path = itself(Path(path))
         self._batch_records = batch_records
         self._forget_connections()
         self._closed = False
