@@ -291,7 +291,7 @@ class EmbeddedStore(LedgerKeeping):
         where, arguments = conditions_of(target, replace(rows, equals=tuple(among.items())))
         if batch_rows > FEW_STATES and "state" in stored:
             for (layout,) in self._connection.execute(f"SELECT layout FROM {STATES}{where} LIMIT 1", arguments):
-                metrics = len(self._vocabulary.names(layout))
+                metrics = len(self._vocabulary.names(layout)) if layout else FEW_STATES
                 batch_rows = min(batch_rows, max(FEW_STATES, NUMBERS_AT_ONCE // (5 * metrics + 1)))
         statement = f"SELECT {', '.join(stored)} FROM {STATES}{where} ORDER BY {', '.join(target.key)}"
         for block in column_blocks(self._connection, statement, arguments, batch_rows):

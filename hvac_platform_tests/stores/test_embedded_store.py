@@ -7,6 +7,7 @@ import sqlite3
 from dataclasses import replace
 
 import apsw
+import numpy as np
 import pytest
 
 from hvac_platform.shipped import SCHEMA_DIRECTORY
@@ -122,6 +123,37 @@ def test_purge_removes_what_was_written_longer_ago_than_its_time_to_live(store, 
     found = store.nearest("d", unit_vectors(1), 5, embedding_method="m").times_ms[0]
     assert sorted(t for t in found.tolist() if t >= 0) == [T0 + DAY_MS, T0 + 40 * DAY_MS]
     assert store.purge(now) == {}
+
+
+# -- devices that report what has changed ------------------------------------------------------------------------------
+
+
+def test_other_metrics_at_each_instant_come_back_and_take_no_list_each(store, monkeypatch, say):
+    monkeypatch.setattr("hvac_platform.stores.packed.vocabulary.MOST_LISTS", 50)
+    generator = np.random.default_rng(2)
+    names = np.array([f"point_{i:02d}" for i in range(30)])
+    sent, rows_at = {}, []
+    for i in range(600):
+        for name in names[generator.random(30) < 0.3].tolist():
+            sent[T0 + 1_000 * i, name] = float(np.round(generator.normal(50, 9), 1))
+            rows_at.append((T0 + 1_000 * i, name))
+    columns = raw("d", [at for at, _ in rows_at], [sent[key] for key in rows_at])
+    columns["metric_name"] = [name for _, name in rows_at]
+    half = len(rows_at) // 2
+    for part in (slice(half, None), slice(0, half), slice(half - 100, half + 100)):
+        store.upsert("device_metrics_raw", {name: values[part] for name, values in columns.items()})
+    found = rows(store, "device_metrics_raw", "timestamp", "metric_name", "metric_value")
+    assert {(at, name): value for at, name, value in found} == sent
+    assert store.count("device_metrics_raw") == len(sent)
+    ((lists,),) = store.connection.execute("SELECT count(*) FROM vocabulary")
+    ((taken,),) = store.connection.execute("SELECT sum(length(cells)) FROM device_metrics_raw")
+    say(f"{lists} lists, {taken / len(sent):.1f} bytes a reading")
+    assert lists <= 50 + len(names)
+    times = [T0 + MINUTE_MS * i for i in range(200)]
+    states = [dict.fromkeys(names[generator.random(30) < 0.5].tolist(), 1 / (i + 1)) for i in range(200)]
+    summary = [{name: [3.0, value, value + 1, value] for name, value in state.items()} for state in states]
+    store.upsert("device_state_snapshots", snapshots("d", times, metrics=states, metric_summary=summary))
+    assert rows(store, "device_state_snapshots", "metrics", "metric_summary") == list(zip(states, summary, strict=True))
 
 
 # -- many processes ----------------------------------------------------------------------------------------------------

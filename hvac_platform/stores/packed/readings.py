@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hvac_platform.stores.base import Columns, RefusedError
 from hvac_platform.stores.packed.numbers import packed, together, unpacked
-from hvac_platform.stores.packed.vocabulary import Vocabulary
+from hvac_platform.stores.packed.vocabulary import Names, Vocabulary
 
 Int64 = NDArray[np.int64]
 PACKED = ("device_id", "timestamp", "layout", "cells")
@@ -20,6 +20,9 @@ PACKED = ("device_id", "timestamp", "layout", "cells")
 
 class PackedReadings:
     """Rows of ``device_metrics_raw`` by device and instant; a layout is metric, unit, metric, unit… in order of the metrics.
+
+    Where the vocabulary has enough lists, the layout is the number of readings, negative, and their metrics with units are
+    in front of the values, four bytes each.
 
     Args:
         vocabulary: of the file.
@@ -69,11 +72,10 @@ class PackedReadings:
             rows = np.flatnonzero(widths == width)
             at = starts[rows][:, None] + np.arange(width)
             kinds, of = np.unique(pair[at], axis=0, return_inverse=True)
-            numbers = [
-                self._vocabulary.number([*chain.from_iterable(pairs[p] for p in kind)]) for kind in kinds.tolist()
-            ]
-            layouts[rows] = np.array(numbers)[of.ravel()]
-            cells[rows] = packed(values[at])
+            found = [self._layout([pairs[p] for p in kind]) for kind in kinds.tolist()]
+            kind_of = of.ravel()
+            layouts[rows] = np.array([layout for layout, _ in found])[kind_of]
+            cells[rows] = [found[kind][1] + row for kind, row in zip(kind_of.tolist(), packed(values[at]), strict=True)]
         return list(
             zip(
                 [devices[code] for code in device[starts].tolist()],
@@ -93,8 +95,9 @@ class PackedReadings:
         cells: Sequence[bytes],
     ) -> dict[str, list[Any]]:
         """Columns of the readings of some rows, in order of device, instant and metric."""
-        lists = {number: self._vocabulary.names(number) for number in set(layouts)}
-        widths = [len(lists[number]) // 2 for number in layouts]
+        rows = [self._opened(layout, content) for layout, content in zip(layouts, cells, strict=True)]
+        lists, contents = [listed for listed, _ in rows], [content for _, content in rows]
+        widths = [len(listed) // 2 for listed in lists]
         found: dict[str, list[Any]] = {}
         for name in names:
             if name == "device_id":
@@ -102,10 +105,9 @@ class PackedReadings:
             elif name == "timestamp":
                 found[name] = np.repeat(np.asarray(times, dtype=np.int64), widths).tolist()
             elif name == "metric_value":
-                found[name] = _values(layouts, cells, widths).tolist()
+                found[name] = _values(contents, widths).tolist()
             else:
-                parts = {number: names[name == "unit" :: 2] for number, names in lists.items()}
-                found[name] = list(chain.from_iterable(parts[number] for number in layouts))
+                found[name] = list(chain.from_iterable(listed[name == "unit" :: 2] for listed in lists))
         return found
 
     def merge(self, old_layout: int, old: bytes, new_layout: int, new: bytes) -> tuple[int, bytes]:
@@ -120,17 +122,31 @@ class PackedReadings:
 
     def width(self, layout: int) -> int:
         """How many readings a row of this layout has."""
-        return len(self._vocabulary.names(layout)) // 2
+        return -layout if layout < 0 else len(self._vocabulary.names(layout)) // 2
+
+    def _layout(self, pairs: Sequence[tuple[str, str]]) -> tuple[int, bytes]:
+        """Layout of some metrics with their units, and what stands in front of their values."""
+        number = self._vocabulary.number_if_room([*chain.from_iterable(pairs)])
+        if number is not None:
+            return number, b""
+        return -len(pairs), np.array([self._vocabulary.number(pair) for pair in pairs], dtype="<u4").tobytes()
+
+    def _opened(self, layout: int, cells: bytes) -> tuple[Names, bytes]:
+        """Metrics and units of a row, and its packed values."""
+        if layout >= 0:
+            return self._vocabulary.names(layout), cells
+        numbers = np.frombuffer(cells[: -4 * layout], dtype="<u4").tolist()
+        return tuple(chain.from_iterable(map(self._vocabulary.names, numbers))), cells[-4 * layout :]
 
     def _row(self, layout: int, cells: bytes) -> dict[str, tuple[str, float]]:
-        names = self._vocabulary.names(layout)
-        values = _values([layout], [cells], [len(names) // 2]).tolist()
+        names, content = self._opened(layout, cells)
+        values = _values([content], [len(names) // 2]).tolist()
         return dict(zip(names[::2], zip(names[1::2], values, strict=True), strict=True))
 
     def _packed_row(self, readings: dict[str, tuple[str, float]]) -> tuple[int, bytes]:
         metrics = sorted(readings)
-        layout = self._vocabulary.number([*chain.from_iterable((metric, readings[metric][0]) for metric in metrics)])
-        return layout, packed(np.array([[readings[metric][1] for metric in metrics]]))[0]
+        layout, front = self._layout([(metric, readings[metric][0]) for metric in metrics])
+        return layout, front + packed(np.array([[readings[metric][1] for metric in metrics]]))[0]
 
 
 def _codes(keys: Sequence[Any]) -> tuple[list[Any], Int64]:
@@ -139,7 +155,7 @@ def _codes(keys: Sequence[Any]) -> tuple[list[Any], Int64]:
     return list(place), np.fromiter(map(place.__getitem__, keys), dtype=np.int64, count=len(keys))
 
 
-def _values(layouts: Sequence[int], cells: Sequence[bytes], widths: Sequence[int]) -> NDArray[np.float64]:
+def _values(cells: Sequence[bytes], widths: Sequence[int]) -> NDArray[np.float64]:
     """Values of all rows, one after the other."""
     kinds: dict[tuple[int, int], list[int]] = defaultdict(list)
     for row, (width, content) in enumerate(zip(widths, cells, strict=True)):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -42,7 +43,6 @@ def packed_states(
     mean, summary = metric_maps(metrics), metric_maps(summaries)
     if mean is None or summary is None or not _alike(mean, summary):
         for row, (one, other) in enumerate(zip(metrics, summaries, strict=True)):
-            numbers[row] = vocabulary.number(())
             states[row] = bytes([FREE]) + _encode([dict(one), dict(other)])
         return numbers, states
     by_names: dict[Names, list[tuple[Rows, MetricGrid, MetricGrid]]] = defaultdict(list)
@@ -57,12 +57,22 @@ def packed_states(
         there = np.concatenate([one.there for _, one, _ in grids])
         for mask, mine in _by_mask(there):
             kept = sorted(np.flatnonzero(mask).tolist(), key=names.__getitem__)
-            number = vocabulary.number([names[j] for j in kept])
+            listed = [names[j] for j in kept]
+            number = vocabulary.number_if_room(listed)
+            pack = _packed if number is not None else partial(_free, listed)
             for place, state in zip(
-                rows[mine].tolist(), _packed(means[mine][:, kept], others[mine][:, kept]), strict=True
+                rows[mine].tolist(), pack(means[mine][:, kept], others[mine][:, kept]), strict=True
             ):
-                numbers[place], states[place] = number, state
+                numbers[place], states[place] = number or 0, state
     return numbers, states
+
+
+def _free(names: Sequence[str], means: Grid, others: Grid) -> list[bytes]:
+    """States with the names of their metrics in them."""
+    return [
+        bytes([FREE]) + _encode([dict(zip(names, mean, strict=True)), dict(zip(names, other, strict=True))])
+        for mean, other in zip(means.tolist(), others.tolist(), strict=True)
+    ]
 
 
 def _alike(mean: MetricMaps, summary: MetricMaps) -> bool:

@@ -8,6 +8,9 @@ import apsw
 import msgspec
 
 MOST_REMEMBERED = 20_000
+MOST_LISTS = 2_000
+"""So many lists of several names get a number. Devices that report what has changed send other metrics at each instant, and
+a list for each of those would take more room than it saves."""
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(list[str]).decode
@@ -26,6 +29,7 @@ class Vocabulary:
         self._connection = connection
         self._numbers: dict[Names, int] = {}
         self._names: dict[int, Names] = {}
+        self._full = False
 
     def number(self, names: Sequence[str]) -> int:
         """The number of a list, given to it now if it has none; only within a transaction that writes."""
@@ -35,6 +39,16 @@ class Vocabulary:
         content = _encode(wanted).decode()
         self._connection.execute("INSERT INTO vocabulary (names) VALUES (?)", (content,))
         return self._remember(wanted, self._connection.last_insert_rowid())
+
+    def number_if_room(self, names: Sequence[str]) -> int | None:
+        """The number of a list, as :meth:`number` gives it; None where it has none and there are enough lists."""
+        wanted = tuple(names)
+        if (found := self.known(wanted)) is not None:
+            return found
+        if not self._full:
+            ((lists,),) = self._connection.execute("SELECT count(*) FROM vocabulary WHERE names LIKE '%,%,%'")
+            self._full = lists >= MOST_LISTS
+        return None if self._full else self.number(wanted)
 
     def known(self, names: Sequence[str]) -> int | None:
         """The number of a list, or None where it has none yet."""
