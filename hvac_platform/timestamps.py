@@ -79,6 +79,17 @@ def days_between(start: str, end: str) -> list[str]:
     return [day_of(t) for t in range(first, last + 1, DAY_MS)]
 
 
+def day_labels(times_ms: NDArray[np.int64]) -> list[str]:
+    """UTC day of each instant, int64 [n].
+
+    >>> day_labels(np.array([86_400_000, 0, 5]))
+    ['1970-01-02', '1970-01-01', '1970-01-01']
+    """
+    distinct, of = np.unique(times_ms // DAY_MS, return_inverse=True)
+    names = [day_of(day * DAY_MS) for day in distinct.tolist()]
+    return [names[place] for place in of.tolist()]
+
+
 def days_of(times_ms: NDArray[np.int64]) -> list[str]:
     """The distinct UTC days of some instants, in order."""
     return [day_of(int(d) * DAY_MS) for d in np.unique(times_ms // DAY_MS)]

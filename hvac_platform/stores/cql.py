@@ -25,7 +25,7 @@ from hvac_platform.stores.ledger import LEASE_SECONDS, LedgerKeeping
 from hvac_platform.stores.tables import Table
 from hvac_platform.stores.tables import table as catalogue_table
 from hvac_platform.stores.vectors import checked_vectors, decoded_vectors
-from hvac_platform.timestamps import DAY_MS, day_of, day_start, days_between, now_ms
+from hvac_platform.timestamps import DAY_MS, day_labels, day_of, day_start, days_between, now_ms
 
 __all__ = ["Consistency", "CqlSettings", "CqlStore", "TlsSettings", "schema_statements"]
 
@@ -645,12 +645,7 @@ def _with_date(target: Table, columns: Columns) -> Columns:
     """Columns with the day that follows from the time column, where the table has one."""
     if "date" not in target.columns or "date" in columns or target.time_column is None:
         return columns
-    days = np.asarray(columns[target.time_column], dtype=np.int64) // DAY_MS
-    if len(days) and (days == days[0]).all():
-        return {**columns, "date": [day_of(int(days[0]) * DAY_MS)] * len(days)}
-    different, positions = np.unique(days, return_inverse=True)
-    names = np.array([day_of(int(day) * DAY_MS) for day in different], dtype=object)
-    return {**columns, "date": names[positions].tolist()}
+    return {**columns, "date": day_labels(np.asarray(columns[target.time_column], dtype=np.int64))}
 
 
 def _listed(values: Any) -> list[Any]:

@@ -27,14 +27,14 @@ from hvac_platform.stores.base import (
     Device,
     DeviceDay,
     LedgerEntry,
-    RefusedError,
     StoreError,
     TableSlice,
 )
 from hvac_platform.stores.ledger import LedgerKeeping
+from hvac_platform.stores.packed import PACKED
 from hvac_platform.stores.packed.grouped import GroupedTable
 from hvac_platform.stores.packed.readings import PackedReadings
-from hvac_platform.stores.packed.states import packed_states, short_vectors, stacked, unpacked_states, whole_vectors
+from hvac_platform.stores.packed.states import MAPS, PackedStates, stacked
 from hvac_platform.stores.packed.verdicts import PackedVerdicts
 from hvac_platform.stores.packed.vocabulary import Vocabulary
 from hvac_platform.stores.plain_tables import column_blocks, conditions_of, derived, from_sql, scan_plain, to_sql
@@ -100,6 +100,7 @@ class EmbeddedStore(LedgerKeeping):
             self._connection.execute(f"PRAGMA {pragma}")
         self.schema_versions()  # its -wal is there from the first look on
         self._vocabulary = Vocabulary(self._connection)
+        self._packed_states = PackedStates(self._vocabulary)
         self._grouped = {
             "device_metrics_raw": GroupedTable(
                 self._connection, "device_metrics_raw", "timestamp", PackedReadings(self._vocabulary)
@@ -212,7 +213,7 @@ class EmbeddedStore(LedgerKeeping):
             if table in self._grouped:
                 self._grouped[table].update(columns)
                 return n
-            if table == STATES and len(set(columns) & {"metrics", "metric_summary"}) == 1:
+            if table == STATES and len(MAPS & set(columns)) == 1:
                 columns = self._with_both_maps(columns)
             kept = self._kept(target, columns)
             names = [name for name in kept if name not in target.key]
@@ -236,7 +237,7 @@ class EmbeddedStore(LedgerKeeping):
 
     def _with_both_maps(self, columns: Columns) -> Columns:
         """Columns of snapshots with what is stored in place of the map that they lack; both are kept in one."""
-        (lacking,) = {"metrics", "metric_summary"} - set(columns)
+        (lacking,) = MAPS - set(columns)
         stored: list[Any] = []
         for device_id, time_ms in zip(columns["device_id"], map(int, columns["snapshot_time"]), strict=True):
             rows = TableSlice(STATES, (lacking,), device_id, time_ms, time_ms + 1)
@@ -245,21 +246,13 @@ class EmbeddedStore(LedgerKeeping):
 
     def _kept(self, target: Table, columns: Columns) -> dict[str, Sequence[Any]]:
         """Columns as the file keeps them."""
-        kept: dict[str, Sequence[Any]] = {}
-        for name, values in columns.items():
-            if name not in target.columns or derived(target, name):
-                continue
-            if target.name == STATES and name == "metrics":
-                if "metric_summary" not in columns:
-                    raise RefusedError(f"{STATES}.metric_summary has no value")
-                kept["layout"], kept["state"] = packed_states(values, columns["metric_summary"], self._vocabulary)
-            elif target.name == STATES and name == "embedding":
-                kept["embedding"] = short_vectors(values)
-            elif target.name == STATES and name == "embedding_method":
-                kept["encoder"] = [None if v is None else self._vocabulary.number([v]) for v in values]
-            elif target.name != STATES or name != "metric_summary":
-                kept[name] = to_sql(target.columns[name].type, values)
-        return kept
+        packed = PACKED[STATES] if target.name == STATES else {}
+        kept = {
+            name: to_sql(target.columns[name].type, values)
+            for name, values in columns.items()
+            if name in target.columns and not derived(target, name) and name not in packed
+        }
+        return kept | self._packed_states.pack(columns) if packed else kept
 
     def scan(self, rows: TableSlice, *, batch_rows: int = 50_000) -> Iterator[dict[str, list[Any]]]:
         """Read rows in key order; columns of maps may be :class:`MetricMaps`."""
@@ -273,15 +266,7 @@ class EmbeddedStore(LedgerKeeping):
     def _states(self, target: Table, rows: TableSlice, batch_rows: int) -> Iterator[dict[str, Any]]:
         """Snapshots, unpacked."""
         wanted = rows.columns or tuple(target.columns)
-        stored: dict[str, None] = {}
-        for name in wanted:
-            stored |= dict.fromkeys(
-                {
-                    "metrics": ("layout", "state"),
-                    "metric_summary": ("layout", "state"),
-                    "embedding_method": ("encoder",),
-                }.get(name, (name,))
-            )
+        stored = tuple(dict.fromkeys(column for name in wanted for column in self._packed_states.kept_in(name)))
         among = dict(rows.equals)
         if "embedding_method" in among:
             number = self._vocabulary.known([among.pop("embedding_method")])
@@ -296,23 +281,9 @@ class EmbeddedStore(LedgerKeeping):
         statement = f"SELECT {', '.join(stored)} FROM {STATES}{where} ORDER BY {', '.join(target.key)}"
         for block in column_blocks(self._connection, statement, arguments, batch_rows):
             kept = dict(zip(stored, block, strict=True))
-            maps = {}
-            if "state" in kept:
-                maps = dict(
-                    zip(
-                        ("metrics", "metric_summary"),
-                        unpacked_states(kept["layout"], kept["state"], self._vocabulary),
-                        strict=True,
-                    )
-                )
+            found = self._packed_states.unpack(kept)
             yield {
-                name: maps[name]
-                if name in maps
-                else whole_vectors(kept[name])
-                if name == "embedding"
-                else [None if n is None else self._vocabulary.names(n)[0] for n in kept["encoder"]]
-                if name == "embedding_method"
-                else from_sql(target.columns[name].type, kept[name])
+                name: found[name] if name in found else from_sql(target.columns[name].type, kept[name])
                 for name in wanted
             }
 

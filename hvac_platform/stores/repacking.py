@@ -177,8 +177,10 @@ def _repack(path: Path, found: int, tell: Tell) -> None:
         except (apsw.CorruptError, apsw.NotADBError):
             _remove(made)
             raise
-        except (apsw.FullError, apsw.IOError) as error:
+        except apsw.FullError as error:
             raise _disk_full(path, made) from error
+        except apsw.IOError as error:
+            raise StoreError(f"{path} can't be upgraded, it is as it was: {made} can't be written ({error})") from error
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
@@ -200,7 +202,6 @@ def _repack(path: Path, found: int, tell: Tell) -> None:
         )
     finally:
         connection.close()
-        _remove(_copy_of(path))
 
 
 def _remove(database: Path) -> None:
@@ -234,15 +235,11 @@ def _take_alone(connection: apsw.Connection, path: Path, found: int) -> None:
         ) from error
 
 
-def _copy_of(path: Path) -> Path:
-    return path.with_name(path.name + ".upgrading-7")
-
-
 def _at_version_7(connection: apsw.Connection, path: Path, found: int) -> PlainStore:
     """The store at version 7: itself, or a copy that is brought there."""
     if found == PACKED_SINCE - 1:
         return PlainStore(connection, path)
-    copied = _copy_of(path)
+    copied = path.with_name(path.name + ".upgrading-7")
     _remove(copied)
     shutil.copyfile(path, copied)
     older = apsw.Connection(str(copied))
@@ -253,6 +250,7 @@ def _at_version_7(connection: apsw.Connection, path: Path, found: int) -> PlainS
     for version in range(found + 1, PACKED_SINCE):
         older.execute((SCHEMA_DIRECTORY / "embedded" / f"upgrade_{version}.sql").read_text(encoding="utf-8"))
     older.execute("COMMIT")
+    _remove(copied)  # from the folder: it is there for this connection until it is closed
     return PlainStore(older, path)
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from functools import lru_cache
+from itertools import chain, islice, repeat
 from typing import Any, Protocol
 from weakref import ref
 
@@ -13,12 +14,9 @@ import numpy as np
 
 from hvac_platform.stores.base import Columns
 from hvac_platform.stores.tables import TableSlice, table
-from hvac_platform.timestamps import DAY_MS, day_of
+from hvac_platform.timestamps import day_labels
 
 ROWS_AT_ONCE = 2_000
-
-Row = tuple[str, int, int, bytes]
-"""Device, instant, layout, cells."""
 
 
 class Packing(Protocol):
@@ -34,15 +32,8 @@ class Packing(Protocol):
         """Columns as rows (device, instant, layout, cells), each device and instant once."""
         ...
 
-    def unpack(
-        self,
-        names: Sequence[str],
-        device_ids: Sequence[str],
-        times: Sequence[int],
-        layouts: Sequence[int],
-        cells: Sequence[bytes],
-    ) -> dict[str, list[Any]]:
-        """Columns of the members of some rows."""
+    def unpack(self, names: Sequence[str], layouts: Sequence[int], cells: Sequence[bytes]) -> dict[str, list[Any]]:
+        """Columns of the members of some rows, in order of rows and members; not those of device and instant."""
         ...
 
     def merge(self, old_layout: int, old: bytes, new_layout: int, new: bytes) -> tuple[int, bytes]:
@@ -72,11 +63,13 @@ class GroupedTable:
         self._connection, self._name, self._time, self._packing = connection, name, time_column, packing
         weak = ref(packing)  # it knows the connection, which would keep itself open by what it calls
 
+        @lru_cache(maxsize=1)  # asked for the layout of two rows, and right after for their cells
         def merged(*rows: Any) -> tuple[int, bytes]:
             alive = weak()
             assert alive is not None
             return alive.merge(*rows)
 
+        self._merged = merged
         connection.create_scalar_function(f"{name}_layout", lambda *rows: merged(*rows)[0], 4)
         connection.create_scalar_function(f"{name}_cells", lambda *rows: merged(*rows)[1], 4)
         both = "layout, cells, excluded.layout, excluded.cells"
@@ -88,6 +81,7 @@ class GroupedTable:
 
     def upsert(self, columns: Columns) -> None:
         """Write members by key; others of their rows stay."""
+        self._merged.cache_clear()  # numbers of the vocabulary may have been taken back since
         self._connection.executemany(self._insert, self._packing.pack(columns))
 
     def update(self, columns: Columns) -> None:
@@ -146,13 +140,21 @@ class GroupedTable:
                 tuple(asked.values()),
             )
         )
-        needed = tuple(name for name in dict.fromkeys((*names, *among, self._time)) if name != "date")
+        needed = dict.fromkeys((*names, *among))
+        of_members = [name for name in needed if name not in ("device_id", "date", self._time)]
         waiting: dict[str, list[Any]] = {name: [] for name in names}
         at_once = min(ROWS_AT_ONCE, max(1, batch_rows))
         while block := list(islice(cursor, at_once)):
-            found = self._packing.unpack(needed, *zip(*block, strict=True))
-            if "date" in names:
-                found["date"] = days(found[self._time])
+            device_ids, times, layouts, cells = zip(*block, strict=True)
+            found = self._packing.unpack(of_members, layouts, cells)
+            widths = list(map(self._packing.width, layouts))
+            if "device_id" in needed:
+                found["device_id"] = list(chain.from_iterable(map(repeat, device_ids, widths)))
+            if self._time in needed or "date" in needed:
+                instants = np.repeat(np.array(times, dtype=np.int64), widths)
+                found[self._time] = instants.tolist()
+                if "date" in needed:
+                    found["date"] = day_labels(instants)
             if among:
                 found = _those_with(found, among)
             for name in names:
@@ -171,14 +173,6 @@ class GroupedTable:
             f"SELECT layout, count(*) FROM {self._name}{condition} GROUP BY layout", tuple(arguments)
         )
         return sum(self._packing.width(layout) * n for layout, n in list(rows))
-
-
-def days(times_ms: Sequence[int]) -> list[str]:
-    """UTC days of some instants."""
-    distinct, of = np.unique(np.asarray(times_ms, dtype=np.int64) // DAY_MS, return_inverse=True)
-    names = np.array([day_of(day * DAY_MS) for day in distinct.tolist()], dtype=object)
-    listed: list[str] = names[of].tolist()
-    return listed
 
 
 def _those_with(found: dict[str, list[Any]], among: dict[str, Any]) -> dict[str, list[Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from itertools import chain, repeat
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,6 @@ from hvac_platform.stores.packed.numbers import packed, together, unpacked
 from hvac_platform.stores.packed.vocabulary import Names, Vocabulary
 
 Int64 = NDArray[np.int64]
-PACKED = ("device_id", "timestamp", "layout", "cells")
 
 
 class PackedReadings:
@@ -86,28 +85,17 @@ class PackedReadings:
             )
         )
 
-    def unpack(
-        self,
-        names: Sequence[str],
-        device_ids: Sequence[str],
-        times: Sequence[int],
-        layouts: Sequence[int],
-        cells: Sequence[bytes],
-    ) -> dict[str, list[Any]]:
-        """Columns of the readings of some rows, in order of device, instant and metric."""
+    def unpack(self, names: Sequence[str], layouts: Sequence[int], cells: Sequence[bytes]) -> dict[str, list[Any]]:
+        """Metrics, units and values of the readings of some rows, in order of rows and metrics."""
         rows = [self._opened(layout, content) for layout, content in zip(layouts, cells, strict=True)]
-        lists, contents = [listed for listed, _ in rows], [content for _, content in rows]
-        widths = [len(listed) // 2 for listed in lists]
         found: dict[str, list[Any]] = {}
         for name in names:
-            if name == "device_id":
-                found[name] = list(chain.from_iterable(map(repeat, device_ids, widths)))
-            elif name == "timestamp":
-                found[name] = np.repeat(np.asarray(times, dtype=np.int64), widths).tolist()
-            elif name == "metric_value":
-                found[name] = _values(contents, widths).tolist()
+            if name == "metric_value":
+                found[name] = _values(
+                    [content for _, content in rows], [len(listed) // 2 for listed, _ in rows]
+                ).tolist()
             else:
-                found[name] = list(chain.from_iterable(listed[name == "unit" :: 2] for listed in lists))
+                found[name] = list(chain.from_iterable(listed[name == "unit" :: 2] for listed, _ in rows))
         return found
 
     def merge(self, old_layout: int, old: bytes, new_layout: int, new: bytes) -> tuple[int, bytes]:

@@ -8,7 +8,7 @@ names of the metrics are in the vocabulary.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvac_platform.snapshots import EMBEDDING_DIMENSION
+from hvac_platform.stores.base import Columns, RefusedError
 from hvac_platform.stores.metric_maps import MetricGrid, MetricMaps, metric_maps
 from hvac_platform.stores.packed.numbers import SIZES, packed, together, unpacked
 from hvac_platform.stores.packed.vocabulary import Names, Vocabulary
@@ -28,10 +29,59 @@ Rows = NDArray[np.intp]
 EQUAL_COUNTS, ONE_VALUE, FREE = 1, 2, 128
 """Flags of the first byte: one count for all metrics; mean, minimum, maximum and last are the same; not arrays at all."""
 HEADER = np.dtype([("flags", "u1"), ("means", "u1"), ("others", "u1"), ("count", "<u4")])
+MAPS = frozenset({"metrics", "metric_summary"})
+KEPT_IN = {"metrics": ("layout", "state"), "metric_summary": ("layout", "state"), "embedding_method": ("encoder",)}
 BYTES_A_VECTOR = 4 * EMBEDDING_DIMENSION
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder().decode
+
+
+class PackedStates:
+    """Columns of ``device_state_snapshots`` as the file keeps them, and back.
+
+    Args:
+        vocabulary: of the file.
+    """
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+
+    @staticmethod
+    def kept_in(name: str) -> tuple[str, ...]:
+        """Columns of the file that a column of the catalogue is in."""
+        return KEPT_IN.get(name, (name,))
+
+    def pack(self, columns: Columns) -> dict[str, Sequence[Any]]:
+        """Those of some columns that the file keeps otherwise; both maps are in one, so either comes with the other.
+
+        Raises:
+            RefusedError: one of the maps is missing.
+        """
+        kept: dict[str, Sequence[Any]] = {}
+        if MAPS & set(columns):
+            if missing := sorted(MAPS - set(columns)):
+                raise RefusedError(f"device_state_snapshots.{missing[0]} has no value")
+            kept["layout"], kept["state"] = packed_states(
+                columns["metrics"], columns["metric_summary"], self._vocabulary
+            )
+        if "embedding" in columns:
+            kept["embedding"] = short_vectors(columns["embedding"])
+        if "embedding_method" in columns:
+            kept["encoder"] = [None if m is None else self._vocabulary.number([m]) for m in columns["embedding_method"]]
+        return kept
+
+    def unpack(self, kept: Mapping[str, Sequence[Any]]) -> dict[str, Any]:
+        """Columns of the catalogue that are in some columns of the file."""
+        found: dict[str, Any] = {}
+        if "state" in kept:
+            maps = unpacked_states(kept["layout"], kept["state"], self._vocabulary)
+            found["metrics"], found["metric_summary"] = maps
+        if "embedding" in kept:
+            found["embedding"] = whole_vectors(kept["embedding"])
+        if "encoder" in kept:
+            found["embedding_method"] = [None if n is None else self._vocabulary.names(n)[0] for n in kept["encoder"]]
+        return found
 
 
 def packed_states(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from itertools import chain, repeat
+from itertools import chain
 from typing import Any
 
 import msgspec
@@ -63,28 +63,13 @@ class PackedVerdicts:
             windows[device_id, time_ms][method] = tuple(verdict)
         return [(*key, *self._packed_row(verdicts)) for key, verdicts in windows.items()]
 
-    def unpack(
-        self,
-        names: Sequence[str],
-        device_ids: Sequence[str],
-        times: Sequence[int],
-        layouts: Sequence[int],
-        cells: Sequence[bytes],
-    ) -> dict[str, list[Any]]:
-        """Columns of the verdicts of some rows, in order of device, window and method."""
-        lists = {number: self._vocabulary.names(number) for number in set(layouts)}
-        widths = [len(lists[number]) for number in layouts]
-        found: dict[str, list[Any]] = {}
-        if "device_id" in names:
-            found["device_id"] = list(chain.from_iterable(map(repeat, device_ids, widths)))
-        if "snapshot_time" in names:
-            found["snapshot_time"] = np.repeat(np.asarray(times, dtype=np.int64), widths).tolist()
-        if "method" in names:
-            found["method"] = list(chain.from_iterable(lists[number] for number in layouts))
-        asked = [name for name in FIELDS if name in names]
-        if asked:
-            found |= _fields(asked, widths, cells)
-        return {name: found[name] for name in names}
+    def unpack(self, names: Sequence[str], layouts: Sequence[int], cells: Sequence[bytes]) -> dict[str, list[Any]]:
+        """Methods and what they say of the windows of some rows, in order of rows and methods."""
+        lists = [self._vocabulary.names(number) for number in layouts]
+        found = _fields([name for name in FIELDS if name in names], list(map(len, lists)), cells)
+        if self.member in names:
+            found[self.member] = list(chain.from_iterable(lists))
+        return found
 
     def merge(self, old_layout: int, old: bytes, new_layout: int, new: bytes) -> tuple[int, bytes]:
         """Verdicts on one window that came apart, as one row; where both have a method the new one counts."""

@@ -76,6 +76,7 @@ class Vocabulary:
 
     def forget(self) -> None:
         """After a rollback: numbers given within the transaction are gone."""
+        self._full = False
         self._numbers.clear()
         self._names.clear()
 
