@@ -253,8 +253,8 @@ class FleetBoard:
 
     def _look_into(self, store: Store, registered: Mapping[str, Device], first: Sequence[str], at_ms: int) -> None:
         """What suspects are suspected of. One is a suspect until nothing speaks against its unjudged windows any more."""
-        shown = [device_id for device_id in first if device_id in self._suspects]
-        others = [device_id for device_id in self._suspects if device_id not in set(shown)]
+        shown = dict.fromkeys(device_id for device_id in first if device_id in self._suspects)
+        others = [device_id for device_id in self._suspects if device_id not in shown]
         for device_id in [*shown, *others[:MOST_SUSPECTS]]:
             del self._suspects[device_id]
             if device_id not in registered:
