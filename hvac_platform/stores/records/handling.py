@@ -47,8 +47,8 @@ class IncidentTransition(Record):
     """Something that happened to an incident; never changed, never taken away.
 
     Attributes:
-        transition_key: of what the platform does ``opened``, ``resolved``, ``resolved/2``, so that doing it again is the same
-            row; of what people do ``acknowledged/TIME``.
+        transition_key: of what the platform does ``opened``, ``resolved``, ``resolved/2``, so that doing it again is the
+            same row; of what people do ``acknowledged/TIME``.
         at: when, epoch milliseconds.
         actor: a person, or ``platform``.
         details: what belongs to it, by name.
