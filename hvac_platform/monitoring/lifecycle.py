@@ -389,6 +389,30 @@ def handling_of(store: Store, incidents: Iterable[Incident]) -> dict[str, Incide
     }
 
 
+def find_incident(store: Store, incident_id: str) -> Incident | None:
+    """The incident of an id; of one that another took in, the other. None where there is none."""
+    device_id = incident_id.rpartition("/")[0]
+    if not device_id:
+        return None
+    seen: set[str] = set()
+    name: str | None = incident_id
+    while name is not None and name not in seen:
+        seen.add(name)
+        found = Incident.first(store, device_id, equals={"incident_id": name})
+        if found is not None:
+            return found
+        handling = IncidentHandling.first(store, device_id, equals={"incident_id": name})
+        name = handling.continues if handling is not None else None
+    return None
+
+
+def children_of(store: Store, incident: Incident) -> list[Incident]:
+    """Incidents of other devices that are of the same event as a parent."""
+    if incident.scope != "fleet" or incident.parent_id is not None:
+        return []
+    return Incident.read(store, equals={"parent_id": incident.incident_id})
+
+
 def closed_by_people(store: Store, device_id: str) -> dict[str, int]:
     """When a person closed an incident of a device, epoch milliseconds by id, for those that are still closed."""
     return {
@@ -404,6 +428,35 @@ def history_of(store: Store, incident: Incident) -> list[IncidentTransition]:
     """What has happened to an incident, oldest first."""
     found = IncidentTransition.read(store, incident.device_id, equals={"incident_id": incident.incident_id})
     return sorted(found, key=lambda one: (one.at, one.transition != Transition.OPENED))
+
+
+def told_transition(one: IncidentTransition) -> str:
+    """A transition in words, for people."""
+    what = one.transition.replace("_", " ")
+    details = one.details
+    told = {
+        Transition.OPENED: f"opened as {details.get('severity')}",
+        Transition.WORSENED: f"worsened: now {details.get('severity')}",
+        Transition.ASSIGNED: f"assigned to {details.get('assignee') or 'nobody'}",
+        Transition.SNOOZED: f"snoozed until {_instant(details.get('until'))}",
+        Transition.JOINED: f"joined {details.get('parent')}",
+        Transition.MERGED: f"merged into {details.get('into')}",
+        Transition.LABELLED: f"labelled: {_listed(details.get('labels')) or 'label removed'}",
+        Transition.TAKEN_BACK: "taken back: its windows are not anomalous after all",
+        Transition.RESOLVED: "resolved by the return of the machine" if one.actor == PLATFORM else what,
+    }.get(Transition(one.transition), what)
+    if one.transition == Transition.WORSENED and details.get("rules"):
+        told = f"another fault: {_listed(details['rules'])}"
+    who = "" if one.actor == PLATFORM else f" by {one.actor}"
+    return told + who + (f": {one.note}" if one.note else "")
+
+
+def _instant(value: object) -> str:
+    return iso(value) if isinstance(value, int) else "?"
+
+
+def _listed(value: object) -> str:
+    return ", ".join(str(part) for part in value) if isinstance(value, list) else ""
 
 
 def state_of(handling: IncidentHandling | None, at_ms: int) -> State:
@@ -453,7 +506,9 @@ def comment(store: Store, incident: Incident, note: str, *, by: str, at_ms: int)
 
 
 def label(store: Store, incident: Incident, labels: Sequence[str], *, by: str, at_ms: int) -> IncidentHandling:
-    """Give it labels, in place of those that it has."""
+    """Say what it turned out to be, in place of what was said before; the first is shown with later incidents like it."""
+    key = {"device_id": [incident.device_id], "started_at": [incident.started_at]}
+    store.update(Incident.TABLE, {**key, "label": [next(iter(labels), None)]})
     return _act(store, incident, Transition.LABELLED, by=by, at_ms=at_ms, labels=labels)
 
 

@@ -202,6 +202,17 @@ def holds(calendar: StoredCalendar, holidays: Mapping[str, frozenset[date]], at_
     return now < end and _named(calendar, holidays, today - timedelta(days=1))
 
 
+def in_words(calendar: StoredCalendar) -> str:
+    """When a suppression holds, for people.
+
+    >>> in_words({"weekdays": ["sat", "sun"], "hours": "22:00-06:00", "timezone": "Europe/Berlin"})
+    'sat, sun 22:00-06:00 (Europe/Berlin)'
+    """
+    days = [*calendar.get("weekdays", []), *calendar.get("holidays", []), *calendar.get("dates", [])]
+    hours = f" {calendar['hours']}" if "hours" in calendar else ""
+    return f"{', '.join(days) or 'daily'}{hours} ({calendar.get('timezone', 'UTC')})"
+
+
 def _named(calendar: StoredCalendar, holidays: Mapping[str, frozenset[date]], day: date) -> bool:
     weekdays, dates, lists = calendar.get("weekdays", []), calendar.get("dates", []), calendar.get("holidays", [])
     if not weekdays and not dates and not lists:
