@@ -190,7 +190,8 @@ def incident_batches(
     changes.gone |= any(i.incident_id not in present and i.incident_id not in changes.merged for i in known)
     for one, is_loss in (*((one, True) for one in lost), *((one, False) for one in anomalous)):
         start, ended = one.found.start_ms, one.found.end_ms(window_ms)
-        goes_on = ended + grouping.quiet_ms >= device.last_seen and not one.found.over
+        over = one.found.over or one.incident_id in closed_ms
+        goes_on = ended + grouping.quiet_ms >= device.last_seen and not over
         status = "open" if goes_on else "closed"
         if only_changed and _unchanged(one, ended, status):
             continue

@@ -39,6 +39,8 @@ class State(StrEnum):
 
 ACTIVE = frozenset({State.OPEN, State.ACKNOWLEDGED, State.SNOOZED})
 """States of an incident that somebody should look at, or does."""
+ATTENTION = {State.OPEN: 0, State.ACKNOWLEDGED: 1, State.SNOOZED: 2}
+"""Their order in lists: what nobody has seen yet comes first."""
 
 
 class Transition(StrEnum):
@@ -519,6 +521,9 @@ def _act(
     before = before_action(known, incident, history_of(store, incident))
     step = after_action(before, incident, action, by=by, at_ms=at_ms, note=note, **details)  # type: ignore[arg-type]
     write_steps(store, [replace(step, before=known)], at_ms)
+    if action in (Transition.RESOLVED, Transition.FALSE_ALARM):  # as the next pass would have it
+        key = {"device_id": [incident.device_id], "started_at": [incident.started_at]}
+        store.update(Incident.TABLE, {**key, "status": ["closed"]})
     return step.handling
 
 
