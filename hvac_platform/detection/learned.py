@@ -133,7 +133,7 @@ def examine_windows(
     blocks = series.times_ms // (BLOCK_WINDOWS * series.window_ms)
     judged = [_nothing(len(detector.metric_names)) if carried is None else carried.recent]
     new = wanted if carried is None else wanted & (series.times_ms > carried.time_ms)
-    for block in np.unique(blocks[new]).tolist():
+    for block in dict.fromkeys(blocks[new].tolist()):
         if carried is not None and carried.block == block:
             begin, memory = carried.time_ms + 1, carried.memory
         else:

@@ -94,6 +94,7 @@ class Trace:
         state_surprise: float64 [n], surprise of the state alone.
         age: int64 [n], rows since the plausible level and the cleared averages began anew.
         runs: int64 [n, m], run of equal readings.
+        still: float64 [n, m], surprise of each run; 0 where nothing tells whether a sensor is stuck.
         silent: bool [n], rows without any reading.
         memory: of the last row.
     """
@@ -108,6 +109,7 @@ class Trace:
     state_surprise: Float64
     age: Int64
     runs: Int64
+    still: Float64
     silent: NDArray[np.bool_]
     memory: Memory
 
@@ -169,8 +171,9 @@ def trace(
         np.full(m, np.nan) if before is None else before.last,
     )
     odd = (replaced > 0) | (state_surprise > ODD)
+    still = np.zeros((n, m)) if stuck is None else stuck.repetition.surprise(values, runs)
     if stuck is not None:
-        odd |= stuck.repetition.surprise(values, runs).max(axis=1, initial=0.0) > stuck.limit
+        odd |= still.max(axis=1, initial=0.0) > stuck.limit
     age = np.zeros(n, dtype=np.int64)
     odd_rows, begun_anew = 0, False
     adapted, followed = np.empty_like(level), np.empty_like(level)
@@ -218,7 +221,7 @@ def trace(
         last=values[-1],
     )
     return Trace(
-        level, unknown, usual, adapted, followed, sustained, cleared, state_surprise, age, runs, silent, memory
+        level, unknown, usual, adapted, followed, sustained, cleared, state_surprise, age, runs, still, silent, memory
     )
 
 

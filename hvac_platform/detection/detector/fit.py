@@ -16,6 +16,7 @@ from hvac_platform.detection.detector.statistics import (
     NOW,
     SUSTAINED,
     combined,
+    departures_of,
     modes_of,
     normal_states,
     row_statistics,
@@ -285,8 +286,9 @@ def remember(
     # What is remembered is what the final model says of the last rows, not what it said before it had seen them.
     n = len(observations.times_ms)
     end = slice(max(observations.stretches[-1].start, n - CARRIED_ROWS), n)
+    departures = departures_of(followed, normal.states, end)
     statistics = row_statistics(
-        followed, observations.times_ms, normal.states, normal.averages, normal.nearest, path.clock, end
+        followed, departures, observations.times_ms, normal.averages, normal.nearest, path.clock, end
     )
     fast, slow, smoothed = combined(
         surprises_of(limits.surprises, statistics, limits.within, path.situations[end]),
@@ -387,6 +389,7 @@ def _cross_fitted(
         states = fit_whitening(features[others], drift)
         averages = [fit_whitening(average[others], drift) for average in followed.cleared]
         normal = normal_states(states, features[others], times_ms[others], clock)
-        for name, values in row_statistics(followed, times_ms, states, averages, normal, clock, fold).items():
+        departures = departures_of(followed, states, fold)
+        for name, values in row_statistics(followed, departures, times_ms, averages, normal, clock, fold).items():
             result.setdefault(name, np.zeros(len(times_ms)))[fold] = values
     return result
