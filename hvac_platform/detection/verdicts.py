@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from hvac_platform.devices.registry import DeviceType
-
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
@@ -80,15 +78,3 @@ def nothing(method: str, times_ms: NDArray[np.int64]) -> Verdicts:
     return Verdicts(
         method, times_ms, np.zeros(n), np.zeros(n, dtype=bool), np.zeros(n, dtype=np.int8), [()] * n, [()] * n
     )
-
-
-def shown(name: str, value: float, device_type: DeviceType | None) -> tuple[str, str]:
-    """Title of a metric and a value with its unit, as far as the device type declares them.
-
-    >>> shown("rotor_wobble", 0.1234, None)
-    ('rotor_wobble', '0.1234')
-    """
-    if device_type is not None and name in device_type.metric_names:
-        point = device_type.point(name)
-        return point.title, point.show(value)
-    return name, f"{value:.4g}"
