@@ -73,7 +73,7 @@ def judge_neighbours(
         best = int(normal.times_ms[i, 0])
         nearest = f"; the nearest was {iso(best)} at cosine {normal.similarity[i, 0]:.4f}" if best >= 0 else ""
         found = usual_deviations(series, profile, i) if deviations is None else deviations(i)
-        lines, metrics[i] = told(found, device_type, DIFFERENT)
+        lines, metrics[i] = told(found, device_type, DIFFERENT, most=2)
         reasons[i] = (
             f"{int(within[i])} of {normal.times_ms.shape[1]} nearest normal states are as close as usual{nearest}: "
             f"{'; '.join(lines)}",

@@ -63,8 +63,9 @@ def told(
     *,
     first: str | None = None,
     since: str = "",
+    most: int = REASONS_PER_SNAPSHOT,
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Up to three sentences, and the metrics that they rest on, most important first.
+    """A few sentences, and the metrics that they rest on, most important first.
 
     Args:
         deviations: of a row, at least one, the farthest first.
@@ -72,11 +73,12 @@ def told(
         sentence: with ``{title}``, ``{observed}``, ``{expected}`` and ``{sigmas}``.
         first: metric that comes first where it is told at all.
         since: what each sentence begins with, e.g. ``for some time ``.
+        most: sentences.
     """
     ordered = sorted(deviations, key=lambda one: one.metric != first)  # stable: the others stay in their order
     lines: list[tuple[str, str]] = []
     for one in ordered:
-        if len(lines) < REASONS_PER_SNAPSHOT and (line := _line(one, device_type, sentence)) is not None:
+        if len(lines) < most and (line := _line(one, device_type, sentence)) is not None:
             lines.append((since + line, one.metric))
     missing = [one for one in ordered if not np.isfinite(one.observed)]
     if not lines and missing:
@@ -118,12 +120,10 @@ def _line(one: Deviation, device_type: DeviceType | None, sentence: str) -> str 
 def sigmas_shown(sigmas: float) -> str:
     """A distance in sigmas; in words where it is beyond any that a number tells something of.
 
-    >>> sigmas_shown(-3.14), sigmas_shown(87719298.2), sigmas_shown(-1e4)
-    ('-3.1 sigma', 'far above anything seen', 'far below anything seen')
+    >>> sigmas_shown(-3.14), sigmas_shown(87719298.2)
+    ('-3.1 sigma', 'far outside anything seen')
     """
-    if abs(sigmas) <= FAR_SIGMAS:
-        return f"{sigmas:+.1f} sigma"
-    return f"far {'above' if sigmas > 0 else 'below'} anything seen"
+    return f"{sigmas:+.1f} sigma" if abs(sigmas) <= FAR_SIGMAS else "far outside anything seen"
 
 
 def titled(metric: str, device_type: DeviceType | None) -> str:

@@ -47,7 +47,7 @@ def test_values_that_look_alike_are_given_in_digits_that_tell_them_apart():
 
 def test_beyond_a_hundred_sigmas_words_say_it():
     ((reason,), _) = told(deviations_of(["a"], *np.array([[5e9], [2.0], [0.1]])), None, SENTENCE)
-    assert reason == "a 5e+09 where the other metrics imply 2 (far above anything seen)"
+    assert reason == "a 5e+09 where the other metrics imply 2 (far outside anything seen)"
 
 
 def test_where_no_metric_is_odd_by_itself_the_combination_is_named():
