@@ -290,6 +290,7 @@ def blank_incident(device: Device, start_ms: int, end_ms: int, level: int) -> In
         building_id=device.building_id,
         updated_at=0,
         label=None,
+        parent_id=None,
     )
 
 

@@ -206,7 +206,9 @@ class CqlStore(LedgerKeeping):
             order = f" ORDER BY {target.clustering[0]} ASC" if target.time_column in target.clustering[:1] else ""
             where = f" WHERE {' AND '.join(f'{name}{how}?' for name, how in conditions)}" if conditions else ""
             # What is sought beside the key is compared with every row of the partition.
-            beside = " ALLOW FILTERING" if {name for name, _ in rows.equals} - set(target.partition) else ""
+            sought = {name for name, _ in rows.equals} - set(target.partition)
+            sought |= {name for name, _ in conditions} - {*target.partition, *target.clustering}
+            beside = " ALLOW FILTERING" if sought else ""
             # Read backwards by time, rows of one instant come backwards too.
             turned = target.time_column if order and len(target.clustering) > 1 else None
             asked = names if turned is None or turned in names else (*names, turned)
@@ -520,12 +522,18 @@ class CqlStore(LedgerKeeping):
         arguments: list[Any] = [value for _, value in rows.equals]
         bounds: list[tuple[str, str]] = []
         limits: list[Any] = []
-        if target.time_column is not None and target.time_column in target.clustering:
+        by_day = target.partition == ("date",) and target.time_column is not None
+        if target.time_column is not None and (target.time_column in target.clustering or by_day):
             for how, limit in ((">=", rows.start_ms), ("<", rows.end_ms)):
                 if limit is not None:
                     bounds.append((target.time_column, how))
                     limits.append(limit)
-        if target.partition == ("device_id", "date"):
+        if by_day and rows.start_ms is not None and rows.end_ms is not None and "date" not in dict(rows.equals):
+            of_device = [] if rows.device_id is None else [("device_id", "=")]
+            for date in days_between(day_of(rows.start_ms), day_of(max(rows.end_ms - 1, 0))):
+                named = [date, *([] if rows.device_id is None else [rows.device_id])]
+                yield [("date", "="), *of_device, *conditions, *bounds], [*named, *arguments, *limits]
+        elif target.partition == ("device_id", "date"):
             for device_id, date in self._device_dates(rows):
                 yield (
                     [("device_id", "="), ("date", "="), *conditions, *bounds],
@@ -538,7 +546,7 @@ class CqlStore(LedgerKeeping):
             for device in self.devices():
                 yield [("device_id", "="), *conditions, *bounds], [device.device_id, *arguments, *limits]
         else:
-            yield conditions, arguments
+            yield [*conditions, *bounds], [*arguments, *limits]
 
     def _device_dates(self, rows: TableSlice) -> list[tuple[str, str]]:
         first = "0000" if rows.start_ms is None else day_of(rows.start_ms)

@@ -449,6 +449,7 @@ class EmbeddedStore(LedgerKeeping):
             "dead_letters": "rejected_at",
             "touched_windows": "written_at",
             "metric_aggregation_buffer": "window_start",
+            "alert_outbox": "queued_at",
         }
         if name in by_write:
             self._connection.execute(f"DELETE FROM {name} WHERE {by_write[name]}<?", (cutoff,))

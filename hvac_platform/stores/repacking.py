@@ -14,6 +14,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,9 @@ from hvac_platform.shipped import SCHEMA_DIRECTORY
 from hvac_platform.stores.base import Device, StoreError, TableSlice
 from hvac_platform.stores.copying import writable
 from hvac_platform.stores.plain_tables import scan_plain
-from hvac_platform.stores.tables import tables
+from hvac_platform.stores.tables import table, tables
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 PACKED_SINCE = 8
 """From this version on the large tables are packed."""
 BUSY_TIMEOUT_MS = 10_000
@@ -55,13 +56,26 @@ class PlainStore:
         return [Device(*row) for row in self.connection.execute("SELECT * FROM devices ORDER BY device_id")]
 
     def scan(self, rows: TableSlice, *, batch_rows: int = 50_000) -> Iterator[dict[str, list[Any]]]:
-        """Read rows in key order."""
-        return scan_plain(self.connection, rows, batch_rows)
+        """Read rows in key order; none of a table, and None of a column, that there was not yet in version 7."""
+        there = self._columns(rows.table)
+        if not there:
+            return
+        names = rows.columns or tuple(table(rows.table).columns)
+        known = tuple(name for name in names if name in there)
+        for batch in scan_plain(self.connection, replace(rows, columns=known), batch_rows):
+            listed = len(batch[known[0]])
+            yield {name: batch[name] if name in batch else [None] * listed for name in names}
 
-    def count(self, table: str) -> int:
-        """Number of rows."""
-        ((rows,),) = self.connection.execute(f"SELECT count(*) FROM {table}")
+    def count(self, name: str) -> int:
+        """Number of rows of a table."""
+        if not self._columns(name):
+            return 0
+        ((rows,),) = self.connection.execute(f"SELECT count(*) FROM {name}")
         return int(rows)
+
+    def _columns(self, name: str) -> set[str]:
+        """Columns that the file has of a table; none where it has no such table."""
+        return {row[0] for row in self.connection.execute("SELECT name FROM pragma_table_xinfo(?)", (name,))}
 
 
 def brought_up_to_date(path: Path, tell: Tell = _logger.warning) -> None:

@@ -24,11 +24,13 @@ START_MS = day_start("2026-06-10")
 LATER_TABLES = (
     *("schema_versions", "embedding_backlog", "incidents", "maintenance_spans", "metric_trends"),
     *("store_settings", "method_reports", "unjudged_marks"),
+    *("incident_handling", "incident_transitions", "alert_outbox", "alert_suppressions"),
 )
 LATER_COLUMNS = re.compile(
     r"^ +(judged_revision|detector|fit|energy|modes|"
     r"energy_kwh|expected_kwh|excess_kwh|log_id|log_since|holder|held_until|fence|failures|"
-    r"failed_at|error|range_limit|open_since|caught_up_at|record_length|record_sha256) \w+,?\n|^ +incidents bigint,\n",
+    r"failed_at|error|range_limit|open_since|caught_up_at|record_length|record_sha256|"
+    r"parent_id) \w+,?\n|^ +incidents bigint,\n",
     re.MULTILINE,
 )
 
@@ -72,13 +74,13 @@ def there(node, keyspace):
 
 def test_a_dry_run_prints_statements_that_work_and_does_nothing(node, keyspace):
     said = hvac("schema", "apply", "--dry-run")
-    assert "would go from schema version 0 to 8; nothing was done" in said
+    assert "would go from schema version 0 to 9; nothing was done" in said
     assert there(node, keyspace) == set()
     client = CqlClient(settings(node, keyspace))
     for statement in said.split(";\n")[:-1]:  # what cqlsh would be given
         client.execute_once(statement, timeout=60)
     client.close()
-    assert "schema version 8 of 8, nothing to do" in hvac("schema", "apply")
+    assert "schema version 9 of 9, nothing to do" in hvac("schema", "apply")
 
 
 def test_applying_says_what_it_does_and_then_has_nothing_to_do(node, keyspace):
@@ -88,7 +90,7 @@ def test_applying_says_what_it_does_and_then_has_nothing_to_do(node, keyspace):
     for name in (*tables(), "snapshot_vectors", "schema_versions", "unjudged_marks"):
         assert f"create table {name}" in lines
     assert "create index device_state_embedding_idx with 8 connections a node, found by a beam of 32" in lines
-    assert lines[-1].endswith("schema version 8 of 8")
+    assert lines[-1].endswith("schema version 9 of 9")
     again = hvac("schema", "apply")
     assert "nothing to do" in again
     assert "create" not in again
@@ -134,7 +136,7 @@ def test_version_1_becomes_the_current_one_with_its_vectors(node, keyspace):
     client.close()
 
     older = CqlStore(settings(node, keyspace), create=False)
-    assert older.schema_versions() == (1, 8)
+    assert older.schema_versions() == (1, 9)
     done = older.apply_schema()
     assert done[0].startswith("DROP INDEX IF EXISTS")
     assert "copy 5 vectors to snapshot_vectors" in done
@@ -152,7 +154,7 @@ def test_version_1_becomes_the_current_one_with_its_vectors(node, keyspace):
     older.upsert("device_profiles", {"device_id": ["d"], **later})
     (row,) = older.scan(TableSlice("device_profiles", ("device_id", *later), "d"))
     assert row == {"device_id": ["d"], **later}
-    assert older.schema_versions() == (8, 8)
+    assert older.schema_versions() == (9, 9)
     found = older.nearest("d", vectors[3:4], 1, embedding_method="m")
     assert found.times_ms.tolist() == [[START_MS + 3 * 60_000]]
     older.close()
@@ -160,9 +162,9 @@ def test_version_1_becomes_the_current_one_with_its_vectors(node, keyspace):
 
 def test_a_newer_schema_is_left_alone(node, keyspace):
     store = CqlStore(settings(node, keyspace))
-    store._client.execute(f"INSERT INTO {keyspace}.schema_versions (version, applied_at) VALUES (9, 0)")
+    store._client.execute(f"INSERT INTO {keyspace}.schema_versions (version, applied_at) VALUES (10, 0)")
     store.close()
-    with pytest.raises(StoreError, match="has schema version 9, this code knows 8"):
+    with pytest.raises(StoreError, match="has schema version 10, this code knows 9"):
         CqlStore(settings(node, keyspace))
 
 

@@ -169,7 +169,7 @@ class StoreContract:
     examples = 60
     """Examples of each property; fewer where a server is asked."""
 
-    schema = 8
+    schema = 9
     """Version of the schema."""
 
     many_queries = 9

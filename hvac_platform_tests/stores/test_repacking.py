@@ -25,6 +25,7 @@ from hvac_platform_tests.conftest import DAY, MINUTE_MS, all_succeed, rows, star
 from hvac_platform_tests.stores.store_contract import T0, profile, raw, snapshots, unit_vectors
 
 SEVENTH = Path(__file__).with_name("store_7.sql").read_text(encoding="utf-8")
+EIGHTH = Path(__file__).with_name("store_8.sql").read_text(encoding="utf-8")
 METHODS = ("profile", "rules", "vector")
 
 
@@ -147,7 +148,7 @@ def test_every_row_is_there_as_it_was_in_a_fraction_of_the_space(tmp_path, say):
     filled(path, windows=1_440).close()
     before, size = plain(path)[1], path.stat().st_size
     store = EmbeddedStore(path)
-    assert store.schema_versions() == (8, 8)
+    assert store.schema_versions() == (9, 9)
     after = contents(store)
     for name, columns in before.items():
         assert after[name] == columns, name
@@ -269,6 +270,56 @@ def test_a_store_of_the_first_version_is_upgraded_as_well(tmp_path):
     assert found == [(DAY, "d", method, 60, count, None) for method, count in counts.items()]
 
 
+INCIDENT = {
+    name: [value]
+    for name, value in (
+        *(("device_id", "d"), ("started_at", T0), ("ended_at", T0 + MINUTE_MS), ("incident_id", f"d/{T0}")),
+        *(("status", "closed"), ("severity", "info"), ("level", 4), ("windows", 1), ("peak_score", 1.5)),
+        *(("methods", {"rules": 1}), ("rules", ["r-1"]), ("metrics", []), ("reasons", []), ("signature", {})),
+        *(("kinds", []), ("similar", []), ("scope", "local"), ("cause", ""), ("excess_kwh", None)),
+        *(
+            ("device_type", "chiller"),
+            ("location", ""),
+            ("building_id", "b"),
+            ("updated_at", 1),
+            ("label", "worn belt"),
+        ),
+    )
+}
+
+
+def shape(connection):
+    """Columns of every table of a file, in no order."""
+    names = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")]
+    asked = 'SELECT name, type, "notnull", pk FROM pragma_table_xinfo(?)'
+    return {name: set(connection.execute(asked, (name,))) for name in names if not name.startswith("sqlite_")}
+
+
+def eighth(path):
+    connection = apsw.Connection(str(path))
+    connection.pragma("journal_mode", "wal")
+    connection.execute(EIGHTH)
+    connection.pragma("user_version", 8)
+    return connection
+
+
+@pytest.mark.parametrize("older", [seventh, eighth], ids=["version 7", "version 8"])
+def test_incidents_of_a_version_before_have_no_parent_and_what_people_said_stays(tmp_path, older):
+    connection = older(tmp_path / "store.db")
+    write(connection, "incidents", INCIDENT)
+    if older is seventh:
+        index_without_its_extension(connection)
+    connection.close()
+    store, new = EmbeddedStore(tmp_path / "store.db"), EmbeddedStore(tmp_path / "new.db")
+    assert store.schema_versions() == (9, 9)
+    assert shape(store.connection) == shape(new.connection)
+    found = contents(store)
+    assert found["incidents"] == INCIDENT | {"parent_id": [None]}
+    assert found["incident_handling"]["incident_id"] == []
+    store.close()
+    new.close()
+
+
 def test_a_disk_that_is_too_small_is_told_and_the_old_store_stays(tmp_path, small_disk):
     path = small_disk / "store.db"
     filled(tmp_path / "made.db", devices=4, windows=500).close()
@@ -381,7 +432,7 @@ def test_a_link_stays_one_and_the_file_keeps_its_mode(tmp_path):
     assert target.stat().st_mode & 0o777 == 0o600
     assert [file.name for file in link.parent.iterdir()] == ["store.db"]
     store = EmbeddedStore(target)
-    assert store.schema_versions() == (8, 8)
+    assert store.schema_versions() == (9, 9)
     store.close()
 
 

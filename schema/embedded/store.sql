@@ -234,7 +234,72 @@ CREATE TABLE incidents (
     building_id TEXT NOT NULL,
     updated_at INTEGER NOT NULL,
     label TEXT,
+    parent_id TEXT,
     PRIMARY KEY (device_id, started_at)
+) WITHOUT ROWID;
+
+CREATE TABLE incident_handling (
+    device_id TEXT NOT NULL,
+    incident_id TEXT NOT NULL,
+    state TEXT NOT NULL,
+    since INTEGER NOT NULL,
+    actor TEXT NOT NULL,
+    assignee TEXT,
+    snoozed_until INTEGER,
+    labels TEXT NOT NULL,
+    severity TEXT NOT NULL,
+    faults TEXT NOT NULL,
+    parent_id TEXT,
+    continues TEXT,
+    updated_at INTEGER NOT NULL,
+    PRIMARY KEY (device_id, incident_id)
+) WITHOUT ROWID;
+
+CREATE TABLE incident_transitions (
+    device_id TEXT NOT NULL,
+    incident_id TEXT NOT NULL,
+    transition_key TEXT NOT NULL,
+    transition TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    actor TEXT NOT NULL,
+    note TEXT NOT NULL,
+    details TEXT NOT NULL,
+    PRIMARY KEY (device_id, incident_id, transition_key)
+) WITHOUT ROWID;
+
+CREATE TABLE alert_outbox (
+    date TEXT GENERATED ALWAYS AS (strftime('%Y-%m-%d', queued_at / 1000, 'unixepoch')) VIRTUAL,
+    queued_at INTEGER NOT NULL,
+    message_key TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    state TEXT NOT NULL,
+    incident_id TEXT NOT NULL,
+    device_id TEXT NOT NULL,
+    transition TEXT NOT NULL,
+    route TEXT,
+    receiver TEXT,
+    incidents TEXT NOT NULL,
+    details TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    next_attempt_at INTEGER,
+    sent_at INTEGER,
+    error TEXT,
+    updated_at INTEGER NOT NULL,
+    PRIMARY KEY (message_key)
+) WITHOUT ROWID;
+
+-- What waits is found without a look at what was sent.
+CREATE INDEX alert_outbox_by_state ON alert_outbox (state, queued_at);
+
+CREATE TABLE alert_suppressions (
+    scope TEXT NOT NULL,
+    suppression_id TEXT NOT NULL,
+    matches TEXT NOT NULL,
+    calendar TEXT NOT NULL,
+    note TEXT NOT NULL,
+    added_by TEXT NOT NULL,
+    added_at INTEGER NOT NULL,
+    PRIMARY KEY (scope, suppression_id)
 ) WITHOUT ROWID;
 
 CREATE TABLE maintenance_spans (

@@ -3,6 +3,14 @@
 from hvac_platform.stores.records.dead_letters import DeadLetter
 from hvac_platform.stores.records.degradation import MetricTrend
 from hvac_platform.stores.records.events import AnomalyEvent, Verdict
+from hvac_platform.stores.records.handling import (
+    IncidentHandling,
+    IncidentTransition,
+    OutboxMessage,
+    StoredCalendar,
+    StoredMatches,
+    Suppression,
+)
 from hvac_platform.stores.records.incidents import Incident, SimilarIncident, StoredKind
 from hvac_platform.stores.records.ledger import LedgerEntry, TouchedDevice
 from hvac_platform.stores.records.maintenance import MaintenanceSpan
@@ -28,22 +36,28 @@ __all__ = [
     "DeviceDay",
     "DeviceReport",
     "Incident",
+    "IncidentHandling",
+    "IncidentTransition",
     "LatestReading",
     "LedgerEntry",
     "MaintenanceSpan",
     "MethodReport",
     "MetricTrend",
+    "OutboxMessage",
     "Reading",
     "Record",
     "SimilarIncident",
     "Snapshot",
     "Span",
     "StoreSetting",
+    "StoredCalendar",
     "StoredCalibration",
     "StoredFit",
     "StoredKind",
+    "StoredMatches",
     "StoredMode",
     "StoredProfile",
+    "Suppression",
     "TouchedDevice",
     "Verdict",
     "profile_updated_at",

@@ -38,6 +38,7 @@ class Incident(Record):
         signature: deviation by metric, in units of the device's own normal.
         excess_kwh: energy beyond the expected; None without a model.
         label: what it turned out to be, as somebody said.
+        parent_id: the incident that this one is part of, where one cause moved many devices.
     """
 
     TABLE = "incidents"
@@ -66,3 +67,4 @@ class Incident(Record):
     building_id: str
     updated_at: int
     label: str | None
+    parent_id: str | None
