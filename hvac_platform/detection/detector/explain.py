@@ -130,7 +130,9 @@ def check_columns(detector: FittedDetector, metrics: pd.DataFrame) -> None:
 def followed_by(detector: FittedDetector, observations: Observations, before: Memory | None) -> Trace:
     """The rows beside the levels that they are compared with, going on from what is remembered of those before."""
     stuck = Stuck(detector.repetition, detector.limits["frozen"])
-    return trace(observations, detector.scale, detector.levels, detector.surprises["level"], before, stuck)
+    return trace(
+        observations, detector.scale, detector.levels, detector.surprises["level"], before, stuck, detector.carry
+    )
 
 
 def _continues(detector: FittedDetector, observations: Observations) -> bool:

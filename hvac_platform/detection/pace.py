@@ -1,0 +1,219 @@
+"""The pace of a point: how often its readings come, and from which silence on it has stopped.
+
+Points of one machine are read at their own intervals, and many are sent only when their value has changed. What is usual of
+a point is learned from its own readings, so neither a slow point nor one that rests is taken for one that has stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvac_platform.snapshots import SnapshotSeries
+
+Int64 = NDArray[np.int64]
+Float64 = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+
+MISSED_INTERVALS = 5
+"""A point that is read regularly has stopped when so many of its readings are missing."""
+LEAST_WINDOWS = 5
+"""Fewer windows without a reading are never called a stop."""
+LONGEST_SILENCES = 2
+"""A point that is sent on change has stopped after so many times the longest silence that was learned."""
+LEAST_READINGS = 8
+"""Windows with a reading that a pace is learned from."""
+REGULAR_RATIO, REGULAR_SHARE = 1.5, 0.9
+"""Readings are regular where nine of ten gaps between them are at most half as long again as the usual one."""
+RARE_STOPS, RARE_SHARE = 2, 0.002
+"""So many gaps that would be stops, or such a share of all, a regular point may have had; with more of them it rests at times."""
+ALONE_RATIO, LEAST_GAPS = 3, 20
+"""Of a point that is sent on change, one silence three times as long as any other was a stop, and is not learned."""
+HEARD_SHARE = 0.5
+"""Of the time in which a point was silent, the device must have been heard for so much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How the readings of one point come.
+
+    Attributes:
+        interval_ms: usual time between two readings, milliseconds.
+        longest_ms: longest time between two readings in the history, where the device itself was heard.
+        regular: readings come at the interval; else when the value changes.
+    """
+
+    interval_ms: int
+    longest_ms: int
+    regular: bool
+
+    def patience_ms(self, window_ms: int) -> int:
+        """From so long a silence on the point has stopped."""
+        usual = MISSED_INTERVALS * self.interval_ms if self.regular else LONGEST_SILENCES * self.longest_ms
+        return max(usual, LEAST_WINDOWS * window_ms)
+
+    def carried_windows(self, window_ms: int) -> int:
+        """For so many windows after a reading it still says where the point is."""
+        return -(-self.patience_ms(window_ms) // window_ms)
+
+    def expected(self, window_ms: int) -> float:
+        """Readings that a window should hold; 0 where a window may hold none."""
+        return window_ms // self.interval_ms if self.regular and self.interval_ms <= window_ms else 0.0
+
+
+def learn_paces(series: SnapshotSeries) -> dict[str, Pace]:
+    """Paces of the metrics that have enough readings, from n windows of a device.
+
+    Where windows hold several readings, the interval is a window's length by their usual number. Otherwise it is the usual
+    time from one window with a reading to the next. Windows of which the device has none at all don't count as silence of a
+    point: then it was the device that was not heard.
+    """
+    window_ms = series.window_ms
+    if len(series) < LEAST_READINGS:
+        return {}
+    heard = heard_ms(series.times_ms, window_ms)
+    return {
+        name: pace
+        for j, name in enumerate(series.metric_names)
+        if (pace := pace_of(heard, series.count[:, j], window_ms)) is not None
+    }
+
+
+def heard_ms(times_ms: Int64, window_ms: int) -> Int64:
+    """Time in which a device was heard up to each window, int64 [n]: a gap between two windows counts as a usual step."""
+    steps = np.diff(times_ms)
+    usual = max(window_ms, int(np.median(steps))) if len(steps) else window_ms
+    heard: Int64 = np.r_[0, np.cumsum(np.where((steps > LEAST_WINDOWS * usual) | (steps <= 0), usual, steps))]
+    return heard
+
+
+def pace_of(heard: Int64, count: Int64, window_ms: int) -> Pace | None:
+    """Pace of one point, or None where it has too few readings.
+
+    Args:
+        heard: int64 [n] from :func:`heard_ms`.
+        count: int64 [n], readings of the point in each window.
+        window_ms: length of a window.
+    """
+    rows = np.flatnonzero(count > 0)
+    if len(rows) < LEAST_READINGS:
+        return None
+    held, gaps = float(np.median(count[rows])), np.sort(np.diff(heard[rows]))
+    usual = int(gaps[len(gaps) // 2])
+    interval = max(1, round(window_ms / held)) if held >= 2 and usual <= window_ms else usual
+    steady = float(np.mean(gaps <= max(REGULAR_RATIO * usual, usual + window_ms)))
+    patience = Pace(interval, usual, regular=True).patience_ms(window_ms)
+    long = int(np.count_nonzero(gaps >= patience))
+    if steady >= REGULAR_SHARE and long <= max(RARE_STOPS, RARE_SHARE * len(gaps)):
+        return Pace(interval, int(gaps[len(gaps) - 1 - long]), regular=True)
+    if len(gaps) >= LEAST_GAPS and gaps[-1] >= ALONE_RATIO * gaps[-2]:
+        gaps = gaps[:-1]
+    return Pace(interval, int(gaps[-1]), regular=False)
+
+
+def silences(times_ms: Int64, count: Int64, window_ms: int) -> Int64:
+    """Silence of each point at the end of each window, int64 [n, m] in milliseconds: 0 where the window has a reading.
+
+    Before the first reading it counts from the first window; what was before is not known.
+
+    Args:
+        times_ms: int64 [n], window starts, ascending; a window that is not there has no reading of any point.
+        count: int64 [n, m], readings of each window.
+        window_ms: length of a window.
+    """
+    n = len(times_ms)
+    if not n:
+        return np.zeros(count.shape, dtype=np.int64)
+    rows = np.arange(n)[:, None]
+    last = np.maximum.accumulate(np.where(count > 0, rows, -1), axis=0)
+    since = np.where(last >= 0, times_ms[np.maximum(last, 0)] + window_ms, times_ms[0])
+    quiet: Int64 = np.where(count > 0, 0, times_ms[:, None] + window_ms - since)
+    return quiet
+
+
+def known_share(series: SnapshotSeries, names: Sequence[str], paces: Mapping[str, Pace]) -> Float64:
+    """Share of some metrics of which each window knows where they are, float64 [n]; 1 where there are none.
+
+    A metric is known while its last reading is no older than its pace allows; one without a pace only in windows that have a
+    reading of it.
+    """
+    if not len(names):
+        return np.ones(len(series))
+    known = np.zeros((len(series), len(names)), dtype=np.bool_)
+    place = {name: j for j, name in enumerate(series.metric_names)}
+    there = [i for i, name in enumerate(names) if name in place]
+    count = np.zeros((len(series), len(names)), dtype=np.int64)
+    count[:, there] = series.count[:, [place[names[i]] for i in there]]
+    quiet = silences(series.times_ms, count, series.window_ms)
+    patience = np.array([paces[n].patience_ms(series.window_ms) if n in paces else 0 for n in names])
+    # Before the first reading that was read, a point is not known to have stopped until it has been quiet for its patience.
+    known = (count > 0) | (quiet < patience)
+    share: Float64 = known.mean(axis=1)
+    return share
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Points that stopped together, [start_ms, end_ms).
+
+    Attributes:
+        metrics: the points, in the order of their names.
+        start_ms: end of the last window with a reading of them.
+        end_ms: start of the first window with a reading after it, or the end of the observation while it goes on.
+        over: whether readings came again.
+    """
+
+    metrics: tuple[str, ...]
+    start_ms: int
+    end_ms: int
+    over: bool
+
+
+def stops(
+    times_ms: Int64,
+    count: Int64,
+    names: Sequence[str],
+    paces: Mapping[str, Pace],
+    window_ms: int,
+    *,
+    until_ms: int,
+    since_ms: Mapping[str, int] | None = None,
+) -> list[Stop]:
+    """Spans in which points were silent for longer than their pace allows while the device was heard, by their start.
+
+    Points whose last reading came in the same window stopped together; where they come back at different times, that is
+    several stops. The whole device's silence is none of a point.
+
+    Args:
+        times_ms: int64 [n], window starts, ascending.
+        count: int64 [n, m].
+        names: m metrics; one without a pace is left out.
+        paces: by metric.
+        window_ms: length of a window.
+        until_ms: end of the observation: end of the last complete window of the device.
+        since_ms: end of the window with the last reading before the first window, by metric, where that is known.
+    """
+    found: dict[tuple[int, int, bool], list[str]] = {}
+    heard = heard_ms(times_ms, window_ms)
+    for j, name in enumerate(names):
+        pace = paces.get(name)
+        if pace is None or not len(times_ms):
+            continue
+        rows = np.flatnonzero(count[:, j] > 0)
+        ends = times_ms[rows] + window_ms
+        begin = (since_ms or {}).get(name)
+        begins = ends if begin is None or (len(ends) and ends[0] <= begin) else np.r_[begin, ends]
+        if not len(begins):
+            continue
+        nexts = np.r_[times_ms[rows] if len(begins) > len(rows) else times_ms[rows][1:], until_ms]
+        patience = pace.patience_ms(window_ms)
+        for i in np.flatnonzero(nexts - begins >= patience).tolist():
+            start, end = int(begins[i]), int(nexts[i])
+            first, last = np.searchsorted(times_ms, start), np.searchsorted(times_ms, end) - 1
+            if last <= first or heard[last] - heard[first] < HEARD_SHARE * patience - window_ms:
+                continue
+            found.setdefault((start, end, i < len(begins) - 1), []).append(name)
+    return [Stop(tuple(sorted(metrics)), start, end, over) for (start, end, over), metrics in sorted(found.items())]
