@@ -21,7 +21,7 @@ Segments = pd.Series | Sequence[object] | NDArray[np.generic]
 GAP_INTERVALS = 5  # a longer silence than this many intervals ends what is remembered of the rows before
 LARGEST = 1e100  # readings beyond it are as far off as can be; their squares still are numbers
 CARRIED_ROWS, MOST_CARRIED_ROWS = 10, 1440
-"""For so many rows a missing reading counts as the metric's last one; for more, where the metric is read at a slower pace."""
+"""For so many rows a missing reading counts as the metric's last one; for more where the metric's pace is slower."""
 SHORTEST_MS, LONGEST_MS = 1_000, 3_600_000  # intervals that are judged; meant for 1 s to 15 min
 
 

@@ -26,10 +26,12 @@ LONGEST_SILENCES = 2
 """A point that is sent on change has stopped after so many times the longest silence that was learned."""
 LEAST_READINGS = 8
 """Windows with a reading that a pace is learned from."""
-REGULAR_RATIO, REGULAR_SHARE = 1.5, 0.9
-"""Readings are regular where nine of ten gaps between them are at most half as long again as the usual one."""
-RARE_STOPS, RARE_SHARE = 2, 0.002
-"""So many gaps that would be stops, or such a share of all, a regular point may have had; with more of them it rests at times."""
+REGULAR_RATIO, REGULAR_SHARE = 3.5, 0.95
+"""Readings are regular where nearly all gaps between them are a few of the usual one, as where one in ten is lost on the way.
+
+Of gaps at random (exponential, as of changes that come independently) one in eleven is longer than that."""
+RARE_STOPS, RARE_SHARE = 2, 0.0002
+"""So many gaps that would be stops, or such a share of all, a regular point may have had; with more it rests at times."""
 ALONE_RATIO, LEAST_GAPS = 3, 20
 """Of a point that is sent on change, one silence three times as long as any other was a stop, and is not learned."""
 HEARD_SHARE = 0.5
@@ -104,7 +106,7 @@ def pace_of(heard: Int64, count: Int64, window_ms: int) -> Pace | None:
     held, gaps = float(np.median(count[rows])), np.sort(np.diff(heard[rows]))
     usual = int(gaps[len(gaps) // 2])
     interval = max(1, round(window_ms / held)) if held >= 2 and usual <= window_ms else usual
-    steady = float(np.mean(gaps <= max(REGULAR_RATIO * usual, usual + window_ms)))
+    steady = float(np.mean(gaps <= REGULAR_RATIO * usual))
     patience = Pace(interval, usual, regular=True).patience_ms(window_ms)
     long = int(np.count_nonzero(gaps >= patience))
     if steady >= REGULAR_SHARE and long <= max(RARE_STOPS, RARE_SHARE * len(gaps)):
@@ -114,45 +116,85 @@ def pace_of(heard: Int64, count: Int64, window_ms: int) -> Pace | None:
     return Pace(interval, int(gaps[-1]), regular=False)
 
 
-def silences(times_ms: Int64, count: Int64, window_ms: int) -> Int64:
+def silences(times_ms: Int64, count: Int64, window_ms: int, since_ms: Int64 | None = None) -> Int64:
     """Silence of each point at the end of each window, int64 [n, m] in milliseconds: 0 where the window has a reading.
-
-    Before the first reading it counts from the first window; what was before is not known.
 
     Args:
         times_ms: int64 [n], window starts, ascending; a window that is not there has no reading of any point.
         count: int64 [n, m], readings of each window.
         window_ms: length of a window.
+        since_ms: int64 [m], end of the window with the last reading before the first window; the first window's start, where
+            it is absent: what was before is not known.
     """
     n = len(times_ms)
     if not n:
         return np.zeros(count.shape, dtype=np.int64)
     rows = np.arange(n)[:, None]
     last = np.maximum.accumulate(np.where(count > 0, rows, -1), axis=0)
-    since = np.where(last >= 0, times_ms[np.maximum(last, 0)] + window_ms, times_ms[0])
+    before = np.full(count.shape[1], times_ms[0]) if since_ms is None else np.minimum(since_ms, times_ms[0])
+    since = np.where(last >= 0, times_ms[np.maximum(last, 0)] + window_ms, before)
     quiet: Int64 = np.where(count > 0, 0, times_ms[:, None] + window_ms - since)
     return quiet
 
 
-def known_share(series: SnapshotSeries, names: Sequence[str], paces: Mapping[str, Pace]) -> Float64:
-    """Share of some metrics of which each window knows where they are, float64 [n]; 1 where there are none.
-
-    A metric is known while its last reading is no older than its pace allows; one without a pace only in windows that have a
-    reading of it.
-    """
-    if not len(names):
-        return np.ones(len(series))
-    known = np.zeros((len(series), len(names)), dtype=np.bool_)
+def counts_of(series: SnapshotSeries, names: Sequence[str]) -> Int64:
+    """Readings of some metrics in each window, int64 [n, len(names)]; 0 where the series has none."""
     place = {name: j for j, name in enumerate(series.metric_names)}
     there = [i for i, name in enumerate(names) if name in place]
     count = np.zeros((len(series), len(names)), dtype=np.int64)
     count[:, there] = series.count[:, [place[names[i]] for i in there]]
-    quiet = silences(series.times_ms, count, series.window_ms)
-    patience = np.array([paces[n].patience_ms(series.window_ms) if n in paces else 0 for n in names])
-    # Before the first reading that was read, a point is not known to have stopped until it has been quiet for its patience.
-    known = (count > 0) | (quiet < patience)
-    share: Float64 = known.mean(axis=1)
+    return count
+
+
+def stale(
+    series: SnapshotSeries,
+    names: Sequence[str],
+    paces: Mapping[str, Pace],
+    last_read_ms: Mapping[str, int] | None = None,
+) -> Bool:
+    """Metrics of which nothing has come for longer than their pace allows, at the end of each window; bool [n, len(names)].
+
+    A metric without a pace counts as read regularly in every window.
+
+    Args:
+        series: n windows.
+        names: the metrics.
+        paces: by metric.
+        last_read_ms: end of the window with the last reading before the series, by metric, as far as it is known.
+    """
+    if not len(series):
+        return np.zeros((0, len(names)), dtype=np.bool_)
+    begin = int(series.times_ms[0])
+    since = np.array([(last_read_ms or {}).get(name, begin) for name in names], dtype=np.int64)
+    quiet = silences(series.times_ms, counts_of(series, names), series.window_ms, since)
+    steady = Pace(series.window_ms, series.window_ms, regular=True)
+    patience = np.array([paces.get(name, steady).patience_ms(series.window_ms) for name in names], dtype=np.int64)
+    found: Bool = quiet >= patience
+    return found
+
+
+def read_share(series: SnapshotSeries, paces: Mapping[str, Pace]) -> Float64:
+    """Share of what the paces let expect that each window has, float64 [n]; a metric counts for as much as any other.
+
+    Of a point that is read in every window its readings are counted; any other is there while it is not stale.
+    """
+    names = tuple(paces)
+    if not names or not len(series):
+        return np.ones(len(series))
+    expected = np.array([paces[name].expected(series.window_ms) for name in names])
+    counted = np.minimum(1.0, counts_of(series, names) / np.maximum(expected, 1.0))
+    share: Float64 = np.where(expected > 0, counted, ~stale(series, names, paces)).mean(axis=1)
     return share
+
+
+def last_readings(series: SnapshotSeries, before: Mapping[str, int] | None = None) -> dict[str, int]:
+    """End of the last window with a reading of each metric, in ms; where there is none, what was known before."""
+    found = dict(before or {})
+    for j, name in enumerate(series.metric_names):
+        rows = np.flatnonzero(series.count[:, j])
+        if len(rows):
+            found[name] = int(series.times_ms[rows[-1]]) + series.window_ms
+    return found
 
 
 @dataclass(frozen=True, slots=True)

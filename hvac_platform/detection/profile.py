@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,20 @@ LAXEST = {"similarity": 0.85, "sigma": 6.0, "neighbour_distance": 0.05}  # patch
 
 
 class TooFewSnapshotsError(ValueError):
-    """Not enough normal snapshots for a profile; the message says how many there are."""
+    """Not enough normal snapshots for a profile; the message says how many there are, and what to do.
+
+    Args:
+        message: that.
+        points: rows of ``device_points``: what was learned all the same.
+    """
+
+    def __init__(self, message: str, points: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message, points)
+        self.points = points or {}
+
+    def __str__(self) -> str:
+        """The message."""
+        return str(self.args[0])
 
 
 @dataclass(frozen=True, slots=True)

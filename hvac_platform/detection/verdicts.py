@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,10 +16,11 @@ class Verdicts:
     Attributes:
         method: name of the method, see :data:`hvac_platform.detection.methods.METHODS`.
         times_ms: int64 [n], the snapshots' window starts.
-        score: float64 [n] >= 0; 1.0 is the limit above which a snapshot is suspicious.
+        score: float64 [n] >= 0; 1.0 is the limit above which a snapshot is suspicious. NaN where the row was not judged,
+            because too little was read of it.
         anomalous: bool [n].
         level: int8 [n]; 0 normal, 1 life safety, 2 critical, 3 urgent, 4 normal priority (ASHRAE Guideline 36 levels).
-        reasons: n tuples of sentences, empty where normal.
+        reasons: n tuples of sentences, empty where normal; why it was not judged, where it was not.
         metrics: n tuples of metric names that the reasons rest on, most important first.
     """
 
@@ -53,6 +55,32 @@ class Verdicts:
         for i, row in enumerate(np.flatnonzero(mask)):
             whole.reasons[row], whole.metrics[row] = self.reasons[i], self.metrics[i]
         return whole
+
+    def leave(self, mask: NDArray[np.bool_], why: Sequence[tuple[str, ...]], *, keep_alarms: bool) -> Verdicts:
+        """Nothing is said of the rows of a mask, bool [n]: they have no score, and the reason says why.
+
+        Args:
+            mask: rows that are not judged.
+            why: reasons of each of the n rows.
+            keep_alarms: an alarm on such a row stays.
+        """
+        left = mask & ~self.anomalous if keep_alarms else mask
+        if not left.any():
+            return self
+        rows = left.tolist()
+        return replace(
+            self,
+            score=np.where(left, np.nan, self.score),
+            anomalous=self.anomalous & ~left,
+            level=np.where(left, 0, self.level).astype(np.int8),
+            reasons=[said if is_left else own for is_left, said, own in zip(rows, why, self.reasons, strict=True)],
+            metrics=[() if is_left else own for is_left, own in zip(rows, self.metrics, strict=True)],
+        )
+
+    @property
+    def judged(self) -> NDArray[np.bool_]:
+        """Rows on which the method has said something, bool [n]."""
+        return np.asarray(~np.isnan(self.score), dtype=np.bool_)
 
     def mute(self, mask: NDArray[np.bool_]) -> Verdicts:
         """Nothing alarms on the rows of a mask, bool [n]; scores stay as they are."""

@@ -14,6 +14,7 @@ from hvac_platform.config import Settings
 from hvac_platform.detection import methods
 from hvac_platform.detection.consensus import votes
 from hvac_platform.detection.methods.base import Due, JudgesTogether, Windows
+from hvac_platform.detection.pace import last_readings, stale
 from hvac_platform.detection.profile import Profile
 from hvac_platform.detection.verdicts import Verdicts
 from hvac_platform.devices.registry import device_type
@@ -21,6 +22,7 @@ from hvac_platform.embedding.learned import Encoders
 from hvac_platform.monitoring.kept import Kept, KeptDevices, KeptStates
 from hvac_platform.monitoring.maintenance import in_maintenance
 from hvac_platform.monitoring.pending import completeness_limits, unjudged_windows
+from hvac_platform.monitoring.points import points_of
 from hvac_platform.monitoring.profiles import current_profile
 from hvac_platform.monitoring.wide_devices import metrics_to_read
 from hvac_platform.snapshots import Neighbours, SnapshotSeries, select
@@ -30,6 +32,8 @@ from hvac_platform.stores.records import MaintenanceSpan
 from hvac_platform.stores.series import joined, read_series_and_states
 from hvac_platform.timestamps import iso
 
+NAMED_POINTS = 4
+"""Points that are named where most of a device's have stopped."""
 FOLLOWING_WINDOWS = 100
 """So many windows after one that has changed are judged again: the slowest average then holds 5 % of the change."""
 
@@ -60,6 +64,14 @@ class Judgement:
     def anomalous(self) -> NDArray[np.bool_]:
         """Windows that any method calls anomalous, bool [n]."""
         return votes(self.verdicts) > 0 if self.verdicts else np.zeros(0, dtype=bool)
+
+    @property
+    def not_judged(self) -> int:
+        """Windows of which too little was read to judge them."""
+        unjudged = np.zeros(len(self.series), dtype=np.bool_)
+        for verdicts in self.verdicts.values():
+            unjudged |= ~verdicts.judged
+        return int(unjudged.sum())
 
 
 def first_reason(judgement: Judgement) -> tuple[str, str]:
@@ -92,6 +104,7 @@ class Ready:
         muted: bool [n], windows in maintenance.
         own: what this process keeps of the device, or None.
         read_from: start of the span that ``windows`` are all windows of, epoch milliseconds.
+        unread: why a window is not judged, an empty text where enough was read of it; n texts.
     """
 
     device: Device
@@ -105,6 +118,7 @@ class Ready:
     muted: NDArray[np.bool_]
     own: Kept | None
     read_from: int
+    unread: Sequence[str]
 
     def judge(self, said: Mapping[str, Verdicts] | None = None) -> Judgement:
         """The judgement of every method.
@@ -114,13 +128,17 @@ class Ready:
         """
         windows, verdicts = self.windows, dict[str, Verdicts]()
         if windows is not None:
+            too_little = np.array([bool(why) for why in self.unread], dtype=np.bool_)
+            reasons = [(why,) for why in self.unread]
             for method in methods.METHODS:
                 known = (said or {}).get(method.name)
                 found = method.judge(windows, self.history, None)[0] if known is None else known
-                verdicts[method.name] = found.mute(self.muted)
+                limits = methods.knows_limits(method.name)  # what a rule sees in what was read still alarms
+                verdicts[method.name] = found.leave(too_little, reasons, keep_alarms=limits).mute(self.muted)
             if self.own is not None:
                 self.own.carried = windows.examined.carried if windows.examined is not None else None
                 self.own.recent, self.own.recent_from = windows.series, self.read_from
+                self.own.last_read_ms = last_readings(windows.series, self.own.last_read_ms)
         return Judgement(
             self.device, self.series, verdicts, self.revisions, self.was_flagged, self.profile, self.left_open
         )
@@ -239,11 +257,15 @@ def ready_to_judge(
         left_open = int((wanted & ~complete).sum())
     wanted &= complete
     chosen = np.flatnonzero(wanted)
-    windows, muted = None, np.zeros(0, dtype=np.bool_)
+    windows, muted, unread = None, np.zeros(0, dtype=np.bool_), list[str]()
     if len(chosen):
         upto = select(series, slice(0, int(chosen[-1]) + 1))
         windows = Windows(upto, chosen, declared, profile, encoders.common.encode, carried)
         muted = in_maintenance(windows.times_ms, MaintenanceSpan.read(store, device.device_id))
+        points = points_of(store, device.device_id) if own is None else own.points
+        watched = points.watched(profile)
+        silent = stale(upto, watched, points.paces, None if own is None else own.last_read_ms)[chosen]
+        unread = [_why_unread(row, watched) for row in silent]
     return Ready(
         device,
         profile,
@@ -256,7 +278,17 @@ def ready_to_judge(
         muted,
         own,
         begin_ms,
+        unread,
     )
+
+
+def _why_unread(silent: NDArray[np.bool_], watched: Sequence[str]) -> str:
+    """Why a window is not judged; empty where at least half of what the profile rests on was read."""
+    if 2 * int(silent.sum()) <= len(watched):
+        return ""
+    stopped = [name for name, is_silent in zip(watched, silent.tolist(), strict=True) if is_silent]
+    listed = ", ".join(stopped[:NAMED_POINTS]) + (", …" if len(stopped) > NAMED_POINTS else "")
+    return f"not judged: of {len(watched)} points {len(watched) - len(stopped)} are read; nothing comes of {listed}"
 
 
 def _soon_after(times_ms: NDArray[np.int64], changed_ms: NDArray[np.int64], within_ms: int) -> NDArray[np.bool_]:
@@ -276,7 +308,7 @@ def _nothing(store: Store, device: Device, window_ms: int, profile: Profile | No
     count = np.zeros((0, 0), dtype=np.int64)
     series = SnapshotSeries(device.device_id, device.device_type, times, (), grid, count, grid, grid, grid, window_ms)
     history = StoredHistory(store, device.device_id, profile)
-    return Ready(device, profile, left_open, series, [], none, None, history, none, None, 0)
+    return Ready(device, profile, left_open, series, [], none, None, history, none, None, 0, [])
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,7 +362,8 @@ def judgement_batches(judgement: Judgement) -> Iterator[TableBatch]:
         return
     device_id, times = judgement.device.device_id, judgement.series.times_ms
     flagged = judgement.anomalous
-    scores = np.max([v.score for v in judgement.verdicts.values()], axis=0)
+    highest = np.fmax.reduce([v.score for v in judgement.verdicts.values()])
+    scores = [None if score != score else score for score in highest.tolist()]  # none where no method has judged
     cleared = np.flatnonzero(judgement.was_flagged & ~flagged)
     if len(cleared):
         taken_back = {"device_id": [device_id] * len(cleared), "detected_at": times[cleared]}
@@ -341,7 +374,7 @@ def judgement_batches(judgement: Judgement) -> Iterator[TableBatch]:
         action="update",
     )
     if flagged.any():
-        yield TableBatch(event_columns(judgement, np.flatnonzero(flagged), scores))
+        yield TableBatch(event_columns(judgement, np.flatnonzero(flagged), highest))
     yield verdict_batch(judgement)
     yield TableBatch(
         {"device_id": [device_id] * n, "snapshot_time": times, "judged_revision": judgement.revisions},

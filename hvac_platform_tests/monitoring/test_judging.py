@@ -76,7 +76,7 @@ def bring_in(store, device, readings, *, embedded=True):
     low, high = min(times) // MINUTE_MS * MINUTE_MS, (max(times) // MINUTE_MS + 1) * MINUTE_MS
     types = {device.device_id: device.device_type}
     raw = DeviceSlice(store, "device_metrics_raw", device.device_id, low, high)
-    for batch in snapshot_batches([raw], types, MINUTE_MS, SnapshotCounts()):
+    for batch in snapshot_batches([raw], MINUTE_MS, SnapshotCounts()):
         write_batch(store, "device_state_snapshots", batch)
     if embedded:
         states = DeviceSlice(store, "device_state_snapshots", device.device_id, low, high)

@@ -34,6 +34,7 @@ class DetectionPass(Pass):
     Attributes:
         windows: windows judged.
         left_open: windows that are not complete yet.
+        not_judged: windows of which too little was read to judge them.
         consensus: windows that two or more methods call anomalous.
         anomalies: windows that each method calls anomalous, by its name.
         on_judgement: told of each judgement, and where the methods agree.
@@ -69,7 +70,7 @@ class DetectionPass(Pass):
         self._encoders, self._settings, self._spans, self._clock = encoders, settings, spans, clock
         self._unjudged_only, self._kept = unjudged_only, kept
         self._similarity_threshold, self._sigma_threshold = similarity_threshold, sigma_threshold
-        self.windows = self.left_open = self.consensus = 0
+        self.windows = self.left_open = self.not_judged = self.consensus = 0
         self.anomalies: Counter[str] = Counter()
         self.on_judgement: Callable[[Span, Judgement, Comparison], object] = lambda *_: None
 
@@ -123,6 +124,7 @@ class DetectionPass(Pass):
         result = compare({method: v.anomalous for method, v in judgement.verdicts.items()})
         self.windows += result.windows
         self.left_open += judgement.left_open
+        self.not_judged += judgement.not_judged
         self.consensus += result.consensus
         self.anomalies.update(result.anomalies)
         self.on_judgement(span, judgement, result)
