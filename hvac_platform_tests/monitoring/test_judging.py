@@ -398,8 +398,8 @@ def test_fewer_than_five_snapshots_are_refused_with_what_to_do(platform):
     with pytest.raises(TooFewSnapshotsError) as refused:
         learn(platform.store, device)
     assert str(refused.value) == (
-        "lathe: 4 normal snapshots in the last 7 days, 5 are needed (0 were left out as flagged, incomplete or in "
-        "maintenance); wait for more data or look further back"
+        "lathe: 4 normal snapshots in the last 7 days, 5 are needed, none was left out; wait for more "
+        "data or look further back (--days-back)"
     )
     assert learn(platform.store, device, min_snapshots=4).snapshot_count == 4
 
