@@ -82,6 +82,21 @@ class Settings(BaseSettings):
     hvac_false_alarms_per_day: float = Field(
         default=1.0, ge=0.001, le=10_000, description="False-alarm budget of each device and method"
     )
+    hvac_incident_quiet_minutes: float = Field(
+        default=60.0,
+        ge=0,
+        le=10_080,
+        description="Longest pause within an incident: for so long a machine must be well before its incident is over",
+    )
+    hvac_incident_past_hours: float = Field(
+        default=6.0,
+        ge=0,
+        le=24 * LONGEST_DAYS,
+        description="An incident that ended longer ago than that when it was first found is recorded, and nobody is told",
+    )
+    hvac_suppressions: Path | None = Field(
+        default=None, description="YAML file of recurring times at which nobody is told of certain incidents"
+    )
     hvac_keep_runs_days: float = Field(
         default=1.0, gt=0, le=LONGEST_DAYS, description="Days that finished runs stay in Dagster's storage"
     )
@@ -135,7 +150,8 @@ class Settings(BaseSettings):
     ollama_model: str = "all-minilm:l6-v2"
 
     @field_validator(
-        "kafka_ssl_cafile", "scylla_ssl_cafile", "scylla_ssl_certfile", "scylla_ssl_keyfile", mode="before"
+        *("kafka_ssl_cafile", "scylla_ssl_cafile", "scylla_ssl_certfile", "scylla_ssl_keyfile", "hvac_suppressions"),
+        mode="before",
     )
     @classmethod
     def _empty_is_none(cls, value: object) -> object:
@@ -185,6 +201,16 @@ class Settings(BaseSettings):
     def allowed_lateness_ms(self) -> int:
         """Allowed lateness in milliseconds."""
         return self.hvac_allowed_lateness_seconds * 1000
+
+    @property
+    def incident_quiet_ms(self) -> int:
+        """Longest pause within an incident, in milliseconds."""
+        return round(self.hvac_incident_quiet_minutes * 60_000)
+
+    @property
+    def incident_past_ms(self) -> int:
+        """Age from which on a new incident is of the past, in milliseconds."""
+        return round(self.hvac_incident_past_hours * 3_600_000)
 
     @property
     def silence_ms(self) -> int:

@@ -1,5 +1,6 @@
 """incidents: anomalous windows that belong together, and what is behind them."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 import dagster as dg
@@ -8,9 +9,11 @@ from pydantic import Field
 from hvac_platform.assets.anomaly_events import anomaly_events
 from hvac_platform.assets.common import OWNERS, RETRIES, tell_failures
 from hvac_platform.io_managers.table_output import Metadata, TableOutput, table_output
+from hvac_platform.monitoring.lifecycle import State, handling_of, state_of
 from hvac_platform.monitoring.passes import IncidentsPass, spans_of_days
 from hvac_platform.partitions import daily
 from hvac_platform.resources import PlatformResource
+from hvac_platform.stores.base import Store
 from hvac_platform.stores.batches import TableBatch
 from hvac_platform.stores.records import Incident
 from hvac_platform.timestamps import day_windows, iso, now_ms
@@ -22,6 +25,9 @@ class IncidentsConfig(dg.Config):
     """Which incidents to compute."""
 
     only_changed: bool = Field(False, description="Only incidents with other windows than when they were last computed")
+    open_past: bool = Field(
+        False, description="Open incidents that ended long ago too, so that people are told of them"
+    )
 
 
 @dg.asset(
@@ -39,13 +45,22 @@ def incidents(context: dg.AssetExecutionContext, config: IncidentsConfig, platfo
     """Incidents with severity, likely kinds of fault, similar past incidents, scope and excess energy, in `incidents`.
 
     Why: a fault is one thing to a person, whatever number of windows it shows in. Anomalous windows of a device less than
-    ten minutes apart are one incident. Its signature, in units of the device's own normal, tells what kind of fault it
-    resembles and where the same was seen before, also on other devices; what many devices entered at once is
-    weather or network rather than a fault. A device of which nothing comes while others are heard is an incident too.
+    ten minutes apart are one incident, and so is a fault that comes again within the hour. Its signature, in units of the
+    device's own normal, tells what kind of fault it resembles and where the same was seen before, also on other devices;
+    what many devices entered at once is weather or network rather than a fault. A device of which nothing comes while others
+    are heard is an incident too. Where each stands (open, acknowledged, resolved, …) is in `incident_handling`, what
+    happened to it in `incident_transitions`.
     """
     store, window_ms = platform.store, platform.settings.window_ms
     spans = list(spans_of_days(store.devices(), context.partition_keys, window_ms))
-    found = IncidentsPass(store, platform.settings, spans, now_ms=now_ms(), only_changed=config.only_changed)
+    found = IncidentsPass(
+        store,
+        platform.settings,
+        spans,
+        now_ms=now_ms(),
+        only_changed=config.only_changed,
+        open_past=config.open_past,
+    )
     found.on_incident = lambda device_id, batch: _log_incident(context, device_id, batch)
 
     def batches(metadata: Metadata) -> Iterator[TableBatch]:
@@ -58,12 +73,20 @@ def incidents(context: dg.AssetExecutionContext, config: IncidentsConfig, platfo
             incidents=len(stored),
             computed=found.computed,
             open=sum(incident.status == "open" for incident in stored),
+            **{f"state_{state}": count for state, count in _states(store, stored).items()},
             fleet_wide=sum(incident.scope == "fleet" for incident in stored),
             **{s: sum(incident.severity == s for incident in stored) for s in ("critical", "warning", "info")},
             newest=dg.MetadataValue.md(_table_of(stored[:SHOWN])),
         )
 
     return table_output(batches)
+
+
+def _states(store: Store, stored: list[Incident]) -> dict[str, int]:
+    """Incidents by where they stand."""
+    handlings, at_ms = handling_of(store, stored), now_ms()
+    counted = Counter(state_of(handlings.get(incident.incident_id), at_ms) for incident in stored)
+    return {str(state): counted[state] for state in State}
 
 
 def _log_incident(context: dg.AssetExecutionContext, device_id: str, batch: TableBatch) -> None:

@@ -9,7 +9,9 @@ from typing import Annotated
 import typer
 
 from hvac_platform.cli.output import errors
+from hvac_platform.monitoring.lifecycle import find_incident
 from hvac_platform.stores.base import Device, Store
+from hvac_platform.stores.records import Incident
 from hvac_platform.timestamps import iso, parse_instant
 
 Devices = Annotated[
@@ -18,6 +20,7 @@ Devices = Annotated[
 ]
 Names = Annotated[list[str] | None, typer.Argument(help="Devices; all when absent.", metavar="[DEVICE]...")]
 """The same without the option, where a command is about devices alone."""
+IncidentId = Annotated[str, typer.Argument(help="Incident, as `hvac incidents list` shows it.", metavar="INCIDENT")]
 OneDevice = Annotated[str | None, typer.Option("--device", "--devices", help="Device.")]
 OneName = Annotated[str | None, typer.Argument(help="Device.", metavar="[DEVICE]")]
 
@@ -79,6 +82,22 @@ def _names(listed: str, known: Container[str]) -> list[str]:
         return [listed]
     parts = [part.strip() for part in listed.split(",")]
     return [name for part in parts for name in ([part] if part in known else part.split())]
+
+
+def chosen_incident(store: Store, incident_id: str) -> Incident:
+    """The incident of an id; of one that another took in, the other, which is said.
+
+    Raises:
+        typer.BadParameter: there is none.
+    """
+    found = find_incident(store, incident_id)
+    if found is None:
+        raise typer.BadParameter(
+            f"no incident {incident_id[:200]!r}; `hvac incidents list` shows them", param_hint="INCIDENT"
+        )
+    if found.incident_id != incident_id:
+        errors.print(f"{incident_id} was merged into {found.incident_id}")
+    return found
 
 
 def instant(text: str | None, option: str) -> int | None:

@@ -79,7 +79,12 @@ COMMANDS = {
         "what time is left.",
     ),
     "trends": Command("detecting", "trends", "What `hvac degradation` was called up to version 0.1.", hidden=True),
-    "incidents": Command("incidents", "incidents", "List, show and label incidents."),
+    "incidents": Command(
+        "incidents", "incidents", "List, show, acknowledge, assign, snooze, resolve and label incidents."
+    ),
+    "suppressions": Command(
+        "suppressions", "suppressions", "Recurring times at which nobody is told of certain incidents."
+    ),
     "maintenance": Command("incidents", "maintenance", "Known work on devices, in which nothing alarms."),
     "up": Command(
         "running",

@@ -297,6 +297,10 @@ def detect(
         typer.Option(help="Fixed sigma limit, e.g. 3.0; calibrated when absent.", min=0.1, max=1e6, callback=finite),
     ] = None,
     record: Annotated[bool, typer.Option("--record/--no-record", help="Store verdicts, events and flags.")] = True,
+    open_past: Annotated[
+        bool,
+        typer.Option("--open-past", help="Open incidents that ended long ago too, so that people are told of them."),
+    ] = False,
     continuous: Annotated[bool, typer.Option(help=f"Again every {CONTINUOUS_SECONDS} s, new windows only.")] = False,
     limit: Annotated[int, typer.Option(help="Windows to show, the newest; --json has all.", min=1)] = 30,
     as_json: AsJson = False,
@@ -327,7 +331,12 @@ def detect(
         rows, counts = _judged(found, method, seen, record=record)
         if record:
             incidents = IncidentsPass(
-                store, settings, [s for s in spans if s.start_ms < s.end_ms], now_ms=now, only_changed=True
+                store,
+                settings,
+                [s for s in spans if s.start_ms < s.end_ms],
+                now_ms=now,
+                only_changed=True,
+                open_past=open_past,
             )
             write_pass(incidents)
             found.failed = incidents.failed | found.failed

@@ -9,20 +9,40 @@ from typing import Annotated
 
 import typer
 
-from hvac_platform.cli.choosing import MOST_DAYS, Devices, Names, chosen_devices, finite, instant, named, require_order
+from hvac_platform.cli.choosing import (
+    MOST_DAYS,
+    Devices,
+    IncidentId,
+    Names,
+    chosen_devices,
+    chosen_incident,
+    finite,
+    instant,
+    named,
+    require_order,
+)
+from hvac_platform.cli.incident_actions import add_actions
 from hvac_platform.cli.output import AsJson, at, console, errors, print_json, print_rows
 from hvac_platform.config import load_settings
 from hvac_platform.monitoring.data_loss import DATA_LOSS, told_method
+from hvac_platform.monitoring.lifecycle import (
+    PLATFORM,
+    State,
+    children_of,
+    handling_of,
+    history_of,
+    state_of,
+    told_transition,
+)
 from hvac_platform.monitoring.similar import NoSnapshotError, similar_states
 from hvac_platform.runtime.connections import make_encoders, open_store
-from hvac_platform.stores.base import Store
-from hvac_platform.stores.records import Incident, MaintenanceSpan
+from hvac_platform.stores.records import Incident, IncidentHandling, MaintenanceSpan
 from hvac_platform.timestamps import DAY_MS, iso, now_ms
 
 incidents = typer.Typer(no_args_is_help=True)
 maintenance = typer.Typer(no_args_is_help=True)
 
-IncidentId = Annotated[str, typer.Argument(help="Incident, as `hvac incidents list` shows it.")]
+add_actions(incidents)
 
 
 class AtLeast(enum.StrEnum):
@@ -34,6 +54,15 @@ class AtLeast(enum.StrEnum):
 
 
 SEVERITIES = tuple(AtLeast)
+ATTENTION = (State.OPEN, State.ACKNOWLEDGED, State.SNOOZED)
+"""States in the order in which they call for attention; those of the others are over."""
+
+
+def _known_states(names: list[str] | None) -> list[str] | None:
+    listed = [name for text in names or [] for name in text.replace(",", " ").split()]
+    if unknown := [name for name in listed if name not in {*State}]:
+        raise typer.BadParameter(f"{unknown[0][:40]!r} is none of {', '.join(State)}")
+    return listed or None
 
 
 @incidents.command("list")
@@ -44,41 +73,63 @@ def list_incidents(
     start: Annotated[str | None, typer.Option("--from", help="From here (ISO 8601) instead.")] = None,
     end: Annotated[str | None, typer.Option("--until", help="Up to here.")] = None,
     severity: Annotated[AtLeast, typer.Option(help="Least severity.")] = AtLeast.INFO,
-    only_open: Annotated[bool, typer.Option("--open", help="Only those that may still go on.")] = False,
+    state: Annotated[
+        list[str] | None,
+        typer.Option(help=f"States, repeated or separated by commas: {', '.join(State)}.", callback=_known_states),
+    ] = None,
+    only_open: Annotated[
+        bool, typer.Option("--open", help="Only those that are open, acknowledged or snoozed.")
+    ] = False,
+    assignee: Annotated[str | None, typer.Option(help="Only those that this person takes care of.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Incidents, newest first: when, how severe, what it looks like and why."""
+    """Incidents, what needs attention first: state, how severe, when, what it looks like and why."""
     store = open_store(load_settings())
     start_ms, end_ms = instant(start, "--from"), instant(end, "--until")
     require_order(start_ms, end_ms)
     now = now_ms()
     begin = start_ms if start_ms is not None else now - round(days_back * DAY_MS)
     wanted = SEVERITIES[: SEVERITIES.index(severity) + 1]
+    states = {*(state or State)} & ({*ATTENTION} if only_open else {*State})
     span = (begin, now + 1 if end_ms is None else end_ms)
-    found = [
-        incident
-        for device in chosen_devices(store, named(names, devices))
-        for incident in Incident.read(store, device.device_id, span)
-        if incident.severity in wanted and (incident.status == "open" or not only_open)
-    ]
-    found.sort(key=lambda incident: -incident.started_at)
+    found: list[tuple[Incident, IncidentHandling | None]] = []
+    for device in chosen_devices(store, named(names, devices)):
+        of_device = [i for i in Incident.read(store, device.device_id, span) if i.severity in wanted]
+        handlings = handling_of(store, of_device)
+        found += [
+            (incident, handling)
+            for incident in of_device
+            for handling in [handlings.get(incident.incident_id)]
+            if state_of(handling, now) in states
+            and (assignee is None or (handling is not None and handling.assignee == assignee))
+        ]
+    found.sort(key=lambda one: _attention(one[0], one[1], now))
     print_rows(
-        [_summary(incident) for incident in found],
+        [_summary(incident, handling, now) for incident, handling in found],
         as_json=as_json,
         title=f"Incidents ({len(found)})",
         empty=f"no incident began since {iso(begin)}: --days-back or --from look further back",
     )
 
 
-def _summary(found: Incident) -> dict[str, object]:
+def _attention(incident: Incident, handling: IncidentHandling | None, at_ms: int) -> tuple[int, int, int]:
+    """Place in the list: what nobody has seen yet first, the most severe of those, then the newest; what is over last."""
+    state = state_of(handling, at_ms)
+    if state not in ATTENTION:
+        return len(ATTENTION), 0, -incident.started_at
+    return ATTENTION.index(state), incident.level, -incident.started_at
+
+
+def _summary(found: Incident, handling: IncidentHandling | None, at_ms: int) -> dict[str, object]:
     likely = f"{found.kinds[0]['title']} ({found.kinds[0]['similarity']:.2f})" if found.kinds else None
     return {
         "incident": found.incident_id,
+        "state": str(state_of(handling, at_ms)).replace("_", " "),
+        "severity": found.severity,
         "from": at(found.started_at, to_minutes=True),
         "minutes": round((found.ended_at - found.started_at) / 60_000),
-        "severity": found.severity,
-        "status": found.status,
-        "scope": found.cause or found.scope,
+        "assignee": handling.assignee if handling is not None else None,
+        "scope": f"part of {found.parent_id}" if found.parent_id else found.cause or found.scope,
         "likely": found.label or likely,
         "seen": next((similar["incident_id"] for similar in found.similar if similar["known"]), None),
         "why": next(iter(found.reasons), None),
@@ -87,10 +138,12 @@ def _summary(found: Incident) -> dict[str, object]:
 
 @incidents.command("show")
 def show_incident(incident: IncidentId, as_json: AsJson = False) -> None:
-    """One incident: rules that fired, metrics that moved, likely kinds, and where the same was seen before."""
+    """One incident: where it stands, its history, rules that fired, what moved, likely kinds, and what is like it."""
     settings = load_settings()
     store = open_store(settings)
-    found = _incident(store, incident)
+    found = chosen_incident(store, incident)
+    handling = handling_of(store, [found]).get(found.incident_id)
+    history, parts = history_of(store, found), children_of(store, found)
     device = chosen_devices(store, [found.device_id])[0]
     lost = DATA_LOSS in found.methods
     states = None
@@ -111,20 +164,37 @@ def show_incident(incident: IncidentId, as_json: AsJson = False) -> None:
     ]
     if as_json:
         times = {name: at(getattr(found, name)) for name in ("started_at", "ended_at", "updated_at")}
-        print_json({**asdict(found), **times, "similar_states": past})
+        stands = (
+            {} if handling is None else {n: getattr(handling, n) for n in ("actor", "assignee", "labels", "openings")}
+        )
+        stands |= {"state": str(state_of(handling, now_ms()))}
+        if handling is not None:
+            stands |= {name: at(getattr(handling, name)) for name in ("since", "snoozed_until", "reopened_at")}
+        told = [{**asdict(one), "at": at(one.at)} for one in history]
+        children = [child.incident_id for child in parts]
+        handled = {"handling": stands, "history": told, "children": children}
+        print_json({**asdict(found), **times, **handled, "similar_states": past})
         return
     console.print(
-        f"{found.incident_id}  {found.severity} (level {found.level}), {found.status}\n"
+        f"{found.incident_id}  {found.severity} (level {found.level}), {_stands(handling)}\n"
         f"{found.device_id} ({found.device_type}, {found.location}): {iso(found.started_at)} to {iso(found.ended_at)}, "
         f"{found.windows} windows, score {found.peak_score:.1f} (1 is the limit)\n"
         f"methods: {', '.join(f'{told_method(m)} {n}' for m, n in found.methods.items())}"
     )
     if found.scope == "fleet":
         console.print(f"one of many devices at once: {found.cause}")
+    if found.parent_id is not None:
+        console.print(f"part of {found.parent_id}")
+    elif parts:
+        console.print(f"{len(parts)} incidents of other devices are part of it")
     if found.excess_kwh is not None:
         console.print(f"energy: {found.excess_kwh:+.1f} kWh against what its state calls for")
     if found.label:
         console.print(f"it was: {found.label}")
+    if history:
+        console.print("\nhistory")
+        for one in history:
+            console.print(f"  {iso(one.at)}  {told_transition(one)}")
     console.print("\nwhy")
     for reason in found.reasons or ["no reason was given"]:
         console.print(f"  {reason}")
@@ -159,28 +229,17 @@ def show_incident(incident: IncidentId, as_json: AsJson = False) -> None:
     )
 
 
-@incidents.command("label")
-def label_incident(
-    incident: IncidentId,
-    label: Annotated[
-        str, typer.Argument(help="What it turned out to be, e.g. 'refrigerant leak'; empty takes it back.")
-    ],
-) -> None:
-    """Say what an incident was: later ones like it will say so too."""
-    store = open_store(load_settings())
-    found = _incident(store, incident)
-    key = {"device_id": [found.device_id], "started_at": [found.started_at]}
-    store.update("incidents", {**key, "label": [label.strip() or None]})
-    console.print(f"{incident}: {label.strip() or 'label removed'}")
-
-
-def _incident(store: Store, incident: str) -> Incident:
-    device_id, _, started = incident.rpartition("/")
-    at = int(started) if started.isascii() and started.isdigit() and len(started) <= 15 else -1
-    found = Incident.first(store, device_id, (at, at + 1)) if device_id and at >= 0 else None
-    if found is None:
-        raise typer.BadParameter(f"no incident {incident!r}; `hvac incidents list` shows them", param_hint="INCIDENT")
-    return found
+def _stands(handling: IncidentHandling | None) -> str:
+    """Where an incident stands, in words."""
+    state = state_of(handling, now_ms())
+    if handling is None or state is State.PAST:
+        return "past: it was over when it was found"
+    told = str(state).replace("_", " ")
+    if state in (State.ACKNOWLEDGED, State.FALSE_ALARM, State.RESOLVED):
+        told += f" by {'the return of the machine' if handling.actor == PLATFORM else handling.actor}"
+    if state is State.SNOOZED and handling.snoozed_until is not None:
+        told += f" until {iso(handling.snoozed_until)}"
+    return told + (f", assigned to {handling.assignee}" if handling.assignee else "")
 
 
 @maintenance.command("add")

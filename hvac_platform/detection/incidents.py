@@ -105,6 +105,47 @@ def group_windows(times_ms: Int64, window_ms: int, merge_ms: int = MERGE_MS) -> 
     return list(zip(firsts.tolist(), lasts.tolist(), strict=True))
 
 
+def join_episodes(
+    episodes: Sequence[tuple[int, int]], faults: Sequence[frozenset[str]], quiet_ms: int
+) -> list[list[int]]:
+    """Episodes of one device that are of one fault: a fault that flaps is one incident.
+
+    An episode belongs to the fault that it is like (they have a name in common) and that was seen no more than the quiet
+    time before it; of several to the latest. Another fault between two episodes of the first does not part them: it is an
+    incident beside the first.
+
+    Args:
+        episodes: start of the first and of the last window of each, epoch milliseconds, in order of their starts.
+        faults: what tells each one's fault: rules that fired, the metric that led. One without any is like every other.
+        quiet_ms: longest pause within a fault.
+
+    Returns:
+        Positions of the episodes of each fault, in order of the faults' starts.
+
+    >>> join_episodes([(0, 5), (20, 22), (40, 45)], [frozenset("a"), frozenset("b"), frozenset("a")], 50)
+    [[0, 2], [1]]
+    """
+    joined: list[list[int]] = []
+    known: list[set[str]] = []
+    until: list[int] = []
+    for i, ((first, last), names) in enumerate(zip(episodes, faults, strict=True)):
+        alike = [
+            j
+            for j in range(len(joined))
+            if first - until[j] <= quiet_ms and (not names or not known[j] or names & known[j])
+        ]
+        if alike:
+            j = max(alike, key=lambda j: until[j])
+            joined[j].append(i)
+            known[j] |= names
+            until[j] = max(until[j], last)
+        else:
+            joined.append([i])
+            known.append(set(names))
+            until.append(last)
+    return joined
+
+
 def severity(level: int) -> Severity:
     """Severity of a level of ASHRAE Guideline 36: 1 life safety and 2 critical, 3 urgent, 4 normal priority.
 

@@ -34,12 +34,14 @@ class DataLoss:
         end_ms: start of the first window after it, or the present while it goes on.
         over: whether a window came after it.
         longest_ms: a gap of this length is usual of the device.
+        window_ms: length of a window.
     """
 
     start_ms: int
     end_ms: int
     over: bool
     longest_ms: int
+    window_ms: int
 
     @property
     def level(self) -> int:
@@ -108,7 +110,7 @@ class Listening:
         needed = np.full(len(times), longest)
         needed[-1] += self._settings.allowed_lateness_ms
         found = [
-            DataLoss(int(begins[i]), int(ends[i]), bool(i < len(times) - 1), longest)
+            DataLoss(int(begins[i]), int(ends[i]), bool(i < len(times) - 1), longest, window_ms)
             for i in np.flatnonzero((ends - begins >= needed) & (begins < end_ms) & (ends > start_ms))
         ]
         found = [loss for loss in found if self._others_heard(loss)]

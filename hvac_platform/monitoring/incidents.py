@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -11,13 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hvac_platform.detection.evaluation import MERGE_MS
 from hvac_platform.detection.incidents import (
     Cause,
     FleetEvent,
     data_losses,
     fleet_events,
-    group_windows,
     incident_level,
     severity,
 )
@@ -25,11 +22,14 @@ from hvac_platform.detection.methods import knows_limits, method_names
 from hvac_platform.detection.profile import Profile
 from hvac_platform.devices.registry import device_type
 from hvac_platform.monitoring.data_loss import DATA_LOSS, DataLoss
+from hvac_platform.monitoring.incident_identity import Found, Identity, identify
+from hvac_platform.monitoring.incident_windows import BEYOND_MS, RULE_ID, Grouping, fault_windows, loss_windows
+from hvac_platform.monitoring.lifecycle import closed_by_people
 from hvac_platform.monitoring.profiles import load_profile
 from hvac_platform.monitoring.wide_devices import metrics_to_read
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.batches import TableBatch
-from hvac_platform.stores.records import AnomalyEvent, Incident, SimilarIncident, StoredKind, Verdict
+from hvac_platform.stores.records import Incident, SimilarIncident, StoredKind, Verdict
 from hvac_platform.stores.series import read_series
 from hvac_platform.timestamps import DAY_MS, iso
 
@@ -38,16 +38,12 @@ if TYPE_CHECKING:
 
     from hvac_platform.detection.learned import Learned
 
-BEYOND_MS = 2 * DAY_MS  # an incident of a day is looked for so far on both sides; one that lasts longer, further
-FURTHEST_MS = 64 * DAY_MS
 LIBRARY_MS = 180 * DAY_MS
 MOST_REASONS, MOST_METRICS, MOST_SIMILAR = 6, 6, 5
 MOST_EXAMINED = 720
 """Windows of an incident that its signature rests on: of a long one the first half day."""
 LEADING_HOURS = 4
 MOST = 0.75
-
-_RULE_ID = re.compile(r"\((\S+)\)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +72,6 @@ class IncidentWindows:
         """End of the last window."""
         return int(self.times_ms[-1]) + self.window_ms
 
-    @property
-    def incident_id(self) -> str:
-        """The same in every run: device and start."""
-        return f"{self.device.device_id}/{self.start_ms}"
-
 
 @dataclass
 class PastIncidents:
@@ -98,7 +89,7 @@ class PastIncidents:
     def of_type(self, name: str) -> list[Incident]:
         """Incidents of all devices of a type that have a signature: which they are, it, and what was said of them."""
         if name not in self._by_type:
-            only = ("device_id", "started_at", "incident_id", "signature", "label")
+            only = ("device_id", "started_at", "ended_at", "incident_id", "signature", "label")
             self._by_type[name] = [
                 past
                 for device in self.store.devices()
@@ -116,25 +107,25 @@ class PastIncidents:
             known.append(incident)
 
 
-def incident_spans(store: Store, device_id: str, window_ms: int, start_ms: int, end_ms: int) -> list[NDArray[np.int64]]:
-    """Windows of every incident that reaches into [start_ms, end_ms), each int64 [k], complete on both sides."""
-    before, after = BEYOND_MS, BEYOND_MS
-    while True:
-        low, high = start_ms - before, end_ms + after
-        times = AnomalyEvent.times(store, device_id, (low, high))
-        groups = [times[a : b + 1] for a, b in group_windows(times, window_ms)]
-        chosen = [g for g in groups if g[0] < end_ms and g[-1] + window_ms > start_ms]
-        cut_before = bool(chosen) and int(chosen[0][0]) - low <= MERGE_MS and before < FURTHEST_MS
-        cut_after = bool(chosen) and high - int(chosen[-1][-1]) <= MERGE_MS + window_ms and after < FURTHEST_MS
-        if not cut_before and not cut_after:
-            return chosen
-        before, after = before * (4 if cut_before else 1), after * (4 if cut_after else 1)
+@dataclass
+class IncidentChanges:
+    """What became of the incidents of one device in a pass, for the history of each.
+
+    Attributes:
+        present: start by id of those that there are.
+        merged: those that others took in, with the id of the other.
+        gone: whether there were some whose windows are not anomalous any more.
+    """
+
+    present: dict[str, int] = field(default_factory=dict)
+    merged: dict[str, str] = field(default_factory=dict)
+    gone: bool = False
 
 
 def incident_batches(
     store: Store,
     device: Device,
-    window_ms: int,
+    grouping: Grouping,
     start_ms: int,
     end_ms: int,
     *,
@@ -142,64 +133,126 @@ def incident_batches(
     past: PastIncidents,
     losses: Sequence[DataLoss],
     only_changed: bool = False,
+    changes: IncidentChanges | None = None,
 ) -> Iterator[TableBatch]:
     """Rows of ``incidents`` for what reaches into [start_ms, end_ms); incidents that no longer exist are taken back.
 
-    What somebody said of an incident (its label) goes over to the one that takes its place.
+    An incident keeps its id when its windows change, see :mod:`hvac_platform.monitoring.incident_identity`. What somebody
+    said of an incident (its label) goes over to the one that takes its place.
 
     Args:
         store: where events and verdicts are.
         device: whose.
-        window_ms: length of a window.
-        start_ms: start of the span.
+        grouping: how windows become incidents.
+        start_ms: start of the span; what ended within the quiet time before it is looked at too.
         end_ms: its end.
         now_ms: the present.
         past: incidents to compare with.
-        losses: spans in which nothing came of the device; each is an incident.
+        losses: spans in which nothing came of the device; those less than the quiet time apart are one incident.
         only_changed: leave out incidents with the same windows as when they were last computed.
+        changes: where to put what became of them.
     """
-    spans = incident_spans(store, device.device_id, window_ms, start_ms, end_ms)
-    found = {*(int(span[0]) for span in spans), *(loss.start_ms for loss in losses)}
-    known = {
-        incident.started_at: incident
-        for incident in Incident.read(store, device.device_id, (min([start_ms - BEYOND_MS, *found]), end_ms))
-        if incident.ended_at > start_ms or incident.started_at in found
-    }
-    gone = [incident for t, incident in known.items() if t not in found]
-    if gone:
-        keys = Incident.columns(gone, only=("device_id", "started_at"))
-        yield TableBatch(keys, table=Incident.TABLE, action="delete")
-    for loss in losses:
-        incident = data_loss_incident(device, loss, window_ms, now_ms=now_ms)
-        present = known.get(loss.start_ms)
-        if not only_changed or not _unchanged(present, incident.ended_at, incident.status):
-            yield _batch(incident)
+    window_ms, begin_ms = grouping.window_ms, start_ms - grouping.quiet_ms
+    of_windows = fault_windows(store, device.device_id, grouping, begin_ms, end_ms)
+    of_losses = loss_windows(losses, grouping)
+    spans = [(begin_ms, end_ms), *((g.start_ms, g.end_ms(window_ms)) for g in (*of_windows, *of_losses))]
+    earliest, latest = min(begin_ms - BEYOND_MS, *(a for a, _ in spans)), max(b for _, b in spans)
+    known = [
+        incident
+        for incident in Incident.read(store, device.device_id, (earliest, latest))
+        if any(incident.started_at < b and incident.ended_at > a for a, b in spans)
+    ]
+    changes = changes if changes is not None else IncidentChanges()
+    present = changes.present
+    closed_ms = closed_by_people(store, device.device_id) if known else {}
+
+    def identified(groups: Sequence[Found], *, loss: bool) -> list[Identity]:
+        before = [incident for incident in known if (DATA_LOSS in incident.methods) == loss]
+        found = identify(
+            device.device_id,
+            groups,
+            before,
+            window_ms,
+            closed_ms=closed_ms,
+            in_use=lambda name: name in present or _is_used(store, device.device_id, name),
+        )
+        present.update({one.incident_id: one.found.start_ms for one in found})
+        return found
+
+    rows = {incident.started_at: incident for incident in known}
     profile: Profile | None = None
     loaded = False
-    for span in spans:
-        ended = int(span[-1]) + window_ms
-        present = known.get(int(span[0]))
-        status = "open" if ended + MERGE_MS >= device.last_seen else "closed"
-        if only_changed and _unchanged(present, ended, status, len(span)):
+    lost, anomalous = identified(of_losses, loss=True), identified(of_windows, loss=False)
+    for one in (*lost, *anomalous):
+        for old in one.merged:
+            present.pop(old.incident_id, None)
+            changes.merged[old.incident_id] = one.incident_id
+    changes.gone |= any(i.incident_id not in present and i.incident_id not in changes.merged for i in known)
+    for one, is_loss in (*((one, True) for one in lost), *((one, False) for one in anomalous)):
+        start, ended = one.found.start_ms, one.found.end_ms(window_ms)
+        goes_on = ended + grouping.quiet_ms >= device.last_seen and not one.found.over
+        status = "open" if goes_on else "closed"
+        if only_changed and _unchanged(one, ended, status):
             continue
-        if not loaded:
-            profile, loaded = load_profile(store, device.device_id), True
-        windows = IncidentWindows(device, span, window_ms, _verdicts(store, device.device_id, span, window_ms))
-        incident = windows_incident(store, windows, profile, past, status=status, now_ms=now_ms)
-        said = [old.label for old in gone if old.label and old.ended_at > int(span[0]) and old.started_at < ended]
-        label = present.label if present is not None else next(iter(said), None)
-        incident = replace(incident, label=label)
+        if is_loss:
+            incident = data_loss_incident(device, _within(losses, one.found, window_ms), status=status, now_ms=now_ms)
+        else:
+            if not loaded:
+                profile, loaded = load_profile(store, device.device_id), True
+            times = one.found.times_ms
+            windows = IncidentWindows(device, times, window_ms, _verdicts(store, device.device_id, times, window_ms))
+            incident = windows_incident(store, windows, profile, past, status=status, now_ms=now_ms)
+        incident = _continued(incident, one)
         past.add(incident)
-        yield _batch(incident, with_label=present is None and label is not None)
+        here = rows.get(start)
+        stays = here is not None and here.incident_id == incident.incident_id
+        yield _batch(incident, with_label=not stays and (here is not None or incident.label is not None))
+    gone = [incident for start, incident in rows.items() if start not in present.values()]
+    if gone:
+        yield TableBatch(
+            Incident.columns(gone, only=("device_id", "started_at")), table=Incident.TABLE, action="delete"
+        )
 
 
-def _unchanged(present: Incident | None, ended_at: int, status: str, windows: int | None = None) -> bool:
-    """Whether an incident was computed before from as many windows (of a data loss: up to the same end)."""
+def _is_used(store: Store, device_id: str, incident_id: str) -> bool:
+    """Whether an incident of the device has an id."""
+    return Incident.first(store, device_id, only=("incident_id",), equals={"incident_id": incident_id}) is not None
+
+
+def _unchanged(one: Identity, ended_at: int, status: str) -> bool:
+    """Whether an incident was computed before from as many windows."""
+    before = one.before
     return (
-        present is not None
-        and (present.ended_at, present.status) == (ended_at, status)
-        and windows in (None, present.windows)
+        before is not None
+        and not one.merged
+        and (before.started_at, before.ended_at, before.status, before.windows)
+        == (one.found.start_ms, ended_at, status, len(one.found.times_ms))
     )
+
+
+def _continued(incident: Incident, one: Identity) -> Incident:
+    """An incident with what it has of those that it takes over from; which event it is of is found out anew later."""
+    said = [old.label for old in (*((one.before,) if one.before else ()), *one.merged) if old.label]
+    incident = replace(incident, incident_id=one.incident_id, label=next(iter(said), None))
+    before = one.before
+    if before is None:
+        return incident
+    return replace(incident, scope=before.scope, cause=before.cause, parent_id=before.parent_id)
+
+
+def _within(losses: Sequence[DataLoss], found: Found, window_ms: int) -> list[DataLoss]:
+    """Losses, or the parts of them, that lie in some windows."""
+    begin_ms, end_ms = found.start_ms, found.end_ms(window_ms)
+    return [
+        replace(
+            loss,
+            start_ms=max(loss.start_ms, begin_ms),
+            end_ms=min(loss.end_ms, end_ms),
+            over=loss.over or loss.end_ms > end_ms,
+        )
+        for loss in losses
+        if loss.start_ms < end_ms and loss.end_ms > begin_ms
+    ]
 
 
 def _batch(incident: Incident, *, with_label: bool = False) -> TableBatch:
@@ -233,7 +286,7 @@ def windows_incident(
         for verdict in verdicts
         if knows_limits(verdict.method)
         for reason in verdict.reasons
-        if (found := _RULE_ID.search(reason))
+        if (found := RULE_ID.search(reason))
     )
     made = replace(
         blank_incident(device, incident.start_ms, incident.end_ms, incident_level(levels, scores, votes)),
@@ -249,16 +302,17 @@ def windows_incident(
     return made if profile is None else _with_learned(made, store, incident, profile, past)
 
 
-def data_loss_incident(device: Device, loss: DataLoss, window_ms: int, *, now_ms: int) -> Incident:
-    """The incident of a data loss; its score is how unusual the length is."""
-    length = loss.end_ms - loss.start_ms
+def data_loss_incident(device: Device, losses: Sequence[DataLoss], *, status: str, now_ms: int) -> Incident:
+    """The incident of data losses that belong together, at least one; its score is how unusual the longest is."""
+    lengths = [loss.end_ms - loss.start_ms for loss in losses]
+    windows = sum(length // losses[0].window_ms for length in lengths)
     return replace(
-        blank_incident(device, loss.start_ms, loss.end_ms, loss.level),
-        status="closed" if loss.over else "open",
-        windows=length // window_ms,
-        peak_score=length / loss.longest_ms,
-        methods={DATA_LOSS: length // window_ms},
-        reasons=[loss.reason],
+        blank_incident(device, losses[0].start_ms, losses[-1].end_ms, min(loss.level for loss in losses)),
+        status=status,
+        windows=windows,
+        peak_score=max(length / loss.longest_ms for length, loss in zip(lengths, losses, strict=True)),
+        methods={DATA_LOSS: windows},
+        reasons=[loss.reason for loss in losses[:MOST_REASONS]],
         updated_at=now_ms,
     )
 
@@ -310,7 +364,7 @@ def _telling_reasons(verdicts: Sequence[Verdict]) -> list[str]:
         method, metrics = verdict.method, verdict.metrics
         for position, reason in enumerate(verdict.reasons):
             if knows_limits(method):
-                found = _RULE_ID.search(reason)
+                found = RULE_ID.search(reason)
                 about = found[1] if found else " ".join(reason.split()[:3])
             else:
                 about = metrics[position] if position < len(metrics) else ""
@@ -351,7 +405,8 @@ def _with_learned(
         return made
     learned, _ = examine_windows(series, np.isin(series.times_ms, times), profile.detector)
     direction, kinds = _direction_and_kinds(learned, profile, device.device_type)
-    return replace(made, signature=direction, kinds=kinds, similar=similar_incidents(incident, direction, past))
+    similar = similar_incidents(device, incident.start_ms, direction, past)
+    return replace(made, signature=direction, kinds=kinds, similar=similar)
 
 
 def _direction_and_kinds(
@@ -385,7 +440,7 @@ def _direction_and_kinds(
 
 
 def similar_incidents(
-    incident: IncidentWindows, direction: Mapping[str, float], past: PastIncidents
+    device: Device, start_ms: int, direction: Mapping[str, float], past: PastIncidents
 ) -> list[SimilarIncident]:
     """Earlier incidents whose deviation points the same way, on this device and on others of its type, most alike first."""
     import pandas as pd
@@ -396,8 +451,8 @@ def similar_incidents(
         return []
     earlier = {
         other.incident_id: other
-        for other in past.of_type(incident.device.device_type)
-        if other.started_at < incident.start_ms and other.incident_id != incident.incident_id
+        for other in past.of_type(device.device_type)
+        if other.started_at < start_ms and (other.device_id != device.device_id or other.ended_at <= start_ms)
     }
     signatures = {name: pd.Series(other.signature, dtype=np.float64) for name, other in earlier.items()}
     matches = most_similar(pd.Series(dict(direction), dtype=np.float64), signatures)[:MOST_SIMILAR]
@@ -435,21 +490,39 @@ def incident_excess_kwh(frame: pd.DataFrame, incident: IncidentWindows, profile:
 
 
 def fleet_scope_batches(store: Store, window_ms: int, start_ms: int, end_ms: int) -> Iterator[TableBatch]:
-    """Updates of ``incidents`` that began in a span: which belong to an event of many devices, and its likely cause."""
+    """Updates of ``incidents`` that began in a span: which belong to an event of many devices, and its likely cause.
+
+    The earliest incident of an event is the parent of the others, and stays so.
+    """
     begin = start_ms - LEADING_HOURS * 3_600_000
     incidents = Incident.read(store, None, (begin, end_ms))
     devices = store.devices()
-    event_of = {i: event for event in fleet_events_of(store, incidents, devices, window_ms) for i in event.incidents}
+    part_of: dict[int, tuple[str, str, str | None]] = {}
+    for event in fleet_events_of(store, incidents, devices, window_ms):
+        parent = parent_of([incidents[i] for i in event.incidents])
+        for i in event.incidents:
+            name = incidents[i].incident_id
+            part_of[i] = ("fleet", _told(event), None if name == parent else parent)
     changed = [
-        replace(incident, scope=scope, cause=cause)
+        replace(incident, scope=scope, cause=cause, parent_id=parent_id)
         for i, incident in enumerate(incidents)
-        for scope, cause in [("fleet", _told(event_of[i])) if i in event_of else ("local", "")]
-        if (incident.scope, incident.cause) != (scope, cause)
-        and (i in event_of or incident.started_at >= start_ms)  # what began earlier is seen in part only
+        for scope, cause, parent_id in [part_of.get(i, ("local", "", None))]
+        if (incident.scope, incident.cause, incident.parent_id) != (scope, cause, parent_id)
+        and (i in part_of or incident.started_at >= start_ms)  # what began earlier is seen in part only
     ]
     if changed:
-        columns = Incident.columns(changed, only=("device_id", "started_at", "scope", "cause"))
+        columns = Incident.columns(changed, only=("device_id", "started_at", "scope", "cause", "parent_id"))
         yield TableBatch(columns, table=Incident.TABLE, action="update")
+
+
+def parent_of(incidents: Sequence[Incident]) -> str:
+    """Id of the incident that stands for an event, of at least one: the parent that most of them have, else the earliest."""
+    members = {incident.incident_id for incident in incidents}
+    named = Counter(incident.parent_id for incident in incidents if incident.parent_id in members)
+    if named:
+        (parent, _), *_ = named.most_common(1)
+        return str(parent)
+    return min(incidents, key=lambda incident: (incident.started_at, incident.device_id)).incident_id
 
 
 def fleet_events_of(
@@ -476,7 +549,8 @@ def _lost(store: Store, incident: Incident, window_ms: int) -> bool:
     """Whether nothing new came of the device for most of the incident."""
     if DATA_LOSS in incident.methods:
         return True
-    begin, end = incident.started_at, incident.ended_at
+    begin = incident.started_at
+    end = min(incident.ended_at, begin + MOST_EXAMINED * window_ms)
     series = read_series(store, incident.device_id, incident.device_type, begin, end)
     quiet = sum(b - a for a, b in data_losses(series.times_ms, series.mean, window_ms, until_ms=end))
     return bool(2 * quiet > end - begin)

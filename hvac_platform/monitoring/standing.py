@@ -171,15 +171,17 @@ class StandingDetection:
         return False
 
     def group(self) -> None:
-        """Incidents of all devices over the days of late: some have ended, and of some devices nothing comes any more."""
+        """Incidents of all devices over the days of late: some have ended, and of some devices nothing comes any more.
+
+        What ends by the clock (the quiet time after a fault, a snooze, a suppression) ends here.
+        """
         self._grouped = time.monotonic()
         today = now_ms() - now_ms() % self.settings.window_ms
         spans = (
             list(spans_of_days(self.store.devices(), list(self._days), self.settings.window_ms)) if self._days else []
         )
         self._days = {day: None for day in self._days if day_windows(day, self.settings.window_ms)[1] > today}
-        if spans:
-            self.incidents += self._incidents(spans)
+        self.incidents += self._incidents(spans, follow_up=True)
 
     def _pass(self, date: str, device_ids: Sequence[str]) -> None:
         began = time.monotonic()
@@ -208,8 +210,8 @@ class StandingDetection:
         self.incidents += computed
         self.on_pass(PassDone(date, detection, computed, time.monotonic() - began))
 
-    def _incidents(self, spans: Sequence[Span]) -> int:
-        found = IncidentsPass(self.store, self.settings, spans, now_ms=now_ms(), only_changed=True)
+    def _incidents(self, spans: Sequence[Span], *, follow_up: bool = False) -> int:
+        found = IncidentsPass(self.store, self.settings, spans, now_ms=now_ms(), only_changed=True, follow_up=follow_up)
         write_pass(found)
         for failure in found.failed.values():
             self.on_trouble(str(failure))

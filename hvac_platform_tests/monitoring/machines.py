@@ -9,6 +9,7 @@ import numpy as np
 from hvac_platform.config import load_settings
 from hvac_platform.ingestion.snapshotting import EmbeddingCounts, embedding_batches
 from hvac_platform.monitoring.data_loss import Listening
+from hvac_platform.monitoring.incident_windows import Grouping
 from hvac_platform.monitoring.incidents import PastIncidents, incident_batches
 from hvac_platform.monitoring.judging import judge_device, judgement_batches
 from hvac_platform.monitoring.learning import learn_profile, lesson_batches
@@ -95,7 +96,8 @@ def gather_incidents(store, device, start_ms, end_ms, **options):
     """Compute and write incidents; the batches."""
     past = PastIncidents(store, 0)
     options.setdefault("losses", Listening(store, load_settings(), end_ms).data_losses(device, start_ms, end_ms))
-    found = list(incident_batches(store, device, MINUTE_MS, start_ms, end_ms, now_ms=end_ms, past=past, **options))
+    grouping = Grouping(MINUTE_MS, load_settings().incident_quiet_ms)
+    found = list(incident_batches(store, device, grouping, start_ms, end_ms, now_ms=end_ms, past=past, **options))
     for batch in found:
         write_batch(store, "incidents", batch)
     return found

@@ -260,6 +260,8 @@ CREATE TABLE incident_handling (
     actor TEXT NOT NULL,
     assignee TEXT,
     snoozed_until INTEGER,
+    openings INTEGER NOT NULL,
+    reopened_at INTEGER,
     labels TEXT NOT NULL,
     severity TEXT NOT NULL,
     faults TEXT NOT NULL,

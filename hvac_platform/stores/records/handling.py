@@ -18,6 +18,8 @@ class IncidentHandling(Record):
         actor: who brought it there: a person, or ``platform``.
         assignee: who takes care of it.
         snoozed_until: end of the snooze; None where it is not snoozed.
+        openings: how often it was opened or opened again; 0 of one that never was.
+        reopened_at: when a person last opened it again; what ended before that does not resolve it.
         labels: that people gave it.
         severity: worst severity that its history has.
         faults: rules that its history has.
@@ -34,6 +36,8 @@ class IncidentHandling(Record):
     actor: str
     assignee: str | None
     snoozed_until: int | None
+    openings: int
+    reopened_at: int | None
     labels: list[str]
     severity: str
     faults: list[str]
