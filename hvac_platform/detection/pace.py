@@ -27,7 +27,7 @@ LONGEST_SILENCES = 2
 LEAST_READINGS = 8
 """Windows with a reading that a pace is learned from."""
 REGULAR_RATIO, REGULAR_SHARE = 3.5, 0.95
-"""Readings are regular where nearly all gaps between them are a few of the usual one, as where one in ten is lost on the way.
+"""Readings are regular where nearly all gaps between them are a few of the usual one, as where one in ten is lost.
 
 Of gaps at random (exponential, as of changes that come independently) one in eleven is longer than that."""
 RARE_STOPS, RARE_SHARE = 2, 0.0002
@@ -223,6 +223,7 @@ def stops(
     *,
     until_ms: int,
     since_ms: Mapping[str, int] | None = None,
+    retired_ms: Mapping[str, int] | None = None,
 ) -> list[Stop]:
     """Spans in which points were silent for longer than their pace allows while the device was heard, by their start.
 
@@ -237,6 +238,7 @@ def stops(
         window_ms: length of a window.
         until_ms: end of the observation: end of the last complete window of the device.
         since_ms: end of the window with the last reading before the first window, by metric, where that is known.
+        retired_ms: when a point was retired, by metric: a stop is over then.
     """
     found: dict[tuple[int, int, bool], list[str]] = {}
     heard = heard_ms(times_ms, window_ms)
@@ -257,5 +259,10 @@ def stops(
             first, last = np.searchsorted(times_ms, start), np.searchsorted(times_ms, end) - 1
             if last <= first or heard[last] - heard[first] < HEARD_SHARE * patience - window_ms:
                 continue
-            found.setdefault((start, end, i < len(begins) - 1), []).append(name)
+            over, until = i < len(begins) - 1, (retired_ms or {}).get(name)
+            if until is not None and start >= until:
+                continue
+            if until is not None and end > until:
+                end, over = until, True
+            found.setdefault((start, end, over), []).append(name)
     return [Stop(tuple(sorted(metrics)), start, end, over) for (start, end, over), metrics in sorted(found.items())]

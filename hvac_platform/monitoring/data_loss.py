@@ -51,18 +51,29 @@ class DataLoss:
     @property
     def reason(self) -> str:
         """The loss in a sentence."""
-        minutes = (self.end_ms - self.start_ms) / 60_000
-        length = f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+        length = spelled(self.end_ms - self.start_ms)
         return f"no readings for {length} after {iso(self.start_ms)}, while other devices were heard"
 
 
 def told_method(name: str) -> str:
     """What to call, before people, the method of an incident.
 
-    >>> told_method("profile"), told_method(DATA_LOSS)
-    ('profile', 'data loss')
+    >>> told_method("profile"), told_method(DATA_LOSS), told_method("stopped")
+    ('profile', 'data loss', 'stopped point')
     """
-    return "data loss" if name == DATA_LOSS else name
+    return {DATA_LOSS: "data loss", "stopped": "stopped point"}.get(name, name)
+
+
+def spelled(length_ms: int) -> str:
+    """A length of time for a sentence.
+
+    >>> spelled(10_000), spelled(300_000), spelled(9_000_000)
+    ('10 s', '5 min', '2.5 h')
+    """
+    if length_ms < 120_000:
+        return f"{length_ms / 1000:.0f} s"
+    minutes = length_ms / 60_000
+    return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
 class Listening:

@@ -50,6 +50,7 @@ class Judgement:
         was_flagged: bool [n], flagged by an earlier judgement.
         profile: the profile that they rest on, or None.
         left_open: windows that are not complete yet.
+        stopped: whether a point of the device had stopped in any of the windows.
     """
 
     device: Device
@@ -59,6 +60,7 @@ class Judgement:
     was_flagged: NDArray[np.bool_]
     profile: Profile | None
     left_open: int
+    stopped: bool = False
 
     @property
     def anomalous(self) -> NDArray[np.bool_]:
@@ -105,6 +107,7 @@ class Ready:
         own: what this process keeps of the device, or None.
         read_from: start of the span that ``windows`` are all windows of, epoch milliseconds.
         unread: why a window is not judged, an empty text where enough was read of it; n texts.
+        stopped: whether a point of the device had stopped in any of the windows.
     """
 
     device: Device
@@ -119,6 +122,7 @@ class Ready:
     own: Kept | None
     read_from: int
     unread: Sequence[str]
+    stopped: bool
 
     def judge(self, said: Mapping[str, Verdicts] | None = None) -> Judgement:
         """The judgement of every method.
@@ -140,7 +144,8 @@ class Ready:
                 self.own.recent, self.own.recent_from = windows.series, self.read_from
                 self.own.last_read_ms = last_readings(windows.series, self.own.last_read_ms)
         return Judgement(
-            self.device, self.series, verdicts, self.revisions, self.was_flagged, self.profile, self.left_open
+            *(self.device, self.series, verdicts, self.revisions, self.was_flagged, self.profile, self.left_open),
+            stopped=self.stopped,
         )
 
 
@@ -257,15 +262,17 @@ def ready_to_judge(
         left_open = int((wanted & ~complete).sum())
     wanted &= complete
     chosen = np.flatnonzero(wanted)
-    windows, muted, unread = None, np.zeros(0, dtype=np.bool_), list[str]()
+    windows, muted, unread, stopped = None, np.zeros(0, dtype=np.bool_), list[str](), False
     if len(chosen):
         upto = select(series, slice(0, int(chosen[-1]) + 1))
         windows = Windows(upto, chosen, declared, profile, encoders.common.encode, carried)
         muted = in_maintenance(windows.times_ms, MaintenanceSpan.read(store, device.device_id))
         points = points_of(store, device.device_id) if own is None else own.points
         watched = points.watched(profile)
-        silent = stale(upto, watched, points.paces, None if own is None else own.last_read_ms)[chosen]
-        unread = [_why_unread(row, watched) for row in silent]
+        names = tuple(dict.fromkeys((*watched, *points.paces)))
+        silent = stale(upto, names, points.paces, None if own is None else own.last_read_ms)[chosen]
+        stopped = bool(silent[:, [name in points.paces for name in names]].any())
+        unread = [_why_unread(row, watched) for row in silent[:, : len(watched)]]
     return Ready(
         device,
         profile,
@@ -279,6 +286,7 @@ def ready_to_judge(
         own,
         begin_ms,
         unread,
+        stopped,
     )
 
 
@@ -308,7 +316,7 @@ def _nothing(store: Store, device: Device, window_ms: int, profile: Profile | No
     count = np.zeros((0, 0), dtype=np.int64)
     series = SnapshotSeries(device.device_id, device.device_type, times, (), grid, count, grid, grid, grid, window_ms)
     history = StoredHistory(store, device.device_id, profile)
-    return Ready(device, profile, left_open, series, [], none, None, history, none, None, 0, [])
+    return Ready(device, profile, left_open, series, [], none, None, history, none, None, 0, [], stopped=False)
 
 
 @dataclass(frozen=True, slots=True)

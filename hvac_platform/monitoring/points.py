@@ -18,11 +18,11 @@ class Points:
 
     Attributes:
         paces: of the points that are expected, by metric.
-        retired: metrics that are no longer expected.
+        retired: metrics that are no longer expected, with their former pace and since when, epoch milliseconds.
     """
 
     paces: Mapping[str, Pace] = field(default_factory=dict)
-    retired: frozenset[str] = frozenset()
+    retired: Mapping[str, tuple[Pace, int]] = field(default_factory=dict)
 
     def watched(self, profile: Profile | None) -> tuple[str, ...]:
         """Metrics without which a profile can't say what is normal; none before there is one of the device's own."""
@@ -37,7 +37,11 @@ def points_of(store: Store, device_id: str) -> Points:
     known = DevicePoint.read(store, device_id, only=("metric", "interval_ms", "longest_ms", "regular", "retired_at"))
     return Points(
         {p.metric: Pace(p.interval_ms, p.longest_ms, p.regular) for p in known if p.retired_at is None},
-        frozenset(p.metric for p in known if p.retired_at is not None),
+        {
+            p.metric: (Pace(p.interval_ms, p.longest_ms, p.regular), p.retired_at)
+            for p in known
+            if p.retired_at is not None
+        },
     )
 
 
