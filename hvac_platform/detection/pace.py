@@ -30,10 +30,14 @@ REGULAR_RATIO, REGULAR_SHARE = 3.5, 0.95
 """Readings are regular where nearly all gaps between them are a few of the usual one, as where one in ten is lost.
 
 Of gaps at random (exponential, as of changes that come independently) one in eleven is longer than that."""
+BESIDE_SHARE = 0.1
+"""So far, or a window, a gap may be from a multiple of the interval; gaps at random seldom are so near."""
 RARE_STOPS, RARE_SHARE = 2, 0.0002
 """So many gaps that would be stops, or such a share of all, a regular point may have had; with more it rests at times."""
 ALONE_RATIO, LEAST_GAPS = 3, 20
 """Of a point that is sent on change, one silence three times as long as any other was a stop, and is not learned."""
+IN_TIME = 1.5
+"""A reading that comes after so many of its point's intervals shows that the device was heard all the time."""
 HEARD_SHARE = 0.5
 """Of the time in which a point was silent, the device must have been heard for so much."""
 
@@ -106,7 +110,8 @@ def pace_of(heard: Int64, count: Int64, window_ms: int) -> Pace | None:
     held, gaps = float(np.median(count[rows])), np.sort(np.diff(heard[rows]))
     usual = int(gaps[len(gaps) // 2])
     interval = max(1, round(window_ms / held)) if held >= 2 and usual <= window_ms else usual
-    steady = float(np.mean(gaps <= REGULAR_RATIO * usual))
+    beside = np.abs(gaps - usual * np.round(gaps / usual))  # of a reading that is lost, the gap is twice the interval
+    steady = float(np.mean((gaps <= REGULAR_RATIO * usual) & (beside <= max(window_ms, BESIDE_SHARE * usual))))
     patience = Pace(interval, usual, regular=True).patience_ms(window_ms)
     long = int(np.count_nonzero(gaps >= patience))
     if steady >= REGULAR_SHARE and long <= max(RARE_STOPS, RARE_SHARE * len(gaps)):
@@ -197,6 +202,21 @@ def last_readings(series: SnapshotSeries, before: Mapping[str, int] | None = Non
     return found
 
 
+def _heard_by_paces(
+    times_ms: Int64, count: Int64, names: Sequence[str], paces: Mapping[str, Pace], window_ms: int
+) -> Int64:
+    """Like :func:`heard_ms`, but a gap that a slow point ends in its own time is none."""
+    if not len(times_ms):
+        return np.zeros(0, dtype=np.int64)
+    steps = np.diff(times_ms)
+    usual = max(window_ms, int(np.median(steps))) if len(steps) else window_ms
+    slowest = np.array([paces[name].interval_ms if name in paces else 0 for name in names], dtype=np.int64)
+    due = np.where(count[1:] > 0, slowest, 0).max(axis=1, initial=0) + window_ms
+    silent = steps > np.maximum(LEAST_WINDOWS * usual, IN_TIME * due)
+    heard: Int64 = np.r_[0, np.cumsum(np.where(silent, usual, steps))]
+    return heard
+
+
 @dataclass(frozen=True, slots=True)
 class Stop:
     """Points that stopped together, [start_ms, end_ms).
@@ -228,7 +248,8 @@ def stops(
     """Spans in which points were silent for longer than their pace allows while the device was heard, by their start.
 
     Points whose last reading came in the same window stopped together; where they come back at different times, that is
-    several stops. The whole device's silence is none of a point.
+    several stops. The whole device's silence is none of a point: where nothing came, or only what comes at a slower pace,
+    in less time than that takes, it isn't known which of them have stopped.
 
     Args:
         times_ms: int64 [n], window starts, ascending.
@@ -241,7 +262,7 @@ def stops(
         retired_ms: when a point was retired, by metric: a stop is over then.
     """
     found: dict[tuple[int, int, bool], list[str]] = {}
-    heard = heard_ms(times_ms, window_ms)
+    heard = _heard_by_paces(times_ms, count, names, paces, window_ms)
     for j, name in enumerate(names):
         pace = paces.get(name)
         if pace is None or not len(times_ms):

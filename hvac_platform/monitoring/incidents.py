@@ -326,6 +326,7 @@ def data_loss_incident(device: Device, losses: Sequence[DataLoss], *, status: st
         windows=windows,
         peak_score=max(length / loss.longest_ms for length, loss in zip(lengths, losses, strict=True)),
         methods={DATA_LOSS: windows},
+        metrics=sorted({metric for loss in losses for metric in loss.metrics}),
         reasons=[loss.reason for loss in losses[:MOST_REASONS]],
         updated_at=now_ms,
     )
