@@ -98,7 +98,7 @@ def ingest(
             for start, end in window_ranges(starts, WINDOW_MS)
         ]
 
-    snapshots = snapshot_batches(slices("device_metrics_raw"), types, WINDOW_MS, SnapshotCounts())
+    snapshots = snapshot_batches(slices("device_metrics_raw"), WINDOW_MS, SnapshotCounts())
     for batch in ahead(snapshots, parallel=store.parallel):
         keep("device_state_snapshots", batch)
     encoders = Encoders(StateEncoder())

@@ -33,11 +33,10 @@ def windowed_snapshots(
     from the raw rows, so a replay changes nothing and a late reading corrects its own window.
     """
     window_ms = platform.settings.window_ms
-    types = {d.device_id: d.device_type for d in platform.store.devices()}
     counts = SnapshotCounts()
 
     def batches(metadata: Metadata) -> Iterator[TableBatch]:
-        yield from ahead(snapshot_batches(raw_metrics, types, window_ms, counts), parallel=platform.store.parallel)
+        yield from ahead(snapshot_batches(raw_metrics, window_ms, counts), parallel=platform.store.parallel)
         if (standing := stood(context.run.run_id)) is not None:
             counts.add(standing.snapshots)
         context.log.info("%d windows, %d of them partial", counts.windows, counts.partial)

@@ -43,9 +43,9 @@ class Repetition:
         since repeats of a slow signal are not independent.
         """
         result = np.zeros(values.shape)
-        for j in np.flatnonzero(self.log_repeat < 0):
-            suspicious = runs[:, j] > max(RUN_MARGIN * self.longest[j], LEAST_RUN - 1)
-            suspicious &= ~_among(values[:, j], self.resting[j])
+        long = (runs > np.maximum(RUN_MARGIN * self.longest, LEAST_RUN - 1)) & (self.log_repeat < 0)
+        for j in np.flatnonzero(long.any(axis=0)):
+            suspicious = long[:, j] & ~_among(values[:, j], self.resting[j])
             result[:, j] = np.where(suspicious, -(runs[:, j] - 1) * self.log_repeat[j], 0.0)
         return result
 

@@ -14,8 +14,9 @@ from hvac_platform.detection.detector import Examination, FittedDetector
 from hvac_platform.detection.detector.judge import examine_rows
 from hvac_platform.detection.nearest import DIMENSION, padded
 from hvac_platform.detection.observations import observations_of
+from hvac_platform.detection.reasons import Deviation, deviations_of, titled, told, value_shown
 from hvac_platform.detection.reference import Memory
-from hvac_platform.detection.verdicts import Verdicts, shown
+from hvac_platform.detection.verdicts import Verdicts
 from hvac_platform.devices.registry import DeviceType
 from hvac_platform.snapshots import SnapshotSeries
 
@@ -24,10 +25,8 @@ Float64 = NDArray[np.float64]
 BLOCK_WINDOWS = 360
 CONTEXT_WINDOWS = 240
 """The slowest average forgets at 3 % a window: 0.07 % of it is left after so many."""
-REASONS_PER_SNAPSHOT = 3
-NAMED_SIGMAS = 3.0
-AS_IMPLIED_SIGMAS = 1.0
 URGENT_RATIO = 2.0
+IMPLIED = "{title} {observed} where the other metrics imply {expected} ({sigmas})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +132,7 @@ def examine_windows(
     blocks = series.times_ms // (BLOCK_WINDOWS * series.window_ms)
     judged = [_nothing(len(detector.metric_names)) if carried is None else carried.recent]
     new = wanted if carried is None else wanted & (series.times_ms > carried.time_ms)
-    for block in np.unique(blocks[new]).tolist():
+    for block in dict.fromkeys(blocks[new].tolist()):
         if carried is not None and carried.block == block:
             begin, memory = carried.time_ms + 1, carried.memory
         else:
@@ -212,37 +211,21 @@ def learned_verdicts(learned: Learned, detector: FittedDetector, device_type: De
     reasons: list[tuple[str, ...]] = [()] * k
     metrics: list[tuple[str, ...]] = [()] * k
     for i in np.flatnonzero(learned.anomalous).tolist():
-        named = named_metrics(learned.sigmas[i], int(learned.top[i]))
+        top = detector.metric_names[int(learned.top[i])]
         if learned.reason[i] == "frozen":
-            named = [int(learned.top[i])]
-            title, value = shown(detector.metric_names[named[0]], float(learned.observed[i, named[0]]), device_type)
-            reasons[i] = (f"{title} stands still at {value}, which it never did for so long",)
+            value = value_shown(top, float(learned.observed[i, int(learned.top[i])]), device_type)
+            reasons[i] = (f"{titled(top, device_type)} stands still at {value}, which it never did for so long",)
+            metrics[i] = (top,)
         else:
             since = "for some time " if learned.reason[i] == "sustained" else ""
-            reasons[i] = tuple(
-                f"{since}{_deviation(learned, i, j, detector.metric_names[j], device_type)}" for j in named
+            reasons[i], metrics[i] = told(
+                implied_deviations(learned, detector, i), device_type, IMPLIED, first=top, since=since
             )
-        metrics[i] = tuple(detector.metric_names[j] for j in named)
     level = np.where(learned.anomalous, np.where(learned.ratio > URGENT_RATIO, 3, 4), 0).astype(np.int8)
     return Verdicts("profile", learned.times_ms, learned.ratio, learned.anomalous, level, reasons, metrics)
 
 
-def named_metrics(sigmas: Float64, top: int) -> list[int]:
-    """Metrics worth naming, the top one first: at most three, beyond three conditional deviations.
-
-    A top metric that is as the others imply by now, as after a fault of some duration, is left out where others aren't.
-
-    >>> named_metrics(np.array([0.0, -4.0, 5.0]), 0), named_metrics(np.array([0.0, 0.5, 2.0]), 0)
-    ([2, 1], [0])
-    """
-    order = [j for j in np.argsort(-np.abs(sigmas)).tolist() if j != top and abs(sigmas[j]) > NAMED_SIGMAS]
-    led = [] if order and abs(sigmas[top]) < AS_IMPLIED_SIGMAS else [top]
-    return [*led, *order][:REASONS_PER_SNAPSHOT]
-
-
-def _deviation(learned: Learned, i: int, j: int, name: str, device_type: DeviceType | None) -> str:
-    title, expected = shown(name, float(learned.expected[i, j]), device_type)
-    if not np.isfinite(learned.observed[i, j]):
-        return f"{title} is missing where the other metrics imply {expected}"
-    observed = shown(name, float(learned.observed[i, j]), device_type)[1]
-    return f"{title} {observed} where the other metrics imply {expected} ({learned.sigmas[i, j]:+.1f} sigma)"
+def implied_deviations(learned: Learned, detector: FittedDetector, row: int) -> list[Deviation]:
+    """How far each metric of a window is from what the other metrics imply, the farthest first."""
+    unit = np.array(list(detector.conditional_spread.values()))
+    return deviations_of(detector.metric_names, learned.observed[row], learned.expected[row], unit)

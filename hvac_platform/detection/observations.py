@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from hvac_platform.detection.pace import heard_ms, pace_of
+
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
@@ -18,7 +20,8 @@ Segments = pd.Series | Sequence[object] | NDArray[np.generic]
 
 GAP_INTERVALS = 5  # a longer silence than this many intervals ends what is remembered of the rows before
 LARGEST = 1e100  # readings beyond it are as far off as can be; their squares still are numbers
-CARRIED_ROWS = 10  # for so long a missing reading counts as the metric's last one
+CARRIED_ROWS, MOST_CARRIED_ROWS = 10, 1440
+"""For so many rows a missing reading counts as the metric's last one; for more where the metric's pace is slower."""
 SHORTEST_MS, LONGEST_MS = 1_000, 3_600_000  # intervals that are judged; meant for 1 s to 15 min
 
 
@@ -153,16 +156,39 @@ def record_labels(segments: Segments | None, metrics: pd.DataFrame) -> NDArray[n
     return np.array([str(label) for label in labels.tolist()], dtype=object)
 
 
-def carried_forward(values: Float64, stretches: Sequence[Stretch]) -> Float64:
-    """Missing readings replaced by the metric's last one, at most ten rows old and of the same stretch; [n, m]."""
+def carried_forward(values: Float64, stretches: Sequence[Stretch], limits: Int64) -> Float64:
+    """Missing readings replaced by the metric's last one of the same stretch, float64 [n, m].
+
+    Args:
+        values: float64 [n, m].
+        stretches: of the rows.
+        limits: int64 [m], so many rows old a reading of each metric may be.
+    """
     rows = np.arange(len(values))[:, None]
     begins = np.zeros(len(values), dtype=np.int64)
     for stretch in stretches:
         begins[stretch.start : stretch.stop] = stretch.start
     last = np.maximum.accumulate(np.where(np.isfinite(values), rows, -1), axis=0)
-    usable = (last >= begins[:, None]) & (rows - last <= CARRIED_ROWS)
+    usable = (last >= begins[:, None]) & (rows - last <= limits)
     filled: Float64 = np.where(usable, np.take_along_axis(values, np.maximum(last, 0), axis=0), np.nan)
     return filled
+
+
+def carry_limits(times_ms: Int64, values: Float64, interval_ms: int) -> Int64:
+    """For how many rows the last reading of each metric says where it is, int64 [m], by the pace of its readings.
+
+    Args:
+        times_ms: int64 [n], of a record in order.
+        values: float64 [n, m]; NaN where there is no reading.
+        interval_ms: usual time between rows.
+    """
+    known = np.isfinite(values)
+    if known.all():
+        return np.full(values.shape[1], CARRIED_ROWS)
+    heard = heard_ms(times_ms, interval_ms)
+    paces = [pace_of(heard, known[:, j].astype(np.int64), interval_ms) for j in range(values.shape[1])]
+    rows = [CARRIED_ROWS if pace is None else pace.carried_windows(interval_ms) for pace in paces]
+    return np.clip(np.array(rows, dtype=np.int64), CARRIED_ROWS, MOST_CARRIED_ROWS)
 
 
 def _times(metrics: pd.DataFrame) -> Int64:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 
 from hvac_platform.detection.alarms import budget_limit, counted_limit, margin_for_variation, persistent_level
 from hvac_platform.detection.calibration import exceedance_for, persistent, tail_limit
-from hvac_platform.detection.verdicts import Verdicts, shown
+from hvac_platform.detection.reasons import Deviation, deviations_of, digits_apart, told
+from hvac_platform.detection.verdicts import Verdicts
 from hvac_platform.devices.registry import DeviceType
 from hvac_platform.snapshots import SnapshotSeries
 
@@ -20,14 +22,29 @@ if TYPE_CHECKING:
     from hvac_platform.detection.detector import FittedDetector
     from hvac_platform.detection.energy import EnergyModel
 
-REASONS_PER_SNAPSHOT = 3
+LARGEST_SCORE = 1000.0
+"""Beyond so many times its limit a score is far off in any case, and a larger number tells no more."""
+USUAL = "{title} {observed} where {expected} is usual ({sigmas})"
 LONGEST_EXCLUSION_MS = 30 * 60_000
 NEIGHBOUR_SHARE, NEIGHBOUR_MARGIN, NEIGHBOUR_MARGIN_LONG, LARGEST_DISTANCE = 0.25, 1.5, 1.3, 0.95
 LAXEST = {"similarity": 0.85, "sigma": 6.0, "neighbour_distance": 0.05}  # patchy history must not blind a detector
 
 
 class TooFewSnapshotsError(ValueError):
-    """Not enough normal snapshots for a profile; the message says how many there are."""
+    """Not enough normal snapshots for a profile; the message says how many there are, and what to do.
+
+    Args:
+        message: that.
+        points: rows of ``device_points``: what was learned all the same.
+    """
+
+    def __init__(self, message: str, points: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message, points)
+        self.points = points or {}
+
+    def __str__(self) -> str:
+        """The message."""
+        return str(self.args[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,6 +331,20 @@ def sigmas(series: SnapshotSeries, profile: Profile) -> NDArray[np.float64]:
     return z
 
 
+def usual_deviations(series: SnapshotSeries, profile: Profile, row: int) -> list[Deviation]:
+    """How far each metric of a snapshot is from its usual value, the farthest first; at least one."""
+    known = [(j, name) for j, name in enumerate(series.metric_names) if name in profile.metric_stats]
+    if not known:
+        known = list(enumerate(series.metric_names))
+    usual = [profile.metric_stats.get(name) for _, name in known]
+    return deviations_of(
+        [name for _, name in known],
+        series.mean[row, [j for j, _ in known]],
+        np.array([np.nan if one is None else one.mean for one in usual]),
+        np.array([1.0 if one is None else one.scale for one in usual]),
+    )
+
+
 def judge_profile(series: SnapshotSeries, profile: Profile, device_type: DeviceType | None = None) -> Verdicts:
     """Verdict of profile similarity on every snapshot.
 
@@ -325,24 +356,16 @@ def judge_profile(series: SnapshotSeries, profile: Profile, device_type: DeviceT
     z = sigmas(series, profile)
     distance_score = np.nan_to_num((1.0 - similarity) / max(1.0 - limits.similarity, 1e-9))
     z_score = np.abs(z).max(axis=1, initial=0.0) / limits.sigma
-    score = np.maximum(distance_score, z_score)
+    score = np.minimum(np.maximum(distance_score, z_score), LARGEST_SCORE)
     anomalous = persistent(score, series.times_ms, series.window_ms)
     note = " (provisional: no profile yet)" if profile.provisional else ""
     reasons: list[tuple[str, ...]] = [()] * len(series)
     metrics: list[tuple[str, ...]] = [()] * len(series)
     for i in np.flatnonzero(anomalous):
-        top = np.argsort(-np.abs(z[i]))[:REASONS_PER_SNAPSHOT]
-        named = [j for j in top if abs(z[i, j]) > max(2.0, limits.sigma / 2)] or list(top[:1])
-        lines = []
-        if distance_score[i] > 1:
-            lines.append(f"similarity to the profile {similarity[i]:.4f} is below {limits.similarity:.4f}{note}")
-        for j in named:
-            name = series.metric_names[j]
-            if name in profile.metric_stats:
-                title, value = shown(name, float(series.mean[i, j]), device_type)
-                usual = shown(name, profile.metric_stats[name].mean, device_type)[1]
-                lines.append(f"{title} {value} is {z[i, j]:+.1f} sigma from its usual {usual}{note}")
-        reasons[i] = tuple(lines)
-        metrics[i] = tuple(series.metric_names[j] for j in named)
+        lines, metrics[i] = told(usual_deviations(series, profile, int(i)), device_type, USUAL)
+        reasons[i] = tuple(f"{line}{note}" for line in lines)
+        found, limit = digits_apart(float(similarity[i]), limits.similarity)
+        if distance_score[i] > 1 and found != limit:
+            reasons[i] = (*reasons[i], f"similarity to the profile {found} is below {limit}{note}")
     level = np.where(anomalous, np.where(score > 3.0, 3, 4), 0).astype(np.int8)
     return Verdicts("profile", series.times_ms, score, anomalous, level, reasons, metrics)

@@ -94,6 +94,7 @@ class Trace:
         state_surprise: float64 [n], surprise of the state alone.
         age: int64 [n], rows since the plausible level and the cleared averages began anew.
         runs: int64 [n, m], run of equal readings.
+        still: float64 [n, m], surprise of each run; 0 where nothing tells whether a sensor is stuck.
         silent: bool [n], rows without any reading.
         memory: of the last row.
     """
@@ -108,6 +109,7 @@ class Trace:
     state_surprise: Float64
     age: Int64
     runs: Int64
+    still: Float64
     silent: NDArray[np.bool_]
     memory: Memory
 
@@ -130,6 +132,7 @@ def trace(
     ordinary: Surprise,
     before: Memory | None,
     stuck: Stuck | None = None,
+    carry: Int64 | None = None,
 ) -> Trace:
     """Follow the records row by row; each row's levels rest on it and earlier rows of its stretch alone.
 
@@ -146,12 +149,14 @@ def trace(
         ordinary: calibration of the whole state's distance under it.
         before: memory that the first stretch carries on from, or None.
         stuck: how to tell stuck sensors, or None to leave them out of account.
+        carry: int64 [m], rows for which a reading of each metric counts; ten each when absent.
     """
     n, m = observations.values.shape
     values = observations.values
-    filled = carried_forward(values, observations.stretches)
+    limits = np.full(m, CARRIED_ROWS) if carry is None or not len(carry) else carry
+    filled = carried_forward(values, observations.stretches, limits)
     if before is not None and n:
-        filled = _carried_over(filled, before, observations.stretches[0].stop)
+        filled = _carried_over(filled, before, observations.stretches[0].stop, limits)
     z = scale.apply(filled)
     unknown = ~np.isfinite(z)
     level = _completed(z, unknown, levels)
@@ -169,8 +174,9 @@ def trace(
         np.full(m, np.nan) if before is None else before.last,
     )
     odd = (replaced > 0) | (state_surprise > ODD)
+    still = np.zeros((n, m)) if stuck is None else stuck.repetition.surprise(values, runs)
     if stuck is not None:
-        odd |= stuck.repetition.surprise(values, runs).max(axis=1, initial=0.0) > stuck.limit
+        odd |= still.max(axis=1, initial=0.0) > stuck.limit
     age = np.zeros(n, dtype=np.int64)
     odd_rows, begun_anew = 0, False
     adapted, followed = np.empty_like(level), np.empty_like(level)
@@ -218,7 +224,7 @@ def trace(
         last=values[-1],
     )
     return Trace(
-        level, unknown, usual, adapted, followed, sustained, cleared, state_surprise, age, runs, silent, memory
+        level, unknown, usual, adapted, followed, sustained, cleared, state_surprise, age, runs, still, silent, memory
     )
 
 
@@ -253,12 +259,12 @@ def _ages_since(restarts: NDArray[np.bool_], before: int | None) -> Int64:
     return ages
 
 
-def _carried_over(filled: Float64, before: Memory, stop: int) -> Float64:
-    """Fill the first rows, up to ``stop``, from readings before them, while those are at most ten rows old."""
-    head = filled[: min(CARRIED_ROWS, stop)]
+def _carried_over(filled: Float64, before: Memory, stop: int, limits: Int64) -> Float64:
+    """Fill the first rows, up to ``stop``, from readings before them, while those are no older than so many rows."""
+    head = filled[: min(int(limits.max()), stop)]
     ages = before.carried_age[None, :] + np.arange(1, len(head) + 1)[:, None]
     unseen = np.maximum.accumulate(np.isfinite(head), axis=0) == 0
-    usable = unseen & (ages <= CARRIED_ROWS) & np.isfinite(before.carried)[None, :]
+    usable = unseen & (ages <= limits) & np.isfinite(before.carried)[None, :]
     result = filled.copy()
     result[: len(head)] = np.where(usable, before.carried, head)
     return result

@@ -12,7 +12,7 @@ Everything is causal: the verdict on a row rests on that row and rows before it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -78,7 +78,7 @@ class Firing:
     fired: Bool
 
 
-def evaluate_rules(series: SnapshotSeries, device_type: DeviceType | None) -> Verdicts:
+def evaluate_rules(series: SnapshotSeries, device_type: DeviceType | None, rows: Int64 | None = None) -> Verdicts:
     """Judge each snapshot by the rules of its device type.
 
     A relationship is judged on the means of the windows. It fires when its condition has held for its ``for`` minutes
@@ -90,12 +90,38 @@ def evaluate_rules(series: SnapshotSeries, device_type: DeviceType | None) -> Ve
         series: snapshots of one device in time order, with ``rule_lookback_ms`` of history before the first row that
             matters.
         device_type: rules to use; None (an unknown type) leaves only the check that readings are finite.
+        rows: int64 [k], ascending; verdicts are given on these alone. On all rows when absent.
 
     Returns:
         Verdicts of method ``rules``: score 0 where nothing fires, else 5 - level (1 for level 4 to 4 for level 1);
         level is the most severe, that is lowest, that fired; reasons with values and units, most severe first.
     """
-    return _verdicts(series, _findings(series, device_type))
+    return _verdicts(series, _findings(series, device_type), rows)
+
+
+def one_after_another(parts: Sequence[SnapshotSeries]) -> SnapshotSeries:
+    """Series of several devices as one that rules judge as they judge each by itself.
+
+    Each begins a whole number of days after the one before it has ended: nothing reaches from one into the next, and the
+    hour of the day stays what it is.
+
+    Args:
+        parts: series with the same metrics in the same order and windows of the same length, none of them empty.
+    """
+    first = min(int(part.times_ms[0]) for part in parts)
+    last = max(int(part.times_ms[-1]) for part in parts)
+    step = (last - first + GAP_WINDOWS * parts[0].window_ms) // DAY_MS * DAY_MS + 2 * DAY_MS
+    return replace(
+        parts[0],
+        device_id="",
+        times_ms=np.concatenate([part.times_ms + step * i for i, part in enumerate(parts)]),
+        mean=np.concatenate([part.mean for part in parts]),
+        count=np.concatenate([part.count for part in parts]),
+        minimum=np.concatenate([part.minimum for part in parts]),
+        maximum=np.concatenate([part.maximum for part in parts]),
+        last=np.concatenate([part.last for part in parts]),
+        embeddings=None,
+    )
 
 
 def evaluate_urgent(series: SnapshotSeries, device_type: DeviceType | None) -> Verdicts:
@@ -107,7 +133,7 @@ def evaluate_urgent(series: SnapshotSeries, device_type: DeviceType | None) -> V
         device_type: rules to use, or None.
     """
     findings = _findings(series, None if device_type is None else urgent_part(device_type))
-    return _verdicts(series, [finding for finding in findings if finding.level <= RANGE_LEVEL])
+    return _verdicts(series, [finding for finding in findings if finding.level <= RANGE_LEVEL], None)
 
 
 @lru_cache(maxsize=256)
@@ -367,19 +393,20 @@ def _rule_sentence(rule: Rule, device_type: DeviceType, values: _Variables) -> C
     return sentence
 
 
-def _verdicts(series: SnapshotSeries, findings: list[_Finding]) -> Verdicts:
-    n = len(series)
-    level = np.zeros(n, dtype=np.int8)
-    reasons: list[tuple[str, ...]] = [()] * n
-    metrics: list[tuple[str, ...]] = [()] * n
+def _verdicts(series: SnapshotSeries, findings: list[_Finding], rows: Int64 | None) -> Verdicts:
+    rows = np.arange(len(series)) if rows is None else rows
+    level = np.zeros(len(rows), dtype=np.int8)
+    reasons: list[tuple[str, ...]] = [()] * len(rows)
+    metrics: list[tuple[str, ...]] = [()] * len(rows)
     for finding in sorted(findings, key=lambda f: f.level):
-        level[finding.fired & (level == 0)] = finding.level
-        for i in np.flatnonzero(finding.fired).tolist():
-            reasons[i] = (*reasons[i], finding.sentence(i))
+        fired = finding.fired[rows]
+        level[fired & (level == 0)] = finding.level
+        for i in np.flatnonzero(fired).tolist():
+            reasons[i] = (*reasons[i], finding.sentence(int(rows[i])))
             metrics[i] = (*metrics[i], *(name for name in finding.metrics if name not in metrics[i]))
     anomalous = level > 0
     score = np.where(anomalous, 5.0 - level, 0.0)
-    return Verdicts("rules", series.times_ms, score, anomalous, level, reasons, metrics)
+    return Verdicts("rules", series.times_ms[rows], score, anomalous, level, reasons, metrics)
 
 
 def _fresh(series: SnapshotSeries) -> Bool:

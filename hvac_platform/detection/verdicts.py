@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-
-from hvac_platform.devices.registry import DeviceType
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +16,11 @@ class Verdicts:
     Attributes:
         method: name of the method, see :data:`hvac_platform.detection.methods.METHODS`.
         times_ms: int64 [n], the snapshots' window starts.
-        score: float64 [n] >= 0; 1.0 is the limit above which a snapshot is suspicious.
+        score: float64 [n] >= 0; 1.0 is the limit above which a snapshot is suspicious. NaN where the row was not judged,
+            because too little was read of it.
         anomalous: bool [n].
         level: int8 [n]; 0 normal, 1 life safety, 2 critical, 3 urgent, 4 normal priority (ASHRAE Guideline 36 levels).
-        reasons: n tuples of sentences, empty where normal.
+        reasons: n tuples of sentences, empty where normal; why it was not judged, where it was not.
         metrics: n tuples of metric names that the reasons rest on, most important first.
     """
 
@@ -56,6 +56,32 @@ class Verdicts:
             whole.reasons[row], whole.metrics[row] = self.reasons[i], self.metrics[i]
         return whole
 
+    def leave(self, mask: NDArray[np.bool_], why: Sequence[tuple[str, ...]], *, keep_alarms: bool) -> Verdicts:
+        """Nothing is said of the rows of a mask, bool [n]: they have no score, and the reason says why.
+
+        Args:
+            mask: rows that are not judged.
+            why: reasons of each of the n rows.
+            keep_alarms: an alarm on such a row stays.
+        """
+        left = mask & ~self.anomalous if keep_alarms else mask
+        if not left.any():
+            return self
+        rows = left.tolist()
+        return replace(
+            self,
+            score=np.where(left, np.nan, self.score),
+            anomalous=self.anomalous & ~left,
+            level=np.where(left, 0, self.level).astype(np.int8),
+            reasons=[said if is_left else own for is_left, said, own in zip(rows, why, self.reasons, strict=True)],
+            metrics=[() if is_left else own for is_left, own in zip(rows, self.metrics, strict=True)],
+        )
+
+    @property
+    def judged(self) -> NDArray[np.bool_]:
+        """Rows on which the method has said something, bool [n]."""
+        return np.asarray(~np.isnan(self.score), dtype=np.bool_)
+
     def mute(self, mask: NDArray[np.bool_]) -> Verdicts:
         """Nothing alarms on the rows of a mask, bool [n]; scores stay as they are."""
         if not mask.any():
@@ -80,15 +106,3 @@ def nothing(method: str, times_ms: NDArray[np.int64]) -> Verdicts:
     return Verdicts(
         method, times_ms, np.zeros(n), np.zeros(n, dtype=bool), np.zeros(n, dtype=np.int8), [()] * n, [()] * n
     )
-
-
-def shown(name: str, value: float, device_type: DeviceType | None) -> tuple[str, str]:
-    """Title of a metric and a value with its unit, as far as the device type declares them.
-
-    >>> shown("rotor_wobble", 0.1234, None)
-    ('rotor_wobble', '0.1234')
-    """
-    if device_type is not None and name in device_type.metric_names:
-        point = device_type.point(name)
-        return point.title, point.show(value)
-    return name, f"{value:.4g}"

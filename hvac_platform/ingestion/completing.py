@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hvac_platform.devices.registry import device_type
 from hvac_platform.embedding.base import Encoder
 from hvac_platform.embedding.learned import Encoders
+from hvac_platform.ingestion.expected import ExpectedReadings
 from hvac_platform.ingestion.snapshotting import EmbeddingCounts, SnapshotCounts, embedding_batches, read_aggregate
 from hvac_platform.ingestion.windows import WindowAggregate, snapshot_columns, window_ranges
 from hvac_platform.snapshots import SnapshotSeries, select
@@ -47,6 +47,7 @@ class Completing:
     def __init__(self, store: Store, encoders: Encoders, window_ms: int) -> None:
         self.snapshots = SnapshotCounts()
         self._store, self._encoders, self._window_ms = store, encoders, window_ms
+        self._expected = ExpectedReadings(store, window_ms)
         self._contexts: OrderedDict[str, SnapshotSeries] = OrderedDict()
 
     def batches(
@@ -85,8 +86,7 @@ class Completing:
         aggregate = read_aggregate(self._store, device_id, (start, end), self._window_ms)
         if aggregate is None:
             return None, None
-        declared = device_type(type_name)
-        columns = snapshot_columns(device_id, aggregate, self._window_ms, len(declared.metric_names) if declared else 0)
+        columns = snapshot_columns(device_id, aggregate, self._window_ms, self._expected.of(device_id))
         self.snapshots.windows += len(aggregate.starts_ms)
         self.snapshots.partial += int((columns["completeness"] < 1).sum())
         if not self._encoders.learned:

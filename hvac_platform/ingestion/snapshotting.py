@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvac_platform.detection import methods
-from hvac_platform.devices.registry import device_type
 from hvac_platform.embedding.base import Encoder, EncoderUnavailableError
 from hvac_platform.embedding.learned import Encoders
+from hvac_platform.ingestion.expected import ExpectedReadings
 from hvac_platform.ingestion.windows import WindowAggregate, aggregate_windows, snapshot_columns
 from hvac_platform.snapshots import SnapshotSeries, select
 from hvac_platform.stores.base import Device, Store, TableSlice
@@ -52,23 +52,22 @@ def read_aggregate(store: Store, device_id: str, span: Span, window_ms: int) -> 
     return aggregate_windows(np.array(times, dtype=np.int64), names, np.array(values, dtype=np.float64), window_ms)
 
 
-def snapshot_batches(
-    slices: Iterable[DeviceSlice], device_types: Mapping[str, str], window_ms: int, counts: SnapshotCounts
-) -> Iterator[TableBatch]:
+def snapshot_batches(slices: Iterable[DeviceSlice], window_ms: int, counts: SnapshotCounts) -> Iterator[TableBatch]:
     """Rows of ``device_state_snapshots`` for every window of some slices of raw readings.
 
     Args:
         slices: slices of ``device_metrics_raw``.
-        device_types: device type by device id.
         window_ms: length of a window.
         counts: filled as batches pass.
     """
+    expected: ExpectedReadings | None = None
     for part in slices:
         aggregate = read_aggregate(part.store, part.device_id, part.span, window_ms)
         if aggregate is None:
             continue
-        declared = device_type(device_types.get(part.device_id, ""))
-        columns = snapshot_columns(part.device_id, aggregate, window_ms, len(declared.metric_names) if declared else 0)
+        if expected is None or expected.store is not part.store:
+            expected = ExpectedReadings(part.store, window_ms)
+        columns = snapshot_columns(part.device_id, aggregate, window_ms, expected.of(part.device_id))
         counts.windows += len(aggregate.starts_ms)
         counts.partial += int((columns["completeness"] < 1).sum())
         yield TableBatch(columns)

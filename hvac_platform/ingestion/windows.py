@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,18 +109,22 @@ def _coverage(
 
 
 def snapshot_columns(
-    device_id: str, aggregate: WindowAggregate, window_ms: int, declared_metrics: int = 0
+    device_id: str, aggregate: WindowAggregate, window_ms: int, expected: Mapping[str, float] | None = None
 ) -> dict[str, Any]:
     """Rows of ``device_state_snapshots`` (without the embedding) from an aggregate.
 
-    ``completeness`` is the share of expected readings: coverage in time, times the share of metrics that are there, where
-    a metric is expected as often as the window's most frequent one. ``revision`` is a fingerprint of the content, so the
-    same readings give the same row however often and in whatever order they arrive.
+    ``completeness`` is the share of the readings that the device's points let expect, each at its own pace; where nothing
+    was learned of them yet, the share of the window's length that its readings span. ``revision`` is a fingerprint of the
+    content, so the same readings give the same row however often and in whatever order they arrive.
+
+    Args:
+        device_id: the device.
+        aggregate: n windows.
+        window_ms: length of a window.
+        expected: readings that each window should hold, by metric; empty or absent where that is not known.
     """
     names, n = aggregate.metric_names, len(aggregate.starts_ms)
-    most = aggregate.count.max(axis=1, initial=1)
-    expected_metrics = np.maximum((aggregate.count > 0).sum(axis=1), declared_metrics)
-    share = np.minimum(1.0, aggregate.count.sum(axis=1) / (most * expected_metrics))
+    completeness = _completeness(aggregate, expected) if expected else aggregate.coverage
     stacked = np.stack(
         [aggregate.count.astype(np.float64), aggregate.minimum, aggregate.maximum, aggregate.last], axis=2
     )
@@ -131,9 +135,19 @@ def snapshot_columns(
         "window_ms": [window_ms] * n,
         "metrics": MetricMaps([MetricGrid(names, aggregate.mean, there)]),
         "metric_summary": MetricMaps([MetricGrid(names, stacked, there)]),
-        "completeness": np.round(aggregate.coverage * share, 4),
+        "completeness": np.round(completeness, 4),
         "revision": _revisions(aggregate, stacked),
     }
+
+
+def _completeness(aggregate: WindowAggregate, expected: Mapping[str, float]) -> NDArray[np.float64]:
+    """Share of the expected readings that each window holds, float64 [n]; a metric counts for as much as any other."""
+    place = {name: j for j, name in enumerate(aggregate.metric_names)}
+    shares = np.zeros(len(aggregate.starts_ms))
+    for name, readings in expected.items():
+        if name in place:
+            shares += np.minimum(1.0, aggregate.count[:, place[name]] / readings)
+    return shares / len(expected)
 
 
 def _revisions(aggregate: WindowAggregate, stacked: NDArray[np.float64]) -> list[int]:

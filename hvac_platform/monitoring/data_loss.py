@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from hvac_platform.config import Settings
 from hvac_platform.detection.incidents import LOST_WINDOWS
+from hvac_platform.detection.pace import Pace
 from hvac_platform.monitoring.maintenance import in_maintenance
+from hvac_platform.monitoring.points import points_of
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.records import MaintenanceSpan, Snapshot
 from hvac_platform.timestamps import DAY_MS, iso
@@ -35,6 +37,7 @@ class DataLoss:
         over: whether a window came after it.
         longest_ms: a gap of this length is usual of the device.
         window_ms: length of a window.
+        metrics: points of which readings were due, in the order of their names, as far as their paces are known.
     """
 
     start_ms: int
@@ -42,6 +45,7 @@ class DataLoss:
     over: bool
     longest_ms: int
     window_ms: int
+    metrics: tuple[str, ...] = ()
 
     @property
     def level(self) -> int:
@@ -51,18 +55,29 @@ class DataLoss:
     @property
     def reason(self) -> str:
         """The loss in a sentence."""
-        minutes = (self.end_ms - self.start_ms) / 60_000
-        length = f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+        length = spelled(self.end_ms - self.start_ms)
         return f"no readings for {length} after {iso(self.start_ms)}, while other devices were heard"
 
 
 def told_method(name: str) -> str:
     """What to call, before people, the method of an incident.
 
-    >>> told_method("profile"), told_method(DATA_LOSS)
-    ('profile', 'data loss')
+    >>> told_method("profile"), told_method(DATA_LOSS), told_method("stopped")
+    ('profile', 'data loss', 'stopped point')
     """
-    return "data loss" if name == DATA_LOSS else name
+    return {DATA_LOSS: "data loss", "stopped": "stopped point"}.get(name, name)
+
+
+def spelled(length_ms: int) -> str:
+    """A length of time for a sentence.
+
+    >>> spelled(10_000), spelled(300_000), spelled(9_000_000)
+    ('10 s', '5 min', '2.5 h')
+    """
+    if length_ms < 120_000:
+        return f"{length_ms / 1000:.0f} s"
+    minutes = length_ms / 60_000
+    return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
 class Listening:
@@ -105,13 +120,17 @@ class Listening:
             return []
         steps = np.diff(times)
         usual = max(window_ms, int(np.median(steps))) if len(steps) else window_ms
-        longest = LOST_WINDOWS * usual
+        paces = points_of(self._store, device.device_id).paces
+        # Where all points are sent on change nothing comes at times, as long as none of them has to have moved.
+        resting = min((pace.patience_ms(window_ms) for pace in paces.values()), default=0)
+        longest = max(LOST_WINDOWS * usual, resting)
         begins, ends = times + window_ms, np.r_[times[1:], until_ms - until_ms % window_ms]
         needed = np.full(len(times), longest)
         needed[-1] += self._settings.allowed_lateness_ms
+        lost = np.flatnonzero((ends - begins >= needed) & (begins < end_ms) & (ends > start_ms))
         found = [
-            DataLoss(int(begins[i]), int(ends[i]), bool(i < len(times) - 1), longest, window_ms)
-            for i in np.flatnonzero((ends - begins >= needed) & (begins < end_ms) & (ends > start_ms))
+            DataLoss(begin, end, i < len(times) - 1, longest, window_ms, _due(paces, end - begin, window_ms))
+            for i, begin, end in zip(lost.tolist(), begins[lost].tolist(), ends[lost].tolist(), strict=True)
         ]
         found = [loss for loss in found if self._others_heard(loss)]
         maintenance = MaintenanceSpan.read(self._store, device.device_id) if found else []
@@ -138,6 +157,11 @@ class Listening:
                 if len(windows) >= LOST_WINDOWS:
                     return True
         return False
+
+
+def _due(paces: Mapping[str, Pace], length_ms: int, window_ms: int) -> tuple[str, ...]:
+    """Points that are silent for longer than they ever are, after so long a time."""
+    return tuple(sorted(name for name, pace in paces.items() if pace.patience_ms(window_ms) <= length_ms))
 
 
 def _known_of(loss: DataLoss, window_ms: int, maintenance: Sequence[MaintenanceSpan]) -> bool:

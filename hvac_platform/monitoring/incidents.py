@@ -26,6 +26,7 @@ from hvac_platform.monitoring.incident_identity import Found, Identity, identify
 from hvac_platform.monitoring.incident_windows import BEYOND_MS, RULE_ID, Grouping, fault_windows, loss_windows
 from hvac_platform.monitoring.lifecycle import closed_by_people
 from hvac_platform.monitoring.profiles import load_profile
+from hvac_platform.monitoring.stopped_points import FURTHEST_MS, STOPPED, StoppedPoints, stopped_points
 from hvac_platform.monitoring.wide_devices import metrics_to_read
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.batches import TableBatch
@@ -132,6 +133,7 @@ def incident_batches(
     now_ms: int,
     past: PastIncidents,
     losses: Sequence[DataLoss],
+    points: bool = True,
     only_changed: bool = False,
     changes: IncidentChanges | None = None,
 ) -> Iterator[TableBatch]:
@@ -149,6 +151,7 @@ def incident_batches(
         now_ms: the present.
         past: incidents to compare with.
         losses: spans in which nothing came of the device; those less than the quiet time apart are one incident.
+        points: look for points that have stopped too; else the incidents of such stay as they are.
         only_changed: leave out incidents with the same windows as when they were last computed.
         changes: where to put what became of them.
     """
@@ -157,17 +160,21 @@ def incident_batches(
     of_losses = loss_windows(losses, grouping)
     spans = [(begin_ms, end_ms), *((g.start_ms, g.end_ms(window_ms)) for g in (*of_windows, *of_losses))]
     earliest, latest = min(begin_ms - BEYOND_MS, *(a for a, _ in spans)), max(b for _, b in spans)
+    near = Incident.read(store, device.device_id, (earliest - FURTHEST_MS, latest))
+    stopped = stopped_points(store, device, window_ms, begin_ms, end_ms, near) if points else []
+    spans += [(group.found.start_ms, group.found.end_ms(window_ms)) for group in stopped]
     known = [
         incident
-        for incident in Incident.read(store, device.device_id, (earliest, latest))
+        for incident in near
         if any(incident.started_at < b and incident.ended_at > a for a, b in spans)
+        if points or STOPPED not in incident.methods
     ]
     changes = changes if changes is not None else IncidentChanges()
     present = changes.present
     closed_ms = closed_by_people(store, device.device_id) if known else {}
 
-    def identified(groups: Sequence[Found], *, loss: bool) -> list[Identity]:
-        before = [incident for incident in known if (DATA_LOSS in incident.methods) == loss]
+    def identified(groups: Sequence[Found], kind: str = "") -> list[Identity]:
+        before = [incident for incident in known if _kind_of(incident) == kind]
         found = identify(
             device.device_id,
             groups,
@@ -182,20 +189,27 @@ def incident_batches(
     rows = {incident.started_at: incident for incident in known}
     profile: Profile | None = None
     loaded = False
-    lost, anomalous = identified(of_losses, loss=True), identified(of_windows, loss=False)
-    for one in (*lost, *anomalous):
+    lost, anomalous = identified(of_losses, DATA_LOSS), identified(of_windows)
+    silent = identified([group.found for group in stopped], STOPPED)
+    for one in (*lost, *anomalous, *silent):
         for old in one.merged:
             present.pop(old.incident_id, None)
             changes.merged[old.incident_id] = one.incident_id
     changes.gone |= any(i.incident_id not in present and i.incident_id not in changes.merged for i in known)
-    for one, is_loss in (*((one, True) for one in lost), *((one, False) for one in anomalous)):
+    for one, kind in (
+        (one, kind) for kind, ones in ((DATA_LOSS, lost), ("", anomalous), (STOPPED, silent)) for one in ones
+    ):
         start, ended = one.found.start_ms, one.found.end_ms(window_ms)
+        group = next((group for group in stopped if kind == STOPPED and group.found.overlaps(start, ended)), None)
+        returned = group is None or group.over
         over = one.found.over or one.incident_id in closed_ms
-        goes_on = ended + grouping.quiet_ms >= device.last_seen and not over
+        goes_on = (ended + grouping.quiet_ms >= device.last_seen or not returned) and not over
         status = "open" if goes_on else "closed"
         if only_changed and _unchanged(one, ended, status):
             continue
-        if is_loss:
+        if group is not None:
+            incident = stopped_incident(device, group, one.found, status=status, now_ms=now_ms)
+        elif kind == DATA_LOSS:
             incident = data_loss_incident(device, _within(losses, one.found, window_ms), status=status, now_ms=now_ms)
         else:
             if not loaded:
@@ -313,9 +327,29 @@ def data_loss_incident(device: Device, losses: Sequence[DataLoss], *, status: st
         windows=windows,
         peak_score=max(length / loss.longest_ms for length, loss in zip(lengths, losses, strict=True)),
         methods={DATA_LOSS: windows},
+        metrics=sorted({metric for loss in losses for metric in loss.metrics}),
         reasons=[loss.reason for loss in losses[:MOST_REASONS]],
         updated_at=now_ms,
     )
+
+
+def stopped_incident(device: Device, stopped: StoppedPoints, found: Found, *, status: str, now_ms: int) -> Incident:
+    """The incident of points that stopped together; its score is how much longer than their pace allows."""
+    return replace(
+        blank_incident(device, found.start_ms, int(found.times_ms[-1]) + stopped.window_ms, stopped.level),
+        status=status,
+        windows=len(found.times_ms),
+        peak_score=stopped.longest,
+        methods={STOPPED: len(found.times_ms)},
+        metrics=list(stopped.metrics),
+        reasons=stopped.reasons()[:MOST_REASONS],
+        updated_at=now_ms,
+    )
+
+
+def _kind_of(incident: Incident) -> str:
+    """Whether an incident is of a data loss or of points that stopped; empty where it is of anomalous windows."""
+    return next((kind for kind in (DATA_LOSS, STOPPED) if kind in incident.methods), "")
 
 
 def blank_incident(device: Device, start_ms: int, end_ms: int, level: int) -> Incident:

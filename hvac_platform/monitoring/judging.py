@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,14 +13,16 @@ from numpy.typing import NDArray
 from hvac_platform.config import Settings
 from hvac_platform.detection import methods
 from hvac_platform.detection.consensus import votes
-from hvac_platform.detection.methods.base import Due, Windows
+from hvac_platform.detection.methods.base import Due, JudgesTogether, Windows
+from hvac_platform.detection.pace import last_readings, stale
 from hvac_platform.detection.profile import Profile
 from hvac_platform.detection.verdicts import Verdicts
 from hvac_platform.devices.registry import device_type
 from hvac_platform.embedding.learned import Encoders
-from hvac_platform.monitoring.kept import KeptDevices, KeptStates
+from hvac_platform.monitoring.kept import Kept, KeptDevices, KeptStates
 from hvac_platform.monitoring.maintenance import in_maintenance
 from hvac_platform.monitoring.pending import completeness_limits, unjudged_windows
+from hvac_platform.monitoring.points import points_of
 from hvac_platform.monitoring.profiles import current_profile
 from hvac_platform.monitoring.wide_devices import metrics_to_read
 from hvac_platform.snapshots import Neighbours, SnapshotSeries, select
@@ -29,6 +32,8 @@ from hvac_platform.stores.records import MaintenanceSpan
 from hvac_platform.stores.series import joined, read_series_and_states
 from hvac_platform.timestamps import iso
 
+NAMED_POINTS = 4
+"""Points that are named where most of a device's have stopped."""
 FOLLOWING_WINDOWS = 100
 """So many windows after one that has changed are judged again: the slowest average then holds 5 % of the change."""
 
@@ -45,6 +50,7 @@ class Judgement:
         was_flagged: bool [n], flagged by an earlier judgement.
         profile: the profile that they rest on, or None.
         left_open: windows that are not complete yet.
+        stopped: whether a point of the device had stopped in any of the windows.
     """
 
     device: Device
@@ -54,11 +60,20 @@ class Judgement:
     was_flagged: NDArray[np.bool_]
     profile: Profile | None
     left_open: int
+    stopped: bool = False
 
     @property
     def anomalous(self) -> NDArray[np.bool_]:
         """Windows that any method calls anomalous, bool [n]."""
         return votes(self.verdicts) > 0 if self.verdicts else np.zeros(0, dtype=bool)
+
+    @property
+    def not_judged(self) -> int:
+        """Windows of which too little was read to judge them."""
+        unjudged = np.zeros(len(self.series), dtype=np.bool_)
+        for verdicts in self.verdicts.values():
+            unjudged |= ~verdicts.judged
+        return int(unjudged.sum())
 
 
 def first_reason(judgement: Judgement) -> tuple[str, str]:
@@ -75,6 +90,80 @@ def first_reason(judgement: Judgement) -> tuple[str, str]:
     return iso(int(judgement.series.times_ms[first])), said[0] if said else "no reason given"
 
 
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Windows of one device that are to be judged, with all that this takes.
+
+    Attributes:
+        device: the device.
+        profile: what they are judged by, or None.
+        left_open: windows that are not complete yet.
+        series: the n snapshots to judge.
+        revisions: revision of each of them.
+        was_flagged: bool [n], flagged by an earlier judgement.
+        windows: the same with what came before them; None where there is nothing to judge.
+        history: the device's past.
+        muted: bool [n], windows in maintenance.
+        own: what this process keeps of the device, or None.
+        read_from: start of the span that ``windows`` are all windows of, epoch milliseconds.
+        unread: why a window is not judged, an empty text where enough was read of it; n texts.
+        stopped: whether a point of the device had stopped in any of the windows.
+    """
+
+    device: Device
+    profile: Profile | None
+    left_open: int
+    series: SnapshotSeries
+    revisions: list[int]
+    was_flagged: NDArray[np.bool_]
+    windows: Windows | None
+    history: StoredHistory
+    muted: NDArray[np.bool_]
+    own: Kept | None
+    read_from: int
+    unread: Sequence[str]
+    stopped: bool
+
+    def judge(self, said: Mapping[str, Verdicts] | None = None) -> Judgement:
+        """The judgement of every method.
+
+        Args:
+            said: verdicts of methods that have judged these windows together with those of other devices, by method.
+        """
+        windows, verdicts = self.windows, dict[str, Verdicts]()
+        if windows is not None:
+            too_little = np.array([bool(why) for why in self.unread], dtype=np.bool_)
+            reasons = [(why,) for why in self.unread]
+            for method in methods.METHODS:
+                known = (said or {}).get(method.name)
+                found = method.judge(windows, self.history, None)[0] if known is None else known
+                limits = methods.knows_limits(method.name)  # what a rule sees in what was read still alarms
+                verdicts[method.name] = found.leave(too_little, reasons, keep_alarms=limits).mute(self.muted)
+            if self.own is not None:
+                self.own.carried = windows.examined.carried if windows.examined is not None else None
+                self.own.recent, self.own.recent_from = windows.series, self.read_from
+                self.own.last_read_ms = last_readings(windows.series, self.own.last_read_ms)
+        return Judgement(
+            *(self.device, self.series, verdicts, self.revisions, self.was_flagged, self.profile, self.left_open),
+            stopped=self.stopped,
+        )
+
+
+def judge_together(ready: Sequence[Ready]) -> list[dict[str, Verdicts]]:
+    """What those methods say that judge many devices at once, of each device by method; nothing where that failed."""
+    said: list[dict[str, Verdicts]] = [{} for _ in ready]
+    some = [i for i, one in enumerate(ready) if one.windows is not None]
+    if len(some) < 2:
+        return said
+    many = [windows for i in some if (windows := ready[i].windows) is not None]
+    for method in methods.METHODS:
+        if isinstance(method, JudgesTogether):
+            with suppress(Exception):  # of one device, which shows when each is judged by itself
+                for i, verdicts in zip(some, method.judge_together(many), strict=True):
+                    said[i][method.name] = verdicts
+    return said
+
+
 def judge_device(
     store: Store,
     device: Device,
@@ -89,7 +178,32 @@ def judge_device(
     sigma_threshold: float | None = None,
     kept: KeptDevices | None = None,
 ) -> Judgement:
-    """Judge a device's complete windows that start in [start_ms, end_ms).
+    """Judge a device's complete windows that start in [start_ms, end_ms); arguments as for :func:`ready_to_judge`."""
+    return ready_to_judge(
+        *(store, device, encoders, settings, start_ms, end_ms),
+        now_ms=now_ms,
+        unjudged_only=unjudged_only,
+        similarity_threshold=similarity_threshold,
+        sigma_threshold=sigma_threshold,
+        kept=kept,
+    ).judge()
+
+
+def ready_to_judge(
+    store: Store,
+    device: Device,
+    encoders: Encoders,
+    settings: Settings,
+    start_ms: int,
+    end_ms: int,
+    *,
+    now_ms: int,
+    unjudged_only: bool = False,
+    similarity_threshold: float | None = None,
+    sigma_threshold: float | None = None,
+    kept: KeptDevices | None = None,
+) -> Ready:
+    """Read a device's complete windows that start in [start_ms, end_ms), and what it takes to judge them.
 
     Args:
         store: where snapshots, profile and history are.
@@ -115,7 +229,7 @@ def judge_device(
         changed, still_open = unjudged_windows(store, device.device_id, start_ms, end_ms, limit)
         left_open = len(still_open)
         if not len(changed):
-            return _nothing(device, settings.window_ms, profile, left_open)
+            return _nothing(store, device, settings.window_ms, profile, left_open)
         first_ms = int(changed[0])
         end_ms = min(end_ms, int(changed[-1]) + (FOLLOWING_WINDOWS + 1) * settings.window_ms)
     carried = own.carried if own is not None else None
@@ -148,18 +262,41 @@ def judge_device(
         left_open = int((wanted & ~complete).sum())
     wanted &= complete
     chosen = np.flatnonzero(wanted)
-    verdicts: dict[str, Verdicts] = {}
+    windows, muted, unread, stopped = None, np.zeros(0, dtype=np.bool_), list[str](), False
     if len(chosen):
-        upto = select(series, np.arange(int(chosen[-1]) + 1))
+        upto = select(series, slice(0, int(chosen[-1]) + 1))
         windows = Windows(upto, chosen, declared, profile, encoders.common.encode, carried)
-        history = StoredHistory(store, device.device_id, profile, kept.states if kept is not None else None)
         muted = in_maintenance(windows.times_ms, MaintenanceSpan.read(store, device.device_id))
-        verdicts = {m.name: m.judge(windows, history, None)[0].mute(muted) for m in methods.METHODS}
-        if own is not None:
-            own.carried = windows.examined.carried if windows.examined is not None else None
-            own.recent, own.recent_from = upto, begin_ms
-    revisions = states.revisions[chosen].tolist()
-    return Judgement(device, select(series, chosen), verdicts, revisions, states.flagged[chosen], profile, left_open)
+        points = points_of(store, device.device_id) if own is None else own.points
+        watched = points.watched(profile)
+        names = tuple(dict.fromkeys((*watched, *points.paces)))
+        silent = stale(upto, names, points.paces, None if own is None else own.last_read_ms)[chosen]
+        stopped = bool(silent[:, [name in points.paces for name in names]].any())
+        unread = [_why_unread(row, watched) for row in silent[:, : len(watched)]]
+    return Ready(
+        device,
+        profile,
+        left_open,
+        select(series, chosen),
+        states.revisions[chosen].tolist(),
+        states.flagged[chosen],
+        windows,
+        StoredHistory(store, device.device_id, profile, kept.states if kept is not None else None),
+        muted,
+        own,
+        begin_ms,
+        unread,
+        stopped,
+    )
+
+
+def _why_unread(silent: NDArray[np.bool_], watched: Sequence[str]) -> str:
+    """Why a window is not judged; empty where at least half of what the profile rests on was read."""
+    if 2 * int(silent.sum()) <= len(watched):
+        return ""
+    stopped = [name for name, is_silent in zip(watched, silent.tolist(), strict=True) if is_silent]
+    listed = ", ".join(stopped[:NAMED_POINTS]) + (", …" if len(stopped) > NAMED_POINTS else "")
+    return f"not judged: of {len(watched)} points {len(watched) - len(stopped)} are read; nothing comes of {listed}"
 
 
 def _soon_after(times_ms: NDArray[np.int64], changed_ms: NDArray[np.int64], within_ms: int) -> NDArray[np.bool_]:
@@ -173,12 +310,13 @@ def _soon_after(times_ms: NDArray[np.int64], changed_ms: NDArray[np.int64], with
     return found
 
 
-def _nothing(device: Device, window_ms: int, profile: Profile | None, left_open: int) -> Judgement:
-    """A judgement of no window."""
-    times, grid = np.zeros(0, dtype=np.int64), np.zeros((0, 0))
+def _nothing(store: Store, device: Device, window_ms: int, profile: Profile | None, left_open: int) -> Ready:
+    """No window to judge."""
+    times, grid, none = np.zeros(0, dtype=np.int64), np.zeros((0, 0)), np.zeros(0, dtype=np.bool_)
     count = np.zeros((0, 0), dtype=np.int64)
     series = SnapshotSeries(device.device_id, device.device_type, times, (), grid, count, grid, grid, grid, window_ms)
-    return Judgement(device, series, {}, [], np.zeros(0, dtype=np.bool_), profile, left_open)
+    history = StoredHistory(store, device.device_id, profile)
+    return Ready(device, profile, left_open, series, [], none, None, history, none, None, 0, [], stopped=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +370,8 @@ def judgement_batches(judgement: Judgement) -> Iterator[TableBatch]:
         return
     device_id, times = judgement.device.device_id, judgement.series.times_ms
     flagged = judgement.anomalous
-    scores = np.max([v.score for v in judgement.verdicts.values()], axis=0)
+    highest = np.fmax.reduce([v.score for v in judgement.verdicts.values()])
+    scores = [None if score != score else score for score in highest.tolist()]  # none where no method has judged
     cleared = np.flatnonzero(judgement.was_flagged & ~flagged)
     if len(cleared):
         taken_back = {"device_id": [device_id] * len(cleared), "detected_at": times[cleared]}
@@ -243,7 +382,7 @@ def judgement_batches(judgement: Judgement) -> Iterator[TableBatch]:
         action="update",
     )
     if flagged.any():
-        yield TableBatch(event_columns(judgement, np.flatnonzero(flagged), scores))
+        yield TableBatch(event_columns(judgement, np.flatnonzero(flagged), highest))
     yield verdict_batch(judgement)
     yield TableBatch(
         {"device_id": [device_id] * n, "snapshot_time": times, "judged_revision": judgement.revisions},

@@ -5,9 +5,11 @@ Nothing here is needed: whatever is missing or out of date is read and worked ou
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections import OrderedDict
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +20,7 @@ from numpy.typing import NDArray
 
 from hvac_platform.detection.profile import Profile
 from hvac_platform.embedding.learned import Encoders
+from hvac_platform.monitoring.points import Points, points_of
 from hvac_platform.monitoring.profiles import current_profile
 from hvac_platform.snapshots import Neighbours, SnapshotSeries
 from hvac_platform.stores.base import Device, Store
@@ -31,6 +34,8 @@ if TYPE_CHECKING:  # it brings pandas
 LEAST_BYTES, MEMORY_SHARE = 256_000_000, 8
 """Normal states may take an eighth of the memory, or this much; beyond it those judged longest ago are read when needed."""
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
+POINTS_SECONDS = 300.0
+"""How long a device's points are kept: one may have been retired since."""
 STATES_SECONDS = 600.0
 """How long normal states are kept: windows of the past may have been flagged, corrected or forgotten since."""
 
@@ -45,6 +50,9 @@ class Kept:
         carried: what the judgement of the last window left under that profile.
         recent: windows up to that one, as far back as the next one rests on them.
         recent_from: start of the span that those are all windows of, epoch milliseconds.
+        points: the device's points.
+        points_at: when those were read, by the monotonic clock, seconds.
+        last_read_ms: end of the window with the last reading of each metric, epoch milliseconds.
     """
 
     profile: Profile | None = None
@@ -52,6 +60,9 @@ class Kept:
     carried: Carried | None = None
     recent: SnapshotSeries | None = None
     recent_from: int = 0
+    points: Points = field(default_factory=Points)
+    points_at: float = -math.inf
+    last_read_ms: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +170,9 @@ class KeptDevices:
         updated_at = profile_updated_at(self._store, device.device_id)
         if kept.profile is None or updated_at is None or updated_at != kept.updated_at:
             kept.profile, kept.updated_at = current_profile(self._store, device, encoders), updated_at
-            kept.carried = None
+            kept.carried, kept.points_at = None, -math.inf
+        if time.monotonic() - kept.points_at > POINTS_SECONDS:
+            kept.points, kept.points_at = points_of(self._store, device.device_id), time.monotonic()
         return kept
 
     def forget(self, device_id: str) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hvac_platform.config import Settings
 from hvac_platform.detection.choosing_metrics import NOT_CHOSEN
 from hvac_platform.detection.neighbours import AVERAGED, mean_distance
+from hvac_platform.detection.pace import learn_paces, read_share
 from hvac_platform.detection.profile import (
     Fit,
     Profile,
@@ -26,13 +27,14 @@ from hvac_platform.embedding.base import Encoder
 from hvac_platform.embedding.learned import Encoders, LearnedEncoder
 from hvac_platform.ingestion.snapshotting import EmbeddingCounts, reembedding_batches
 from hvac_platform.monitoring.maintenance import in_maintenance
+from hvac_platform.monitoring.points import learned_points
 from hvac_platform.monitoring.profiles import load_profile, stored_profile
 from hvac_platform.monitoring.unjudged import Unjudged, judge_unjudged
 from hvac_platform.monitoring.wide_devices import choose_by_sample, readable_from
 from hvac_platform.snapshots import SnapshotSeries, select
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.batches import TableBatch
-from hvac_platform.stores.records import MaintenanceSpan, StoredMode, StoredProfile
+from hvac_platform.stores.records import DevicePoint, MaintenanceSpan, StoredMode, StoredProfile
 from hvac_platform.stores.series import read_series_and_states
 from hvac_platform.stores.vectors import NearestSearch
 from hvac_platform.timestamps import DAY_MS, iso, now_ms
@@ -46,6 +48,7 @@ LEAST_COMPLETE = 0.5
 LEAST_KNOWN = 0.5
 URGENT = 3
 BY_RULE, NOT_EMBEDDED = "against a rule", "without an embedding"
+INCOMPLETE, IN_MAINTENANCE, JUDGED_NOW = "incomplete", "in maintenance", "anomalous, judged only now"
 MOST_NAMED = 3
 LEAST_FIT = 200
 """Fewest normal snapshots for a detector; with fewer, a profile rests on centroid and statistics."""
@@ -68,6 +71,7 @@ class Lesson:
         refitted: why the encoder was fitted anew, so that snapshots need new embeddings; empty when it was kept.
         note: why there is no detector, where there could be one, or less history than was asked for; else empty.
         modes: ways in which the machine runs, as plain values; None while there is too little history to tell.
+        points: the device's points with the pace that each reports at.
     """
 
     profile: Profile
@@ -79,6 +83,7 @@ class Lesson:
     refitted: str = ""
     note: str = ""
     modes: list[StoredMode] | None = None
+    points: tuple[DevicePoint, ...] = ()
 
     @property
     def left_out_count(self) -> int:
@@ -132,8 +137,8 @@ def normal_snapshots(
     """Snapshots between two instants, and which are fit to learn from, bool [n].
 
     Unfit are flagged ones, those in a maintenance span, those that a rule of level 3 or above speaks against, those that
-    hold less than half of the expected readings, and, where an embedding method is given, those that another encoder (or
-    none) has embedded.
+    hold less than half of the readings that the paces of the device's points let expect, and, where an embedding method is
+    given, those that another encoder (or none) has embedded.
     """
     history = read_history(
         store, device, embedding_method, start_ms, end_ms, include_flagged=include_flagged, metrics=metrics
@@ -171,14 +176,14 @@ def read_history(
         return History(series, {})
     rules = evaluate_rules(series, device_type(device.device_type))
     unfit: dict[str, NDArray[np.bool_]] = {
-        "incomplete": states.completeness < LEAST_COMPLETE,
-        "in maintenance": in_maintenance(series.times_ms, MaintenanceSpan.read(store, device.device_id)),
+        INCOMPLETE: read_share(series, learn_paces(series)) < LEAST_COMPLETE,
+        IN_MAINTENANCE: in_maintenance(series.times_ms, MaintenanceSpan.read(store, device.device_id)),
         BY_RULE: rules.anomalous & (rules.level <= URGENT),
     }
     if not include_flagged:
         unfit["flagged"] = states.flagged
     if unjudged is not None:
-        unfit["anomalous, judged only now"] = np.isin(series.times_ms, unjudged.anomalous)
+        unfit[JUDGED_NOW] = np.isin(series.times_ms, unjudged.anomalous)
         unfit["not judged yet, waiting for late readings"] = np.isin(series.times_ms, unjudged.waiting)
     if series.embeddings is not None:
         unfit[NOT_EMBEDDED] = np.logical_not(np.isfinite(series.embeddings).all(axis=1))
@@ -241,8 +246,13 @@ def learn_profile(
     review = rules_to_review(whole, declared)
     normal = select(whole, fit)
     least = settings.hvac_profile_min_snapshots if min_snapshots is None else min_snapshots
+    points = learned_points(
+        whole, DevicePoint.read(store, device.device_id), from_ms=start_ms, until_ms=end_ms, at_ms=now_ms()
+    )
     if len(normal) < least:
-        raise TooFewSnapshotsError(_too_few(device, len(normal), span_days, least, left_out, whole, declared))
+        raise TooFewSnapshotsError(
+            _too_few(device, len(normal), span_days, least, left_out, whole, declared), DevicePoint.columns(points)
+        )
     detector, fitted, why, note = None, None, "", ""
     if encoders.learned:
         detector, fitted, why, note = _detector_for(device, whole, fit, present, settings, end_ms, refit)
@@ -284,6 +294,7 @@ def learn_profile(
         why,
         note,
         operating_modes(normal, detector),
+        tuple(points),
     )
 
 
@@ -321,17 +332,30 @@ def _too_few(
     whole: SnapshotSeries,
     declared: DeviceType | None,
 ) -> str:
-    """Why there is no profile, and what to do: time mends a short history, but not a rule that always fires."""
-    why = told_counts(left_out) or "as flagged, incomplete or in maintenance"
-    total = sum(left_out.values())
-    told = f"{device.device_id}: {found} normal snapshots in the last {span_days:g} days, {least} are needed "
-    told += f"({total} were left out{':' if left_out else ''} {why})"
-    culprits = [] if declared is None else often_fired(whole, declared, URGENT)
-    if culprits and left_out.get(BY_RULE, 0) > total / 2:
-        return f"{told}; {'; '.join(culprit.sentence() for culprit in culprits[:MOST_NAMED])}"
-    if left_out.get("anomalous, judged only now", 0) + left_out.get("flagged", 0) > total / 2:
-        return f"{told}; if what they show is the new normal: hvac profiles build --include-flagged"
-    return f"{told}; wait for more data or look further back"
+    """Why there is no profile, and what helps against each of the reasons: time mends a short history alone."""
+    told = f"{device.device_id}: {found} normal snapshots in the last {span_days:g} days, {least} are needed"
+    flagged = left_out.get("flagged", 0) + left_out.get(JUDGED_NOW, 0)
+    advice = []
+    if left_out.get(BY_RULE):
+        culprits = [] if declared is None else often_fired(whole, declared, URGENT)
+        told_rules = "; ".join(culprit.sentence() for culprit in culprits[:MOST_NAMED])
+        advice.append(f"{left_out[BY_RULE]} {BY_RULE}" + (f" ({told_rules})" if told_rules else ""))
+    if flagged:
+        why = "if what they show is the new normal: hvac profiles build --include-flagged"
+        advice.append(f"{flagged} flagged as anomalous ({why})")
+    if left_out.get(INCOMPLETE):
+        why = f"most of the device's points were silent: hvac devices points {device.device_id} shows which"
+        advice.append(f"{left_out[INCOMPLETE]} {INCOMPLETE} ({why})")
+    if left_out.get(IN_MAINTENANCE):
+        why = f"hvac maintenance list {device.device_id} shows when it ends"
+        advice.append(f"{left_out[IN_MAINTENANCE]} {IN_MAINTENANCE} ({why})")
+    told_already = {BY_RULE, "flagged", JUDGED_NOW, INCOMPLETE, IN_MAINTENANCE}
+    others = {reason: n for reason, n in left_out.items() if reason not in told_already}
+    if others:
+        advice.append(told_counts(others))
+    if not advice:
+        return f"{told}, none was left out; wait for more data or look further back (--days-back)"
+    return f"{told}; left out are {'; '.join(advice)}"
 
 
 def mode_calibration(mode: StoredMode) -> str:
@@ -511,6 +535,8 @@ def lesson_batches(store: Store, device: Device, lesson: Lesson, counts: Embeddi
 
             encoder = StateEncoder()
         yield from reembedding_batches(store, device, encoder, profile.span_start, device.last_seen + 1, counts)
+    if lesson.points:
+        yield TableBatch(DevicePoint.columns(lesson.points), table=DevicePoint.TABLE)
     yield TableBatch(StoredProfile.columns([stored_profile(store, device, lesson.profile, lesson.modes)]))
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from hvac_platform.config import Settings
 from hvac_platform.detection.consensus import agreed, votes
 from hvac_platform.detection.profile import TooFewSnapshotsError
-from hvac_platform.devices.registry import canonical_type, device_type
+from hvac_platform.devices.registry import canonical_type
 from hvac_platform.embedding.learned import Encoders
 from hvac_platform.embedding.state import StateEncoder
 from hvac_platform.ingestion.snapshotting import EmbeddingCounts, embedding_batches
@@ -149,5 +149,4 @@ def _snapshots(
         return None
     names = [str(name) for name in readings.columns]
     aggregate = aggregate_windows(times[row], [names[j] for j in column.tolist()], values[row, column], window_ms)
-    declared = device_type(type_name)
-    return TableBatch(snapshot_columns(device_id, aggregate, window_ms, len(declared.metric_names) if declared else 0))
+    return TableBatch(snapshot_columns(device_id, aggregate, window_ms))

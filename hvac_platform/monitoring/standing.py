@@ -7,7 +7,7 @@ The latest day goes first, and a pass is short, so a long history that waits cos
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 
 import apsw
@@ -119,6 +119,7 @@ class StandingDetection:
         self.windows = self.incidents = 0
         self._failing, self._kept = _Failing(), KeptDevices(store)
         self._days: dict[str, None] = {}
+        self._stopped: set[str] = set()
         self._grouped = self._busy = time.monotonic()
 
     def run(self) -> None:
@@ -181,7 +182,7 @@ class StandingDetection:
             list(spans_of_days(self.store.devices(), list(self._days), self.settings.window_ms)) if self._days else []
         )
         self._days = {day: None for day in self._days if day_windows(day, self.settings.window_ms)[1] > today}
-        self.incidents += self._incidents(spans, follow_up=True)
+        self.incidents += self._incidents(spans, points_of=self._stopped, follow_up=True)
 
     def _pass(self, date: str, device_ids: Sequence[str]) -> None:
         began = time.monotonic()
@@ -192,7 +193,10 @@ class StandingDetection:
         concerned: list[Span] = []
 
         def judged(span: Span, judgement: Judgement, result: Comparison) -> None:
-            if judgement.anomalous.any() or judgement.was_flagged.any():
+            device_id = span.device.device_id
+            had_stopped = device_id in self._stopped
+            (self._stopped.add if judgement.stopped else self._stopped.discard)(device_id)
+            if judgement.anomalous.any() or judgement.was_flagged.any() or judgement.stopped or had_stopped:
                 concerned.append(span)
             self._failing.forget(span.device.device_id)
             self.on_judgement(span, judgement, result)
@@ -206,12 +210,20 @@ class StandingDetection:
             self.on_trouble(str(failure))
         self.windows += detection.windows
         self._days[date] = None
-        computed = self._incidents(concerned) if concerned else 0
+        computed = self._incidents(concerned, points_of={span.device.device_id for span in concerned})
         self.incidents += computed
         self.on_pass(PassDone(date, detection, computed, time.monotonic() - began))
 
-    def _incidents(self, spans: Sequence[Span], *, follow_up: bool = False) -> int:
-        found = IncidentsPass(self.store, self.settings, spans, now_ms=now_ms(), only_changed=True, follow_up=follow_up)
+    def _incidents(self, spans: Sequence[Span], *, points_of: Collection[str], follow_up: bool = False) -> int:
+        if not spans and not follow_up:
+            return 0
+        found = IncidentsPass(
+            *(self.store, self.settings, spans),
+            now_ms=now_ms(),
+            only_changed=True,
+            points_of=points_of,
+            follow_up=follow_up,
+        )
         write_pass(found)
         for failure in found.failed.values():
             self.on_trouble(str(failure))

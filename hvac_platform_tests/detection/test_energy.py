@@ -70,7 +70,7 @@ class TestExpected:
         assert (model.expected(split[1]).dropna() >= 0).all()
 
     @settings(max_examples=10, deadline=None)
-    @given(share=st.floats(0, 0.4), seed=st.integers(0, 9))
+    @given(share=st.floats(0, 0.3), seed=st.integers(0, 9))
     def test_missing_readings_are_bridged_within_the_hour(self, model, split, share, seed):
         holes = split[1].mask(np.random.default_rng(seed).random(split[1].shape) < share)
         expected, whole = model.expected(holes), model.expected(split[1])

@@ -24,6 +24,7 @@ from hvac_platform.snapshots import Neighbours, SnapshotSeries
 from hvac_platform.stores.base import Device
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.vectors import NearestSearch
+from hvac_platform_tests.detection.reading_reasons import contradictions
 
 WINDOW_MS = 60_000
 DAY_WINDOWS = 1440
@@ -138,7 +139,8 @@ def test_a_metric_far_from_its_usual_alarms_and_is_named_first(learned):
     verdicts = judge_profile(machine(60, seed=2, temperature=40.0), learned)
     assert verdicts.anomalous.all()
     assert {names[0] for names in verdicts.metrics} == {"temperature"}
-    assert all("sigma from its usual" in " ".join(reasons) for reasons in verdicts.reasons)
+    assert all("is usual" in reasons[0] for reasons in verdicts.reasons)
+    assert [found for reasons in verdicts.reasons for reason in reasons for found in contradictions(reason)] == []
     assert set(verdicts.level) <= {3, 4}
 
 

@@ -84,10 +84,14 @@ def test_readings_near_the_limit_of_a_double_stay_finite_and_within_what_was_rea
     json.loads(json.dumps(list(snapshot_columns("d", found, window_ms)["metrics"]), allow_nan=False))
 
 
-@given(readings=READINGS, window_ms=WINDOWS_MS, declared=st.integers(0, 20))
+@given(
+    readings=READINGS,
+    window_ms=WINDOWS_MS,
+    paces=st.dictionaries(st.sampled_from("abcdefgh"), st.integers(1, 60), max_size=8),
+)
 @settings(max_examples=150, deadline=None)
-def test_completeness_is_a_share_and_absent_metrics_are_absent(readings, window_ms, declared):
-    columns = snapshot_columns("d", aggregated(readings, window_ms), window_ms, declared)
+def test_completeness_is_a_share_and_absent_metrics_are_absent(readings, window_ms, paces):
+    columns = snapshot_columns("d", aggregated(readings, window_ms), window_ms, paces)
     assert all(0 <= share <= 1 for share in columns["completeness"].tolist())
     expected = naive(readings, window_ms)
     for start, metrics, summary in zip(
@@ -103,15 +107,23 @@ def regular(every_ms, metrics, duration_ms=MINUTE_MS):
 
 @pytest.mark.parametrize("every_ms", [1_000, 10_000, 20_000, 60_000])
 def test_a_window_with_every_expected_reading_is_whole_at_any_interval(every_ms):
-    columns = snapshot_columns("d", aggregated(regular(every_ms, "ab"), MINUTE_MS), MINUTE_MS, 2)
+    expected = dict.fromkeys("ab", MINUTE_MS / every_ms)
+    columns = snapshot_columns("d", aggregated(regular(every_ms, "ab"), MINUTE_MS), MINUTE_MS, expected)
     assert columns["completeness"].tolist() == [1.0]
 
 
 def test_half_of_the_time_or_half_of_the_metrics_is_half_complete():
     half_time = aggregated(regular(10_000, "ab", MINUTE_MS // 2), MINUTE_MS)
-    assert snapshot_columns("d", half_time, MINUTE_MS, 2)["completeness"].tolist() == [0.5]
+    assert snapshot_columns("d", half_time, MINUTE_MS)["completeness"].tolist() == [0.5]
+    assert snapshot_columns("d", half_time, MINUTE_MS, {"a": 6, "b": 6})["completeness"].tolist() == [0.5]
     half_metrics = aggregated(regular(10_000, "ab"), MINUTE_MS)
-    assert snapshot_columns("d", half_metrics, MINUTE_MS, 4)["completeness"].tolist() == [0.5]
+    assert snapshot_columns("d", half_metrics, MINUTE_MS, dict.fromkeys("abcd", 6))["completeness"].tolist() == [0.5]
+
+
+def test_a_point_of_another_pace_is_expected_at_its_own():
+    mixed = aggregated(regular(10_000, "a") | regular(60_000, "b"), MINUTE_MS)
+    assert snapshot_columns("d", mixed, MINUTE_MS, {"a": 6, "b": 1})["completeness"].tolist() == [1.0]
+    assert snapshot_columns("d", mixed, MINUTE_MS)["completeness"].tolist() == [1.0]  # nothing is known of them yet
 
 
 @given(readings=READINGS, window_ms=WINDOWS_MS, data=st.data())

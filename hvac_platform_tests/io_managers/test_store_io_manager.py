@@ -126,7 +126,7 @@ def replay(log, runs, window_ms):
         ]
         readings = [DeviceSlice(store, "device_metrics_raw", *span) for span in spans]
         states = [DeviceSlice(store, "device_state_snapshots", *span) for span in spans]
-        for batch in snapshot_batches(readings, types, window_ms, SnapshotCounts()):
+        for batch in snapshot_batches(readings, window_ms, SnapshotCounts()):
             write_batch(store, "device_state_snapshots", batch)
         for batch in embedding_batches(states, types, Encoders(StateEncoder()), EmbeddingCounts()):
             write_batch(store, "device_state_snapshots", batch)

@@ -76,7 +76,7 @@ def bring_in(store, device, readings, *, embedded=True):
     low, high = min(times) // MINUTE_MS * MINUTE_MS, (max(times) // MINUTE_MS + 1) * MINUTE_MS
     types = {device.device_id: device.device_type}
     raw = DeviceSlice(store, "device_metrics_raw", device.device_id, low, high)
-    for batch in snapshot_batches([raw], types, MINUTE_MS, SnapshotCounts()):
+    for batch in snapshot_batches([raw], MINUTE_MS, SnapshotCounts()):
         write_batch(store, "device_state_snapshots", batch)
     if embedded:
         states = DeviceSlice(store, "device_state_snapshots", device.device_id, low, high)
@@ -398,8 +398,8 @@ def test_fewer_than_five_snapshots_are_refused_with_what_to_do(platform):
     with pytest.raises(TooFewSnapshotsError) as refused:
         learn(platform.store, device)
     assert str(refused.value) == (
-        "lathe: 4 normal snapshots in the last 7 days, 5 are needed (0 were left out as flagged, incomplete or in "
-        "maintenance); wait for more data or look further back"
+        "lathe: 4 normal snapshots in the last 7 days, 5 are needed, none was left out; wait for more "
+        "data or look further back (--days-back)"
     )
     assert learn(platform.store, device, min_snapshots=4).snapshot_count == 4
 

@@ -27,6 +27,7 @@ from hvac_platform.stores.series import read_series
 from hvac_platform.stores.vectors import decoded_vectors
 from hvac_platform.timestamps import DAY_MS
 from hvac_platform_tests.conftest import HOUR_MS, MIDNIGHT_MS, MINUTE_MS, rows
+from hvac_platform_tests.detection.reading_reasons import contradictions
 from hvac_platform_tests.monitoring.machines import embed, encoders, judge, learn, simulated_windows
 
 START = MIDNIGHT_MS - 2 * DAY_MS
@@ -226,6 +227,11 @@ def test_low_flow_is_found_by_profile_and_vector_search_and_the_reason_names_wha
         assert judged.verdicts[method].anomalous[before].mean() < 0.02
     reasons = [r for group in judged.verdicts["profile"].reasons for r in group]
     assert any("where the other metrics imply" in reason for reason in reasons)
+    every = [r for verdicts in judged.verdicts.values() for group in verdicts.reasons for r in group]
+    assert {reason: found for reason in every if (found := contradictions(reason))} == {}
+    for method in ("profile", "vector"):
+        verdicts = judged.verdicts[method]
+        assert all(names for names, alarm in zip(verdicts.metrics, verdicts.anomalous, strict=True) if alarm)
 
 
 def test_a_state_that_came_before_is_found_and_one_that_never_did_is_not(learned_store, device):

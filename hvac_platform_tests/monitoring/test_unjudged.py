@@ -114,7 +114,7 @@ def test_who_asks_for_flagged_windows_gets_the_unjudged_ones_too(watched):
 
 def test_the_refusal_of_a_device_in_a_lasting_incident_says_how_to_take_it_for_normal(watched):
     device = bring_in(watched, LATHE, hot(lathe_readings(MIDNIGHT_MS, 60), 0, 60))
-    with pytest.raises(TooFewSnapshotsError, match=r"anomalous, judged only now\); .* --include-flagged"):
+    with pytest.raises(TooFewSnapshotsError, match=r"flagged as anomalous \(.* --include-flagged"):
         machines.learn(watched, device, days_back=50 / 1440, min_snapshots=50)
 
 

@@ -240,7 +240,7 @@ def test_a_device_that_can_not_be_judged_is_left_alone_for_a_while_and_named(ins
     run_job("ingestion", instance, request.tags, request.run_config)
     from hvac_platform.monitoring.passes import detection
 
-    whole, tried = detection.judge_device, []
+    whole, tried = detection.ready_to_judge, []
 
     def judge(store, device, *arguments, **options):
         if device.device_id == "RTU-002":
@@ -248,7 +248,7 @@ def test_a_device_that_can_not_be_judged_is_left_alone_for_a_while_and_named(ins
             raise ValueError("a matrix is singular")
         return whole(store, device, *arguments, **options)
 
-    monkeypatch.setattr(detection, "judge_device", judge)
+    monkeypatch.setattr(detection, "ready_to_judge", judge)
     request = at_schedule(instance, platform)
     result = run_job("detection", instance, request.tags, request.run_config)
     metadata = result.asset_materializations_for_node("anomaly_events")[-1].metadata

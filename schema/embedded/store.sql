@@ -118,6 +118,20 @@ CREATE TABLE devices (
     kafka_partition INTEGER NOT NULL
 ) WITHOUT ROWID;
 
+CREATE TABLE device_points (
+    device_id TEXT NOT NULL,
+    metric TEXT NOT NULL,
+    interval_ms INTEGER NOT NULL,
+    longest_ms INTEGER NOT NULL,
+    regular INTEGER NOT NULL,
+    learned_from INTEGER NOT NULL,
+    learned_until INTEGER NOT NULL,
+    grade TEXT,
+    retired_at INTEGER,
+    updated_at INTEGER NOT NULL,
+    PRIMARY KEY (device_id, metric)
+) WITHOUT ROWID;
+
 CREATE TABLE device_days (
     device_id TEXT NOT NULL,
     date TEXT NOT NULL,

@@ -67,3 +67,18 @@ CREATE TABLE alert_suppressions (
     added_at INTEGER NOT NULL,
     PRIMARY KEY (scope, suppression_id)
 ) WITHOUT ROWID;
+
+-- At which pace each point of a device reports.
+CREATE TABLE device_points (
+    device_id TEXT NOT NULL,
+    metric TEXT NOT NULL,
+    interval_ms INTEGER NOT NULL,
+    longest_ms INTEGER NOT NULL,
+    regular INTEGER NOT NULL,
+    learned_from INTEGER NOT NULL,
+    learned_until INTEGER NOT NULL,
+    grade TEXT,
+    retired_at INTEGER,
+    updated_at INTEGER NOT NULL,
+    PRIMARY KEY (device_id, metric)
+) WITHOUT ROWID;

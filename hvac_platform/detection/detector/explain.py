@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hvac_platform.detection.attribution import conditional_sigmas
+from hvac_platform.detection.detector.statistics import Departures, departures_of
 from hvac_platform.detection.nearest import state_embeddings
 from hvac_platform.detection.observations import (
     GAP_INTERVALS,
@@ -93,16 +94,13 @@ def embed(detector: FittedDetector, metrics: pd.DataFrame, *, segments: Segments
 def embed_rows(detector: FittedDetector, observations: Observations) -> Float32:
     """Embeddings of observations, float32 [n, 2m + 3], in their own order."""
     before = detector.memory if _continues(detector, observations) else None
-    return vectors(detector, observations, followed_by(detector, observations, before))
+    followed = followed_by(detector, observations, before)
+    return vectors(detector, observations, departures_of(followed, detector.states))
 
 
-def vectors(detector: FittedDetector, observations: Observations, followed: Trace) -> Float32:
+def vectors(detector: FittedDetector, observations: Observations, departures: Departures) -> Float32:
     """Embeddings of the rows, against the level that each departs from less, as the alarm takes it."""
-    by_adapted = detector.states.apply(followed.against_adapted())
-    by_plausible = detector.states.apply(followed.against_plausible())
-    nearer = np.linalg.norm(by_adapted, axis=1) <= np.linalg.norm(by_plausible, axis=1)
-    white = np.where(nearer[:, None], by_adapted, by_plausible)
-    return state_embeddings(white, observations.times_ms, clock=detector.clock)
+    return state_embeddings(departures.nearer, observations.times_ms, clock=detector.clock)
 
 
 def expected(detector: FittedDetector, followed: Trace) -> Float64:
@@ -132,7 +130,9 @@ def check_columns(detector: FittedDetector, metrics: pd.DataFrame) -> None:
 def followed_by(detector: FittedDetector, observations: Observations, before: Memory | None) -> Trace:
     """The rows beside the levels that they are compared with, going on from what is remembered of those before."""
     stuck = Stuck(detector.repetition, detector.limits["frozen"])
-    return trace(observations, detector.scale, detector.levels, detector.surprises["level"], before, stuck)
+    return trace(
+        observations, detector.scale, detector.levels, detector.surprises["level"], before, stuck, detector.carry
+    )
 
 
 def _continues(detector: FittedDetector, observations: Observations) -> bool:

@@ -16,6 +16,7 @@ from hvac_platform.detection.detector.statistics import (
     NOW,
     SUSTAINED,
     combined,
+    departures_of,
     modes_of,
     normal_states,
     row_statistics,
@@ -32,6 +33,8 @@ from hvac_platform.detection.observations import (
     Segments,
     Stretch,
     UnusableMetricsError,
+    carried_forward,
+    carry_limits,
     numeric_columns,
     observe,
 )
@@ -160,6 +163,7 @@ class Path:
         codes: int64 [n], mode of each row.
         since: int64 [n], rows since it was entered.
         situations: int64 [n], what each row is calibrated among.
+        carry: int64 [m], rows for which a reading of each metric counts.
     """
 
     scale: Scale
@@ -173,6 +177,7 @@ class Path:
     codes: Int64
     since: Int64
     situations: Int64
+    carry: Int64
 
 
 def follow(training: Training) -> Path:
@@ -183,12 +188,13 @@ def follow(training: Training) -> Path:
     """
     observations, names = training.observations, training.names
     scale = robust_scale(observations.values, *_declared_ranges(training.declared, names))
-    z = scale.apply(observations.values)
+    carry = carry_limits(observations.times_ms, observations.values, observations.interval_ms)
+    z = scale.apply(carried_forward(observations.values, observations.stretches, carry))
     known = np.where(np.isfinite(z), z, 0.0)
     # What a metric should read given the others: weather moves them together, which is just what that rests on.
     levels = fit_whitening(known)
     ordinary = fit_surprise(np.linalg.norm(levels.apply(np.clip(known, -STATE_CLIP, STATE_CLIP)), axis=1))
-    followed = trace(observations, scale, levels, ordinary, None)
+    followed = trace(observations, scale, levels, ordinary, None, carry=carry)
     heard = np.flatnonzero(~followed.silent)
     if len(heard) < LEAST_ROWS:
         raise UnusableMetricsError(f"{len(heard)} rows with readings, at least {LEAST_ROWS} are needed")
@@ -206,6 +212,7 @@ def follow(training: Training) -> Path:
         codes=codes,
         since=since,
         situations=situations_of(codes, since),
+        carry=carry,
     )
 
 
@@ -285,8 +292,9 @@ def remember(
     # What is remembered is what the final model says of the last rows, not what it said before it had seen them.
     n = len(observations.times_ms)
     end = slice(max(observations.stretches[-1].start, n - CARRIED_ROWS), n)
+    departures = departures_of(followed, normal.states, end)
     statistics = row_statistics(
-        followed, observations.times_ms, normal.states, normal.averages, normal.nearest, path.clock, end
+        followed, departures, observations.times_ms, normal.averages, normal.nearest, path.clock, end
     )
     fast, slow, smoothed = combined(
         surprises_of(limits.surprises, statistics, limits.within, path.situations[end]),
@@ -324,6 +332,7 @@ def remember(
         memory=memory,
         recent_times_ms=observations.times_ms[n - keep :],
         recent_values=observations.values[n - keep :],
+        carry=path.carry,
         version=VERSION,
     )
 
@@ -340,7 +349,10 @@ def judged_columns(metrics: pd.DataFrame, declared: DeviceType | None) -> tuple[
         column = metrics[name].to_numpy(dtype=np.float64, na_value=np.nan)
         column = column[np.isfinite(column)]
         counter = declared is not None and name in declared.metric_names and declared.point(name).kind == "counter"
-        if len(column) < LEAST_KNOWN * len(metrics):
+        known = len(column) / len(metrics)
+        if known < LEAST_KNOWN and len(column) >= LEAST_ROWS:  # read at a slower pace, perhaps
+            known = _carried_share(metrics.index, metrics[name].to_numpy(dtype=np.float64, na_value=np.nan))
+        if known < LEAST_KNOWN:
             left_out[name] = f"known in {len(column)} of {len(metrics)} rows, half is needed"
         elif counter or _counts(column):
             left_out[name] = "a counter: it never returns to where it was"
@@ -358,6 +370,17 @@ def judged_columns(metrics: pd.DataFrame, declared: DeviceType | None) -> tuple[
         if name not in set(chosen):
             left_out[name] = NOT_CHOSEN
     return chosen, left_out
+
+
+def _carried_share(index: pd.Index, column: Float64) -> float:
+    """Share of the rows in which a metric is known where its readings count for as long as their pace says."""
+    times_ms = np.asarray(pd.DatetimeIndex(index).tz_convert("UTC").as_unit("ms").asi8, dtype=np.int64)
+    ascending = np.maximum.accumulate(times_ms)
+    interval = max(1, int(np.median(np.diff(ascending))))
+    (limit,) = carry_limits(ascending, column[:, None], interval).tolist()
+    rows = np.arange(len(column))
+    last = np.maximum.accumulate(np.where(np.isfinite(column), rows, -1))
+    return float(np.mean((last >= 0) & (rows - last <= limit)))
 
 
 def _counts(column: Float64) -> bool:
@@ -387,6 +410,7 @@ def _cross_fitted(
         states = fit_whitening(features[others], drift)
         averages = [fit_whitening(average[others], drift) for average in followed.cleared]
         normal = normal_states(states, features[others], times_ms[others], clock)
-        for name, values in row_statistics(followed, times_ms, states, averages, normal, clock, fold).items():
+        departures = departures_of(followed, states, fold)
+        for name, values in row_statistics(followed, departures, times_ms, averages, normal, clock, fold).items():
             result.setdefault(name, np.zeros(len(times_ms)))[fold] = values
     return result

@@ -17,7 +17,9 @@ from hvac_platform.detection.detector.state import DetectorState, Record
 from hvac_platform.detection.detector.statistics import (
     ALARM_CAP,
     CAP,
+    Departures,
     combined,
+    departures_of,
     modes_of,
     row_statistics,
     settled_rows,
@@ -173,7 +175,8 @@ def examine_rows(
     if before is not None and not follows(detector, observations, before):
         before = None
     followed = followed_by(detector, observations, before)
-    judged = judge_rows(detector, observations, followed, before)
+    departures = departures_of(followed, detector.states)
+    judged = judge_rows(detector, observations, followed, departures, before)
     no_rules = np.zeros(len(observations.values), dtype=np.bool_)
     sigmas = conditional_sigmas(detector.levels.deviations(followed.level), detector.levels.precision)
     examined = Examination(
@@ -181,7 +184,7 @@ def examine_rows(
         ratio=np.where(followed.silent, 0.0, judged.ratio),
         expected=expected(detector, followed),
         sigmas=np.where(np.isfinite(observations.values), sigmas, 0.0),
-        vectors=vectors(detector, observations, followed),
+        vectors=vectors(detector, observations, departures),
         settling=np.where(
             followed.age < settled_rows(detector.interval_ms), followed.state_surprise / detector.limits["now"], np.inf
         ),
@@ -230,7 +233,7 @@ def _advance_record(
         record = None
     before = None if record is None else record.memory
     followed = followed_by(detector, observations, before)
-    judged = judge_rows(detector, observations, followed, before)
+    judged = judge_rows(detector, observations, followed, departures_of(followed, detector.states), before)
     columns = _columns(
         detector, observations, followed, judged, rule_alarms(detector, observations, record), maintenance
     )
@@ -281,10 +284,16 @@ def _remembered(detector: FittedDetector, memory: Memory, observations: Observat
     return Record(memory, times[first:], values[first:])
 
 
-def judge_rows(detector: FittedDetector, observations: Observations, followed: Trace, before: Memory | None) -> Judged:
+def judge_rows(
+    detector: FittedDetector,
+    observations: Observations,
+    followed: Trace,
+    departures: Departures,
+    before: Memory | None,
+) -> Judged:
     """Both alarms, the score and what speaks most against each row of observations."""
     statistics = row_statistics(
-        followed, observations.times_ms, detector.states, detector.averages, detector.normal, detector.clock
+        followed, departures, observations.times_ms, detector.averages, detector.normal, detector.clock
     )
     codes, since = modes_of(detector.switches, detector.scale, detector.metric_names, followed, observations, before)
     surprise = surprises_of(detector.surprises, statistics, detector.within, situations_of(codes, since))
@@ -292,7 +301,7 @@ def judge_rows(detector: FittedDetector, observations: Observations, followed: T
         surprise, followed.age, followed.state_surprise, observations.stretches, before, detector.interval_ms
     )
     score, present = smoothed[:, 0], smoothed[:, 1]
-    still = detector.repetition.surprise(observations.values, followed.runs)
+    still = followed.still
     stillest = still.max(axis=1)
     earlier = (np.zeros(2), np.zeros(2)) if before is None else (before.fast, before.slow)
     now, sustained = np.zeros(len(fast), dtype=np.bool_), np.zeros(len(fast), dtype=np.bool_)
@@ -303,9 +312,11 @@ def judge_rows(detector: FittedDetector, observations: Observations, followed: T
         sustained[rows] = persists(slow[rows], detector.limits["sustained"], slow_before)
     sustained &= present > PRESENT
     frozen = stillest > detector.limits["frozen"]
-    adapted = pair_contributions(detector.states.deviations(followed.against_adapted()), detector.states.precision)
-    against = pair_contributions(detector.states.deviations(followed.against_plausible()), detector.states.precision)
-    immediate = np.where((statistics["adapted wins"] > 0)[:, None], adapted, against).argmax(axis=1)
+    speaking = pair_contributions(departures.adapted.deviations, detector.states.precision)
+    if departures.plausible is not departures.adapted:
+        against = pair_contributions(departures.plausible.deviations, detector.states.precision)
+        speaking = np.where((statistics["adapted wins"] > 0)[:, None], speaking, against)
+    immediate = speaking.argmax(axis=1)
     lasting = np.abs(
         conditional_sigmas(detector.averages[0].deviations(followed.sustained[0]), detector.averages[0].precision)
     ).argmax(axis=1)

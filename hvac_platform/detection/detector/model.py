@@ -65,6 +65,8 @@ class FittedDetector:
         memory: where the training ended.
         recent_times_ms: int64 [r], last rows of the training, for rules.
         recent_values: float64 [r, m], their readings.
+        carry: int64 [m], rows for which a reading of each metric counts, by its pace; empty in detectors of earlier
+            versions, which carry ten.
         version: of the method that it was fitted by.
     """
 
@@ -87,6 +89,7 @@ class FittedDetector:
     memory: Memory
     recent_times_ms: NDArray[np.int64]
     recent_values: Float64
+    carry: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     version: int = VERSION
 
     def score(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,10 +42,56 @@ SLOW_ROWS_FROM_MS = 10_000
 """From such an interval on, load and weather drift noticeably while a level settles."""
 
 
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """How n rows depart from one kind of recent level.
+
+    Attributes:
+        deviations: float64 [n, 2m], of state and change.
+        white: float64 [n, 2m], white coordinates.
+        length: float64 [n], of the white coordinates: root of T².
+    """
+
+    deviations: Float64
+    white: Float64
+    length: Float64
+
+
+@dataclass(frozen=True, slots=True)
+class Departures:
+    """How rows depart from the adapted level and from the plausible one; the same object where the levels are equal."""
+
+    adapted: Departure
+    plausible: Departure
+
+    @property
+    def nearer(self) -> Float64:
+        """White coordinates against the level that each row departs from less, float64 [n, 2m]."""
+        if self.plausible is self.adapted:
+            return self.adapted.white
+        return np.where(
+            (self.adapted.length <= self.plausible.length)[:, None], self.adapted.white, self.plausible.white
+        )
+
+
+def departures_of(followed: Trace, states: Whitening, rows: NDArray[np.int64] | slice = slice(None)) -> Departures:
+    """Departures of some rows."""
+    adapted = _departure(states, followed.against_adapted()[rows])
+    if np.array_equal(followed.adapted[rows], followed.plausible[rows]):  # no outlying reading of late
+        return Departures(adapted, adapted)
+    return Departures(adapted, _departure(states, followed.against_plausible()[rows]))
+
+
+def _departure(states: Whitening, features: Float64) -> Departure:
+    deviations = states.deviations(features)
+    white = deviations @ states.root
+    return Departure(deviations, white, np.linalg.norm(white, axis=1))
+
+
 def row_statistics(
     followed: Trace,
+    departures: Departures,
     times_ms: NDArray[np.int64],
-    states: Whitening,
     averages: Sequence[Whitening],
     normal: Float32,
     clock: bool,
@@ -53,23 +100,43 @@ def row_statistics(
     """Uncalibrated statistics of some rows, each float64 [n].
 
     For the alarm a row counts as odd only as far as it is odd against levels and averages of both kinds: those that take
-    readings as they are forgive a slow drift, those that began anew forgive what a past fault has left in the others.
+    readings as they are forgive a slow drift, those that began anew forgive what a past fault has left in the others. What
+    both kinds say alike is one array under both names.
+
+    Args:
+        followed: rows beside their levels.
+        departures: of the chosen rows.
+        times_ms: int64, of all rows.
+        averages: covariances of the two sustained averages.
+        normal: float32 [k, 2m + 3], embeddings of normal states.
+        clock: whether the hour of the day is part of them.
+        rows: the n chosen rows.
     """
     times = times_ms[rows]
-    by_adapted = states.apply(followed.against_adapted()[rows])
-    by_plausible = states.apply(followed.against_plausible()[rows])
-    found = {"profile": np.linalg.norm(by_adapted, axis=1)}
-    anew = {"profile": np.linalg.norm(by_plausible, axis=1)}
+    by_adapted, by_plausible = departures.adapted.white, departures.plausible.white
+    found = {"profile": departures.adapted.length}
+    anew = {"profile": departures.plausible.length}
     found["neighbours"] = mean_nearest_distance(state_embeddings(by_adapted, times, clock=clock), normal)
-    anew["neighbours"] = found["neighbours"].copy()
-    differ = np.flatnonzero(np.abs(by_adapted - by_plausible).max(axis=1, initial=0.0) > 1e-3)
-    embedded = state_embeddings(by_plausible[differ], times[differ], clock=clock)
-    anew["neighbours"][differ] = mean_nearest_distance(embedded, normal)
+    anew["neighbours"] = found["neighbours"]
+    if departures.plausible is not departures.adapted:
+        anew["neighbours"] = found["neighbours"].copy()
+        differ = np.flatnonzero(np.abs(by_adapted - by_plausible).max(axis=1, initial=0.0) > 1e-3)
+        embedded = state_embeddings(by_plausible[differ], times[differ], clock=clock)
+        anew["neighbours"][differ] = mean_nearest_distance(embedded, normal)
     for k, whitening in enumerate(averages):
         names = SUSTAINED[2 * k : 2 * k + 2]
-        found |= dict(zip(names, _distances(whitening, followed.sustained[k][rows]), strict=True))
-        anew |= dict(zip(names, _distances(whitening, followed.cleared[k][rows]), strict=True))
-    found |= {f"alarm {name}": np.minimum(found[name], anew[name]) for name in anew}
+        sustained, cleared = followed.sustained[k][rows], followed.cleared[k][rows]
+        as_they_are = dict(zip(names, _distances(whitening, sustained), strict=True))
+        found |= as_they_are
+        anew |= (
+            as_they_are
+            if np.array_equal(sustained, cleared)
+            else dict(zip(names, _distances(whitening, cleared), strict=True))
+        )
+    found |= {
+        f"alarm {name}": found[name] if anew[name] is found[name] else np.minimum(found[name], anew[name])
+        for name in anew
+    }
     return found | {"adapted wins": (found["profile"] <= anew["profile"]).astype(np.float64)}
 
 
@@ -136,6 +203,9 @@ def surprises_of(
     for prefix in ("", "alarm "):
         for name in (*NOW, *SUSTAINED):
             statistic = statistics[f"{prefix}{name}"]
+            if prefix and statistic is statistics[name]:
+                found[f"{prefix}{name}"] = found[name]
+                continue
             surprise = surprises[name].of(statistic)
             for situation, rows in members.items():
                 surprise[rows] = within[situation][name].of(statistic[rows])

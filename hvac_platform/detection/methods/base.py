@@ -8,10 +8,10 @@ method must do; docs/adding-a-method.md shows one being written.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -148,6 +148,15 @@ class RestsOnExamined:
         from hvac_platform.detection.learned import context_start  # brings pandas
 
         return min(begin, context_start(due.start_ms, due.window_ms))
+
+
+@runtime_checkable
+class JudgesTogether(Protocol):
+    """A method that judges the windows of many devices for little more than those of one; it needs no history."""
+
+    def judge_together(self, many: Sequence[Windows]) -> list[Verdicts]:
+        """Verdicts on the windows of each device, as :meth:`Method.judge` gives them."""
+        ...
 
 
 class Method(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -9,6 +10,8 @@ from numpy.typing import NDArray
 
 from hvac_platform.detection.methods.base import History, RestsOnExamined, Windows
 from hvac_platform.detection.neighbours import NEIGHBOURS, judge_neighbours
+from hvac_platform.detection.profile import Profile
+from hvac_platform.detection.reasons import Deviation
 from hvac_platform.detection.verdicts import Verdicts, nothing
 from hvac_platform.snapshots import select
 
@@ -37,6 +40,24 @@ class VectorSearch(RestsOnExamined):
         assert known.embeddings is not None
         found = history.nearest_normal(known.embeddings, known.times_ms, NEIGHBOURS)
         bound = None if examined.bound is None else examined.bound[embedded]
+        judged = judge_neighbours(
+            known,
+            found,
+            profile,
+            bound=bound,
+            deviations=_deviations(examined.learned, profile, np.flatnonzero(embedded)),
+            device_type=windows.device_type,
+        )
         # A snapshot without a vector is not suspicious for that.
-        judged = judge_neighbours(known, found, profile, bound=bound).spread(embedded, recent.times_ms)
+        judged = judged.spread(embedded, recent.times_ms)
         return judged.take(windows.chosen - windows.first_recent), None
+
+
+def _deviations(learned: Any, profile: Profile, rows: NDArray[np.int64]) -> Callable[[int], list[Deviation]] | None:
+    """What the device's own detector says of some of the rows that it has examined; None where it has none."""
+    detector = profile.detector
+    if detector is None or learned is None:
+        return None
+    from hvac_platform.detection.learned import implied_deviations
+
+    return lambda i: implied_deviations(learned, detector, int(rows[i]))

@@ -70,9 +70,14 @@ class Pass(ABC):
         try:
             yield
         except Exception as error:  # whatever it is, it is the error of this device
-            self.failed.setdefault(device_id, device_failure(device_id, error))
+            self.leave_out(device_id, error)
         else:
             self.done.add(device_id)
+            self.on_device(device_id)
+
+    def leave_out(self, device_id: str, error: Exception) -> None:
+        """A device can't be dealt with; an error that concerns all of them is raised again."""
+        self.failed.setdefault(device_id, device_failure(device_id, error))
         self.on_device(device_id)
 
 

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 from hvac_platform.config import Settings
 from hvac_platform.detection.consensus import Comparison, compare
 from hvac_platform.embedding.learned import Encoders
-from hvac_platform.monitoring.judging import Judgement, judge_device, judgement_batches
+from hvac_platform.monitoring.judging import Judgement, Ready, judge_together, judgement_batches, ready_to_judge
 from hvac_platform.monitoring.kept import KeptDevices
 from hvac_platform.monitoring.passes.base import Pass, Span
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.batches import TableBatch
 from hvac_platform.timestamps import now_ms
+
+SPANS_TOGETHER, CELLS_TOGETHER = 256, 1_000_000
+"""Devices whose windows are judged together, and how many readings of theirs are held for it."""
+
+
+class _Turn(NamedTuple):
+    """A span with what was read of it, and when that began, epoch milliseconds."""
+
+    span: Span
+    began: int
+    ready: Ready
 
 
 class DetectionPass(Pass):
@@ -22,6 +34,7 @@ class DetectionPass(Pass):
     Attributes:
         windows: windows judged.
         left_open: windows that are not complete yet.
+        not_judged: windows of which too little was read to judge them.
         consensus: windows that two or more methods call anomalous.
         anomalies: windows that each method calls anomalous, by its name.
         on_judgement: told of each judgement, and where the methods agree.
@@ -56,8 +69,8 @@ class DetectionPass(Pass):
         super().__init__(store)
         self._encoders, self._settings, self._spans, self._clock = encoders, settings, spans, clock
         self._unjudged_only, self._kept = unjudged_only, kept
-        self._limits = {"similarity_threshold": similarity_threshold, "sigma_threshold": sigma_threshold}
-        self.windows = self.left_open = self.consensus = 0
+        self._similarity_threshold, self._sigma_threshold = similarity_threshold, sigma_threshold
+        self.windows = self.left_open = self.not_judged = self.consensus = 0
         self.anomalies: Counter[str] = Counter()
         self.on_judgement: Callable[[Span, Judgement, Comparison], object] = lambda *_: None
 
@@ -68,33 +81,50 @@ class DetectionPass(Pass):
 
     def batches(self) -> Iterator[TableBatch]:
         """Flags, events and verdicts; a day all of whose windows are judged is marked so."""
+        for group in self._groups():
+            for (span, began, ready), said in zip(group, judge_together([turn.ready for turn in group]), strict=True):
+                with self.alone(span.device.device_id):
+                    judgement = ready.judge(said)
+                    yield from judgement_batches(judgement)
+                    if span.day is not None and judgement.left_open == 0 and len(judgement.series):
+                        # a day without data is none
+                        judged = {"device_id": [span.device.device_id], "date": [span.day], "judged_at": [began]}
+                        yield TableBatch(judged, table="device_days", action="update")
+                    self._count(span, judgement)
+
+    def _groups(self) -> Iterator[list[_Turn]]:
+        """Spans with what was read of them: as many of different devices as have few windows together."""
+        group: list[_Turn] = []
+        devices: set[str] = set()
+        cells = 0
         for span in self._spans:
-            with self.alone(span.device.device_id):
-                began = self._clock()
-                judgement = judge_device(
-                    self.store,
-                    span.device,
-                    self._encoders,
-                    self._settings,
-                    span.start_ms,
-                    span.end_ms,
+            device_id = span.device.device_id
+            if device_id in devices or cells > CELLS_TOGETHER or len(group) >= SPANS_TOGETHER:
+                yield group
+                group, devices, cells = [], set(), 0
+            began = self._clock()
+            try:
+                ready = ready_to_judge(
+                    *(self.store, span.device, self._encoders, self._settings, span.start_ms, span.end_ms),
                     now_ms=began,
                     unjudged_only=self._unjudged_only,
                     kept=self._kept,
-                    **self._limits,
+                    similarity_threshold=self._similarity_threshold,
+                    sigma_threshold=self._sigma_threshold,
                 )
-                yield from judgement_batches(judgement)
-                if (
-                    span.day is not None and judgement.left_open == 0 and len(judgement.series)
-                ):  # a day without data is none
-                    judged = {"device_id": [span.device.device_id], "date": [span.day], "judged_at": [began]}
-                    yield TableBatch(judged, table="device_days", action="update")
-                self._count(span, judgement)
+            except Exception as error:
+                self.leave_out(device_id, error)
+                continue
+            group.append(_Turn(span, began, ready))
+            devices.add(device_id)
+            cells += ready.windows.series.mean.size if ready.windows is not None else 0
+        yield group
 
     def _count(self, span: Span, judgement: Judgement) -> None:
         result = compare({method: v.anomalous for method, v in judgement.verdicts.items()})
         self.windows += result.windows
         self.left_open += judgement.left_open
+        self.not_judged += judgement.not_judged
         self.consensus += result.consensus
         self.anomalies.update(result.anomalies)
         self.on_judgement(span, judgement, result)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from hvac_platform.config import Settings
 from hvac_platform.monitoring.data_loss import DataLoss, Listening
@@ -36,6 +36,7 @@ class IncidentsPass(Pass):
         only_changed: leave out incidents with the same windows as when they were last computed.
         open_past: open incidents that ended long ago too; else they are recorded, and nobody is told.
         fleet_wide: find out which belong to an event of many devices; the spans are then read for all devices.
+        points_of: devices among whose points those that have stopped are looked for; of all when absent.
         follow_up: look at all incidents that are not closed yet, wherever they are: what ends by the clock ends then.
     """
 
@@ -51,11 +52,13 @@ class IncidentsPass(Pass):
         only_changed: bool = False,
         open_past: bool = False,
         fleet_wide: bool = True,
+        points_of: Collection[str] | None = None,
         follow_up: bool = True,
     ) -> None:
         super().__init__(store)
         self._settings, self._spans, self._now_ms, self._only_changed = settings, spans, now_ms, only_changed
         self._open_past, self._fleet_wide, self._follow_up = open_past, fleet_wide, follow_up
+        self._points_of = points_of
         self.computed = 0
         self.on_incident: Callable[[str, TableBatch], object] = lambda *_: None
 
@@ -83,6 +86,7 @@ class IncidentsPass(Pass):
                     now_ms=self._now_ms,
                     past=past,
                     losses=self._losses(listening, span),
+                    points=self._points_of is None or span.device.device_id in self._points_of,
                     only_changed=self._only_changed,
                     changes=changes.setdefault(span.device.device_id, IncidentChanges()),
                 ):

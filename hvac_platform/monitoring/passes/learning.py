@@ -18,6 +18,7 @@ from hvac_platform.monitoring.passes.base import Pass
 from hvac_platform.snapshots import select
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.batches import TableBatch
+from hvac_platform.stores.records import DevicePoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,8 @@ class LearningPass(Pass):
                         yield from learned.batches
                     except TooFewSnapshotsError as error:
                         self.refused.append(str(error))
+                        if error.points and error.points["metric"]:
+                            yield TableBatch(error.points, table=DevicePoint.TABLE)
                         continue
                     self.on_lesson(device, learned.lesson, learned.counts)
                     kept = without_series(learned.lesson)

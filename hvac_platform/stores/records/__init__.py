@@ -14,6 +14,7 @@ from hvac_platform.stores.records.handling import (
 from hvac_platform.stores.records.incidents import Incident, SimilarIncident, StoredKind
 from hvac_platform.stores.records.ledger import LedgerEntry, TouchedDevice
 from hvac_platform.stores.records.maintenance import MaintenanceSpan
+from hvac_platform.stores.records.points import DevicePoint, StoredGrade
 from hvac_platform.stores.records.profiles import (
     StoredCalibration,
     StoredFit,
@@ -34,6 +35,7 @@ __all__ = [
     "DeadLetter",
     "Device",
     "DeviceDay",
+    "DevicePoint",
     "DeviceReport",
     "Incident",
     "IncidentHandling",
@@ -53,6 +55,7 @@ __all__ = [
     "StoredCalendar",
     "StoredCalibration",
     "StoredFit",
+    "StoredGrade",
     "StoredKind",
     "StoredMatches",
     "StoredMode",

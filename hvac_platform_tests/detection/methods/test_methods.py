@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +13,8 @@ from hvac_platform.detection.calibration import persistent
 from hvac_platform.detection.consensus import compare
 from hvac_platform.detection.methods.base import Due, History, Windows
 from hvac_platform.detection.verdicts import Verdicts, nothing
-from hvac_platform_tests.detection.methods.contract import MethodContract
+from hvac_platform.snapshots import select
+from hvac_platform_tests.detection.methods.contract import Case, MethodContract, same
 
 
 class SeasonalNaive:
@@ -58,6 +60,29 @@ class TestRules(MethodContract):
     @pytest.fixture
     def method(self):
         return methods.METHODS[0]
+
+    def test_windows_of_many_devices_together_are_judged_as_each_by_itself(self, method, case: Case):
+        fewer = select(case.series, slice(None))
+        kept = [j for j, name in enumerate(fewer.metric_names) if name != "power_consumption"]
+        fewer = replace(
+            fewer,
+            metric_names=tuple(fewer.metric_names[j] for j in kept),
+            **{name: getattr(fewer, name)[:, kept] for name in ("mean", "count", "minimum", "maximum", "last")},
+        )
+        many = [
+            case.windows(150, 151),
+            replace(case.windows(178, 182), series=select(fewer, slice(0, case.trained + 182))),
+            case.windows(200, 260),
+            case.windows(179, 190, device_type=None),
+            case.windows(350, 360),
+        ]
+        found = method.judge_together(many)
+        assert sum(one.anomalous.sum() for one in found) >= 40
+        for windows, one in zip(many, found, strict=True):
+            alone = method.judge(windows, case.past, None)[0]
+            same(one, alone)
+            assert one.reasons == alone.reasons
+            assert one.metrics == alone.metrics
 
 
 class TestProfileSimilarity(MethodContract):

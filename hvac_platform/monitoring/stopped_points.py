@@ -1,0 +1,154 @@
+"""Points that stop while their device is heard: each is an incident until readings come again or the point is retired."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hvac_platform.detection.pace import Pace, Stop, counts_of, stops
+from hvac_platform.monitoring.data_loss import spelled
+from hvac_platform.monitoring.incident_identity import Found
+from hvac_platform.monitoring.maintenance import in_maintenance
+from hvac_platform.monitoring.points import points_of
+from hvac_platform.stores.base import Device, Store
+from hvac_platform.stores.records import Incident, MaintenanceSpan
+from hvac_platform.stores.series import read_series
+from hvac_platform.timestamps import DAY_MS, iso
+
+STOPPED = "stopped"
+"""What stands in place of a method's name in the incident of points that stopped."""
+FURTHEST_MS = 8 * DAY_MS
+"""A last reading is looked for so far back; of a stop that is known it is known."""
+NAMED = 6
+URGENT_SHARE = 0.5
+"""Where so many of a device's points have stopped, hardly anything of it is watched any more, and it is urgent."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoppedPoints:
+    """Points of one device that stopped at about the same time.
+
+    Attributes:
+        stops: the stops, by their start; at least one.
+        paces: of the device's points.
+        window_ms: length of a window.
+    """
+
+    stops: tuple[Stop, ...]
+    paces: Mapping[str, Pace]
+    window_ms: int
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """The points, in the order of their names."""
+        return tuple(sorted({metric for stop in self.stops for metric in stop.metrics}))
+
+    @property
+    def found(self) -> Found:
+        """The windows in which a point was missing, each a millisecond early.
+
+        No window begins then, so the incident has a key of its own beside one that begins with the same window.
+        """
+        spans = [np.arange(stop.start_ms, stop.end_ms, self.window_ms, dtype=np.int64) for stop in self.stops]
+        return Found(np.unique(np.concatenate(spans)) - 1)
+
+    @property
+    def over(self) -> bool:
+        """Whether readings of all of them have come again."""
+        return all(stop.over for stop in self.stops)
+
+    @property
+    def level(self) -> int:
+        """Guideline 36 level: urgent (3) where half of the device's points are silent, else of normal priority (4)."""
+        return 3 if len(self.metrics) >= URGENT_SHARE * len(self.paces) else 4
+
+    @property
+    def longest(self) -> float:
+        """Length of the longest stop in units of the silence that its pace allows."""
+        return max(
+            (stop.end_ms - stop.start_ms) / self.paces[metric].patience_ms(self.window_ms)
+            for stop in self.stops
+            for metric in stop.metrics
+        )
+
+    def reasons(self) -> list[str]:
+        """A sentence for each stop."""
+        return [self._sentence(stop) for stop in self.stops]
+
+    def _sentence(self, stop: Stop) -> str:
+        more = len(stop.metrics) - NAMED
+        named = ", ".join(stop.metrics[:NAMED]) + (f" and {more} more" if more > 0 else "")
+        pace = self.paces[stop.metrics[0]]
+        usual = f"each {spelled(pace.interval_ms)}" if pace.regular else f"after {spelled(pace.longest_ms)} at most"
+        length = spelled(stop.end_ms - stop.start_ms)
+        of = f" ({len(stop.metrics)} of {len(self.paces)} points)" if len(stop.metrics) > 1 else ""
+        return f"no readings of {named}{of} for {length} after {iso(stop.start_ms)}; usually one comes {usual}"
+
+
+def stopped_points(
+    store: Store, device: Device, window_ms: int, start_ms: int, end_ms: int, known: Sequence[Incident]
+) -> list[StoppedPoints]:
+    """Stops of a device's points that reach into [start_ms, end_ms), those that began at about the same time together.
+
+    Args:
+        store: has the device's points, snapshots and maintenance.
+        device: whose.
+        window_ms: length of a window.
+        start_ms: start of the span.
+        end_ms: its end.
+        known: incidents of the time before: of a stop that goes on they say when it began.
+    """
+    points = points_of(store, device.device_id)
+    paces = {**points.paces, **{metric: pace for metric, (pace, _) in points.retired.items()}}
+    if not paces:
+        return []
+    since = {m: i.started_at + 1 for i in known if STOPPED in i.methods and i.started_at < start_ms for m in i.metrics}
+    patience = max(pace.patience_ms(window_ms) for pace in paces.values())
+    back = patience
+    while True:
+        low = start_ms - back
+        series = read_series(store, device.device_id, device.device_type, low, end_ms)
+        read = {name for j, name in enumerate(series.metric_names) if series.count[:, j].any()}
+        unseen = paces.keys() - read - since.keys()
+        if not unseen or low <= device.first_seen or back >= FURTHEST_MS:
+            break
+        back = min(8 * back, FURTHEST_MS)
+    if not len(series):
+        return []
+    names = tuple(sorted(paces))
+    found = stops(
+        series.times_ms,
+        counts_of(series, names),
+        names,
+        paces,
+        window_ms,
+        until_ms=int(series.times_ms[-1]) + window_ms,
+        since_ms=since,
+        retired_ms={metric: at_ms for metric, (_, at_ms) in points.retired.items()},
+    )
+    found = [stop for stop in found if stop.end_ms > start_ms and stop.start_ms < end_ms]
+    maintenance = MaintenanceSpan.read(store, device.device_id) if found else []
+    found = [stop for stop in found if not _known_of(stop, window_ms, maintenance)]
+    return [StoppedPoints(tuple(group), paces, window_ms) for group in _together(found, paces, window_ms)]
+
+
+def _together(found: Sequence[Stop], paces: Mapping[str, Pace], window_ms: int) -> list[list[Stop]]:
+    """Stops by their start; one that begins within the silence that its pace allows after another that goes on joins it."""
+    groups: list[list[Stop]] = []
+    for stop in found:
+        allowed = max(paces[metric].patience_ms(window_ms) for metric in stop.metrics)
+        if groups and any(other.start_ms <= stop.start_ms < other.end_ms for other in groups[-1]):
+            first = groups[-1][0]
+            reach = max(allowed, *(paces[metric].patience_ms(window_ms) for metric in first.metrics))
+            if stop.start_ms - first.start_ms <= reach:
+                groups[-1].append(stop)
+                continue
+        groups.append([stop])
+    return groups
+
+
+def _known_of(stop: Stop, window_ms: int, maintenance: Sequence[MaintenanceSpan]) -> bool:
+    windows = np.arange(stop.start_ms, stop.end_ms, window_ms, dtype=np.int64)
+    return bool(in_maintenance(windows, maintenance).all())

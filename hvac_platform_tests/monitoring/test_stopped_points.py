@@ -1,0 +1,156 @@
+"""Points that stop while their device is heard: an incident that names them, and no verdict on what was not read."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from hvac_platform.config import load_settings
+from hvac_platform.devices.fleet import FleetDevice
+from hvac_platform.monitoring.passes import DetectionPass, IncidentsPass, Span, write_pass
+from hvac_platform.monitoring.standing import StandingDetection
+from hvac_platform.simulation.fleet_simulation import FleetSimulation
+from hvac_platform.stores.records import DevicePoint, Incident, Verdict
+from hvac_platform.timestamps import DAY_MS
+from hvac_platform_tests.conftest import HOUR_MS, MIDNIGHT_MS, MINUTE_MS
+from hvac_platform_tests.monitoring.machines import encoders, learn, simulated_windows
+
+CHILLER = FleetDevice("CH-001", "chiller")
+START_MS, END_MS = MIDNIGHT_MS - 2 * DAY_MS, MIDNIGHT_MS + 8 * HOUR_MS
+TWO = ("chilled_water_supply_temp", "condenser_water_supply_temp")
+
+
+@pytest.fixture
+def store(platform):
+    simulated_windows(platform.store, [CHILLER], START_MS, MIDNIGHT_MS)
+    (device,) = platform.store.devices()
+    learn(platform.store, device, until_ms=MIDNIGHT_MS)
+    return platform.store
+
+
+def without(store, metrics, begin_ms, end_ms, until_ms=END_MS, seed=3):
+    """The hours after midnight as they come while some metrics are not read between two instants."""
+    simulation = FleetSimulation([CHILLER], seed=seed)
+    (found,) = simulation.advance(np.arange(START_MS, until_ms, MINUTE_MS // 6, dtype=np.int64))
+    begins = np.arange(START_MS, until_ms, MINUTE_MS)
+    means = found.values.reshape(len(begins), 6, -1).mean(axis=1)
+    rows = [
+        {n: v for n, v in zip(found.metric_names, row, strict=True) if not (n in metrics and begin_ms <= time < end_ms)}
+        for time, row in zip(begins.tolist(), means.tolist(), strict=True)
+    ]
+    later = [i for i, row in enumerate(rows) if begins[i] >= MIDNIGHT_MS and row]
+    store.upsert(
+        "device_state_snapshots",
+        {
+            "device_id": [CHILLER.device_id] * len(later),
+            "snapshot_time": begins[later],
+            "window_ms": [MINUTE_MS] * len(later),
+            "metrics": [rows[i] for i in later],
+            "metric_summary": [{name: [6, v, v, v] for name, v in rows[i].items()} for i in later],
+            "completeness": [1.0] * len(later),
+            "revision": [10**6 + i for i in later],
+        },
+    )
+    (device,) = store.devices()
+    store.register_devices([type(device)(**{**vars_of(device), "last_seen": int(begins[later[-1]]) + 50_000})])
+    return store.devices()[0]
+
+
+def vars_of(device):
+    return {name: getattr(device, name) for name in device.__dataclass_fields__}
+
+
+def detect(store, device, start_ms, end_ms):
+    """What `hvac detect` and the schedule do over a span."""
+    settings, spans = load_settings(), [Span(device, start_ms, end_ms)]
+    write_pass(DetectionPass(store, encoders(store), settings, spans, clock=lambda: END_MS + DAY_MS))
+    write_pass(IncidentsPass(store, settings, spans, now_ms=end_ms))
+    return [i for i in Incident.read(store, device.device_id) if "stopped" in i.methods]
+
+
+def test_learning_says_at_which_pace_each_point_reports(store):
+    points = DevicePoint.read(store, "CH-001")
+    assert {point.metric for point in points} > set(TWO)
+    assert {(point.interval_ms, point.regular) for point in points} == {(10_000, True)}
+
+
+def test_points_that_stop_are_one_incident_until_they_return(store):
+    stopped, back = MIDNIGHT_MS + HOUR_MS, MIDNIGHT_MS + 4 * HOUR_MS
+    device = without(store, TWO, stopped, back)
+    (early,) = detect(store, device, MIDNIGHT_MS, stopped + 5 * MINUTE_MS)
+    assert early.status == "open"
+    assert early.metrics == sorted(TWO)
+    (late,) = detect(store, device, MIDNIGHT_MS, END_MS)
+    assert late.incident_id == early.incident_id
+    assert (late.started_at + 1, late.ended_at + 1, late.status) == (stopped, back, "closed")
+    assert late.reasons == [
+        f"no readings of {TWO[0]}, {TWO[1]} (2 of 15 points) for 3.0 h after 2025-03-11 01:00:00Z; usually one comes each "
+        "10 s"
+    ]
+
+
+def test_before_its_time_a_silence_is_none_of_a_stop(store):
+    device = without(store, TWO, MIDNIGHT_MS + HOUR_MS, MIDNIGHT_MS + HOUR_MS + 4 * MINUTE_MS)
+    assert detect(store, device, MIDNIGHT_MS, END_MS) == []
+
+
+def test_a_point_that_is_retired_is_no_longer_missed(store):
+    device = without(store, TWO, MIDNIGHT_MS + HOUR_MS, END_MS)
+    (found,) = detect(store, device, MIDNIGHT_MS, END_MS)
+    assert found.status == "open"
+    key = {"device_id": ["CH-001"] * 2, "metric": list(TWO)}
+    store.update("device_points", {**key, "retired_at": [MIDNIGHT_MS + 3 * HOUR_MS] * 2})
+    (closed,) = detect(store, device, MIDNIGHT_MS, END_MS)
+    assert (closed.incident_id, closed.status) == (found.incident_id, "closed")
+    assert closed.ended_at + 1 == MIDNIGHT_MS + 3 * HOUR_MS
+
+
+def test_of_windows_that_were_hardly_read_nobody_says_that_they_are_normal(store):
+    names = {point.metric for point in DevicePoint.read(store, "CH-001")} - {"chilled_water_supply_temp"}
+    device = without(store, names, MIDNIGHT_MS + HOUR_MS, MIDNIGHT_MS + 3 * HOUR_MS)
+    (found,) = detect(store, device, MIDNIGHT_MS, END_MS)
+    assert set(found.metrics) == names
+    assert found.severity == "warning"
+    verdicts = [v for v in Verdict.read(store, "CH-001") if v.snapshot_time >= MIDNIGHT_MS]
+    inside = [
+        v for v in verdicts if MIDNIGHT_MS + HOUR_MS + 6 * MINUTE_MS <= v.snapshot_time < MIDNIGHT_MS + 3 * HOUR_MS
+    ]
+    assert len(inside) == 3 * 114
+    assert all(np.isnan(v.score) and not v.anomalous and v.reasons[0].startswith("not judged: of ") for v in inside)
+    outside = [
+        v for v in verdicts if v.snapshot_time < MIDNIGHT_MS + HOUR_MS or v.snapshot_time > MIDNIGHT_MS + 4 * HOUR_MS
+    ]
+    assert not any(np.isnan(v.score) for v in outside)
+
+
+def test_what_a_rule_sees_in_what_was_read_still_alarms(store):
+    names = {point.metric for point in DevicePoint.read(store, "CH-001")} - {"chilled_water_supply_temp"}
+    device = without(store, names, MIDNIGHT_MS + HOUR_MS, MIDNIGHT_MS + 3 * HOUR_MS)
+    times = np.arange(MIDNIGHT_MS + 2 * HOUR_MS, MIDNIGHT_MS + 2 * HOUR_MS + 10 * MINUTE_MS, MINUTE_MS)
+    store.upsert(
+        "device_state_snapshots",
+        {
+            "device_id": ["CH-001"] * len(times),
+            "snapshot_time": times,
+            "window_ms": [MINUTE_MS] * len(times),
+            "metrics": [{"chilled_water_supply_temp": -999.0}] * len(times),
+            "metric_summary": [{"chilled_water_supply_temp": [6, -999.0, -999.0, -999.0]}] * len(times),
+            "completeness": [1.0] * len(times),
+            "revision": list(range(len(times))),
+        },
+    )
+    detect(store, device, MIDNIGHT_MS, END_MS)
+    verdicts = Verdict.read(store, "CH-001", (int(times[2]), int(times[-1])))
+    assert {(v.method, v.anomalous) for v in verdicts} == {("rules", True), ("profile", False), ("vector", False)}
+
+
+def test_while_detection_stands_a_stop_is_an_incident_as_soon_as_its_time_is_over(store):
+    stopped = MIDNIGHT_MS + HOUR_MS
+    detection = StandingDetection(store, encoders(store), load_settings(), until=0.0)
+    seen = []
+    for minutes in range(55, 70):
+        without(store, TWO, stopped, END_MS, until_ms=MIDNIGHT_MS + minutes * MINUTE_MS)
+        while detection.step():
+            pass
+        seen.append(bool([i for i in Incident.read(store, "CH-001") if "stopped" in i.methods]))
+    assert seen == [False] * 10 + [True] * 5
