@@ -79,6 +79,7 @@ COMMANDS = {
         "what time is left.",
     ),
     "trends": Command("detecting", "trends", "What `hvac degradation` was called up to version 0.1.", hidden=True),
+    "devices": Command("devices", "devices", "List devices and their points; retire, return and rename them."),
     "incidents": Command(
         "incidents", "incidents", "List, show, acknowledge, assign, snooze, resolve and label incidents."
     ),

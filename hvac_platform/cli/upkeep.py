@@ -21,6 +21,8 @@ from hvac_platform.ingestion.flow import STANDS_STILL_MS, PartitionFlow, flows
 from hvac_platform.ingestion.proof import newest_proofs
 from hvac_platform.log.base import LogError, UnknownTopicError
 from hvac_platform.log.embedded import EmbeddedLog
+from hvac_platform.monitoring.data_loss import spelled
+from hvac_platform.monitoring.points import fitting_window_ms, points_of
 from hvac_platform.runtime.connections import (
     make_encoders,
     open_log,
@@ -39,6 +41,10 @@ from hvac_platform.timestamps import iso, now_ms
 schema = typer.Typer(no_args_is_help=True)
 TYPES = "device types"
 PROOF_REMEDY = "launch the job backfill over the days of the missing readings; docs/recovery.md"
+
+
+MOST_NAMED = 5
+"""Devices that a line names."""
 
 
 def check(
@@ -90,6 +96,7 @@ def check(
     if there:
         probe("devices", "correct the producer that makes up device ids, or raise it", _room_for_devices)
         probe("encoder", "see what it says, or set HVAC_EMBEDDING=state", _encoder_state)
+        probe("window", "see what it says", _window_state)
     if there and log and _topic_is_there(settings):
         try:
             for flow in watched_flows(settings, wait):
@@ -209,6 +216,24 @@ def _room_for_devices(settings: Settings) -> str:
             f"{registered} are registered and HVAC_MAX_DEVICES is {most}: messages of others are set aside"
         )
     return f"{registered}, at most {most}"
+
+
+def _window_state(settings: Settings) -> str:
+    """Whether the window fits the pace at which devices report; judging works in any case, so nothing fails by it."""
+    store, window_ms = open_store(settings), settings.window_ms
+    unfit = {
+        device.device_id: fitting
+        for device in store.devices()
+        if (fitting := fitting_window_ms(points_of(store, device.device_id), window_ms)) is not None
+    }
+    if not unfit:
+        return f"{spelled(window_ms)}, no longer than any device reports"
+    named = ", ".join(f"{name} ({spelled(fitting)})" for name, fitting in list(unfit.items())[:MOST_NAMED])
+    more = f" and {len(unfit) - MOST_NAMED} more" if len(unfit) > MOST_NAMED else ""
+    return (
+        f"{spelled(window_ms)}, shorter than the pace of {named}{more}: most of their windows are empty; "
+        f"HVAC_WINDOW_SECONDS={max(unfit.values()) // 1000} would fit, in a store of its own"
+    )
 
 
 def _encoder_state(settings: Settings) -> str:

@@ -40,5 +40,9 @@ class ExpectedReadings:
     def _read(self, device_id: str) -> Mapping[str, float]:
         columns = ("metric", "interval_ms", "longest_ms", "regular", "retired_at")
         points = DevicePoint.read(self.store, device_id, only=columns)
-        paces = {p.metric: Pace(p.interval_ms, p.longest_ms, p.regular) for p in points if p.retired_at is None}
+        paces = {
+            p.metric: Pace(p.interval_ms, p.longest_ms, p.regular)
+            for p in points
+            if p.retired_at is None and p.interval_ms
+        }
         return {name: n for name, pace in paces.items() if (n := pace.expected(self.window_ms))}

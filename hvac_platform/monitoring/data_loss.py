@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,7 +120,8 @@ class Listening:
             return []
         steps = np.diff(times)
         usual = max(window_ms, int(np.median(steps))) if len(steps) else window_ms
-        paces = points_of(self._store, device.device_id).paces
+        points = points_of(self._store, device.device_id)
+        paces = points.paces
         # Where all points are sent on change nothing comes at times, as long as none of them has to have moved.
         resting = min((pace.patience_ms(window_ms) for pace in paces.values()), default=0)
         longest = max(LOST_WINDOWS * usual, resting)
@@ -132,6 +133,8 @@ class Listening:
             DataLoss(begin, end, i < len(times) - 1, longest, window_ms, _due(paces, end - begin, window_ms))
             for i, begin, end in zip(lost.tolist(), begins[lost].tolist(), ends[lost].tolist(), strict=True)
         ]
+        if points.gone_ms is not None:  # a device that was retired is not missed from then on
+            found = [_until(loss, points.gone_ms) for loss in found if loss.start_ms < points.gone_ms]
         found = [loss for loss in found if self._others_heard(loss)]
         maintenance = MaintenanceSpan.read(self._store, device.device_id) if found else []
         return [loss for loss in found if not _known_of(loss, window_ms, maintenance)]
@@ -162,6 +165,13 @@ class Listening:
 def _due(paces: Mapping[str, Pace], length_ms: int, window_ms: int) -> tuple[str, ...]:
     """Points that are silent for longer than they ever are, after so long a time."""
     return tuple(sorted(name for name, pace in paces.items() if pace.patience_ms(window_ms) <= length_ms))
+
+
+def _until(loss: DataLoss, at_ms: int) -> DataLoss:
+    """The part of a loss before an instant, with which it is over."""
+    if loss.end_ms <= at_ms:
+        return loss
+    return replace(loss, end_ms=max(at_ms, loss.start_ms + loss.window_ms), over=True)
 
 
 def _known_of(loss: DataLoss, window_ms: int, maintenance: Sequence[MaintenanceSpan]) -> bool:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hvac_platform.config import Settings
 from hvac_platform.detection.choosing_metrics import NOT_CHOSEN
+from hvac_platform.detection.grades import impossible_readings, without_readings
 from hvac_platform.detection.neighbours import AVERAGED, mean_distance
 from hvac_platform.detection.pace import learn_paces, read_share
 from hvac_platform.detection.profile import (
@@ -99,11 +100,13 @@ class History:
         series: the n snapshots.
         unfit: bool [n] by reason; a snapshot counts under the first reason that holds.
         judged: so many of them had no verdict yet and were judged first.
+        impossible: windows with a reading that can't be, by metric; it counts as missing there.
     """
 
     series: SnapshotSeries
     unfit: dict[str, NDArray[np.bool_]]
     judged: int = 0
+    impossible: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def fit(self) -> NDArray[np.bool_]:
@@ -174,7 +177,10 @@ def read_history(
     )
     if not len(series):
         return History(series, {})
-    rules = evaluate_rules(series, device_type(device.device_type))
+    declared = device_type(device.device_type)
+    rules = evaluate_rules(series, declared)
+    impossible = impossible_readings(series, declared)
+    series = without_readings(series, impossible)
     unfit: dict[str, NDArray[np.bool_]] = {
         INCOMPLETE: read_share(series, learn_paces(series)) < LEAST_COMPLETE,
         IN_MAINTENANCE: in_maintenance(series.times_ms, MaintenanceSpan.read(store, device.device_id)),
@@ -187,7 +193,8 @@ def read_history(
         unfit["not judged yet, waiting for late readings"] = np.isin(series.times_ms, unjudged.waiting)
     if series.embeddings is not None:
         unfit[NOT_EMBEDDED] = np.logical_not(np.isfinite(series.embeddings).all(axis=1))
-    return History(series, unfit, 0 if unjudged is None else unjudged.judged)
+    told = {name: int(n) for name, n in zip(series.metric_names, impossible.sum(axis=0).tolist(), strict=True) if n}
+    return History(series, unfit, 0 if unjudged is None else unjudged.judged, told)
 
 
 def learn_profile(
@@ -284,6 +291,10 @@ def learn_profile(
         fit=fitted,
     )
     profile = replace(profile, energy=energy_model(normal, device.device_type))
+    if history.impossible:
+        counts = told_counts({f"of {name}": windows for name, windows in history.impossible.items()})
+        told = f"readings that can't be count as missing: {counts}"
+        note = f"{note}; {told}" if note else told
     return Lesson(
         profile,
         normal,

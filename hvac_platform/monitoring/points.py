@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
+from hvac_platform.detection.grades import grade_points
 from hvac_platform.detection.pace import Pace, learn_paces
 from hvac_platform.detection.profile import Profile
+from hvac_platform.devices.registry import device_type
 from hvac_platform.snapshots import SnapshotSeries
 from hvac_platform.stores.base import Store
-from hvac_platform.stores.records import DevicePoint
+from hvac_platform.stores.records import DevicePoint, StoredGrade
+from hvac_platform.timestamps import now_ms
+
+WINDOWS_MS = (60_000, 120_000, 300_000, 600_000, 900_000, 1_800_000, 3_600_000)
+"""Lengths of windows that divide an hour."""
+WHOLE_DEVICE = "*"
+"""Stands for all points of a device, those that are learned later too, where the device itself is retired."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,10 +27,12 @@ class Points:
     Attributes:
         paces: of the points that are expected, by metric.
         retired: metrics that are no longer expected, with their former pace and since when, epoch milliseconds.
+        gone_ms: since when nothing at all is expected of the device; None while something is.
     """
 
     paces: Mapping[str, Pace] = field(default_factory=dict)
     retired: Mapping[str, tuple[Pace, int]] = field(default_factory=dict)
+    gone_ms: int | None = None
 
     def watched(self, profile: Profile | None) -> tuple[str, ...]:
         """Metrics without which a profile can't say what is normal; none before there is one of the device's own."""
@@ -35,14 +45,41 @@ class Points:
 def points_of(store: Store, device_id: str) -> Points:
     """The points of a device, as they were learned last; nothing is known of them before its history was looked at."""
     known = DevicePoint.read(store, device_id, only=("metric", "interval_ms", "longest_ms", "regular", "retired_at"))
-    return Points(
-        {p.metric: Pace(p.interval_ms, p.longest_ms, p.regular) for p in known if p.retired_at is None},
-        {
-            p.metric: (Pace(p.interval_ms, p.longest_ms, p.regular), p.retired_at)
-            for p in known
-            if p.retired_at is not None
-        },
-    )
+    gone = next((p.retired_at for p in known if p.metric == WHOLE_DEVICE), None)
+    paces: dict[str, Pace] = {}
+    retired: dict[str, tuple[Pace, int]] = {}
+    for point in known:
+        if point.metric == WHOLE_DEVICE:
+            continue
+        pace, since = Pace(point.interval_ms, point.longest_ms, point.regular), point.retired_at
+        since = gone if since is None else since
+        if since is None:
+            paces[point.metric] = pace
+        else:
+            retired[point.metric] = pace, since
+    return Points(paces, retired, gone)
+
+
+def fitting_window_ms(points: Points, window_ms: int) -> int | None:
+    """The window that a device's data fit; None where the present one does, or nothing is known of its points.
+
+    One that is shorter than the pace of the fastest point has nothing in most windows.
+    """
+    intervals = [pace.interval_ms for pace in points.paces.values() if pace.regular]
+    if not intervals or min(intervals) <= window_ms:
+        return None
+    return next((window for window in WINDOWS_MS if window >= min(intervals)), WINDOWS_MS[-1])
+
+
+def retire_point(store: Store, device_id: str, metric: str, at_ms: int | None) -> None:
+    """A point, or with :data:`WHOLE_DEVICE` a device, is no longer expected from an instant on; None: it is again."""
+    key = {"device_id": [device_id], "metric": [metric]}
+    if metric == WHOLE_DEVICE and DevicePoint.first(store, device_id, equals={"metric": metric}) is None:
+        now = now_ms()
+        whole = DevicePoint(device_id, metric, 0, 0, True, now, now, grade=None, retired_at=at_ms, updated_at=now)
+        store.upsert(DevicePoint.TABLE, DevicePoint.columns([whole]))
+        return
+    store.update(DevicePoint.TABLE, {**key, "retired_at": [at_ms]})
 
 
 def learned_points(
@@ -58,7 +95,8 @@ def learned_points(
         at_ms: the present.
     """
     retired = {point.metric: point.retired_at for point in known}
-    grades = {point.metric: point.grade for point in known}
+    paces = learn_paces(series)
+    grades = grade_points(series, paces, device_type(series.device_type))
     return [
         DevicePoint(
             series.device_id,
@@ -68,9 +106,9 @@ def learned_points(
             pace.regular,
             from_ms,
             until_ms,
-            grades.get(metric),
+            StoredGrade(grade=grades[metric].word, **asdict(grades[metric])),  # type: ignore[typeddict-item]
             retired.get(metric),
             at_ms,
         )
-        for metric, pace in learn_paces(series).items()
+        for metric, pace in paces.items()
     ]

@@ -1,0 +1,122 @@
+"""Devices and their points on the command line: listed, retired, taken back, renamed with their history."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from hvac_platform.cli.main import app
+from hvac_platform.config import load_settings
+from hvac_platform.devices.fleet import FleetDevice
+from hvac_platform.monitoring.data_loss import Listening
+from hvac_platform.monitoring.passes import DetectionPass, Span, write_pass
+from hvac_platform.monitoring.points import points_of
+from hvac_platform.stores.records import Snapshot, StoredProfile, Verdict
+from hvac_platform.timestamps import DAY_MS
+from hvac_platform_tests.conftest import HOUR_MS, MIDNIGHT_MS, MINUTE_MS
+from hvac_platform_tests.monitoring.machines import encoders, learn, simulated_windows
+
+FLEET = [FleetDevice("CH-001", "chiller"), FleetDevice("RTU-001", "rooftop_unit")]
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, list(arguments))
+
+
+@pytest.fixture
+def store(platform):
+    simulated_windows(platform.store, FLEET, MIDNIGHT_MS - DAY_MS, MIDNIGHT_MS)
+    for device in platform.store.devices():
+        learn(platform.store, device, until_ms=MIDNIGHT_MS)
+    return platform.store
+
+
+def test_devices_are_listed_with_the_grades_of_their_points(store):
+    listed = {row["device"]: row for row in json.loads(run("devices", "list", "--json").stdout)}
+    assert listed["CH-001"]["points"] == 15
+    assert listed["CH-001"]["good"] + listed["CH-001"]["fair"] + listed["CH-001"]["poor"] == 15
+    assert listed["RTU-001"]["window that fits"] is None
+
+
+def test_points_are_listed_with_pace_and_grade(store):
+    points = {row["point"]: row for row in json.loads(run("devices", "points", "CH-001", "--json").stdout)}
+    assert points["power_consumption"]["interval"] == "10 s"
+    assert points["power_consumption"]["grade"] == "good"
+
+
+def test_a_retired_device_is_not_missed_until_it_is_taken_back(store):
+    chiller = next(d for d in store.devices() if d.device_id == "CH-001")
+    simulated_windows(store, FLEET[1:], MIDNIGHT_MS - DAY_MS, MIDNIGHT_MS + 3 * HOUR_MS)
+
+    def losses():
+        listening = Listening(store, load_settings(), MIDNIGHT_MS + 3 * HOUR_MS)
+        return listening.data_losses(chiller, MIDNIGHT_MS, MIDNIGHT_MS + 3 * HOUR_MS)
+
+    assert [loss.start_ms for loss in losses()] == [MIDNIGHT_MS]
+    assert run("devices", "retire", "CH-001").exit_code == 0
+    assert points_of(store, "CH-001").paces == {}
+    store.update("device_points", {"device_id": ["CH-001"], "metric": ["*"], "retired_at": [MIDNIGHT_MS]})
+    assert losses() == []
+    assert run("devices", "return", "CH-001").exit_code == 0
+    assert [loss.start_ms for loss in losses()] == [MIDNIGHT_MS]
+
+
+def test_a_point_is_retired_by_its_name(store):
+    assert run("devices", "retire", "CH-001", "--point", "cop").exit_code == 0
+    assert "cop" not in points_of(store, "CH-001").paces
+    refused = run("devices", "retire", "CH-001", "--point", "cup")
+    assert refused.exit_code == 2
+    assert "CH-001 has no point 'cup'; it has" in refused.stderr
+
+
+def test_a_renamed_device_keeps_its_history(store):
+    device = next(d for d in store.devices() if d.device_id == "CH-001")
+    write_pass(
+        DetectionPass(
+            *(store, encoders(store), load_settings(), [Span(device, MIDNIGHT_MS - HOUR_MS, MIDNIGHT_MS)]),
+            clock=lambda: MIDNIGHT_MS + DAY_MS,
+        )
+    )
+    before = {
+        record: [_content(row) for row in record.read(store, "CH-001")] for record in (Snapshot, StoredProfile, Verdict)
+    }
+    assert all(before.values())
+    told = run("devices", "rename", "CH-001", "CH-NORTH")
+    assert told.exit_code == 0
+    assert "1440 device_state_snapshots" in told.stdout
+    assert sorted(d.device_id for d in store.devices()) == ["CH-NORTH", "RTU-001"]
+    for record, rows in before.items():
+        assert record.read(store, "CH-001") == []
+        assert [_content(row) for row in record.read(store, "CH-NORTH")] == rows
+    assert run("devices", "rename", "RTU-001", "CH-NORTH").exit_code == 1
+
+
+def _content(row):
+    values = (getattr(row, name) for name in row.__dataclass_fields__ if name != "device_id")
+    return [value.tolist() if isinstance(value, np.ndarray) else value for value in values]
+
+
+def test_check_says_which_window_would_fit(platform):
+    times = np.arange(MIDNIGHT_MS - DAY_MS, MIDNIGHT_MS, 5 * MINUTE_MS)
+    simulated_windows(platform.store, FLEET[:1], MIDNIGHT_MS - DAY_MS, MIDNIGHT_MS - DAY_MS + MINUTE_MS)
+    platform.store.upsert(
+        "device_state_snapshots",
+        {
+            "device_id": ["CH-001"] * len(times),
+            "snapshot_time": times,
+            "window_ms": [MINUTE_MS] * len(times),
+            "metrics": [{"cop": 4.0 + i % 3} for i in range(len(times))],
+            "metric_summary": [{"cop": [1, 4.0 + i % 3, 4.0 + i % 3, 4.0 + i % 3]} for i in range(len(times))],
+            "completeness": [1.0] * len(times),
+            "revision": list(range(len(times))),
+        },
+    )
+    (device,) = platform.store.devices()
+    learn(platform.store, device, until_ms=MIDNIGHT_MS)
+    rows = {row["part"]: row for row in json.loads(run("check", "--json").stdout)}
+    assert rows["window"]["ok"]
+    assert "shorter than the pace of CH-001 (5 min)" in rows["window"]["state"]
+    assert "HVAC_WINDOW_SECONDS=300 would fit" in rows["window"]["state"]
