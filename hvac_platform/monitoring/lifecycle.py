@@ -21,6 +21,8 @@ from hvac_platform.timestamps import day_of, iso
 
 PLATFORM = "platform"
 """Who did what no person did."""
+PROVISIONAL = "provisional"
+"""What stands in place of a method's name in an incident whose window nobody has judged yet."""
 SEVERITIES = tuple(Severity)
 """Worst first."""
 
@@ -242,7 +244,9 @@ class _Making:
             parent_id=incident.parent_id,
             continues=None,
         )
-        details = {"severity": incident.severity, "rules": incident.rules}
+        details: dict[str, object] = {"severity": incident.severity, "rules": incident.rules}
+        if PROVISIONAL in incident.methods:
+            details[PROVISIONAL] = True
         self._note(Transition.OPENED, self._numbered(Transition.OPENED), **details)
         if incident.parent_id is not None:
             self._note(Transition.JOINED, f"{Transition.JOINED}/{incident.parent_id}", parent=incident.parent_id)
@@ -437,7 +441,8 @@ def told_transition(one: IncidentTransition) -> str:
     what = one.transition.replace("_", " ")
     details = one.details
     told = {
-        Transition.OPENED: f"opened as {details.get('severity')}",
+        Transition.OPENED: f"opened as {details.get('severity')}"
+        + (", before its first window was judged" if details.get(PROVISIONAL) else ""),
         Transition.WORSENED: f"worsened: now {details.get('severity')}",
         Transition.ASSIGNED: f"assigned to {details.get('assignee') or 'nobody'}",
         Transition.SNOOZED: f"snoozed until {_instant(details.get('until'))}",

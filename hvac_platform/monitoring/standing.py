@@ -19,9 +19,11 @@ from hvac_platform.monitoring.judging import Judgement, judge_device, together
 from hvac_platform.monitoring.kept import KeptDevices
 from hvac_platform.monitoring.passes import DetectionPass, IncidentsPass, Span, spans_of_days, write_pass
 from hvac_platform.monitoring.pending import pending
+from hvac_platform.monitoring.provisional_incidents import UrgentLook
 from hvac_platform.standing_loop import stand
 from hvac_platform.stores.base import Store, StoreError
 from hvac_platform.stores.batches import write_batch
+from hvac_platform.stores.records import Incident
 from hvac_platform.timestamps import day_windows, now_ms
 
 POLL_SECONDS = 0.5
@@ -121,6 +123,7 @@ class StandingDetection:
         self._days: dict[str, None] = {}
         self._stopped: set[str] = set()
         self._grouped = self._busy = time.monotonic()
+        self._urgent = UrgentLook(store, settings)
 
     def run(self) -> None:
         """Stand.
@@ -162,6 +165,8 @@ class StandingDetection:
         """Judge some of what is complete and unjudged, of the latest day that has any; returns whether there was any."""
         if time.monotonic() - self._grouped >= GROUP_SECONDS:
             self.group()
+        for batch in self._urgent.batches(now_ms()):
+            write_batch(self.store, Incident.TABLE, batch)
         found = pending(self.store, self.settings, now_ms())
         for date in sorted(filter(self.is_day, found.by_day), reverse=True):
             ready = [device_id for device_id in found.by_day[date] if not self._failing.waits(device_id)]
@@ -196,7 +201,11 @@ class StandingDetection:
             device_id = span.device.device_id
             had_stopped = device_id in self._stopped
             (self._stopped.add if judgement.stopped else self._stopped.discard)(device_id)
-            if judgement.anomalous.any() or judgement.was_flagged.any() or judgement.stopped or had_stopped:
+            waits_since = self._urgent.waiting.get(device_id)
+            decided = waits_since is not None and bool((judgement.series.times_ms >= waits_since).any())
+            if decided:
+                del self._urgent.waiting[device_id]
+            if decided or judgement.anomalous.any() or judgement.was_flagged.any() or judgement.stopped or had_stopped:
                 concerned.append(span)
             self._failing.forget(span.device.device_id)
             self.on_judgement(span, judgement, result)
