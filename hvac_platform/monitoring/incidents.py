@@ -24,7 +24,7 @@ from hvac_platform.devices.registry import device_type
 from hvac_platform.monitoring.data_loss import DATA_LOSS, DataLoss
 from hvac_platform.monitoring.incident_identity import Found, Identity, identify
 from hvac_platform.monitoring.incident_windows import BEYOND_MS, RULE_ID, Grouping, fault_windows, loss_windows
-from hvac_platform.monitoring.lifecycle import PROVISIONAL, closed_by_people
+from hvac_platform.monitoring.lifecycle import PROVISIONAL, WordsOfPeople, words_of_people
 from hvac_platform.monitoring.profiles import load_profile
 from hvac_platform.monitoring.provisional import awaits_judgement
 from hvac_platform.monitoring.stopped_points import FURTHEST_MS, STOPPED, StoppedPoints, stopped_points
@@ -173,7 +173,7 @@ def incident_batches(
     ]
     changes = changes if changes is not None else IncidentChanges()
     present = changes.present
-    closed_ms = closed_by_people(store, device.device_id) if known else {}
+    said = words_of_people(store, device.device_id) if known else WordsOfPeople({}, {})
 
     def identified(groups: Sequence[Found], kind: str = "") -> list[Identity]:
         before = [incident for incident in known if _kind_of(incident) == kind]
@@ -182,7 +182,7 @@ def incident_batches(
             groups,
             before,
             window_ms,
-            closed_ms=closed_ms,
+            closed_ms=said.closed_ms,
             in_use=lambda name: name in present or _is_used(store, device.device_id, name),
         )
         present.update({one.incident_id: one.found.start_ms for one in found})
@@ -204,8 +204,9 @@ def incident_batches(
         start, ended = one.found.start_ms, one.found.end_ms(window_ms)
         group = next((group for group in stopped if kind == STOPPED and group.found.overlaps(start, ended)), None)
         returned = group is None or group.over
-        over = one.found.over or one.incident_id in closed_ms
-        goes_on = (ended + grouping.quiet_ms >= device.last_seen or not returned) and not over
+        over = one.found.over or one.incident_id in said.closed_ms
+        held_open = ended <= said.reopened_ms.get(one.incident_id, -1)
+        goes_on = (ended + grouping.quiet_ms >= device.last_seen or not returned or held_open) and not over
         status = "open" if goes_on else "closed"
         if only_changed and _unchanged(one, ended, status):
             continue

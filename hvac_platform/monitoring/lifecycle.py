@@ -419,15 +419,30 @@ def children_of(store: Store, incident: Incident) -> list[Incident]:
     return Incident.read(store, equals={"parent_id": incident.incident_id})
 
 
-def closed_by_people(store: Store, device_id: str) -> dict[str, int]:
-    """When a person closed an incident of a device, epoch milliseconds by id, for those that are still closed."""
-    return {
-        handling.incident_id: handling.since
-        for handling in IncidentHandling.read(
-            store, device_id, only=("incident_id", "state", "since", "actor", "continues")
-        )
-        if handling.actor != PLATFORM and handling.state in (State.RESOLVED, State.FALSE_ALARM)
-    }
+@dataclass(frozen=True, slots=True)
+class WordsOfPeople:
+    """What people have said of the incidents of a device, as far as it decides which windows are of which.
+
+    Attributes:
+        closed_ms: when a person closed an incident, epoch milliseconds by id, for those that are still closed.
+        reopened_ms: when a person opened one again, for those that are not closed.
+    """
+
+    closed_ms: Mapping[str, int]
+    reopened_ms: Mapping[str, int]
+
+
+def words_of_people(store: Store, device_id: str) -> WordsOfPeople:
+    """What people have said of the incidents of a device."""
+    only = ("incident_id", "state", "since", "actor", "reopened_at")
+    closed: dict[str, int] = {}
+    reopened: dict[str, int] = {}
+    for handling in IncidentHandling.read(store, device_id, only=only):
+        if handling.actor != PLATFORM and handling.state in (State.RESOLVED, State.FALSE_ALARM):
+            closed[handling.incident_id] = handling.since
+        elif handling.reopened_at is not None and handling.state in ACTIVE:
+            reopened[handling.incident_id] = handling.reopened_at
+    return WordsOfPeople(closed, reopened)
 
 
 def history_of(store: Store, incident: Incident) -> list[IncidentTransition]:
@@ -526,9 +541,10 @@ def _act(
     before = before_action(known, incident, history_of(store, incident))
     step = after_action(before, incident, action, by=by, at_ms=at_ms, note=note, **details)  # type: ignore[arg-type]
     write_steps(store, [replace(step, before=known)], at_ms)
-    if action in (Transition.RESOLVED, Transition.FALSE_ALARM):  # as the next pass would have it
+    if action in (Transition.RESOLVED, Transition.FALSE_ALARM, Transition.REOPENED):  # as the next pass would have it
         key = {"device_id": [incident.device_id], "started_at": [incident.started_at]}
-        store.update(Incident.TABLE, {**key, "status": ["closed"]})
+        status = "open" if action is Transition.REOPENED else "closed"
+        store.update(Incident.TABLE, {**key, "status": [status]})
     return step.handling
 
 

@@ -15,7 +15,7 @@ from hvac_platform.monitoring.incident_history import LARGE, history_batches
 from hvac_platform.monitoring.incident_identity import GRACE_MS
 from hvac_platform.monitoring.incident_windows import RULE_ID
 from hvac_platform.monitoring.incidents import IncidentChanges, blank_incident
-from hvac_platform.monitoring.lifecycle import PROVISIONAL, closed_by_people
+from hvac_platform.monitoring.lifecycle import PROVISIONAL, words_of_people
 from hvac_platform.monitoring.provisional import RECENT_MS, ProvisionalEvent, may_be_urgent, provisional_events
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.batches import TableBatch
@@ -99,7 +99,7 @@ def _new_incident(
     if not events:
         return None
     known = Incident.read(store, device.device_id, (None, events[-1].detected_at + 1), only=Incident.all_but(*LARGE))
-    closed_ms = closed_by_people(store, device.device_id) if known else {}
+    closed_ms = words_of_people(store, device.device_id).closed_ms if known else {}
     for event in events:
         names = {*_rules(event), *event.metrics[:1]}
         if any(incident.started_at == event.detected_at for incident in known):

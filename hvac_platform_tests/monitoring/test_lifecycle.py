@@ -135,6 +135,7 @@ def test_what_a_person_reopens_is_not_resolved_by_a_return_of_before(store, cloc
     lifecycle.acknowledge(store, one(store, FIRST), by="kim", at_ms=minute(141))
     clock.look(150)
     assert states(store) == {FIRST: "acknowledged"}
+    assert one(store, FIRST).status == "open"
     lifecycle.resolve(store, one(store, FIRST), by="kim", at_ms=minute(160))
     clock.look(170)
     assert history(store, FIRST) == ["opened", "resolved", "reopened", "acknowledged", "resolved"]
