@@ -26,6 +26,7 @@ from hvac_platform.cli.output import AsJson, at, console, errors, print_json, pr
 from hvac_platform.config import load_settings
 from hvac_platform.monitoring.data_loss import DATA_LOSS, told_method
 from hvac_platform.monitoring.lifecycle import (
+    ATTENTION,
     PLATFORM,
     State,
     children_of,
@@ -54,8 +55,6 @@ class AtLeast(enum.StrEnum):
 
 
 SEVERITIES = tuple(AtLeast)
-ATTENTION = (State.OPEN, State.ACKNOWLEDGED, State.SNOOZED)
-"""States in the order in which they call for attention; those of the others are over."""
 
 
 def _known_states(names: list[str] | None) -> list[str] | None:
@@ -117,7 +116,7 @@ def _attention(incident: Incident, handling: IncidentHandling | None, at_ms: int
     state = state_of(handling, at_ms)
     if state not in ATTENTION:
         return len(ATTENTION), 0, -incident.started_at
-    return ATTENTION.index(state), incident.level, -incident.started_at
+    return ATTENTION[state], incident.level, -incident.started_at
 
 
 def _summary(found: Incident, handling: IncidentHandling | None, at_ms: int) -> dict[str, object]:

@@ -23,6 +23,7 @@ from hvac_platform.log.base import LogError, UnknownTopicError
 from hvac_platform.log.embedded import EmbeddedLog
 from hvac_platform.monitoring.data_loss import spelled
 from hvac_platform.monitoring.points import fitting_window_ms, points_of
+from hvac_platform.monitoring.suppression import suppressions_of_file
 from hvac_platform.runtime.connections import (
     make_encoders,
     open_log,
@@ -79,6 +80,8 @@ def check(
         return bool(rows[-1]["ok"])
 
     probe(TYPES, "correct that file, or HVAC_DEVICE_TYPES", lambda _: ", ".join(sorted(device_types())))
+    if settings.hvac_suppressions is not None:
+        probe("suppressions", "correct the file that HVAC_SUPPRESSIONS names; docs/incidents.md", _suppressions_state)
     servers = "check {} and that the server is up; docs/troubleshooting.md lists the usual causes"
     store = probe(
         "store",
@@ -188,6 +191,12 @@ def _not_yet(settings: Settings, name: str) -> str | None:
     if not folder.is_dir() or not os.access(folder, os.W_OK):
         raise RuntimeError(f"{path} can't be made: {folder} is not a folder that may be written to")
     return f"none yet; what first writes to it makes {path}"
+
+
+def _suppressions_state(settings: Settings) -> str:
+    assert settings.hvac_suppressions is not None
+    known = suppressions_of_file(settings.hvac_suppressions)
+    return f"{settings.hvac_suppressions}: {', '.join(rule.suppression_id for rule in known.rules) or 'none'}"
 
 
 def _store_state(settings: Settings) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 from urllib.parse import unquote
 
@@ -24,6 +25,8 @@ from hvac_platform.timestamps import iso, now_ms
 REFRESH_SECONDS = 5
 NAVIGATION = {"/": "Fleet", "/incidents": "Incidents", "/methods": "Methods", "/ingestion": "Ingestion"}
 TITLE = "HVAC"
+INCIDENT_NAME = re.compile(r"[0-9]{1,15}(\.[0-9]{1,6})?")
+"""What an incident's id has after its device."""
 
 # Scripts come from here only; styles may stand in the page, because figures set them so. Nothing comes from elsewhere.
 POLICY = (
@@ -117,8 +120,8 @@ def route(path: str | None) -> Content:
             return ingestion.layout()
         case ["device", device_id] if device_id:
             return device.layout(device_id)
-        case ["incident", device_id, started_at] if device_id and started_at.isascii() and started_at.isdigit():
-            return incident.layout(device_id, int(started_at))
+        case ["incident", device_id, name] if device_id and INCIDENT_NAME.fullmatch(name):
+            return incident.layout(device_id, name)
     return empty_state(f"there is no page {visible(path, 200)}")
 
 

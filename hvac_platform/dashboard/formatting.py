@@ -155,9 +155,23 @@ def device_href(device_id: str) -> str:
     return f"/device/{quote(device_id, safe='')}"
 
 
-def incident_href(device_id: str, started_at: int) -> str:
-    """Address of an incident's page."""
-    return f"/incident/{quote(device_id, safe='')}/{started_at}"
+def incident_href(incident_id: str) -> str:
+    """Address of an incident's page; it stays, as the id does.
+
+    >>> incident_href("CH 1/1795741275000")
+    '/incident/CH%201/1795741275000'
+    """
+    device_id, _, name = incident_id.rpartition("/")
+    return f"/incident/{quote(device_id, safe='')}/{quote(name, safe='')}"
+
+
+def state_words(state: str) -> str:
+    """State of an incident, for people.
+
+    >>> state_words("false_alarm")
+    'false alarm'
+    """
+    return state.replace("_", " ")
 
 
 def level_words(level: int) -> str:

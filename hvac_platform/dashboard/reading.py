@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from hvac_platform.detection.methods import method_names
 from hvac_platform.ingestion.flow import PartitionFlow, flows
 from hvac_platform.log.base import MessageLog, UnknownTopicError
+from hvac_platform.monitoring.lifecycle import ATTENTION, State
 from hvac_platform.snapshots import SnapshotSeries
 from hvac_platform.stores.base import Device, Store, TableSlice
 from hvac_platform.stores.records import (
@@ -24,6 +25,7 @@ from hvac_platform.stores.records import (
     DeadLetter,
     DeviceReport,
     Incident,
+    IncidentHandling,
     LatestReading,
     MaintenanceSpan,
     MethodReport,
@@ -158,14 +160,41 @@ def open_incidents(store: Store) -> dict[str, list[Incident]]:
     return found
 
 
-def newest_incidents(store: Store, since_ms: int, severity: str | None, status: str | None) -> list[tuple[str, int]]:
-    """Device and start of the incidents of all devices since an instant, newest first; the rows are read when shown."""
-    columns: dict[str, list[Any]] = {"device_id": [], "started_at": [], "severity": [], "status": []}
-    wanted = {name: value for name, value in (("severity", severity), ("status", status)) if value}
-    for batch in store.scan(TableSlice(Incident.TABLE, tuple(columns), None, since_ms, equals=tuple(wanted.items()))):
+def newest_incidents(
+    store: Store, since_ms: int, severity: str | None, states: Mapping[str, State], state: str | None
+) -> list[tuple[str, int]]:
+    """Device and start of the incidents of all devices since an instant: what needs attention first, then the newest.
+
+    Rows are read when they are shown.
+
+    Args:
+        store: where from.
+        since_ms: the instant.
+        severity: only those of one severity.
+        states: state by id of those that were ever handled, see :func:`incident_states`.
+        state: only those in one state.
+    """
+    columns: dict[str, list[Any]] = {"device_id": [], "started_at": [], "incident_id": []}
+    wanted = (("severity", severity),) if severity else ()
+    for batch in store.scan(TableSlice(Incident.TABLE, tuple(columns), None, since_ms, equals=wanted)):
         for name, values in columns.items():
             values += batch[name]
-    return sorted(zip(columns["device_id"], columns["started_at"], strict=True), key=lambda key: (-key[1], key[0]))
+    found = [
+        (ATTENTION.get(there, len(ATTENTION)), -started_at, device_id)
+        for device_id, started_at, incident_id in zip(*columns.values(), strict=True)
+        for there in [states.get(incident_id, State.PAST)]
+        if not state or state == there
+    ]
+    return [(device_id, -started) for _, started, device_id in sorted(found)]
+
+
+def incident_states(store: Store) -> dict[str, State]:
+    """State of the incidents of all devices by id, of those that were ever handled: one read."""
+    found: dict[str, State] = {}
+    rows = TableSlice(IncidentHandling.TABLE, ("incident_id", "state"))
+    for batch in store.scan(rows):
+        found.update(zip(batch["incident_id"], map(State, batch["state"]), strict=True))
+    return found
 
 
 def incidents_of(store: Store, keys: Sequence[tuple[str, int]]) -> list[Incident]:

@@ -24,8 +24,9 @@ from hvac_platform.devices.registry import device_type
 from hvac_platform.monitoring.data_loss import DATA_LOSS, DataLoss
 from hvac_platform.monitoring.incident_identity import Found, Identity, identify
 from hvac_platform.monitoring.incident_windows import BEYOND_MS, RULE_ID, Grouping, fault_windows, loss_windows
-from hvac_platform.monitoring.lifecycle import closed_by_people
+from hvac_platform.monitoring.lifecycle import PROVISIONAL, closed_by_people
 from hvac_platform.monitoring.profiles import load_profile
+from hvac_platform.monitoring.provisional import awaits_judgement
 from hvac_platform.monitoring.stopped_points import FURTHEST_MS, STOPPED, StoppedPoints, stopped_points
 from hvac_platform.monitoring.wide_devices import metrics_to_read
 from hvac_platform.stores.base import Device, Store
@@ -168,6 +169,7 @@ def incident_batches(
         for incident in near
         if any(incident.started_at < b and incident.ended_at > a for a, b in spans)
         if points or STOPPED not in incident.methods
+        if not awaits_judgement(store, incident, now_ms)
     ]
     changes = changes if changes is not None else IncidentChanges()
     present = changes.present
@@ -202,7 +204,8 @@ def incident_batches(
         start, ended = one.found.start_ms, one.found.end_ms(window_ms)
         group = next((group for group in stopped if kind == STOPPED and group.found.overlaps(start, ended)), None)
         returned = group is None or group.over
-        goes_on = (ended + grouping.quiet_ms >= device.last_seen or not returned) and not one.found.over
+        over = one.found.over or one.incident_id in closed_ms
+        goes_on = (ended + grouping.quiet_ms >= device.last_seen or not returned) and not over
         status = "open" if goes_on else "closed"
         if only_changed and _unchanged(one, ended, status):
             continue
@@ -239,6 +242,7 @@ def _unchanged(one: Identity, ended_at: int, status: str) -> bool:
     return (
         before is not None
         and not one.merged
+        and PROVISIONAL not in before.methods
         and (before.started_at, before.ended_at, before.status, before.windows)
         == (one.found.start_ms, ended_at, status, len(one.found.times_ms))
     )

@@ -21,6 +21,8 @@ from hvac_platform.timestamps import day_of, iso
 
 PLATFORM = "platform"
 """Who did what no person did."""
+PROVISIONAL = "provisional"
+"""What stands in place of a method's name in an incident whose window nobody has judged yet."""
 SEVERITIES = tuple(Severity)
 """Worst first."""
 
@@ -39,6 +41,8 @@ class State(StrEnum):
 
 ACTIVE = frozenset({State.OPEN, State.ACKNOWLEDGED, State.SNOOZED})
 """States of an incident that somebody should look at, or does."""
+ATTENTION = {State.OPEN: 0, State.ACKNOWLEDGED: 1, State.SNOOZED: 2}
+"""Their order in lists: what nobody has seen yet comes first."""
 
 
 class Transition(StrEnum):
@@ -240,7 +244,9 @@ class _Making:
             parent_id=incident.parent_id,
             continues=None,
         )
-        details = {"severity": incident.severity, "rules": incident.rules}
+        details: dict[str, object] = {"severity": incident.severity, "rules": incident.rules}
+        if PROVISIONAL in incident.methods:
+            details[PROVISIONAL] = True
         self._note(Transition.OPENED, self._numbered(Transition.OPENED), **details)
         if incident.parent_id is not None:
             self._note(Transition.JOINED, f"{Transition.JOINED}/{incident.parent_id}", parent=incident.parent_id)
@@ -435,7 +441,8 @@ def told_transition(one: IncidentTransition) -> str:
     what = one.transition.replace("_", " ")
     details = one.details
     told = {
-        Transition.OPENED: f"opened as {details.get('severity')}",
+        Transition.OPENED: f"opened as {details.get('severity')}"
+        + (", before its first window was judged" if details.get(PROVISIONAL) else ""),
         Transition.WORSENED: f"worsened: now {details.get('severity')}",
         Transition.ASSIGNED: f"assigned to {details.get('assignee') or 'nobody'}",
         Transition.SNOOZED: f"snoozed until {_instant(details.get('until'))}",
@@ -519,6 +526,9 @@ def _act(
     before = before_action(known, incident, history_of(store, incident))
     step = after_action(before, incident, action, by=by, at_ms=at_ms, note=note, **details)  # type: ignore[arg-type]
     write_steps(store, [replace(step, before=known)], at_ms)
+    if action in (Transition.RESOLVED, Transition.FALSE_ALARM):  # as the next pass would have it
+        key = {"device_id": [incident.device_id], "started_at": [incident.started_at]}
+        store.update(Incident.TABLE, {**key, "status": ["closed"]})
     return step.handling
 
 

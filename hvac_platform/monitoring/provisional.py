@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 from hvac_platform.detection.rules import GAP_WINDOWS, evaluate_urgent, rule_lookback_ms, urgent_part
 from hvac_platform.devices.registry import DeviceType, device_type
 from hvac_platform.ingestion.snapshotting import read_aggregate
+from hvac_platform.monitoring.lifecycle import PROVISIONAL
 from hvac_platform.monitoring.maintenance import in_maintenance
 from hvac_platform.snapshots import SnapshotSeries
 from hvac_platform.stores.base import Device, Store
-from hvac_platform.stores.records import MaintenanceSpan, Snapshot
+from hvac_platform.stores.records import Incident, MaintenanceSpan, Snapshot
 from hvac_platform.stores.series import joined, read_series
 
 MOST_WINDOWS = 10
@@ -85,6 +86,15 @@ def provisional_events(store: Store, device: Device, window_ms: int, at_ms: int)
         )
         for i in rows.tolist()
     ]
+
+
+def awaits_judgement(store: Store, incident: Incident, at_ms: int) -> bool:
+    """Whether an incident was opened on a window that nobody has judged yet, and that somebody still may."""
+    if PROVISIONAL not in incident.methods or incident.started_at <= at_ms - RECENT_MS:
+        return False
+    start = incident.started_at
+    window = Snapshot.first(store, incident.device_id, (start, start + 1), only=("revision", "judged_revision"))
+    return window is None or window.revision != window.judged_revision
 
 
 def may_be_urgent(

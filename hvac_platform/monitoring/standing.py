@@ -19,9 +19,11 @@ from hvac_platform.monitoring.judging import Judgement, judge_device, together
 from hvac_platform.monitoring.kept import KeptDevices
 from hvac_platform.monitoring.passes import DetectionPass, IncidentsPass, Span, spans_of_days, write_pass
 from hvac_platform.monitoring.pending import pending
+from hvac_platform.monitoring.provisional_incidents import UrgentLook
 from hvac_platform.standing_loop import stand
 from hvac_platform.stores.base import Store, StoreError
 from hvac_platform.stores.batches import write_batch
+from hvac_platform.stores.records import Incident
 from hvac_platform.timestamps import day_windows, now_ms
 
 POLL_SECONDS = 0.5
@@ -97,6 +99,7 @@ class StandingDetection:
         is_day: whether a UTC day may be judged.
         on_judgement: told of each judgement, and where the methods agree.
         on_pass: told of each pass that had something to judge.
+        on_incidents: called when incidents were written outside of such a pass: what ends by the clock, what can't wait.
         on_trouble: told of devices that can't be judged, one line each.
     """
 
@@ -111,16 +114,19 @@ class StandingDetection:
         is_day: Callable[[str], bool] = lambda _: True,
         on_judgement: Callable[[Span, Judgement, Comparison], object] = lambda *_: None,
         on_pass: Callable[[PassDone], object] = lambda _: None,
+        on_incidents: Callable[[], object] = lambda: None,
         on_trouble: Callable[[str], object] = lambda _: None,
     ) -> None:
         self.store, self.encoders, self.settings, self.until = store, encoders, settings, until
         self.taken_over, self.is_day = taken_over, is_day
         self.on_judgement, self.on_pass, self.on_trouble = on_judgement, on_pass, on_trouble
+        self.on_incidents = on_incidents
         self.windows = self.incidents = 0
         self._failing, self._kept = _Failing(), KeptDevices(store)
         self._days: dict[str, None] = {}
         self._stopped: set[str] = set()
         self._grouped = self._busy = time.monotonic()
+        self._urgent = UrgentLook(store, settings)
 
     def run(self) -> None:
         """Stand.
@@ -162,6 +168,7 @@ class StandingDetection:
         """Judge some of what is complete and unjudged, of the latest day that has any; returns whether there was any."""
         if time.monotonic() - self._grouped >= GROUP_SECONDS:
             self.group()
+        self._look_at_what_cannot_wait()
         found = pending(self.store, self.settings, now_ms())
         for date in sorted(filter(self.is_day, found.by_day), reverse=True):
             ready = [device_id for device_id in found.by_day[date] if not self._failing.waits(device_id)]
@@ -183,6 +190,12 @@ class StandingDetection:
         )
         self._days = {day: None for day in self._days if day_windows(day, self.settings.window_ms)[1] > today}
         self.incidents += self._incidents(spans, points_of=self._stopped, follow_up=True)
+        self.on_incidents()
+
+    def _look_at_what_cannot_wait(self) -> None:
+        opened = [write_batch(self.store, Incident.TABLE, batch) for batch in self._urgent.batches(now_ms())]
+        if opened:
+            self.on_incidents()
 
     def _pass(self, date: str, device_ids: Sequence[str]) -> None:
         began = time.monotonic()
@@ -196,7 +209,11 @@ class StandingDetection:
             device_id = span.device.device_id
             had_stopped = device_id in self._stopped
             (self._stopped.add if judgement.stopped else self._stopped.discard)(device_id)
-            if judgement.anomalous.any() or judgement.was_flagged.any() or judgement.stopped or had_stopped:
+            waits_since = self._urgent.waiting.get(device_id)
+            decided = waits_since is not None and bool((judgement.series.times_ms >= waits_since).any())
+            if decided:
+                del self._urgent.waiting[device_id]
+            if decided or judgement.anomalous.any() or judgement.was_flagged.any() or judgement.stopped or had_stopped:
                 concerned.append(span)
             self._failing.forget(span.device.device_id)
             self.on_judgement(span, judgement, result)

@@ -147,4 +147,10 @@ def test_suppressions_are_entered_counted_and_removed(store, tmp_path, monkeypat
     ):
         assert hvac("suppressions", *wrong).exit_code == code, wrong
     done("suppressions", "remove", "weekends")
+    checked = {row["part"]: row for row in as_json("check")}
+    assert (checked["suppressions"]["ok"], checked["suppressions"]["state"]) == (True, f"{file}: roof")
+    file.write_text("suppressions: [{name: roof}]\n")
+    checked = {row["part"]: row for row in as_json("check")}
+    assert not checked["suppressions"]["ok"]
+    file.write_text("suppressions: [{name: roof, building: roof}]\n")
     assert [row["name"] for row in as_json("suppressions", "list")] == ["roof"]

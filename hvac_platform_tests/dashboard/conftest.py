@@ -15,6 +15,7 @@ from devtools import PROJECT_ROOT
 from hvac_platform.config import Settings
 from hvac_platform.devices.fleet import default_fleet
 from hvac_platform.execution import build_profiles, ingest_everything, judge_days
+from hvac_platform.monitoring import lifecycle
 from hvac_platform.monitoring.incidents import blank_incident
 from hvac_platform.resources import PlatformResource
 from hvac_platform.runtime.connections import open_log
@@ -91,6 +92,11 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
             incident("RTU-001", START_MS + 3 * HOUR_MS, status="closed", severity="critical", level=2, excess_kwh=None),
         ]
         store.upsert("incidents", Incident.columns(shown))
+        first = shown[0]
+        rules = lifecycle.Rules(platform.settings.incident_past_ms)
+        lifecycle.write_steps(store, [lifecycle.after_pass(None, first, rules, first.ended_at)], first.ended_at)
+        lifecycle.acknowledge(store, first, by="kim", at_ms=first.ended_at + 1, note="<b>on my way</b>")
+        lifecycle.assign(store, first, "alex", by="kim", at_ms=first.ended_at + 2)
         for metric, since, left in (
             ("power_consumption", START_MS - 9 * DAY_MS, 12.4),
             ("cop", None, None),

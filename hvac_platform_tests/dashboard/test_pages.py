@@ -168,12 +168,12 @@ def test_an_unknown_device_is_said(browser: Browser) -> None:
     assert "no device of this name" in browser.text("device-message.children", device_id__data="X").lower()
 
 
-def test_incidents_are_listed_newest_first_and_filtered(browser: Browser) -> None:
+def test_incidents_are_listed_by_attention_and_filtered(browser: Browser) -> None:
     text = browser.text("incidents-table.children")
     assert text.index("/incident/CH-001/") < text.index("/incident/RTU-001/")
     assert "fouled condenser" in text
     assert "/incident/CH-001/" not in browser.text("incidents-table.children", incidents_severity__value="critical")
-    assert "/incident/RTU-001/" not in browser.text("incidents-table.children", incidents_status__value="open")
+    assert "/incident/RTU-001/" not in browser.text("incidents-table.children", incidents_state__value="open")
     assert "/incident/CH-001/" not in browser.text("incidents-table.children", incidents_device__value="RTU-001")
 
 
@@ -183,6 +183,8 @@ def test_an_incident_says_why_what_and_how_much(browser: Browser) -> None:
     for words in ("far from its usual", "ch-1 (", "power (up)", "fouled condenser", "0.91", "42.5 kWh", similar):
         assert words in text
     assert "this incident" in text
+    for words in ("acknowledged by kim, since", "alex", "opened as warning", "acknowledged by kim: &lt;b&gt;on my way"):
+        assert words.replace("&lt;", "<").replace("&gt;", ">") in text
     assert "no such incident" in browser.text("incident-content.children", incident_id__data=["CH-001", 5])
 
 
@@ -302,8 +304,8 @@ def _components(value: Any) -> list[dict[str, Any]]:
 
 def test_addresses_lead_to_pages_also_with_slashes_in_ids() -> None:
     assert route(f"/device/{quote(EVIL, safe='')}").children[-1].data == EVIL
-    assert route("/incident/a%2Fb/12").children[-1].data == ["a/b", 12]
-    for path in ("/device/", "/incident/a/b", "/incident/a/-1", "/x/y/z"):
+    assert route("/incident/a%2Fb/12").children[-1].data == ["a/b", "12"]
+    for path in ("/device/", "/incident/a/b", "/incident/a/-1", "/incident/a/1.2.3", "/x/y/z"):
         assert route(path).className == "empty"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from itertools import pairwise
 
 import numpy as np
@@ -20,6 +21,7 @@ from hvac_platform.detection.incidents import (
     fleet_events,
     group_windows,
     incident_level,
+    join_episodes,
     outdoor_metrics,
     severity,
 )
@@ -301,3 +303,26 @@ class TestOnSimulatedMachines:
         incidents = _incidents(fitted, tests)
         assert any(device == broken for _, device, _, _ in incidents)
         assert _events(incidents, types) == []
+
+
+@given(
+    starts=st.lists(st.integers(0, 400), min_size=1, max_size=25, unique=True),
+    names=st.lists(st.sets(st.sampled_from("abcd"), max_size=2), min_size=25, max_size=25),
+    quiet=st.integers(0, 60),
+)
+def test_each_episode_is_of_one_fault_and_is_like_one_before_it_that_was_seen_of_late(starts, names, quiet):
+    episodes = [(start, start + 3) for start in sorted(starts)]
+    faults = [frozenset(named) for named in names[: len(episodes)]]
+    joined = join_episodes(episodes, faults, quiet)
+    assert sorted(i for group in joined for i in group) == list(range(len(episodes)))
+    assert [group[0] for group in joined] == sorted(group[0] for group in joined)
+    for group in joined:
+        for before, i in pairwise(group):
+            known = frozenset().union(*(faults[j] for j in group if j < i))
+            assert episodes[i][0] - episodes[before][1] <= quiet
+            assert not known or not faults[i] or known & faults[i]
+    for first, second in itertools.combinations(joined, 2):  # nothing was left apart that could be together
+        alike = [j for j in first if j < second[0]]
+        known = frozenset().union(*(faults[j] for j in alike))
+        within = any(episodes[second[0]][0] - episodes[j][1] <= quiet for j in alike)
+        assert not within or (known and faults[second[0]] and not known & faults[second[0]])

@@ -299,7 +299,7 @@ def incidents_table(incidents: Sequence[Incident]) -> Content:
     """Incidents of the span, newest first."""
     rows: list[list[Content]] = [
         [
-            dcc.Link(iso(row.started_at), href=incident_href(row.device_id, row.started_at)),
+            dcc.Link(iso(row.started_at), href=incident_href(row.incident_id)),
             severity_cell(row.severity),
             visible(row.status, 20),
             span_words(row.ended_at - row.started_at),

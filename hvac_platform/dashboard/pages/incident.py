@@ -29,6 +29,7 @@ from hvac_platform.dashboard.formatting import (
     metric_title,
     number,
     span_words,
+    state_words,
     type_title,
     visible,
 )
@@ -36,30 +37,31 @@ from hvac_platform.dashboard.pages.device import lines_of, marks, marks_words
 from hvac_platform.dashboard.reading import (
     HOUR_MS,
     device_events,
-    device_incidents,
     maintenance_within,
     method_scores,
     profile_row,
 )
 from hvac_platform.dashboard.source import Source
 from hvac_platform.devices.registry import device_type
+from hvac_platform.monitoring import lifecycle
 from hvac_platform.monitoring.data_loss import DATA_LOSS, told_method
 from hvac_platform.stores.base import Store
-from hvac_platform.stores.records import Incident
+from hvac_platform.stores.records import Incident, IncidentHandling, IncidentTransition
 from hvac_platform.stores.series import read_series
-from hvac_platform.timestamps import DAY_MS, iso
+from hvac_platform.timestamps import DAY_MS, iso, now_ms
 
 METRICS = 6
+MOST_TRANSITIONS = 200
 LEAST_AROUND_MS, MOST_AROUND_MS = HOUR_MS // 2, DAY_MS
 
 
-def layout(device_id: str, started_at: int) -> Content:
+def layout(device_id: str, name: str) -> Content:
     """The page of an incident before its first refresh."""
     return html.Div(
         [
             html.H1(["Incident on ", dcc.Link(visible(device_id, 128), href=device_href(device_id))]),
             html.Div(note("reading …"), id="incident-content"),
-            dcc.Store(id="incident-id", data=[device_id, started_at]),
+            dcc.Store(id="incident-id", data=[device_id, name]),
         ]
     )
 
@@ -70,19 +72,23 @@ def around(incident: Incident) -> tuple[int, int]:
     return incident.started_at - pad, incident.ended_at + pad
 
 
-def summary(incident: Incident, kind: str) -> Content:
+def summary(incident: Incident, kind: str, handling: IncidentHandling | None, at_ms: int) -> Content:
     """Facts of an incident."""
     by_method = ", ".join(f"{visible(told_method(m), 20)} {number(n, 0)}" for m, n in incident.methods.items())
-    scope = visible(incident.scope, 20)
+    scope: Content = visible(incident.scope, 20)
     if incident.cause:
-        scope += f"; likely cause: {visible(incident.cause, 80)}"
+        scope = f"{scope}; likely cause: {visible(incident.cause, 80)}"
+    if incident.parent_id is not None:
+        parent = dcc.Link(visible(incident.parent_id, 80), href=incident_href(incident.parent_id))
+        scope = html.Span([scope, "; part of ", parent])
     excess = incident.excess_kwh
     windows = "Missing windows" if DATA_LOSS in incident.methods else "Anomalous windows"
     return facts(
         [
             ("Severity", severity_badge(incident.severity)),
             ("Level (Guideline 36)", level_words(incident.level)),
-            ("Status", visible(incident.status, 20)),
+            ("State", stands(handling, at_ms)),
+            ("Assigned to", visible(handling.assignee, 60) if handling is not None and handling.assignee else "nobody"),
             ("Started", iso(incident.started_at)),
             ("Ended" if incident.status != "open" else "It lasted at least until", iso(incident.ended_at)),
             ("Duration", span_words(incident.ended_at - incident.started_at)),
@@ -92,6 +98,36 @@ def summary(incident: Incident, kind: str) -> Content:
             ("Scope", scope),
             ("Device type", type_title(kind)),
             ("It turned out to be", visible(incident.label, 80) if incident.label else "not said yet"),
+        ]
+    )
+
+
+def stands(handling: IncidentHandling | None, at_ms: int) -> str:
+    """Where an incident stands, by whom and since when."""
+    state = lifecycle.state_of(handling, at_ms)
+    if handling is None or state is lifecycle.State.PAST:
+        return "past: it was over when it was found, and nobody was told"
+    by = "" if handling.actor == lifecycle.PLATFORM else f" by {visible(handling.actor, 60)}"
+    until = (
+        f" until {iso(handling.snoozed_until)}" if handling.snoozed_until and state is lifecycle.State.SNOOZED else ""
+    )
+    return f"{state_words(state)}{until}{by}, since {iso(handling.since)}"
+
+
+def history(transitions: Sequence[IncidentTransition]) -> Content:
+    """What has happened to an incident, oldest first."""
+    rows: list[list[Content]] = [
+        [iso(one.at), visible(lifecycle.told_transition(one), 400)] for one in transitions[-MOST_TRANSITIONS:]
+    ]
+    return html.Section(
+        [
+            html.H2("History"),
+            table(
+                [Heading("when (UTC)"), Heading("what")],
+                rows,
+                label="History of the incident",
+                empty="Nothing: nobody was told of it.",
+            ),
         ]
     )
 
@@ -152,7 +188,7 @@ def similar(incident: Incident) -> Content:
         [
             dcc.Link(
                 f"{visible(past['device_id'], 60)}, {iso(past['started_at'])}",
-                href=incident_href(past["device_id"], past["started_at"]),
+                href=incident_href(past["incident_id"]),
             ),
             number(past["similarity"], 2),
         ]
@@ -209,26 +245,30 @@ def figures(store: Store, incident: Incident, kind: str) -> Sequence[Content]:
 
 @dataclass(frozen=True, slots=True)
 class IncidentKey:
-    """Which incident."""
+    """Which incident.
+
+    Attributes:
+        device_id: the device.
+        name: what its id has after that.
+    """
 
     device_id: str
-    started_at: int
+    name: str
 
 
 def render(store: Store, key: IncidentKey) -> Content:
     """One refresh of the page of an incident."""
-    found = device_incidents(store, key.device_id, key.started_at, key.started_at + 1)
-    if not found:
-        return empty_state(
-            "there is no such incident; it may have been joined with another when its windows were judged again"
-        )
-    incident = found[0]
+    incident = lifecycle.find_incident(store, f"{key.device_id}/{key.name}")
+    if incident is None:
+        return empty_state("there is no such incident; it may have been taken back when its windows were judged again")
+    handling = lifecycle.handling_of(store, [incident]).get(incident.incident_id)
     device = next((d for d in store.devices() if d.device_id == key.device_id), None)
     kind = device.device_type if device is not None else ""
     lost = DATA_LOSS in incident.methods  # then there is nothing that could resemble anything
     return html.Div(
         [
-            summary(incident, kind),
+            summary(incident, kind, handling, now_ms()),
+            history(lifecycle.history_of(store, incident)),
             why(incident, kind),
             *([] if lost else [html.Div([likely(incident), similar(incident)], className="columns")]),
             *figures(store, incident, kind),
@@ -244,5 +284,5 @@ def register(app: Dash, source: Source) -> None:
         Input("tick", "n_intervals"),
         State("incident-id", "data"),
     )
-    def refresh(_tick: int, key: tuple[str, int]) -> Content:
-        return guarded(source, lambda store: render(store, IncidentKey(str(key[0]), int(key[1]))))
+    def refresh(_tick: int, key: tuple[str, str]) -> Content:
+        return guarded(source, lambda store: render(store, IncidentKey(str(key[0]), str(key[1]))))

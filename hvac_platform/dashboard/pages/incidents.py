@@ -1,8 +1,8 @@
-"""Incidents of the fleet, newest first."""
+"""Incidents of the fleet: what needs attention first, then the newest."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ from hvac_platform.dashboard.formatting import (
     incident_href,
     number,
     span_words,
+    state_words,
     type_title,
     visible,
 )
@@ -38,12 +39,14 @@ from hvac_platform.dashboard.reading import (
     INCIDENT_DAYS,
     SEVERITIES,
     device_incidents,
+    incident_states,
     incidents_of,
     newest_incidents,
 )
 from hvac_platform.dashboard.source import Source
+from hvac_platform.monitoring import lifecycle
 from hvac_platform.stores.base import Store
-from hvac_platform.stores.records import Incident
+from hvac_platform.stores.records import Incident, IncidentHandling
 from hvac_platform.timestamps import DAY_MS, iso
 
 PAGE = 25
@@ -62,7 +65,9 @@ def layout() -> Content:
                 [
                     chooser("incidents-severity", "Severity", [option(s) for s in SEVERITIES]),
                     chooser("incidents-device", "Device", []),
-                    chooser("incidents-status", "Status", [option("open"), option("closed")]),
+                    chooser(
+                        "incidents-state", "State", [option(state, state_words(state)) for state in lifecycle.State]
+                    ),
                     pager("incidents"),
                 ],
                 className="controls",
@@ -81,15 +86,18 @@ class IncidentsView:
     devices: list[dict[str, str]]
 
 
-def incident_rows(incidents: Sequence[Incident], types: dict[str, str]) -> list[list[Content]]:
+def incident_rows(
+    incidents: Sequence[Incident], types: dict[str, str], handlings: Mapping[str, IncidentHandling], at_ms: int
+) -> list[list[Content]]:
     """Rows of the table."""
     return [
         [
-            dcc.Link(iso(row.started_at), href=incident_href(row.device_id, row.started_at)),
+            dcc.Link(iso(row.started_at), href=incident_href(row.incident_id)),
             dcc.Link(visible(row.device_id, 60), href=device_href(row.device_id)),
             type_title(types.get(row.device_id, "")),
             severity_cell(row.severity),
-            visible(row.status, 20),
+            state_words(lifecycle.state_of(handling, at_ms)),
+            visible(handling.assignee, 40) if handling is not None and handling.assignee else "–",
             span_words(row.ended_at - row.started_at),
             number(row.peak_score, 2),
             visible((row.reasons or ["–"])[0], 160),
@@ -97,26 +105,30 @@ def incident_rows(incidents: Sequence[Incident], types: dict[str, str]) -> list[
             number(row.excess_kwh, 1),
         ]
         for row in incidents
+        for handling in [handlings.get(row.incident_id)]
     ]
 
 
-def _likeliest(row: Incident) -> str:
+def _likeliest(row: Incident) -> Content:
     if row.label:
         return f"{visible(row.label, 60)} (said by somebody)"
+    if row.parent_id is not None:
+        return dcc.Link("part of a fleet-wide event", href=incident_href(row.parent_id))
     if row.scope == "fleet":
         return f"fleet-wide: {visible(row.cause or 'unknown cause', 60)}"
     return visible(row.kinds[0]["kind"].replace("_", " "), 60) if row.kinds else "–"
 
 
 HEADINGS = (
-    *(Heading("started (UTC)"), Heading("device"), Heading("type"), Heading("severity"), Heading("status")),
+    *(Heading("started (UTC)"), Heading("device"), Heading("type"), Heading("severity"), Heading("state")),
+    Heading("assigned to"),
     *(Heading("duration", True), Heading("peak score", True), Heading("why")),
     *(Heading("likely"), Heading("excess kWh", True)),
 )
 
 
 def render(
-    store: Store, board: FleetBoard, severity: str | None, device_id: str | None, status: str | None, page: int
+    store: Store, board: FleetBoard, severity: str | None, device_id: str | None, state: str | None, page: int
 ) -> IncidentsView:
     """One refresh."""
     fleet = board.refresh(store)
@@ -126,24 +138,29 @@ def render(
     since_ms = fleet.at_ms - INCIDENT_DAYS * DAY_MS
     if device_id:
         found = device_incidents(store, device_id)[::-1]
+        handlings = lifecycle.handling_of(store, found)
         kept: Sequence[Any] = [
-            row for row in found if (not severity or row.severity == severity) and (not status or row.status == status)
+            row
+            for row in found
+            if (not severity or row.severity == severity)
+            and (not state or lifecycle.state_of(handlings.get(row.incident_id), fleet.at_ms) == state)
         ]
     else:
-        kept = newest_incidents(store, since_ms, severity, status)
+        kept = newest_incidents(store, since_ms, severity, incident_states(store), state)
     here = page_of(kept, page, PAGE, "incidents")
-    if not kept and not severity and not status:
+    if not kept and not severity and not state:
         missing = "no incident has been recorded yet: detection writes them where it finds anomalous windows"
         return IncidentsView(empty_state(missing), here, devices)
     types = {d.device_id: d.device_type for d in fleet.devices}
     shown = here.rows if device_id else incidents_of(store, here.rows)
-    content = table(HEADINGS, incident_rows(shown, types), label="Incidents", empty="No incident passes the filters.")
+    rows = incident_rows(shown, types, lifecycle.handling_of(store, shown), fleet.at_ms)
+    content = table(HEADINGS, rows, label="Incidents", empty="No incident passes the filters.")
     return IncidentsView(content, here, devices)
 
 
 def register(app: Dash, source: Source, board: FleetBoard) -> None:
     """Callbacks of the page."""
-    register_pager(app, "incidents", ("incidents-severity", "incidents-device", "incidents-status"))
+    register_pager(app, "incidents", ("incidents-severity", "incidents-device", "incidents-state"))
 
     @app.callback(
         Output("incidents-table", "children"),
@@ -152,16 +169,16 @@ def register(app: Dash, source: Source, board: FleetBoard) -> None:
         Input("tick", "n_intervals"),
         Input("incidents-severity", "value"),
         Input("incidents-device", "value"),
-        Input("incidents-status", "value"),
+        Input("incidents-state", "value"),
         Input("incidents-page", "data"),
     )
     def refresh(
-        _tick: int, severity: str | None, device_id: str | None, status: str | None, page: int | None
+        _tick: int, severity: str | None, device_id: str | None, state: str | None, page: int | None
     ) -> tuple[Any, ...]:
         views: list[IncidentsView] = []
 
         def read(store: Store) -> Content:
-            views.append(render(store, board, severity, device_id, status, page or 0))
+            views.append(render(store, board, severity, device_id, state, page or 0))
             return views[0].content
 
         content = guarded(source, read)
