@@ -13,6 +13,8 @@ from hvac_platform.alerts.tree import ENDING, RAISING, Tree
 BUNDLES = ("digest", "held")
 """Transitions of messages that say of several incidents what waited for an hour of the day."""
 LIVE = ("waiting", "sent")
+FAMILY_MS = 86_400_000
+"""What was told longer ago is not looked through for the family of a new incident."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +205,8 @@ def _known_already(
         return f"part of {facts.family}, of which it knows by {family}"
     if base in ("opened", "reopened") and decision.cool_down_ms and decision.action is not Action.ESCALATE:
         for incident_id in told.incidents(receiver):
+            if not incident_id.startswith(f"{facts.device_id}/"):
+                continue
             other = known(incident_id)
             earlier = told.raised(incident_id, receiver)
             if (
@@ -226,8 +230,10 @@ def _families_told(
     if not wanted:
         return {}
     found: dict[tuple[str, str], str] = {}
+    latest = max(t.queued_at for t in transitions)
     for incident_id, receiver in list(told.tellings):
-        if told.raised(incident_id, receiver) is None:
+        heard = told.raised(incident_id, receiver)
+        if heard is None or latest - heard.at_ms > FAMILY_MS:
             continue
         facts = known(incident_id)
         family = facts.family if facts is not None else incident_id
