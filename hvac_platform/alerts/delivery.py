@@ -78,6 +78,7 @@ class Deliverer:
         store: of the calling thread.
         settings: where the routing tree is, and the dashboard.
         tree: in place of the file's.
+        holder: name under which it has the lease; one of its own when absent.
         clock: the present, epoch milliseconds.
         write: where the console's messages go.
         on_sent: told of each message that was taken.
@@ -90,6 +91,7 @@ class Deliverer:
         settings: Settings,
         *,
         tree: Tree | None = None,
+        holder: str | None = None,
         clock: Callable[[], int] = now_ms,
         write: Callable[[str], object] = print,
         on_sent: Callable[[Sent], object] = lambda _: None,
@@ -98,7 +100,7 @@ class Deliverer:
         self._store, self._settings, self._clock = store, settings, clock
         self._given, self._tree = tree, tree
         self._write, self._on_sent, self._on_trouble = write, on_sent, on_trouble
-        self._holder = f"deliverer-{uuid.uuid4().hex}"
+        self._holder = holder or f"deliverer-{uuid.uuid4().hex}"
         self._lease: Lease | None = None
         self._renewed = 0.0
         self._results: queue.Queue[_Result | None] = queue.Queue()

@@ -254,7 +254,7 @@ def _telling(transition: Transition, decided: Decision) -> Telling:
 
 
 def _grouped(settled: Sequence[tuple[Transition, Decision]], storm: int) -> list[Planned]:
-    """One message for a family; for a storm of families, one for all of them."""
+    """One message a route for a family; for a storm of families, one for all of them."""
     groups: dict[tuple[object, ...], list[tuple[Transition, Decision]]] = defaultdict(list)
     alone: list[Planned] = []
     for transition, decision in settled:
@@ -262,7 +262,7 @@ def _grouped(settled: Sequence[tuple[Transition, Decision]], storm: int) -> list
             alone.append(_planned([(transition, decision)]))
             continue
         due = 0 if decision.action is Action.SEND else decision.due_ms
-        kind = decision.receiver, decision.action, decision.step, due, transition.transition
+        kind = decision.receiver, decision.route, decision.action, decision.step, due, transition.transition
         groups[(*kind, transition.facts.family)].append((transition, decision))
     families: dict[tuple[object, ...], list[list[tuple[Transition, Decision]]]] = defaultdict(list)
     for key, members in groups.items():

@@ -169,6 +169,8 @@ def _write(
         actor=PLATFORM,
         assignee=before.assignee if before is not None else None,
         snoozed_until=None,
+        openings=1,
+        reopened_at=None,
         labels=before.labels if before is not None else [],
         severity=severity,
         faults=[str(details["trouble"])],
