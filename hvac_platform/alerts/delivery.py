@@ -14,22 +14,21 @@ import uuid
 from collections import defaultdict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import apsw
 
 from hvac_platform.alerts import outbox
-from hvac_platform.alerts.facts import PLATFORM, Facts
-from hvac_platform.alerts.messages import MOST_READ, Content, Message, content_of, platform_content
-from hvac_platform.alerts.planning import BUNDLES, Planned, Transition, message_key, plan, purpose_of
+from hvac_platform.alerts.composing import build_message, note_reference
+from hvac_platform.alerts.messages import Message
+from hvac_platform.alerts.new_transitions import plan_transitions
+from hvac_platform.alerts.planning import BUNDLES, message_key
 from hvac_platform.alerts.receivers import Answer, DeliveryError, Sender, make_sender
 from hvac_platform.alerts.routing import base_transition
 from hvac_platform.alerts.tree import ENDING, RAISING, AlertsFileError, Tree, current_tree, redaction
-from hvac_platform.alerts.troubles import Trouble, clear_trouble, open_troubles, raise_trouble, trouble_details
+from hvac_platform.alerts.troubles import Trouble, clear_trouble, open_troubles, raise_trouble
 from hvac_platform.config import Settings
-from hvac_platform.devices.registry import device_type
 from hvac_platform.stores.base import Lease, Store, StoreError
-from hvac_platform.stores.records import Incident, IncidentTransition, OutboxMessage
+from hvac_platform.stores.records import OutboxMessage
 from hvac_platform.timestamps import DAY_MS, day_of, now_ms
 
 LEASE_TOPIC = ":alerts"
@@ -37,10 +36,8 @@ LEASE_TOPIC = ":alerts"
 RENEW_SECONDS = 1.0
 POLL_SECONDS = 0.25
 RECENT_MS = 2 * DAY_MS
-"""New transitions are looked for so far back each time, and further back once a minute."""
+"""What is to be done is looked for so far back each time, and further back once a minute."""
 WHOLE_LOOK_SECONDS = 60.0
-STALE_MS = DAY_MS
-"""What was written longer ago, and nobody was there to tell it, is no news any more."""
 OVER = frozenset({"resolved", "false_alarm", "taken_back", "past"})
 LONGEST_ERROR = 500
 
@@ -139,22 +136,20 @@ class Deliverer:
         """Look at once: something was written. From any thread."""
         self._results.put(None)
 
-    def deliver_everything(self, seconds: float = 60.0, *, at_once: bool = True) -> bool:
-        """Plan and send all that is due; returns whether nothing is left that is due.
+    def deliver_everything(self, seconds: float = 60.0, *, at_once: bool = True, patience: float = 0.0) -> bool:
+        """Plan and send all that is due; returns whether nothing is left that is due, or somebody else delivers.
 
         Args:
             seconds: for so long at most.
             at_once: without the wait in which more of the same is gathered.
+            patience: seconds to wait for the lease of another deliverer, which may be dead.
         """
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        begin = time.monotonic()
+        while time.monotonic() - begin < seconds:
             self.step(at_once=at_once)
-            if (
-                self._lease is not None
-                and not self._busy
-                and not any(self._lined.values())
-                and not self._waits_for_more
-            ):
+            if self._lease is None and time.monotonic() - begin >= patience:
+                return True
+            if self._lease is not None and not self._busy and not self._waits_for_more and not self._lined_now():
                 return True
             self.wait(0.05)
         return False
@@ -169,9 +164,13 @@ class Deliverer:
         tree = self._current_tree()
         if tree is None or not self._has_lease():
             return
-        planned = self._plan(tree, at_once=at_once)
-        if planned or not self._lined_now() or time.monotonic() - self._lined_up >= POLL_SECONDS:
-            self._line_up(tree)
+        whole = time.monotonic() - self._looked >= WHOLE_LOOK_SECONDS
+        since_ms = None if whole else self._clock() - RECENT_MS
+        if whole:
+            self._looked = time.monotonic()
+        planned = self._plan(tree, since_ms, at_once=at_once)
+        if whole or planned or not self._lined_now() or time.monotonic() - self._lined_up >= POLL_SECONDS:
+            self._line_up(tree, since_ms)
         for receiver in list(self._lined):
             self._send_next(tree, receiver)
 
@@ -228,12 +227,9 @@ class Deliverer:
 
     # -- planning ----------------------------------------------------------------------------------------------------------
 
-    def _plan(self, tree: Tree, *, at_once: bool) -> bool:
+    def _plan(self, tree: Tree, since_ms: int | None, *, at_once: bool) -> bool:
         now = self._clock()
-        whole = time.monotonic() - self._looked >= WHOLE_LOOK_SECONDS
-        rows = outbox.new_transitions(self._store, now, since_ms=None if whole else now - RECENT_MS)
-        if whole:
-            self._looked = time.monotonic()
+        rows = outbox.new_transitions(self._store, now, since_ms=since_ms)
         self._waits_for_more = False
         if not rows:
             return False
@@ -246,11 +242,11 @@ class Deliverer:
 
     # -- what is due -------------------------------------------------------------------------------------------------------
 
-    def _line_up(self, tree: Tree) -> None:
+    def _line_up(self, tree: Tree, since_ms: int | None) -> None:
         """Messages that are due, by receiver, in the order of what they tell."""
         now, sending = self._clock(), set(self._busy.values())
         self._lined_up = time.monotonic()
-        waiting = outbox.messages(self._store, now, "waiting")
+        waiting = outbox.messages(self._store, now, "waiting", since_ms=since_ms)
         due = [row for row in waiting if (row.next_attempt_at or 0) <= now and row.message_key not in sending]
         self._lined.clear()
         self._raised = None
@@ -269,7 +265,7 @@ class Deliverer:
         found: list[OutboxMessage] = []
         bundles: dict[tuple[str, str, int], list[OutboxMessage]] = defaultdict(list)
         for row in due:
-            purpose = _purpose(row)
+            purpose = outbox.purpose(row)
             if purpose in ("digest", "hold"):
                 kind = "digest" if purpose == "digest" else "held"
                 bundles[row.receiver or "", kind, int(row.next_attempt_at or 0)].append(row)
@@ -333,7 +329,7 @@ class Deliverer:
 
         Only what waited on purpose can become needless: what a receiver failed to take is news when it is back.
         """
-        if _purpose(row).startswith("escalation"):
+        if outbox.purpose(row).startswith("escalation"):
             states = [self._state(incident_id) for incident_id in row.incidents]
             if "open" not in states:
                 return f"{row.incident_id} is {states[0].replace('_', ' ')}, so nobody else is called"
@@ -352,7 +348,7 @@ class Deliverer:
 
     def _note_raised(self, row: OutboxMessage) -> None:
         """Remember the state of a message that says that something began."""
-        if self._raised is None or _purpose(row).startswith("escalation"):
+        if self._raised is None or outbox.purpose(row).startswith("escalation"):
             return
         if base_transition(row.transition) in (*RAISING, *BUNDLES):
             for incident_id in row.incidents:
@@ -438,7 +434,7 @@ class Deliverer:
         receiver = row.receiver or ""
         self._resting.pop(receiver, None)
         if answer.reference:
-            _note_reference(self._store, done, answer.reference, now)
+            note_reference(self._store, done, answer.reference, now)
         if receiver in self._troubles(now):
             clear_trouble(self._store, "receiver", receiver, now)
             self._troubles(now).discard(receiver)
@@ -494,117 +490,3 @@ class Deliverer:
         outbox.write(self._store, rows)
         for row in rows:
             self._note_raised(row)
-
-
-def plan_transitions(store: Store, tree: Tree, rows: Sequence[OutboxMessage], now: int) -> None:
-    """Write the messages of some transitions, then that they are planned; in this order a crash in between repeats it."""
-    facts = outbox.KnownFacts(store)
-    told = outbox.told(store, now)
-    fresh = [row for row in rows if now - row.updated_at < STALE_MS]
-    transitions = [Transition(_facts(facts, row), outbox.transition_key(row), row.queued_at) for row in fresh]
-    planned = plan(tree, transitions, told, now, known=facts.known)
-    details: dict[tuple[str, str], dict[str, Any]] = {
-        (row.incident_id, outbox.transition_key(row)): dict(row.details) for row in fresh
-    }
-    outbox.write(store, outbox.rows_of(planned, details, now))
-    unheard = _unheard(planned)
-    changed = [
-        replace(row, state="planned", error=unheard.get((row.incident_id, outbox.transition_key(row))), updated_at=now)
-        for row in fresh
-    ]
-    stale = f"it was {STALE_MS // 3_600_000} hours old when it could be told"
-    changed += [replace(row, state="suppressed", error=stale, updated_at=now) for row in rows if row not in fresh]
-    outbox.write(store, changed)
-
-
-def _facts(known: outbox.KnownFacts, row: OutboxMessage) -> Facts:
-    return known.of(row.incident_id, row.device_id, row.details)
-
-
-def _unheard(planned: Sequence[Planned]) -> dict[tuple[str, str], str]:
-    """Transitions that no receiver hears of, and why."""
-    reasons: dict[tuple[str, str], list[str]] = defaultdict(list)
-    heard: set[tuple[str, str]] = set()
-    for one in planned:
-        for incident_id in one.incidents:
-            if one.decision.tells:
-                heard.add((incident_id, one.transition))
-            else:
-                reasons[incident_id, one.transition].append(one.decision.reason)
-    return {key: "nobody is told: " + "; ".join(dict.fromkeys(why)) for key, why in reasons.items() if key not in heard}
-
-
-def _purpose(row: OutboxMessage) -> str:
-    return purpose_of(row.message_key, row.receiver or "", row.transition)
-
-
-# -- what is said ----------------------------------------------------------------------------------------------------------
-
-
-def build_message(store: Store, settings: Settings, tree: Tree, row: OutboxMessage) -> Message:
-    """The message of a row, with what is known of its incidents by now."""
-    contents = [
-        _content(store, settings, row, incident_id, whole=len(row.incidents) == 1)
-        for incident_id in row.incidents[:MOST_READ]
-    ]
-    step = _purpose(row).removeprefix("escalation-")
-    note, actor = "", ""
-    if len(row.incidents) == 1 and row.transition not in BUNDLES:
-        note, actor = outbox.note_of(store, row.device_id, row.incident_id, row.transition)
-        note = "" if row.device_id == PLATFORM else note
-    return Message(
-        key=row.message_key.removesuffix(f"#{row.receiver}"),
-        transition=row.transition,
-        queued_at=row.queued_at,
-        contents=tuple(contents),
-        count=len(row.incidents),
-        note=note,
-        actor=actor,
-        escalation=int(step) if step.isdigit() else 0,
-        zone=tree.zone_of(contents[0].building_id),
-        extra={"route": row.route or "", "receiver": row.receiver or ""},
-    )
-
-
-def _content(store: Store, settings: Settings, row: OutboxMessage, incident_id: str, *, whole: bool) -> Content:
-    url = settings.hvac_dashboard_url
-    device_id = row.device_id if incident_id == row.incident_id else outbox.device_of(incident_id)
-    if device_id == PLATFORM:
-        details, since = trouble_details(store, incident_id)
-        return platform_content(incident_id, {**details, **row.details}, since or row.queued_at, url)
-    incident: Incident | None = outbox.incident_of(store, device_id, incident_id)
-    if incident is not None:
-        return content_of(store, incident, url, whole=whole)
-    facts = outbox.KnownFacts(store).of(incident_id, device_id, row.details)
-    declared = device_type(facts.device_type)
-    return Content(
-        incident_id,
-        device_id,
-        device_type=declared.title if declared is not None else facts.device_type,
-        place=", ".join(dict.fromkeys(part for part in (facts.location, facts.building_id) if part)),
-        building_id=facts.building_id,
-        severity=facts.severity,
-        since_ms=row.queued_at,
-        text="what was seen first no longer holds" if base_transition(row.transition) == "taken_back" else "",
-        rules=facts.rules,
-    )
-
-
-def _note_reference(store: Store, row: OutboxMessage, reference: str, now: int) -> None:
-    """Write into the incident's history what a receiver calls it, such as the number of a work order."""
-    if base_transition(row.transition) in BUNDLES:
-        return
-    noted = IncidentTransition(
-        device_id=row.device_id,
-        incident_id=row.incident_id,
-        transition_key=f"commented/{row.receiver}/{reference}",
-        transition="commented",
-        at=now,
-        actor=str(row.receiver),
-        note=f"{row.receiver}: {reference}",
-        details={"receiver": row.receiver, "reference": reference},
-    )
-    store.upsert(IncidentTransition.TABLE, IncidentTransition.columns([noted]))
-
-
-__all__ = ["LEASE_TOPIC", "Deliverer", "Sent", "build_message", "plan_transitions"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hvac_platform.alerts import outbox
-from hvac_platform.alerts.planning import Told, Transition, plan, purpose_of
+from hvac_platform.alerts.planning import Told, Transition, plan
 from hvac_platform.alerts.routing import NOBODY, Action, Decision
 from hvac_platform.alerts.tree import Tree
 from hvac_platform.stores.base import Store
@@ -35,7 +35,7 @@ class Explained:
 
 def decision_of(row: OutboxMessage) -> Decision:
     """The decision that a row of kind message was written for."""
-    purpose = purpose_of(row.message_key, row.receiver or "", row.transition)
+    purpose = outbox.purpose(row)
     step = purpose.removeprefix("escalation-")
     due = row.details.get("due", row.next_attempt_at)
     due_ms = due if isinstance(due, int) else row.queued_at

@@ -36,9 +36,9 @@ def new_transitions(store: Store, now_ms: int, *, since_ms: int | None = None) -
     return sorted((row for row in found if row.kind == "transition"), key=lambda row: (row.queued_at, row.message_key))
 
 
-def messages(store: Store, now_ms: int, state: str) -> list[OutboxMessage]:
+def messages(store: Store, now_ms: int, state: str, *, since_ms: int | None = None) -> list[OutboxMessage]:
     """Messages of a state, in the order of what they tell."""
-    found = read_outbox(store, now_ms, state=state)
+    found = read_outbox(store, now_ms, since_ms=since_ms, state=state)
     return sorted((row for row in found if row.kind == "message"), key=lambda row: (row.queued_at, row.message_key))
 
 
@@ -52,6 +52,11 @@ def transition_key(row: OutboxMessage) -> str:
     """Key of the transition that a row of kind transition is of, such as ``resolved/2``."""
     prefix = f"{row.incident_id}#"
     return row.message_key.removeprefix(prefix) if row.message_key.startswith(prefix) else row.transition
+
+
+def purpose(row: OutboxMessage) -> str:
+    """Why a message waits, or for whom: ``hold``, ``digest``, ``escalation-1``; empty of what is sent at once."""
+    return purpose_of(row.message_key, row.receiver or "", row.transition)
 
 
 TOLD_COLUMNS = (
@@ -89,10 +94,8 @@ def told(store: Store, now_ms: int, *, without: Iterable[tuple[str, str]] = ()) 
 
 def tellings(row: OutboxMessage) -> list[Telling]:
     """What one message tells: something of each of its incidents."""
-    receiver = row.receiver or ""
-    purpose = purpose_of(row.message_key, receiver, row.transition)
     at_ms = row.sent_at or row.next_attempt_at or row.queued_at
-    return [Telling(i, receiver, row.transition, purpose, row.state, at_ms) for i in row.incidents]
+    return [Telling(i, row.receiver or "", row.transition, purpose(row), row.state, at_ms) for i in row.incidents]
 
 
 def rows_of(
@@ -216,3 +219,10 @@ class KnownFacts:
                 parent_id=handling.parent_id,
             )
         return facts
+
+
+def late(store: Store, now_ms: int, by_ms: int) -> int:
+    """How many transitions are unplanned, and messages unsent, for so long after they were due."""
+    new = [row for row in new_transitions(store, now_ms) if now_ms - row.updated_at > by_ms]
+    due = [row for row in messages(store, now_ms, "waiting") if now_ms - (row.next_attempt_at or 0) > by_ms]
+    return len(new) + len(due)

@@ -54,9 +54,11 @@ from hvac_platform.monitoring.profiles import profile_of
 from hvac_platform.monitoring.similar import NoSnapshotError, similar_states
 from hvac_platform.runtime.connections import make_encoders, open_store
 from hvac_platform.runtime.learning_processes import learning_elsewhere
+from hvac_platform.stores.base import Store
 from hvac_platform.stores.records import StoredProfile
 from hvac_platform.timestamps import day_of, day_windows, days_between, iso, now_ms
 
+DELIVERY_SECONDS = 15.0
 CONTINUOUS_SECONDS = 30
 ALL_METHODS = "all"
 MOST_SHOWN = 60  # metrics of a state
@@ -340,6 +342,7 @@ def detect(
             )
             write_pass(incidents)
             found.failed = incidents.failed | found.failed
+            _deliver(store, settings)
         if as_json and (rows or not continuous):
             print_json(rows)
         elif rows or not continuous:
@@ -367,6 +370,26 @@ def detect(
             time.sleep(CONTINUOUS_SECONDS)
         except KeyboardInterrupt:
             return
+
+
+def _deliver(store: Store, settings: Settings) -> None:
+    """Tell what was found, unless somebody else does; what can't be sent now stays in the outbox."""
+    if settings.hvac_alerts is None:
+        return
+    from hvac_platform.alerts.delivery import Deliverer
+    from hvac_platform.alerts.standing import told
+
+    deliverer = Deliverer(
+        store,
+        settings,
+        write=errors.print,
+        on_sent=lambda sent: errors.print(told(sent)),
+        on_trouble=lambda line: errors.print(f"hvac: {line}"),
+    )
+    try:
+        deliverer.deliver_everything(DELIVERY_SECONDS)
+    finally:
+        deliverer.close()
 
 
 def _judged(
