@@ -346,9 +346,17 @@ def parse_tree(text: str, environment: Mapping[str, str] = os.environ) -> Tree:
     return tree
 
 
+def environment() -> dict[str, str]:
+    """The environment, and what ``.env`` has beside it, as for the settings."""
+    from dotenv import dotenv_values
+
+    beside = {name: value for name, value in dotenv_values(".env").items() if value is not None}
+    return beside | dict(os.environ)
+
+
 @lru_cache(maxsize=4)
-def _tree_as_of(path: Path, _changed: tuple[int, int], _environment: int) -> Tree:
-    return load_tree(path)
+def _tree_as_of(path: Path, _changed: tuple[int, int], held: frozenset[tuple[str, str]]) -> Tree:
+    return load_tree(path, dict(held))
 
 
 def current_tree(path: Path | None) -> Tree | None:
@@ -363,7 +371,7 @@ def current_tree(path: Path | None) -> Tree | None:
         status = path.stat()
     except OSError as error:
         raise AlertsFileError(f"{path}: {error.strerror or error}") from None
-    return _tree_as_of(path, (status.st_mtime_ns, status.st_size), hash(frozenset(os.environ.items())))
+    return _tree_as_of(path, (status.st_mtime_ns, status.st_size), frozenset(environment().items()))
 
 
 def _filled(value: Any, loc: tuple[str | int, ...], root: yaml.Node, environment: Mapping[str, str]) -> Any:

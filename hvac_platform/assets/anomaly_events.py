@@ -17,6 +17,7 @@ from hvac_platform.assets.standing import READY_TAG, TOLD_SECONDS, another_stand
 from hvac_platform.detection.consensus import Comparison
 from hvac_platform.detection.methods import method_names
 from hvac_platform.io_managers.table_output import Metadata, TableOutput, table_output
+from hvac_platform.monitoring.counted import count_judged
 from hvac_platform.monitoring.judging import Judgement, first_reason
 from hvac_platform.monitoring.passes import DetectionPass, Span
 from hvac_platform.monitoring.pending import pending
@@ -82,6 +83,7 @@ def anomaly_events(
 
     def batches(metadata: Metadata) -> Iterator[TableBatch]:
         yield from found.batches()
+        count_judged(platform.store, found.windows)
         tell_failures(context, metadata, found)
         metadata.update(
             windows_judged=found.windows,

@@ -37,6 +37,7 @@ from hvac_platform.detection.consensus import Comparison
 from hvac_platform.detection.methods import method_names
 from hvac_platform.ingestion.snapshotting import EmbeddingCounts
 from hvac_platform.monitoring.comparing import compare_device
+from hvac_platform.monitoring.counted import count_judged
 from hvac_platform.monitoring.degradation import HISTORY_DAYS, LEAST_DAYS, metric_unit
 from hvac_platform.monitoring.judging import Judgement
 from hvac_platform.monitoring.learning import Lesson, mode_calibration, told_counts, told_metrics
@@ -341,6 +342,7 @@ def detect(
                 open_past=open_past,
             )
             write_pass(incidents)
+            count_judged(store, found.windows)
             found.failed = incidents.failed | found.failed
             _deliver(store, settings)
         if as_json and (rows or not continuous):

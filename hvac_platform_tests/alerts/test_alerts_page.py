@@ -19,13 +19,13 @@ FIRST, WHOLE = (block.text for block in blocks_of(PAGE) if block.language == "ya
 
 @pytest.mark.parametrize("text", [FIRST, WHOLE])
 def test_the_files_of_the_page_load(text):
-    named = {name: "x" for name in re.findall(r"\$\{(\w+)\}", text)}
+    named = dict.fromkeys(re.findall(r"\$\{(\w+)\}", text), "x")
     assert parse_tree(text, named).receivers
 
 
 def test_the_first_file_brings_a_message_to_a_phone(home, http, monkeypatch):
     (home / "alerts.yaml").write_text(FIRST)
-    typed = [b.text for b in blocks_of(PAGE) if b.language == "console"][0]
+    typed = next(b.text for b in blocks_of(PAGE) if b.language == "console")
     assert "export HVAC_ALERTS=alerts.yaml NTFY_TOPIC=" in typed
     monkeypatch.setenv("HVAC_ALERTS", "alerts.yaml")
     monkeypatch.setenv("NTFY_TOPIC", f"127.0.0.1:{http.port}/hvac-7f3a9c0b")  # an ntfy of one's own
