@@ -24,8 +24,8 @@ def build_message(store: Store, settings: Settings, tree: Tree, row: OutboxMessa
     step = outbox.purpose(row).removeprefix("escalation-")
     note, actor = "", ""
     if len(row.incidents) == 1 and row.transition not in BUNDLES:
-        note, actor = outbox.note_of(store, row.device_id, row.incident_id, row.transition)
-        note = "" if row.device_id == PLATFORM else note
+        note, actor = str(row.details.get("note") or ""), str(row.details.get("actor") or "")
+        actor = "" if actor == PLATFORM else actor
     return Message(
         key=row.message_key.removesuffix(f"#{row.receiver}"),
         transition=row.transition,

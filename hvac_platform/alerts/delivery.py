@@ -27,6 +27,7 @@ from hvac_platform.alerts.routing import base_transition
 from hvac_platform.alerts.tree import ENDING, RAISING, AlertsFileError, Tree, current_tree, redaction
 from hvac_platform.alerts.troubles import Trouble, clear_trouble, open_troubles, raise_trouble
 from hvac_platform.config import Settings
+from hvac_platform.monitoring.lifecycle import ACTIVE, State, state_of
 from hvac_platform.stores.base import Lease, Store, StoreError
 from hvac_platform.stores.records import OutboxMessage
 from hvac_platform.timestamps import DAY_MS, day_of, now_ms
@@ -35,10 +36,9 @@ LEASE_TOPIC = ":alerts"
 """Name under which the ledger keeps who delivers; no topic of a log can have it."""
 RENEW_SECONDS = 1.0
 POLL_SECONDS = 0.25
-RECENT_MS = 2 * DAY_MS
-"""What is to be done is looked for so far back each time, and further back once a minute."""
-WHOLE_LOOK_SECONDS = 60.0
-OVER = frozenset({"resolved", "false_alarm", "taken_back", "past"})
+RECENT_MS = 3 * DAY_MS
+"""What is to be done is looked for so far back each time, and further back each half minute."""
+WHOLE_LOOK_SECONDS = 30.0
 LONGEST_ERROR = 500
 
 
@@ -230,6 +230,7 @@ class Deliverer:
     def _plan(self, tree: Tree, since_ms: int | None, *, at_once: bool) -> bool:
         now = self._clock()
         rows = outbox.new_transitions(self._store, now, since_ms=since_ms)
+        rows = outbox.in_history(self._store, rows) if rows else rows
         self._waits_for_more = False
         if not rows:
             return False
@@ -284,9 +285,9 @@ class Deliverer:
         left = []
         for row in items:
             base = base_transition(row.transition)
-            if base in RAISING and all(self._is_over(i) for i in row.incidents):
+            if base in RAISING and not any(self._state(i, now) in ACTIVE for i in row.incidents):
                 self._finish(row, "superseded", "it was over before the quiet hours were", now)
-            elif base in ENDING and not {"sent", "waiting"} & self._states_raised(row, now):
+            elif base in ENDING and (raised := self._states_raised(row, now)) and not {"sent", "waiting"} & raised:
                 self._finish(row, "superseded", "it was not told that this began", now)
             else:
                 left.append(row)
@@ -318,22 +319,17 @@ class Deliverer:
         )
         return bundle
 
-    def _is_over(self, incident_id: str) -> bool:
-        """Whether nothing is left to be done about an incident."""
-        device_id = outbox.device_of(incident_id)
-        handling = outbox.handling_of(self._store, device_id, incident_id)
-        return handling is not None and (handling.state in OVER or handling.continues is not None)
-
     def _why_not(self, row: OutboxMessage, now: int) -> str | None:
         """Why a message that is due is no longer to be sent; None where it is.
 
         Only what waited on purpose can become needless: what a receiver failed to take is news when it is back.
         """
         if outbox.purpose(row).startswith("escalation"):
-            states = [self._state(incident_id) for incident_id in row.incidents]
+            states = [self._state(incident_id, now) for incident_id in row.incidents]
             if "open" not in states:
                 return f"{row.incident_id} is {states[0].replace('_', ' ')}, so nobody else is called"
-        if base_transition(row.transition) in ENDING and "sent" not in self._states_raised(row, now):
+        raised = self._states_raised(row, now)
+        if base_transition(row.transition) in ENDING and raised and "sent" not in raised:
             return "it was not told that this began"
         return None
 
@@ -354,11 +350,11 @@ class Deliverer:
             for incident_id in row.incidents:
                 self._raised.setdefault((incident_id, row.receiver or ""), {})[row.message_key] = row.state
 
-    def _state(self, incident_id: str) -> str:
+    def _state(self, incident_id: str, now: int) -> str:
         handling = outbox.handling_of(self._store, outbox.device_of(incident_id), incident_id)
         if handling is None:
-            return "open"
-        return "merged" if handling.continues is not None else handling.state
+            return State.OPEN
+        return "merged" if handling.continues is not None else state_of(handling, now)
 
     # -- sending -----------------------------------------------------------------------------------------------------------
 

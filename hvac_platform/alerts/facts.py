@@ -23,6 +23,7 @@ class Facts:
         kinds: kinds of fault that it resembles, most alike first.
         scope: local, fleet, or platform for an incident of the platform itself.
         parent_id: the incident that this one is part of, or None.
+        since_ms: when it began; 0 where that is not known.
     """
 
     incident_id: str
@@ -36,6 +37,7 @@ class Facts:
     kinds: tuple[str, ...] = ()
     scope: str = "local"
     parent_id: str | None = None
+    since_ms: int = 0
 
     @property
     def family(self) -> str:
@@ -63,5 +65,6 @@ def facts_of(incident: Incident) -> Facts:
         metrics=tuple(incident.metrics),
         kinds=tuple(kind["kind"] for kind in incident.kinds),
         scope=incident.scope,
-        parent_id=getattr(incident, "parent_id", None),
+        parent_id=incident.parent_id,
+        since_ms=incident.started_at,
     )

@@ -95,7 +95,8 @@ class Message:
         transition: key of the transition, or a bundle: digest, held.
         contents: of its incidents, first the one that it is about.
         count: how many incidents it is of, contents or not.
-        note: why this receiver gets it, or what somebody said.
+        note: what was said with the transition.
+        actor: the person who brought it about; empty where the platform did.
         escalation: step of an escalation, else 0.
         zone: timezone of the times.
     """
@@ -137,6 +138,12 @@ class Message:
         where = first.cause or _where(self.contents)
         return f"[{self.severity}] {verb}{self.count} devices at once: {where}"
 
+    @property
+    def said(self) -> str:
+        """Who did what, and what was said with it; empty of what the platform did without a word."""
+        who = f"{self.base.replace('_', ' ')} by {self.actor}" if self.actor else ""
+        return ": ".join(part for part in (who, self.note) if part)
+
     # -- forms -----------------------------------------------------------------------------------------------------------
 
     def text(self) -> str:
@@ -146,8 +153,8 @@ class Message:
             lines += self._brief(content) if self.count > 1 else self._full(content)
         if self.count > len(self.contents[:MOST_LISTED]) and self.count > 1:
             lines.append(f"… and {self.count - min(len(self.contents), MOST_LISTED)} more")
-        if self.note:
-            lines += ["", f"{self.actor}: {self.note}" if self.actor else self.note]
+        if self.said:
+            lines += ["", self.said]
         return "\n".join(lines)
 
     def html(self) -> str:
@@ -159,8 +166,8 @@ class Message:
             if content.link:
                 shown.append(f'<a href="{escape(content.link, quote=True)}">{escape(content.incident_id)}</a>')
             body.append(f"<p>{'<br>'.join(shown)}</p>")
-        if self.note:
-            body.append(f"<p>{escape(f'{self.actor}: {self.note}' if self.actor else self.note)}</p>")
+        if self.said:
+            body.append(f"<p>{escape(self.said)}</p>")
         return f"<h3>{escape(self.title)}</h3>{''.join(body)}"
 
     def document(self) -> dict[str, Any]:

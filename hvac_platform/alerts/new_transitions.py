@@ -36,7 +36,7 @@ def plan_transitions(store: Store, tree: Tree, rows: Sequence[OutboxMessage], no
         for row in fresh
     ]
     stale = f"it was {STALE_MS // 3_600_000} hours old when it could be told"
-    changed += [replace(row, state="suppressed", error=stale, updated_at=now) for row in rows if row not in fresh]
+    changed += [replace(row, state="superseded", error=stale, updated_at=now) for row in rows if row not in fresh]
     outbox.write(store, changed)
 
 

@@ -8,8 +8,9 @@ from typing import Any
 
 from hvac_platform.alerts.facts import PLATFORM, Facts, facts_of
 from hvac_platform.alerts.planning import Planned, Telling, Told, purpose_of
+from hvac_platform.monitoring.lifecycle import recorded
 from hvac_platform.stores.base import Store
-from hvac_platform.stores.records import Incident, IncidentHandling, IncidentTransition, OutboxMessage
+from hvac_platform.stores.records import Incident, IncidentHandling, OutboxMessage
 from hvac_platform.timestamps import DAY_MS, day_of
 
 KEPT_MS = 30 * DAY_MS
@@ -34,6 +35,12 @@ def new_transitions(store: Store, now_ms: int, *, since_ms: int | None = None) -
     """Transitions that are not planned yet, in the order in which they happened."""
     found = read_outbox(store, now_ms, since_ms=since_ms, state="new")
     return sorted((row for row in found if row.kind == "transition"), key=lambda row: (row.queued_at, row.message_key))
+
+
+def in_history(store: Store, rows: Sequence[OutboxMessage]) -> list[OutboxMessage]:
+    """Transitions that have happened: of a pass that was killed before it said so, the next one says whether they have."""
+    happened = {row.message_key for row in recorded(store, (row for row in rows if row.device_id != PLATFORM))}
+    return [row for row in rows if row.device_id == PLATFORM or row.message_key in happened]
 
 
 def messages(store: Store, now_ms: int, state: str, *, since_ms: int | None = None) -> list[OutboxMessage]:
@@ -164,13 +171,6 @@ def incident_of(store: Store, device_id: str, incident_id: str) -> Incident | No
 def handling_of(store: Store, device_id: str, incident_id: str) -> IncidentHandling | None:
     """Where an incident stands; None where nothing was recorded."""
     return IncidentHandling.first(store, device_id, equals={"incident_id": incident_id})
-
-
-def note_of(store: Store, device_id: str, incident_id: str, key: str) -> tuple[str, str]:
-    """What was said with a transition, and by whom; empty where nothing was."""
-    equals = {"incident_id": incident_id, "transition_key": key}
-    found = IncidentTransition.first(store, device_id, equals=equals)
-    return ("", "") if found is None else (found.note, "" if found.actor == PLATFORM else found.actor)
 
 
 class KnownFacts:

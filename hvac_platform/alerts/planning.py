@@ -13,6 +13,8 @@ from hvac_platform.alerts.tree import ENDING, RAISING, Tree
 BUNDLES = ("digest", "held")
 """Transitions of messages that say of several incidents what waited for an hour of the day."""
 LIVE = ("waiting", "sent")
+REMEMBERED_MS = 29 * 86_400_000
+"""For so long the outbox remembers what was told."""
 FAMILY_MS = 86_400_000
 """What was told longer ago is not looked through for the family of a new incident."""
 
@@ -75,9 +77,10 @@ class Told:
         self.tellings[telling.incident_id, telling.receiver].append(telling)
 
     def covered(self, incident_id: str, receiver: str, transition: str, purpose: str) -> bool:
-        """Whether a message is there already, in whatever state."""
+        """Whether a message is there already, in whatever state; what was held and what is sent at once are the same."""
         return any(
-            t.transition == transition and t.purpose == purpose for t in self.tellings.get((incident_id, receiver), ())
+            t.transition == transition and escalation_of(t.purpose) == escalation_of(purpose)
+            for t in self.tellings.get((incident_id, receiver), ())
         )
 
     def raised(self, incident_id: str, receiver: str) -> Telling | None:
@@ -105,6 +108,11 @@ class Planned:
     queued_at: int
     device_id: str
     incidents: tuple[str, ...]
+
+
+def escalation_of(purpose: str) -> str:
+    """The step of an escalation; empty of all that isn't one."""
+    return purpose if purpose.startswith("escalation") else ""
 
 
 def message_key(incident_id: str, transition: str, receiver: str, purpose: str = "") -> str:
@@ -195,6 +203,8 @@ def _known_already(
     heard = told.raised(facts.incident_id, receiver)
     family = families.get((facts.family, receiver))
     if base in ENDING:
+        if heard is None and facts.since_ms and at_ms - facts.since_ms > REMEMBERED_MS:
+            return None  # what was told so long ago is not kept
         if heard is None:
             return "it was not told that this began" if family is None else f"part of {family}, whose end is told"
         parent = told.raised(facts.family, receiver) if facts.parent_id else None

@@ -10,7 +10,14 @@ from hvac_platform.alerts.delivery import Deliverer
 from hvac_platform.alerts.outbox import read_outbox, write
 from hvac_platform.alerts.tree import parse_tree
 from hvac_platform.config import Settings
-from hvac_platform.stores.records import AnomalyEvent, Device, Incident, IncidentHandling, OutboxMessage
+from hvac_platform.stores.records import (
+    AnomalyEvent,
+    Device,
+    Incident,
+    IncidentHandling,
+    IncidentTransition,
+    OutboxMessage,
+)
 from hvac_platform.timestamps import day_of
 from hvac_platform_tests.alerts.servers import HttpReceiver, SmtpReceiver
 from hvac_platform_tests.conftest import MINUTE_MS, NOON_MS
@@ -101,6 +108,11 @@ class Happenings:
         base = transition.partition("/")[0]
         now = {"opened": "open", "reopened": "open", "worsened": "open", "woken": "open"}.get(base, base)
         write(self.store, [transition_row(i, transition, at_ms, details) for i in incidents])
+        history = [
+            IncidentTransition(i.device_id, i.incident_id, transition, base, at_ms, "platform", "", {})
+            for i in incidents
+        ]
+        self.store.upsert(IncidentTransition.TABLE, IncidentTransition.columns(history))
         self.stands(state or now, *incidents, at_ms=at_ms)
 
     def stands(self, state, *incidents, at_ms=NOON_MS):

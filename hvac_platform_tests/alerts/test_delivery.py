@@ -104,7 +104,7 @@ def test_what_a_work_order_system_calls_it_comes_back_into_the_incident(alerts, 
     made = alerts(hook(http.url, ", reference: workOrder.id"), KEY=SECRET)
     made.deliver()
     made.deliver()
-    (noted,) = IncidentTransition.read(store, one.device_id)
+    (noted,) = IncidentTransition.read(store, one.device_id, equals={"actor": "cmms"})
     assert (noted.transition, noted.actor, noted.note) == ("commented", "cmms", "cmms: WO-4711")
     assert made.rows()[0].details["reference"] == "WO-4711"
 
