@@ -161,8 +161,15 @@ def plan(
 
     families = _families_told(ordered, told, recalled)
     settled: list[tuple[Transition, Decision]] = []
+    together: dict[tuple[str, str, str, str], str] = {}
     for transition in ordered:
         for decided in decide(tree, transition, told, at_ms, recalled, families):
+            if decided.tells:
+                # An incident may worsen in several ways at once: one message says all of it.
+                named = transition.facts.incident_id, base_transition(transition.transition)
+                first = together.setdefault((*named, decided.receiver, decided.purpose), transition.transition)
+                if first != transition.transition:
+                    decided = decided.nothing(f"told together with {first}")
             settled.append((transition, decided))
             if decided.tells:
                 told.add(_telling(transition, decided))
@@ -211,6 +218,10 @@ def _known_already(
         return f"part of {facts.family}, whose end is told" if parent is not None else None
     if base not in RAISING:
         return None
+    if base == "worsened" and decision.action is Action.ESCALATE:
+        found = told.tellings.get((facts.incident_id, receiver), ())
+        if any(t.purpose == decision.purpose and t.state in LIVE for t in found):
+            return "it is called already since this began"
     if base == "opened" and family is not None and family != facts.incident_id:
         return f"part of {facts.family}, of which it knows by {family}"
     if base in ("opened", "reopened") and decision.cool_down_ms and decision.action is not Action.ESCALATE:

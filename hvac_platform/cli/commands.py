@@ -84,7 +84,7 @@ COMMANDS = {
     ),
     "suppressions": Command(
         "suppressions", "suppressions", "Recurring times at which nobody is told of certain incidents."
-    "incidents": Command("incidents", "incidents", "List, show and label incidents."),
+    ),
     "alerts": Command(
         "alerts", "alerts", "Who is told of incidents and why; test receivers, see the outbox, send what waits."
     ),
