@@ -74,11 +74,11 @@ def _troubles(
 ) -> Iterator[Trouble]:
     """What is wrong at one look."""
     for flow in found:
-        since = behind.get(str(flow.partition), now)
+        since = behind.get(str(flow.partition))
         if not flow.ok:
             said = f"partition {flow.partition} of the topic: {flow.said or flow.state}"
             yield Trouble("ingestion", f"partition-{flow.partition}", KINDS["ingestion"], said)
-        elif now - since >= LONGEST_BEHIND_MS:
+        elif since is not None and now - since >= LONGEST_BEHIND_MS:
             said = f"partition {flow.partition} has lagged for {(now - since) // 60_000} min, {flow.waiting} messages wait"
             yield Trouble("lag", f"partition-{flow.partition}", KINDS["lag"], said)
     failed: dict[int, RangeProof] = {proof.partition: proof for proof in reversed(proofs) if not proof.ok}

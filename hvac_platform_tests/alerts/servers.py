@@ -39,7 +39,10 @@ class HttpReceiver:
             disable_nagle_algorithm = True
 
             def do_POST(self):
-                body = self.rfile.read(int(self.headers["content-length"]))
+                length = int(self.headers["content-length"])
+                body = self.rfile.read(length)
+                if len(body) < length:
+                    return  # who sent it was killed
                 status, headers = 200, {}
                 if receiver.answers:
                     said = receiver.answers.popleft()
@@ -59,6 +62,9 @@ class HttpReceiver:
         class Server(ThreadingHTTPServer):
             daemon_threads = True
             request_queue_size = 50
+
+            def handle_error(self, *_):
+                """Who asked was killed."""
 
         self.server = Server(("127.0.0.1", port), Handler)
         self.port = self.server.server_address[1]
