@@ -12,7 +12,7 @@ from typing import Any
 from hvac_platform.alerts.facts import PLATFORM
 from hvac_platform.alerts.outbox import handling_of, read_outbox, transition_key, write
 from hvac_platform.stores.base import Store
-from hvac_platform.stores.records import IncidentHandling, IncidentTransition, OutboxMessage
+from hvac_platform.stores.records import Incident, IncidentHandling, IncidentTransition, OutboxMessage
 from hvac_platform.timestamps import day_of
 
 KINDS = {
@@ -110,6 +110,40 @@ def trouble_details(store: Store, incident_id: str) -> tuple[dict[str, Any], int
     equals = {"incident_id": incident_id, "transition_key": "opened"}
     found = IncidentTransition.first(store, PLATFORM, equals=equals)
     return ({}, 0) if found is None else (dict(found.details), found.at)
+
+
+def trouble_incident(store: Store, incident_id: str) -> Incident | None:
+    """An incident of the platform as people handle incidents; None where there is none of this id."""
+    details, since_ms = trouble_details(store, incident_id)
+    if not since_ms:
+        return None
+    return Incident(
+        device_id=PLATFORM,
+        started_at=since_ms,
+        ended_at=since_ms,
+        incident_id=incident_id,
+        status="open",
+        severity=str(details.get("severity", "warning")),
+        level=4,
+        windows=0,
+        peak_score=0.0,
+        methods={},
+        rules=[str(details.get("trouble", ""))],
+        metrics=[],
+        reasons=[str(details.get("text", ""))],
+        signature={},
+        kinds=[],
+        similar=[],
+        scope=PLATFORM,
+        cause="",
+        excess_kwh=None,
+        device_type="",
+        location="",
+        building_id="",
+        updated_at=since_ms,
+        label=None,
+        parent_id=None,
+    )
 
 
 def _of(row: OutboxMessage) -> Trouble:

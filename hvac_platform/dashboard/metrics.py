@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from hvac_platform.alerts.facts import PLATFORM
 from hvac_platform.alerts.outbox import messages, new_transitions, read_outbox
 from hvac_platform.dashboard.reading import open_incidents
 from hvac_platform.dashboard.shared_readings import SharedReadings
@@ -156,9 +157,10 @@ def _incidents(store: Store) -> Iterator[Metric]:
     states = GaugeMetricFamily("hvac_incidents", "Incidents that are not over", labels=["state", "severity"])
     counted: Counter[tuple[str, str]] = Counter()
     for state in UNDER_WAY:
-        only = ("state", "severity")
+        only = ("incident_id", "severity")
         found = IncidentHandling.read(store, only=only, equals={"state": state})
-        counted.update((row.state, row.severity) for row in found)
+        found += IncidentHandling.read(store, PLATFORM, only=only, equals={"state": state})  # of no device
+        counted.update((state, severity) for severity in {row.incident_id: row.severity for row in found}.values())
     for state in UNDER_WAY:
         for severity in SEVERITIES:
             states.add_metric([state, severity], counted[state, severity])
