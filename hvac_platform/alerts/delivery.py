@@ -35,7 +35,8 @@ from hvac_platform.timestamps import DAY_MS, day_of, now_ms
 LEASE_TOPIC = ":alerts"
 """Name under which the ledger keeps who delivers; no topic of a log can have it."""
 RENEW_SECONDS = 1.0
-POLL_SECONDS = 0.25
+POLL_SECONDS, SERVER_POLL_SECONDS = 0.25, 1.0
+"""How often the outbox is looked at; on a server each look is some statements, and who writes wakes the deliverer."""
 RECENT_MS = 3 * DAY_MS
 """What is to be done is looked for so far back each time, and further back each half minute."""
 WHOLE_LOOK_SECONDS = 30.0
@@ -122,7 +123,7 @@ class Deliverer:
             except (StoreError, OSError, apsw.Error) as error:
                 self._say(f"alerts wait for the store: {type(error).__name__}: {error}")
                 stop.wait(2.0)
-            self.wait(POLL_SECONDS)
+            self.wait(SERVER_POLL_SECONDS if self._store.parallel else POLL_SECONDS)
 
     def wait(self, seconds: float) -> None:
         """Wait for a receiver's answer, for :meth:`wake`, or until the time is over."""

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from hvac_platform.alerts.facts import PLATFORM, RANK
 from hvac_platform.alerts.routing import base_transition
+from hvac_platform.alerts.tree import RAISING
 from hvac_platform.devices.registry import device_type
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.records import AnomalyEvent, Incident, StoredProfile
@@ -210,19 +211,24 @@ class Message:
             lines.append(f"from {self._time(content.since_ms)} to {self._time(content.until_ms)}")
         else:
             lines.append(f"since {self._time(content.since_ms)}")
-        if content.moved:
-            lines.append("moved:")
-            lines += [f"  {m.title} {m.shown}{f' (normal {m.normal})' if m.normal else ''}" for m in content.moved]
-        if content.reasons:
-            lines.append("why:")
-            lines += [f"  {reason}" for reason in content.reasons]
-        if content.similar:
-            lines.append("seen before:")
-            lines += [f"  {line}" for line in content.similar]
+        if self.base in RAISING:  # whoever hears the rest knows that
+            lines += _evidence(content)
         lines.append(f"incident {content.incident_id}")
         if content.link:
             lines.append(content.link)
         return lines
+
+
+def _evidence(content: Content) -> list[str]:
+    """What moved, why that is not normal, and where the same was seen before."""
+    moved = [f"  {m.title} {m.shown}{f' (normal {m.normal})' if m.normal else ''}" for m in content.moved]
+    listed = (("moved:", moved), ("why:", content.reasons), ("seen before:", content.similar))
+    return [
+        line
+        for heading, lines in listed
+        if lines
+        for line in (heading, *(one if one.startswith("  ") else f"  {one}" for one in lines))
+    ]
 
 
 def rfc3339(at_ms: int) -> str:
