@@ -102,7 +102,10 @@ def told(store: Store, now_ms: int, *, without: Iterable[tuple[str, str]] = ()) 
 def tellings(row: OutboxMessage) -> list[Telling]:
     """What one message tells: something of each of its incidents."""
     at_ms = row.sent_at or row.next_attempt_at or row.queued_at
-    return [Telling(i, row.receiver or "", row.transition, purpose(row), row.state, at_ms) for i in row.incidents]
+    return [
+        Telling(i, row.receiver or "", row.transition, purpose(row), row.state, at_ms, len(row.incidents))
+        for i in row.incidents
+    ]
 
 
 def rows_of(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 
-from hvac_platform.alerts.facts import RANK, Facts
+from hvac_platform.alerts.facts import FEW, RANK, Facts
 from hvac_platform.alerts.routing import NOBODY, Action, Decision, base_transition, route
 from hvac_platform.alerts.tree import ENDING, RAISING, Tree
 
@@ -15,6 +16,8 @@ BUNDLES = ("digest", "held")
 LIVE = ("waiting", "sent")
 REMEMBERED_MS = 29 * 86_400_000
 """For so long the outbox remembers what was told."""
+STORM_MS, STORM_LOOKED_AT = 600_000, 5
+"""What is alike, in the same building, and comes so soon after a message of many, is part of that."""
 FAMILY_MS = 86_400_000
 """What was told longer ago is not looked through for the family of a new incident."""
 
@@ -43,6 +46,7 @@ class Telling:
         purpose: last part of the message's key, empty for what was sent at once.
         state: of the message.
         at_ms: when it was sent, or is to be.
+        among: how many incidents the message is of.
     """
 
     incident_id: str
@@ -51,6 +55,7 @@ class Telling:
     purpose: str
     state: str
     at_ms: int
+    among: int = 1
 
     @property
     def raises(self) -> bool:
@@ -88,9 +93,19 @@ class Told:
         found = [t for t in self.tellings.get((incident_id, receiver), ()) if t.raises and t.state in LIVE]
         return max(found, key=lambda t: t.at_ms, default=None)
 
-    def incidents(self, receiver: str) -> list[str]:
-        """Incidents of which a receiver knows."""
-        return [i for i, told in list(self.tellings) if told == receiver and self.raised(i, told)]
+    def storms(self, receiver: str, least: int, since_ms: int) -> list[str]:
+        """Some incidents of each message of many that a receiver was told since an instant."""
+        found: dict[tuple[str, int, int], list[str]] = defaultdict(list)
+        for (incident_id, of), told in self.tellings.items():
+            for t in told if of == receiver else ():
+                if t.among >= least and t.raises and t.state in LIVE and t.at_ms >= since_ms and not t.purpose:
+                    found[t.transition, t.at_ms, t.among].append(incident_id)
+        return [incident_id for of_one in found.values() for incident_id in of_one[:STORM_LOOKED_AT]]
+
+    def of_device(self, device_id: str, receiver: str) -> list[str]:
+        """Incidents of a device of which a receiver knows."""
+        prefix = f"{device_id}/"
+        return [i for i, of in self.tellings if of == receiver and i.startswith(prefix) and self.raised(i, of)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +175,11 @@ def plan(
         return facts.get(incident_id) or known(incident_id)
 
     families = _families_told(ordered, told, recalled)
+    storms = cache(lambda receiver: told.storms(receiver, tree.storm, at_ms - STORM_MS))
     settled: list[tuple[Transition, Decision]] = []
     together: dict[tuple[str, str, str, str], str] = {}
     for transition in ordered:
-        for decided in decide(tree, transition, told, at_ms, recalled, families):
+        for decided in decide(tree, transition, told, at_ms, recalled, families, storms):
             if decided.tells:
                 # An incident may worsen in several ways at once: one message says all of it.
                 named = transition.facts.incident_id, base_transition(transition.transition)
@@ -183,6 +199,7 @@ def decide(
     at_ms: int,
     known: Callable[[str], Facts | None],
     families: Mapping[tuple[str, str], str],
+    storms: Callable[[str], list[str]],
 ) -> list[Decision]:
     """Decisions on one transition, as the tree has them, less what receivers know already."""
     facts, key = transition.facts, transition.transition
@@ -191,7 +208,7 @@ def decide(
         if decision.receiver == NOBODY or not decision.tells:
             found.append(decision)
         elif not told.covered(facts.incident_id, decision.receiver, key, decision.purpose):
-            reason = _known_already(decision, transition, told, at_ms, known, families)
+            reason = _known_already(decision, transition, told, at_ms, known, families, storms)
             found.append(decision if reason is None else decision.nothing(reason))
     return found
 
@@ -203,6 +220,7 @@ def _known_already(
     at_ms: int,
     known: Callable[[str], Facts | None],
     families: Mapping[tuple[str, str], str],
+    storms: Callable[[str], list[str]],
 ) -> str | None:
     """Why a receiver needs not be told; None where it does."""
     facts, receiver = transition.facts, decision.receiver
@@ -224,10 +242,13 @@ def _known_already(
             return "it is called already since this began"
     if base == "opened" and family is not None and family != facts.incident_id:
         return f"part of {facts.family}, of which it knows by {family}"
+    if base == "opened":
+        for incident_id in storms(receiver):
+            other = known(incident_id)
+            if other is not None and _of_one_storm(facts, other):
+                return f"one of many in building {facts.building_id or '-'}, of which it knows by {incident_id}"
     if base in ("opened", "reopened") and decision.cool_down_ms and decision.action is not Action.ESCALATE:
-        for incident_id in told.incidents(receiver):
-            if not incident_id.startswith(f"{facts.device_id}/"):
-                continue
+        for incident_id in told.of_device(facts.device_id, receiver):
             other = known(incident_id)
             earlier = told.raised(incident_id, receiver)
             if (
@@ -241,6 +262,13 @@ def _known_already(
                 minutes = (at_ms - earlier.at_ms) // 60_000
                 return f"cool-down: it was told of {incident_id}, the same fault, {minutes} min ago"
     return None
+
+
+def _of_one_storm(facts: Facts, other: Facts) -> bool:
+    """Whether an incident is alike another one, on whichever device of the same building, and no worse."""
+    alike = set(facts.rules) & set(other.rules) or set(facts.metrics[:FEW]) & set(other.metrics[:FEW])
+    no_worse = RANK.get(facts.severity, 0) <= RANK.get(other.severity, 0)
+    return bool(alike) and no_worse and facts.building_id == other.building_id
 
 
 def _families_told(

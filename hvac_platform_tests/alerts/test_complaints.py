@@ -15,6 +15,7 @@ from hvac_platform.alerts.delivery import Deliverer
 from hvac_platform.alerts.tree import parse_tree
 from hvac_platform.config import Settings
 from hvac_platform.monitoring import lifecycle
+from hvac_platform.monitoring.passes import Span
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.records import Device
 from hvac_platform_tests.conftest import MIDNIGHT_MS
@@ -208,3 +209,18 @@ def test_two_hundred_devices_of_a_building_that_go_wrong_together_are_one_messag
     for number in (131, 135):
         phone.look(number)
     assert len(phone.messages) == 2
+
+
+def test_they_are_one_message_also_where_passes_find_them_one_after_the_other(site):
+    """A standing run judges 64 devices a pass; here what each has found is told before the next one."""
+    phone = site()
+    many = [f"CH-{i:03d}" for i in range(1, 201)]
+    phone.store.register_devices([Device(d, "chiller", "roof", "b-1", MIDNIGHT_MS, MIDNIGHT_MS, 0) for d in many])
+    for device in many:
+        anomalous(phone.store, device, range(60, 70), metric="condenser_water_supply_temp")
+    heard(phone.store, many, 70)
+    spans = [Span(device, MIDNIGHT_MS, minute(71)) for device in phone.store.devices()]
+    for begin in range(0, len(spans), 64):
+        phone.look(70, spans=spans[begin : begin + 64], only_changed=True)
+    assert phone.told() == [phone.told()[0]]
+    assert "64 devices at once" in phone.told()[0]
