@@ -6,7 +6,7 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import pytest
-from hypothesis import Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from hvac_platform.alerts import outbox
@@ -90,7 +90,12 @@ HAPPENED = st.tuples(FACTS, st.sampled_from([*TOLD, "acknowledged", "resolved/2"
 BEGIN_MS = to_ms(datetime(2026, 3, 20, tzinfo=BERLIN))
 
 
-@settings(max_examples=500, deadline=None, phases=(Phase.generate,))
+@settings(
+    max_examples=500,
+    deadline=None,
+    phases=(Phase.generate,),
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 @given(
     TREES,
     st.lists(HAPPENED, min_size=20, max_size=20, unique_by=lambda h: h[0].incident_id),
