@@ -79,7 +79,9 @@ def _troubles(
             said = f"partition {flow.partition} of the topic: {flow.said or flow.state}"
             yield Trouble("ingestion", f"partition-{flow.partition}", KINDS["ingestion"], said)
         elif since is not None and now - since >= LONGEST_BEHIND_MS:
-            said = f"partition {flow.partition} has lagged for {(now - since) // 60_000} min, {flow.waiting} messages wait"
+            said = (
+                f"partition {flow.partition} has lagged for {(now - since) // 60_000} min, {flow.waiting} messages wait"
+            )
             yield Trouble("lag", f"partition-{flow.partition}", KINDS["lag"], said)
     failed: dict[int, RangeProof] = {proof.partition: proof for proof in reversed(proofs) if not proof.ok}
     for partition, proof in failed.items():
