@@ -110,6 +110,13 @@ class Settings(BaseSettings):
         default="", description="Comma-separated names under which the web pages may be asked, beside those of loopback"
     )
 
+    hvac_alerts: Path | None = Field(
+        default=None, description="Routing tree of alerts (YAML); nobody is told without it"
+    )
+    hvac_dashboard_url: str = Field(
+        default="", description="Address at which people reach the dashboard; messages lead to its pages"
+    )
+
     scylla_hosts: str = Field(default="", description="Comma-separated hosts; empty uses the embedded store")
     scylla_port: int = Field(default=9042, ge=1, le=65_535)
     scylla_username: str = ""
@@ -150,7 +157,8 @@ class Settings(BaseSettings):
     ollama_model: str = "all-minilm:l6-v2"
 
     @field_validator(
-        *("kafka_ssl_cafile", "scylla_ssl_cafile", "scylla_ssl_certfile", "scylla_ssl_keyfile", "hvac_suppressions"),
+        *("kafka_ssl_cafile", "scylla_ssl_cafile", "scylla_ssl_certfile", "scylla_ssl_keyfile"),
+        *("hvac_suppressions", "hvac_alerts"),
         mode="before",
     )
     @classmethod
@@ -162,6 +170,18 @@ class Settings(BaseSettings):
     def _hosts(cls, value: str) -> str:
         parse_hosts(value)
         return value
+
+    @field_validator("hvac_dashboard_url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        if value and not re.match(r"https?://[^/\s]+", value):
+            raise ValueError("must be an address such as https://hvac.example.com")
+        return value.rstrip("/")
+
+    @field_validator("hvac_alerts")
+    @classmethod
+    def _file(cls, value: Path | None) -> Path | None:
+        return value.expanduser().resolve() if value is not None else None
 
     @field_validator("*", mode="before")
     @classmethod

@@ -86,6 +86,9 @@ COMMANDS = {
     "suppressions": Command(
         "suppressions", "suppressions", "Recurring times at which nobody is told of certain incidents."
     ),
+    "alerts": Command(
+        "alerts", "alerts", "Who is told of incidents and why; test receivers, see the outbox, send what waits."
+    ),
     "maintenance": Command("incidents", "maintenance", "Known work on devices, in which nothing alarms."),
     "up": Command(
         "running",

@@ -88,6 +88,10 @@ def simulate(
         ),
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="Write the planned faults to this JSON file.")] = None,
+    faults_file: Annotated[
+        Path | None,
+        typer.Option("--faults", help="More faults, as --labels writes them.", exists=True, dir_okay=False),
+    ] = None,
 ) -> None:
     """Simulate a fleet into the message log, live at the pace of the clock or as history at full speed."""
     settings = load_settings()
@@ -119,8 +123,10 @@ def simulate(
             rate=rate,
             device_ids=listed or None,
         )
+        if faults_file is not None:
+            faults += [Fault.from_dict(given) for given in json.loads(faults_file.read_text(encoding="utf-8"))]
         simulation = FleetSimulation(fleet, seed=chosen_seed, faults=faults)
-    except ValueError as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise typer.BadParameter(str(error)) from None
     _announce(faults, labels)
     where = f"{settings.kafka_topic} in {settings.kafka_bootstrap_servers or settings.hvac_home}"

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from hvac_platform.alerts.tree import current_tree
 from hvac_platform.cli.choosing import Devices, Names, chosen_devices, named
 from hvac_platform.cli.output import AsJson, at, console, errors, print_rows
 from hvac_platform.config import CONSUMER_GROUP, Settings, load_settings
@@ -100,6 +101,8 @@ def check(
         probe("devices", "correct the producer that makes up device ids, or raise it", _room_for_devices)
         probe("encoder", "see what it says, or set HVAC_EMBEDDING=state", _encoder_state)
         probe("window", "see what it says", _window_state)
+    if settings.hvac_alerts is not None:
+        probe("alerts", "correct the file that HVAC_ALERTS names; docs/alerts.md", _alerts_state)
     if there and log and _topic_is_there(settings):
         try:
             for flow in watched_flows(settings, wait):
@@ -113,6 +116,11 @@ def check(
     print_rows(rows, as_json=as_json, title="Check")
     if not all(row["ok"] for row in rows):
         raise typer.Exit(1)
+
+
+def _alerts_state(settings: Settings) -> str:
+    tree = current_tree(settings.hvac_alerts)
+    return f"{settings.hvac_alerts}: receivers {', '.join(tree.receivers) if tree is not None else 'none'}"
 
 
 def watched_flows(settings: Settings, wait_seconds: float) -> list[PartitionFlow]:
