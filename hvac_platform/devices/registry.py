@@ -651,7 +651,11 @@ def _build_point(item: _PointFile) -> Point:
         inside = item.hard[0] <= item.normal[0] and item.normal[1] <= item.hard[1]
         _require(inside, f"{place}.normal", f"{list(item.normal)} must be inside hard {list(item.hard)}")
     difference = item.difference if item.difference is not None else "Differential_Temperature" in (item.brick or "")
-    given = {"title": item.title or _words(item.name), "difference": difference, "ratios": MappingProxyType(item.ratios)}
+    given = {
+        "title": item.title or _words(item.name),
+        "difference": difference,
+        "ratios": MappingProxyType(item.ratios),
+    }
     return Point(**msgspec.structs.asdict(item) | given)
 
 

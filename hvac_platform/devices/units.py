@@ -20,7 +20,9 @@ TEMPERATURE, DIFFERENCE, GAUGE, ABSOLUTE = "temperature", "difference", "gauge",
 _POUND, _FOOT, _INCH, _GALLON, _BTU = 0.45359237, 0.3048, 0.0254, 3.785411784e-3, 1055.05585262
 _PSI = _POUND * 9.80665 / _INCH**2
 
-SAYS_NOTHING = frozenset({"", "-", "--", "none", "null", "n/a", "na", "nan", "no units", "no-units", "no_units", "unitless", "no unit"})
+SAYS_NOTHING = frozenset(
+    {"", "-", "--", "none", "null", "n/a", "na", "nan", "no units", "no-units", "no_units", "unitless", "no unit"}
+)
 """Spellings, in small letters, of no unit at all."""
 
 Dimensions = tuple[tuple[str, int], ...]
@@ -106,7 +108,8 @@ _TABLE: tuple[tuple[float, str, str], ...] = (
     (1 / 3.6, "m1 s-1", "km/h|kph|kmh|KiloM-PER-HR|kilometers-per-hour"),
     (9.80665, "m1 s-2", "gn|[g]|g-force|G"),
     # volume flow
-    (_FOOT**3 / 60, "m3 s-1", "cfm|CFM|[cft_i]/min|ft3/min|cu ft/min|cubic feet per minute|cubic-feet-per-minute|FT3-PER-MIN|scfm|acfm"),
+    (_FOOT**3 / 60, "m3 s-1", "cfm|CFM|[cft_i]/min|ft3/min|cu ft/min|"
+     "cubic feet per minute|cubic-feet-per-minute|FT3-PER-MIN|scfm|acfm"),
     (_GALLON / 60, "m3 s-1", "gpm|GPM|[gal_us]/min|gal/min|gallons per minute|us gallons per minute|us-gallons-per-minute|"
      "GAL_US-PER-MIN|usgpm|US gpm"),
     (4.54609e-3 / 60, "m3 s-1", "igpm|imperial-gallons-per-minute"),
@@ -125,8 +128,8 @@ _TABLE: tuple[tuple[float, str, str], ...] = (
     (1e5, "kg1 m-1 s-2", "bar|BAR|bars"),
     (100, "kg1 m-1 s-2", "mbar|mBar|hPa|hpa|millibar|millibars|hectopascals|MilliBAR"),
     (_PSI, "kg1 m-1 s-2", "psi|PSI|[psi]|lb/in2|lbf/in2|pounds per square inch|pounds-force-per-square-inch|psid"),
-    (249.08891, "kg1 m-1 s-2", "inH2O|[in_i'H2O]|in H2O|in. H2O|inWC|in WC|in. w.c.|in.wc|in wc|inwc|\"wc|\" w.c.|inwg|in.w.g.|inWG|"
-     "in wg|inches wc|inches of water|inches-of-water|IN_H2O|iwc|iwg|in.wg|in.H2O|in.W.C.|in/wc|in_wc|inh20"),
+    (249.08891, "kg1 m-1 s-2", "inH2O|[in_i'H2O]|in H2O|in. H2O|inWC|in WC|in. w.c.|in.wc|in wc|inwc|\"wc|\" w.c.|inwg|"
+     "in.w.g.|inWG|in wg|inches wc|inches of water|inches-of-water|IN_H2O|iwc|iwg|in.wg|in.H2O|in.W.C.|in/wc|in_wc|inh20"),
     (9.80665, "kg1 m-1 s-2", "mmH2O|mm H2O|mmWC|mmwg|MilliM_H2O|millimeters-of-water"),
     (2989.06692, "kg1 m-1 s-2", "ftH2O|[ft_i'H2O]|ft H2O|ft wc|ftwc|feet of head|ft head|FT_H2O"),
     (9806.65, "kg1 m-1 s-2", "mH2O|m H2O|mWS|mWC|mwc"),
@@ -139,10 +142,11 @@ _TABLE: tuple[tuple[float, str, str], ...] = (
     (1e6, "kg1 m2 s-3", "MW|megawatt|megawatts|MegaW"),
     (745.69987158227, "kg1 m2 s-3", "hp|HP|[HP]|horsepower|bhp|BHP"),
     (735.49875, "kg1 m2 s-3", "PS|metric horsepower|cv"),
-    (_BTU / 3600, "kg1 m2 s-3", "Btu/h|BTU/h|btu/h|[Btu_IT]/h|Btuh|BTUH|btu/hr|BTU/hr|Btu/hr|btus-per-hour|BTU_IT-PER-HR|BTU per hour"),
+    (_BTU / 3600, "kg1 m2 s-3", "Btu/h|BTU/h|btu/h|[Btu_IT]/h|Btuh|BTUH|btu/hr|BTU/hr|Btu/hr|"
+     "btus-per-hour|BTU_IT-PER-HR|BTU per hour"),
     (1000 * _BTU / 3600, "kg1 m2 s-3", "MBH|mbh|kBtu/h|kBTU/h|kBtu/hr|kbtu/h|kilo-btus-per-hour"),
-    (12000 * _BTU / 3600, "kg1 m2 s-3", "tonref|ton|tons|TR|RT|ton_ref|tonsRefrigeration|tons refrigeration|tons-refrigeration|"
-     "tons of refrigeration|TON_FG|TONR|tR"),
+    (12000 * _BTU / 3600, "kg1 m2 s-3", "tonref|ton|tons|TR|RT|ton_ref|tonsRefrigeration|tons refrigeration|"
+     "tons-refrigeration|tons of refrigeration|TON_FG|TONR|tR"),
     (1, "kg1 m2 s-2", "J|joule|joules"),
     (3600, "kg1 m2 s-2", "Wh|watt-hours|W h|W.h"),
     (3.6e6, "kg1 m2 s-2", "kWh|KWH|kwh|kW h|kilowatt-hours|kilowatt hours|KiloW-HR|kW.h|kW·h|kW-hr|kWhr"),
@@ -166,23 +170,26 @@ _TABLE: tuple[tuple[float, str, str], ...] = (
     (1, "dB1", "dB|dBA|dB(A)|decibels"),
     (1, "deg1", "deg|°|degree|degrees|degrees-angular"),
     (1, "K1", "deltaK|delta_K|ΔK"),
-    (5 / 9, "K1", "deltaF|delta_degF|Δ°F|delta_F|Δ F|°F diff|F deg|fahrenheit_difference|delta-degrees-fahrenheit|Δ°F|F°|ΔdegF"),
-    (1, "K1", "deltaC|delta_degC|Δ°C|delta_C|°C diff|celsius_difference|delta-degrees-celsius|delta-degrees-kelvin|C°|ΔdegC"),
+    (5 / 9, "K1", "deltaF|delta_degF|Δ°F|delta_F|Δ F|°F diff|F deg|"
+     "fahrenheit_difference|delta-degrees-fahrenheit|Δ°F|F°|ΔdegF"),
+    (1, "K1", "deltaC|delta_degC|Δ°C|delta_C|°C diff|"
+     "celsius_difference|delta-degrees-celsius|delta-degrees-kelvin|C°|ΔdegC"),
 )  # fmt: skip
 
 #: Temperatures: degrees of kelvin, kelvin at zero, spellings.
 _TEMPERATURES: tuple[tuple[float, float, str], ...] = (
     (1.0, 0.0, "K|kelvin|degK|deg K|°K|degrees-kelvin|degrees kelvin"),
-    (1.0, 273.15, "°C|Cel|degC|deg C|C|c|celsius|Celsius|°c|degrees celsius|degrees-celsius|DEG_C|deg_C|deg c|degc|DegC|Deg C|"
-     "centigrade|grad C|Grad C|oC|degrees C|gr C|° C"),
-    (5 / 9, 459.67 * 5 / 9, "°F|[degF]|degF|deg F|F|f|fahrenheit|Fahrenheit|°f|degrees fahrenheit|degrees-fahrenheit|DEG_F|deg_F|"
-     "deg f|degf|DegF|Deg F|oF|degrees F|° F"),
+    (1.0, 273.15, "°C|Cel|degC|deg C|C|c|celsius|Celsius|°c|degrees celsius|degrees-celsius|DEG_C|deg_C|deg c|"
+     "degc|DegC|Deg C|centigrade|grad C|Grad C|oC|degrees C|gr C|° C"),
+    (5 / 9, 459.67 * 5 / 9, "°F|[degF]|degF|deg F|F|f|fahrenheit|Fahrenheit|°f|degrees fahrenheit|degrees-fahrenheit|"
+     "DEG_F|deg_F|deg f|degf|DegF|Deg F|oF|degrees F|° F"),
     (5 / 9, 0.0, "°R|[degR]|rankine|degrees-rankine"),
 )  # fmt: skip
 
 _GAUGE = {"psig": "psi", "[psi]{gauge}": "psi", "psi g": "psi", "psi(g)": "psi", "psi gauge": "psi", "barg": "bar",
-          "bar g": "bar", "bar(g)": "bar", "bar{gauge}": "bar", "bar-g": "bar", "kPag": "kPa", "kPa(g)": "kPa", "kPa g": "kPa",
-          "kPa{gauge}": "kPa", "mbarg": "mbar", "barü": "bar", "bar ü": "bar", "mPSI_GAUGE": "psi", "PSI_GAUGE": "psi"}  # fmt: skip
+          "bar g": "bar", "bar(g)": "bar", "bar{gauge}": "bar", "bar-g": "bar", "kPag": "kPa",
+          "kPa(g)": "kPa", "kPa g": "kPa",
+          "kPa{gauge}": "kPa", "mbarg": "mbar", "barü": "bar", "bar ü": "bar", "PSI_GAUGE": "psi"}  # fmt: skip
 _ABSOLUTE = {"psia": "psi", "[psi]{absolute}": "psi", "psi(a)": "psi", "psi a": "psi", "bara": "bar", "bar a": "bar",
              "bar(a)": "bar", "bar{absolute}": "bar", "kPaa": "kPa", "kPa(a)": "kPa", "kPa a": "kPa", "kPa{absolute}": "kPa",
              "mbara": "mbar"}  # fmt: skip
@@ -209,7 +216,7 @@ def plain(text: str) -> str:
     return " ".join(unicodedata.normalize("NFKC", text).replace("⋅", "·").split())
 
 
-def _known() -> tuple[dict[str, Unit], dict[str, Unit | None]]:
+def _known() -> tuple[Mapping[str, Unit], Mapping[str, Unit | None]]:
     """Units by their exact spelling, and by the spelling in small letters, None where two units share it."""
     exact: dict[str, Unit] = {}
     for factor, dimensions, spellings in _TABLE:
@@ -229,10 +236,10 @@ def _known() -> tuple[dict[str, Unit], dict[str, Unit | None]]:
         other = folded.setdefault(spelling.lower(), unit)
         if other != unit:
             folded[spelling.lower()] = None
-    return exact, folded
+    return MappingProxyType(exact), MappingProxyType(folded)
 
 
-_EXACT, _FOLDED = (MappingProxyType(found) for found in _known())
+_EXACT, _FOLDED = _known()
 
 
 @lru_cache(maxsize=4096)
@@ -262,8 +269,7 @@ def _prefixed(text: str) -> Unit | None:
     for name in _PREFIXED:
         factor = _PREFIXES.get(text.removesuffix(name))
         if text.endswith(name) and factor is not None:
-            unit = _EXACT[name]
-            return replace(unit, factor=unit.factor * factor)
+            return replace(_EXACT[name], factor=_EXACT[name].factor * factor)
     return None
 
 
@@ -323,7 +329,9 @@ def conversion(given: str, wanted: str, *, difference: bool = False) -> Conversi
         scale = source.factor / target.factor
         return Conversion(_rounded(scale), _rounded((source.offset - target.offset) / target.factor))
     if {source.reference, target.reference} == {GAUGE, ABSOLUTE}:
-        raise UnitError(f"unit {_shown(given)} counts from another zero than {_shown(wanted)}: the air pressure is not known")
+        raise UnitError(
+            f"unit {_shown(given)} counts from another zero than {_shown(wanted)}: the air pressure is not known"
+        )
     return _scaled(source, target)
 
 
