@@ -24,7 +24,7 @@ from hvac_platform.simulation.streaming import stream_history, stream_live
 from hvac_platform.timestamps import DAY_MS, iso, now_ms
 
 if TYPE_CHECKING:
-    from hvac_platform.ingestion.importing import ImportResult
+    from hvac_platform.ingestion.importing import ImportResult, Plan
 
 DEFAULT_ANOMALY_RATE = 24.0
 LIVE_FAULT_DAYS = 7
@@ -253,7 +253,17 @@ def import_files(
     if as_json:
         details = [asdict(result) for result in results]
         print_json([row | _details(one, dry_run=dry_run) for row, one in zip(rows, details, strict=True)])
-        return
+    else:
+        _print_imported(plans, results, rows, dry_run=dry_run)
+    if not any(result.messages for result in results):
+        errors.print("hvac: nothing to send: no row has a time and a value that can be read")
+        raise typer.Exit(1)
+
+
+def _print_imported(
+    plans: list[Plan], results: list[ImportResult], rows: list[dict[str, object]], *, dry_run: bool
+) -> None:
+    """What came of some files, for people."""
     print_rows(rows, as_json=False, title="Understood; nothing was sent" if dry_run else "Imported")
     for plan, result in zip(plans, results, strict=True):
         _print_understanding(plan.content.name, result, at_length=dry_run)

@@ -205,7 +205,8 @@ class Reading:
     def _of_rows(self, chunk: Chunk, rows: Int64, times: Int64, device: FleetDevice) -> Iterator[Readings]:
         if not len(rows):
             return
-        self.seen.setdefault(device.device_id, 0)
+        if any(use.device is None for use in self.of.uses.values()):
+            self.seen.setdefault(device.device_id, 0)
         if self.of.roles.is_long:
             yield from self._long(chunk, rows, times, device)
             return

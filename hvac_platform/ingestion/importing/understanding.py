@@ -375,7 +375,7 @@ class _Understanding:
     def _match(self, name: str) -> tuple[ColumnMeaning | None, str, str]:
         """What a column stands for, the unit in its name, and how that was found; None for what is left out."""
         mapping = self.mapping
-        found = names.match_column(name, self.declared)
+        found = names.match_column(self._as_written(name), self.declared)
         if name in mapping.ignore:
             return None, "", "ignored, as the map says"
         meaning = mapping.meaning(name)
@@ -396,6 +396,11 @@ class _Understanding:
         if found.metric is None:
             return None, found.unit, f"no metric of {self.declared.name if self.declared else 'any type'}"
         return ColumnMeaning(found.metric), found.unit, found.by
+
+    def _as_written(self, name: str) -> str:
+        """A column's name without the number that tells it from another one of the same name."""
+        bare = re.sub(r" \(\d+\)$", "", name)
+        return bare if bare in self.table.columns else name
 
     def _uses(self) -> dict[str, Use]:
         if (
@@ -439,6 +444,8 @@ class _Understanding:
             reason = (
                 f"unit {shown(unknown)} of the header is not known; give it in the map: units: {{{shown(name)}: UNIT}}"
             )
+            if "not in UTF-8" in self.table.description:
+                reason += "; or give --encoding, where cp1252 is not the right one"
             self.refused.append(Refusal(0, name, unknown, reason, max(1, filled)))
             return
         nearest = names.nearest(name, self.declared) if not self.mapping.columns else None
@@ -486,7 +493,7 @@ class _Understanding:
             if point is None and by == names.AS_IT_IS:
                 self.left_out[name] = f"no numbers, first {shown(first)}"
             else:
-                reason += "; say what words mean: states: {WORD: NUMBER} in the map" if words else ""
+                reason += "; say what words mean: states: {WORD: NUMBER} in the map" if first[:1].isalpha() else ""
                 self.refused.append(Refusal(0, name, first, reason, evidence.filled))
             return None
         decimal = self.mapping.decimal or decimal_of(evidence, of_file)

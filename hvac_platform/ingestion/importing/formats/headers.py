@@ -94,7 +94,9 @@ def _named(names: Sequence[str]) -> tuple[str, ...]:
 def _is_header(row: Sequence[str], following: Sequence[Sequence[str]], width: int, *, strictly: bool) -> bool:
     """Names, and data below them. Strictly: hardly a name looks like data, as those of numbered sensors do."""
     names = [cell.strip() for cell in row if cell.strip()]
-    if len(names) < max(2, width / 2) or len([c for c in row[width:] if c.strip()]) > 0:
+    # The index of a table of pandas has no name.
+    count = len(names) + (len(row) > 1 and not row[0].strip())
+    if not names or count < max(2, width / 2) or len([c for c in row[width:] if c.strip()]) > 0:
         return False
     like_data = sum(map(looks_like_data, names))
     if strictly and like_data * 4 > len(names):

@@ -10,10 +10,11 @@ from typing import Any
 
 from hvac_platform.ingestion.importing.formats.opening import Content, open_text
 from hvac_platform.ingestion.importing.formats.table import RowsTable
-from hvac_platform.ingestion.importing.refusing import ImportRefusedError, shown
+from hvac_platform.ingestion.importing.refusing import ImportRefusedError, listed, shown
 
 LARGEST_DOCUMENT = 256 << 20
 DEEPEST = 5
+_VALUE_FIELDS, _UNIT_FIELDS = ("value", "val", "v"), ("unit", "units", "uom")
 
 
 def open_json(content: Content, encoding: str, words: str) -> RowsTable:
@@ -23,14 +24,37 @@ def open_json(content: Content, encoding: str, words: str) -> RowsTable:
         ImportRefusedError: it is none.
     """
     source = _Lines(content, encoding) if _is_lines(content, encoding) else _document(content, encoding)
-    paths: dict[str, None] = {}
+    found: dict[str, set[str]] = {}
     for _, one in source:
-        paths |= dict.fromkeys(_flat(one))
-    if not paths:
+        for path, text in _flat(one).items():
+            seen = found.setdefault(path, set())
+            if len(seen) < 2:
+                seen.add(text)
+    if not found:
         raise ImportRefusedError("no object of JSON has a field")
-    names = _names(list(paths))
+    units = _units(found)
+    paths = [path for path in found if path not in units.values()]
+    names = _names(paths)
+    given = {name: next(iter(found[units[path]])) for name, path in zip(names, paths, strict=True) if path in units}
     kind = "a JSON object a line" if isinstance(source, _Lines) else "a JSON document"
-    return RowsTable(f"{kind}, {words}", tuple(names), _Rows(source, list(paths)))
+    return RowsTable(f"{kind}, {words}", tuple(names), _Rows(source, paths), given)
+
+
+def _units(found: dict[str, set[str]]) -> dict[str, str]:
+    """By path of a value, the path of the unit beside it, of readings such as ``{"temp": {"value": 12, "unit": "°C"}}``.
+
+    Raises:
+        ImportRefusedError: the unit of a value changes.
+    """
+    units = {}
+    for path in found:
+        before, _, last = path.rpartition(".")
+        unit = next((f"{before}.{name}" for name in _UNIT_FIELDS if f"{before}.{name}" in found), None)
+        if before and last in _VALUE_FIELDS and unit is not None:
+            if len(found[unit]) > 1:
+                raise ImportRefusedError(f"the unit beside {shown(path)} changes: {listed(sorted(found[unit]))}, …")
+            units[path] = unit
+    return units
 
 
 @dataclass
@@ -111,6 +135,9 @@ def _flat(value: dict[str, Any], before: str = "", depth: int = 0) -> dict[str, 
 
 
 def _names(paths: Sequence[str]) -> list[str]:
-    """The last part of a path where that is enough, else all of it."""
+    """The last part of a path where that is enough, else all of it; of a value, the name of what it is of."""
+    paths = [
+        path.rpartition(".")[0] if "." in path and path.rpartition(".")[2] in _VALUE_FIELDS else path for path in paths
+    ]
     last = Counter(path.rsplit(".", 1)[-1] for path in paths)
     return [path if last[path.rsplit(".", 1)[-1]] > 1 else path.rsplit(".", 1)[-1] for path in paths]
