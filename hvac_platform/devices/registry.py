@@ -28,7 +28,7 @@ import numpy as np
 
 from hvac_platform.devices.bounded_yaml import TextRefusedError, load_yaml, read_text
 from hvac_platform.devices.expressions import FUNCTIONS, expression_problem
-from hvac_platform.devices.units import Conversion, conversion
+from hvac_platform.devices.units import SAME, Conversion, conversion
 
 DEVICE_TYPES_VARIABLE = "HVAC_DEVICE_TYPES"
 BUILT_IN_FOLDER = Path(__file__).parent / "types"
@@ -97,7 +97,7 @@ class Point:
         if ratio is not None:
             return Conversion(ratio)
         if unit and unit in (self.ucum, self.qudt):
-            return Conversion()
+            return SAME
         return conversion(unit, self.unit, difference=self.difference)
 
     @property

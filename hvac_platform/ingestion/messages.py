@@ -3,7 +3,8 @@
 A message is ``{device_id, device_type, timestamp, metric_name, metric_value, unit, location, building_id}``; its key is
 the device id and its record timestamp the time of the reading. The last three fields may be absent or null, fields of
 other names are ignored. ``timestamp`` is ISO 8601 with date and time (RFC 3339 and its relatives); without an offset it
-is UTC. ``metric_value`` is a finite number, or a boolean that counts as 0 or 1.
+is UTC. ``metric_value`` is a finite number, or a boolean that counts as 0 or 1. A unit other than the one that the device's
+type declares for the metric is converted; one that is not known, or measures something else, makes the message a bad one.
 
 Every record of a batch is either decoded or rejected, never both and never neither, and nothing a producer can send
 raises an exception here.
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 
 from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.devices.registry import canonical_type
+from hvac_platform.ingestion.declared_units import converted, in_declared_units, unit_problem
 from hvac_platform.log.base import Int64, Record, RecordBatch
 
 Float64 = NDArray[np.float64]
@@ -163,11 +165,10 @@ def decode_batch(batch: RecordBatch, *, now_ms: int) -> tuple[DecodedBatch, list
     if None in known.name.values() or None in known.device_type.values():
         named = zip(columns.device_id, columns.device_type, columns.metric_name, strict=True)
         good &= [None not in names for names in named]
-    if not good.all():
-        accepted[accepted] = good
-        timestamps_ms, metric_values = timestamps_ms[good], metric_values[good]
-        for column in columns.texts:
-            column[:] = compress(column, good)
+    timestamps_ms, metric_values = _kept(columns, accepted, good, timestamps_ms, metric_values)
+    bad_units = in_declared_units(columns.device_type, columns.metric_name, columns.unit, metric_values)
+    good = np.isfinite(metric_values) if bad_units is None else np.isfinite(metric_values) & ~bad_units
+    timestamps_ms, metric_values = _kept(columns, accepted, good, timestamps_ms, metric_values)
     decoded = DecodedBatch(
         offsets=batch.offsets if accepted.all() else batch.offsets[accepted],
         timestamps_ms=timestamps_ms,
@@ -190,6 +191,22 @@ def decode_batch(batch: RecordBatch, *, now_ms: int) -> tuple[DecodedBatch, list
         for position in np.flatnonzero(~accepted)
     ]
     return decoded, rejected
+
+
+def _kept(
+    columns: _Columns,
+    accepted: NDArray[np.bool_],
+    good: NDArray[np.bool_],
+    timestamps_ms: Int64,
+    metric_values: Float64,
+) -> tuple[Int64, Float64]:
+    """Leave the bad ones out of all columns, and note in ``accepted`` that they are bad."""
+    if good.all():
+        return timestamps_ms, metric_values
+    accepted[accepted] = good
+    for column in columns.texts:
+        column[:] = compress(column, good)
+    return timestamps_ms[good], metric_values[good]
 
 
 def rejection_reason(value: bytes | None, *, now_ms: int) -> str:
@@ -215,7 +232,12 @@ def rejection_reason(value: bytes | None, *, now_ms: int) -> str:
         return _one_line(f"not JSON: {error}")
     if not isinstance(content, dict):
         return f"not a JSON object but {_JSON_TYPES[type(content)]}"
-    return _content_problem(content, now_ms) or _decoder_complaint(value)
+    return (
+        _content_problem(content, now_ms)
+        or _decoder_complaint(value)
+        or _unit_problem(content)
+        or "not a valid message"
+    )
 
 
 def _content_problem(content: dict[str, Any], now_ms: int) -> str | None:
@@ -252,13 +274,22 @@ def _content_problem(content: dict[str, Any], now_ms: int) -> str | None:
     return None
 
 
-def _decoder_complaint(value: bytes) -> str:
+def _unit_problem(content: dict[str, Any]) -> str | None:
+    """What is wrong with the unit of a message that is fine otherwise."""
+    kind, metric, unit = canonical_type(content["device_type"]), content["metric_name"], content.get("unit") or ""
+    problem = unit_problem(kind, metric, unit)
+    if problem is None and not isfinite(converted(kind, metric, unit, content["metric_value"])):
+        return f"metric_value is over the range of a double once it is converted from {unit[:MAX_NAME_LENGTH]!r}"
+    return problem
+
+
+def _decoder_complaint(value: bytes) -> str | None:
     """The typed decoder's own words, for what only it objects to: a duplicate field, NaN in a field that is ignored."""
     try:
         _decode(value)
     except (ValueError, RecursionError) as error:
         return _one_line(f"not readable: {error}")
-    return "not a valid message"
+    return None
 
 
 def name_problem(name: str) -> str | None:
