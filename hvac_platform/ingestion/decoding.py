@@ -48,8 +48,8 @@ class IngestionCounts:
     def add(self, decoded: DecodedBatch, rejected: Sequence[Rejected], unreadable: Sequence[Unreadable] = ()) -> None:
         """Count one batch."""
         lost = sum(one.last_offset - one.first_offset + 1 for one in unreadable)
-        self.messages += len(decoded.offsets) + len(rejected) + lost
-        self.accepted += len(decoded.offsets)
+        self.messages += decoded.messages + len(rejected) + lost
+        self.accepted += decoded.messages
         self.rejected += len(rejected) + lost
         self.unreadable += lost
         self.devices.update(decoded.device_id)
@@ -139,7 +139,9 @@ def _without_refused(
     if not refused:
         return decoded, rejected
     taken = np.fromiter((device_id not in refused for device_id in decoded.device_id), bool, len(decoded))
-    places = np.searchsorted(batch.offsets, decoded.offsets[~taken]).tolist()
+    if decoded.messages < len(decoded):  # of a message with several readings all are set aside where one is
+        taken &= ~np.isin(decoded.offsets, decoded.offsets[~taken])
+    places = np.searchsorted(batch.offsets, np.unique(decoded.offsets[~taken])).tolist()
     letters = [
         Rejected(int(batch.offsets[i]), int(batch.timestamps_ms[i]), batch.keys[i], batch.values[i] or b"", reason)
         for i in places

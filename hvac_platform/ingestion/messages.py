@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.devices.registry import canonical_type
 from hvac_platform.ingestion.declared_units import converted, in_declared_units, unit_problem
+from hvac_platform.ingestion.foreign import ForeignMessageError, MessageMap, message_map
 from hvac_platform.log.base import Int64, Record, RecordBatch
 
 Float64 = NDArray[np.float64]
@@ -94,10 +95,12 @@ _lenient_json = json.JSONDecoder(parse_int=float)
 
 @dataclass(frozen=True, slots=True)
 class DecodedBatch:
-    """The good messages of a record batch as columns, in offset order; n messages.
+    """The readings of the good messages of a record batch as columns, in offset order; n readings.
+
+    A message of the platform's own is one reading; one of another producer may be several, of the same offset.
 
     Attributes:
-        offsets: int64 [n], where each was in the log.
+        offsets: int64 [n], where the message of each was in the log.
         timestamps_ms: int64 [n], time of the reading (not the record timestamp), epoch milliseconds UTC.
         device_id: n device ids.
         device_type: n canonical device types.
@@ -119,8 +122,13 @@ class DecodedBatch:
     building_id: list[str]
 
     def __len__(self) -> int:
-        """Number of messages."""
+        """Number of readings."""
         return len(self.offsets)
+
+    @property
+    def messages(self) -> int:
+        """Number of messages that they came in."""
+        return int(np.count_nonzero(np.diff(self.offsets))) + 1 if len(self.offsets) else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,17 +188,72 @@ def decode_batch(batch: RecordBatch, *, now_ms: int) -> tuple[DecodedBatch, list
         location=columns.location,
         building_id=columns.building_id,
     )
-    rejected = [
-        Rejected(
-            offset=int(batch.offsets[position]),
-            timestamp_ms=int(batch.timestamps_ms[position]),
-            key=batch.keys[position],
-            value=batch.values[position] or b"",
-            reason=rejection_reason(batch.values[position], now_ms=now_ms),
+    if accepted.all():
+        return decoded, []
+    foreign = message_map()
+    rejected, unfolded = [], _Unfolded()
+    for position in np.flatnonzero(~accepted).tolist():
+        value, key = batch.values[position], batch.keys[position]
+        offset = int(batch.offsets[position])
+        reason = None if foreign is None else unfolded.add(foreign, offset, value, key, now_ms)
+        if reason != "":
+            reason = reason or rejection_reason(value, now_ms=now_ms)
+            rejected.append(Rejected(offset, int(batch.timestamps_ms[position]), key, value or b"", reason))
+    return unfolded.joined(decoded), rejected
+
+
+class _Unfolded:
+    """Readings of messages of other producers, as the message map has them."""
+
+    def __init__(self) -> None:
+        self.offsets: list[int] = []
+        self.columns = _Columns()
+
+    def add(self, foreign: MessageMap, offset: int, value: bytes | None, key: bytes | None, now_ms: int) -> str | None:
+        """Take in a message; why it is bad, empty where it is not, None where no kind of the map fits it."""
+        if not value or len(value) > MAX_VALUE_BYTES:
+            return None
+        try:
+            found = foreign.readings(value, key)
+            if found is None:
+                return None
+            kind, readings = found
+            for number, content in enumerate(readings, 1):
+                problem = _content_problem(content, now_ms) or _unit_problem(content)
+                if problem is not None:
+                    return f"as {kind}: {f'reading {number}: ' if len(readings) > 1 else ''}{problem}"
+            self.columns.add([msgspec.convert(content, Metric) for content in readings])
+        except (ForeignMessageError, msgspec.ValidationError) as error:
+            return _one_line(str(error))
+        self.offsets += [offset] * len(readings)
+        return ""
+
+    def joined(self, others: DecodedBatch) -> DecodedBatch:
+        """With the readings of the other messages, in the order of the log."""
+        if not self.offsets:
+            return others
+        mine = self.columns
+        values = np.array(mine.metric_value, dtype=np.float64)
+        in_declared_units(mine.device_type, mine.metric_name, mine.unit, values)
+        offsets = np.concatenate([others.offsets, np.array(self.offsets, np.int64)])
+        order = np.argsort(offsets, kind="stable")
+        rows = order.tolist()
+
+        def texts(first: list[str], second: list[str]) -> list[str]:
+            both = [*first, *second]
+            return [both[row] for row in rows]
+
+        return DecodedBatch(
+            offsets=offsets[order],
+            timestamps_ms=np.concatenate([others.timestamps_ms, np.array(mine.timestamps_ms, np.int64)])[order],
+            device_id=texts(others.device_id, mine.device_id),
+            device_type=texts(others.device_type, mine.device_type),
+            metric_name=texts(others.metric_name, mine.metric_name),
+            metric_value=np.concatenate([others.metric_value, values])[order],
+            unit=texts(others.unit, mine.unit),
+            location=texts(others.location, mine.location),
+            building_id=texts(others.building_id, mine.building_id),
         )
-        for position in np.flatnonzero(~accepted)
-    ]
-    return decoded, rejected
 
 
 def _kept(
@@ -334,7 +397,10 @@ def parse_timestamp(text: str) -> int:
         raise ValueError(f"{text!r} has no time of day")
     if text.endswith("z"):  # RFC 3339 allows t and z too, Python only t
         text = f"{text[:-1]}Z"
-    instant = datetime.fromisoformat(text)
+    leap = len(text) >= len("2016-12-31T23:59:60") and text[16:19] == ":60"  # RFC 3339 has leap seconds, Python none
+    instant = datetime.fromisoformat(f"{text[:16]}:59{text[19:]}" if leap else text)
+    if leap:
+        instant += timedelta(seconds=1)
     if instant.tzinfo is None:
         instant = instant.replace(tzinfo=UTC)
     return (instant - _EPOCH) // _MILLISECOND
