@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
@@ -64,31 +66,46 @@ def converted(kind: str, metric: str, unit: str, value: float) -> float:
     return value if how is None else value * how.scale + how.offset
 
 
+@dataclass(frozen=True, slots=True)
+class ForeignUnits:
+    """Readings of a batch in other units than those of their metrics.
+
+    Attributes:
+        refused: bool [n], which are in a unit that can't be converted; None where all can.
+        told: device, metric and unit of those that were converted, and of undeclared metrics that came in several units.
+    """
+
+    refused: NDArray[np.bool_] | None = None
+    told: frozenset[tuple[str, str, str]] = frozenset()
+
+
+NONE = ForeignUnits()
+
+
 def in_declared_units(
-    kinds: Sequence[str], metrics: Sequence[str], units: list[str], values: Float64
-) -> NDArray[np.bool_] | None:
+    device_ids: Sequence[str], kinds: Sequence[str], metrics: Sequence[str], units: list[str], values: Float64
+) -> ForeignUnits:
     """Convert readings to the units that their types declare, in place.
 
     Args:
+        device_ids: n devices.
         kinds: n canonical device types.
         metrics: n metrics.
         units: n units as sent; becomes those that the values are in.
         values: float64 [n]; becomes the values in them.
-
-    Returns:
-        bool [n], which readings are in a unit that can't be converted; None where all can.
     """
     types = {name: device_type(name) for name in set(kinds)}
     if list(map(_usual_units(frozenset(types.values())).get, metrics)) == units:
-        return None
+        return NONE
     pairs = set(zip(metrics, units, strict=True))
+    own = {pair for pair in pairs if not any(kind is not None and pair[0] in kind.index for kind in types.values())}
     if all(
         treated[0] == unit and treated[1] is SAME
         for declared in types.values()
         for metric, unit in pairs
         for treated in (_treatment(declared, metric, unit),)
     ):
-        return None
+        return ForeignUnits(told=_changing(device_ids, metrics, units, own))
     triples = list(zip(kinds, metrics, units, strict=True))
     code_of = {triple: code for code, triple in enumerate(dict.fromkeys(triples))}
     treatments = [_treatment(types[kind], metric, unit) for kind, metric, unit in code_of]
@@ -100,7 +117,21 @@ def in_declared_units(
         with np.errstate(over="ignore"):
             new = values[changed] * scales[codes[changed]] + offsets[codes[changed]]
         values[changed] = [float(f"{value:.{SIGNIFICANT_DIGITS}g}") for value in new.tolist()]
+    told = frozenset((device_ids[i], metrics[i], units[i]) for i in changed.tolist())
+    told |= _changing(device_ids, metrics, units, own)
     named = [unit for unit, _ in treatments]
     units[:] = map(named.__getitem__, codes.tolist())
     bad = np.array([how is None for _, how in treatments])
-    return bad[codes] if bad.any() else None
+    return ForeignUnits(bad[codes] if bad.any() else None, told)
+
+
+def _changing(
+    device_ids: Sequence[str], metrics: Sequence[str], units: Sequence[str], own: set[tuple[str, str]]
+) -> frozenset[tuple[str, str, str]]:
+    """Device, metric and units of undeclared metrics, whose units are given, that one device sends in several."""
+    several = {metric for metric, count in Counter(metric for metric, unit in own if unit).items() if count > 1}
+    if not several:
+        return frozenset()
+    found = {row for row in zip(device_ids, metrics, units, strict=True) if row[1] in several and row[2]}
+    counted = Counter(row[:2] for row in found)
+    return frozenset(row for row in found if counted[row[:2]] > 1)

@@ -109,6 +109,7 @@ class DecodedBatch:
         unit: n units; empty where the message has none.
         location: n locations; empty where the message has none.
         building_id: n buildings; empty where the message has none.
+        told_units: device, metric and unit of readings that were converted, or that came in several units.
     """
 
     offsets: Int64
@@ -120,6 +121,7 @@ class DecodedBatch:
     unit: list[str]
     location: list[str]
     building_id: list[str]
+    told_units: frozenset[tuple[str, str, str]] = frozenset()
 
     def __len__(self) -> int:
         """Number of readings."""
@@ -174,8 +176,12 @@ def decode_batch(batch: RecordBatch, *, now_ms: int) -> tuple[DecodedBatch, list
         named = zip(columns.device_id, columns.device_type, columns.metric_name, strict=True)
         good &= [None not in names for names in named]
     timestamps_ms, metric_values = _kept(columns, accepted, good, timestamps_ms, metric_values)
-    bad_units = in_declared_units(columns.device_type, columns.metric_name, columns.unit, metric_values)
-    good = np.isfinite(metric_values) if bad_units is None else np.isfinite(metric_values) & ~bad_units
+    foreign_units = in_declared_units(
+        columns.device_id, columns.device_type, columns.metric_name, columns.unit, metric_values
+    )
+    good = np.isfinite(metric_values)
+    if foreign_units.refused is not None:
+        good &= ~foreign_units.refused
     timestamps_ms, metric_values = _kept(columns, accepted, good, timestamps_ms, metric_values)
     decoded = DecodedBatch(
         offsets=batch.offsets if accepted.all() else batch.offsets[accepted],
@@ -187,6 +193,7 @@ def decode_batch(batch: RecordBatch, *, now_ms: int) -> tuple[DecodedBatch, list
         unit=columns.unit,
         location=columns.location,
         building_id=columns.building_id,
+        told_units=foreign_units.told,
     )
     if accepted.all():
         return decoded, []
@@ -234,7 +241,7 @@ class _Unfolded:
             return others
         mine = self.columns
         values = np.array(mine.metric_value, dtype=np.float64)
-        in_declared_units(mine.device_type, mine.metric_name, mine.unit, values)
+        told = in_declared_units(mine.device_id, mine.device_type, mine.metric_name, mine.unit, values).told
         offsets = np.concatenate([others.offsets, np.array(self.offsets, np.int64)])
         order = np.argsort(offsets, kind="stable")
         rows = order.tolist()
@@ -253,6 +260,7 @@ class _Unfolded:
             unit=texts(others.unit, mine.unit),
             location=texts(others.location, mine.location),
             building_id=texts(others.building_id, mine.building_id),
+            told_units=others.told_units | told,
         )
 
 
