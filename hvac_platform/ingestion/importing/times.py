@@ -294,9 +294,7 @@ class TimeEvidence:
             near = [n for n in fit if (one := self.orders[n]).changes and one.near >= CLEAR * one.changes]
             far = [n for n in fit if (one := self.orders[n]).changes and one.far >= CLEAR * one.changes]
             if len(near) == 1 and len(far) == len(fit) - 1:
-                return near[
-                    0
-                ], "in another order the readings of one day would be a month or more from those of the next"
+                return near[0], "only so do the days follow each other"
         fitting = " and ".join(_WRITTEN[name] for name in fit) or "no order of day, month and year"
         option = "--day-first or --month-first" if "year first" not in fit else "--time-format, such as %y-%m-%d %H:%M"
         raise ImportRefusedError(

@@ -76,6 +76,18 @@ def find_header(rows: Sequence[Sequence[str]], given: Sequence[str] = ()) -> Hea
     )
 
 
+def named_by_legend(names: Sequence[str], before: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """Names of columns, those for which lines before the header give another name by that one.
+
+    Siemens calls its columns Point_1, Point_2, … and says above them which points these are.
+
+    >>> named_by_legend(["Date", "Point_1"], [["Point_1:", "AHU1.SAT", "", "15 minutes"]])
+    ('Date', 'AHU1.SAT')
+    """
+    legend = {row[0].strip().removesuffix(":"): row[1].strip() for row in before if len(row) > 1 and row[1].strip()}
+    return unique([legend.get(name, name) for name in names])
+
+
 def _width(rows: Sequence[Sequence[str]]) -> int:
     """Number of cells that most rows have, empty ones at the end too."""
     sizes = Counter(len(row) for row in rows)
