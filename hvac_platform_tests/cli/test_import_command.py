@@ -184,10 +184,8 @@ def workbook(rows: list[list[str | float]]) -> bytes:
             return f'<c t="inlineStr"><is><t>{value}</t></is></c>'
         return f'<c s="{1 if column == 0 else 0}"><v>{value!r}</v></c>'
 
-    office, package = (
-        "http://schemas.openxmlformats.org/officeDocument/2006",
-        "http://schemas.openxmlformats.org/package/2006",
-    )
+    space = "http://schemas.openxmlformats.org"
+    office, package = f"{space}/officeDocument/2006", f"{space}/package/2006"
     main = f'xmlns="{space}/spreadsheetml/2006/main"'
     sheet = "".join(f"<row>{''.join(cell(v, i) for i, v in enumerate(row))}</row>" for row in rows)
 
