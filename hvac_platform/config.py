@@ -43,6 +43,10 @@ class Settings(BaseSettings):
 
     hvac_home: Path = Field(default=Path(".hvac"), description="Folder of the embedded store and log")
     hvac_device_types: str = Field(default="", description="Folders with more device types, separated like PATH")
+    hvac_message_map: str = Field(default="", description="YAML that maps messages of other producers")
+    hvac_units: Literal["", "SI", "IP"] = Field(
+        default="", description="Units of the pages; the stored ones when empty"
+    )
     hvac_window_seconds: int = Field(default=60, ge=1, le=86_400, description="Length of a snapshot's window")
     hvac_allowed_lateness_seconds: int = Field(
         default=30, ge=0, le=LONGEST_SECONDS, description="How long a window waits for late readings"
@@ -270,4 +274,8 @@ def _read(_environment: tuple[str | None, ...], _dotenv: str, _changed: int | No
         raise ConfigError(f"{_dotenv}: {' '.join(str(error).split())[:200]}") from None
     if settings.hvac_device_types:  # the registry reads the environment, which a .env file doesn't change
         os.environ.setdefault("HVAC_DEVICE_TYPES", settings.hvac_device_types)
+    if settings.hvac_units:
+        os.environ.setdefault("HVAC_UNITS", settings.hvac_units)
+    if settings.hvac_message_map:  # decoding does so too
+        os.environ.setdefault("HVAC_MESSAGE_MAP", settings.hvac_message_map)
     return settings

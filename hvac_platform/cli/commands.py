@@ -36,7 +36,7 @@ COMMANDS = {
     "import": Command(
         "streaming",
         "import_files",
-        "Import historian exports (CSV or Parquet, wide or long) through the message log.",
+        "Import historian exports through the message log: all of the files, or none where one is not understood.",
     ),
     "export": Command(
         "exporting",
