@@ -18,7 +18,7 @@ endif
 endif
 endif
 
-.PHONY: setup help demo test integration services services-down check docs bench bench-live bench-quality lock clean other-python
+.PHONY: setup help demo test integration services services-down check docs bench bench-live bench-truth bench-quality lock clean other-python
 
 setup: $(STAMP)  ## .venv with the locked dependencies and the command hvac (the default); PYTHON=python3.12 chooses the Python
 
@@ -73,6 +73,10 @@ $(PEERS)/.installed: benchmarks/peers/requirements.lock | $(STAMP)
 # OPTIONS: --interval, --run-minutes, --empty-seconds. SERVICES=1: on Kafka and Cassandra.
 bench-live: setup  ## delays, processor and disk of live operation; DEVICES=5 MINUTES=4, OPTIONS=…
 	@$(if $(SERVICES),$(BIN)/python -m devtools.services run kafka cassandra -- env PYTHONPATH=$(CURDIR) )$(BIN)/python -m benchmarks.live --devices $(or $(DEVICES),5) --minutes $(or $(MINUTES),4) $(OPTIONS)
+
+# OPTIONS: --removals, --devices, --days, --seed.
+bench-truth: setup  ## points that stop: how many are told, how soon, and how many falsely; OPTIONS=…
+	@$(BIN)/python -m benchmarks.truth $(OPTIONS)
 
 # How well faults are found, beside PyOD in an environment of its own. DATA=path adds SKAB and NAB, a server at
 # OLLAMA_BASE_URL the text embedding; further options: make bench-quality OPTIONS="--only skab --seeds 921 922"

@@ -43,6 +43,10 @@ class Settings(BaseSettings):
 
     hvac_home: Path = Field(default=Path(".hvac"), description="Folder of the embedded store and log")
     hvac_device_types: str = Field(default="", description="Folders with more device types, separated like PATH")
+    hvac_message_map: str = Field(default="", description="YAML that maps messages of other producers")
+    hvac_units: Literal["", "SI", "IP"] = Field(
+        default="", description="Units of the pages; the stored ones when empty"
+    )
     hvac_window_seconds: int = Field(default=60, ge=1, le=86_400, description="Length of a snapshot's window")
     hvac_allowed_lateness_seconds: int = Field(
         default=30, ge=0, le=LONGEST_SECONDS, description="How long a window waits for late readings"
@@ -110,6 +114,13 @@ class Settings(BaseSettings):
         default="", description="Comma-separated names under which the web pages may be asked, beside those of loopback"
     )
 
+    hvac_alerts: Path | None = Field(
+        default=None, description="Routing tree of alerts (YAML); nobody is told without it"
+    )
+    hvac_dashboard_url: str = Field(
+        default="", description="Address at which people reach the dashboard; messages lead to its pages"
+    )
+
     scylla_hosts: str = Field(default="", description="Comma-separated hosts; empty uses the embedded store")
     scylla_port: int = Field(default=9042, ge=1, le=65_535)
     scylla_username: str = ""
@@ -150,7 +161,8 @@ class Settings(BaseSettings):
     ollama_model: str = "all-minilm:l6-v2"
 
     @field_validator(
-        *("kafka_ssl_cafile", "scylla_ssl_cafile", "scylla_ssl_certfile", "scylla_ssl_keyfile", "hvac_suppressions"),
+        *("kafka_ssl_cafile", "scylla_ssl_cafile", "scylla_ssl_certfile", "scylla_ssl_keyfile"),
+        *("hvac_suppressions", "hvac_alerts"),
         mode="before",
     )
     @classmethod
@@ -162,6 +174,18 @@ class Settings(BaseSettings):
     def _hosts(cls, value: str) -> str:
         parse_hosts(value)
         return value
+
+    @field_validator("hvac_dashboard_url")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        if value and not re.match(r"https?://[^/\s]+", value):
+            raise ValueError("must be an address such as https://hvac.example.com")
+        return value.rstrip("/")
+
+    @field_validator("hvac_alerts")
+    @classmethod
+    def _file(cls, value: Path | None) -> Path | None:
+        return value.expanduser().resolve() if value is not None else None
 
     @field_validator("*", mode="before")
     @classmethod
@@ -250,4 +274,8 @@ def _read(_environment: tuple[str | None, ...], _dotenv: str, _changed: int | No
         raise ConfigError(f"{_dotenv}: {' '.join(str(error).split())[:200]}") from None
     if settings.hvac_device_types:  # the registry reads the environment, which a .env file doesn't change
         os.environ.setdefault("HVAC_DEVICE_TYPES", settings.hvac_device_types)
+    if settings.hvac_units:
+        os.environ.setdefault("HVAC_UNITS", settings.hvac_units)
+    if settings.hvac_message_map:  # decoding does so too
+        os.environ.setdefault("HVAC_MESSAGE_MAP", settings.hvac_message_map)
     return settings

@@ -19,9 +19,10 @@ from hvac_platform.io_managers.store_io_manager import StoreIOManager
 from hvac_platform.jobs import jobs
 from hvac_platform.resources import PlatformResource
 from hvac_platform.schedules import schedules
+from hvac_platform.sensors.alert_delivery import alert_delivery
 from hvac_platform.sensors.ingestion_watch import ingestion_watch
 from hvac_platform.sensors.kafka_ingestion import kafka_ingestion
-from hvac_platform.sensors.run_failure import run_failure
+from hvac_platform.sensors.run_failure import run_failure, run_success
 
 platform = PlatformResource()
 
@@ -44,7 +45,7 @@ defs = dg.Definitions(
     asset_checks=checks,
     jobs=jobs,
     schedules=schedules,
-    sensors=[kafka_ingestion, ingestion_watch, run_failure],
+    sensors=[kafka_ingestion, ingestion_watch, run_failure, run_success, alert_delivery],
     resources={"platform": platform, "store": StoreIOManager(platform=platform)},
     executor=dg.in_process_executor,
 )

@@ -20,6 +20,7 @@ from sqlalchemy.engine import Engine
 
 from devtools import PROJECT_ROOT
 from hvac_platform.config import Settings
+from hvac_platform.devices.registry import device_type as device_type_of
 from hvac_platform.ingestion.messages import Metric, encode_metric, format_timestamp
 from hvac_platform.resources import PlatformResource
 from hvac_platform.stores.base import TableSlice
@@ -177,11 +178,14 @@ def reading(
     value=72.5,
     *,
     device_type="rooftop_unit",
-    unit="°F",
+    unit=None,
     location="building-A",
     building_id="bldg-001",
 ):
-    """A good message, ready to append."""
+    """A good message, ready to append; where no unit is given, in the declared one."""
+    declared = device_type_of(device_type)
+    if unit is None:
+        unit = declared.point(metric).unit if declared is not None and metric in declared.index else "°F"
     metric = Metric(device_id, device_type, format_timestamp(at_ms), metric, value, unit, location, building_id)
     return device_id.encode(), encode_metric(metric), at_ms
 

@@ -60,7 +60,9 @@ SCHEDULES = {
     "nightly_report": ("40 0 * * *", "report"),
     "hourly_housekeeping": ("17 * * * *", "housekeeping"),
 }
-SENSORS = {"kafka_ingestion": "ingestion", "ingestion_watch": None, "run_failure": None}
+SENSORS = {"kafka_ingestion": "ingestion"} | dict.fromkeys(
+    ["ingestion_watch", "run_failure", "run_success", "alert_delivery"]
+)
 CHECKS = {
     ("raw_metrics", "few_messages_rejected"),
     ("raw_metrics", "no_offsets_lost"),

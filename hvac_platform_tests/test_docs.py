@@ -370,6 +370,11 @@ def printed(tmp_path_factory):
         incidents = run("incidents", "list", "--devices", "CH-001", "--from", "2026-06-10")
         # The newest is looked at: it has earlier ones to be like.
         run("incidents", "show", re.findall(r"CH-001/\d+", incidents)[0])
+        (home / "alerts.yaml").write_text("receivers: {screen: {console: true}}\nroute: {receivers: [screen]}\n")
+        patch.setenv("HVAC_ALERTS", "alerts.yaml")
+        run("alerts", "test", "screen")
+        run("alerts", "explain", re.findall(r"CH-001/\d+", incidents)[0])
+        patch.delenv("HVAC_ALERTS")
         run("check")
         run("lag")
         run("import", "readings.csv", "--device-type", "fan")

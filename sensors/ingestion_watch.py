@@ -1,17 +1,23 @@
 """ingestion_watch: says in Dagster whether data flow, also when no ingestion run does."""
 
 import json
+from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
 
+from hvac_platform.alerts.troubles import KINDS, Trouble, tell_troubles
 from hvac_platform.assets.checks import DATA_FLOW, data_flow, evaluate_flow
-from hvac_platform.ingestion.flow import FlowWatch, flows
-from hvac_platform.ingestion.proof import LedgerWatch
+from hvac_platform.ingestion.flow import FlowWatch, PartitionFlow, flows
+from hvac_platform.ingestion.proof import LedgerWatch, RangeProof
 from hvac_platform.partitions import restore_devices
 from hvac_platform.resources import PlatformResource
 from hvac_platform.timestamps import now_ms
 
 LOOK_SECONDS = 30
+WATCHED = ("ingestion", "proof", "lag")
+"""Kinds of the platform's own incidents that a look opens and resolves."""
+LONGEST_BEHIND_MS = 900_000
+"""A partition in which messages wait for so long without a break lags."""
 REPEAT_MS = 3_600_000
 """An evaluation that is the same as before is repeated after this long, so that its age tells that somebody looks."""
 
@@ -34,13 +40,20 @@ def ingestion_watch(context: dg.SensorEvaluationContext, platform: PlatformResou
     found = watch.look(flows(platform.log, platform.store, platform.topic, now), now)
     ledger = LedgerWatch(memory.get("proven"), memory.get("unproven"))
     proofs = ledger.look(platform.log, platform.store, platform.topic, now)
+    behind = {
+        str(flow.partition): memory.get("behind", {}).get(str(flow.partition), now)
+        for flow in found
+        if flow.waiting and flow.ok
+    }
+    for trouble in tell_troubles(platform.store, WATCHED, list(_troubles(found, proofs, behind, now)), now):
+        context.log.warning("%s: %s", " ".join(trouble.name), trouble.text)
     troubles = [f"partition {flow.partition}: {flow.said}" for flow in found if not flow.ok]
     troubles += [f"partition {proof.partition}: {proof.said}" for proof in proofs if not proof.ok]
     for line in troubles:
         context.log.error("%s", line)
     unchanged = memory.get("ok") == (not troubles) and now - memory.get("told_at", 0) < REPEAT_MS
     told_at = memory.get("told_at", 0) if unchanged else now
-    seen = {"seen": watch.seen, "proven": ledger.proven, "unproven": ledger.unproven}
+    seen = {"behind": behind, "seen": watch.seen, "proven": ledger.proven, "unproven": ledger.unproven}
     context.update_cursor(json.dumps({**seen, "ok": not troubles, "told_at": told_at}))
     if unchanged:
         return dg.SkipReason("; ".join(troubles) or "data flow")
@@ -54,3 +67,23 @@ def ingestion_watch(context: dg.SensorEvaluationContext, platform: PlatformResou
         description=result.description,
     )
     return dg.SensorResult(asset_events=[evaluation])
+
+
+def _troubles(
+    found: Sequence[PartitionFlow], proofs: Sequence[RangeProof], behind: Mapping[str, int], now: int
+) -> Iterator[Trouble]:
+    """What is wrong at one look."""
+    for flow in found:
+        since = behind.get(str(flow.partition))
+        if not flow.ok:
+            said = f"partition {flow.partition} of the topic: {flow.said or flow.state}"
+            yield Trouble("ingestion", f"partition-{flow.partition}", KINDS["ingestion"], said)
+        elif since is not None and now - since >= LONGEST_BEHIND_MS:
+            said = (
+                f"partition {flow.partition} has lagged for {(now - since) // 60_000} min, {flow.waiting} messages wait"
+            )
+            yield Trouble("lag", f"partition-{flow.partition}", KINDS["lag"], said)
+    failed: dict[int, RangeProof] = {proof.partition: proof for proof in reversed(proofs) if not proof.ok}
+    for partition, proof in failed.items():
+        said = f"partition {partition} of the topic: {proof.said}"
+        yield Trouble("proof", f"partition-{partition}", KINDS["proof"], said)

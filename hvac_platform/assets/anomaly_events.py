@@ -9,6 +9,7 @@ from functools import partial
 import dagster as dg
 from pydantic import Field
 
+from hvac_platform.alerts.standing import StandingDelivery
 from hvac_platform.assets.common import ARRIVING, OWNERS, RETRIES, tell_failures
 from hvac_platform.assets.device_profiles import device_profiles
 from hvac_platform.assets.snapshot_embeddings import snapshot_embeddings
@@ -16,12 +17,14 @@ from hvac_platform.assets.standing import READY_TAG, TOLD_SECONDS, another_stand
 from hvac_platform.detection.consensus import Comparison
 from hvac_platform.detection.methods import method_names
 from hvac_platform.io_managers.table_output import Metadata, TableOutput, table_output
+from hvac_platform.monitoring.counted import count_judged
 from hvac_platform.monitoring.judging import Judgement, first_reason
 from hvac_platform.monitoring.passes import DetectionPass, Span
 from hvac_platform.monitoring.pending import pending
 from hvac_platform.monitoring.standing import PassDone, StandingDetection
 from hvac_platform.partitions import daily
 from hvac_platform.resources import PlatformResource
+from hvac_platform.runtime.connections import open_store
 from hvac_platform.stores.batches import TableBatch
 from hvac_platform.timestamps import day_windows, now_ms
 
@@ -80,6 +83,7 @@ def anomaly_events(
 
     def batches(metadata: Metadata) -> Iterator[TableBatch]:
         yield from found.batches()
+        count_judged(platform.store, found.windows)
         tell_failures(context, metadata, found)
         metadata.update(
             windows_judged=found.windows,
@@ -106,7 +110,9 @@ def _tell(context: dg.AssetExecutionContext, span: Span, judgement: Judgement, r
 
 def _stand(context: dg.AssetExecutionContext, platform: PlatformResource) -> TableOutput:
     """Pass after pass until the run's time is over; what is done shows in the run's log and on the days' partitions."""
-    told = _DaysTold(context)
+    settings = platform.settings
+    delivery = StandingDelivery(settings, partial(open_store, settings))
+    told = _DaysTold(context, delivery)
     standing = StandingDetection(
         platform.store,
         platform.encoders,
@@ -118,6 +124,7 @@ def _stand(context: dg.AssetExecutionContext, platform: PlatformResource) -> Tab
         on_pass=told.add,
         on_trouble=lambda line: context.log.error("%s", line),
     )
+    delivery.start()
     try:
         standing.warm()
         context.instance.add_run_tags(context.run.run_id, {READY_TAG: "yes"})  # the run before may end now
@@ -125,12 +132,14 @@ def _stand(context: dg.AssetExecutionContext, platform: PlatformResource) -> Tab
     except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
         context.log.info("the run was asked to end; the next one goes on with what is unjudged")
     finally:
+        delivery.stop()
         told.tell(all_of_it=True)
 
     def batches(metadata: Metadata) -> Iterator[TableBatch]:
         metadata.update(
             windows_judged=standing.windows,
             incidents_computed=standing.incidents,
+            alerts_sent=delivery.sent,
             devices_failed=len(told.failed),
             failures=dg.MetadataValue.md("\n".join(f"- {failure}" for failure in list(told.failed.values())[:200])),
         )
@@ -141,15 +150,17 @@ def _stand(context: dg.AssetExecutionContext, platform: PlatformResource) -> Tab
 
 @dataclass
 class _DaysTold:
-    """Logs materializations of the days that a standing run judges windows of, each at most once a minute."""
+    """Logs materializations of the days that a standing run judges windows of, each at most once a minute; and alerts."""
 
     context: dg.AssetExecutionContext
+    delivery: StandingDelivery
     failed: dict[str, str] = field(default_factory=dict)
     _days: dict[str, Counter[str]] = field(default_factory=dict)
     _told: dict[str, float] = field(default_factory=dict)
 
     def add(self, done: PassDone) -> None:
-        """Count a pass."""
+        """Count a pass; what it wrote is told at once."""
+        self.delivery.wake()
         counted = self._days.setdefault(done.date, Counter())
         found = done.detection
         counted.update(
@@ -166,6 +177,8 @@ class _DaysTold:
 
     def tell(self, *, all_of_it: bool = False) -> None:
         """Log what is due."""
+        for line in self.delivery.lines():
+            self.context.log.info("%s", line)
         now = time.monotonic()
         for date in list(self._days):
             if not all_of_it and now - self._told.get(date, -TOLD_SECONDS) < TOLD_SECONDS:

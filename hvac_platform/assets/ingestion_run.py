@@ -6,7 +6,7 @@ import dagster as dg
 
 from hvac_platform.assets.common import listed
 from hvac_platform.ingestion.decoding import IngestionCounts
-from hvac_platform.ingestion.registration import TypeConflict
+from hvac_platform.ingestion.registration import TypeConflict, look_alikes
 from hvac_platform.ingestion.standing import Registry
 from hvac_platform.io_managers.table_output import Metadata
 from hvac_platform.partitions import devices
@@ -21,6 +21,8 @@ def run_registry(context: dg.AssetExecutionContext, platform: PlatformResource) 
         if unknown:
             context.instance.add_dynamic_partitions(str(devices.name), unknown)
             context.log.info("new devices: %s", listed(unknown))
+        for one, other in look_alikes(found, [device.device_id for device in platform.store.devices()]):
+            context.log.warning("device %r looks like %r: is it the same one?", one, other)
 
     def on_conflict(conflict: TypeConflict) -> None:
         context.log.warning("%s", conflict)
@@ -48,6 +50,7 @@ def tell_taken_in(metadata: Metadata, counts: IngestionCounts, registry: Registr
         logs_made_again=made_again,
         devices=len(counts.devices),
         rejections=dg.MetadataValue.json(counts.reasons),
+        other_units=", ".join(sorted(counts.other_units)) or "none",
         type_changes=", ".join(str(c) for c in disputed if c.changed) or "none",
         type_conflicts=", ".join(str(c) for c in disputed if not c.changed) or "none",
     )

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from hvac_platform.cli.output import errors
-from hvac_platform.monitoring.lifecycle import find_incident
+from hvac_platform.monitoring.lifecycle import PLATFORM, find_incident
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.records import Incident
 from hvac_platform.timestamps import iso, parse_instant
@@ -90,7 +90,7 @@ def chosen_incident(store: Store, incident_id: str) -> Incident:
     Raises:
         typer.BadParameter: there is none.
     """
-    found = find_incident(store, incident_id)
+    found = find_incident(store, incident_id) or _of_the_platform(store, incident_id)
     if found is None:
         raise typer.BadParameter(
             f"no incident {incident_id[:200]!r}; `hvac incidents list` shows them", param_hint="INCIDENT"
@@ -98,6 +98,14 @@ def chosen_incident(store: Store, incident_id: str) -> Incident:
     if found.incident_id != incident_id:
         errors.print(f"{incident_id} was merged into {found.incident_id}")
     return found
+
+
+def _of_the_platform(store: Store, incident_id: str) -> Incident | None:
+    if not incident_id.startswith(f"{PLATFORM}/"):
+        return None
+    from hvac_platform.alerts.troubles import trouble_incident
+
+    return trouble_incident(store, incident_id)
 
 
 def instant(text: str | None, option: str) -> int | None:

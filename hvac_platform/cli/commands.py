@@ -36,7 +36,7 @@ COMMANDS = {
     "import": Command(
         "streaming",
         "import_files",
-        "Import historian exports (CSV or Parquet, wide or long) through the message log.",
+        "Import historian exports through the message log: all of the files, or none where one is not understood.",
     ),
     "export": Command(
         "exporting",
@@ -85,6 +85,9 @@ COMMANDS = {
     ),
     "suppressions": Command(
         "suppressions", "suppressions", "Recurring times at which nobody is told of certain incidents."
+    ),
+    "alerts": Command(
+        "alerts", "alerts", "Who is told of incidents and why; test receivers, see the outbox, send what waits."
     ),
     "maintenance": Command("incidents", "maintenance", "Known work on devices, in which nothing alarms."),
     "up": Command(

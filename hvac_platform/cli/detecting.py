@@ -37,6 +37,7 @@ from hvac_platform.detection.consensus import Comparison
 from hvac_platform.detection.methods import method_names
 from hvac_platform.ingestion.snapshotting import EmbeddingCounts
 from hvac_platform.monitoring.comparing import compare_device
+from hvac_platform.monitoring.counted import count_judged
 from hvac_platform.monitoring.degradation import HISTORY_DAYS, LEAST_DAYS, metric_unit
 from hvac_platform.monitoring.judging import Judgement
 from hvac_platform.monitoring.learning import Lesson, mode_calibration, told_counts, told_metrics
@@ -54,9 +55,11 @@ from hvac_platform.monitoring.profiles import profile_of
 from hvac_platform.monitoring.similar import NoSnapshotError, similar_states
 from hvac_platform.runtime.connections import make_encoders, open_store
 from hvac_platform.runtime.learning_processes import learning_elsewhere
+from hvac_platform.stores.base import Store
 from hvac_platform.stores.records import StoredProfile
 from hvac_platform.timestamps import day_of, day_windows, days_between, iso, now_ms
 
+DELIVERY_SECONDS = 15.0
 CONTINUOUS_SECONDS = 30
 ALL_METHODS = "all"
 MOST_SHOWN = 60  # metrics of a state
@@ -339,7 +342,9 @@ def detect(
                 open_past=open_past,
             )
             write_pass(incidents)
+            count_judged(store, found.windows)
             found.failed = incidents.failed | found.failed
+            _deliver(store, settings)
         if as_json and (rows or not continuous):
             print_json(rows)
         elif rows or not continuous:
@@ -367,6 +372,26 @@ def detect(
             time.sleep(CONTINUOUS_SECONDS)
         except KeyboardInterrupt:
             return
+
+
+def _deliver(store: Store, settings: Settings) -> None:
+    """Tell what was found, unless somebody else does; what can't be sent now stays in the outbox."""
+    if settings.hvac_alerts is None:
+        return
+    from hvac_platform.alerts.delivery import Deliverer
+    from hvac_platform.alerts.standing import told
+
+    deliverer = Deliverer(
+        store,
+        settings,
+        write=errors.print,
+        on_sent=lambda sent: errors.print(told(sent)),
+        on_trouble=lambda line: errors.print(f"hvac: {line}"),
+    )
+    try:
+        deliverer.deliver_everything(DELIVERY_SECONDS)
+    finally:
+        deliverer.close()
 
 
 def _judged(

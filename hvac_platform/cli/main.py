@@ -41,6 +41,7 @@ def _expected() -> tuple[type[BaseException], ...]:
     """Errors that say what to do; loaded only where one has come."""
     import apsw
 
+    from hvac_platform.alerts.tree import AlertsFileError
     from hvac_platform.config import ConfigError
     from hvac_platform.detection.profile import TooFewSnapshotsError
     from hvac_platform.devices.fleet import FleetError
@@ -48,7 +49,7 @@ def _expected() -> tuple[type[BaseException], ...]:
     from hvac_platform.log.base import LogError
     from hvac_platform.stores.base import StoreError
 
-    ours = (ConfigError, DeviceTypeError, FleetError, LogError, StoreError, TooFewSnapshotsError)
+    ours = (AlertsFileError, ConfigError, DeviceTypeError, FleetError, LogError, StoreError, TooFewSnapshotsError)
     return (*ours, apsw.Error, sqlite3.Error, OSError)
 
 

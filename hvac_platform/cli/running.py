@@ -201,10 +201,13 @@ def demo(
 
 def _demonstrate(home: Path, once: bool, port: int, dashboard_port: int | None) -> None:
     from hvac_platform.demo import demo_names, prepare_home, run_demo
+    from hvac_platform.demo_alerts import QUIET_MINUTES, LiveAlerts, prepare_live
     from hvac_platform.execution import RunFailedError
 
     prepare_home(home)
     os.environ["HVAC_HOME"] = str(home)
+    os.environ["HVAC_ALERTS"] = ""  # the demonstration tells nobody but who looks at it
+    os.environ["HVAC_INCIDENT_PAST_HOURS"] = "0"  # what was wrong yesterday is no news
     named = demo_names(load_settings(), now_ms())
     os.environ.update(named)
     settings = load_settings()
@@ -224,7 +227,15 @@ def _demonstrate(home: Path, once: bool, port: int, dashboard_port: int | None) 
         command = removal[name].format(settings.kafka_bootstrap_servers, value)
         console.print(f"To remove what it made: {command}", soft_wrap=True, highlight=False)
     if not once:
-        _run_live(settings, home, port, LIVE_SIMULATOR, dashboard_port)
+        simulator = [*LIVE_SIMULATOR, *prepare_live(home, now_ms())]
+        os.environ.pop("HVAC_INCIDENT_PAST_HOURS", None)
+        os.environ["HVAC_INCIDENT_QUIET_MINUTES"] = str(QUIET_MINUTES)
+        alerts = LiveAlerts(load_settings(), lambda text: console.print(text, soft_wrap=True))
+        alerts.start()
+        try:
+            _run_live(settings, home, port, simulator, dashboard_port)
+        finally:
+            alerts.stop()
     console.print(report.line())
 
 

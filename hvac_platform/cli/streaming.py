@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hvac_platform.cli.choosing import MOST_SECONDS, finite, instant
-from hvac_platform.cli.output import AsJson, at, console, errors, print_rows, progress_bar
+from hvac_platform.cli.output import AsJson, at, console, errors, print_json, print_rows, progress_bar
 from hvac_platform.config import Settings, load_settings
 from hvac_platform.devices.fleet import FleetDevice, check_fleet, default_fleet, fleet_of_size, load_fleet, parse_device
 from hvac_platform.ingestion.messages import name_problem, type_problem
@@ -21,6 +22,9 @@ from hvac_platform.simulation.fleet_seed import FIRST_SEED, seed_of_fleet
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
 from hvac_platform.simulation.streaming import stream_history, stream_live
 from hvac_platform.timestamps import DAY_MS, iso, now_ms
+
+if TYPE_CHECKING:
+    from hvac_platform.ingestion.importing import ImportResult, Plan
 
 DEFAULT_ANOMALY_RATE = 24.0
 LIVE_FAULT_DAYS = 7
@@ -88,6 +92,10 @@ def simulate(
         ),
     ] = None,
     labels: Annotated[Path | None, typer.Option(help="Write the planned faults to this JSON file.")] = None,
+    faults_file: Annotated[
+        Path | None,
+        typer.Option("--faults", help="More faults, as --labels writes them.", exists=True, dir_okay=False),
+    ] = None,
 ) -> None:
     """Simulate a fleet into the message log, live at the pace of the clock or as history at full speed."""
     settings = load_settings()
@@ -119,8 +127,10 @@ def simulate(
             rate=rate,
             device_ids=listed or None,
         )
+        if faults_file is not None:
+            faults += [Fault.from_dict(given) for given in json.loads(faults_file.read_text(encoding="utf-8"))]
         simulation = FleetSimulation(fleet, seed=chosen_seed, faults=faults)
-    except ValueError as error:
+    except (ValueError, TypeError, KeyError) as error:
         raise typer.BadParameter(str(error)) from None
     _announce(faults, labels)
     where = f"{settings.kafka_topic} in {settings.kafka_bootstrap_servers or settings.hvac_home}"
@@ -158,7 +168,10 @@ def _announce(faults: list[Fault], labels: Path | None) -> None:
 
 
 def import_files(
-    files: Annotated[list[Path], typer.Argument(help="CSV or Parquet files.", exists=True, dir_okay=False)],
+    files: Annotated[
+        list[Path],
+        typer.Argument(help="CSV, Parquet, JSON, Zinc, workbooks; also in gz or zip.", exists=True, dir_okay=False),
+    ],
     device_type: Annotated[str, typer.Option(help="Device type of the rows.")],
     device_id: Annotated[
         str | None, typer.Option(help="Device of the rows, where no column says so; the file's name when absent.")
@@ -166,64 +179,161 @@ def import_files(
     map_file: Annotated[
         Path | None, typer.Option("--map", help="YAML that maps columns to metrics.", exists=True, dir_okay=False)
     ] = None,
-    time_column: Annotated[str | None, typer.Option(help="Column of the time; guessed when absent.")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what is understood and refused; send nothing.")
+    ] = False,
+    time_column: Annotated[str | None, typer.Option(help="Column of the time; found when absent.")] = None,
+    time_format: Annotated[
+        str | None, typer.Option(help="Format of the times, e.g. '%d/%m/%Y %H:%M'; found when absent.")
+    ] = None,
+    day_first: Annotated[
+        bool | None, typer.Option("--day-first/--month-first", help="Order of day and month, where both fit.")
+    ] = None,
+    timezone: Annotated[str | None, typer.Option(help="Timezone of times that name none, e.g. Europe/Berlin.")] = None,
+    year: Annotated[int | None, typer.Option(help="Year of times that have none.", min=2000, max=2100)] = None,
+    decimal: Annotated[str | None, typer.Option(help="Decimal mark, . or , where both fit.")] = None,
+    encoding: Annotated[str | None, typer.Option(help="Encoding of the text, e.g. cp1252; found when absent.")] = None,
     location: Annotated[str, typer.Option(help="Location of the device.")] = "",
     building_id: Annotated[str, typer.Option(help="Building of the device.")] = "",
+    refused_rows: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the CSVs of refused rows; refused-rows in HVAC_HOME when absent.", file_okay=False
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Import historian exports (CSV or Parquet, wide or long) through the message log."""
-    from hvac_platform.ingestion.importing import ImportMap, ImportRefusedError, import_file  # brings pandas
+    """Import historian exports through the message log: all of the files, or none where one is not understood."""
+    from hvac_platform.ingestion.importing import (  # brings pandas and pyarrow
+        ImportMap,
+        ImportRefusedError,
+        plan_import,
+        send,
+    )
 
     settings = load_settings()
-    log = open_log(settings)
+    log = None if dry_run else open_log(settings)
+    for option, problem in (
+        ("--device-id", None if device_id is None else name_problem(device_id)),
+        ("--device-type", type_problem(device_type)),
+    ):
+        if problem is not None:
+            raise typer.BadParameter(problem, param_hint=option)
+    began = time.monotonic()
+    refused = None
     try:
-        mapping = ImportMap.load(map_file) if map_file else ImportMap()
-    except ImportRefusedError as error:
-        errors.print(f"hvac: {error}")
-        raise typer.Exit(1) from None
-    if time_column:
-        mapping = mapping.with_time_column(time_column)
-    results: list[dict[str, object]] = []
-    for path in files:
-        device = FleetDevice(device_id or path.stem, device_type, location, building_id)
-        for option, problem in (
-            ("--device-id", name_problem(device.device_id)),
-            ("--device-type", type_problem(device_type)),
-        ):
-            if problem is not None:
-                raise typer.BadParameter(problem, param_hint=option)
-        began = time.monotonic()
-        with progress_bar("bytes") as progress:
-            task = progress.add_task(f"import {path.name}", total=path.stat().st_size)
-            try:
-                result = import_file(
-                    log,
-                    settings.kafka_topic,
-                    path,
-                    device,
-                    mapping,
-                    on_progress=lambda done, t=task, p=progress: p.update(t, completed=done),  # type: ignore[misc]
-                )
-            except ImportRefusedError as error:
-                print_rows(results, as_json=as_json, title="Imported before the refused file", empty="nothing imported")
-                errors.print(f"hvac: {path}: {error}")
-                raise typer.Exit(1) from None
-            progress.update(task, completed=path.stat().st_size)
-        results.append(
-            {
-                "file": path.name,
-                "device": result.devices,
-                "rows_read": result.rows,
-                "messages_sent": result.messages,
-                "refused": result.refused,
-                "from": at(result.first_ms),
-                "to": at(result.last_ms),
-                "ignored_columns": list(result.ignored_columns),
-                "seconds": round(time.monotonic() - began, 2),
-            }
+        mapping = (ImportMap.load(map_file) if map_file else ImportMap()).given(
+            time_column=time_column,
+            time_format=time_format,
+            day_first=day_first,
+            timezone=timezone,
+            year=year,
+            decimal=decimal,
+            encoding=encoding,
         )
-        if result.first_ms is not None:
-            _warn_of_retention(settings, result.first_ms)
-    print_rows(results, as_json=as_json, title="Imported")
-    if not as_json:
+        kind = FleetDevice(device_id or "", device_type, location, building_id)
+        plans = []
+        for path in files:
+            refused = path
+            plans += plan_import(path, kind if device_id else None, kind, mapping, alone=len(files) == 1)
+    except ImportRefusedError as error:
+        print_rows([], as_json=as_json, empty="nothing imported")
+        errors.print(f"hvac: {refused}: {error}" if refused else f"hvac: {error}")
+        raise typer.Exit(1) from None
+    total = sum(path.stat().st_size for path in files)
+    with progress_bar("bytes") as progress:
+        task = progress.add_task("reading" if dry_run else "importing", total=2 * total)
+        results = send(
+            log,
+            settings.kafka_topic,
+            plans,
+            refused_rows=refused_rows or (None if dry_run else settings.hvac_home / "refused-rows"),
+            on_progress=lambda done: progress.update(task, completed=min(total + done, 2 * total)),
+        )
+        progress.update(task, completed=2 * total)
+    seconds = round(time.monotonic() - began, 2)
+    rows = [_imported(plan.content.name, result, seconds) for plan, result in zip(plans, results, strict=True)]
+    first = min((result.first_ms for result in results if result.first_ms is not None), default=None)
+    if first is not None:
+        _warn_of_retention(settings, first)
+    if as_json:
+        details = [asdict(result) for result in results]
+        print_json([row | _details(one, dry_run=dry_run) for row, one in zip(rows, details, strict=True)])
+    else:
+        _print_imported(plans, results, rows, dry_run=dry_run)
+    if not any(result.messages for result in results):
+        errors.print("hvac: nothing to send: no row has a time and a value that can be read")
+        raise typer.Exit(1)
+
+
+def _print_imported(
+    plans: list[Plan], results: list[ImportResult], rows: list[dict[str, object]], *, dry_run: bool
+) -> None:
+    """What came of some files, for people."""
+    print_rows(rows, as_json=False, title="Understood; nothing was sent" if dry_run else "Imported")
+    for plan, result in zip(plans, results, strict=True):
+        _print_understanding(plan.content.name, result, at_length=dry_run)
+    if dry_run:
+        count = sum(result.messages for result in results)
+        console.print(f"Nothing was sent. Without --dry-run, {count} messages are.")
+    else:
         console.print("The ingestion sensor picks them up; without a running Dagster, `hvac ingest` does it now.")
+
+
+def _imported(name: str, result: ImportResult, seconds: float) -> dict[str, object]:
+    return {
+        "file": name,
+        "device": result.devices,
+        "rows_read": result.rows,
+        "messages_sent": result.messages,
+        "refused": result.refused,
+        "from": at(result.first_ms),
+        "to": at(result.last_ms),
+        "times": result.times,
+        "ignored_columns": list(result.ignored_columns),
+        "seconds": seconds,
+    }
+
+
+def _details(result: dict[str, Any], *, dry_run: bool) -> dict[str, object]:
+    """What programs get beside the summary."""
+    kept = ("format", "columns", "left_out", "left_out_values", "empty", "reasons", "first_refusals", "notes")
+    path = result["refused_rows"]
+    return {
+        **{name: result[name] for name in kept},
+        "refused_rows": None if path is None else str(path),
+        "dry_run": dry_run,
+        **({"messages_sent": 0, "messages": result["messages"]} if dry_run else {}),
+    }
+
+
+def _print_understanding(name: str, result: ImportResult, *, at_length: bool) -> None:
+    """Columns, notes and refused rows of a file; its columns and the first refused rows only where asked for."""
+    if at_length:
+        rows = [
+            {
+                "column": one.column,
+                "metric": one.metric,
+                "unit_in_file": one.unit_in_file or "-",
+                "unit": one.unit or "-",
+                "known_by": one.known_by,
+                "device": one.device or "-",
+                "values": one.values,
+            }
+            for one in result.columns
+        ]
+        print_rows(rows, as_json=False, title=f"{name}: {result.format}")
+        for column, why in result.left_out.items():
+            console.print(f"left out: {column}: {why}")
+    for note in result.notes:
+        console.print(f"note: {name}: {note}")
+    for reason, count in result.reasons.items():
+        console.print(f"refused: {name}: {count} x {reason}")
+    if at_length and result.first_refusals:
+        rows = [
+            {"line": one.line or "all", "column": one.column, "value": one.value, "reason": one.reason}
+            for one in result.first_refusals
+        ]
+        print_rows(rows, as_json=False, title="Refused")
+    if result.refused_rows is not None:
+        console.print(f"All refused rows of {name} are in {result.refused_rows}")

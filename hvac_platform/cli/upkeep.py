@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from hvac_platform.alerts.tree import current_tree
 from hvac_platform.cli.choosing import Devices, Names, chosen_devices, named
 from hvac_platform.cli.output import AsJson, at, console, errors, print_rows
 from hvac_platform.config import CONSUMER_GROUP, Settings, load_settings
@@ -19,10 +20,12 @@ from hvac_platform.devices.registry import DeviceTypeError, device_types
 from hvac_platform.embedded_file import beside, close_as_it_is, users_of
 from hvac_platform.ingestion.flow import STANDS_STILL_MS, PartitionFlow, flows
 from hvac_platform.ingestion.proof import newest_proofs
+from hvac_platform.ingestion.registration import look_alikes
 from hvac_platform.log.base import LogError, UnknownTopicError
 from hvac_platform.log.embedded import EmbeddedLog
 from hvac_platform.monitoring.data_loss import spelled
 from hvac_platform.monitoring.points import fitting_window_ms, points_of
+from hvac_platform.monitoring.stored_units import foreign_units
 from hvac_platform.monitoring.suppression import suppressions_of_file
 from hvac_platform.runtime.connections import (
     make_encoders,
@@ -41,6 +44,7 @@ from hvac_platform.timestamps import iso, now_ms
 
 schema = typer.Typer(no_args_is_help=True)
 TYPES = "device types"
+SHOWN_ALIKE = 3
 PROOF_REMEDY = "launch the job backfill over the days of the missing readings; docs/recovery.md"
 
 
@@ -100,6 +104,8 @@ def check(
         probe("devices", "correct the producer that makes up device ids, or raise it", _room_for_devices)
         probe("encoder", "see what it says, or set HVAC_EMBEDDING=state", _encoder_state)
         probe("window", "see what it says", _window_state)
+    if settings.hvac_alerts is not None:
+        probe("alerts", "correct the file that HVAC_ALERTS names; docs/alerts.md", _alerts_state)
     if there and log and _topic_is_there(settings):
         try:
             for flow in watched_flows(settings, wait):
@@ -113,6 +119,11 @@ def check(
     print_rows(rows, as_json=as_json, title="Check")
     if not all(row["ok"] for row in rows):
         raise typer.Exit(1)
+
+
+def _alerts_state(settings: Settings) -> str:
+    tree = current_tree(settings.hvac_alerts)
+    return f"{settings.hvac_alerts}: receivers {', '.join(tree.receivers) if tree is not None else 'none'}"
 
 
 def watched_flows(settings: Settings, wait_seconds: float) -> list[PartitionFlow]:
@@ -219,12 +230,15 @@ def _schema_state(settings: Settings) -> str:
 
 
 def _room_for_devices(settings: Settings) -> str:
-    registered, most = len(open_store(settings).devices()), settings.hvac_max_devices
+    ids = [device.device_id for device in open_store(settings).devices()]
+    registered, most = len(ids), settings.hvac_max_devices
     if registered >= most:
         raise StoreError(
             f"{registered} are registered and HVAC_MAX_DEVICES is {most}: messages of others are set aside"
         )
-    return f"{registered}, at most {most}"
+    alike = sorted({tuple(sorted(pair)) for pair in look_alikes(ids, ids)})[:SHOWN_ALIKE]
+    told = "".join(f"; {one!r} looks like {other!r}: are they the same one?" for one, other in alike)
+    return f"{registered}, at most {most}{told}"
 
 
 def _window_state(settings: Settings) -> str:
@@ -301,6 +315,7 @@ def verify(names: Names = None, devices: Devices = None, as_json: AsJson = False
                 "anomalous": flagged,
                 "gaps": int((steps > 1).sum()),
                 "windows_missing": int((steps[steps > 1] - 1).sum()),
+                "other_units": [str(one) for one in foreign_units(store, device)],
                 "first_reading": at(device.first_seen),
                 "last_reading": at(device.last_seen),
                 "age": age(now_ms() - device.last_seen),

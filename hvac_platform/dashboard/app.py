@@ -69,6 +69,7 @@ def make_app(
     ingestion.register(app, shared)
     _register_shell(app)
     _serve_health(app, source)
+    _serve_metrics(app, shared)
     _protect(app)
     server: Any = app.server
     server.wsgi_app = Front(server.wsgi_app, RequestGuard([*settings.allowed_hosts, *_own_address(host)]))
@@ -192,6 +193,21 @@ def _serve_health(app: Dash, source: Source) -> None:
 
     # Before Dash's own catch-all by being more specific.
     server.add_url_rule("/healthz", "healthz", healthz)
+
+
+def _serve_metrics(app: Dash, shared: SharedReadings) -> None:
+    server: Any = app.server
+    kept: list[Any] = []
+
+    def metrics() -> Response:
+        """How the platform does, for Prometheus."""
+        if not kept:
+            from hvac_platform.dashboard.metrics import PlatformMetrics  # loaded where somebody asks
+
+            kept.append(PlatformMetrics(shared))
+        return Response(kept[0].text(), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+    server.add_url_rule("/metrics", "metrics", metrics)
 
 
 def _own_address(host: str) -> list[Address]:

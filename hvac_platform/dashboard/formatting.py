@@ -6,7 +6,9 @@ import html
 import math
 from urllib.parse import quote
 
-from hvac_platform.devices.registry import device_type
+from hvac_platform.devices.display_units import Display, display_of
+from hvac_platform.devices.registry import Point, device_type, show
+from hvac_platform.devices.units import SAME
 
 LONGEST_TEXT = 300
 MOST_BYTES = 240
@@ -100,12 +102,17 @@ def metric_title(type_name: str, metric: str) -> str:
     return visible(metric.replace("_", " "), 60)
 
 
-def metric_unit(type_name: str, metric: str, sent: dict[str, str] | None = None) -> str:
-    """Unit of a metric: the declared one, else the one that was sent with it."""
+def metric_display(type_name: str, metric: str, sent: dict[str, str] | None = None) -> Display:
+    """How a metric is shown: in the declared unit, else in the one that was sent with it, or what is preferred for that."""
     declared = device_type(type_name)
     if declared is not None and metric in declared.index:
-        return declared.point(metric).unit
-    return visible((sent or {}).get(metric, ""), 20)
+        return display_of(declared, metric, declared.point(metric).unit)
+    return display_of(declared, metric, visible((sent or {}).get(metric, ""), 20))
+
+
+def metric_unit(type_name: str, metric: str, sent: dict[str, str] | None = None) -> str:
+    """Unit that a metric is shown in."""
+    return metric_display(type_name, metric, sent).unit
 
 
 def metric_value(type_name: str, metric: str, value: float | None, sent: dict[str, str] | None = None) -> str:
@@ -116,10 +123,18 @@ def metric_value(type_name: str, metric: str, value: float | None, sent: dict[st
     """
     if value is None or not math.isfinite(value):
         return "–"
-    declared = device_type(type_name)
+    declared, display = device_type(type_name), metric_display(type_name, metric, sent)
     if declared is not None and metric in declared.index:
-        return declared.point(metric).show(value)
-    return f"{value:,.4g} {metric_unit(type_name, metric, sent)}".rstrip()
+        point = declared.point(metric)
+        if display.conversion is SAME:
+            return point.show(value)
+        return show(display.value(value), display.unit, _decimals(point, display))
+    return f"{display.value(value):,.4g} {display.unit}".rstrip()
+
+
+def _decimals(point: Point, display: Display) -> int:
+    """As many digits that count as in the declared unit: 0.25 inH2O are 62 Pa."""
+    return max(0, point.decimals - math.floor(math.log10(display.conversion.scale) + 0.5))
 
 
 def key_metrics(type_name: str, names: list[str], most: int = 6) -> list[str]:

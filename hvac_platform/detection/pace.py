@@ -7,7 +7,7 @@ a point is learned from its own readings, so neither a slow point nor one that r
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,8 +70,10 @@ class Pace:
         return window_ms // self.interval_ms if self.regular and self.interval_ms <= window_ms else 0.0
 
 
-def learn_paces(series: SnapshotSeries) -> dict[str, Pace]:
+def learn_paces(series: SnapshotSeries, before: Mapping[str, Pace] | None = None) -> dict[str, Pace]:
     """Paces of the metrics that have enough readings, from n windows of a device.
+
+    What was learned ``before`` of the longest rest of a point that is sent on change stays: a week may not have its like.
 
     Where windows hold several readings, the interval is a window's length by their usual number. Otherwise it is the usual
     time from one window with a reading to the next. Windows of which the device has none at all don't count as silence of a
@@ -81,11 +83,15 @@ def learn_paces(series: SnapshotSeries) -> dict[str, Pace]:
     if len(series) < LEAST_READINGS:
         return {}
     heard = heard_ms(series.times_ms, window_ms)
-    return {
-        name: pace
-        for j, name in enumerate(series.metric_names)
-        if (pace := pace_of(heard, series.count[:, j], window_ms)) is not None
-    }
+    found: dict[str, Pace] = {}
+    for j, name in enumerate(series.metric_names):
+        pace, known = pace_of(heard, series.count[:, j], window_ms), (before or {}).get(name)
+        if pace is None:
+            continue
+        if known is not None and not known.regular and not pace.regular and known.longest_ms > pace.longest_ms:
+            pace = replace(pace, longest_ms=known.longest_ms)
+        found[name] = pace
+    return found
 
 
 def heard_ms(times_ms: Int64, window_ms: int) -> Int64:

@@ -28,6 +28,7 @@ import numpy as np
 
 from hvac_platform.devices.bounded_yaml import TextRefusedError, load_yaml, read_text
 from hvac_platform.devices.expressions import FUNCTIONS, expression_problem
+from hvac_platform.devices.units import SAME, Conversion, conversion
 
 DEVICE_TYPES_VARIABLE = "HVAC_DEVICE_TYPES"
 BUILT_IN_FOLDER = Path(__file__).parent / "types"
@@ -66,6 +67,8 @@ class Point:
         hard: lowest and highest value that can be real; beyond it the sensor is at fault. None is unbounded.
         kind: ``analog``, ``binary`` (0 or 1) or ``counter`` (never decreases).
         may_hold: True where an unchanging value is no sign of a frozen sensor, e.g. a command.
+        difference: True where the point is a difference of temperatures, so that 10 K are 18 °F.
+        ratios: by another unit, what one of it is in the point's unit, e.g. 29.5 rpm for 1 Hz of a drive.
     """
 
     name: str
@@ -78,6 +81,24 @@ class Point:
     hard: tuple[float, float] | None = None
     kind: str = "analog"
     may_hold: bool = False
+    difference: bool = False
+    ratios: Mapping[str, float] = field(default_factory=dict, hash=False)
+
+    def conversion(self, unit: str) -> Conversion:
+        """How values in another unit become the point's.
+
+        >>> Point("fan_speed", "fan speed", "rpm", ratios={"Hz": 29.5}).conversion("Hz")
+        Conversion(scale=29.5, offset=0.0)
+
+        Raises:
+            UnitError: the unit is not known, or measures something else.
+        """
+        ratio = self.ratios.get(unit)
+        if ratio is not None:
+            return Conversion(ratio)
+        if unit and unit in (self.ucum, self.qudt):
+            return SAME
+        return conversion(unit, self.unit, difference=self.difference)
 
     @property
     def decimals(self) -> int:
@@ -420,6 +441,8 @@ class _PointFile(msgspec.Struct, forbid_unknown_fields=True):
     hard: tuple[float, float] | None = None
     kind: Literal["analog", "binary", "counter"] = "analog"
     may_hold: bool = False
+    difference: bool | None = None
+    ratios: Annotated[dict[_Text, Annotated[float, msgspec.Meta(gt=0, le=1e9)]], msgspec.Meta(max_length=20)] = {}
 
 
 class _ParameterFile(msgspec.Struct, forbid_unknown_fields=True):
@@ -627,7 +650,13 @@ def _build_point(item: _PointFile) -> Point:
     if item.normal and item.hard:
         inside = item.hard[0] <= item.normal[0] and item.normal[1] <= item.hard[1]
         _require(inside, f"{place}.normal", f"{list(item.normal)} must be inside hard {list(item.hard)}")
-    return Point(**msgspec.structs.asdict(item) | {"title": item.title or _words(item.name)})
+    difference = item.difference if item.difference is not None else "Differential_Temperature" in (item.brick or "")
+    given = {
+        "title": item.title or _words(item.name),
+        "difference": difference,
+        "ratios": MappingProxyType(item.ratios),
+    }
+    return Point(**msgspec.structs.asdict(item) | given)
 
 
 def _build_parameter(name: str, given: float | _ParameterFile) -> Parameter:

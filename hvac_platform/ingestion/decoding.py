@@ -22,6 +22,8 @@ from hvac_platform.timestamps import DAY_MS, day_start, window_floor
 BATCH_MESSAGES = 20_000
 """Decoded and written together; the next ones are read meanwhile."""
 BUFFER_MS = 3_600_000
+MOST_TOLD = 100
+"""Metrics of devices that came in other units than their own, and are told by name."""
 REASON_LENGTH = 120
 """Reasons are counted by their beginning."""
 
@@ -44,15 +46,18 @@ class IngestionCounts:
     skipped: int = 0
     devices: set[str] = field(default_factory=set)
     reasons: dict[str, int] = field(default_factory=dict)
+    other_units: set[str] = field(default_factory=set)
 
     def add(self, decoded: DecodedBatch, rejected: Sequence[Rejected], unreadable: Sequence[Unreadable] = ()) -> None:
         """Count one batch."""
         lost = sum(one.last_offset - one.first_offset + 1 for one in unreadable)
-        self.messages += len(decoded.offsets) + len(rejected) + lost
-        self.accepted += len(decoded.offsets)
+        self.messages += decoded.messages + len(rejected) + lost
+        self.accepted += decoded.messages
         self.rejected += len(rejected) + lost
         self.unreadable += lost
         self.devices.update(decoded.device_id)
+        for device, metric, unit in sorted(decoded.told_units) if len(self.other_units) < MOST_TOLD else ():
+            self.other_units.add(f"{device}: {metric} in {unit}")
         reasons = [bad.reason for bad in rejected] + [one.reason for one in unreadable]
         for reason in (text[:REASON_LENGTH] for text in reasons):
             if reason in self.reasons or len(self.reasons) < 20:
@@ -139,13 +144,16 @@ def _without_refused(
     if not refused:
         return decoded, rejected
     taken = np.fromiter((device_id not in refused for device_id in decoded.device_id), bool, len(decoded))
-    places = np.searchsorted(batch.offsets, decoded.offsets[~taken]).tolist()
+    if decoded.messages < len(decoded):  # of a message with several readings all are set aside where one is
+        taken &= ~np.isin(decoded.offsets, decoded.offsets[~taken])
+    places = np.searchsorted(batch.offsets, np.unique(decoded.offsets[~taken])).tolist()
     letters = [
         Rejected(int(batch.offsets[i]), int(batch.timestamps_ms[i]), batch.keys[i], batch.values[i] or b"", reason)
         for i in places
     ]
-    kept = _masked({f.name: getattr(decoded, f.name) for f in fields(decoded)}, taken)
-    return DecodedBatch(**kept), sorted([*rejected, *letters], key=lambda bad: bad.offset)
+    columns = {f.name: getattr(decoded, f.name) for f in fields(decoded) if f.name != "told_units"}
+    kept = DecodedBatch(**_masked(columns, taken), told_units=decoded.told_units)
+    return kept, sorted([*rejected, *letters], key=lambda bad: bad.offset)
 
 
 def _set_aside(log: MessageLog, topic: str, wanted: OffsetRange, now_ms: int, counts: IngestionCounts) -> TableBatch:

@@ -3,7 +3,8 @@
 A message is ``{device_id, device_type, timestamp, metric_name, metric_value, unit, location, building_id}``; its key is
 the device id and its record timestamp the time of the reading. The last three fields may be absent or null, fields of
 other names are ignored. ``timestamp`` is ISO 8601 with date and time (RFC 3339 and its relatives); without an offset it
-is UTC. ``metric_value`` is a finite number, or a boolean that counts as 0 or 1.
+is UTC. ``metric_value`` is a finite number, or a boolean that counts as 0 or 1. A unit other than the one that the device's
+type declares for the metric is converted; one that is not known, or measures something else, makes the message a bad one.
 
 Every record of a batch is either decoded or rejected, never both and never neither, and nothing a producer can send
 raises an exception here.
@@ -26,6 +27,8 @@ from numpy.typing import NDArray
 
 from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.devices.registry import canonical_type
+from hvac_platform.ingestion.declared_units import converted, in_declared_units, unit_problem
+from hvac_platform.ingestion.foreign import ForeignMessageError, MessageMap, message_map
 from hvac_platform.log.base import Int64, Record, RecordBatch
 
 Float64 = NDArray[np.float64]
@@ -92,10 +95,12 @@ _lenient_json = json.JSONDecoder(parse_int=float)
 
 @dataclass(frozen=True, slots=True)
 class DecodedBatch:
-    """The good messages of a record batch as columns, in offset order; n messages.
+    """The readings of the good messages of a record batch as columns, in offset order; n readings.
+
+    A message of the platform's own is one reading; one of another producer may be several, of the same offset.
 
     Attributes:
-        offsets: int64 [n], where each was in the log.
+        offsets: int64 [n], where the message of each was in the log.
         timestamps_ms: int64 [n], time of the reading (not the record timestamp), epoch milliseconds UTC.
         device_id: n device ids.
         device_type: n canonical device types.
@@ -104,6 +109,7 @@ class DecodedBatch:
         unit: n units; empty where the message has none.
         location: n locations; empty where the message has none.
         building_id: n buildings; empty where the message has none.
+        told_units: device, metric and unit of readings that were converted, or that came in several units.
     """
 
     offsets: Int64
@@ -115,10 +121,16 @@ class DecodedBatch:
     unit: list[str]
     location: list[str]
     building_id: list[str]
+    told_units: frozenset[tuple[str, str, str]] = frozenset()
 
     def __len__(self) -> int:
-        """Number of messages."""
+        """Number of readings."""
         return len(self.offsets)
+
+    @property
+    def messages(self) -> int:
+        """Number of messages that they came in."""
+        return int(np.count_nonzero(np.diff(self.offsets))) + 1 if len(self.offsets) else 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,11 +175,14 @@ def decode_batch(batch: RecordBatch, *, now_ms: int) -> tuple[DecodedBatch, list
     if None in known.name.values() or None in known.device_type.values():
         named = zip(columns.device_id, columns.device_type, columns.metric_name, strict=True)
         good &= [None not in names for names in named]
-    if not good.all():
-        accepted[accepted] = good
-        timestamps_ms, metric_values = timestamps_ms[good], metric_values[good]
-        for column in columns.texts:
-            column[:] = compress(column, good)
+    timestamps_ms, metric_values = _kept(columns, accepted, good, timestamps_ms, metric_values)
+    foreign_units = in_declared_units(
+        columns.device_id, columns.device_type, columns.metric_name, columns.unit, metric_values
+    )
+    good = np.isfinite(metric_values)
+    if foreign_units.refused is not None:
+        good &= ~foreign_units.refused
+    timestamps_ms, metric_values = _kept(columns, accepted, good, timestamps_ms, metric_values)
     decoded = DecodedBatch(
         offsets=batch.offsets if accepted.all() else batch.offsets[accepted],
         timestamps_ms=timestamps_ms,
@@ -178,18 +193,91 @@ def decode_batch(batch: RecordBatch, *, now_ms: int) -> tuple[DecodedBatch, list
         unit=columns.unit,
         location=columns.location,
         building_id=columns.building_id,
+        told_units=foreign_units.told,
     )
-    rejected = [
-        Rejected(
-            offset=int(batch.offsets[position]),
-            timestamp_ms=int(batch.timestamps_ms[position]),
-            key=batch.keys[position],
-            value=batch.values[position] or b"",
-            reason=rejection_reason(batch.values[position], now_ms=now_ms),
+    if accepted.all():
+        return decoded, []
+    foreign = message_map()
+    rejected, unfolded = [], _Unfolded()
+    for position in np.flatnonzero(~accepted).tolist():
+        value, key = batch.values[position], batch.keys[position]
+        offset = int(batch.offsets[position])
+        reason = None if foreign is None else unfolded.add(foreign, offset, value, key, now_ms)
+        if reason != "":
+            reason = reason or rejection_reason(value, now_ms=now_ms)
+            rejected.append(Rejected(offset, int(batch.timestamps_ms[position]), key, value or b"", reason))
+    return unfolded.joined(decoded), rejected
+
+
+class _Unfolded:
+    """Readings of messages of other producers, as the message map has them."""
+
+    def __init__(self) -> None:
+        self.offsets: list[int] = []
+        self.columns = _Columns()
+
+    def add(self, foreign: MessageMap, offset: int, value: bytes | None, key: bytes | None, now_ms: int) -> str | None:
+        """Take in a message; why it is bad, empty where it is not, None where no kind of the map fits it."""
+        if not value or len(value) > MAX_VALUE_BYTES:
+            return None
+        try:
+            found = foreign.readings(value, key)
+            if found is None:
+                return None
+            kind, readings = found
+            for number, content in enumerate(readings, 1):
+                problem = _content_problem(content, now_ms) or _unit_problem(content)
+                if problem is not None:
+                    return f"as {kind}: {f'reading {number}: ' if len(readings) > 1 else ''}{problem}"
+            self.columns.add([msgspec.convert(content, Metric) for content in readings])
+        except (ForeignMessageError, msgspec.ValidationError) as error:
+            return _one_line(str(error))
+        self.offsets += [offset] * len(readings)
+        return ""
+
+    def joined(self, others: DecodedBatch) -> DecodedBatch:
+        """With the readings of the other messages, in the order of the log."""
+        if not self.offsets:
+            return others
+        mine = self.columns
+        values = np.array(mine.metric_value, dtype=np.float64)
+        told = in_declared_units(mine.device_id, mine.device_type, mine.metric_name, mine.unit, values).told
+        offsets = np.concatenate([others.offsets, np.array(self.offsets, np.int64)])
+        order = np.argsort(offsets, kind="stable")
+        rows = order.tolist()
+
+        def texts(first: list[str], second: list[str]) -> list[str]:
+            both = [*first, *second]
+            return [both[row] for row in rows]
+
+        return DecodedBatch(
+            offsets=offsets[order],
+            timestamps_ms=np.concatenate([others.timestamps_ms, np.array(mine.timestamps_ms, np.int64)])[order],
+            device_id=texts(others.device_id, mine.device_id),
+            device_type=texts(others.device_type, mine.device_type),
+            metric_name=texts(others.metric_name, mine.metric_name),
+            metric_value=np.concatenate([others.metric_value, values])[order],
+            unit=texts(others.unit, mine.unit),
+            location=texts(others.location, mine.location),
+            building_id=texts(others.building_id, mine.building_id),
+            told_units=others.told_units | told,
         )
-        for position in np.flatnonzero(~accepted)
-    ]
-    return decoded, rejected
+
+
+def _kept(
+    columns: _Columns,
+    accepted: NDArray[np.bool_],
+    good: NDArray[np.bool_],
+    timestamps_ms: Int64,
+    metric_values: Float64,
+) -> tuple[Int64, Float64]:
+    """Leave the bad ones out of all columns, and note in ``accepted`` that they are bad."""
+    if good.all():
+        return timestamps_ms, metric_values
+    accepted[accepted] = good
+    for column in columns.texts:
+        column[:] = compress(column, good)
+    return timestamps_ms[good], metric_values[good]
 
 
 def rejection_reason(value: bytes | None, *, now_ms: int) -> str:
@@ -215,7 +303,12 @@ def rejection_reason(value: bytes | None, *, now_ms: int) -> str:
         return _one_line(f"not JSON: {error}")
     if not isinstance(content, dict):
         return f"not a JSON object but {_JSON_TYPES[type(content)]}"
-    return _content_problem(content, now_ms) or _decoder_complaint(value)
+    return (
+        _content_problem(content, now_ms)
+        or _decoder_complaint(value)
+        or _unit_problem(content)
+        or "not a valid message"
+    )
 
 
 def _content_problem(content: dict[str, Any], now_ms: int) -> str | None:
@@ -252,13 +345,22 @@ def _content_problem(content: dict[str, Any], now_ms: int) -> str | None:
     return None
 
 
-def _decoder_complaint(value: bytes) -> str:
+def _unit_problem(content: dict[str, Any]) -> str | None:
+    """What is wrong with the unit of a message that is fine otherwise."""
+    kind, metric, unit = canonical_type(content["device_type"]), content["metric_name"], content.get("unit") or ""
+    problem = unit_problem(kind, metric, unit)
+    if problem is None and not isfinite(converted(kind, metric, unit, content["metric_value"])):
+        return f"metric_value is over the range of a double once it is converted from {unit[:MAX_NAME_LENGTH]!r}"
+    return problem
+
+
+def _decoder_complaint(value: bytes) -> str | None:
     """The typed decoder's own words, for what only it objects to: a duplicate field, NaN in a field that is ignored."""
     try:
         _decode(value)
     except (ValueError, RecursionError) as error:
         return _one_line(f"not readable: {error}")
-    return "not a valid message"
+    return None
 
 
 def name_problem(name: str) -> str | None:
@@ -303,7 +405,10 @@ def parse_timestamp(text: str) -> int:
         raise ValueError(f"{text!r} has no time of day")
     if text.endswith("z"):  # RFC 3339 allows t and z too, Python only t
         text = f"{text[:-1]}Z"
-    instant = datetime.fromisoformat(text)
+    leap = len(text) >= len("2016-12-31T23:59:60") and text[16:19] == ":60"  # RFC 3339 has leap seconds, Python none
+    instant = datetime.fromisoformat(f"{text[:16]}:59{text[19:]}" if leap else text)
+    if leap:
+        instant += timedelta(seconds=1)
     if instant.tzinfo is None:
         instant = instant.replace(tzinfo=UTC)
     return (instant - _EPOCH) // _MILLISECOND

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import apsw
 
+from hvac_platform.config import ConfigError
 from hvac_platform.ingestion.clock import ClockError
 from hvac_platform.ingestion.ranges import OffsetRange
 from hvac_platform.log.base import LogError, MessageLog
@@ -262,4 +263,4 @@ def may_be_the_messages(error: BaseException) -> bool:
         return error.refused
     if type(error).__module__.startswith("dagster"):  # a run that was stopped, or a failure that somebody declared
         return False
-    return not isinstance(error, (LogError, ClockError, OSError))
+    return not isinstance(error, (LogError, ClockError, ConfigError, OSError))

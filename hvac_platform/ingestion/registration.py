@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +33,27 @@ def stranger_reason(most: int) -> str:
         f"its device is not registered and HVAC_MAX_DEVICES={most} are: correct the producer that makes up device ids, or "
         "raise it"
     )
+
+
+def look_alikes(device_ids: Iterable[str], others: Iterable[str]) -> list[tuple[str, str]]:
+    """Pairs of different ids that people take for one: blanks around them, capitals, separators, letters of other scripts.
+
+    >>> look_alikes([" RTU-1 ", "RTU-2"], ["RTU-1", "rtu_2", "RTU-3"])
+    [(' RTU-1 ', 'RTU-1'), ('RTU-2', 'rtu_2')]
+    """
+    known: dict[str, list[str]] = {}
+    for other in others:
+        known.setdefault(_seen_as(other), []).append(other)
+    return [(one, other) for one in device_ids for other in known.get(_seen_as(one), ()) if other != one]
+
+
+_LIKE_LATIN = str.maketrans("АВЕКМНОРСТХУІЈЅаеорсухіјѕΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "ABEKMHOPCTXYIJSaeopcyxijsABEZHIKMNOPTYX")
+
+
+def _seen_as(device_id: str) -> str:
+    """What people see of an id."""
+    text = unicodedata.normalize("NFKC", device_id).translate(_LIKE_LATIN).casefold()
+    return re.sub(r"[\s_./:\\-]+", "-", text.strip())
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from hvac_platform.config import Settings
 from hvac_platform.monitoring.incidents import IncidentChanges
 from hvac_platform.monitoring.lifecycle import (
     ACTIVE,
+    PLATFORM,
     Rules,
     State,
     Step,
@@ -169,9 +170,10 @@ def release_batches(store: Store, settings: Settings, now_ms: int) -> Iterator[T
 
 
 def active_incidents(store: Store) -> list[IncidentHandling]:
-    """Incidents of all devices that somebody should look at, or does."""
+    """Incidents of all devices that somebody should look at, or does; not those of the platform itself."""
     return [
         handling
         for state in sorted(ACTIVE, key=list(State).index)
         for handling in IncidentHandling.read(store, equals={"state": str(state)})
+        if handling.device_id != PLATFORM
     ]

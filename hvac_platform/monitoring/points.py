@@ -95,7 +95,8 @@ def learned_points(
         at_ms: the present.
     """
     retired = {point.metric: point.retired_at for point in known}
-    paces = learn_paces(series)
+    before = {p.metric: Pace(p.interval_ms, p.longest_ms, p.regular) for p in known if p.metric != WHOLE_DEVICE}
+    paces = learn_paces(series, before)
     grades = grade_points(series, paces, device_type(series.device_type))
     return [
         DevicePoint(

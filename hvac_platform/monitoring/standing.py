@@ -15,6 +15,7 @@ import apsw
 from hvac_platform.config import Settings
 from hvac_platform.detection.consensus import Comparison
 from hvac_platform.embedding.learned import Encoders
+from hvac_platform.monitoring.counted import count_judged
 from hvac_platform.monitoring.judging import Judgement, judge_device, together
 from hvac_platform.monitoring.kept import KeptDevices
 from hvac_platform.monitoring.passes import DetectionPass, IncidentsPass, Span, spans_of_days, write_pass
@@ -226,6 +227,7 @@ class StandingDetection:
             self._kept.forget(device_id)
             self.on_trouble(str(failure))
         self.windows += detection.windows
+        count_judged(self.store, detection.windows)
         self._days[date] = None
         computed = self._incidents(concerned, points_of={span.device.device_id for span in concerned})
         self.incidents += computed

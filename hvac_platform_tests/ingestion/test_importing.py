@@ -118,13 +118,22 @@ def test_parquet_and_epoch_seconds(log: EmbeddedLog, tmp_path: Path) -> None:
         ("a,b\n", "no rows"),
         ("a,b\n1,2\n", "--time-column"),
         ("time,x\n2026-01-01,1\n", "--map"),
-        ("time,cop\n2026-01-01,1,2,3\n2026-01-01,1\n", "readable"),
-        ("time,cop\n2026-01-01,1\n2026-01-01,1,2,3\n", "line 3"),
+        ("time,cop\n2026-01-01,55,1\n2026-01-02,55,2\n", "line 2 has 3 cells where the header has 2"),
+        ("time,cop\nsoon,1\nlater,2\n", "0 of 2 times in column 'time' could be read, first 'soon' in line 2"),
+        ("2026-01-01,1\n2026-01-02,2\n", "header"),
+        ("<html><body>login</body></html>", "web page"),
     ],
 )
 def test_a_file_that_cannot_be_read_says_what_to_give(log: EmbeddedLog, tmp_path: Path, text: str, says: str) -> None:
     with pytest.raises(ImportRefusedError, match=says):
         imported(log, tmp_path / "a.csv", text)
+
+
+def test_a_row_with_more_cells_than_the_header_is_refused_with_its_line(log: EmbeddedLog, tmp_path: Path) -> None:
+    text = "time,cop\n2026-01-01,1\n2026-01-02,1,2,3\n\n2026-01-03\n2026-01-04,4\n"
+    result = imported(log, tmp_path / "a.csv", text)
+    assert (result.rows, result.messages, result.refused, result.empty) == (4, 2, 1, 1)
+    assert [(one.line, one.reason) for one in result.first_refusals] == [(3, "4 cells where the header has 2")]
 
 
 def test_a_separator_at_the_end_of_every_line_does_no_harm(log: EmbeddedLog, tmp_path: Path) -> None:

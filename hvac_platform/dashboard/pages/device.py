@@ -43,6 +43,7 @@ from hvac_platform.dashboard.formatting import (
     incident_href,
     key_metrics,
     level_words,
+    metric_display,
     metric_title,
     metric_unit,
     metric_value,
@@ -65,6 +66,7 @@ from hvac_platform.dashboard.reading import (
     with_open_window,
 )
 from hvac_platform.dashboard.source import Source
+from hvac_platform.devices.display_units import Display
 from hvac_platform.devices.registry import device_type
 from hvac_platform.monitoring.degradation import FORESEEN_DAYS
 from hvac_platform.monitoring.learning import mode_calibration
@@ -210,13 +212,14 @@ def lines_of(
     """Lines of some metrics of a device."""
     kind, declared = series.device_type, device_type(series.device_type)
     hard = {p.name: p.hard for p in declared.points} if declared is not None else {}
+    shown = {m: metric_display(kind, m, units) for m in metrics}
     return [
         Line(
             metric_title(kind, m),
-            metric_unit(kind, m, units),
-            series.column(m),
-            normal_band(statistics, m),
-            hard.get(m),
+            shown[m].unit,
+            shown[m].values(series.column(m)),
+            shown[m].pair(normal_band(statistics, m)),
+            shown[m].pair(hard.get(m)),
         )
         for m in metrics
     ]
@@ -322,6 +325,14 @@ def incidents_table(incidents: Sequence[Incident]) -> Content:
     )
 
 
+def statistics_shown(display: Display, found: Mapping[str, float]) -> list[str]:
+    """Mean, spread, least and most of a metric in the unit that it is shown in."""
+    mean, spread, least, most = (found.get(name) for name in ("mean", "std", "min", "max"))
+    values = [None if one is None else display.value(one) for one in (mean, least, most)]
+    shown_spread = None if spread is None else display.difference(spread)
+    return [number(one) for one in (values[0], shown_spread, values[1], values[2])]
+
+
 def profile_facts(profile: StoredProfile | None, device: Device) -> Content:
     """What is known of the device's normal."""
     if profile is None:
@@ -330,7 +341,7 @@ def profile_facts(profile: StoredProfile | None, device: Device) -> Content:
     limits = profile.calibration
     kind = device.device_type
     rows: list[list[Content]] = [
-        [metric_title(kind, m), metric_unit(kind, m), *[number(s.get(k)) for k in ("mean", "std", "min", "max")]]
+        [metric_title(kind, m), metric_unit(kind, m), *statistics_shown(metric_display(kind, m), s)]
         for m, s in islice(profile.metric_stats.items(), MOST_OPTIONS)
     ]
     return html.Section(
@@ -393,9 +404,9 @@ def wear_section(trends: Sequence[MetricTrend], kind: str) -> Content:
         [
             metric_title(kind, row.metric),
             metric_value(kind, row.metric, row.reading, {row.metric: row.unit}),
-            f"{row.deviation:+.3g}",
+            f"{metric_display(kind, row.metric, {row.metric: row.unit}).difference(row.deviation):+.3g}",
             f"{row.sigmas:+.1f}",
-            f"{row.per_day:+.2g}",
+            f"{metric_display(kind, row.metric, {row.metric: row.unit}).difference(row.per_day):+.2g}",
             iso(row.since)[:10],
             _days_left(row.days_to_limit),
         ]
@@ -569,17 +580,18 @@ def _ahead_of(store: Store, newest: _Now, top: Content, shown: Mapping[str, Any]
     metrics, drawn = texts_once(shown.get("metrics"), MOST_METRICS), shown.get("ends")
     if not newest.live or not isinstance(drawn, list) or len(drawn) != len(metrics):
         return replace(UNCHANGED, head=top, urgent=urgent_section(newest))
+    device = newest.device
+    units = units_sent(store, device, newest.window_ms) if device_type(device.device_type) is None else {}
     scores, figure = Patch(), Patch()
     for patch in (scores, figure):
         patch["layout"]["xaxis"]["range"] = list(newest.span)
     for i, (metric, end) in enumerate(zip(metrics, drawn, strict=True)):
-        xs, ys = _ahead(end, newest.live.get(metric), newest.open_ms)
+        display = metric_display(newest.device.device_type, metric, units)
+        xs, ys = _ahead(display.end(end), display.maybe(newest.live.get(metric)), newest.open_ms)
         figure["data"][len(metrics) + i]["x"], figure["data"][len(metrics) + i]["y"] = xs, ys
-    device = newest.device
     recently = (newest.open_ms - RECENT_WINDOWS * newest.window_ms, newest.open_ms)
     before = Snapshot.read(store, device.device_id, recently, only=("snapshot_time", "metrics"))
     values = {**(before[-1].metrics if before else {}), **newest.live}
-    units = units_sent(store, device, newest.window_ms) if device_type(device.device_type) is None else {}
     table = newest_values(device.device_type, values, newest.open_ms, units)
     return replace(UNCHANGED, head=top, scores=scores, metrics=figure, urgent=urgent_section(newest), newest=table)
 
@@ -629,8 +641,9 @@ def _whole(store: Store, newest: _Now, asked: Asked, top: Content, state: str) -
     if is_open:
         judged += "; the dotted end leads to what has come of the window that is still open"
         lines = [
-            replace(line, ahead=_ahead(end, newest.live.get(m), newest.open_ms))
+            replace(line, ahead=_ahead(one.end(end), one.maybe(newest.live.get(m)), newest.open_ms))
             for line, end, m in zip(lines, ends, wanted, strict=True)
+            for one in (metric_display(kind, m, units),)
         ]
     last = dict(zip(known, series.mean[-1].tolist(), strict=True))
     if is_open and len(snapshots):

@@ -1,0 +1,231 @@
+"""The outbox on the store: transitions that are to be told, messages that wait, and what receivers were told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from hvac_platform.alerts.facts import PLATFORM, Facts, facts_of
+from hvac_platform.alerts.planning import Planned, Telling, Told, purpose_of
+from hvac_platform.monitoring.lifecycle import recorded
+from hvac_platform.stores.base import Store
+from hvac_platform.stores.records import Incident, IncidentHandling, OutboxMessage
+from hvac_platform.timestamps import DAY_MS, day_of
+
+KEPT_MS = 30 * DAY_MS
+AHEAD_MS = DAY_MS
+"""A transition has the time of a device's clock, which may be ahead."""
+
+
+def read_outbox(
+    store: Store, now_ms: int, *, since_ms: int | None = None, only: Sequence[str] = (), **equals: str
+) -> list[OutboxMessage]:
+    """Rows of the outbox, of the last 30 days where nothing else is said, by key."""
+    span = (now_ms - KEPT_MS if since_ms is None else since_ms, now_ms + AHEAD_MS)
+    return OutboxMessage.read(store, None, span, equals=equals, only=only)
+
+
+def row_of(store: Store, queued_at: int, key: str) -> OutboxMessage | None:
+    """One row of the outbox."""
+    return OutboxMessage.first(store, None, (queued_at, queued_at + 1), equals={"message_key": key})
+
+
+def new_transitions(store: Store, now_ms: int, *, since_ms: int | None = None) -> list[OutboxMessage]:
+    """Transitions that are not planned yet, in the order in which they happened."""
+    found = read_outbox(store, now_ms, since_ms=since_ms, state="new")
+    return sorted((row for row in found if row.kind == "transition"), key=lambda row: (row.queued_at, row.message_key))
+
+
+def in_history(store: Store, rows: Sequence[OutboxMessage]) -> list[OutboxMessage]:
+    """Transitions that have happened: of a pass that was killed before it said so, the next one says whether they have."""
+    happened = {row.message_key for row in recorded(store, (row for row in rows if row.device_id != PLATFORM))}
+    return [row for row in rows if row.device_id == PLATFORM or row.message_key in happened]
+
+
+def messages(store: Store, now_ms: int, state: str, *, since_ms: int | None = None) -> list[OutboxMessage]:
+    """Messages of a state, in the order of what they tell."""
+    found = read_outbox(store, now_ms, since_ms=since_ms, state=state)
+    return sorted((row for row in found if row.kind == "message"), key=lambda row: (row.queued_at, row.message_key))
+
+
+def write(store: Store, rows: Sequence[OutboxMessage]) -> None:
+    """Write rows as they are."""
+    if rows:
+        store.upsert(OutboxMessage.TABLE, OutboxMessage.columns(rows))
+
+
+def transition_key(row: OutboxMessage) -> str:
+    """Key of the transition that a row of kind transition is of, such as ``resolved/2``."""
+    prefix = f"{row.incident_id}#"
+    return row.message_key.removeprefix(prefix) if row.message_key.startswith(prefix) else row.transition
+
+
+def purpose(row: OutboxMessage) -> str:
+    """Why a message waits, or for whom: ``hold``, ``digest``, ``escalation-1``; empty of what is sent at once."""
+    return purpose_of(row.message_key, row.receiver or "", row.transition)
+
+
+TOLD_COLUMNS = (
+    *(
+        "kind",
+        "state",
+        "incident_id",
+        "message_key",
+        "transition",
+        "receiver",
+        "incidents",
+        "sent_at",
+        "next_attempt_at",
+    ),
+    "queued_at",
+)
+
+
+def told(store: Store, now_ms: int, *, without: Iterable[tuple[str, str]] = ()) -> Told:
+    """What receivers were told, or will be, in the last 30 days.
+
+    Args:
+        store: where the outbox is.
+        now_ms: the present.
+        without: incidents and keys of transitions that are left out.
+    """
+    left_out = set(without)
+    found = Told()
+    for row in read_outbox(store, now_ms, only=TOLD_COLUMNS, kind="message"):
+        for telling in tellings(row):
+            if (telling.incident_id, telling.transition) not in left_out:
+                found.add(telling)
+    return found
+
+
+def tellings(row: OutboxMessage) -> list[Telling]:
+    """What one message tells: something of each of its incidents."""
+    at_ms = row.sent_at or row.next_attempt_at or row.queued_at
+    return [
+        Telling(i, row.receiver or "", row.transition, purpose(row), row.state, at_ms, len(row.incidents))
+        for i in row.incidents
+    ]
+
+
+def rows_of(
+    planned: Sequence[Planned], details: Mapping[tuple[str, str], Mapping[str, Any]], now_ms: int
+) -> list[OutboxMessage]:
+    """Messages as rows of the outbox; where nobody is told there is none.
+
+    Args:
+        planned: what was planned.
+        details: of the transitions, by incident and key.
+        now_ms: the present.
+    """
+    rows = []
+    for one in planned:
+        decision = one.decision
+        if not decision.receiver:
+            continue
+        own = details.get((one.incidents[0], one.transition), {})
+        rows.append(
+            OutboxMessage(
+                date=day_of(one.queued_at),
+                queued_at=one.queued_at,
+                message_key=one.key,
+                kind="message",
+                state="waiting" if decision.tells else "suppressed",
+                incident_id=one.incidents[0],
+                device_id=one.device_id,
+                transition=one.transition,
+                route=decision.route,
+                receiver=decision.receiver,
+                incidents=list(one.incidents),
+                details={**own, "reason": decision.reason, "due": decision.due_ms},
+                attempts=0,
+                next_attempt_at=decision.due_ms if decision.tells else None,
+                sent_at=None,
+                error=None if decision.tells else decision.reason,
+                updated_at=now_ms,
+            )
+        )
+    return rows
+
+
+# -- incidents -------------------------------------------------------------------------------------------------------------
+
+
+def device_of(incident_id: str) -> str:
+    """Device that an id began with; ids stay with the device, and the platform's own begin with its name.
+
+    >>> device_of("RTU-001/1000"), device_of("platform/receiver/phone/1000")
+    ('RTU-001', 'platform')
+    """
+    return PLATFORM if incident_id.startswith(f"{PLATFORM}/") else incident_id.rpartition("/")[0]
+
+
+def incident_of(store: Store, device_id: str, incident_id: str) -> Incident | None:
+    """A stored incident by its id, which need not tell its present start."""
+    started = incident_id.rpartition("/")[2]
+    if started.isascii() and started.isdigit() and len(started) <= 15:
+        at = int(started)
+        found = Incident.first(store, device_id, (at, at + 1))
+        if found is not None and found.incident_id == incident_id:
+            return found
+    return Incident.first(store, device_id, equals={"incident_id": incident_id})
+
+
+def handling_of(store: Store, device_id: str, incident_id: str) -> IncidentHandling | None:
+    """Where an incident stands; None where nothing was recorded."""
+    return IncidentHandling.first(store, device_id, equals={"incident_id": incident_id})
+
+
+class KnownFacts:
+    """Facts of incidents, each read once."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._known: dict[str, Facts] = {}
+        self._devices: dict[str, Any] | None = None
+
+    def of(self, incident_id: str, device_id: str, details: Mapping[str, Any] | None = None) -> Facts:
+        """Facts of an incident; of one that is no longer there what its history, its transition and the registry have."""
+        if incident_id not in self._known:
+            self._known[incident_id] = self._read(incident_id, device_id, details or {})
+        return self._known[incident_id]
+
+    def known(self, incident_id: str) -> Facts | None:
+        """Facts of an incident of which somebody was told."""
+        return self.of(incident_id, device_of(incident_id))
+
+    def _read(self, incident_id: str, device_id: str, details: Mapping[str, Any]) -> Facts:
+        severity = str(details.get("severity") or "warning")
+        if device_id == PLATFORM:
+            rules = (str(details.get("trouble") or incident_id.split("/")[1]),)
+            return Facts(incident_id, PLATFORM, device_type=PLATFORM, severity=severity, rules=rules, scope=PLATFORM)
+        incident = incident_of(self._store, device_id, incident_id)
+        if incident is not None:
+            return facts_of(incident)
+        if self._devices is None:
+            self._devices = {device.device_id: device for device in self._store.devices()}
+        device = self._devices.get(device_id)
+        handling = handling_of(self._store, device_id, incident_id)
+        facts = Facts(incident_id, device_id, severity=severity)
+        if device is not None:
+            facts = replace(
+                facts,
+                device_type=device.device_type,
+                location=device.location or "",
+                building_id=device.building_id or "",
+            )
+        if handling is not None:
+            facts = replace(
+                facts,
+                severity=handling.severity or severity,
+                rules=tuple(handling.faults),
+                parent_id=handling.parent_id,
+            )
+        return facts
+
+
+def late(store: Store, now_ms: int, by_ms: int) -> int:
+    """How many transitions are unplanned, and messages unsent, for so long after they were due."""
+    new = [row for row in new_transitions(store, now_ms) if now_ms - row.updated_at > by_ms]
+    due = [row for row in messages(store, now_ms, "waiting") if now_ms - (row.next_attempt_at or 0) > by_ms]
+    return len(new) + len(due)

@@ -1,0 +1,173 @@
+"""Which column is which: time, device, metric and value by their names, points by names and titles, units in brackets."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hvac_platform.devices.registry import DeviceType
+from hvac_platform.devices.units import parse_unit, plain
+
+TIME_NAMES = (
+    *("timestamp", "datetime", "date_time", "time", "date", "ts", "t_stamp", "time_stamp", "zeitstempel", "zeitpunkt"),
+    *("datum_zeit", "datum", "zeit", "date_heure", "horodatage", "fecha_hora", "fecha", "event_time", "sample_time"),
+    *(
+        "log_time",
+        "reading_time",
+        "recorded_at",
+        "measured_at",
+        "created_at",
+        "local_time",
+        "utc_time",
+        "time_utc",
+        "period",
+    ),
+)
+DATE_NAMES = ("date", "datum", "fecha", "jour", "day", "local_date")
+CLOCK_NAMES = ("time", "zeit", "uhrzeit", "hora", "heure", "time_of_day", "clock", "local_time")
+METRIC_NAMES = (
+    *("metric_name", "metric", "point", "point_name", "pointname", "tag", "name", "field", "tagname", "tag_name"),
+    *("sensor", "variable", "parameter", "measurement", "register", "history", "trend", "channel", "object_name"),
+)
+VALUE_NAMES = ("metric_value", "value", "reading", "val", "point_value", "wert", "valeur", "valor", "trend_value")
+DEVICE_NAMES = (
+    "device_id",
+    "device",
+    "equipment",
+    "unit_id",
+    "equip",
+    "equipment_id",
+    "asset",
+    "asset_id",
+    "deviceid",
+    "host",
+)
+UNIT_NAMES = ("unit", "units", "uom", "engineering_units", "eng_units", "einheit", "unit_of_measure", "unite")
+
+BY_MAP, BY_NAME, BY_TITLE, BY_NAME_WITHOUT_UNIT, AS_IT_IS = "map", "name", "title", "name without its unit", "own name"
+
+_FREQUENCY = r"(?:\((?:TimeStep|Hourly|Daily|Monthly|Zone Timestep|Detailed|Each Call)\))?"
+"""What EnergyPlus writes behind the unit."""
+_BRACKETS = re.compile(rf"^(.*?)\s*[(\[{{<]\s*([^()\[\]{{}}<>]+?)\s*[)\]}}>]\s*{_FREQUENCY}\s*$")
+_AFTER = re.compile(r"^(.*?)(?:,\s*|\s+in\s+|\s*[-–/|:]\s+)([^,\s][^,]{0,20})$")
+
+
+def slug(name: str) -> str:
+    """A column's name as a metric name.
+
+    >>> slug("Volume Flow RateRMS"), slug("Accelerometer1RMS"), slug("Supply Air Temp (°F)")
+    ('volume_flow_rate_rms', 'accelerometer1_rms', 'supply_air_temp_f')
+    """
+    spaced = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name)
+    found = re.sub(r"[^a-z0-9]+", "_", spaced.lower()).strip("_")
+    # A name without a Latin letter keeps its own ones: it must not end up empty.
+    return found or re.sub(r"[\W_]+", "_", unicodedata.normalize("NFC", name).lower()).strip("_")
+
+
+def split_header(name: str) -> tuple[str, str]:
+    """A header without the unit behind it, and the unit; empty where it has none that is known.
+
+    >>> split_header("Supply Air Temp (°F)"), split_header("Return Air Temp [degC]"), split_header("Fan (main)")
+    (('Supply Air Temp', '°F'), ('Return Air Temp', 'degC'), ('Fan (main)', ''))
+    """
+    for pattern in (_BRACKETS, _AFTER):
+        match = pattern.match(name.strip())
+        if match is not None and match.group(1) and _is_unit(match.group(2)):
+            return match.group(1), match.group(2)
+    return name, ""
+
+
+def bracketed(name: str) -> str:
+    """What stands in brackets at the end of a header, known as a unit or not."""
+    match = _BRACKETS.match(name.strip())
+    return match.group(2) if match is not None and match.group(1) else ""
+
+
+def _is_unit(text: str) -> bool:
+    return bool(plain(text)) and parse_unit(text) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The metric of a column.
+
+    Attributes:
+        metric: its name; None where the type declares none such.
+        unit: unit that the name of the column holds; empty where it holds none.
+        by: how it was found.
+    """
+
+    metric: str | None
+    unit: str
+    by: str
+
+
+def match_column(name: str, declared: DeviceType | None) -> Match:
+    """The metric that a column's name stands for.
+
+    With a declared type: the point whose name or title it is, with or without a unit behind it. Else the name itself.
+    """
+    bare, unit = split_header(name)
+    if declared is None:
+        found = slug(bare)
+        return Match(found or None, unit, AS_IT_IS)
+    for candidate, inside, by in ((name, "", ""), (bare, unit, ""), (*_without_last_word(name), BY_NAME_WITHOUT_UNIT)):
+        if (point := _point(candidate, declared)) is not None:
+            return Match(point[0], inside, by or point[1])
+    return Match(None, unit, "")
+
+
+def _without_last_word(name: str) -> tuple[str, str]:
+    """``supply_air_temp_degC`` without its last word, where that is a unit; of two words where those are one."""
+    words = re.split(r"[_\s.-]+", name.strip())
+    for count in (2, 1):
+        unit = " ".join(words[-count:])
+        if len(words) > count and _is_unit(unit):
+            return "_".join(words[:-count]), unit
+    return "", ""
+
+
+def _point(name: str, declared: DeviceType) -> tuple[str, str] | None:
+    wanted = slug(name)
+    compact = wanted.replace("_", "")
+    if not compact:
+        return None
+    for point in declared.points:
+        if compact == point.name.replace("_", ""):
+            return point.name, BY_NAME
+    for point in declared.points:
+        if compact == slug(point.title).replace("_", ""):
+            return point.name, BY_TITLE
+    return None
+
+
+def nearest(name: str, declared: DeviceType | None) -> str | None:
+    """The declared point that a name resembles most, for a suggestion; None where none does."""
+    if declared is None:
+        return None
+    by_text = {slug(text): point.name for point in declared.points for text in (point.title, point.name)}
+    wanted = slug(split_header(name)[0])
+    found = difflib.get_close_matches(wanted, list(by_text), 1, 0.75)
+    if found:
+        return by_text[found[0]]
+    # SAT, ChWST: the first letters of a point's words, in their order.
+    letters = {"".join(word[0] for word in slug(text).split("_")): point for text, point in by_text.items()}
+    last = wanted.split("_")[-1]
+    return letters.get(last) or letters.get(wanted.replace("_", ""))
+
+
+def role(columns: Sequence[str], usual: Sequence[str]) -> str | None:
+    """The column with one of the usual names of a role, the most usual one first."""
+    by_slug: dict[str, str] = {}
+    for name in columns:
+        by_slug.setdefault(slug(split_zone(name)), name)
+        by_slug.setdefault(slug(name), name)
+    return next((by_slug[name] for name in usual if name in by_slug), None)
+
+
+def split_zone(name: str) -> str:
+    """The header of a time without the zone in brackets: ``Timestamp (UTC)``."""
+    return re.sub(r"\s*[(\[][A-Za-z/_+:0-9 -]{1,32}[)\]]\s*$", "", name)

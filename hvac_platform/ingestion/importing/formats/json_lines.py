@@ -1,0 +1,143 @@
+"""JSON: an object a line, or one document with a list of objects; what is nested becomes columns."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hvac_platform.ingestion.importing.formats.opening import Content, open_text
+from hvac_platform.ingestion.importing.formats.table import RowsTable
+from hvac_platform.ingestion.importing.refusing import ImportRefusedError, listed, shown
+
+LARGEST_DOCUMENT = 256 << 20
+DEEPEST = 5
+_VALUE_FIELDS, _UNIT_FIELDS = ("value", "val", "v"), ("unit", "units", "uom")
+
+
+def open_json(content: Content, encoding: str, words: str) -> RowsTable:
+    """The table of a file of JSON.
+
+    Raises:
+        ImportRefusedError: it is none.
+    """
+    source = _Lines(content, encoding) if _is_lines(content, encoding) else _document(content, encoding)
+    found: dict[str, set[str]] = {}
+    for _, one in source:
+        for path, text in _flat(one).items():
+            seen = found.setdefault(path, set())
+            if len(seen) < 2:
+                seen.add(text)
+    if not found:
+        raise ImportRefusedError("no object of JSON has a field")
+    units = _units(found)
+    paths = [path for path in found if path not in units.values()]
+    names = _names(paths)
+    given = {name: next(iter(found[units[path]])) for name, path in zip(names, paths, strict=True) if path in units}
+    kind = "a JSON object a line" if isinstance(source, _Lines) else "a JSON document"
+    return RowsTable(f"{kind}, {words}", tuple(names), _Rows(source, paths), given)
+
+
+def _units(found: dict[str, set[str]]) -> dict[str, str]:
+    """By path of a value, the path of the unit beside it, of readings such as ``{"temp": {"value": 12, "unit": "°C"}}``.
+
+    Raises:
+        ImportRefusedError: the unit of a value changes.
+    """
+    units = {}
+    for path in found:
+        before, _, last = path.rpartition(".")
+        unit = next((f"{before}.{name}" for name in _UNIT_FIELDS if f"{before}.{name}" in found), None)
+        if before and last in _VALUE_FIELDS and unit is not None:
+            if len(found[unit]) > 1:
+                raise ImportRefusedError(f"the unit beside {shown(path)} changes: {listed(sorted(found[unit]))}, …")
+            units[path] = unit
+    return units
+
+
+@dataclass
+class _Rows:
+    source: Any
+    paths: Sequence[str]
+
+    def __iter__(self) -> Iterator[tuple[int, list[str]]]:
+        for line, one in self.source:
+            cells = _flat(one)
+            yield line, [cells.get(path, "") for path in self.paths]
+
+
+@dataclass
+class _Lines:
+    content: Content
+    encoding: str
+
+    def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        with open_text(self.content, self.encoding) as handle:
+            for number, line in enumerate(handle, 1):
+                if not line.strip():
+                    continue
+                try:
+                    found = json.loads(line)
+                except (ValueError, RecursionError) as error:
+                    raise ImportRefusedError(f"line {number} is not JSON: {error}") from None
+                if not isinstance(found, dict):
+                    raise ImportRefusedError(f"line {number} is no JSON object: {shown(line.strip())}")
+                yield number, found
+
+
+def _is_lines(content: Content, encoding: str) -> bool:
+    with open_text(content, encoding) as handle:
+        first = next((line for line in handle if line.strip()), "")
+    try:
+        return isinstance(json.loads(first), dict) and not _list_in(json.loads(first))
+    except (ValueError, RecursionError):
+        return False
+
+
+def _document(content: Content, encoding: str) -> list[tuple[int, dict[str, Any]]]:
+    with open_text(content, encoding) as handle:
+        text = handle.read(LARGEST_DOCUMENT + 1)
+    if len(text) > LARGEST_DOCUMENT:
+        raise ImportRefusedError("the JSON document is too large to be read as a whole; write an object a line")
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ImportRefusedError(f"not readable JSON: {error}") from None
+    rows = found if isinstance(found, list) else _list_in(found)
+    if not rows or not all(isinstance(one, dict) for one in rows):
+        raise ImportRefusedError("the JSON document has no list of objects")
+    return list(enumerate(rows, 1))
+
+
+def _list_in(document: Any) -> list[Any] | None:
+    """The longest list of objects right below an object."""
+    values = document.values() if isinstance(document, dict) else ()
+    lists = [one for one in values if isinstance(one, list) and one and all(isinstance(x, dict) for x in one)]
+    return max(lists, key=len, default=None)
+
+
+def _flat(value: dict[str, Any], before: str = "", depth: int = 0) -> dict[str, str]:
+    """Texts by path, the parts of a path joined by points."""
+    found: dict[str, str] = {}
+    for name, one in value.items():
+        path = f"{before}{name}"
+        if isinstance(one, dict) and depth < DEEPEST:
+            found |= _flat(one, f"{path}.", depth + 1)
+        elif one is None:
+            found[path] = ""
+        elif isinstance(one, bool):
+            found[path] = "true" if one else "false"
+        else:
+            found[path] = one if isinstance(one, str) else json.dumps(one)
+    return found
+
+
+def _names(paths: Sequence[str]) -> list[str]:
+    """The last part of a path where that is enough, else all of it; of a value, the name of what it is of."""
+    paths = [
+        path.rpartition(".")[0] if "." in path and path.rpartition(".")[2] in _VALUE_FIELDS else path for path in paths
+    ]
+    last = Counter(path.rsplit(".", 1)[-1] for path in paths)
+    return [path if last[path.rsplit(".", 1)[-1]] > 1 else path.rsplit(".", 1)[-1] for path in paths]

@@ -1,0 +1,77 @@
+"""Workbooks of spreadsheets: xls, xlsx, xlsb, ods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime, time, timedelta
+from typing import Any
+
+from hvac_platform.ingestion.importing.formats.headers import find_header
+from hvac_platform.ingestion.importing.formats.opening import Content
+from hvac_platform.ingestion.importing.formats.table import RowsTable
+from hvac_platform.ingestion.importing.refusing import ImportRefusedError, listed
+
+ROWS_LOOKED_AT = 300
+
+
+def open_workbook(content: Content, sheet: str | None, header: Sequence[str]) -> RowsTable:
+    """The table of a sheet: the one that is named, else the first one that has rows.
+
+    Raises:
+        ImportRefusedError: there is none.
+    """
+    import io
+
+    from python_calamine import CalamineError, CalamineWorkbook, PasswordError  # only where a workbook is read
+
+    try:
+        with content.open() as handle:
+            book = CalamineWorkbook.from_filelike(io.BytesIO(handle.read()))
+        names = book.sheet_names
+        if sheet is not None and sheet not in names:
+            raise ImportRefusedError(f"there is no sheet {sheet!r}; the sheets are {listed(names)}")
+        for name in [sheet] if sheet is not None else names:
+            found = book.get_sheet_by_name(name)
+            rows = [[_text(cell) for cell in row] for row in found.to_python(skip_empty_area=False)]
+            if sum(any(row) for row in rows) > 1:
+                break
+        else:
+            raise ImportRefusedError("the workbook has no rows")
+    except PasswordError:
+        raise ImportRefusedError("the workbook is protected by a password") from None
+    except (CalamineError, OSError, ValueError) as error:
+        if isinstance(error, ImportRefusedError):
+            raise
+        raise ImportRefusedError(f"not a readable workbook: {error}") from None
+    head = find_header(rows[:ROWS_LOOKED_AT], header)
+    body = [(number, row) for number, row in enumerate(rows[head.before :], head.before + 1) if any(row)]
+    others = f" of {len(names)}" if len(names) > 1 else ""
+    return RowsTable(f"workbook, sheet {name!r}{others}", head.names, body, head.units)
+
+
+def _text(cell: Any) -> str:
+    """A cell as text; instants in ISO 8601, midnights as dates."""
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    if isinstance(cell, float):
+        return str(int(cell)) if cell.is_integer() and abs(cell) < 1e15 else repr(cell)
+    if isinstance(cell, datetime):
+        rounded = _to_milliseconds(cell)
+        return rounded.strftime("%Y-%m-%d") if rounded.time() == time() else rounded.isoformat(" ")
+    if isinstance(cell, date):
+        return cell.isoformat()
+    if isinstance(cell, time):
+        return cell.strftime("%H:%M:%S")
+    if isinstance(cell, timedelta):
+        minutes, seconds = divmod(round(cell.total_seconds()), 60)
+        return f"{minutes // 60:02d}:{minutes % 60:02d}:{seconds:02d}"
+    return "" if cell is None else str(cell).strip()
+
+
+def _to_milliseconds(instant: datetime) -> datetime:
+    """Without the noise of days kept as a double: 00:14:59.999 is 00:15."""
+    second = instant.replace(microsecond=0)
+    rest = instant.microsecond
+    if rest >= 995_000:
+        return second + timedelta(seconds=1)
+    return second if rest <= 5_000 else second + timedelta(milliseconds=round(rest / 1000))

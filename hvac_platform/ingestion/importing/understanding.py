@@ -1,0 +1,612 @@
+"""What a file is taken for: its times, devices, columns and units, decided once, from all of it, before anything is sent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hvac_platform.devices.fleet import FleetDevice
+from hvac_platform.devices.registry import DeviceType, Point
+from hvac_platform.devices.units import SAME, Conversion, UnitError, conversion
+from hvac_platform.ingestion.importing import columns as names
+from hvac_platform.ingestion.importing.cells import STATES, ColumnEvidence, Style, decimal_of
+from hvac_platform.ingestion.importing.formats import Chunk, Content, Table
+from hvac_platform.ingestion.importing.instants import Shape
+from hvac_platform.ingestion.importing.mapping import DEVICES, ColumnMeaning, ImportMap, squeezed
+from hvac_platform.ingestion.importing.refusing import ImportRefusedError, Refusal, listed, shown
+from hvac_platform.ingestion.importing.times import TimeEvidence, TimeFormat, TimeRules
+from hvac_platform.ingestion.messages import name_problem
+
+MOSTLY = 0.5
+SAMPLE_ROWS = 1_000
+MOST_NAMES = 10_000
+_BAD_STATUS = r"(?i)fault|down|stale|disabled|null|invalid|offline|bad|error|unreliable|no.?data"
+_GOOD_STATUS = ("ok", "good", "normal", "valid", "0", "192", "{ok}", "")
+
+
+@dataclass(frozen=True)
+class Use:
+    """What becomes of a column, or of a name in the column of metrics.
+
+    Attributes:
+        name: the column, or the name.
+        metric: its metric.
+        unit: unit of the messages.
+        given: unit of cells that name none; empty where nothing is said and they are taken to be in ``unit``.
+        conversion: from cells that name no unit to ``unit``.
+        style: how its cells are read.
+        by: how the metric was found.
+        device: its device, or None where rows say so.
+        cell_units: units that stand in its cells.
+        declared: whether the type declares it.
+    """
+
+    name: str
+    metric: str
+    unit: str
+    given: str
+    conversion: Conversion
+    style: Style
+    by: str
+    device: str | None = None
+    cell_units: tuple[str, ...] = ()
+    declared: bool = False
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Columns that say when, of what and how.
+
+    Attributes:
+        time: column of the time, or those of date and time of day.
+        device: column of the device, or None.
+        metric: column of the metric of a long file, or None.
+        value: column of the value of a long file, or None.
+        unit: column of the unit of a long file, or None.
+        status: column that says which rows are good, or None.
+    """
+
+    time: tuple[str, ...]
+    device: str | None = None
+    metric: str | None = None
+    value: str | None = None
+    unit: str | None = None
+    status: str | None = None
+
+    @property
+    def is_long(self) -> bool:
+        """Whether each row holds one reading."""
+        return self.metric is not None and self.value is not None
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """All of them."""
+        others = (self.device, self.status, *((self.metric, self.value, self.unit) if self.is_long else ()))
+        return (*self.time, *(name for name in others if name is not None))
+
+
+@dataclass(frozen=True)
+class Understanding:
+    """How a file is read.
+
+    Attributes:
+        content: the file.
+        table: its table.
+        device: device of rows that name none.
+        declared: its type, or None.
+        roles: columns that say when, of what and how.
+        times: the format of the times.
+        uses: by column, or by name in the column of metrics, what becomes of it.
+        left_out: by column or name, why it is not taken.
+        refused: columns that should be taken, but can't be.
+        good_status: what the status of a good row says, in small letters; None where words for bad ones decide.
+        rows: number of rows.
+        left_out_values: cells of what is left out.
+        notes: what else is worth telling.
+    """
+
+    content: Content
+    table: Table
+    device: FleetDevice
+    declared: DeviceType | None
+    roles: Roles
+    times: TimeFormat
+    uses: Mapping[str, Use]
+    left_out: Mapping[str, str]
+    refused: Sequence[Refusal]
+    good_status: tuple[str, ...] | None
+    rows: int
+    left_out_values: int
+    notes: Sequence[str]
+
+
+def joined_times(chunk: Chunk, time: Sequence[str]) -> pa.Array:
+    """The times of a chunk; those of date and time of day as one text."""
+    if len(time) == 1:
+        return chunk.columns[time[0]]
+    parts = [pc.utf8_trim_whitespace(pc.fill_null(pc.cast(chunk.columns[name], pa.string()), "")) for name in time]
+    # A date out of a spreadsheet brings a midnight along.
+    parts[0] = pc.replace_substring_regex(parts[0], r"[T ]00:00(:00(\.0+)?)?$", "")
+    return pc.utf8_trim_whitespace(pc.binary_join_element_wise(*parts, " "))
+
+
+def texts(values: pa.Array) -> pa.Array:
+    """Cells as texts without blanks around them, empty for null."""
+    if pa.types.is_floating(values.type) and len(values) == 0:
+        return pa.array([], pa.string())
+    return pc.utf8_trim_whitespace(pc.fill_null(pc.cast(values, pa.string()), ""))
+
+
+def understand(
+    content: Content,
+    table: Table,
+    device: FleetDevice,
+    declared: DeviceType | None,
+    mapping: ImportMap,
+    *,
+    alone: bool = True,
+) -> Understanding:
+    """Decide how a file is read, from all of it.
+
+    Args:
+        content: the file.
+        table: its table.
+        device: device of rows that name none.
+        declared: its type, or None where it is not known.
+        mapping: what is said of the file.
+        alone: whether it is the only file, so that it must have all columns of the map.
+
+    Raises:
+        ImportRefusedError: it can't be decided; the message says what to give.
+    """
+    return _Understanding(content, table, device, declared, mapping, alone).decided()
+
+
+class _Understanding:
+    def __init__(
+        self,
+        content: Content,
+        table: Table,
+        device: FleetDevice,
+        declared: DeviceType | None,
+        mapping: ImportMap,
+        alone: bool,
+    ) -> None:
+        self.content, self.table, self.declared, self.mapping = content, table, declared, mapping
+        self.device = replace(device, device_id=mapping.device) if mapping.device else device
+        self.notes: list[str] = []
+        self.left_out: dict[str, str] = {}
+        self.refused: list[Refusal] = []
+        self.rows = 0
+        first = next((chunk for chunk in table.chunks() if len(chunk)), None)
+        if first is None:
+            self._no_rows()
+        else:
+            self.first = first
+        self._check_map(alone)
+        self.roles = self._roles()
+        self.evidence: dict[str, ColumnEvidence] = {}
+        self.counts: dict[str, int] = {}
+        self.units: dict[str, dict[str, int]] = {}
+        self.time = TimeEvidence(" and ".join(self.roles.time), self._time_rules())
+
+    def _no_rows(self) -> None:
+        refused = next((row for chunk in self.table.chunks() for row in chunk.refused), None)
+        if refused is not None:
+            raise ImportRefusedError(f"no row fits the header: line {refused.line} has {refused.reason}")
+        raise ImportRefusedError("the file has no rows")
+
+    def _check_map(self, alone: bool) -> None:
+        mapping, there = self.mapping, self.table.columns
+        for key in ("device_column", "metric_column", "value_column", "unit_column", "status_column"):
+            wanted = getattr(mapping, key)
+            if wanted is not None and self._named(wanted) is None:
+                raise ImportRefusedError(f"there is no column {shown(wanted)} ({key}); the columns are {listed(there)}")
+        if self.declared is not None:
+            undeclared = [name for name in mapping.metrics if name not in self.declared.metric_names]
+            if undeclared:
+                raise ImportRefusedError(
+                    f"the map names metrics that {self.declared.name} does not declare: {', '.join(undeclared)}; "
+                    f"declared are {', '.join(self.declared.metric_names)}"
+                )
+        for name in mapping.metrics:
+            if (problem := name_problem(name)) is not None:
+                raise ImportRefusedError(f"the map's metric {shown(name)} {problem}")
+        self._missing = [name for name in mapping.columns if self._named(name) is None]
+        self._alone = alone
+
+    def _named(self, wanted: str) -> str | None:
+        """The column of that name, whatever the blanks in it."""
+        by_name = {squeezed(name): name for name in reversed(self.table.columns)}
+        return by_name.get(squeezed(wanted))
+
+    def _roles(self) -> Roles:
+        mapping, there = self.mapping, [n for n in self.table.columns if n not in self.mapping.ignore]
+        time = self._time_columns()
+        others = [name for name in there if name not in time]
+        bare = {name: names.split_header(name)[0] for name in others}
+        metric = self._given(mapping.metric_column) or names.role(others, names.METRIC_NAMES)
+        value = self._given(mapping.value_column) or next(
+            (name for usual in names.VALUE_NAMES for name in others if names.slug(bare[name]) == usual), None
+        )
+        is_long = metric is not None and value is not None and mapping.columns_are != DEVICES
+        unit = self._given(mapping.unit_column) or (names.role(others, names.UNIT_NAMES) if is_long else None)
+        device = self._given(mapping.device_column)
+        if device is None and mapping.columns_are != DEVICES and mapping.device is None:
+            device = names.role([name for name in others if name not in (metric, value, unit)], names.DEVICE_NAMES)
+        status = self._given(mapping.status_column) or next(
+            (name for name in others if names.slug(name) in ("status", "trend_status") and self._is_braced(name)), None
+        )
+        if not is_long:
+            metric = value = unit = None
+        return Roles(time, device, metric, value, unit, status)
+
+    def _given(self, wanted: str | None) -> str | None:
+        return None if wanted is None else self._named(wanted)
+
+    def _is_braced(self, name: str) -> bool:
+        cells = texts(self.first.columns[name].slice(0, SAMPLE_ROWS))
+        return bool(pc.all(pc.match_substring_regex(cells, r"^(\{.*\})?$")).as_py())
+
+    def _time_columns(self) -> tuple[str, ...]:
+        """Column of the time, or those of date and time of day where they are apart."""
+        there = list(self.table.columns)
+        given = self.mapping.time_column
+        if isinstance(given, tuple):
+            found = [self._named(name) for name in given]
+            missing = [name for name, column in zip(given, found, strict=True) if column is None]
+            if missing or not 1 <= len(given) <= 2:
+                raise ImportRefusedError(f"there is no column {listed(missing)}; the columns are {listed(there)}")
+            return tuple(name for name in found if name is not None)
+        if given is not None:
+            column = self._named(given)
+            if column is None:
+                raise ImportRefusedError(f"there is no column {shown(given)}; the columns are {listed(there)}")
+        else:
+            candidates = [name for name in there if name not in self.mapping.ignore]
+            column = names.role(candidates, names.TIME_NAMES) or self._by_content(candidates)
+        evidence = self._sampled(column)
+        if evidence.total and evidence.has_dates_only:
+            clock = names.role([name for name in there if name != column], names.CLOCK_NAMES)
+            if clock is not None and self._sampled(clock).shapes[Shape.NO_DATE]:
+                return column, clock
+        if evidence.shapes[Shape.NO_DATE] > MOSTLY * evidence.total:
+            date = names.role([name for name in there if name != column], names.DATE_NAMES)
+            if date is not None and self._sampled(date).has_dates_only:
+                return date, column
+        return (column,)
+
+    def _sampled(self, column: str) -> TimeEvidence:
+        rules = replace(self.mapping.time_rules, time_format=None)
+        evidence = TimeEvidence(column, rules)
+        values = self.first.columns[column]
+        evidence.see(values.slice(0, SAMPLE_ROWS), self.first.lines[:SAMPLE_ROWS])
+        return evidence
+
+    def _by_content(self, candidates: Sequence[str]) -> str:
+        """The only column that holds dates, whatever its name."""
+        found = []
+        for name in candidates:
+            kind = self.first.columns[name].type
+            if pa.types.is_timestamp(kind):
+                found.append(name)
+            elif pa.types.is_string(kind):
+                evidence = self._sampled(name)
+                dated = evidence.shapes[[Shape.YEAR_FIRST, Shape.THREE_NUMBERS, Shape.NO_YEAR]].sum()
+                if evidence.total and dated >= MOSTLY * evidence.total:
+                    found.append(name)
+        if len(found) != 1:
+            said = (
+                f"columns {listed(found)} all hold times"
+                if found
+                else f"none of the columns {listed(candidates)} looks like a time"
+            )
+            raise ImportRefusedError(f"{said}; give --time-column")
+        self.notes.append(f"the time is column {shown(found[0])}, the only one that holds dates")
+        return found[0]
+
+    def _time_rules(self) -> TimeRules:
+        rules = self.mapping.time_rules
+        inside = names.bracketed(self.roles.time[-1]).strip()
+        known = ("UTC", "GMT", "Z", *rules.zones)
+        if rules.timezone is None and re.fullmatch(r"[A-Z]{2,5}", inside) and inside not in known:
+            raise ImportRefusedError(
+                f"the times of column {shown(self.roles.time[-1])} are said to be in {shown(inside)}, which is no timezone "
+                f"for certain; give --timezone, such as America/New_York"
+            )
+        return rules
+
+    # -- all of the file ----------------------------------------------------------------------------------------------
+
+    def decided(self) -> Understanding:
+        """All chunks seen, everything decided."""
+        for chunk in self.table.chunks():
+            self.rows += len(chunk) + len(chunk.refused)
+            if len(chunk):
+                self.time.see(joined_times(chunk, self.roles.time), chunk.lines)
+                self._see_long(chunk) if self.roles.is_long else self._see_wide(chunk)
+        times = self.time.decide()
+        uses = self._uses()
+        self._check_twice(uses)
+        if not uses:
+            self._nothing_left()
+        good = tuple(one.lower() for one in self.mapping.good_status)
+        if not good and self.mapping.status_column is not None:
+            good = _GOOD_STATUS
+        return Understanding(
+            self.content, self.table, self.device, self.declared, self.roles, times, uses, self.left_out, self.refused,
+            good or None, self.rows, self._left_out_values(), self.notes,
+        )  # fmt: skip
+
+    def _left_out_values(self) -> int:
+        if self.roles.is_long:
+            return sum(self.counts.get(name, 0) for name in self.left_out)
+        return sum(self.evidence[name].filled for name in self.left_out if name in self.evidence)
+
+    def _see_wide(self, chunk: Chunk) -> None:
+        for name in self._candidates():
+            self.evidence.setdefault(name, ColumnEvidence()).see(chunk.columns[name])
+
+    def _candidates(self) -> list[str]:
+        return [name for name in self.table.columns if name not in self.roles.all and name not in self.mapping.ignore]
+
+    def _see_long(self, chunk: Chunk) -> None:
+        for name, rows in by_text(texts(chunk.columns[str(self.roles.metric)])):
+            self.counts[name] = self.counts.get(name, 0) + len(rows)
+            if len(self.counts) > MOST_NAMES:
+                raise ImportRefusedError(f"column {shown(self.roles.metric)} names over {MOST_NAMES} metrics")
+            if not name or self._match(name)[0] is None:
+                continue
+            place = pa.array(rows)
+            self.evidence.setdefault(name, ColumnEvidence()).see(chunk.columns[str(self.roles.value)].take(place))
+            if self.roles.unit is not None:
+                units = self.units.setdefault(name, {})
+                for unit in pc.unique(texts(chunk.columns[self.roles.unit].take(place))).to_pylist():
+                    units.setdefault(unit, len(units))
+
+    # -- decisions ----------------------------------------------------------------------------------------------------
+
+    def _match(self, name: str) -> tuple[ColumnMeaning | None, str, str]:
+        """What a column stands for, the unit in its name, and how that was found; None for what is left out."""
+        mapping = self.mapping
+        found = names.match_column(self._as_written(name), self.declared)
+        if name in mapping.ignore:
+            return None, "", "ignored, as the map says"
+        meaning = mapping.meaning(name)
+        if meaning is not None:
+            metric = meaning.metric or mapping.metric or found.metric
+            unit = found.unit or names.split_header(name)[1]
+            return (
+                (replace(meaning, metric=metric), unit, names.BY_MAP)
+                if metric
+                else (None, "", "the map gives no metric")
+            )
+        # In a long file the map may name some metrics only: others that the type declares need no map.
+        if mapping.columns and not (self.roles.is_long and self.declared is not None and found.metric is not None):
+            return None, "", "not in the map"
+        if mapping.columns_are == DEVICES:
+            bare, unit = names.split_header(name)
+            return ColumnMeaning(mapping.metric, mapping.unit, bare), unit, names.BY_MAP
+        if found.metric is None:
+            return None, found.unit, f"no metric of {self.declared.name if self.declared else 'any type'}"
+        return ColumnMeaning(found.metric), found.unit, found.by
+
+    def _as_written(self, name: str) -> str:
+        """A column's name without the number that tells it from another one of the same name."""
+        bare = re.sub(r" \(\d+\)$", "", name)
+        return bare if bare in self.table.columns else name
+
+    def _uses(self) -> dict[str, Use]:
+        if (
+            self._missing
+            and not self.roles.is_long
+            and (self._alone or len(self._missing) == len(self.mapping.columns))
+        ):
+            raise ImportRefusedError(f"the map names columns that the file lacks: {', '.join(self._missing)}")
+        if self.roles.is_long:
+            missing = [
+                name for name in self.mapping.columns if squeezed(name) not in {squeezed(n) for n in self.counts}
+            ]
+            if missing:
+                self.notes.append(f"the map names metrics that the file lacks: {listed(missing)}")
+        found = list(self.counts) if self.roles.is_long else self._candidates()
+        matched = [(name, *self._match(name)) for name in found if name]
+        if not self.roles.is_long and not any(meaning for _, meaning, _, _ in matched):
+            matched = self._single_value(matched)
+        of_file = ColumnEvidence(
+            comma=sum(one.comma for one in self.evidence.values()),
+            point=sum(one.point for one in self.evidence.values()),
+        )
+        uses: dict[str, Use] = {}
+        for name, meaning, unit, by in matched:
+            if meaning is None or meaning.metric is None:
+                self._leave_out(name, by)
+                continue
+            use = self._use(name, meaning, unit, by, of_file)
+            if use is not None:
+                uses[name] = use
+        return uses
+
+    def _leave_out(self, name: str, why: str) -> None:
+        unknown = names.bracketed(name)
+        bare = re.sub(r"\s*[(\[{].*$", "", name)
+        known = (
+            bool(unknown) and self.declared is not None and names.match_column(bare, self.declared).metric is not None
+        )
+        if known and not self.mapping.columns and name not in self.mapping.ignore:
+            filled = self.evidence[name].filled if name in self.evidence else self.counts.get(name, 0)
+            reason = (
+                f"unit {shown(unknown)} of the header is not known; give it in the map: units: {{{shown(name)}: UNIT}}"
+            )
+            if "not in UTF-8" in self.table.description:
+                reason += "; or give --encoding, where cp1252 is not the right one"
+            self.refused.append(Refusal(0, name, unknown, reason, max(1, filled)))
+            return
+        nearest = names.nearest(name, self.declared) if not self.mapping.columns else None
+        self.left_out[name] = why + (f"; perhaps {nearest}" if nearest else "")
+
+    def _single_value(self, matched: list[Any]) -> list[Any]:
+        """The one column of values, whose metric the map or the name of the file says."""
+        values = [name for name, *_ in matched if names.slug(names.split_header(name)[0]) in names.VALUE_NAMES]
+        if len(values) != 1 or self.mapping.columns:
+            return matched
+        files = (self.content.name, self.content.path.name, self.content.stem)
+        meaning = next((one for name, one in self.mapping.files.items() if name in files), None)
+        if meaning is None and self.mapping.metric is not None:
+            meaning = ColumnMeaning(self.mapping.metric, self.mapping.unit)
+        by = names.BY_MAP
+        if meaning is None and self.declared is not None:
+            stem = names.match_column(self.content.stem, self.declared)
+            meaning, by = (
+                (ColumnMeaning(stem.metric, stem.unit or None), "name of the file") if stem.metric else (None, "")
+            )
+        if meaning is None:
+            raise ImportRefusedError(
+                f"column {shown(values[0])} does not say which metric it holds; give it in the map: "
+                f"columns: {{{shown(values[0])}: METRIC}}, or metric: METRIC, or, of several files, "
+                f"files: {{{self.content.path.name}: METRIC}}"
+            )
+        unit = names.split_header(values[0])[1]
+        return [(name, meaning, unit, by) if name == values[0] else (name, *rest) for name, *rest in matched]
+
+    def _use(self, name: str, meaning: ColumnMeaning, inside: str, by: str, of_file: ColumnEvidence) -> Use | None:
+        evidence, metric = self.evidence.get(name, ColumnEvidence()), str(meaning.metric)
+        point = (
+            self.declared.point(metric) if self.declared is not None and metric in self.declared.metric_names else None
+        )
+        if not evidence.filled:
+            self.left_out[name] = "empty"
+            return None
+        own = self.mapping.states_of(name)
+        has_states = evidence.states >= MOSTLY * evidence.filled or (point is not None and point.kind == "binary")
+        states = ({**STATES} if has_states else {}) | dict(own)
+        words = sum(count for word, count in evidence.words.items() if word.lower() not in states)
+        if words >= evidence.filled or (point is None and by == names.AS_IT_IS and words > MOSTLY * evidence.filled):
+            first = next((word for word in evidence.words if word.lower() not in states), evidence.first)
+            reason = f"0 of {evidence.filled} values could be read, first {shown(first)}"
+            if point is None and by == names.AS_IT_IS:
+                self.left_out[name] = f"no numbers, first {shown(first)}"
+            else:
+                reason += "; say what words mean: states: {WORD: NUMBER} in the map" if first[:1].isalpha() else ""
+                self.refused.append(Refusal(0, name, first, reason, evidence.filled))
+            return None
+        decimal = self.mapping.decimal or decimal_of(evidence, of_file)
+        if decimal is None and evidence.comma and evidence.point:
+            reason = "some numbers have a decimal comma, others a decimal point; give --decimal"
+            self.refused.append(Refusal(0, name, evidence.first, reason, evidence.filled))
+            return None
+        if decimal is None:
+            raise ImportRefusedError(
+                f"numbers in column {shown(name)} such as {shown(evidence.first)} can have a decimal comma or be thousands; "
+                "give --decimal , or --decimal . (in the map: decimal)"
+            )
+        given = self.mapping.units.get(name) or meaning.unit or self.table.units.get(name) or inside
+        if self.roles.is_long and self.roles.value is not None:
+            given = given or names.split_header(self.roles.value)[1]
+        in_cells = [*evidence.units, *(unit for unit in self.units.get(name, {}) if unit)]
+        unit = point.unit if point is not None else given or next(iter(in_cells), "")
+        try:
+            how = _conversion(point, given, unit) if given else SAME
+            problems = [problem for one in in_cells if (problem := _problem(point, one, unit))]
+            if problems and len(problems) == len(in_cells):
+                raise UnitError(problems[0])
+        except UnitError as error:
+            self.refused.append(
+                Refusal(0, name, given or in_cells[0], f"{error}, the unit of {metric}", evidence.filled)
+            )
+            return None
+        return Use(
+            name,
+            metric,
+            unit,
+            given,
+            how,
+            Style(decimal, states),
+            by,
+            meaning.device,
+            tuple(dict.fromkeys(in_cells)),
+            point is not None,
+        )
+
+    def _check_twice(self, uses: Mapping[str, Use]) -> None:
+        seen: dict[tuple[str | None, str], str] = {}
+        for name, use in uses.items():
+            other = seen.setdefault((use.device, use.metric), name)
+            if other != name:
+                what = (
+                    f"metrics {shown(other)} and {shown(name)}"
+                    if self.roles.is_long
+                    else f"columns {shown(other)} and {shown(name)}"
+                )
+                raise ImportRefusedError(
+                    f"{what} are both {use.metric}; leave one out, ignore: [{shown(name)}] in the map, or say with columns "
+                    "which is which"
+                )
+
+    def _nothing_left(self) -> None:
+        if self.refused:
+            told = "; ".join(f"column {shown(one.column)}: {one.reason}" for one in self.refused[:4])
+            raise ImportRefusedError(f"no column is left to import: {told}")
+        empty = [name for name, why in self.left_out.items() if why == "empty"]
+        if empty:
+            raise ImportRefusedError(f"there are no values: column {listed(empty)} is empty")
+        expected = ", ".join(self.declared.metric_names) if self.declared else "numeric columns"
+        what = "metric name" if self.roles.is_long else "column"
+        found = [n for n in self.counts if n] if self.roles.is_long else self._candidates()
+        hints = [f"{shown(n)}: {p}" for n in found[:20] if (p := names.nearest(n, self.declared))]
+        perhaps = f" Perhaps {{{', '.join(hints[:3])}}}." if hints else ""
+        devices = "; where each column is a device, give columns_are: devices and metric: METRIC in the map"
+        raise ImportRefusedError(
+            f"no {what} matches a metric ({expected}); there are {listed(found)}.{perhaps} "
+            f"Give --map to say which column is which: columns: {{COLUMN: METRIC}}{'' if self.roles.is_long else devices}"
+        )
+
+
+def by_text(values: pa.Array) -> Iterator[tuple[str, Any]]:
+    """Each different text with the rows, int64 [k], that hold it, in the order of their first ones."""
+    encoded = values.dictionary_encode()
+    codes = np.asarray(encoded.indices)
+    words = encoded.dictionary.to_pylist()
+    if len(words) == 1:
+        yield words[0], np.arange(len(codes))
+        return
+    order = np.argsort(codes, kind="stable")
+    ends = np.cumsum(np.bincount(codes, minlength=len(words)))
+    for i, word in enumerate(words):
+        yield word, order[ends[i - 1] if i else 0 : ends[i]]
+
+
+def is_good_status(values: pa.Array, good: tuple[str, ...] | None) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Which rows are good by what their status says, bool [n]."""
+    status = pc.utf8_lower(texts(values))
+    if good is None:
+        return ~np.asarray(pc.match_substring_regex(status, _BAD_STATUS))
+    return np.asarray(pc.is_in(status, value_set=pa.array(list(good), pa.string())))
+
+
+def conversions_of(use: Use, declared: DeviceType | None) -> dict[str, Conversion | str]:
+    """By unit in a cell, how it becomes the use's unit, or why it doesn't."""
+    point = declared.point(use.metric) if declared is not None and use.declared else None
+    found: dict[str, Conversion | str] = {"": use.conversion}
+    for unit in use.cell_units:
+        found[unit] = _problem(point, unit, use.unit) or _conversion(point, unit, use.unit)
+    return found
+
+
+def _conversion(point: Point | None, given: str, unit: str) -> Conversion:
+    return point.conversion(given) if point is not None else conversion(given, unit)
+
+
+def _problem(point: Point | None, given: str, unit: str) -> str:
+    """Why a unit can't become another; empty where it can."""
+    try:
+        _conversion(point, given, unit)
+    except UnitError as error:
+        return str(error)
+    return ""

@@ -1,0 +1,168 @@
+"""The platform's own incidents, through Dagster's sensors: each opens once, resolves once, and goes where its route says."""
+
+from __future__ import annotations
+
+import dagster as dg
+import pytest
+
+from hvac_platform.alerts.troubles import Trouble, clear_trouble, open_troubles, raise_trouble, tell_troubles
+from hvac_platform.monitoring.counted import RunsCounted, runs_counted
+from hvac_platform.sensors import ingestion_watch as ingestion_watch_module
+from hvac_platform.sensors.alert_delivery import alert_delivery
+from hvac_platform.sensors.ingestion_watch import ingestion_watch
+from hvac_platform.sensors.run_failure import run_failure, run_success
+from hvac_platform.timestamps import now_ms
+from hvac_platform_tests.alerts.conftest import Happenings, incident
+from hvac_platform_tests.conftest import MIDNIGHT_MS, MINUTE_MS, NOON_MS, readings
+
+SCREEN = "receivers: {screen: {console: true}}\nroute: {receivers: [screen]}\n"
+
+
+@pytest.fixture
+def told_to(home, monkeypatch):
+    """Has a file of alerts in the home folder."""
+
+    def write(text):
+        (home / "alerts.yaml").write_text(text)
+        monkeypatch.setenv("HVAC_ALERTS", "alerts.yaml")
+
+    return write
+
+
+def at(platform, instance, cursor=None):
+    return dg.build_sensor_context(instance=instance, resources={"platform": platform}, cursor=cursor)
+
+
+def test_what_is_looked_at_again_and_again_opens_once_and_resolves_once(alerts, store, clock):
+    made = alerts(SCREEN)
+    wrong = [
+        Trouble("ingestion", "partition-0", "critical", "nothing moves"),
+        Trouble("lag", "partition-1", "warning", "late"),
+    ]
+    for present in (wrong, wrong, wrong[:1], [], [], wrong[:1]):
+        clock.passes(MINUTE_MS)
+        tell_troubles(store, ("ingestion", "lag"), present, clock.at_ms)
+        made.deliver()
+    assert [title.split("platform: ")[1] for title in made.titles()] == [
+        "nothing moves",
+        "late",
+        "late",
+        "nothing moves",
+        "nothing moves",
+    ]
+    assert [title.startswith(("[critical] over", "[warning] over")) for title in made.titles()] == [
+        False,
+        False,
+        True,
+        True,
+        False,
+    ]
+
+
+def test_one_kind_is_left_alone_by_who_looks_at_another(store, clock):
+    raise_trouble(store, Trouble("run", "detection", "warning", "failed"), clock.at_ms)
+    assert tell_troubles(store, ("ingestion",), [], clock.at_ms) == []
+    assert [trouble.name for trouble in open_troubles(store, clock.at_ms)] == [("run", "detection")]
+    assert clear_trouble(store, "run", "detection", clock.at_ms + 1)
+    assert not clear_trouble(store, "run", "detection", clock.at_ms + 2)
+
+
+def test_ingestion_that_lags_and_messages_in_no_table_are_incidents_until_they_are_not(platform, instance, monkeypatch):
+    platform.log.append(platform.topic, readings("RTU-001", MIDNIGHT_MS, 1))
+    context = at(platform, instance)
+    ingestion_watch(context)
+    assert open_troubles(platform.store, now_ms()) == []
+    monkeypatch.setattr(ingestion_watch_module, "LONGEST_BEHIND_MS", 0)
+    context = at(platform, instance, context.cursor)
+    ingestion_watch(context)
+    (trouble,) = open_troubles(platform.store, now_ms())
+    assert trouble.kind == "lag"
+    assert "12 messages wait" in trouble.text
+    end = platform.log.end_offsets(platform.topic)
+    partition = max(end, key=lambda p: end[p])
+    platform.store.advance_ledger(platform.topic, partition, 0, end[partition], run_id="nobody", watermark=None)
+    context = at(platform, instance, context.cursor)
+    ingestion_watch(context)
+    (trouble,) = open_troubles(platform.store, now_ms())
+    assert trouble.kind == "proof"
+    assert "in no table" in trouble.text
+
+
+def test_a_run_that_fails_is_an_incident_until_its_job_succeeds(platform, instance):
+    @dg.op
+    def fails(context):
+        if context.run.tags.get("ok") != "yes":
+            raise dg.Failure("no space left")
+
+    @dg.job(name="report")
+    def report():
+        fails()
+
+    for tags in ({}, {}, {"ok": "yes"}):
+        result = report.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
+        event = result.get_run_success_event() if result.success else result.get_run_failure_event()
+        context = dg.build_run_status_sensor_context(
+            "sensor", event, instance, result.dagster_run, resources={"platform": platform}
+        )
+        if result.success:
+            run_success(context)
+        else:
+            run_failure(context.for_run_failure())
+            (trouble,) = open_troubles(platform.store, now_ms())
+            assert (trouble.name, trouble.severity) == (("run", "report"), "warning")
+    assert open_troubles(platform.store, now_ms()) == []
+    counted = runs_counted(platform.store, "report")
+    assert counted == RunsCounted(1, 2, counted.seconds)
+
+
+def test_the_sensor_sends_what_lies_for_half_a_minute_and_says_what_it_was(platform, instance, told_to):
+    assert "names no file" in alert_delivery(at(platform, instance)).skip_message
+    told_to(SCREEN)
+    assert alert_delivery(at(platform, instance)).skip_message == "nothing is late"
+    one, now = incident(), now_ms()
+    happenings = Happenings(platform.store)
+    happenings.record(one)
+    happenings.happens("opened", one, at_ms=now - 29_000)
+    assert alert_delivery(at(platform, instance)).skip_message == "nothing is late"
+    happenings.happens("worsened/rtu-2", one, at_ms=now - 31_000)
+    said = alert_delivery(at(platform, instance)).skip_message
+    assert said.startswith("2 messages sent: sent to screen: ")
+    assert f"worse: {one.device_id}" in said
+    assert alert_delivery(at(platform, instance)).skip_message == "nothing is late"
+
+
+def test_while_another_delivers_the_sensor_leaves_it_alone(platform, instance, told_to):
+    from hvac_platform.alerts.delivery import LEASE_TOPIC
+
+    told_to(SCREEN)
+    one = incident()
+    happenings = Happenings(platform.store)
+    happenings.record(one)
+    happenings.happens("opened", one, at_ms=now_ms() - 60_000)
+    platform.store.take_lease(LEASE_TOPIC, 0, "a detection run", at=0)
+    assert alert_delivery(at(platform, instance)).skip_message == "1 are late, and another process delivers"
+    assert platform.store.ledger(platform.topic) == {}  # it is no partition of the topic
+
+
+def test_a_detection_run_delivers_beside_its_work(platform, instance, home, told_to, http, monkeypatch):
+    from hvac_platform.execution import run_job
+    from hvac_platform.monitoring import standing as standing_detection
+    from hvac_platform.runs import HOME_TAG, STANDING_TAG
+    from hvac_platform.timestamps import day_of
+
+    told_to(f"group_wait: 0s\nreceivers: {{hook: {{webhook: {{url: '{http.url}'}}}}}}\nroute: {{receivers: [hook]}}\n")
+    monkeypatch.setenv("HVAC_RUN_MINUTES", f"{2 / 60}")
+    monkeypatch.setattr(standing_detection, "HAND_OVER_SECONDS", 0)
+    one = incident(started_at=NOON_MS)
+    happenings = Happenings(platform.store)
+    happenings.record(one)
+    happenings.happens("acknowledged/1", one, at_ms=now_ms())
+    happenings.happens("opened", one, at_ms=now_ms())
+    today = day_of(now_ms())
+    tags = {"dagster/partition": today, HOME_TAG: platform.home, STANDING_TAG: "yes"}
+    config = {"ops": {"anomaly_events": {"config": {"standing": True}}}}
+    result = run_job("detection", instance, tags, config)
+    assert result.success
+    assert [taken.event["type"] for taken in http.taken][:1] == ["hvac.incident.opened"]
+    (materialized,) = result.asset_materializations_for_node("anomaly_events")[-1:]
+    assert materialized.metadata["alerts_sent"].value == len(http.taken)
