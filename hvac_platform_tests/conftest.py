@@ -109,6 +109,7 @@ processes.set_forkserver_preload(
     [
         "hvac_platform.execution",
         "hvac_platform_tests.conftest",
+        *("hvac_platform.alerts.delivery", "hvac_platform.alerts.receivers.email", "httpx"),
         *("dagster._core.storage.sqlite_storage", "dagster._core.storage.local_compute_log_manager"),
         *("dagster._core.execution.execute_in_process", "dagster._core.executor.in_process"),
         *("dagster._core.storage.migration.utils", "dagster._daemon", "dagster._core.execution.submit_asset_runs"),

@@ -40,6 +40,8 @@ POLL_SECONDS, SERVER_POLL_SECONDS = 0.25, 1.0
 RECENT_MS = 3 * DAY_MS
 """What is to be done is looked for so far back each time, and further back each half minute."""
 WHOLE_LOOK_SECONDS = 30.0
+AWAY_SECONDS = 2.0
+"""A store that can't be used is asked again after so long."""
 LONGEST_ERROR = 500
 
 
@@ -120,10 +122,10 @@ class Deliverer:
         while not stop.is_set():
             try:
                 self.step()
+                self.wait(SERVER_POLL_SECONDS if self._store.parallel else POLL_SECONDS)
             except (StoreError, OSError, apsw.Error) as error:
                 self._say(f"alerts wait for the store: {type(error).__name__}: {error}")
-                stop.wait(2.0)
-            self.wait(SERVER_POLL_SECONDS if self._store.parallel else POLL_SECONDS)
+                stop.wait(AWAY_SECONDS)
 
     def wait(self, seconds: float) -> None:
         """Wait for a receiver's answer, for :meth:`wake`, or until the time is over."""
@@ -258,7 +260,7 @@ class Deliverer:
         for row in due:
             receiver = row.receiver or ""
             if receiver not in tree.receivers:
-                self._finish(row, "superseded", f"there is no receiver {receiver} any more", now)
+                self._finish(row, "dead", f"the file of alerts has no receiver {receiver} any more", now)
             else:
                 self._lined[receiver].append(row)
 
@@ -405,12 +407,16 @@ class Deliverer:
         if result is None:
             return
         now, receiver = self._clock(), result.row.receiver or ""
+        try:
+            if result.error is None:
+                assert result.answer is not None
+                self._taken(result.row, result.title, result.answer, now)
+            else:
+                self._failed(result.row, result.error, now)
+        except (StoreError, OSError, apsw.Error):
+            self._results.put(result)  # it is written when the store is back; until then the receiver counts as busy
+            raise
         self._busy.pop(receiver, None)
-        if result.error is None:
-            assert result.answer is not None
-            self._taken(result.row, result.title, result.answer, now)
-        else:
-            self._failed(result.row, result.error, now)
         if self._tree is not None and self._lease is not None:
             self._send_next(self._tree, receiver)
 

@@ -12,9 +12,10 @@ from urllib.parse import quote
 from hvac_platform.alerts.facts import PLATFORM, RANK
 from hvac_platform.alerts.routing import base_transition
 from hvac_platform.alerts.tree import RAISING
+from hvac_platform.devices.display_units import show_value
 from hvac_platform.devices.registry import device_type
 from hvac_platform.stores.base import Store
-from hvac_platform.stores.records import AnomalyEvent, Incident, StoredProfile
+from hvac_platform.stores.records import AnomalyEvent, Incident, Reading, StoredProfile
 from hvac_platform.timestamps import iso, to_datetime
 
 MOST_MOVED, MOST_SIMILAR, MOST_REASONS = 6, 3, 3
@@ -22,6 +23,7 @@ MOST_LISTED = 20
 """Incidents of one message that are named one by one."""
 MOST_READ = 200
 """Incidents of one message of which more than their place is read."""
+MOST_ROWS = 5_000
 VERBS = {
     "opened": "",
     "worsened": "worse: ",
@@ -334,17 +336,31 @@ def _moved(store: Store, incident: Incident) -> tuple[Moved, ...]:
     profile = StoredProfile.first(store, incident.device_id, only=("metric_stats",))
     stats = profile.metric_stats if profile is not None else {}
     declared = device_type(incident.device_type)
+    names = [name for name in incident.metrics[:MOST_MOVED] if name in values]
+    points = {name: declared.point(name) for name in names if declared is not None and name in declared.index}
+    sent = _units_sent(store, incident, events[-1].detected_at) if len(points) < len(names) else {}
     found = []
-    for name in incident.metrics[:MOST_MOVED]:
-        if name not in values:
-            continue
-        point = declared.point(name) if declared is not None and name in declared.index else None
-        show = point.show if point is not None else (lambda value: f"{value:.4g}")
-        normal = show(stats[name]["mean"]) if name in stats and "mean" in stats[name] else ""
-        title = point.title if point is not None else name.replace("_", " ")
-        unit = point.unit if point is not None else ""
-        found.append(Moved(name, title, show(values[name]), normal, values[name], unit))
+    for name in names:
+        point, unit = points.get(name), sent.get(name, "")
+        mean = stats.get(name, {}).get("mean")
+        found.append(
+            Moved(
+                name,
+                point.title if point is not None else name.replace("_", " "),
+                show_value(declared, name, values[name], unit),
+                "" if mean is None else show_value(declared, name, mean, unit),
+                values[name],
+                point.unit if point is not None else unit,
+            )
+        )
     return tuple(found)
+
+
+def _units_sent(store: Store, incident: Incident, start_ms: int) -> dict[str, str]:
+    """Units that came with the readings of an incident's last window."""
+    span = (start_ms, max(incident.ended_at, start_ms + 1))
+    rows = Reading.read(store, incident.device_id, span, only=("metric_name", "unit"), most=MOST_ROWS)
+    return {row.metric_name: row.unit for row in rows}
 
 
 def platform_content(incident_id: str, details: Mapping[str, Any], since_ms: int, dashboard_url: str) -> Content:

@@ -39,6 +39,7 @@ TOLD = (*RAISING, "resolved", "taken_back")
 """What a route tells of where it doesn't say."""
 LONGEST_WAIT_MS = 3_000
 MOST_ROUTES = 1_000
+WEEK_MINUTES = 7 * 1440
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _PERIOD = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
@@ -138,6 +139,17 @@ class Quiet(Hours):
     but: Severities = ("critical",)
 
 
+def _minutes_of_week(stretches: list[Quiet]) -> set[int]:
+    """Minutes of the week that some hours cover."""
+    covered: set[int] = set()
+    for hours in stretches:
+        length = (hours.until - hours.start) % 1440 or 1440
+        for day in hours.days:
+            begin = 1440 * day + hours.start
+            covered.update(minute % WEEK_MINUTES for minute in range(begin, begin + length))
+    return covered
+
+
 class Match(_Part):
     """What an incident must be; of a list one is enough, and all that are given must hold. * and ? stand for any text."""
 
@@ -176,6 +188,14 @@ class Route(_Part):
     cool_down: Period | None = None
     escalate: tuple[Escalation, ...] | None = None
     routes: tuple[Route, ...] = ()
+
+    @field_validator("quiet")
+    @classmethod
+    def _end(cls, value: tuple[Quiet, ...] | None) -> tuple[Quiet, ...] | None:
+        for severity in ("critical", "warning", "info"):
+            if len(_minutes_of_week([hours for hours in value or () if severity not in hours.but])) == WEEK_MINUTES:
+                raise ValueError(f"quiet hours of severity {severity} never end: no hour of the week is left")
+        return value
 
 
 class Email(_Part):

@@ -122,6 +122,7 @@ def _stand(context: dg.AssetExecutionContext, platform: PlatformResource) -> Tab
         is_day=daily.has_partition_key,
         on_judgement=partial(_tell, context),
         on_pass=told.add,
+        on_incidents=delivery.wake,
         on_trouble=lambda line: context.log.error("%s", line),
     )
     delivery.start()

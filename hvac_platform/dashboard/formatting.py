@@ -6,9 +6,8 @@ import html
 import math
 from urllib.parse import quote
 
-from hvac_platform.devices.display_units import Display, display_of
-from hvac_platform.devices.registry import Point, device_type, show
-from hvac_platform.devices.units import SAME
+from hvac_platform.devices.display_units import Display, display_of, show_value
+from hvac_platform.devices.registry import device_type
 
 LONGEST_TEXT = 300
 MOST_BYTES = 240
@@ -123,18 +122,8 @@ def metric_value(type_name: str, metric: str, value: float | None, sent: dict[st
     """
     if value is None or not math.isfinite(value):
         return "–"
-    declared, display = device_type(type_name), metric_display(type_name, metric, sent)
-    if declared is not None and metric in declared.index:
-        point = declared.point(metric)
-        if display.conversion is SAME:
-            return point.show(value)
-        return show(display.value(value), display.unit, _decimals(point, display))
-    return f"{display.value(value):,.4g} {display.unit}".rstrip()
-
-
-def _decimals(point: Point, display: Display) -> int:
-    """As many digits that count as in the declared unit: 0.25 inH2O are 62 Pa."""
-    return max(0, point.decimals - math.floor(math.log10(display.conversion.scale) + 0.5))
+    unit = visible((sent or {}).get(metric, ""), 20)
+    return show_value(device_type(type_name), metric, value, unit)
 
 
 def key_metrics(type_name: str, names: list[str], most: int = 6) -> list[str]:

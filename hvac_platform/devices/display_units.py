@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
 from functools import lru_cache
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hvac_platform.devices.registry import DeviceType
+from hvac_platform.devices.registry import DeviceType, show
 from hvac_platform.devices.units import DIFFERENCE, SAME, Conversion, UnitError, conversion, parse_unit, plain
 
 Float64 = NDArray[np.float64]
@@ -67,6 +68,19 @@ class Display:
     def difference(self, stored: float) -> float:
         """A difference of stored values as it is shown."""
         return stored * self.conversion.scale
+
+
+def show_value(declared: DeviceType | None, metric: str, value: float, sent_unit: str = "") -> str:
+    """A stored value with its unit, as people prefer to see it; of an undeclared metric in the unit that was sent."""
+    point = declared.point(metric) if declared is not None and metric in declared.index else None
+    display = display_of(declared, metric, point.unit if point is not None else sent_unit)
+    if point is None:
+        return f"{display.value(value):,.4g} {display.unit}".rstrip()
+    if display.conversion is SAME:
+        return point.show(value)
+    # As many digits that count as in the declared unit: 0.25 inH2O are 62 Pa.
+    decimals = max(0, point.decimals - math.floor(math.log10(display.conversion.scale) + 0.5))
+    return show(display.value(value), display.unit, decimals)
 
 
 def preferred() -> str:

@@ -206,7 +206,7 @@ class Alerts:
         )
 
     def deliver(self):
-        assert self.deliverer.deliver_everything(30)
+        assert self.deliverer.deliver_everything(300)
 
     def rows(self, kind="message", **equals):
         return read_outbox(self.store, self.clock.at_ms, kind=kind, **equals)

@@ -78,6 +78,19 @@ def test_a_mail_says_what_a_person_needs_in_text_and_html(alerts, happenings, sm
     assert found["subject"].startswith("[critical] RTU-001 (roof east, bldg-001): stuck cooling valve")
 
 
+def test_values_are_told_in_the_units_that_people_prefer_and_programs_get_them_as_stored(
+    alerts, happenings, http, monkeypatch
+):
+    monkeypatch.setenv("HVAC_UNITS", "SI")
+    one = incident()
+    happenings.record(one)
+    happenings.happens("opened", one)
+    alerts(hook(http.url), KEY=SECRET).deliver()
+    data = http.taken[0].event["data"]
+    assert "supply air temperature 25.6 °C" in data["text"]
+    assert (data["incidents"][0]["moved"][0]["value"], data["incidents"][0]["moved"][0]["unit"]) == (78.1, "°F")
+
+
 def test_a_message_that_is_sent_again_has_the_same_message_id(alerts, happenings, smtp, store, clock):
     one = incident()
     happenings.record(one)
@@ -305,7 +318,7 @@ def test_a_file_that_is_wrong_is_told_once_and_the_last_good_one_holds(store, ha
     deliverer.step()
     file.write_text("receivers: {}\nroute:\n  receivers: [nobody]\n")
     happenings.happens("opened", one)
-    assert deliverer.deliver_everything(10)
+    assert deliverer.deliver_everything(300)
     deliverer.close()
     assert len(printed) == 1
     said = "line 3: route.receivers: there is no receiver 'nobody'; receivers are none"

@@ -15,7 +15,7 @@ from hvac_platform.timestamps import now_ms
 from hvac_platform_tests.alerts.conftest import Happenings, incident
 
 
-def until(holds, seconds=20):
+def until(holds, seconds=120):
     end = time.monotonic() + seconds
     while not holds() and time.monotonic() < end:
         time.sleep(0.02)

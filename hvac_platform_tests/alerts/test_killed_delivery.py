@@ -45,7 +45,7 @@ def test_twenty_kills_between_decision_and_delivery_lose_nothing(home, http, smt
             happenings.happens("resolved", *many, at_ms=now + 1)
         before, wanted = len(http.taken) + len(smtp.mails), chance.randrange(0, 20)
         process = start_process(home, deliver, text)
-        end = time.monotonic() + 20
+        end = time.monotonic() + 240
         while len(http.taken) + len(smtp.mails) < before + wanted and time.monotonic() < end:
             time.sleep(0.001)
         if wanted < 5:
@@ -53,7 +53,7 @@ def test_twenty_kills_between_decision_and_delivery_lose_nothing(home, http, smt
         process.kill()
         process.join()
     process = start_process(home, deliver, text)
-    end = time.monotonic() + 60
+    end = time.monotonic() + 240
     while time.monotonic() < end and any(row.state in ("new", "waiting") for row in read_outbox(store, now)):
         time.sleep(0.1)
     process.kill()

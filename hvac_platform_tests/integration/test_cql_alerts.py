@@ -34,7 +34,7 @@ def test_alerts_are_planned_and_sent_as_on_the_embedded_store(store):
     other = Deliverer(store, Settings(), tree=tree, write=printed.append)
     for transition, happened in (("opened", one), ("opened", again), ("resolved", one)):
         happenings.happens(transition, happened, at_ms=now)
-        assert deliverer.deliver_everything(30)
+        assert deliverer.deliver_everything(300)
     other.step(at_once=True)
     assert (deliverer.delivers, other.delivers) == (True, False)
     assert [text.split()[1] for text in printed] == ["RTU-001", "over:"]
@@ -46,7 +46,7 @@ def test_alerts_are_planned_and_sent_as_on_the_embedded_store(store):
     assert not raise_trouble(store, Trouble("lag", "partition-0", "warning", "late"), now + 1)
     assert clear_trouble(store, "lag", "partition-0", now + 2)
     assert open_troubles(store, now) == []
-    assert deliverer.deliver_everything(30)
+    assert deliverer.deliver_everything(300)
     assert len(printed) == 4
     deliverer.close()
     assert {row.state for row in read_outbox(store, now)} == {"planned", "sent", "suppressed"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from typing import Any
 
@@ -50,8 +51,18 @@ class ServiceSender:
             )
             told = " ".join(said.getvalue().split())
         if not taken:
-            raise DeliveryError(told[:500] or "the service did not take it", everything=True)
+            raise DeliveryError(told[:500] or "the service did not take it", everything=not _of_this_one(told))
         return Answer()
 
     def close(self) -> None:
         """Nothing stays open."""
+
+
+def _of_this_one(said: str) -> bool:
+    """Whether it is this message that a service refuses, as far as apprise says: others may fare better.
+
+    >>> _of_this_one("Failed to send ntfy notification: Bad Request, error=400."), _of_this_one("A Connection error.")
+    (True, False)
+    """
+    found = re.search(r"error=(\d{3})", said)
+    return found is not None and found[1].startswith("4") and found[1] not in ("401", "403", "404", "408", "429")
