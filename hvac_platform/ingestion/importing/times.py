@@ -159,7 +159,9 @@ class TimeEvidence:
             good = np.asarray(pc.is_valid(values))
             self.total += int(good.sum())
             self.shapes[Shape.YEAR_FIRST] += int(good.sum())
-            self.with_time += int(good.sum())
+            if pa.types.is_timestamp(values.type):
+                self.with_time += int(good.sum())
+                self.zoned += int(good.sum()) if values.type.tz is not None else 0
             self._direction(_typed(values)[0][good])
             return
         texts = texts_of(values)
@@ -338,7 +340,7 @@ class TimeEvidence:
         if number.startswith("epoch"):
             return text
         if self.zoned and self.zoned >= self.total:
-            return f"{text}, with an offset"
+            return f"{text}, with {'a timezone' if self.typed else 'an offset'}"
         zone = self.rules.timezone or "UTC, since no timezone is given"
         return f"{text}, {'offsets where there are some, else ' if self.zoned else ''}{zone}"
 

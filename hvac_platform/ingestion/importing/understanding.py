@@ -357,7 +357,7 @@ class _Understanding:
 
     def _check_dates(self) -> None:
         """Rows of one date and no time of day would all be of one instant."""
-        if self.time.has_dates_only and not self.time.typed and self.roles.device is None and not self.roles.is_long:
+        if self.time.has_dates_only and self.roles.device is None and not self.roles.is_long:
             most = max(self.time.forwards, self.time.backwards) + 1
             if most < MOSTLY * self.time.total:
                 raise ImportRefusedError(
