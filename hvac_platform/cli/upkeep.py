@@ -19,6 +19,7 @@ from hvac_platform.detection.profile import provisional_profile
 from hvac_platform.devices.registry import DeviceTypeError, device_types
 from hvac_platform.embedded_file import beside, close_as_it_is, users_of
 from hvac_platform.ingestion.flow import STANDS_STILL_MS, PartitionFlow, flows
+from hvac_platform.ingestion.foreign import message_map
 from hvac_platform.ingestion.proof import newest_proofs
 from hvac_platform.ingestion.registration import look_alikes
 from hvac_platform.log.base import LogError, UnknownTopicError
@@ -86,6 +87,8 @@ def check(
     probe(TYPES, "correct that file, or HVAC_DEVICE_TYPES", lambda _: ", ".join(sorted(device_types())))
     if settings.hvac_suppressions is not None:
         probe("suppressions", "correct the file that HVAC_SUPPRESSIONS names; docs/incidents.md", _suppressions_state)
+    if settings.hvac_message_map:
+        probe("message map", "correct that file, or HVAC_MESSAGE_MAP", _message_map_state)
     servers = "check {} and that the server is up; docs/troubleshooting.md lists the usual causes"
     store = probe(
         "store",
@@ -227,6 +230,12 @@ def _schema_state(settings: Settings) -> str:
     if found != needed:
         raise RuntimeError(f"the store has schema version {found}, this code needs {needed}")
     return f"version {found}, {len(tables())} tables"
+
+
+def _message_map_state(_settings: Settings) -> str:
+    """Names of the kinds of messages of other producers."""
+    found = message_map()
+    return ", ".join(kind.name for kind in found.kinds) if found is not None else "none"
 
 
 def _room_for_devices(settings: Settings) -> str:

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 from devtools import PROJECT_ROOT
+from hvac_platform.cli.main import app
 from hvac_platform.execution import ingest_everything
 from hvac_platform.ingestion.decoding import IngestionCounts
 from hvac_platform.ingestion.foreign import MESSAGE_MAP_VARIABLE, MessageMapError, message_map, parse_message_map
@@ -184,6 +186,19 @@ def test_a_map_is_read_again_when_its_file_changes(tmp_path: Path, monkeypatch: 
     assert first is not None
     assert second is not None
     assert [kind.name for kind in (*first.kinds, *second.kinds)] == ["first", "second"]
+
+
+def test_check_tells_the_kinds_of_a_map_or_what_is_wrong_with_it(home, monkeypatch: pytest.MonkeyPatch) -> None:
+    def told() -> dict[str, object]:
+        rows = json.loads(CliRunner().invoke(app, ["check", "--wait", "0", "--json"]).stdout)
+        return next(row for row in rows if row["part"] == "message map")
+
+    monkeypatch.setenv(MESSAGE_MAP_VARIABLE, str(EXAMPLE))
+    assert told()["ok"]
+    assert "Telegraf" in str(told()["state"])
+    monkeypatch.setenv(MESSAGE_MAP_VARIABLE, "gone.yaml")
+    assert not told()["ok"]
+    assert "gone.yaml: No such file" in str(told()["state"])
 
 
 def test_the_proof_accounts_for_messages_that_bring_several_readings(instance, platform, mapped: None) -> None:

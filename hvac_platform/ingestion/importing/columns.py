@@ -27,7 +27,21 @@ TIME_NAMES = (
     ),
 )
 DATE_NAMES = ("date", "datum", "fecha", "jour", "day", "local_date")
-CLOCK_NAMES = ("time", "zeit", "uhrzeit", "hora", "heure", "time_of_day", "clock", "local_time")
+CLOCK_NAMES = (
+    "time",
+    "zeit",
+    "uhrzeit",
+    "hora",
+    "heure",
+    "time_of_day",
+    "clock",
+    "local_time",
+    "hour",
+    "hr",
+    "stunde",
+    "hh",
+    "hhmm",
+)
 METRIC_NAMES = (
     *("metric_name", "metric", "point", "point_name", "pointname", "tag", "name", "field", "tagname", "tag_name"),
     *("sensor", "variable", "parameter", "measurement", "register", "history", "trend", "channel", "object_name"),

@@ -47,8 +47,8 @@ _NAMES = {
 _MONTHS = {name: number for number, names in _NAMES.items() for name in names.split()}
 
 _TIME = (
-    r"(?P<H>\d{1,2})(?:[:.hH](?P<M>\d{2})(?:[:.m](?P<S>\d{2})(?:[.,:](?P<f>\d{1,9}))?)?)?"
-    r"(?:\s?(?:Uhr|h|s))?(?:\s*(?P<p>[AaPp])\.?\s?[Mm]\.?)?"
+    r"(?P<H>\d{1,2})(?:[:.hH時时](?P<M>\d{2})(?:[:.m分](?P<S>\d{2})(?:[.,:](?P<f>\d{1,9}))?)?)?"
+    r"[分秒]?(?:\s?(?:Uhr|h|s))?(?:\s*(?P<p>[AaPp])\.?\s?[Mm]\.?(?![A-Za-z]))?"
 )
 _ZONE = (
     r"(?:\s*\(?(?:(?:UTC|GMT)?(?P<zs>[-+−])(?P<zh>\d{1,2})(?::?(?P<zm>\d{2}))?|(?P<z>[A-Za-z][A-Za-z_/]*))\)?)?"

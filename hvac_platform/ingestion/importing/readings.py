@@ -172,7 +172,7 @@ class Reading:
     def _of_chunk(self, chunk: Chunk) -> Iterator[Readings]:
         roles = self.of.roles
         device = texts(chunk.columns[roles.device]) if roles.device is not None else None
-        written = joined_times(chunk, roles.time)
+        written = joined_times(chunk, roles)
         times, problem = self.times.read(written, lambda: self._groups(chunk, device))
         good = problem == 0
         for i in np.flatnonzero(~good).tolist():

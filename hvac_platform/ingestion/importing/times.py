@@ -141,6 +141,7 @@ class TimeEvidence:
         self.zones: dict[str, int] = {}
         self.zoned = 0
         self.typed = False
+        self.largest, self.whole = 0.0, True
         self.forwards = self.backwards = 0
         self.steps: list[int] = []
         self.same_date = 0
@@ -158,7 +159,9 @@ class TimeEvidence:
             good = np.asarray(pc.is_valid(values))
             self.total += int(good.sum())
             self.shapes[Shape.YEAR_FIRST] += int(good.sum())
-            self.with_time += int(good.sum())
+            if pa.types.is_timestamp(values.type):
+                self.with_time += int(good.sum())
+                self.zoned += int(good.sum()) if values.type.tz is not None else 0
             self._direction(_typed(values)[0][good])
             return
         texts = texts_of(values)
@@ -174,6 +177,9 @@ class TimeEvidence:
         self.zoned += int((parts.zone != NAIVE).sum())
         self.with_time += int(parts.has_time.sum())
         if counts[Shape.NUMBER]:
+            known = parts.number[parts.shape == Shape.NUMBER]
+            self.largest = max(self.largest, float(np.abs(known).max()))
+            self.whole &= bool((known == np.floor(known)).all())
             kinds = _kinds(parts.number)
             for kind, count in zip(*np.unique(kinds[parts.shape == Shape.NUMBER], return_counts=True), strict=True):
                 name = "" if kind < 0 else _NUMBERS[kind][0]
@@ -228,6 +234,14 @@ class TimeEvidence:
         """Whether rows have a date and none a time of day."""
         dated = self.shapes[[Shape.YEAR_FIRST, Shape.THREE_NUMBERS]].sum() or self.numbers.get("yyyymmdd", 0)
         return bool(dated) and not self.with_time
+
+    @property
+    def clock(self) -> str:
+        """How numbers write times of day: ``hours``, ``hhmm``, or empty where they are none."""
+        numbers = self.shapes[Shape.NUMBER]
+        if not numbers or numbers < self.total or self.largest > 2400 or not self.whole:
+            return ""
+        return "hhmm" if self.largest > 24 else "hours"
 
     @property
     def readable(self) -> float:
@@ -303,10 +317,15 @@ class TimeEvidence:
         )
 
     def _check_zones(self) -> None:
-        known = _zone_names(self.rules)
+        known = {*_zone_names(self.rules), self.rules.timezone}
         unknown = {name: count for name, count in self.zones.items() if name not in known and count > FEW * self.total}
         if unknown:
             first = next(iter(unknown))
+            if "/" in first:
+                raise ImportRefusedError(
+                    f"times in column {shown(self.column)} end in {listed(list(unknown))}; give --timezone {first}, where "
+                    "that is the timezone of all of them"
+                )
             raise ImportRefusedError(
                 f"times in column {shown(self.column)} end in {listed(list(unknown))}, which is no timezone for certain; "
                 f"give --timezone, such as America/New_York, or in the map zones: {{{first}: '-05:00'}}"
@@ -321,7 +340,7 @@ class TimeEvidence:
         if number.startswith("epoch"):
             return text
         if self.zoned and self.zoned >= self.total:
-            return f"{text}, with an offset"
+            return f"{text}, with {'a timezone' if self.typed else 'an offset'}"
         zone = self.rules.timezone or "UTC, since no timezone is given"
         return f"{text}, {'offsets where there are some, else ' if self.zoned else ''}{zone}"
 
@@ -388,13 +407,16 @@ class TimeReader:
         found, good = days(_years(year, parts.short_year), month, day)
         problem[(problem == 0) & ~(good & (parts.of_day >= 0))] = 3
         times = found * DAY + parts.of_day
-        naive = parts.zone == NAIVE
-        ahead = np.where(naive, 0, parts.zone)
-        named = parts.zone <= -NAIVE
+        zone = parts.zone
+        if form.rules.timezone in parts.names:  # a time that says so is a local one
+            zone = np.where(zone == -NAIVE - parts.names.index(form.rules.timezone), NAIVE, zone)
+        naive = zone == NAIVE
+        ahead = np.where(naive, 0, zone)
+        named = zone <= -NAIVE
         if named.any():
             known = _zone_names(form.rules)
             of_name = np.array([known.get(name, NAIVE) for name in parts.names], np.int64)
-            ahead[named] = of_name[-NAIVE - parts.zone[named]]
+            ahead[named] = of_name[-NAIVE - zone[named]]
             problem[(problem == 0) & (ahead == NAIVE)] = 7
         return times - ahead * 60_000, naive, problem
 

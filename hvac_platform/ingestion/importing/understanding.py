@@ -70,6 +70,7 @@ class Roles:
         value: column of the value of a long file, or None.
         unit: column of the unit of a long file, or None.
         status: column that says which rows are good, or None.
+        clock: how numbers write the time of day, where it is apart: hours or hhmm; empty where it is text.
     """
 
     time: tuple[str, ...]
@@ -78,6 +79,7 @@ class Roles:
     value: str | None = None
     unit: str | None = None
     status: str | None = None
+    clock: str = ""
 
     @property
     def is_long(self) -> bool:
@@ -126,13 +128,19 @@ class Understanding:
     notes: Sequence[str]
 
 
-def joined_times(chunk: Chunk, time: Sequence[str]) -> pa.Array:
+def joined_times(chunk: Chunk, roles: Roles) -> pa.Array:
     """The times of a chunk; those of date and time of day as one text."""
+    time = roles.time
     if len(time) == 1:
         return chunk.columns[time[0]]
     parts = [pc.utf8_trim_whitespace(pc.fill_null(pc.cast(chunk.columns[name], pa.string()), "")) for name in time]
     # A date out of a spreadsheet brings a midnight along.
     parts[0] = pc.replace_substring_regex(parts[0], r"[T ]00:00(:00(\.0+)?)?$", "")
+    if roles.clock:
+        digits = pc.replace_substring_regex(parts[1], r"\.0*$", "")
+        digits = pc.utf8_lpad(digits, 4 if roles.clock == "hhmm" else 2, "0")
+        parts[1] = pc.replace_substring_regex(digits, r"^([0-9]{1,2})([0-9]{2})?$", r"\1:\2")
+        parts[1] = pc.replace_substring_regex(parts[1], ":$", ":00")
     return pc.utf8_trim_whitespace(pc.binary_join_element_wise(*parts, " "))
 
 
@@ -245,7 +253,8 @@ class _Understanding:
         )
         if not is_long:
             metric = value = unit = None
-        return Roles(time, device, metric, value, unit, status)
+        clock = self._sampled(time[1]).clock if len(time) > 1 else ""
+        return Roles(time, device, metric, value, unit, status, clock)
 
     def _given(self, wanted: str | None) -> str | None:
         return None if wanted is None else self._named(wanted)
@@ -274,9 +283,10 @@ class _Understanding:
         evidence = self._sampled(column)
         if evidence.total and evidence.has_dates_only:
             clock = names.role([name for name in there if name != column], names.CLOCK_NAMES)
-            if clock is not None and self._sampled(clock).shapes[Shape.NO_DATE]:
+            sampled = None if clock is None else self._sampled(clock)
+            if clock is not None and sampled is not None and (sampled.shapes[Shape.NO_DATE] or sampled.clock):
                 return column, clock
-        if evidence.shapes[Shape.NO_DATE] > MOSTLY * evidence.total:
+        if evidence.shapes[Shape.NO_DATE] > MOSTLY * evidence.total or evidence.clock:
             date = names.role([name for name in there if name != column], names.DATE_NAMES)
             if date is not None and self._sampled(date).has_dates_only:
                 return date, column
@@ -329,9 +339,10 @@ class _Understanding:
         for chunk in self.table.chunks():
             self.rows += len(chunk) + len(chunk.refused)
             if len(chunk):
-                self.time.see(joined_times(chunk, self.roles.time), chunk.lines)
+                self.time.see(joined_times(chunk, self.roles), chunk.lines)
                 self._see_long(chunk) if self.roles.is_long else self._see_wide(chunk)
         times = self.time.decide()
+        self._check_dates()
         uses = self._uses()
         self._check_twice(uses)
         if not uses:
@@ -343,6 +354,16 @@ class _Understanding:
             self.content, self.table, self.device, self.declared, self.roles, times, uses, self.left_out, self.refused,
             good or None, self.rows, self._left_out_values(), self.notes,
         )  # fmt: skip
+
+    def _check_dates(self) -> None:
+        """Rows of one date and no time of day would all be of one instant."""
+        if self.time.has_dates_only and self.roles.device is None and not self.roles.is_long:
+            most = max(self.time.forwards, self.time.backwards) + 1
+            if most < MOSTLY * self.time.total:
+                raise ImportRefusedError(
+                    f"column {shown(self.time.column)} has dates without a time of day, and several rows of one date; name "
+                    "the column of the time of day too: time_column: [DATE, TIME] in the map"
+                )
 
     def _left_out_values(self) -> int:
         if self.roles.is_long:
@@ -493,7 +514,11 @@ class _Understanding:
             if point is None and by == names.AS_IT_IS:
                 self.left_out[name] = f"no numbers, first {shown(first)}"
             else:
-                reason += "; say what words mean: states: {WORD: NUMBER} in the map" if first[:1].isalpha() else ""
+                reason += (
+                    "; say what words mean: states: {WORD: NUMBER} in the map"
+                    if re.search(r"^[^#]*[^\W\d_]", first)
+                    else ""
+                )
                 self.refused.append(Refusal(0, name, first, reason, evidence.filled))
             return None
         decimal = self.mapping.decimal or decimal_of(evidence, of_file)

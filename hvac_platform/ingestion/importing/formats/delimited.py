@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
-from hvac_platform.ingestion.importing.formats.headers import find_header, looks_like_data, named_by_legend
+from hvac_platform.ingestion.importing.formats.headers import find_header, looks_like_data
 from hvac_platform.ingestion.importing.formats.opening import Content, open_text, sample
 from hvac_platform.ingestion.importing.formats.table import Chunk, rows_a_chunk, too_long
 from hvac_platform.ingestion.importing.refusing import ImportRefusedError, Refusal
@@ -206,7 +206,7 @@ def open_delimited(content: Content, encoding: str, words: str, header: Sequence
         encoding,
         separator,
         _line_of(lines[skipped:], separator, found.before) + skipped,
-        named_by_legend(found.names, rows[: found.before - 1]),
+        found.names,
         found.width,
         f"text with {_WORDS.get(separator, repr(separator))}, {words}",
         found.units,

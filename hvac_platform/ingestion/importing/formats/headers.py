@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from hvac_platform.devices.units import parse_unit, plain
+from hvac_platform.devices.units import SAYS_NOTHING, parse_unit, plain
 from hvac_platform.ingestion.importing.formats.table import unique
 from hvac_platform.ingestion.importing.instants import Shape, layout_of
 from hvac_platform.ingestion.importing.refusing import ImportRefusedError, shown
@@ -64,7 +64,7 @@ def find_header(rows: Sequence[Sequence[str]], given: Sequence[str] = ()) -> Hea
         for place, i in enumerate(filled[:MOST_LINES_BEFORE]):
             following = [rows[j] for j in filled[place + 1 : place + 3]]
             if _is_header(rows[i], following, width, strictly=strictly):
-                names = _named(rows[i])
+                names = _by_legend(_named(rows[i]), rows[:i])
                 units = _units(names, following[0]) if following else {}
                 before = (filled[place + 1] if units else i) + 1
                 return Header(names, max(width, len(names)), before, units)
@@ -76,15 +76,16 @@ def find_header(rows: Sequence[Sequence[str]], given: Sequence[str] = ()) -> Hea
     )
 
 
-def named_by_legend(names: Sequence[str], before: Sequence[Sequence[str]]) -> tuple[str, ...]:
+def _by_legend(names: Sequence[str], before: Sequence[Sequence[str]]) -> tuple[str, ...]:
     """Names of columns, those for which lines before the header give another name by that one.
 
     Siemens calls its columns Point_1, Point_2, … and says above them which points these are.
 
-    >>> named_by_legend(["Date", "Point_1"], [["Point_1:", "AHU1.SAT", "", "15 minutes"]])
+    >>> _by_legend(["Date", "Point_1"], [["Point_1:", "AHU1.SAT", "", "15 minutes"]])
     ('Date', 'AHU1.SAT')
     """
-    legend = {row[0].strip().removesuffix(":"): row[1].strip() for row in before if len(row) > 1 and row[1].strip()}
+    said = [row for row in before if len(row) > 1 and row[0].strip().endswith(":") and row[1].strip()]
+    legend = {row[0].strip().removesuffix(":"): row[1].strip() for row in said}
     return unique([legend.get(name, name) for name in names])
 
 
@@ -132,7 +133,8 @@ def _units(names: Sequence[str], row: Sequence[str]) -> dict[str, str]:
     """Units of a row that holds nothing but units; none where it is another row."""
     cells = [cell.strip().strip("[]()") for cell in row]
     filled = [cell for cell in cells if cell]
-    known = [cell for cell in filled if plain(cell) and parse_unit(cell) is not None and not cell[0].isdigit()]
+    filled = [cell for cell in filled if plain(cell).lower() not in SAYS_NOTHING]
+    known = [cell for cell in filled if parse_unit(cell) is not None and not cell[0].isdigit()]
     if not known or len(known) < len(filled) - 1 or any(looks_like_data(cell) for cell in filled):
         return {}
     return {name: cell for name, cell in zip(names, cells, strict=False) if cell in known}

@@ -1,0 +1,203 @@
+"""Kinds of files beside the cases: what is in them is read, or asked for, or refused with its cause, cell by cell."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hvac_platform.devices.fleet import FleetDevice
+from hvac_platform.ingestion.importing import ImportMap, ImportRefusedError, plan_import
+from hvac_platform.ingestion.importing.readings import Reading
+from hvac_platform.ingestion.importing.refusing import Refusals
+from hvac_platform.timestamps import parse_instant
+
+START, STEP, ROWS = datetime(2024, 3, 1), timedelta(minutes=15), 20  # noqa: DTZ001 - as files write it
+FIRST = parse_instant("2024-03-01")
+
+
+def table(header: str, row: Callable[[datetime, int], str], *, before: str = "", step: timedelta = STEP) -> str:
+    return before + "\n".join([header, *(row(START + i * step, i) for i in range(ROWS))]) + "\n"
+
+
+def read(
+    path: Path, mapping: dict[str, Any], kind: str
+) -> tuple[dict[tuple[str, str], dict[int, float]], Refusals, Reading]:
+    device = FleetDevice("RTU-1", kind)
+    (plan,) = plan_import(path, device, device, ImportMap.of(mapping))
+    refusals = Refusals()
+    reading = Reading(plan.understood, refusals)
+    found: dict[tuple[str, str], dict[int, float]] = {}
+    for some in reading.readings():
+        for name, column in zip(some.metrics, some.values.T, strict=True):
+            known = column == column
+            series = found.setdefault((some.device.device_id, name), {})
+            series.update(zip(some.times_ms[known].tolist(), column[known].tolist(), strict=True))
+    return found, refusals, reading
+
+
+SAT, STATUS = "supply_air_temp", "compressor_status"
+READ: dict[str, tuple[str | bytes, dict[str, Any], str, dict[int, float]]] = {
+    "a row of units": (table("Time;supply_air_temp", lambda t, i: f"{t};12,5", before="")
+                       .replace("supply_air_temp\n", "supply_air_temp\n-;°C\n"), {}, SAT, {FIRST: 54.5}),
+    "a line that says the separator": (
+        table("Time|supply_air_temp", lambda t, i: f"{t}|55", before="sep=|\n"), {}, SAT, {FIRST: 55}),
+    "a report padded with commas": (
+        table("Time,supply_air_temp,x", lambda t, i: f"{t},55,", before="Report,,\n,,\n"), {}, SAT, {FIRST: 55}),
+    "comments": (table("time,supply_air_temp", lambda t, i: f"{t},55", before="# exported\n# by x\n"), {}, SAT, {FIRST: 55}),
+    "gz": (gzip.compress(table("time,supply_air_temp", lambda t, i: f"{t},55").encode()), {}, SAT, {FIRST: 55}),
+    "an index of pandas": (table(",supply_air_temp", lambda t, i: f"{t},55"), {}, SAT, {FIRST: 55}),
+    "old line ends": (table("time,supply_air_temp", lambda t, i: f"{t},55").replace("\n", "\r"), {}, SAT, {FIRST: 55}),
+    "UTF-16 without a mark": (
+        table("time,supply_air_temp", lambda t, i: f"{t},55").encode("utf-16-le"), {}, SAT, {FIRST: 55}),
+    "a degree sign in the wrong encoding": (
+        table("time,Supply Air Temp (Â°C)", lambda t, i: f"{t},12.5"), {}, SAT, {FIRST: 54.5}),
+    "no header": (table("", lambda t, i: f"{t},55").lstrip(), {"header": ["t", SAT], "time_column": "t"}, SAT, {FIRST: 55}),
+    "digits of date and hour": (
+        table("Date,Hour,supply_air_temp", lambda t, i: f"{t:%Y%m%d},{i},55", step=timedelta(0)), {}, SAT,
+                                {FIRST: 55, FIRST + 19 * 3_600_000: 55}),
+    "digits of date and time": (
+        table("Date,Time,supply_air_temp", lambda t, i: f"{t:%Y%m%d},{t:%H%M},55"), {}, SAT, {FIRST + 900_000: 55}),
+    "dates at midnight only": (
+        table("time,supply_air_temp", lambda t, i: f"{t:%Y-%m-%d},55" if not i else f"{t},56"), {}, SAT, {FIRST: 55}),
+    "a zone of the world behind the time": (table("time,supply_air_temp", lambda t, i: f"{t} America/New_York,55"),
+                                            {"timezone": "America/New_York"}, SAT, {FIRST + 5 * 3_600_000: 55}),
+    "an abbreviation of the zone": (
+        table("time,supply_air_temp", lambda t, i: f"{t} CET,55"), {"timezone": "Europe/Berlin"}, SAT,
+                                    {FIRST - 3_600_000: 55}),
+    "newest first": (
+        "time,supply_air_temp\n2024-03-01 00:15,56\n2024-03-01 00:00,55\n", {}, SAT, {FIRST: 55, FIRST + 900_000: 56}),
+    "thousands beside decimals": (
+        table("time,supply_air_temp,fan_speed", lambda t, i: f'{t},55.25,"1,200"'), {}, "fan_speed", {FIRST: 1200}),
+    "watts and kilowatts in cells": (table("time,power_consumption", lambda t, i: f"{t},{'500 W' if i else '0.5 kW'}"), {},
+                                     "power_consumption", {FIRST: 0.5, FIRST + 900_000: 0.5}),
+    "a share for a valve": (
+        table("time,heating_valve_position (fraction)", lambda t, i: f"{t},0.25"), {}, "heating_valve_position",
+                            {FIRST: 25}),
+    "words of a map": (table("time,mode", lambda t, i: f"{t},{['Cooling', 'Off'][i % 2]}"),
+                       {"columns": {"mode": STATUS}, "states": {"Cooling": 1, False: 0}}, STATUS,
+                       {FIRST: 1, FIRST + 900_000: 0}),
+
+    "a unit for each row": (
+        "time,point,value,unit\n2024-03-01,supply_air_temp,12.5,degC\n2024-03-01 01:00,supply_air_temp,55,degF\n",
+                            {}, SAT, {FIRST: 54.5, FIRST + 3_600_000: 55}),
+    "JSON": (
+        json.dumps([{"time": "2024-03-01T00:00:00Z", "data": {"supply_air_temp": {"value": 12.5, "unit": "degC"}}}]),
+        {}, SAT,
+             {FIRST: 54.5}),
+    "a column with its device": (table("time,AHU1 SAT", lambda t, i: f"{t},12.5"),
+                                 {"columns": {"AHU1 SAT": {"metric": SAT, "unit": "°C", "device": "RTU-1"}}}, SAT,
+                                 {FIRST: 54.5}),
+
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", READ)
+def test_a_kind_is_read(tmp_path: Path, kind: str) -> None:
+    content, mapping, metric, expected = READ[kind]
+    path = tmp_path / "a.file"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    found, refusals, _ = read(path, mapping, "rooftop_unit")
+    series = found["RTU-1", metric]
+    assert {at: series.get(at) for at in expected} == pytest.approx(expected)
+    assert refusals.first == []
+
+
+ASKED: dict[str, tuple[str, dict[str, Any], str]] = {
+    "times of day alone": (table("time,supply_air_temp", lambda t, i: f"{t:%H:%M},55"), {}, "times of day without a date"),
+    "dates that are rows of a day": (
+        table("date,supply_air_temp", lambda t, i: f"{t:%Y-%m-%d},55"), {}, "several rows of one date"),
+    "days in either order": (
+        table("date,supply_air_temp", lambda t, i: f"{i % 12 + 1:02d}/03/2024,55"), {}, "--day-first or --month-first"),
+    "small numbers": (
+        table("time,supply_air_temp", lambda t, i: f"{i},55"),
+        {}, "0 of 20 times in column 'time' could be read, first '0'"),
+    "years before 2000": (
+        table("time,supply_air_temp", lambda t, i: f"{315532800 + i},55"), {}, "0 of 20 times in column 'time'"),
+    "thousands or decimals": (
+        table("time,fan_speed", lambda t, i: f'{t},"1,200"'), {}, "numbers in column 'fan_speed' such as '1,200'"),
+    "no unit of the kind": (
+        table("time,Supply Air Temp (kW)", lambda t, i: f"{t},5"), {}, "unit 'kW' does not measure what '°F' does"),
+    "an unknown unit": (
+        table("time,Supply Air Temp (smoot)", lambda t, i: f"{t},5"), {}, "unit 'smoot' of the header is not known"),
+    "two columns of one name": (
+        table("time,supply_air_temp,supply_air_temp", lambda t, i: f"{t},5,6"), {}, "are both supply_air_temp"),
+    "a time in a zone of its header": (
+        table("Time (EST),supply_air_temp", lambda t, i: f"{t},5"), {}, "'EST', which is no timezone for"),
+    "a value of no metric": (table("Timestamp,Value", lambda t, i: f"{t},5"), {}, "does not say which metric it holds"),
+    "decimal commas between commas": (
+        table("time,supply_air_temp", lambda t, i: f"{t},5,5"), {}, "line 2 has 3 cells where the header has 2"),
+    "no header": (table("", lambda t, i: f"{t},55").lstrip(), {}, "no line looks like a header"),
+    "an empty column": (table("time,supply_air_temp", lambda t, i: f"{t},"), {}, "column 'supply_air_temp' is empty"),
+    "a zone of the world": (
+        table("time,supply_air_temp", lambda t, i: f"{t} America/New_York,5"), {}, "--timezone America/New_York"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ASKED)
+def test_a_kind_is_asked_about_with_its_cause(tmp_path: Path, kind: str) -> None:
+    text, mapping, says = ASKED[kind]
+    (tmp_path / "a.csv").write_text(text)
+    with pytest.raises(ImportRefusedError) as refused:
+        read(tmp_path / "a.csv", mapping, "rooftop_unit")
+    assert says in str(refused.value)
+
+
+REFUSED: dict[str, tuple[str, dict[str, Any], int, tuple[int, str, str, str]]] = {
+    "words among numbers": (table("time,supply_air_temp", lambda t, i: f"{t},{'No Data' if i == 3 else 5}"), {}, 1,
+                            (5, SAT, "No Data", "not a number")),
+    "a status": (
+        table("Timestamp,Status,Value (°F)", lambda t, i: f"{t},{{{'fault' if i == 3 else 'ok'}}},5"), {"metric": SAT}, 1,
+                 (5, "Status", "{fault}", "its status is not good")),
+    "a column of errors": (table("time,supply_air_temp,return_air_temp", lambda t, i: f"{t},#REF!,5"), {}, 20,
+                           (0, SAT, "#REF!", "0 of 20 values could be read, first '#REF!'")),
+    "a local time that there is not": (
+        "time,supply_air_temp\n2024-03-31 01:45,5\n2024-03-31 02:15,5\n2024-03-31 03:00,5\n",
+        {"timezone": "Europe/Berlin"}, 1,
+        (3, "time", "2024-03-31 02:15", "a local time that clocks leave out")),
+    "a unit that does not fit, in one row": (
+        "time,point,value,unit\n2024-03-01 00:00,supply_air_temp,5,degC\n2024-03-01 00:15,supply_air_temp,5,kW\n", {}, 1,
+        (3, "value of supply_air_temp", "5", "unit 'kW' does not measure what '°F' does")),
+    "a last line about the report": (table("time,supply_air_temp", lambda t, i: f"{t},5") + "\nTotal rows: 20\n", {}, 1,
+                                     (23, "time", "Total rows: 20", "not a time like the others of the column")),
+    "a number beyond all numbers": (table("time,supply_air_temp", lambda t, i: f"{t},{'1e400' if i == 3 else 5}"), {}, 1,
+                                    (5, SAT, "1e400", "not a finite number")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_is_refused_is_named(tmp_path: Path, kind: str) -> None:
+    text, mapping, count, first = REFUSED[kind]
+    (tmp_path / "a.csv").write_text(text, encoding="utf-8")
+    _, refusals, _ = read(tmp_path / "a.csv", mapping, "rooftop_unit")
+    (one,) = refusals.first
+    assert (refusals.count, (one.line, one.column, one.value, one.reason)) == (count, first)
+
+
+def test_times_that_jump_back_are_told(tmp_path: Path) -> None:
+    rows = table("time,supply_air_temp", lambda t, i: f"{t},5")
+    (tmp_path / "a.csv").write_text(rows + rows.partition("\n")[2])
+    assert read(tmp_path / "a.csv", {}, "rooftop_unit")[2].notes == ["times jump back 1 times, first in line 22"]
+
+
+def test_each_series_of_a_long_file_passes_the_repeated_hour_for_itself(tmp_path: Path) -> None:
+    clock = ("00:30", "01:00", "01:30", "01:00", "01:30", "02:00")
+    rows = [f"{d},2024-11-03 {at},{m},1" for at in clock for d in "AB" for m in (SAT, "return_air_temp")]
+    (tmp_path / "a.csv").write_text("\n".join(["device,time,point,value", *rows]))
+    found, _, _ = read(tmp_path / "a.csv", {"timezone": "America/New_York"}, "rooftop_unit")
+    first = parse_instant("2024-11-03T04:30:00Z")
+    assert {tuple(series) for series in found.values()} == {tuple(first + i * 1_800_000 for i in range(6))}
+    assert len(found) == 4
+
+
+def test_an_unknown_type_takes_all_numbers_with_their_own_units(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(table("time,Flow (l/min),State,Remark", lambda t, i: f"{t},5,On,ok"))
+    found, _, reading = read(tmp_path / "a.csv", {}, "mystery")
+    assert {(metric, series[FIRST]) for (_, metric), series in found.items()} == {("flow", 5.0), ("state", 1.0)}
+    assert {use.metric: use.unit for use in reading.of.uses.values()} == {"flow": "l/min", "state": ""}
+    assert reading.of.left_out == {"Remark": "no numbers, first 'ok'"}
