@@ -13,7 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from hvac_platform.devices.fleet import FleetDevice
-from hvac_platform.devices.registry import canonical_type
+from hvac_platform.devices.registry import canonical_type, device_type
+from hvac_platform.devices.units import SAYS_NOTHING, UnitError, plain
 from hvac_platform.ingestion import messages
 from hvac_platform.ingestion.messages import (
     EARLIEST_MS,
@@ -297,8 +298,20 @@ def alone(value):
     usable = problems == (None, None, None)
     if not (usable and EARLIEST_MS <= at_ms <= NOW_MS + MAX_AHEAD_MS and np.isfinite(found.metric_value)):
         return None
-    texts = (found.unit or "", found.location or "", found.building_id or "")
-    return (found.device_id, canonical_type(found.device_type), at_ms, found.metric_name, found.metric_value, *texts)
+    value, unit, kind = found.metric_value, found.unit or "", device_type(found.device_type)
+    if kind is not None and found.metric_name in kind.index:
+        point = kind.point(found.metric_name)
+        try:
+            how = point.conversion(unit)
+        except UnitError:
+            return None
+        if not how.changes_nothing:
+            value = float(f"{value * how.scale + how.offset:.12g}")
+        unit = "" if plain(unit).lower() in SAYS_NOTHING else point.unit
+    if not np.isfinite(value):
+        return None
+    where = (found.location or "", found.building_id or "")
+    return (found.device_id, canonical_type(found.device_type), at_ms, found.metric_name, value, unit, *where)
 
 
 @settings(max_examples=300, deadline=None)
