@@ -146,7 +146,7 @@ def show_outbox(
     days_back: Annotated[
         float, typer.Option(help="Days before now; 30 are kept.", min=0, max=MOST_DAYS, callback=finite)
     ] = 7.0,
-    limit: Annotated[int, typer.Option(help="Rows to show, the newest.", min=1)] = 50,
+    limit: Annotated[int, typer.Option(help="Rows to show, the newest.", min=1, max=1_000_000)] = 50,
     retry: Annotated[
         str | None, typer.Option(help="Try a dead message again: its key, the name of a receiver, or all.")
     ] = None,

@@ -103,8 +103,11 @@ def list_incidents(
             and (assignee is None or (handling is not None and handling.assignee == assignee))
         ]
     found.sort(key=lambda one: _attention(one[0], one[1], now))
+    rows = [_summary(incident, handling, now) for incident, handling in found]
+    if as_json:  # what version 0.2 told beside it
+        rows = [{**row, "status": incident.status} for row, (incident, _) in zip(rows, found, strict=True)]
     print_rows(
-        [_summary(incident, handling, now) for incident, handling in found],
+        rows,
         as_json=as_json,
         title=f"Incidents ({len(found)})",
         empty=f"no incident began since {iso(begin)}: --days-back or --from look further back",
