@@ -88,6 +88,7 @@ def anomaly_events(
         metadata.update(
             windows_judged=found.windows,
             windows_left_open=found.left_open,
+            windows_not_judged=found.not_judged,
             anomalous_by_consensus=found.consensus,
             **{f"anomalous_by_{m}": found.anomalies[m] for m in method_names()},
         )

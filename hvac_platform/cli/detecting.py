@@ -348,11 +348,16 @@ def detect(
         if as_json and (rows or not continuous):
             print_json(rows)
         elif rows or not continuous:
+            unread = f"; of {found.not_judged} too little was read" if found.not_judged else ""
             empty = (
-                f"{found.windows} windows judged, none anomalous"
+                f"{found.windows} windows judged, none anomalous{unread}"
                 if found.windows
                 else _nothing_judged(settings, found.left_open)
             )
+            if rows and unread:
+                console.print(
+                    f"{found.windows} windows judged{unread}: hvac devices points shows which points are silent"
+                )
             if rows:
                 print_rows([c for c in counts.values() if c["any"]], as_json=False, title="Anomalous windows by device")
             newest = sorted(rows, key=lambda row: row["window"].milliseconds)[-limit:]

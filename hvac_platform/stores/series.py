@@ -281,7 +281,6 @@ def verdict_series(
 
 def on_common_windows(verdicts: dict[str, VerdictSeries]) -> tuple[NDArray[np.int64], dict[str, NDArray[np.bool_]]]:
     """Windows that every method judged, int64 [n], and what each says of them, bool [n] by method."""
-    common = (
-        reduce(np.intersect1d, (v.times_ms for v in verdicts.values())) if verdicts else np.zeros(0, dtype=np.int64)
-    )
+    judged = [v.times_ms[~np.isnan(v.scores)] for v in verdicts.values()]  # of too little nobody has said anything
+    common = reduce(np.intersect1d, judged) if judged else np.zeros(0, dtype=np.int64)
     return common, {name: v.anomalous[np.isin(v.times_ms, common)] for name, v in verdicts.items()}

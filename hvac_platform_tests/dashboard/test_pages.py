@@ -16,7 +16,7 @@ from hvac_platform.monitoring.data_loss import DataLoss
 from hvac_platform.monitoring.incidents import data_loss_incident
 from hvac_platform.stores.base import Store, StoreError
 from hvac_platform.stores.embedded import EmbeddedStore
-from hvac_platform.stores.records import Incident
+from hvac_platform.stores.records import DevicePoint, Incident, StoredGrade
 from hvac_platform.timestamps import DAY_MS, days_before
 from hvac_platform_tests.conftest import HOUR_MS
 from hvac_platform_tests.dashboard.conftest import (
@@ -92,6 +92,28 @@ def test_a_device_shows_slow_wear_and_its_operating_modes(browser: Browser) -> N
     assert tables.count("+4.25") == 2  # what doesn't wear isn't shown
     tables = str(browser.ask("device-message.children", device_id__data="RTU-001")["device-tables.children"])
     assert "Not looked at yet" in tables
+
+
+def test_a_device_shows_the_pace_and_the_grade_of_its_points(filled: Path, tmp_path: Path) -> None:
+    for file in filled.glob("store.db*"):
+        shutil.copy(file, tmp_path)
+    store = EmbeddedStore(tmp_path / "store.db")
+    grade = StoredGrade(
+        grade="poor", completeness=0.61, staleness=0.2, resolution=0.1, noise=None, stuck=0.0, out_of_range=0.003
+    )
+    known = {"device_id": "CH-001", "learned_from": 0, "learned_until": 1, "updated_at": 1}
+    slow = {"metric": "cop", "interval_ms": 900_000, "longest_ms": 900_000, "regular": True}
+    seldom = {"metric": "power_consumption", "interval_ms": 60_000, "longest_ms": 7_200_000, "regular": False}
+    points = [
+        DevicePoint(**known, **slow, grade=grade, retired_at=None),
+        DevicePoint(**known, **seldom, grade=None, retired_at=5),
+    ]
+    store.upsert("device_points", DevicePoint.columns(points))
+    store.close()
+    browser = Browser(make_app(settings_of(tmp_path)))
+    tables = str(browser.ask("device-message.children", device_id__data="CH-001")["device-tables.children"])
+    for words in ("1 poor", "15 min", "61.0%", "20.0%", "on change, 2.0 h at most", "retired", "expected"):
+        assert words in tables
 
 
 def test_the_incident_of_a_data_loss_says_what_is_missing(filled: Path, tmp_path: Path) -> None:

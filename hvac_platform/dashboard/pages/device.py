@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from dash import Dash, Input, Output, Patch, State, dcc, html, no_update
@@ -57,9 +57,11 @@ from hvac_platform.dashboard.reading import (
     HOUR_MS,
     device_events,
     device_incidents,
+    device_points,
     device_trends,
     maintenance_within,
     method_scores,
+    not_judged,
     open_window,
     profile_row,
     units_sent,
@@ -68,6 +70,7 @@ from hvac_platform.dashboard.reading import (
 from hvac_platform.dashboard.source import Source
 from hvac_platform.devices.display_units import Display
 from hvac_platform.devices.registry import device_type
+from hvac_platform.monitoring.data_loss import spelled
 from hvac_platform.monitoring.degradation import FORESEEN_DAYS
 from hvac_platform.monitoring.learning import mode_calibration
 from hvac_platform.monitoring.provisional import ProvisionalEvent, provisional_events
@@ -75,6 +78,7 @@ from hvac_platform.snapshots import SnapshotSeries
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.records import (
     AnomalyEvent,
+    DevicePoint,
     Incident,
     MaintenanceSpan,
     MetricTrend,
@@ -106,6 +110,15 @@ Statistics = Mapping[str, Mapping[str, float]]
 
 class SpanError(ValueError):
     """The span that was asked for can't be shown; the message says why."""
+
+
+POINT_SHARES: tuple[Literal["completeness", "staleness", "stuck", "out_of_range"], ...] = (
+    "completeness",
+    "staleness",
+    "stuck",
+    "out_of_range",
+)
+"""Figures of a grade that the page shows."""
 
 
 def layout(device_id: str) -> Content:
@@ -431,6 +444,33 @@ def wear_section(trends: Sequence[MetricTrend], kind: str) -> Content:
     )
 
 
+def points_section(points: Sequence[DevicePoint], kind: str) -> Content:
+    """At which pace each point reports, and how good its readings are; the poorest first."""
+    order = {"poor": 0, "fair": 1, "good": 2}
+    graded = sorted(points, key=lambda p: (order.get(p.grade["grade"], 3) if p.grade else 3, p.metric))
+    rows: list[list[Content]] = [
+        [
+            metric_title(kind, point.metric),
+            point.grade["grade"] if point.grade else "–",
+            spelled(point.interval_ms) if point.regular else f"on change, {spelled(point.longest_ms)} at most",
+            *(f"{point.grade[share]:.1%}" if point.grade else "–" for share in POINT_SHARES),
+            "retired" if point.retired_at is not None else "expected",
+        ]
+        for point in graded
+    ]
+    headings = [Heading("point"), Heading("grade"), Heading("comes each")]
+    shares = [Heading(name.replace("_", " "), True) for name in POINT_SHARES]
+    listed = table(
+        [*headings, *shares, Heading("state")],
+        rows,
+        label="Points",
+        empty="Nothing was learned of its points yet: hvac profiles build, or the next night.",
+    )
+    grades = [point.grade["grade"] for point in points if point.grade]
+    counts = ", ".join(f"{grades.count(grade)} {grade}" for grade in order if grade in grades)
+    return html.Section([html.H2("Points"), html.Details([html.Summary(counts or "not graded yet"), listed])])
+
+
 def _days_left(days: float | None) -> str:
     if days is None:
         return "–"
@@ -636,6 +676,8 @@ def _whole(store: Store, newest: _Now, asked: Asked, top: Content, state: str) -
         "revision": f"{device_id} {asked.revision}",
     }
     judged = f"{len(snapshots):,} windows of {series.window_ms / 1000:g} s, {len(events):,} of them anomalous"
+    if unread := not_judged(scores):
+        judged += f", {unread:,} not judged because too few of its points were read"
     is_open = len(series) > len(snapshots)
     lines, ends = lines_of(snapshots, wanted, statistics, units), _ends(snapshots, wanted)
     if is_open:
@@ -661,6 +703,7 @@ def _whole(store: Store, newest: _Now, asked: Asked, top: Content, state: str) -
                 incidents_table(incidents),
                 events_table(events, kind),
                 wear_section(device_trends(store, device_id), kind),
+                points_section(device_points(store, device_id), kind),
                 profile_facts(profile, device),
             ]
         ),
