@@ -60,7 +60,7 @@ class AirCompressors(DeviceGroup):
 
     def drive(self, block: Block) -> dict[str, Float64]:
         """Demand by shifts, plant room climate and what faults force."""
-        shifts = working_hours(block.hours - self._shift, 5.3, 21.6, 0.8)
+        shifts = working_hours(block.schedule_hours - self._shift, 5.3, 21.6, 0.8)
         noise = self.load_noise(block)
         demand = self._night_demand * (1.0 + 0.1 * noise) + shifts * (self._day_demand + 0.1 * noise)
         dirt = self.slow_drift(block)
@@ -71,7 +71,7 @@ class AirCompressors(DeviceGroup):
         fan_failure = block.fault("fan_failure")
         return {
             "demand": demand * self._capacity,
-            "setpoint": self._setpoint - 17.0 * block.fault("wrong_mode"),
+            "setpoint": self._setpoint - 17.0 * block.fault("wrong_mode") + block.setpoint_change,
             "ambient": ambient + 8.0 * fan_failure,
             "water": water + 16.0 * low_flow,
             "forced": (block.fault("compressor_stuck_on") > 0).astype(np.float64),

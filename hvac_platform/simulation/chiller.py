@@ -66,7 +66,7 @@ class Chillers(DeviceGroup):
 
     def drive(self, block: Block) -> dict[str, Float64]:
         """Load by working hours and weather, water flows, condenser water and what faults force."""
-        day = working_hours(block.hours - self._shift, 5.0, 22.0, 3.0)
+        day = working_hours(block.schedule_hours - self._shift, 5.0, 22.0, 3.0)
         weather = 0.006 * (block.dry_bulb - 72.0)
         plr = self._base_load + 0.17 * day + weather + 0.045 * self.load_noise(block)
         dirt = self.slow_drift(block)
@@ -77,7 +77,7 @@ class Chillers(DeviceGroup):
             "flow": flow,
             "condenser_flow": self._condenser_flow * (1.0 - 0.02 * dirt),
             "condenser_supply": np.maximum(block.wet_bulb + self._tower_approach, _LEAST_CONDENSER_WATER_F),
-            "setpoint": self._setpoint + 5.5 * block.fault("wrong_mode"),
+            "setpoint": self._setpoint + 5.5 * block.fault("wrong_mode") + block.setpoint_change,
             "forced": (block.fault("compressor_stuck_on") > 0).astype(np.float64),
             "works": (block.fault("compressor_stuck_off") == 0).astype(np.float64),
             "surge": 0.3 * block.swing("novel", 240.0),

@@ -61,7 +61,7 @@ class CoolingTowers(DeviceGroup):
 
     def drive(self, block: Block) -> dict[str, Float64]:
         """Heat load, wet bulb, what the fill can do, and what faults force."""
-        day = working_hours(block.hours - self._shift, 5.0, 22.0, 3.0)
+        day = working_hours(block.schedule_hours - self._shift, 5.0, 22.0, 3.0)
         noise = self.load_noise(block)
         load = self._base_load + 0.2 * day + 0.002 * (block.dry_bulb - 72.0) + 0.05 * noise
         dirt = self.slow_drift(block)
@@ -81,6 +81,7 @@ class CoolingTowers(DeviceGroup):
             "fan_works": (block.fault("fan_failure") == 0).astype(np.float64),
             "hunting": 0.35 * block.swing("novel", 240.0),
             "power_factor": 1.0 + 0.25 * degradation,
+            "setpoint_change": block.setpoint_change,
             "imbalance": 1.0 + 0.15 * dirt + 0.5 * fouling,
         }
 
@@ -112,12 +113,13 @@ class CoolingTowers(DeviceGroup):
             drive["hand"],
             drive["fan_works"],
             drive["hunting"],
+            drive["setpoint_change"],
         )
         outlet, integral, fan, level, cycles, blowing, makeup = states
         blowing = blowing > 0
         history: list[tuple[State, ...]] = []
-        for wet_bulb, full_fan_approach, evaporation, hand, fan_works, hunting in rows:
-            error = outlet - high(wet_bulb + approach_setpoint, _LEAST_OUTLET_F)
+        for wet_bulb, full_fan_approach, evaporation, hand, fan_works, hunting, moved in rows:
+            error = outlet - high(wet_bulb + approach_setpoint + moved, _LEAST_OUTLET_F)
             integral = low(high(integral + _INTEGRAL_GAIN * error, _LEAST_SPEED), 1.0)
             speed = low(high(integral + _PROPORTIONAL_GAIN * error + hunting, _LEAST_SPEED), 1.0)
             fan = fan + _FAN_LAG * (high(speed, hand) * fan_works - fan)

@@ -20,6 +20,8 @@ from numpy.typing import NDArray
 from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.devices.registry import device_types
 from hvac_platform.simulation.faults import SENTINEL, Fault
+from hvac_platform.simulation.habits import SetpointChange
+from hvac_platform.simulation.occupancy import Schedule
 from hvac_platform.simulation.randomness import LatticeNoise, LoadNoise, entropy, generator
 from hvac_platform.simulation.sensors import SENSORS
 from hvac_platform.simulation.weather import DAY_S, OutdoorAir, Weather
@@ -63,19 +65,23 @@ class Outdoors:
     Attributes:
         times_ms: int64 [S], epoch milliseconds.
         hours: float64 [S], site hour.
+        schedule_hours: float64 [S], hour by the clock of the site's schedule.
         air: outdoor air.
     """
 
     times_ms: Int64
     hours: Float64
+    schedule_hours: Float64
     air: OutdoorAir
 
     @classmethod
-    def of_block(cls, weather: Weather, start_ms: int) -> Outdoors:
-        """The block that starts at ``start_ms``."""
+    def of_block(cls, weather: Weather, start_ms: int, schedule: Schedule | None = None) -> Outdoors:
+        """The block that starts at ``start_ms``; without a schedule, machines go by the site hour."""
         times_ms = start_ms + np.arange(STEPS_PER_BLOCK, dtype=np.int64) * CONTROL_STEP_MS
         times_s = times_ms / 1000.0
-        return cls(times_ms, weather.site_hour(times_s), weather.sample(times_s))
+        hours = weather.site_hour(times_s)
+        by_schedule = hours if schedule is None else schedule.hours(times_ms)
+        return cls(times_ms, hours, by_schedule, weather.sample(times_s))
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +91,22 @@ class Block:
     Attributes:
         times_s: float64 [S], seconds since the epoch.
         hours: float64 [S, 1], site hour.
+        schedule_hours: float64 [S, 1], hour by the clock of the site's schedule.
         dry_bulb: float64 [S, 1], °F.
         wet_bulb: float64 [S, 1], °F.
         humidity_ratio: float64 [S, 1], lb/lb.
+        setpoint_change: float64 [S, d], by how much setpoints have been moved, in their unit.
         faults: severity [S, d] of each fault kind that is active in the block.
         none: zeros [S, d], the severity of the others.
     """
 
     times_s: Float64
     hours: Float64
+    schedule_hours: Float64
     dry_bulb: Float64
     wet_bulb: Float64
     humidity_ratio: Float64
+    setpoint_change: Float64
     faults: Mapping[str, Float64]
     none: Float64
 
@@ -130,6 +140,7 @@ class DeviceGroup(ABC):
         self.devices = tuple(devices)
         ids = [device.device_id for device in self.devices]
         self._faults = [(ids.index(fault.device_id), fault) for fault in faults]
+        self._setpoint_changes: tuple[tuple[int, SetpointChange], ...] = ()
         self._held: dict[Fault, float] = {}
         self._measurement = [generator(seed, i, "measurement") for i in ids]
         self._individuality = [generator(seed, i, "individuality") for i in ids]
@@ -167,6 +178,11 @@ class DeviceGroup(ABC):
     @abstractmethod
     def observe(self, series: Mapping[str, Float64]) -> dict[str, Float64]:
         """True value of every metric, float64 [k, d], from drive and states at k steps, each float64 [k, d]."""
+
+    def operate(self, changes: Iterable[SetpointChange]) -> None:
+        """Have setpoints of these devices moved at times that are still to come."""
+        columns = {device.device_id: column for column, device in enumerate(self.devices)}
+        self._setpoint_changes = tuple((columns[c.device_id], c) for c in changes if c.device_id in columns)
 
     def individual(self, low: float, high: float) -> Float64:
         """One uniform draw per device, float64 [d]: what makes one machine differ from the next of its type."""
@@ -230,12 +246,20 @@ class DeviceGroup(ABC):
         return Block(
             times_s=times_ms / 1000.0,
             hours=outdoors.hours[:, None],
+            schedule_hours=outdoors.schedule_hours[:, None],
             dry_bulb=outdoors.air.dry_bulb[:, None],
             wet_bulb=outdoors.air.wet_bulb[:, None],
             humidity_ratio=outdoors.air.humidity_ratio[:, None],
+            setpoint_change=self._setpoint_change(times_ms),
             faults=severity,
             none=np.zeros(shape),
         )
+
+    def _setpoint_change(self, times_ms: Int64) -> Float64:
+        moved = np.zeros((len(times_ms), len(self.devices)))
+        for column, change in self._setpoint_changes:
+            moved[times_ms >= change.from_ms, column] = change.change
+        return moved
 
     def load_noise(self, block: Block) -> Float64:
         """How each device's load wanders, float64 [S, d] in [-1, 1]."""
@@ -267,7 +291,7 @@ class DeviceGroup(ABC):
 
     def _bias(self, readings: Float64, times_ms: Int64) -> None:
         for column, fault, inside in self._active("sensor_bias", times_ms):
-            readings[column, inside, self._column(fault)] += fault.magnitude
+            readings[column, inside, self._column(fault)] += fault.intensity(times_ms)[inside]
 
     def _fail(self, readings: Float64, times_ms: Int64) -> None:
         for column, fault, inside in self._active("stuck_sensor", times_ms):

@@ -117,6 +117,7 @@ class Fault:
         end_ms: first moment without it.
         metric: the sensor at fault, or None when the machine is.
         magnitude: severity from 0 to 1; for ``sensor_bias`` the signed offset in the metric's unit.
+        onset_minutes: time to full effect where it isn't that of the kind: what creeps in over weeks.
     """
 
     device_id: str
@@ -125,6 +126,7 @@ class Fault:
     end_ms: int
     metric: str | None = None
     magnitude: float = 1.0
+    onset_minutes: float | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in FAULT_KINDS:
@@ -141,7 +143,7 @@ class Fault:
 
     def intensity(self, times_ms: NDArray[np.int64]) -> Float64:
         """Severity at each time [t], float64 [t]: 0 outside, rising to ``magnitude`` over the kind's onset."""
-        onset_minutes = FAULT_KINDS[self.kind].onset_minutes
+        onset_minutes = FAULT_KINDS[self.kind].onset_minutes if self.onset_minutes is None else self.onset_minutes
         # A gradual fault reaches its full extent at 70 % of its length and stays there.
         onset_ms = 0.7 * (self.end_ms - self.start_ms) if onset_minutes is None else onset_minutes * MINUTE_MS
         active = (times_ms >= self.start_ms) & (times_ms < self.end_ms)
@@ -163,6 +165,7 @@ class Fault:
             end_ms=int(values["end_ms"]),
             metric=None if values.get("metric") is None else str(values["metric"]),
             magnitude=float(values.get("magnitude", 1.0)),
+            onset_minutes=None if values.get("onset_minutes") is None else float(values["onset_minutes"]),
         )
 
 
@@ -182,6 +185,7 @@ def plan_faults(
     rate: float,
     device_ids: Sequence[str] | None = None,
     kinds: Collection[str] | None = None,
+    size: float = 1.0,
 ) -> list[Fault]:
     """Random faults over [start_ms, end_ms), in order of device and time.
 
@@ -198,12 +202,15 @@ def plan_faults(
         rate: expected faults per device-day.
         device_ids: restricts faults to these devices.
         kinds: restricts faults to these kinds.
+        size: factor on the size of the faults that have one; a compressor that is stuck is stuck.
 
     Raises:
-        ValueError: unknown device ids or kinds, or a negative rate.
+        ValueError: unknown device ids or kinds, a negative rate, or a size that isn't above 0 and at most 1.
     """
     if rate < 0:
         raise ValueError(f"rate {rate} is negative")
+    if not 0 < size <= 1:
+        raise ValueError(f"size {size} isn't above 0 and at most 1")
     chosen = _chosen(devices, device_ids)
     plan: list[Fault] = []
     if rate == 0:
@@ -225,7 +232,7 @@ def plan_faults(
             if end_ms - fault.start_ms < SHORTEST_MS:
                 break
             # What is not over by the end of the span is cut off there.
-            plan.append(replace(fault, end_ms=min(fault.end_ms, end_ms)))
+            plan.append(replace(fault, end_ms=min(fault.end_ms, end_ms), magnitude=fault.magnitude * size))
             time_ms = fault.recovered_ms + rng.exponential(wait_ms)
     return plan
 
@@ -281,6 +288,23 @@ def plan_one_of_each(
             taken.add(kind)
             shown[kind] += 1
     return plan
+
+
+def intermittent(fault: Fault, on_minutes: float, off_minutes: float) -> list[Fault]:
+    """The same fault coming and going: there for ``on_minutes``, gone for ``off_minutes``, from its start to its end.
+
+    >>> fault = Fault("D", "fouling", 0, 60 * MINUTE_MS)
+    >>> [(f.start_ms // MINUTE_MS, f.end_ms // MINUTE_MS) for f in intermittent(fault, 10.0, 20.0)]
+    [(0, 10), (30, 40)]
+
+    Raises:
+        ValueError: a duration that isn't positive.
+    """
+    if on_minutes <= 0 or off_minutes <= 0:
+        raise ValueError("an intermittent fault needs positive durations")
+    on_ms, off_ms = _whole_seconds(on_minutes * MINUTE_MS), _whole_seconds(off_minutes * MINUTE_MS)
+    starts = range(fault.start_ms, fault.end_ms, on_ms + off_ms)
+    return [replace(fault, start_ms=start, end_ms=min(start + on_ms, fault.end_ms)) for start in starts]
 
 
 def _whole_seconds(milliseconds: float) -> int:

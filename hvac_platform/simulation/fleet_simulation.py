@@ -15,7 +15,9 @@ from hvac_platform.simulation.chiller import Chillers
 from hvac_platform.simulation.cooling_tower import CoolingTowers
 from hvac_platform.simulation.device_group import BLOCK_MS, DeviceGroup, Outdoors
 from hvac_platform.simulation.faults import FAULT_KINDS, Fault
+from hvac_platform.simulation.habits import Habits
 from hvac_platform.simulation.makeup_air_unit import MakeupAirUnits
+from hvac_platform.simulation.recording import Recorder, Recording
 from hvac_platform.simulation.rooftop_unit import RooftopUnits
 from hvac_platform.simulation.sensors import SENSORS
 from hvac_platform.simulation.weather import Climate, Weather
@@ -45,7 +47,7 @@ class SimulatedReadings:
         times_ms: int64 [t], epoch milliseconds UTC.
         metric_names: m names in the order of the device type's points.
         units: m units for display.
-        values: float64 [t, m].
+        values: float64 [t, m]; NaN where the recording has none.
     """
 
     device: FleetDevice
@@ -66,9 +68,11 @@ class FleetSimulation:
         seed: seed of weather, individuality of devices, loads and sensor noise.
         faults: what breaks, and when.
         climate: where the fleet stands.
+        habits: schedules, changes of setpoints, and how readings are logged; none unless told otherwise.
 
     Raises:
-        ValueError: a device id twice, a type without simulation, or a fault of an unknown device or not of its type.
+        ValueError: a device id twice, a type without simulation, or a fault of an unknown device or not of its type; a
+            habit of a device or metric that there isn't.
 
     >>> fleet = FleetSimulation([FleetDevice("RTU-001", "rooftop_unit")], seed=1)
     >>> readings, = fleet.advance(np.arange(0, 600_000, 60_000))
@@ -83,6 +87,7 @@ class FleetSimulation:
         seed: int,
         faults: Sequence[Fault] = (),
         climate: Climate | None = None,
+        habits: Habits | None = None,
     ) -> None:
         self.devices = tuple(devices)
         types = {device.device_id: device.device_type for device in self.devices}
@@ -102,6 +107,17 @@ class FleetSimulation:
                 together = members[first : first + size]
                 ids = {device.device_id for device in together}
                 self._groups.append(group(together, seed, [fault for fault in faults if fault.device_id in ids]))
+        habits = habits or Habits()
+        _check_habits(habits, types)
+        self._schedule = habits.schedule
+        for one in self._groups:
+            one.operate(habits.setpoint_changes)
+        self._recorders = {
+            device.device_id: Recorder(habits.recording, device.device_id, device.device_type, one.metric_names, seed)
+            for one in self._groups
+            for device in one.devices
+            if habits.recording != Recording()
+        }
         self._block_start_ms: int | None = None
         self._latest_ms: int | None = None
 
@@ -135,7 +151,7 @@ class FleetSimulation:
             else self._block_start_ms + BLOCK_MS
         )
         for start in range(first, block_start + 1, BLOCK_MS):
-            outdoors = Outdoors.of_block(self._weather, start)
+            outdoors = Outdoors.of_block(self._weather, start, self._schedule)
             for group in self._groups:
                 group.advance(outdoors)
         self._block_start_ms = block_start
@@ -145,10 +161,19 @@ class FleetSimulation:
         for i, group in enumerate(self._groups):
             for row, device in enumerate(group.devices):
                 device_values = values[i][row] if values else np.empty((0, len(group.metric_names)))
+                if device.device_id in self._recorders:
+                    device_values = self._recorders[device.device_id].record(times_ms, device_values)
                 by_id[device.device_id] = SimulatedReadings(
                     device, times_ms, group.metric_names, group.units, device_values
                 )
         return [by_id[device.device_id] for device in self.devices]
+
+
+def _check_habits(habits: Habits, types: Mapping[str, str]) -> None:
+    told = {change.device_id for change in habits.setpoint_changes}
+    told |= {instrument.device_id for instrument in habits.recording.instruments}
+    if unknown := sorted(told - types.keys()):
+        raise ValueError(f"habits of devices that are not in the fleet: {', '.join(unknown)}")
 
 
 def _check(fault: Fault, device_type: str | None) -> None:

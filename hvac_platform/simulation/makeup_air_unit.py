@@ -61,7 +61,7 @@ class MakeupAirUnits(DeviceGroup):
 
     def drive(self, block: Block) -> dict[str, Float64]:
         """Terminal opening by working hours, outdoor air and what faults force."""
-        day = working_hours(block.hours - self._shift, 5.0, 22.0, 1.5)
+        day = working_hours(block.schedule_hours - self._shift, 5.0, 22.0, 1.5)
         opening = 0.62 + 0.22 * day + 0.05 * self.load_noise(block)
         dirt = self.slow_drift(block)
         wrong_mode = block.fault("wrong_mode")
@@ -78,6 +78,7 @@ class MakeupAirUnits(DeviceGroup):
             "hunting": 0.16 * block.swing("novel", 240.0),
             "capacity": 1.0 - 0.5 * degradation,
             "power_factor": 1.0 + 0.5 * degradation,
+            "setpoint_change": block.setpoint_change,
         }
 
     def initial_states(self) -> Mapping[str, float | Float64]:
@@ -109,6 +110,7 @@ class MakeupAirUnits(DeviceGroup):
             drive["fan_works"],
             drive["hunting"],
             drive["capacity"],
+            drive["setpoint_change"],
         )
         fan, output, static, terminal, heating, cooling, gas, demand, burner, coil = states
         heating, cooling = heating > 0, cooling > 0
@@ -123,6 +125,7 @@ class MakeupAirUnits(DeviceGroup):
             fan_works,
             hunting,
             capacity,
+            moved,
         ) in rows:
             terminal = terminal + _DAMPER_LAG * (opening - terminal)
             output = low(high(output + _PRESSURE_GAIN * (_STATIC_SETPOINT - static), 0.2), 1.0)
@@ -135,8 +138,8 @@ class MakeupAirUnits(DeviceGroup):
             change = (_BURNER_RISE_F * burner - _COIL_DROP_F * coil) * capacity / air
             supply = outdoor + _FAN_HEAT_F + change
             # An airflow switch stops burner and coil when the fan fails.
-            gas = high(low(gas + _INTEGRAL_GAIN * (_HEATING_TARGET_F - supply), 1.0), 0.06) * heating
-            demand = high(low(demand + _INTEGRAL_GAIN * (supply - _COOLING_TARGET_F), 1.0), 0.0) * cooling
+            gas = high(low(gas + _INTEGRAL_GAIN * (_HEATING_TARGET_F + moved - supply), 1.0), 0.06) * heating
+            demand = high(low(demand + _INTEGRAL_GAIN * (supply - _COOLING_TARGET_F - moved), 1.0), 0.0) * cooling
             burner = burner + _COIL_LAG * (high(gas, forced_heat) * fan_works - burner)
             coil = coil + _COIL_LAG * (high(demand * cooling_allowed, forced_cooling) * fan_works - coil)
             history.append((fan, output, static, terminal, heating, cooling, gas, demand, burner, coil))

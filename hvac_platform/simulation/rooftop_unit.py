@@ -70,7 +70,7 @@ class RooftopUnits(DeviceGroup):
     def drive(self, block: Block) -> dict[str, Float64]:
         """Gains, outdoor air and what faults force."""
         hours = block.hours - self._shift
-        people = working_hours(hours, 5.5, 21.0, 2.5)
+        people = working_hours(block.schedule_hours - self._shift, 5.5, 21.0, 2.5)
         sun = np.maximum(0.0, 1.0 - ((hours - 13.5) / 6.0) ** 2)
         wander = 1.0 + 0.1 * self.load_noise(block)
         dirt = self.slow_drift(block)
@@ -94,6 +94,7 @@ class RooftopUnits(DeviceGroup):
             "belt_factor": 1.0 - 0.5 * low_flow,
             "capacity": (1.0 - 0.02 * dirt) * (1.0 - 0.55 * degradation),
             "power_factor": 1.0 + 0.15 * degradation,
+            "setpoint_change": block.setpoint_change,
         }
 
     def initial_states(self) -> Mapping[str, float | Float64]:
@@ -115,7 +116,7 @@ class RooftopUnits(DeviceGroup):
     def integrate(self, drive: Mapping[str, Float64], states: tuple[State, ...]) -> list[tuple[State, ...]]:
         """Thermostat with hysteresis, then actuators, then the zone's heat and moisture balance."""
         low, high = self.extremes()
-        cool_at, heat_at, drop, conductance, air_rate, least, coil_ratio = self.loop_values(
+        cooling_setpoint, heating_setpoint, drop, conductance, air_rate, least, coil_ratio = self.loop_values(
             self._cooling_setpoint,
             self._heating_setpoint,
             self._coil_drop,
@@ -136,11 +137,26 @@ class RooftopUnits(DeviceGroup):
             drive["fan_works"],
             drive["flow_factor"],
             drive["capacity"],
+            drive["setpoint_change"],
         )
         zone, ratio, calling, released, _, coil, fan, damper, valve, _, _ = states
         calling, released = calling > 0, released > 0
         history: list[tuple[State, ...]] = []
-        for gain, moisture, outdoor, outdoor_ratio, forced_on, allowed, heat, swing, fan_works, flow, capacity in rows:
+        for (
+            gain,
+            moisture,
+            outdoor,
+            outdoor_ratio,
+            forced_on,
+            allowed,
+            heat,
+            swing,
+            fan_works,
+            flow,
+            capacity,
+            moved,
+        ) in rows:
+            cool_at, heat_at = cooling_setpoint + moved, heating_setpoint + moved
             calling = (zone > cool_at + _DIFFERENTIAL_F) | (calling & (zone > cool_at - _DIFFERENTIAL_F))
             released = (outdoor > _RELEASE_F) | (released & (outdoor > _LOCK_OUT_F))
             running = ((calling & released) | forced_on) & allowed
@@ -183,8 +199,8 @@ class RooftopUnits(DeviceGroup):
             "outdoor_air_temp": outdoor,
             "supply_air_humidity": relative_humidity(supply, supply_ratio),
             "return_air_humidity": relative_humidity(zone + 0.3, series["zone_ratio"]),
-            "cooling_setpoint": self._cooling_setpoint * devices,
-            "heating_setpoint": self._heating_setpoint * devices,
+            "cooling_setpoint": self._cooling_setpoint * devices + series["setpoint_change"],
+            "heating_setpoint": self._heating_setpoint * devices + series["setpoint_change"],
             "fan_speed": self._fan_rpm * fan,
             # 480 V, three phases, power factor 0.85; the drive draws a little even at low load.
             "fan_current": fan_kw / (np.sqrt(3.0) * 0.48 * 0.85) * 1.8 + 0.9 * np.minimum(fan * 5.0, 1.0),

@@ -20,6 +20,26 @@ _KNOT_S = 600
 
 
 @dataclass(frozen=True, slots=True)
+class Spell:
+    """Days that are warmer or colder than the season: dry bulb and dew point move by ``shift_f`` and back again.
+
+    Attributes:
+        start_ms: when it begins, epoch milliseconds UTC.
+        end_ms: when it is over.
+        shift_f: by how much, °F; reached within half a day.
+    """
+
+    start_ms: int
+    end_ms: int
+    shift_f: float
+
+    def at(self, times_s: Float64) -> Float64:
+        """Its share in the temperature at ``times_s`` [t], °F."""
+        since, left = times_s - self.start_ms / 1000.0, self.end_ms / 1000.0 - times_s
+        return self.shift_f * np.clip(np.minimum(since, left) / (0.5 * DAY_S), 0.0, 1.0)
+
+
+@dataclass(frozen=True, slots=True)
 class Climate:
     """Where the fleet stands.
 
@@ -35,6 +55,7 @@ class Climate:
         warmest_hour: site hour of the daily maximum.
         dew_point_depression_f: daily mean dry bulb minus dew point, °F.
         utc_offset_hours: site time minus UTC.
+        spells: weather beyond that of the season.
     """
 
     mean_f: float = 74.0
@@ -45,6 +66,7 @@ class Climate:
     warmest_hour: float = 15.0
     dew_point_depression_f: float = 18.0
     utc_offset_hours: float = 0.0
+    spells: tuple[Spell, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +130,8 @@ class Weather:
         air_mass = (
             climate.mean_f + climate.seasonal_f * season + climate.synoptic_f * self._synoptic.sample(knots_s)[:, 0]
         )
+        for spell in climate.spells:
+            air_mass = air_mass + spell.at(knots_s)
         dry_bulb = air_mass + climate.daily_f * day + 0.6 * self._cloud.sample(knots_s)[:, 0]
         dew_point = air_mass - climate.dew_point_depression_f + 1.2 * self._moisture.sample(knots_s)[:, 0]
         # Air cannot hold more water than at saturation; a climate may be set so damp that nights reach it.
