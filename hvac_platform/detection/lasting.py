@@ -34,8 +34,8 @@ LIKE_FAULT, LIKE_FAULT_SETPOINT = 0.8, 0.88
 """Similarity to a kind of fault that speaks against learning; a setpoint that was moved resembles some kinds a little."""
 ALONE = 0.93
 """Cosine to the signature of one wrong sensor from which on the sensor is what has changed, and not the machine."""
-EXCHANGE_WINDOWS = 5
-"""Windows without a reading of a sensor, at the beginning of the change, that say that it was exchanged."""
+EXCHANGE_WINDOWS, EXCHANGE_MS = 2, 5 * 60_000
+"""So many windows, and so long, without a reading of a sensor when a change begins say that the sensor was exchanged."""
 WORSE_ENERGY, ENERGY_KNOWN = 0.05, 0.3
 GROWTH = 1.3
 """A deviation that is so much larger on the last day than on the one before grows: wear, not a change."""
@@ -119,11 +119,11 @@ def trend_evidence(earlier: Float64, later: Float64) -> list[Evidence]:
     return []
 
 
-def sensor_evidence_of(found: SensorEvidence, missing_at_start: int) -> list[Evidence]:
+def sensor_evidence_of(found: SensorEvidence, missing_at_start: int, window_ms: int) -> list[Evidence]:
     """Whether one sensor has changed and not the machine: exchanged where its readings were missing when it began."""
     if found.alone < ALONE:
         return []
-    if missing_at_start >= EXCHANGE_WINDOWS:
+    if missing_at_start >= EXCHANGE_WINDOWS and missing_at_start * window_ms >= EXCHANGE_MS:
         said = (
             f"{found.metric} alone departs, and sent nothing for {missing_at_start} windows when it began: "
             "the sensor was exchanged or set anew"

@@ -53,7 +53,7 @@ if TYPE_CHECKING:
 
 Bool = NDArray[np.bool_]
 
-LASTING = "lasting change"
+LASTING = "lasting"
 """What stands in place of a method's name in the incident that tells of one."""
 TOLD_AFTER_MS, LEARNED_AFTER_MS = round(0.9 * DAY_MS), round(1.95 * DAY_MS)
 MOST_EXAMINED = 2880
@@ -315,7 +315,7 @@ def _evidence(
     if sensor.metric in series.metric_names:
         others = np.isfinite(series.mean[at_start]).mean(axis=1) >= 0.5
         missing = int((np.isnan(series.column(sensor.metric)[at_start]) & others).sum())
-    of_sensor = sensor_evidence_of(sensor, missing)
+    of_sensor = sensor_evidence_of(sensor, missing, series.window_ms)
     exchanged = any(not one.against for one in of_sensor)
     found += of_sensor
     if not of_sensor:

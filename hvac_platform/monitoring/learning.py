@@ -135,6 +135,11 @@ class Lesson:
     unlearned: tuple[LastingChange, ...] = ()
 
     @property
+    def changes(self) -> tuple[LastingChange, ...]:
+        """Lasting changes as they now stand."""
+        return (*self.unlearned, *((self.change,) if self.change is not None else ()))
+
+    @property
     def left_out_count(self) -> int:
         """Snapshots that were not fit to learn from."""
         return sum(self.left_out.values())
@@ -755,9 +760,8 @@ def lesson_batches(store: Store, device: Device, lesson: Lesson, counts: Embeddi
     is embedded for it.
     """
     now, device_id = now_ms(), device.device_id
-    changes = [*lesson.unlearned, *([lesson.change] if lesson.change is not None else [])]
-    if changes:
-        yield TableBatch(LastingChange.columns(changes), table=LastingChange.TABLE)
+    if lesson.changes:
+        yield TableBatch(LastingChange.columns(lesson.changes), table=LastingChange.TABLE)
     yield from reflagged(store, list(lesson.unlearned))
     stored = stored_profile(store, device, lesson.profile, lesson.modes)
     versions = versions_of(store, device_id) if lesson.refitted or lesson.candidate is not None else []

@@ -285,6 +285,7 @@ CREATE TABLE incidents (
     updated_at INTEGER NOT NULL,
     label TEXT,
     parent_id TEXT,
+    urgency REAL,
     PRIMARY KEY (device_id, started_at)
 ) WITHOUT ROWID;
 

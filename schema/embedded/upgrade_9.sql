@@ -2,6 +2,7 @@
 -- and what is learned when.
 
 ALTER TABLE incidents ADD COLUMN parent_id TEXT;
+ALTER TABLE incidents ADD COLUMN urgency REAL;
 
 CREATE TABLE incident_handling (
     device_id TEXT NOT NULL,
