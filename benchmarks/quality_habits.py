@@ -1,4 +1,4 @@
-"""False alarms and recall on machines with habits: parts ``habits``, ``season``, ``small`` and ``slow`` of ``make bench-quality``.
+"""False alarms and recall on machines with habits: parts `habits`, `season`, `small` and `slow` of `make bench-quality`.
 
 What was chosen was chosen on seeds 1 to 499; the seeds that are reported are from 500 on.
 """
@@ -6,13 +6,12 @@ What was chosen was chosen on seeds 1 to 499; the seeds that are reported are fr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from hvac_platform.detection import fit_detector
 from hvac_platform.detection.evaluation import score_faults
 from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.simulation.faults import Fault, plan_faults

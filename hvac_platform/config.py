@@ -86,6 +86,12 @@ class Settings(BaseSettings):
     hvac_false_alarms_per_day: float = Field(
         default=1.0, ge=0.001, le=10_000, description="False-alarm budget of each device and method"
     )
+    hvac_false_notifications_per_day: float = Field(
+        default=1.0,
+        ge=0.001,
+        le=10_000,
+        description="False notifications a day of the whole fleet; what is less urgent is shown, and nobody is told",
+    )
     hvac_incident_quiet_minutes: float = Field(
         default=60.0,
         ge=0,

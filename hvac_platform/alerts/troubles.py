@@ -143,6 +143,7 @@ def trouble_incident(store: Store, incident_id: str) -> Incident | None:
         updated_at=since_ms,
         label=None,
         parent_id=None,
+        urgency=None,
     )
 
 

@@ -16,9 +16,10 @@ from hvac_platform.assets.snapshot_embeddings import snapshot_embeddings
 from hvac_platform.assets.windowed_snapshots import windowed_snapshots
 from hvac_platform.ingestion.flow import PartitionFlow, flows
 from hvac_platform.ingestion.proof import RangeProof, newest_proofs
+from hvac_platform.monitoring.profile_versions import VersionState
 from hvac_platform.resources import PlatformResource
 from hvac_platform.snapshots import EMBEDDING_DIMENSION
-from hvac_platform.stores.records import Snapshot, StoredProfile
+from hvac_platform.stores.records import ProfileVersion, Snapshot, StoredProfile
 from hvac_platform.timestamps import DAY_MS, now_ms
 
 MOST_REJECTED = 0.01
@@ -157,6 +158,27 @@ def profiles_are_current(context: dg.AssetCheckExecutionContext, platform: Platf
     )
 
 
+@dg.asset_check(
+    asset=device_profiles, description="No candidate of the last builds was judged worse than the present one."
+)
+def candidates_are_promoted(context: dg.AssetCheckExecutionContext, platform: PlatformResource) -> dg.AssetCheckResult:
+    """A new profile that raises more false alarms, or misses a labelled fault, doesn't take the present one's place."""
+    only = ("device_id", "number", "state", "decided_at", "gate")
+    versions = ProfileVersion.read(platform.store, only=only)
+    limit = now_ms() - OLDEST_PROFILE_MS
+    newest: dict[str, ProfileVersion] = {version.device_id: version for version in versions}
+    refused = [v for v in newest.values() if v.state == VersionState.REFUSED and v.decided_at >= limit]
+    said = [f"- {v.device_id}: {v.gate['said'] if v.gate else 'refused'}" for v in refused]
+    return dg.AssetCheckResult(
+        passed=not refused,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"candidates_refused": len(refused), "refused": dg.MetadataValue.md("\n".join(said[:50]) or "none")},
+        description=f"{len(refused)} candidates were judged worse than the present profile; hvac profiles history"
+        if refused
+        else "every candidate was promoted",
+    )
+
+
 def _no_device_failed(context: dg.AssetCheckExecutionContext, asset: dg.AssetsDefinition) -> dg.AssetCheckResult:
     latest = _latest(context, asset)
     failed = int(latest.get("devices_failed", 0))
@@ -200,6 +222,7 @@ checks = [
     vectors_are_sane,
     every_snapshot_embedded,
     profiles_are_current,
+    candidates_are_promoted,
     every_device_learned,
     every_device_examined,
     every_device_judged,

@@ -15,6 +15,7 @@ from hvac_platform.config import LONGEST_DAYS
 from hvac_platform.detection.profile import similarity_to
 from hvac_platform.ingestion.snapshotting import EmbeddingCounts
 from hvac_platform.io_managers.table_output import Metadata, TableOutput, table_output
+from hvac_platform.monitoring.lasting import sentence_of
 from hvac_platform.monitoring.learning import (
     Lesson,
     history_coverage,
@@ -118,6 +119,10 @@ def device_profiles(
                     )
                 )
         metadata["profiles"] = len(built)
+        metadata["candidates_refused"] = sum(bool(lesson.gate and not lesson.gate["promoted"]) for lesson in built)
+        changes = [f"- {change.device_id}: {sentence_of(change)}" for lesson in built for change in lesson.changes]
+        if changes:
+            metadata["lasting_changes"] = dg.MetadataValue.md("\n".join(changes[:200]))
         metadata["encoders_fitted"] = sum(bool(lesson.refitted) for lesson in built)
         if refused:
             metadata["refused"] = dg.MetadataValue.md("\n".join(f"- {reason}" for reason in refused))
@@ -139,6 +144,11 @@ def _log_lesson(context: dg.AssetExecutionContext, lesson: Lesson, coverage: flo
     )
     if lesson.note:
         context.log.info("%s: %s", profile.device_id, lesson.note)
+    for change in lesson.changes:
+        context.log.info("%s: %s", profile.device_id, sentence_of(change))
+    if lesson.gate is not None:
+        told = "promoted" if lesson.gate["promoted"] else "refused"
+        context.log.info("%s: candidate %s: %s", profile.device_id, told, lesson.gate["said"])
     if lesson.left_out:
         context.log.info("%s: left out: %s", profile.device_id, told_counts(lesson.left_out))
     for rule in lesson.review:
@@ -167,6 +177,7 @@ def _one_device(lesson: Lesson) -> dict[str, Any]:
         "metrics_left_out_because": dg.MetadataValue.md(told_metrics(lesson.metrics_left_out) or "none"),
         "embedding_method": profile.embedding_method,
         "encoder": f"fitted anew: {lesson.refitted}" if lesson.refitted else lesson.note or "kept",
+        "gate": lesson.gate["said"] if lesson.gate else "nothing to compare with",
         "similarity_limit": limits.similarity,
         "sigma_limit": limits.sigma,
         "neighbour_distance_limit": limits.neighbour_distance,

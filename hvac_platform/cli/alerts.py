@@ -19,6 +19,7 @@ from hvac_platform.alerts.tree import AlertsFileError, Route, Tree, current_tree
 from hvac_platform.cli.choosing import MOST_DAYS, finite
 from hvac_platform.cli.output import AsJson, at, console, errors, print_json, print_rows
 from hvac_platform.config import load_settings
+from hvac_platform.monitoring.notifying import explained_urgency
 from hvac_platform.runtime.connections import open_store
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.records import OutboxMessage
@@ -63,6 +64,9 @@ def explain_incident(
         raise typer.BadParameter(f"no incident {incident!r}; `hvac incidents list` shows them", param_hint="INCIDENT")
     rows = [_explained(one) for one in found]
     print_rows(rows, as_json=as_json, title=f"Who is told of {incident}")
+    content = None if as_json or device_id == PLATFORM else outbox.incident_of(store, device_id, incident)
+    if content is not None:
+        console.print(explained_urgency(store, load_settings(), content))
 
 
 def _has_happened(store: Store, incident: str, now: int) -> bool:

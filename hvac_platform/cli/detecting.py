@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import time
 from typing import Annotated, Any
 
@@ -40,6 +41,7 @@ from hvac_platform.monitoring.comparing import compare_device
 from hvac_platform.monitoring.counted import count_judged
 from hvac_platform.monitoring.degradation import HISTORY_DAYS, LEAST_DAYS, metric_unit
 from hvac_platform.monitoring.judging import Judgement
+from hvac_platform.monitoring.lasting import ChangeState, sentence_of
 from hvac_platform.monitoring.learning import Lesson, mode_calibration, told_counts, told_metrics
 from hvac_platform.monitoring.passes import (
     DegradationPass,
@@ -51,12 +53,14 @@ from hvac_platform.monitoring.passes import (
     Span,
     write_pass,
 )
+from hvac_platform.monitoring.profile_versions import VersionState, change_to, told_gate, versions_of
 from hvac_platform.monitoring.profiles import profile_of
 from hvac_platform.monitoring.similar import NoSnapshotError, similar_states
 from hvac_platform.runtime.connections import make_encoders, open_store
 from hvac_platform.runtime.learning_processes import learning_elsewhere
 from hvac_platform.stores.base import Store
-from hvac_platform.stores.records import StoredProfile
+from hvac_platform.stores.batches import write_batch
+from hvac_platform.stores.records import LastingChange, StoredProfile
 from hvac_platform.timestamps import day_of, day_windows, days_between, iso, now_ms
 
 DELIVERY_SECONDS = 15.0
@@ -138,9 +142,72 @@ def _built(lesson: Lesson, counts: EmbeddingCounts) -> dict[str, Any]:
         "encoder": profile.embedding_method,
         "fitted": "; ".join(filter(None, (lesson.refitted, lesson.note))) or "kept",
         "embedded_anew": counts.encoded,
+        "gate": None if lesson.gate is None else lesson.gate["said"],
+        "change": None if lesson.change is None else sentence_of(lesson.change),
         "metrics_left_out": told_metrics(lesson.metrics_left_out) or None,
         "rules_to_review": [rule.sentence() for rule in lesson.review],
     }
+
+
+VersionNumber = Annotated[
+    int | None, typer.Option("--version", help="Version, as `hvac profiles history` shows it.", min=1)
+]
+By = Annotated[str | None, typer.Option("--by", help="Who does it; who is logged in when absent.")]
+
+
+@profiles.command("history")
+def history(name: OneName = None, option: OneDevice = None, as_json: AsJson = False) -> None:
+    """Versions of a profile: which is the present one, why each was fitted, and how it did against the one before it."""
+    store = open_store(load_settings())
+    device = chosen_device(store, name, option).device_id
+    rows: list[dict[str, Any]] = [
+        {
+            "version": version.number,
+            "state": version.state.replace("_", " "),
+            "built": at(version.built_at),
+            "snapshots": version.snapshot_count,
+            "from": at(version.span_start),
+            "to": at(version.span_end),
+            "because": version.reason,
+            "judged": told_gate(version),
+            "by": version.decided_by,
+            "at": at(version.decided_at),
+        }
+        | ({"gate": version.gate} if as_json else {})
+        for version in reversed(versions_of(store, device))
+    ]
+    print_rows(rows, as_json=as_json, title=f"Versions of the profile of {device}", empty="no version is recorded yet")
+    changes = [change for change in LastingChange.read(store, device) if change.state != ChangeState.OVER]
+    if changes and not as_json:
+        console.print("")
+        for change in reversed(changes):
+            console.print(sentence_of(change))
+            for one in change.evidence:
+                console.print(f"  {'against' if one['against'] else 'for'}: {one['said']}")
+
+
+@profiles.command("rollback")
+def rollback(name: OneName = None, option: OneDevice = None, version: VersionNumber = None, by: By = None) -> None:
+    """Go back to an earlier version of a profile, the newest when none is named; for a week none is promoted unasked."""
+    _change(name, option, version, by, back=True)
+
+
+@profiles.command("promote")
+def promote(name: OneName = None, option: OneDevice = None, version: VersionNumber = None, by: By = None) -> None:
+    """Promote what the gate has refused, or any version that is kept."""
+    _change(name, option, version, by, back=False)
+
+
+def _change(name: str | None, option: str | None, version: int | None, by: str | None, *, back: bool) -> None:
+    store, counts = open_store(load_settings()), EmbeddingCounts()
+    device = chosen_device(store, name, option)
+    who = by or getpass.getuser()
+    for batch in change_to(store, device, version, by=who, now_ms=now_ms(), counts=counts, back=back):
+        write_batch(store, StoredProfile.TABLE, batch)
+    present = next(v for v in reversed(versions_of(store, device.device_id)) if v.state == VersionState.PRESENT)
+    console.print(
+        f"{device.device_id}: version {present.number} is the present one now, {counts.encoded} snapshots embedded anew"
+    )
 
 
 @profiles.command("list")

@@ -35,6 +35,7 @@ from hvac_platform.monitoring.lifecycle import (
     state_of,
     told_transition,
 )
+from hvac_platform.monitoring.notifying import explained_urgency
 from hvac_platform.monitoring.similar import NoSnapshotError, similar_states
 from hvac_platform.runtime.connections import make_encoders, open_store
 from hvac_platform.stores.records import Incident, IncidentHandling, MaintenanceSpan
@@ -114,12 +115,12 @@ def list_incidents(
     )
 
 
-def _attention(incident: Incident, handling: IncidentHandling | None, at_ms: int) -> tuple[int, int, int]:
-    """Place in the list: what nobody has seen yet first, the most severe of those, then the newest; what is over last."""
+def _attention(incident: Incident, handling: IncidentHandling | None, at_ms: int) -> tuple[int, float, int, int]:
+    """Place in the list: what nobody has seen yet first, the most urgent of those, then the newest; what is over last."""
     state = state_of(handling, at_ms)
     if state not in ATTENTION:
-        return len(ATTENTION), 0, -incident.started_at
-    return ATTENTION[state], incident.level, -incident.started_at
+        return len(ATTENTION), 0.0, 0, -incident.started_at
+    return ATTENTION[state], -(incident.urgency or 0.0), incident.level, -incident.started_at
 
 
 def _summary(found: Incident, handling: IncidentHandling | None, at_ms: int) -> dict[str, object]:
@@ -128,6 +129,7 @@ def _summary(found: Incident, handling: IncidentHandling | None, at_ms: int) -> 
         "incident": found.incident_id,
         "state": str(state_of(handling, at_ms)).replace("_", " "),
         "severity": found.severity,
+        "urgency": None if found.urgency is None else round(found.urgency),
         "from": at(found.started_at, to_minutes=True),
         "minutes": round((found.ended_at - found.started_at) / 60_000),
         "assignee": handling.assignee if handling is not None else None,
@@ -188,7 +190,9 @@ def show_incident(incident: IncidentId, as_json: AsJson = False) -> None:
     if found.parent_id is not None:
         console.print(f"part of {found.parent_id}")
     elif parts:
-        console.print(f"{len(parts)} incidents of other devices are part of it")
+        of_others = "" if parts[0].device_id == found.device_id else " of other devices"
+        console.print(f"{len(parts)} incidents{of_others} are part of it")
+    console.print(explained_urgency(store, settings, found))
     if found.excess_kwh is not None:
         console.print(f"energy: {found.excess_kwh:+.1f} kWh against what its state calls for")
     if found.label:

@@ -28,10 +28,12 @@ from hvac_platform.stores.records import (
     DeviceReport,
     Incident,
     IncidentHandling,
+    LastingChange,
     LatestReading,
     MaintenanceSpan,
     MethodReport,
     MetricTrend,
+    ProfileVersion,
     Reading,
     Snapshot,
     StoredProfile,
@@ -165,7 +167,7 @@ def open_incidents(store: Store) -> dict[str, list[Incident]]:
 def newest_incidents(
     store: Store, since_ms: int, severity: str | None, states: Mapping[str, State], state: str | None
 ) -> list[tuple[str, int]]:
-    """Device and start of the incidents of all devices since an instant: what needs attention first, then the newest.
+    """Device and start of the incidents of all devices since an instant: what needs attention first, most urgent first.
 
     Rows are read when they are shown.
 
@@ -176,18 +178,18 @@ def newest_incidents(
         states: state by id of those that were ever handled, see :func:`incident_states`.
         state: only those in one state.
     """
-    columns: dict[str, list[Any]] = {"device_id": [], "started_at": [], "incident_id": []}
+    columns: dict[str, list[Any]] = {"device_id": [], "started_at": [], "incident_id": [], "urgency": []}
     wanted = (("severity", severity),) if severity else ()
     for batch in store.scan(TableSlice(Incident.TABLE, tuple(columns), None, since_ms, equals=wanted)):
         for name, values in columns.items():
             values += batch[name]
     found = [
-        (ATTENTION.get(there, len(ATTENTION)), -started_at, device_id)
-        for device_id, started_at, incident_id in zip(*columns.values(), strict=True)
+        (ATTENTION.get(there, len(ATTENTION)), -(urgency or 0.0) if there in ATTENTION else 0.0, -started_at, device_id)
+        for device_id, started_at, incident_id, urgency in zip(*columns.values(), strict=True)
         for there in [states.get(incident_id, State.PAST)]
         if not state or state == there
     ]
-    return [(device_id, -started) for _, started, device_id in sorted(found)]
+    return [(device_id, -started) for _, _, started, device_id in sorted(found)]
 
 
 def incident_states(store: Store) -> dict[str, State]:
@@ -283,6 +285,16 @@ def profile_row(store: Store, device_id: str) -> StoredProfile | None:
     """Profile of a device without its large columns, or None."""
     only = StoredProfile.all_but("profile_embedding", "detector", "energy")
     return StoredProfile.first(store, device_id, only=only)
+
+
+def profile_history(store: Store, device_id: str) -> list[ProfileVersion]:
+    """Versions of a device's profile, newest first, without what they hold."""
+    return ProfileVersion.read(store, device_id, only=ProfileVersion.all_but("content"))[::-1]
+
+
+def lasting_changes(store: Store, device_id: str) -> list[LastingChange]:
+    """What was new on a device and lasted, newest first."""
+    return LastingChange.read(store, device_id)[::-1]
 
 
 def device_trends(store: Store, device_id: str) -> list[MetricTrend]:

@@ -65,7 +65,7 @@ def told_method(name: str) -> str:
     >>> told_method("profile"), told_method(DATA_LOSS), told_method("stopped")
     ('profile', 'data loss', 'stopped point')
     """
-    return {DATA_LOSS: "data loss", "stopped": "stopped point"}.get(name, name)
+    return {DATA_LOSS: "data loss", "stopped": "stopped point", "lasting": "lasting change"}.get(name, name)
 
 
 def spelled(length_ms: int) -> str:

@@ -20,6 +20,7 @@ from hvac_platform.monitoring.lifecycle import (
     message_key,
     step_batches,
 )
+from hvac_platform.monitoring.notifying import Quiet
 from hvac_platform.monitoring.suppression import SuppressionError, Suppressions, read_suppressions
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.batches import TableBatch
@@ -120,7 +121,7 @@ def _suppressed(
 
     The end of an incident is told where its beginning was, whatever holds by then, and is not where that was not.
     """
-    rules = known_suppressions(store, settings)
+    quiet = Quiet.of(store, settings, known_suppressions(store, settings))
     ending = any(step.before and step.handling.state not in ACTIVE for step, _ in moved)
     untold = _untold(store, now_ms) if ending else {}
     found: dict[str, str] = {}
@@ -130,7 +131,7 @@ def _suppressed(
         for transition in step.transitions:
             opens = transition.transition in (Transition.OPENED, Transition.REOPENED)
             if opens or step.handling.state in ACTIVE:
-                name = rules.matching(incident, now_ms) if incident is not None else None
+                name = quiet.reason(incident, now_ms) if incident is not None else None
             if name is not None:
                 found[message_key(transition)] = name
     return found
@@ -154,7 +155,7 @@ def release_batches(store: Store, settings: Settings, now_ms: int) -> Iterator[T
     untold = _untold(store, now_ms)
     if not untold:
         return
-    rules = known_suppressions(store, settings)
+    quiet = Quiet.of(store, settings, known_suppressions(store, settings))
     free: list[OutboxMessage] = []
     for device_id in sorted({row.device_id for row in untold.values()}):
         for handling in IncidentHandling.read(store, device_id):
@@ -163,7 +164,7 @@ def release_batches(store: Store, settings: Settings, now_ms: int) -> Iterator[T
                 continue
             named = {"incident_id": handling.incident_id}
             incident = Incident.first(store, device_id, only=Incident.all_but(*LARGE), equals=named)
-            if incident is not None and rules.matching(incident, now_ms) is None:
+            if incident is not None and quiet.reason(incident, now_ms) is None:
                 free.append(replace(row, state="new", error=None, updated_at=now_ms))
     if free:
         yield TableBatch(OutboxMessage.columns(free), table=OutboxMessage.TABLE)

@@ -24,7 +24,9 @@ from hvac_platform.devices.registry import device_type
 from hvac_platform.monitoring.data_loss import DATA_LOSS, DataLoss
 from hvac_platform.monitoring.incident_identity import Found, Identity, identify
 from hvac_platform.monitoring.incident_windows import BEYOND_MS, RULE_ID, Grouping, fault_windows, loss_windows
+from hvac_platform.monitoring.lasting import LASTING
 from hvac_platform.monitoring.lifecycle import PROVISIONAL, WordsOfPeople, words_of_people
+from hvac_platform.monitoring.notifying import LASTING_ENDING, Known
 from hvac_platform.monitoring.profiles import load_profile
 from hvac_platform.monitoring.provisional import awaits_judgement
 from hvac_platform.monitoring.stopped_points import FURTHEST_MS, STOPPED, StoppedPoints, stopped_points
@@ -169,9 +171,11 @@ def incident_batches(
         for incident in near
         if any(incident.started_at < b and incident.ended_at > a for a, b in spans)
         if points or STOPPED not in incident.methods
+        if LASTING not in incident.methods  # it has no windows of its own
         if not awaits_judgement(store, incident, now_ms)
     ]
     changes = changes if changes is not None else IncidentChanges()
+    said_before = Known.of(store)
     present = changes.present
     said = words_of_people(store, device.device_id) if known else WordsOfPeople({}, {})
 
@@ -220,7 +224,7 @@ def incident_batches(
             times = one.found.times_ms
             windows = IncidentWindows(device, times, window_ms, _verdicts(store, device.device_id, times, window_ms))
             incident = windows_incident(store, windows, profile, past, status=status, now_ms=now_ms)
-        incident = _continued(incident, one)
+        incident = said_before.applied(_continued(incident, one))
         past.add(incident)
         here = rows.get(start)
         stays = here is not None and here.incident_id == incident.incident_id
@@ -384,6 +388,7 @@ def blank_incident(device: Device, start_ms: int, end_ms: int, level: int) -> In
         updated_at=0,
         label=None,
         parent_id=None,
+        urgency=None,
     )
 
 
@@ -545,13 +550,19 @@ def fleet_scope_batches(store: Store, window_ms: int, start_ms: int, end_ms: int
     changed = [
         replace(incident, scope=scope, cause=cause, parent_id=parent_id)
         for i, incident in enumerate(incidents)
-        for scope, cause, parent_id in [part_of.get(i, ("local", "", None))]
+        for scope, cause, parent_id in [part_of.get(i, ("local", "", _kept_parent(incident)))]
         if (incident.scope, incident.cause, incident.parent_id) != (scope, cause, parent_id)
         and (i in part_of or incident.started_at >= start_ms)  # what began earlier is seen in part only
     ]
     if changed:
         columns = Incident.columns(changed, only=("device_id", "started_at", "scope", "cause", "parent_id"))
         yield TableBatch(columns, table=Incident.TABLE, action="update")
+
+
+def _kept_parent(incident: Incident) -> str | None:
+    """The parent of an incident that is of no fleet-wide event: what tells of a lasting change stays its parent."""
+    parent = incident.parent_id
+    return parent if parent is not None and parent.endswith(LASTING_ENDING) else None
 
 
 def parent_of(incidents: Sequence[Incident]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -21,21 +21,46 @@ from hvac_platform.detection.profile import (
     build_profile,
     exclusion_ms,
 )
+from hvac_platform.detection.promotion import Ruling, judge_candidate
 from hvac_platform.detection.rule_review import RuleReview, often_fired, rules_to_review
 from hvac_platform.detection.rules import evaluate_rules
 from hvac_platform.devices.registry import DeviceType, device_type
 from hvac_platform.embedding.base import Encoder
 from hvac_platform.embedding.learned import Encoders, LearnedEncoder
 from hvac_platform.ingestion.snapshotting import EmbeddingCounts, reembedding_batches
+from hvac_platform.monitoring.lasting import (
+    ChangeState,
+    LookedAt,
+    called_fault_since,
+    look_for_change,
+    spans_of_faults,
+)
 from hvac_platform.monitoring.maintenance import in_maintenance
 from hvac_platform.monitoring.points import learned_points
+from hvac_platform.monitoring.profile_versions import (
+    archived,
+    promoted,
+    reflagged,
+    refused,
+    rests_until,
+    versions_of,
+)
 from hvac_platform.monitoring.profiles import load_profile, stored_profile
 from hvac_platform.monitoring.unjudged import Unjudged, judge_unjudged
 from hvac_platform.monitoring.wide_devices import choose_by_sample, readable_from
 from hvac_platform.snapshots import SnapshotSeries, select
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.batches import TableBatch
-from hvac_platform.stores.records import DevicePoint, MaintenanceSpan, StoredMode, StoredProfile
+from hvac_platform.stores.records import (
+    DevicePoint,
+    LastingChange,
+    MaintenanceSpan,
+    MetricTrend,
+    StoredEvidence,
+    StoredGate,
+    StoredMode,
+    StoredProfile,
+)
 from hvac_platform.stores.series import read_series_and_states
 from hvac_platform.stores.vectors import NearestSearch
 from hvac_platform.timestamps import DAY_MS, iso, now_ms
@@ -49,10 +74,23 @@ LEAST_COMPLETE = 0.5
 LEAST_KNOWN = 0.5
 URGENT = 3
 BY_RULE, NOT_EMBEDDED = "against a rule", "without an embedding"
+FLAGGED, CALLED_FAULT = "flagged", "in a change that somebody calls a fault"
 INCOMPLETE, IN_MAINTENANCE, JUDGED_NOW = "incomplete", "in maintenance", "anomalous, judged only now"
 MOST_NAMED = 3
 LEAST_FIT = 200
 """Fewest normal snapshots for a detector; with fewer, a profile rests on centroid and statistics."""
+ASKED_FOR = "asked for"
+UNCOMPARED = (
+    "there was none",
+    "it was fitted by version",
+    "the history asked for ends",
+    "the window is",
+    "the budget is",
+    "new metrics",
+    "what was learned since",
+)
+"""Reasons for a new encoder under which there is nothing to compare, or no choice."""
+LONGEST_HELD_MS = DAY_MS
 GROWTH = 2.0
 DRIFTED_SHARE, DRIFT_SURPRISE, DRIFT_ROWS = 0.3, 1.0, 720
 """One normal window in ten has a surprise of 1 or more; three in ten over half a day of a minute's windows is drift."""
@@ -73,6 +111,11 @@ class Lesson:
         note: why there is no detector, where there could be one, or less history than was asked for; else empty.
         modes: ways in which the machine runs, as plain values; None while there is too little history to tell.
         points: the device's points with the pace that each reports at.
+        gate: how the candidate did against the present profile; None where there was none, or nothing to compare with.
+        candidate: the candidate, where the gate has refused it; the profile is the present one then.
+        change: what is new on the device and lasts, as it now stands; None where nothing is.
+        cleared: int64 [k], starts of flagged windows that are learned as normal from now on.
+        unlearned: changes that were learned, and that somebody has called a fault since.
     """
 
     profile: Profile
@@ -85,6 +128,16 @@ class Lesson:
     note: str = ""
     modes: list[StoredMode] | None = None
     points: tuple[DevicePoint, ...] = ()
+    gate: StoredGate | None = None
+    candidate: Profile | None = None
+    change: LastingChange | None = None
+    cleared: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    unlearned: tuple[LastingChange, ...] = ()
+
+    @property
+    def changes(self) -> tuple[LastingChange, ...]:
+        """Lasting changes as they now stand."""
+        return (*self.unlearned, *((self.change,) if self.change is not None else ()))
 
     @property
     def left_out_count(self) -> int:
@@ -115,6 +168,17 @@ class History:
         for mask in self.unfit.values():
             unfit |= mask
         return ~unfit
+
+    def without(self, reason: str, mask: NDArray[np.bool_]) -> History:
+        """The history with some snapshots unfit for one more reason."""
+        return replace(self, unfit={**self.unfit, reason: self.unfit.get(reason, np.zeros_like(mask)) | mask})
+
+    def with_learned(self, accepted: NDArray[np.bool_]) -> History:
+        """The history with the flags of some snapshots not counted."""
+        unfit = {
+            reason: mask & ~accepted if reason in (FLAGGED, JUDGED_NOW) else mask for reason, mask in self.unfit.items()
+        }
+        return replace(self, unfit=unfit)
 
     def left_out(self) -> dict[str, int]:
         """How many snapshots are left out for each reason, where any are."""
@@ -187,7 +251,10 @@ def read_history(
         BY_RULE: rules.anomalous & (rules.level <= URGENT),
     }
     if not include_flagged:
-        unfit["flagged"] = states.flagged
+        unfit[FLAGGED] = states.flagged
+        faults = spans_of_faults(store, device.device_id)
+        if faults:
+            unfit[CALLED_FAULT] = _inside(series.times_ms, faults)
     if unjudged is not None:
         unfit[JUDGED_NOW] = np.isin(series.times_ms, unjudged.anomalous)
         unfit["not judged yet, waiting for late readings"] = np.isin(series.times_ms, unjudged.waiting)
@@ -249,6 +316,16 @@ def learn_profile(
     history = read_history(
         store, device, common, start_ms, end_ms, include_flagged=include_flagged, unjudged=unjudged, metrics=read
     )
+    now = now_ms()
+    unlearned: list[LastingChange] = []
+    looked = None
+    if not include_flagged and present is not None and present.detector is not None:
+        unlearned = called_fault_since(store, device.device_id, now)
+        for fault in unlearned:
+            history = history.without(CALLED_FAULT, _inside(history.series.times_ms, [(fault.since, fault.seen_until)]))
+        looked = _lasting(store, device, history, present, end_ms, now)
+        if looked is not None and looked.learns:
+            history = history.with_learned(looked.accepted)
     whole, fit, left_out = history.series, history.fit, history.left_out()
     review = rules_to_review(whole, declared)
     normal = select(whole, fit)
@@ -262,7 +339,9 @@ def learn_profile(
         )
     detector, fitted, why, note = None, None, "", ""
     if encoders.learned:
-        detector, fitted, why, note = _detector_for(device, whole, fit, present, settings, end_ms, refit)
+        detector, fitted, why, note = _detector_for(
+            device, whole, fit, present, settings, end_ms, _wish(refit, looked, unlearned), worn=_is_worn(store, device)
+        )
     if start_ms > wanted_ms:
         note = note or f"of its {len(every)} metrics only the history from {iso(start_ms)} on is read"
     metrics_left_out = dict.fromkeys(sorted(unread), NOT_CHOSEN)
@@ -270,31 +349,51 @@ def learn_profile(
         metrics_left_out = {**metrics_left_out, **detector.left_out}
         if unread - detector.left_out.keys():
             detector = replace(detector, left_out=metrics_left_out)
-    encoder: Encoder = LearnedEncoder(detector) if detector is not None else encoders.common
-    if encoders.learned:
-        vectors = encoder.encode(whole)
-        known = np.isfinite(vectors).all(axis=1)
-        if unknown := int((fit & ~known).sum()):
-            left_out[NOT_EMBEDDED] = unknown
-        normal = select(replace(whole, embeddings=vectors), fit & known)
-        if detector is None and present is not None and present.detector is not None:
-            why = "the history at hand is too short for an encoder of its own"
-    profile = build_profile(
-        normal,
-        _distances(normal, learned=detector is not None),
-        embedding_method=encoder.method,
-        device_type=declared,
-        min_snapshots=least,
-        false_alarms_per_day=settings.hvac_false_alarms_per_day,
-        exclude_ms=exclusion_ms(len(normal), normal.window_ms),
-        detector=detector,
-        fit=fitted,
-    )
-    profile = replace(profile, energy=energy_model(normal, device.device_type))
-    if history.impossible:
-        counts = told_counts({f"of {name}": windows for name, windows in history.impossible.items()})
-        told = f"readings that can't be count as missing: {counts}"
-        note = f"{note}; {told}" if note else told
+    gate = None
+    if why and detector is not None and detector is not (None if present is None else present.detector):
+        gate = _gate(store, device, whole, fit, present, settings, end_ms, why, now)
+    told = {f"of {name}": windows for name, windows in history.impossible.items()}
+    if told:
+        said = f"readings that can't be count as missing: {told_counts(told)}"
+        note = f"{note}; {said}" if note else said
+
+    def built(detector: FittedDetector | None, fitted: Fit | None) -> tuple[Profile, SnapshotSeries, int]:
+        encoder: Encoder = LearnedEncoder(detector) if detector is not None else encoders.common
+        here, unknown = normal, 0
+        if encoders.learned:
+            vectors = encoder.encode(whole)
+            known = np.isfinite(vectors).all(axis=1)
+            unknown = int((fit & ~known).sum())
+            here = select(replace(whole, embeddings=vectors), fit & known)
+        profile = build_profile(
+            here,
+            _distances(here, learned=detector is not None),
+            embedding_method=encoder.method,
+            device_type=declared,
+            min_snapshots=least,
+            false_alarms_per_day=settings.hvac_false_alarms_per_day,
+            exclude_ms=exclusion_ms(len(here), here.window_ms),
+            detector=detector,
+            fit=fitted,
+        )
+        return replace(profile, energy=energy_model(here, device.device_type)), here, unknown
+
+    candidate = None
+    if encoders.learned and detector is None and present is not None and present.detector is not None:
+        why = "the history at hand is too short for an encoder of its own"
+    if gate is not None and not gate["promoted"] and present is not None:
+        candidate, _, _ = built(detector, fitted)
+        detector, fitted, why = present.detector, present.fit, ""
+        if looked is not None and looked.learns:
+            # What the gate refuses is not learned: the change waits, and says why.
+            refusal: StoredEvidence = {"about": "gate", "against": True, "said": gate["said"], "value": 0.0}
+            change = replace(looked.change, state=str(ChangeState.WAITING), evidence=[*looked.change.evidence, refusal])
+            looked = replace(looked, change=change, accepted=np.zeros_like(looked.accepted))
+    if gate is not None and not gate["promoted"]:
+        note = f"{note}; {gate['said']}" if note else gate["said"]
+    profile, normal, unknown = built(detector, fitted)
+    if unknown:
+        left_out[NOT_EMBEDDED] = unknown
     return Lesson(
         profile,
         normal,
@@ -306,6 +405,119 @@ def learn_profile(
         note,
         operating_modes(normal, detector),
         tuple(points),
+        gate,
+        candidate,
+        None if looked is None else looked.change,
+        whole.times_ms[looked.accepted] if looked is not None else np.zeros(0, dtype=np.int64),
+        tuple(unlearned),
+    )
+
+
+def _lasting(
+    store: Store, device: Device, history: History, present: Profile, end_ms: int, now_ms: int
+) -> LookedAt | None:
+    """What is new and lasts, by the windows that are flagged and those that were judged only now."""
+    nothing = np.zeros(len(history.series), dtype=np.bool_)
+    flagged = history.unfit.get(FLAGGED, nothing) | history.unfit.get(JUDGED_NOW, nothing)
+    usable = ~nothing
+    for reason, mask in history.unfit.items():
+        if reason not in (FLAGGED, JUDGED_NOW, BY_RULE):
+            usable &= ~mask
+    return look_for_change(
+        store,
+        device,
+        history.series,
+        flagged,
+        usable,
+        history.unfit.get(BY_RULE, nothing),
+        present,
+        end_ms=end_ms,
+        now_ms=now_ms,
+    )
+
+
+def _wish(refit: bool, looked: LookedAt | None, unlearned: Sequence[LastingChange]) -> str:
+    """Why an encoder is to be fitted anew whatever the history calls for; empty where nothing asks for it."""
+    if refit:
+        return ASKED_FOR
+    if unlearned:
+        return f"what was learned since {iso(unlearned[0].since)} is a fault, as somebody says"
+    if looked is not None and looked.learns:
+        return f"what is new since {iso(looked.change.since)} lasts, and nothing speaks against it"
+    return ""
+
+
+def _is_worn(store: Store, device: Device) -> bool:
+    """Whether a metric of the device degrades slowly: to follow it would be to forget it."""
+    return any(trend.since is not None for trend in MetricTrend.read(store, device.device_id, only=("since",)))
+
+
+def _inside(times_ms: NDArray[np.int64], spans: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
+    inside = np.zeros(len(times_ms), dtype=np.bool_)
+    for start_ms, end_ms in spans:
+        inside |= (times_ms >= start_ms) & (times_ms < end_ms)
+    return inside
+
+
+def _gate(
+    store: Store,
+    device: Device,
+    whole: SnapshotSeries,
+    fit: NDArray[np.bool_],
+    present: Profile | None,
+    settings: Settings,
+    end_ms: int,
+    why: str,
+    now_ms: int,
+) -> StoredGate | None:
+    """How a candidate does against the present profile; None where there is none to compare with, or nothing to hold out.
+
+    What is promoted is fitted on all of the history. What is tried is its like, fitted without the held-out days: so neither
+    has seen them.
+    """
+    if present is None or present.detector is None or present.fit is None or why.startswith(UNCOMPARED):
+        return None
+    from hvac_platform.detection import UnusableMetricsError, fit_detector
+    from hvac_platform.detection.learned import frame_of
+    from hvac_platform.monitoring.trials import labelled_incidents, trial_of
+
+    begin_ms = int(whole.times_ms[0])
+    held_from = end_ms - min(LONGEST_HELD_MS, (end_ms - begin_ms) // 4)
+    held = whole.times_ms >= held_from
+    earlier = select(whole, fit & ~held)
+    if len(earlier) < LEAST_FIT or not (fit & held).any():
+        return None
+    rest = rests_until(versions_of(store, device.device_id))
+    try:
+        like = fit_detector(
+            frame_of(earlier),
+            device_type=device_type(device.device_type),
+            false_alarms_per_day=settings.hvac_false_alarms_per_day,
+        )
+    except UnusableMetricsError:
+        return None
+    labelled = labelled_incidents(store, device.device_id)
+    tried = [trial_of(store, device, whole, fit & held, detector, labelled) for detector in (present.detector, like)]
+    days = int((fit & held).sum()) * whole.window_ms / DAY_MS
+    ruling = judge_candidate(
+        *tried, days=days, incidents=len(labelled), budget_per_day=settings.hvac_false_alarms_per_day
+    )
+    if rest is not None and now_ms < rest and ruling.promoted:
+        said = f"somebody has gone back to this version: until {iso(rest)[:10]} a new one is promoted by hand only"
+        ruling = Ruling(False, said)
+    before, after = tried
+    return StoredGate(
+        promoted=ruling.promoted,
+        said=ruling.said,
+        days=round(days, 3),
+        windows=int((fit & held).sum()),
+        present_alarms=before.alarms,
+        candidate_alarms=after.alarms,
+        present_share=round(before.share, 5),
+        candidate_share=round(after.share, 5),
+        incidents=len(labelled),
+        present_found=before.found,
+        candidate_found=after.found,
     )
 
 
@@ -345,7 +557,7 @@ def _too_few(
 ) -> str:
     """Why there is no profile, and what helps against each of the reasons: time mends a short history alone."""
     told = f"{device.device_id}: {found} normal snapshots in the last {span_days:g} days, {least} are needed"
-    flagged = left_out.get("flagged", 0) + left_out.get(JUDGED_NOW, 0)
+    flagged = left_out.get(FLAGGED, 0) + left_out.get(JUDGED_NOW, 0)
     advice = []
     if left_out.get(BY_RULE):
         culprits = [] if declared is None else often_fired(whole, declared, URGENT)
@@ -360,7 +572,7 @@ def _too_few(
     if left_out.get(IN_MAINTENANCE):
         why = f"hvac maintenance list {device.device_id} shows when it ends"
         advice.append(f"{left_out[IN_MAINTENANCE]} {IN_MAINTENANCE} ({why})")
-    told_already = {BY_RULE, "flagged", JUDGED_NOW, INCOMPLETE, IN_MAINTENANCE}
+    told_already = {BY_RULE, FLAGGED, JUDGED_NOW, INCOMPLETE, IN_MAINTENANCE}
     others = {reason: n for reason, n in left_out.items() if reason not in told_already}
     if others:
         advice.append(told_counts(others))
@@ -452,14 +664,16 @@ def _detector_for(
     present: Profile | None,
     settings: Settings,
     end_ms: int,
-    refit: bool,
+    wish: str,
+    *,
+    worn: bool,
 ) -> tuple[FittedDetector | None, Fit | None, str, str]:
     """Detector, what it rests on, why it is a new one (empty: the present one is kept), why there is none."""
     from hvac_platform.detection import UnusableMetricsError, fit_detector
     from hvac_platform.detection.learned import frame_of
 
     normal = select(whole, fit)
-    why = "asked for" if refit else refit_reason(present, whole, fit, settings, end_ms)
+    why = wish or refit_reason(present, whole, fit, settings, end_ms, worn=worn)
     if not why and present is not None:
         return present.detector, present.fit, "", ""
     if len(normal) < LEAST_FIT:
@@ -477,7 +691,13 @@ def _detector_for(
 
 
 def refit_reason(
-    present: Profile | None, whole: SnapshotSeries, fit: NDArray[np.bool_], settings: Settings, end_ms: int
+    present: Profile | None,
+    whole: SnapshotSeries,
+    fit: NDArray[np.bool_],
+    settings: Settings,
+    end_ms: int,
+    *,
+    worn: bool = False,
 ) -> str:
     """Why a device's encoder has to be fitted anew; empty when it can stay.
 
@@ -489,6 +709,7 @@ def refit_reason(
         fit: bool [n], those that are normal.
         settings: the false-alarm budget.
         end_ms: end of the history asked for.
+        worn: whether the device degrades slowly; then no drift is followed.
     """
     if present is None or present.detector is None or present.fit is None:
         return "there was none"
@@ -510,7 +731,7 @@ def refit_reason(
         return f"new metrics: {', '.join(new[:5])}"
     if count >= GROWTH * present.fit.count:
         return f"the history has grown from {present.fit.count} to {count} normal snapshots"
-    return _drift(present, whole, fit)
+    return "" if worn else _drift(present, whole, fit)
 
 
 def _drift(present: Profile, whole: SnapshotSeries, fit: NDArray[np.bool_]) -> str:
@@ -533,10 +754,23 @@ def _drift(present: Profile, whole: SnapshotSeries, fit: NDArray[np.bool_]) -> s
 def lesson_batches(store: Store, device: Device, lesson: Lesson, counts: EmbeddingCounts) -> Iterator[TableBatch]:
     """Rows of what was learned: new embeddings where the encoder is a new one, then the profile.
 
-    The profile comes last: a process that dies before it fits again, and writes the same. Embeddings reach
-    from the first snapshot of the profile's span to the newest one there is, for detection looks for neighbours among them.
+    The profile comes after all that it needs: a process that dies before it fits again, and writes the same. What it takes
+    the place of is kept as an earlier version first. Embeddings reach from the first snapshot of the profile's span to the
+    newest one there is, for detection looks for neighbours among them. A candidate that was refused is recorded, and nothing
+    is embedded for it.
     """
+    now, device_id = now_ms(), device.device_id
+    if lesson.changes:
+        yield TableBatch(LastingChange.columns(lesson.changes), table=LastingChange.TABLE)
+    yield from reflagged(store, list(lesson.unlearned))
+    stored = stored_profile(store, device, lesson.profile, lesson.modes)
+    versions = versions_of(store, device_id) if lesson.refitted or lesson.candidate is not None else []
+    first = True
     if lesson.refitted:
+        left = archived(store, device_id, versions, now)
+        if left is not None:
+            first = False
+            yield left
         profile = lesson.profile
         encoder: Encoder
         if profile.detector is not None:
@@ -546,9 +780,18 @@ def lesson_batches(store: Store, device: Device, lesson: Lesson, counts: Embeddi
 
             encoder = StateEncoder()
         yield from reembedding_batches(store, device, encoder, profile.span_start, device.last_seen + 1, counts)
+    if len(lesson.cleared):
+        flags = {"device_id": [device_id] * len(lesson.cleared), "snapshot_time": lesson.cleared}
+        cleared = {**flags, "is_anomalous": [False] * len(lesson.cleared)}
+        yield TableBatch(cleared, table="device_state_snapshots", action="update")
     if lesson.points:
         yield TableBatch(DevicePoint.columns(lesson.points), table=DevicePoint.TABLE)
-    yield TableBatch(StoredProfile.columns([stored_profile(store, device, lesson.profile, lesson.modes)]))
+    yield TableBatch(StoredProfile.columns([stored]))
+    if lesson.refitted:
+        yield from promoted(stored, versions, lesson.gate, now, first=first)
+    if lesson.candidate is not None and lesson.gate is not None:
+        candidate = stored_profile(store, device, lesson.candidate, lesson.modes)
+        yield from refused(candidate, versions, lesson.gate, now)
 
 
 def history_coverage(profile: Profile, window_ms: int, days_back: float) -> float:

@@ -413,8 +413,9 @@ def find_incident(store: Store, incident_id: str) -> Incident | None:
 
 
 def children_of(store: Store, incident: Incident) -> list[Incident]:
-    """Incidents of other devices that are of the same event as a parent."""
-    if incident.scope != "fleet" or incident.parent_id is not None:
+    """Incidents that are of the same event, or of the same lasting change, as a parent."""
+    lasting = incident.incident_id.endswith("-lasting")
+    if (incident.scope != "fleet" and not lasting) or incident.parent_id is not None:
         return []
     return Incident.read(store, equals={"parent_id": incident.incident_id})
 

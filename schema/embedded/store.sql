@@ -81,6 +81,42 @@ CREATE TABLE device_profiles (
     modes TEXT
 );
 
+-- The versions of a device's profile; what they hold comes last, for lists do without it.
+CREATE TABLE profile_versions (
+    device_id TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    embedding_method TEXT NOT NULL,
+    snapshot_count INTEGER NOT NULL,
+    span_start INTEGER NOT NULL,
+    span_end INTEGER NOT NULL,
+    built_at INTEGER NOT NULL,
+    decided_at INTEGER NOT NULL,
+    decided_by TEXT NOT NULL,
+    gate TEXT,
+    content BLOB,
+    PRIMARY KEY (device_id, number)
+);
+
+-- What is new on a device and lasts.
+CREATE TABLE lasting_changes (
+    device_id TEXT NOT NULL,
+    since INTEGER NOT NULL,
+    seen_until INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    windows INTEGER NOT NULL,
+    share REAL NOT NULL,
+    metrics TEXT NOT NULL,
+    signature TEXT NOT NULL,
+    evidence TEXT NOT NULL,
+    incident_id TEXT NOT NULL,
+    told_at INTEGER NOT NULL,
+    decided_at INTEGER NOT NULL,
+    decided_by TEXT NOT NULL,
+    PRIMARY KEY (device_id, since)
+) WITHOUT ROWID;
+
 CREATE TABLE anomaly_events (
     device_id TEXT NOT NULL,
     detected_at INTEGER NOT NULL,
@@ -249,6 +285,7 @@ CREATE TABLE incidents (
     updated_at INTEGER NOT NULL,
     label TEXT,
     parent_id TEXT,
+    urgency REAL,
     PRIMARY KEY (device_id, started_at)
 ) WITHOUT ROWID;
 

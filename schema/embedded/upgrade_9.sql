@@ -1,6 +1,8 @@
--- From version 8 to 9 of store.sql: what people and the platform make of incidents, and the outbox of alerts.
+-- From version 8 to 9 of store.sql: what people and the platform make of incidents, the outbox of alerts,
+-- and what is learned when.
 
 ALTER TABLE incidents ADD COLUMN parent_id TEXT;
+ALTER TABLE incidents ADD COLUMN urgency REAL;
 
 CREATE TABLE incident_handling (
     device_id TEXT NOT NULL,
@@ -81,4 +83,40 @@ CREATE TABLE device_points (
     retired_at INTEGER,
     updated_at INTEGER NOT NULL,
     PRIMARY KEY (device_id, metric)
+) WITHOUT ROWID;
+
+-- The versions of a device's profile; what they hold comes last, for lists do without it.
+CREATE TABLE profile_versions (
+    device_id TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    embedding_method TEXT NOT NULL,
+    snapshot_count INTEGER NOT NULL,
+    span_start INTEGER NOT NULL,
+    span_end INTEGER NOT NULL,
+    built_at INTEGER NOT NULL,
+    decided_at INTEGER NOT NULL,
+    decided_by TEXT NOT NULL,
+    gate TEXT,
+    content BLOB,
+    PRIMARY KEY (device_id, number)
+);
+
+-- What is new on a device and lasts.
+CREATE TABLE lasting_changes (
+    device_id TEXT NOT NULL,
+    since INTEGER NOT NULL,
+    seen_until INTEGER NOT NULL,
+    state TEXT NOT NULL,
+    windows INTEGER NOT NULL,
+    share REAL NOT NULL,
+    metrics TEXT NOT NULL,
+    signature TEXT NOT NULL,
+    evidence TEXT NOT NULL,
+    incident_id TEXT NOT NULL,
+    told_at INTEGER NOT NULL,
+    decided_at INTEGER NOT NULL,
+    decided_by TEXT NOT NULL,
+    PRIMARY KEY (device_id, since)
 ) WITHOUT ROWID;

@@ -59,10 +59,12 @@ from hvac_platform.dashboard.reading import (
     device_incidents,
     device_points,
     device_trends,
+    lasting_changes,
     maintenance_within,
     method_scores,
     not_judged,
     open_window,
+    profile_history,
     profile_row,
     units_sent,
     with_open_window,
@@ -73,6 +75,7 @@ from hvac_platform.devices.registry import device_type
 from hvac_platform.monitoring.data_loss import spelled
 from hvac_platform.monitoring.degradation import FORESEEN_DAYS
 from hvac_platform.monitoring.learning import mode_calibration
+from hvac_platform.monitoring.profile_versions import told_gate
 from hvac_platform.monitoring.provisional import ProvisionalEvent, provisional_events
 from hvac_platform.snapshots import SnapshotSeries
 from hvac_platform.stores.base import Device, Store
@@ -80,8 +83,10 @@ from hvac_platform.stores.records import (
     AnomalyEvent,
     DevicePoint,
     Incident,
+    LastingChange,
     MaintenanceSpan,
     MetricTrend,
+    ProfileVersion,
     Snapshot,
     StoredFit,
     StoredMode,
@@ -411,6 +416,49 @@ def modes_table(modes: Sequence[StoredMode]) -> Content:
     )
 
 
+def changes_section(changes: Sequence[LastingChange]) -> Content:
+    """What is new on the device and lasts, with the evidence for and against learning it; nothing where nothing was."""
+    if not changes:
+        return []
+    rows: list[list[Content]] = [
+        [
+            dcc.Link(iso(change.since), href=incident_href(change.incident_id)),
+            visible(change.state, 20),
+            ", ".join(visible(name, 40) for name in change.metrics[:3]),
+            lines_cell([f"{'against' if e['against'] else 'for'}: {e['said']}" for e in change.evidence]),
+            f"{visible(change.decided_by, 40)}, {iso(change.decided_at)[:16]}",
+        ]
+        for change in changes[:SHOWN_EVENTS]
+    ]
+    headings = [Heading(name) for name in ("since (UTC)", "state", "what moved", "evidence", "decided by")]
+    return html.Section(
+        [html.H2("Operates differently"), table(headings, rows, label="Lasting changes", empty="Nothing is new.")]
+    )
+
+
+def versions_section(versions: Sequence[ProfileVersion]) -> Content:
+    """Versions of the profile, with what the gate said of each."""
+    rows: list[list[Content]] = [
+        [
+            number(version.number, 0),
+            visible(version.state.replace("_", " "), 20),
+            iso(version.built_at),
+            visible(version.reason),
+            visible(told_gate(version), 300),
+            f"{visible(version.decided_by, 40)}, {iso(version.decided_at)[:16]}",
+        ]
+        for version in versions
+    ]
+    names = ("state", "built (UTC)", "fitted because", "against the one before it", "decided by")
+    headings = [Heading("version", True), *(Heading(name) for name in names)]
+    return html.Section(
+        [
+            html.H2("Versions of the profile"),
+            table(headings, rows, label="Versions of the profile", empty="None is recorded yet."),
+        ]
+    )
+
+
 def wear_section(trends: Sequence[MetricTrend], kind: str) -> Content:
     """Metrics that depart a little more every day from what the others imply."""
     rows: list[list[Content]] = [
@@ -702,9 +750,11 @@ def _whole(store: Store, newest: _Now, asked: Asked, top: Content, state: str) -
             [
                 incidents_table(incidents),
                 events_table(events, kind),
+                changes_section(lasting_changes(store, device_id)),
                 wear_section(device_trends(store, device_id), kind),
                 points_section(device_points(store, device_id), kind),
                 profile_facts(profile, device),
+                versions_section(profile_history(store, device_id)),
             ]
         ),
         [option(m, metric_title(kind, m)) for m in key_metrics(kind, known, MOST_OPTIONS)],

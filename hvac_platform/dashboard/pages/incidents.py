@@ -1,4 +1,4 @@
-"""Incidents of the fleet: what needs attention first, then the newest."""
+"""Incidents of the fleet: what needs attention first, the most urgent of it, then the newest."""
 
 from __future__ import annotations
 
@@ -96,6 +96,7 @@ def incident_rows(
             dcc.Link(visible(row.device_id, 60), href=device_href(row.device_id)),
             type_title(types.get(row.device_id, "")),
             severity_cell(row.severity),
+            number(row.urgency, 0),
             state_words(lifecycle.state_of(handling, at_ms)),
             visible(handling.assignee, 40) if handling is not None and handling.assignee else "–",
             span_words(row.ended_at - row.started_at),
@@ -120,7 +121,8 @@ def _likeliest(row: Incident) -> Content:
 
 
 HEADINGS = (
-    *(Heading("started (UTC)"), Heading("device"), Heading("type"), Heading("severity"), Heading("state")),
+    *(Heading("started (UTC)"), Heading("device"), Heading("type"), Heading("severity")),
+    *(Heading("urgency", True), Heading("state")),
     Heading("assigned to"),
     *(Heading("duration", True), Heading("peak score", True), Heading("why")),
     *(Heading("likely"), Heading("excess kWh", True)),

@@ -14,11 +14,13 @@ from hvac_platform.detection.profile import TooFewSnapshotsError
 from hvac_platform.embedding.learned import Encoders
 from hvac_platform.ingestion.snapshotting import EmbeddingCounts
 from hvac_platform.monitoring.learning import Lesson, learn_profile, lesson_batches
+from hvac_platform.monitoring.notices import notice_batches
 from hvac_platform.monitoring.passes.base import Pass
 from hvac_platform.snapshots import select
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.batches import TableBatch
 from hvac_platform.stores.records import DevicePoint
+from hvac_platform.timestamps import now_ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +126,8 @@ class LearningPass(Pass):
                     try:
                         learned = learning()
                         yield from learned.batches
+                        for change in learned.lesson.changes:
+                            yield from notice_batches(self.store, self._settings, device, change, now_ms())
                     except TooFewSnapshotsError as error:
                         self.refused.append(str(error))
                         if error.points and error.points["metric"]:
@@ -131,7 +135,7 @@ class LearningPass(Pass):
                         continue
                     self.on_lesson(device, learned.lesson, learned.counts)
                     kept = without_series(learned.lesson)
-                    self.lessons.append(replace(kept, profile=replace(kept.profile, detector=None)))
+                    self.lessons.append(replace(kept, profile=replace(kept.profile, detector=None), candidate=None))
 
     def _here(self) -> Generator[Learning]:
         for device in self._devices:

@@ -12,6 +12,7 @@ from hvac_platform.stores.records.handling import (
     Suppression,
 )
 from hvac_platform.stores.records.incidents import Incident, SimilarIncident, StoredKind
+from hvac_platform.stores.records.learning import LastingChange, ProfileVersion, StoredEvidence, StoredGate
 from hvac_platform.stores.records.ledger import LedgerEntry, TouchedDevice
 from hvac_platform.stores.records.maintenance import MaintenanceSpan
 from hvac_platform.stores.records.points import DevicePoint, StoredGrade
@@ -40,12 +41,14 @@ __all__ = [
     "Incident",
     "IncidentHandling",
     "IncidentTransition",
+    "LastingChange",
     "LatestReading",
     "LedgerEntry",
     "MaintenanceSpan",
     "MethodReport",
     "MetricTrend",
     "OutboxMessage",
+    "ProfileVersion",
     "Reading",
     "Record",
     "SimilarIncident",
@@ -54,7 +57,9 @@ __all__ = [
     "StoreSetting",
     "StoredCalendar",
     "StoredCalibration",
+    "StoredEvidence",
     "StoredFit",
+    "StoredGate",
     "StoredGrade",
     "StoredKind",
     "StoredMatches",

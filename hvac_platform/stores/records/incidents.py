@@ -38,7 +38,8 @@ class Incident(Record):
         signature: deviation by metric, in units of the device's own normal.
         excess_kwh: energy beyond the expected; None without a model.
         label: what it turned out to be, as somebody said.
-        parent_id: the incident that this one is part of, where one cause moved many devices.
+        parent_id: the incident that this one is part of, where one cause moved many devices or one change lasts.
+        urgency: see :mod:`hvac_platform.detection.urgency`; None in incidents from before it was kept.
     """
 
     TABLE = "incidents"
@@ -68,3 +69,4 @@ class Incident(Record):
     updated_at: int
     label: str | None
     parent_id: str | None
+    urgency: float | None

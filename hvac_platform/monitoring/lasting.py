@@ -1,0 +1,378 @@
+"""What is new on a device and lasts: noticed at night, told once, learned after two days unless something is against it.
+
+Windows that are anomalous are not learned from. So whatever moves a machine for good (weather, a setpoint, a schedule,
+another sensor) would alarm for ever, and the more it alarms the less of it would be learned. Each night the flagged windows
+of the last days are looked at: where they go on from day to day, in one direction, that is a lasting change, with the
+evidence that :mod:`hvac_platform.detection.lasting` gives. What a rule, a label, a likeness to a fault, a sensor that is
+off, more energy at equal load or a growing deviation speaks against is held: it goes on alarming until somebody says that it
+is expected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvac_platform.detection.lasting import (
+    SAME_WAY,
+    Evidence,
+    change_span,
+    energy_evidence,
+    kind_evidence,
+    rule_evidence,
+    same_way,
+    sensor_evidence_of,
+    setpoint_evidence,
+    speaks_against,
+    swing_evidence,
+    trend_evidence,
+    weather_evidence,
+)
+from hvac_platform.detection.profile import Profile
+from hvac_platform.detection.rules import rule_firings
+from hvac_platform.devices.registry import device_type
+from hvac_platform.monitoring.lifecycle import PLATFORM, State
+from hvac_platform.snapshots import SnapshotSeries, select
+from hvac_platform.stores.base import Device, Store
+from hvac_platform.stores.records import (
+    Incident,
+    IncidentHandling,
+    LastingChange,
+    MetricTrend,
+    StoredEvidence,
+)
+from hvac_platform.timestamps import DAY_MS, iso
+
+if TYPE_CHECKING:
+    from hvac_platform.detection.learned import Learned
+
+Bool = NDArray[np.bool_]
+
+LASTING = "lasting"
+"""What stands in place of a method's name in the incident that tells of one."""
+TOLD_AFTER_MS, LEARNED_AFTER_MS = round(0.9 * DAY_MS), round(1.95 * DAY_MS)
+MOST_EXAMINED = 2880
+URGENT = 3
+MOST_METRICS = 6
+EXPECTED_LABEL = "expected"
+"""The label by which somebody says that a change is expected; any other one says what fault it is."""
+PART_OF = 0.7
+"""Cosine from which on an incident is part of a change that is told already."""
+
+
+class ChangeState(StrEnum):
+    """What has become of a lasting change."""
+
+    WAITING = "waiting"
+    LEARNED = "learned"
+    HELD = "held"
+    EXPECTED = "expected"
+    FAULT = "fault"
+    OVER = "over"
+
+
+GOING_ON = frozenset({ChangeState.WAITING, ChangeState.HELD, ChangeState.EXPECTED, ChangeState.FAULT})
+
+
+@dataclass(frozen=True, slots=True)
+class LookedAt:
+    """A lasting change, and what of the history may be learned because of it.
+
+    Attributes:
+        change: as it is to be stored.
+        accepted: bool [n], flagged windows of the history that are learned from now on.
+    """
+
+    change: LastingChange
+    accepted: Bool
+
+    @property
+    def learns(self) -> bool:
+        """Whether the change is to be learned now."""
+        return bool(self.accepted.any())
+
+
+def look_for_change(
+    store: Store,
+    device: Device,
+    series: SnapshotSeries,
+    flagged: Bool,
+    usable: Bool,
+    against_rules: Bool,
+    present: Profile,
+    *,
+    end_ms: int,
+    now_ms: int,
+) -> LookedAt | None:
+    """What has been new on a device for a day or longer, up to the end of its history; None where nothing is.
+
+    Args:
+        store: where earlier changes, incidents and trends are.
+        device: whose.
+        series: the n snapshots of the history.
+        flagged: bool [n], anomalous ones.
+        usable: bool [n], those that nothing but a flag or a rule speaks against.
+        against_rules: bool [n], those that a rule of level 3 or above speaks against.
+        present: the profile that flagged them; it needs a detector.
+        end_ms: end of the history.
+        now_ms: the present.
+    """
+    known = going_on(store, device.device_id)
+    span = change_span(series.times_ms[usable], flagged[usable], end_ms)
+    nothing = np.zeros(len(series), dtype=np.bool_)
+    if span is None:
+        if known is None:
+            return None
+        return LookedAt(_moved(known, ChangeState.OVER, PLATFORM, now_ms), nothing)
+    since, shares = span
+    if known is not None:
+        since = known.since
+    if end_ms - since < TOLD_AFTER_MS:
+        return None
+    rows = flagged & usable & (series.times_ms >= since)
+    found, evidence, direction = _evidence(
+        store, device, series, flagged, usable, against_rules, rows, present, since, end_ms
+    )
+    if found is None:
+        return None
+    if known is not None and same_way(_vector(known.signature, direction), _values(direction)) < 0.0:
+        known = None  # what was told before has gone over into something else
+    names = sorted(direction, key=lambda name: -abs(direction[name]))
+    change = LastingChange(
+        device_id=device.device_id,
+        since=since,
+        seen_until=end_ms,
+        state=ChangeState.WAITING if known is None else known.state,
+        windows=int(rows.sum()),
+        share=shares[0],
+        metrics=names[:MOST_METRICS],
+        signature=direction,
+        evidence=[_stored(one) for one in evidence],
+        incident_id=f"{device.device_id}/{since}-lasting" if known is None else known.incident_id,
+        told_at=now_ms if known is None else known.told_at,
+        decided_at=now_ms if known is None else known.decided_at,
+        decided_by=PLATFORM if known is None else known.decided_by,
+    )
+    said, by = said_of(store, change)
+    if said is not None:
+        if said is ChangeState.FAULT:
+            return LookedAt(_moved(change, said, by, now_ms), nothing)
+        return LookedAt(_moved(change, ChangeState.LEARNED, by, now_ms), rows & ~against_rules)
+    if change.state == ChangeState.HELD or end_ms - since < LEARNED_AFTER_MS:
+        return LookedAt(change, nothing)
+    if speaks_against(evidence):
+        return LookedAt(_moved(change, ChangeState.HELD, PLATFORM, now_ms), nothing)
+    return LookedAt(_moved(change, ChangeState.LEARNED, PLATFORM, now_ms), rows & ~against_rules)
+
+
+def going_on(store: Store, device_id: str) -> LastingChange | None:
+    """The change of a device that is told and neither learned nor over; None where there is none."""
+    found = [one for one in LastingChange.read(store, device_id) if one.state in GOING_ON]
+    return found[-1] if found else None
+
+
+def part_of_change(change: LastingChange | None, incident: Incident) -> bool:
+    """Whether an incident is the same that a lasting change was told for; one with a rule of its own is not."""
+    if change is None or incident.ended_at <= change.since or not incident.signature:
+        return False
+    ruled = any(one["about"] == "rule" and one["against"] for one in change.evidence)
+    if incident.rules and not ruled:
+        return False
+    return same_way(_vector(change.signature, incident.signature), _values(incident.signature)) >= PART_OF
+
+
+def said_of(store: Store, change: LastingChange) -> tuple[ChangeState | None, str]:
+    """What somebody said of a change, by the incident that tells of it, and who; (None, "") where nobody has."""
+    handling = IncidentHandling.first(store, change.device_id, equals={"incident_id": change.incident_id})
+    if handling is None:
+        return None, ""
+    labels = [label.strip().lower() for label in handling.labels]
+    by = handling.actor if handling.actor != PLATFORM else "a label"
+    if handling.state == State.FALSE_ALARM or EXPECTED_LABEL in labels:
+        return ChangeState.EXPECTED, by
+    if labels:
+        return ChangeState.FAULT, by
+    return None, ""
+
+
+def called_fault_since(store: Store, device_id: str, now_ms: int) -> list[LastingChange]:
+    """Changes that were learned, and of which somebody has said since that they are a fault, in that state."""
+    learned = [one for one in LastingChange.read(store, device_id) if one.state == ChangeState.LEARNED]
+    found = []
+    for change in learned:
+        said, by = said_of(store, change)
+        if said is ChangeState.FAULT:
+            found.append(_moved(change, ChangeState.FAULT, by, now_ms))
+    return found
+
+
+def spans_of_faults(store: Store, device_id: str) -> list[tuple[int, int]]:
+    """Spans of lasting changes that somebody calls a fault: nothing of them is learned."""
+    found = LastingChange.read(store, device_id, only=("since", "seen_until", "state"))
+    return [(one.since, one.seen_until) for one in found if one.state == ChangeState.FAULT]
+
+
+def sentence_of(change: LastingChange) -> str:
+    """What is told of a change, in a sentence."""
+    since = iso(change.since)[:16] + "Z"
+    told = f"operates differently since {since}"
+    moved = ", ".join(change.metrics[:3])
+    told += f" ({moved})" if moved else ""
+    ending = {
+        ChangeState.WAITING: "expected or a fault? It is learned two days after it began unless somebody says fault",
+        ChangeState.LEARNED: f"learned as normal, decided by {change.decided_by}",
+        ChangeState.EXPECTED: f"expected, as {change.decided_by} said: it is learned tonight",
+        ChangeState.HELD: "not learned, for something speaks against it: expected or a fault?",
+        ChangeState.FAULT: f"a fault, as {change.decided_by} said: it is not learned",
+        ChangeState.OVER: "it is over",
+    }[ChangeState(change.state)]
+    return f"{told}: {ending}"
+
+
+def _moved(change: LastingChange, state: ChangeState, by: str, now_ms: int) -> LastingChange:
+    if change.state == state:
+        return change
+    return replace(change, state=str(state), decided_at=now_ms, decided_by=by)
+
+
+def _stored(evidence: Evidence) -> StoredEvidence:
+    value = evidence.value if np.isfinite(evidence.value) else 0.0
+    return {"about": evidence.about, "against": evidence.against, "said": evidence.said, "value": round(value, 4)}
+
+
+def _values(direction: dict[str, float]) -> NDArray[np.float64]:
+    return np.array(list(direction.values()), dtype=np.float64)
+
+
+def _vector(direction: dict[str, float], like: dict[str, float]) -> NDArray[np.float64]:
+    return np.array([direction.get(name, 0.0) for name in like], dtype=np.float64)
+
+
+def _evidence(
+    store: Store,
+    device: Device,
+    series: SnapshotSeries,
+    flagged: Bool,
+    usable: Bool,
+    against_rules: Bool,
+    rows: Bool,
+    present: Profile,
+    since: int,
+    end_ms: int,
+) -> tuple[Learned | None, list[Evidence], dict[str, float]]:
+    """What the flagged windows of a change show; (None, …) where its days don't go the same way."""
+    import pandas as pd
+
+    from hvac_platform.detection.fault_kinds import likely_kinds, sensor_evidence
+    from hvac_platform.detection.learned import examine_windows, values_of
+    from hvac_platform.detection.signatures import signature
+
+    assert present.detector is not None
+    detector, declared = present.detector, device_type(device.device_type)
+    chosen = np.zeros(len(series), dtype=np.bool_)
+    chosen[np.flatnonzero(rows)[-MOST_EXAMINED:]] = True
+    if chosen.sum() < 2:
+        return None, [], {}
+    learned, _ = examine_windows(series, chosen, detector)
+    names = list(detector.metric_names)
+    size = np.arcsinh(learned.sigmas)
+    last = learned.times_ms >= end_ms - DAY_MS
+    earlier = (learned.times_ms < end_ms - DAY_MS) & (learned.times_ms >= end_ms - 2 * DAY_MS)
+    days = [size[part].mean(axis=0) for part in (earlier, last) if part.sum() >= 2]
+    if len(days) == 2 and same_way(*days) < SAME_WAY:
+        return None, [], {}
+    sigmas = pd.DataFrame(learned.sigmas, columns=names)
+    try:
+        looks = signature(sigmas)
+    except ValueError:
+        return None, [], {}
+    found: list[Evidence] = []
+    after = usable & (series.times_ms >= since)
+    before = usable & ~flagged & (series.times_ms < since)
+    values = values_of(series, names)
+    share = float(against_rules[after].mean())
+    fired = [f for f in rule_firings(select(series, after), declared) if f.level <= URGENT and f.fired.any()]
+    found += rule_evidence(
+        share, list(dict.fromkeys(f.rule.id if f.rule is not None else "a hard limit" for f in fired))
+    )
+    found += _labels(store, device, since, end_ms)
+    moved = setpoint_evidence(names, values[before], values[after], declared)
+    sensor = sensor_evidence(
+        sigmas,
+        detector.levels.precision,
+        pd.DataFrame(learned.observed, columns=names),
+        pd.Series(learned.reason),
+        pd.Series(np.array(names, dtype=object)[learned.top]),
+        device.device_type,
+    )
+    at_start = (series.times_ms >= since - 2 * 3_600_000) & (series.times_ms < since + 2 * 3_600_000)
+    missing = 0
+    if sensor.metric in series.metric_names:
+        others = np.isfinite(series.mean[at_start]).mean(axis=1) >= 0.5
+        missing = int((np.isnan(series.column(sensor.metric)[at_start]) & others).sum())
+    of_sensor = sensor_evidence_of(sensor, missing, series.window_ms)
+    exchanged = any(not one.against for one in of_sensor)
+    found += of_sensor
+    if not of_sensor:
+        found += moved
+    by_setpoint = bool(moved) and not of_sensor
+    kinds = likely_kinds(looks, device.device_type, evidence=sensor)
+    if not exchanged:
+        found += kind_evidence(kinds, moved_setpoint=by_setpoint)
+        found += _energy(series, after, device, present, moved_setpoint=by_setpoint)
+        found += swing_evidence(names, values[before], values[after])
+        if len(days) == 2 and since < end_ms - 1.5 * DAY_MS:
+            found += trend_evidence(*days)
+    found += _wear(store, device, names, looks)
+    found += weather_evidence(names, values[before], learned.observed, declared)
+    direction = {str(name): round(float(value), 6) for name, value in looks.items()}
+    return learned, found, direction
+
+
+def _labels(store: Store, device: Device, since: int, end_ms: int) -> list[Evidence]:
+    """What people said of incidents of the change, and of earlier ones that are like them."""
+    found = []
+    incidents = [i for i in Incident.read(store, device.device_id, (since - DAY_MS, end_ms)) if i.ended_at > since]
+    for incident in incidents:
+        if LASTING in incident.methods:
+            continue
+        like = next((s for s in incident.similar if s["known"] and s["label"]), None)
+        if incident.label:
+            found.append(Evidence("label", True, f"{incident.incident_id} was labelled: {incident.label}"))
+        elif like is not None:
+            said = f"{incident.incident_id} is like {like['incident_id']}, which was: {like['label']}"
+            found.append(Evidence("label", True, said, like["similarity"]))
+    return found[:2]
+
+
+def _energy(
+    series: SnapshotSeries, after: Bool, device: Device, present: Profile, *, moved_setpoint: bool
+) -> list[Evidence]:
+    from hvac_platform.detection.learned import frame_of
+    from hvac_platform.monitoring.energy import power_frame
+
+    if present.energy is None or not after.any():
+        return []
+    frame = power_frame(frame_of(select(series, after)), device.device_type)
+    excess, expected = present.energy.excess(frame), present.energy.expected(frame)
+    return energy_evidence(
+        excess.to_numpy(dtype=np.float64), expected.to_numpy(dtype=np.float64), moved_setpoint=moved_setpoint
+    )
+
+
+def _wear(store: Store, device: Device, names: Sequence[str], looks: object) -> list[Evidence]:
+    """Slow degradation of a metric that is in the change."""
+    import pandas as pd
+
+    direction = cast("pd.Series", looks).abs()
+    moved = set(direction[direction >= 0.2].index)
+    worn = [t for t in MetricTrend.read(store, device.device_id) if t.since is not None and t.metric in moved]
+    return [
+        Evidence("trend", True, f"{t.metric} has degraded slowly since {iso(t.since or 0)[:10]}", t.sigmas)
+        for t in worn[:1]
+    ]
