@@ -65,6 +65,7 @@ def incident(device_id="RTU-001", started_at=NOON_MS, **changes):
         updated_at=started_at,
         label=None,
         parent_id=None,
+        urgency=None,
     )
     return replace(made, **changes)
 
