@@ -56,6 +56,8 @@ Bool = NDArray[np.bool_]
 LASTING = "lasting"
 """What stands in place of a method's name in the incident that tells of one."""
 TOLD_AFTER_MS, LEARNED_AFTER_MS = round(0.9 * DAY_MS), round(1.95 * DAY_MS)
+WHOLE_SHARE = 0.9
+"""Share of the windows of its last day from which on a change has replaced what was before."""
 MOST_EXAMINED = 2880
 URGENT = 3
 MOST_METRICS = 6
@@ -90,6 +92,11 @@ class LookedAt:
 
     change: LastingChange
     accepted: Bool
+
+    @property
+    def replaces(self) -> bool:
+        """Whether the machine has operated so nearly all the time: what was before is not how it operates now."""
+        return self.learns and self.change.share >= WHOLE_SHARE
 
     @property
     def learns(self) -> bool:
@@ -209,6 +216,13 @@ def called_fault_since(store: Store, device_id: str, now_ms: int) -> list[Lastin
         if said is ChangeState.FAULT:
             found.append(_moved(change, ChangeState.FAULT, by, now_ms))
     return found
+
+
+def replaced_since(store: Store, device_id: str) -> int | None:
+    """Since when a device operates as it does now, where a change that was learned has replaced what was before."""
+    found = LastingChange.read(store, device_id, only=("since", "state", "share"))
+    since = [one.since for one in found if one.state == ChangeState.LEARNED and one.share >= WHOLE_SHARE]
+    return max(since, default=None)
 
 
 def spans_of_faults(store: Store, device_id: str) -> list[tuple[int, int]]:
