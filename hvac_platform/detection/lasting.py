@@ -32,6 +32,7 @@ RULE_SHARE = 0.05
 """Share of the windows of a change that a rule may speak against."""
 LIKE_FAULT, LIKE_FAULT_SETPOINT = 0.8, 0.88
 """Similarity to a kind of fault that speaks against learning; a setpoint that was moved resembles some kinds a little."""
+RARE = 0.1
 ALONE = 0.93
 """Cosine to the signature of one wrong sensor from which on the sensor is what has changed, and not the machine."""
 EXCHANGE_WINDOWS, EXCHANGE_MS = 2, 5 * 60_000
@@ -182,12 +183,18 @@ def setpoint_evidence(
     return found[:2]
 
 
-def kind_evidence(kinds: Sequence[LikelyKind], *, moved_setpoint: bool) -> list[Evidence]:
+def kind_evidence(kinds: Sequence[LikelyKind], *, moved_setpoint: bool, share: float = 1.0) -> list[Evidence]:
     """Whether it looks like a fault of a known kind, with the similarity to the most alike.
 
-    A setpoint that was moved a little is what the simulated *wrong mode* is in large, so that kind says nothing then.
+    A setpoint that was moved a little is what the simulated *wrong mode* is in large, so that kind says nothing then. Of what
+    shows now and then only the signature is less sure.
+
+    Args:
+        kinds: likely kinds, most alike first.
+        moved_setpoint: whether a setpoint was moved.
+        share: flagged share of the windows since the change began.
     """
-    limit = LIKE_FAULT_SETPOINT if moved_setpoint else LIKE_FAULT
+    limit = LIKE_FAULT_SETPOINT if moved_setpoint or share < RARE else LIKE_FAULT
     like = [k for k in kinds if k.kind != "sensor_bias" and not (moved_setpoint and k.kind == "wrong_mode")]
     if not like:
         return []

@@ -56,8 +56,6 @@ Bool = NDArray[np.bool_]
 LASTING = "lasting"
 """What stands in place of a method's name in the incident that tells of one."""
 TOLD_AFTER_MS, LEARNED_AFTER_MS = round(0.9 * DAY_MS), round(1.95 * DAY_MS)
-WHOLE_SHARE = 0.9
-"""Share of the windows of its last day from which on a change has replaced what was before."""
 MOST_EXAMINED = 2880
 URGENT = 3
 MOST_METRICS = 6
@@ -92,11 +90,6 @@ class LookedAt:
 
     change: LastingChange
     accepted: Bool
-
-    @property
-    def replaces(self) -> bool:
-        """Whether the machine has operated so nearly all the time: what was before is not how it operates now."""
-        return self.learns and self.change.share >= WHOLE_SHARE
 
     @property
     def learns(self) -> bool:
@@ -218,13 +211,6 @@ def called_fault_since(store: Store, device_id: str, now_ms: int) -> list[Lastin
     return found
 
 
-def replaced_since(store: Store, device_id: str) -> int | None:
-    """Since when a device operates as it does now, where a change that was learned has replaced what was before."""
-    found = LastingChange.read(store, device_id, only=("since", "state", "share"))
-    since = [one.since for one in found if one.state == ChangeState.LEARNED and one.share >= WHOLE_SHARE]
-    return max(since, default=None)
-
-
 def spans_of_faults(store: Store, device_id: str) -> list[tuple[int, int]]:
     """Spans of lasting changes that somebody calls a fault: nothing of them is learned."""
     found = LastingChange.read(store, device_id, only=("since", "seen_until", "state"))
@@ -337,7 +323,7 @@ def _evidence(
     by_setpoint = bool(moved) and not of_sensor
     kinds = likely_kinds(looks, device.device_type, evidence=sensor)
     if not exchanged:
-        found += kind_evidence(kinds, moved_setpoint=by_setpoint)
+        found += kind_evidence(kinds, moved_setpoint=by_setpoint, share=float(flagged[after].mean()))
         found += _energy(series, after, device, present, moved_setpoint=by_setpoint)
         found += swing_evidence(names, values[before], values[after])
         if len(days) == 2 and since < end_ms - 1.5 * DAY_MS:

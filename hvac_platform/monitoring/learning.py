@@ -33,7 +33,6 @@ from hvac_platform.monitoring.lasting import (
     LookedAt,
     called_fault_since,
     look_for_change,
-    replaced_since,
     spans_of_faults,
 )
 from hvac_platform.monitoring.maintenance import in_maintenance
@@ -75,7 +74,6 @@ LEAST_COMPLETE = 0.5
 LEAST_KNOWN = 0.5
 URGENT = 3
 BY_RULE, NOT_EMBEDDED = "against a rule", "without an embedding"
-BEFORE_CHANGE = "from before a change that lasts"
 FLAGGED, CALLED_FAULT = "flagged", "in a change that somebody calls a fault"
 INCOMPLETE, IN_MAINTENANCE, JUDGED_NOW = "incomplete", "in maintenance", "anomalous, judged only now"
 MOST_NAMED = 3
@@ -329,11 +327,6 @@ def learn_profile(
         looked = _lasting(store, device, history, present, end_ms, now)
         if looked is not None and looked.learns:
             history = history.with_learned(looked.accepted)
-        since = replaced_since(store, device.device_id)
-        if looked is not None and looked.replaces:
-            since = looked.change.since
-        if since is not None:
-            history = history.without(BEFORE_CHANGE, history.series.times_ms < since)
     whole, fit, left_out = history.series, history.fit, history.left_out()
     review = rules_to_review(whole, declared)
     normal = select(whole, fit)
@@ -429,7 +422,7 @@ def _lasting(
     flagged = history.unfit.get(FLAGGED, nothing) | history.unfit.get(JUDGED_NOW, nothing)
     usable = ~nothing
     for reason, mask in history.unfit.items():
-        if reason not in (FLAGGED, JUDGED_NOW, BY_RULE, CALLED_FAULT, BEFORE_CHANGE):
+        if reason not in (FLAGGED, JUDGED_NOW, BY_RULE, CALLED_FAULT):
             usable &= ~mask
     return look_for_change(
         store,
