@@ -186,8 +186,8 @@ def setpoint_evidence(
 def kind_evidence(kinds: Sequence[LikelyKind], *, moved_setpoint: bool, share: float = 1.0) -> list[Evidence]:
     """Whether it looks like a fault of a known kind, with the similarity to the most alike.
 
-    A setpoint that was moved a little is what the simulated *wrong mode* is in large, so that kind says nothing then. Of what
-    shows now and then only the signature is less sure.
+    A setpoint that was moved a little is what the simulated *wrong mode* is in large, so that kind says nothing then. The
+    signature of what shows now and then only is less sure.
 
     Args:
         kinds: likely kinds, most alike first.
