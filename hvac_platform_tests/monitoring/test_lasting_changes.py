@@ -237,6 +237,17 @@ def test_a_fault_that_nobody_flags_is_told_with_what_speaks_against_learning_it_
     site.store.close()
 
 
+def test_windows_that_a_rule_alone_speaks_against_are_no_lasting_change(tmp_path):
+    site = learned_site(tmp_path / "store.db", MOVED)
+    first, flagged = LEARNED_DAYS - 2, 2 * DAY_MS // WINDOW_MS
+    times = MIDNIGHT_MS + first * DAY_MS + np.arange(flagged, dtype=np.int64) * WINDOW_MS
+    columns = {"device_id": ["CH-001"] * flagged, "snapshot_time": times, "is_anomalous": [True] * flagged}
+    site.store.update(Snapshot.TABLE, columns)
+    site.learn(LEARNED_DAYS)
+    assert site.changes == []
+    site.store.close()
+
+
 def test_a_candidate_that_misses_a_labelled_incident_is_refused_and_can_be_promoted_by_hand(tmp_path):
     site = learned_site(tmp_path / "store.db", WRONG)
     site.put(LEARNED_DAYS, LEARNED_DAYS + 4)
