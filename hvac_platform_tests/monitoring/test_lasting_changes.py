@@ -128,7 +128,9 @@ class Site:
 
 
 MOVED = chiller(LEARNED_DAYS + 4, setpoint=1.0)
-WRONG = chiller(LEARNED_DAYS + 4, faults=[Fault("CH-001", "low_flow", CHANGE_MS, CHANGE_MS + 30 * DAY_MS, None, 0.75)])
+WRONG = chiller(
+    LEARNED_DAYS + 4, faults=[Fault("CH-001", "correlated_deviation", CHANGE_MS, CHANGE_MS + 30 * DAY_MS, None, 0.75)]
+)
 
 
 def learned_site(path, machine):
@@ -172,7 +174,9 @@ def test_a_moved_setpoint_is_told_once_and_learned_after_two_days_and_the_next_d
     versions = versions_of(moved.store, "CH-001")
     assert [(v.number, v.state) for v in versions] == [(1, "superseded"), (2, "present")]
     assert versions[1].gate["candidate_alarms"] <= versions[1].gate["present_alarms"]
-    after = {s.embedding_method for s in Snapshot.read(moved.store, "CH-001", only=("embedding_method",))}
+    learned_from = (None, MIDNIGHT_MS + (LEARNED_DAYS + 3) * DAY_MS)
+    read = Snapshot.read(moved.store, "CH-001", learned_from, only=("embedding_method",))
+    after = {s.embedding_method for s in read}
     assert embedded != after == {versions[1].embedding_method}
 
 
@@ -253,7 +257,7 @@ def test_a_candidate_that_misses_a_labelled_incident_is_refused_and_can_be_promo
     site.put(LEARNED_DAYS, LEARNED_DAYS + 4)
     site.judge(LEARNED_DAYS)
     incident = next(i for i in Incident.read(site.store, "CH-001") if i.signature)
-    lifecycle.label(site.store, incident, ["low flow"], by="kim", at_ms=incident.ended_at)
+    lifecycle.label(site.store, incident, ["low charge"], by="kim", at_ms=incident.ended_at)
     present = StoredProfile.first(site.store, "CH-001")
     lesson = site.learn(LEARNED_DAYS + 4, refit=True, include_flagged=True, days_back=5)  # as if it were normal
     assert not lesson.gate["promoted"]
