@@ -5,7 +5,9 @@ the platform's own work: every day is judged by what was learned by the midnight
 
 - ``changes``: a setpoint is moved, a schedule is shifted, a sensor is replaced; said is how many are quiet on the third day.
 - ``faults``: a fault that nobody flags goes on for ten days; said is how many of those that alarmed were learned away.
-- ``season``: 28 days without a fault after 7 learned; said are false alarms a day and the share of flagged windows by week.
+- ``season``: 28 days without a fault after 7 learned; said are false alarms a day and the share of flagged windows by week,
+  and how many incidents a device-day have so many points of urgency or more.
+- ``load``: faults of a quarter of today's size to the whole; said is the urgency of their incidents 30 minutes later.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from hvac_platform.config import Settings
 from hvac_platform.detection.evaluation import score_faults
 from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.monitoring.judging import judge_device, judgement_batches
-from hvac_platform.monitoring.passes import LearningOptions, LearningPass, write_pass
+from hvac_platform.monitoring.passes import IncidentsPass, LearningOptions, LearningPass, Span, write_pass
 from hvac_platform.runtime.connections import make_encoders
 from hvac_platform.simulation import makeup_air_unit
 from hvac_platform.simulation.device_group import DeviceGroup
@@ -36,6 +38,7 @@ from hvac_platform.simulation.sensors import SENSORS
 from hvac_platform.stores.base import Device
 from hvac_platform.stores.batches import write_batch
 from hvac_platform.stores.embedded import EmbeddedStore
+from hvac_platform.stores.records import Incident
 from hvac_platform.timestamps import DAY_MS
 
 Float64 = NDArray[np.float64]
@@ -123,7 +126,7 @@ def changed(device: FleetDevice, seed: int, days: float, what: str, from_row: in
 
 
 def worked(
-    machine: Machine, days: int, settings: Settings, folder: Path
+    machine: Machine, days: int, settings: Settings, folder: Path, *, learn_last: bool = True
 ) -> Iterator[tuple[int, NDArray[np.bool_], EmbeddedStore]]:
     """Each day after the learned ones: its number, which windows are flagged, and the store after the night that follows."""
     store = EmbeddedStore(folder / "store.db")
@@ -136,6 +139,7 @@ def worked(
         return Device(kind.device_id, kind.device_type, "", "", START_MS, end - 1, 0)
 
     def put(first: int, last: int) -> None:
+        last = min(last, len(machine.values))
         times = START_MS + np.arange(first, last, dtype=np.int64) * WINDOW_MS
         rows = [
             {name: value for name, value in zip(machine.names, row, strict=True) if value == value}
@@ -169,7 +173,10 @@ def worked(
             judgement = judge_device(store, device_at(day + 1), encoders, settings, begin, end, now_ms=end + DAY_MS)
             for batch in judgement_batches(judgement):
                 write_batch(store, "anomaly_events", batch)
-            night(day + 1)
+            if ARGS.incidents:
+                write_pass(IncidentsPass(store, settings, [Span(device_at(day + 1), begin, end)], now_ms=end))
+            if learn_last:
+                night(day + 1)
             yield day - LEARNED_DAYS, judgement.anomalous, store
     finally:
         store.close()
@@ -184,8 +191,37 @@ def notices(store: EmbeddedStore) -> list[str]:
     return [f"{one.state}: {'; '.join(e['said'] for e in one.evidence)}" for one in LastingChange.read(store)]
 
 
+def load_case(case: int) -> dict[str, object]:
+    """One machine with a fault that began half an hour ago: the urgency of its incident, 0 where there is none."""
+    rng = np.random.default_rng([case, 77])
+    types = tuple(SIMULATED_TYPES)
+    kind, seed = types[case % len(types)], 500 + case if ARGS.report else 1 + case
+    device = FleetDevice(f"{kind}-{seed}", kind)
+    name = str(rng.choice([k for k in kinds_for(kind) if k != "efficiency_degradation"]))
+    spec, magnitude, metric = FAULT_KINDS[name], float(rng.choice([0.25, 0.5, 1.0])), None
+    if spec.of_a_sensor:
+        metric = str(
+            rng.choice([n for n, s in SENSORS[kind].items() if s.bias and (name != "stuck_sensor" or s.lively)])
+        )
+    size = magnitude * (SENSORS[kind][metric].bias if name == "sensor_bias" and metric else 1.0)
+    start = START_MS + LEARNED_DAYS * DAY_MS + round(float(rng.uniform(8, 17)) * HOUR_MS) // WINDOW_MS * WINDOW_MS
+    machine = simulated(
+        device, seed, LEARNED_DAYS + 1, (Fault(device.device_id, name, start, start + 2 * HOUR_MS, metric, size),)
+    )
+    settings = Settings(_env_file=None, hvac_window_seconds=WINDOW_MS // 1000)  # type: ignore[call-arg]
+    rows = (start + HOUR_MS // 2 - START_MS) // WINDOW_MS
+    points = 0.0
+    with tempfile.TemporaryDirectory(dir=ARGS.folder) as folder:
+        short = Machine(device, machine.names, machine.values[:rows])
+        for _, _, store in worked(short, 1, settings, Path(folder), learn_last=False):
+            points = max((i.urgency or 0.0 for i in Incident.read(store) if i.ended_at > start), default=0.0)
+    return {"part": "load", "case": case, "type": kind, "what": name, "magnitude": magnitude, "urgency": points}
+
+
 def one_case(what: str, case: int) -> dict[str, object]:
     """One machine of a part, chosen by the number of the case."""
+    if what == "load":
+        return load_case(case)
     rng = np.random.default_rng([case, len(what)])
     types = tuple(SIMULATED_TYPES)
     kind, seed = types[case % len(types)], 500 + case if ARGS.report else 1 + case
@@ -221,17 +257,24 @@ def one_case(what: str, case: int) -> dict[str, object]:
     shares: list[float] = []
     alarms: list[int] = []
     said: list[str] = []
+    points: list[float] = []
     with tempfile.TemporaryDirectory(dir=ARGS.folder) as folder:
         for day, flagged, store in worked(machine, days, settings, Path(folder)):
             times = START_MS + (LEARNED_DAYS + day) * DAY_MS + np.arange(len(flagged), dtype=np.int64) * WINDOW_MS
             shares.append(round(float(flagged.mean()), 4))
             alarms.append(score_faults(times, flagged, [], window_ms=WINDOW_MS).false_alarms)
             said = notices(store)
-    return told | {"share": shares, "alarms": alarms, "notices": said}
+            if ARGS.incidents:
+                points = [i.urgency or 0.0 for i in Incident.read(store) if i.parent_id is None]
+    return told | {"share": shares, "alarms": alarms, "notices": said, "urgency": points}
 
 
 def summary(what: str, rows: list[dict[str, object]]) -> str:
-    """The part in one line, or a line a week."""
+    """The part in one line."""
+    if what == "load":
+        points = np.array([row["urgency"] for row in rows], dtype=np.float64)
+        levels = (0.1, *range(20, 80, 10))
+        return "load: share of faults at or above " + ", ".join(f"{u:g}: {(points >= u).mean():.2f}" for u in levels)
     shares = np.array([row["share"] for row in rows], dtype=np.float64)
     alarms = np.array([row["alarms"] for row in rows], dtype=np.float64)
     if what == "changes":
@@ -262,6 +305,7 @@ def main() -> None:
     """Run the parts that were asked for; a line of JSON a case, then a line a part."""
     for what in ARGS.parts:
         rows = []
+        ARGS.incidents |= what == "load"
         for case in range(ARGS.first, ARGS.first + ARGS.cases):
             began = time.process_time()
             row = one_case(what, case)
@@ -272,10 +316,11 @@ def main() -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="+", choices=["changes", "faults", "season"])
+    parser.add_argument("parts", nargs="+", choices=["changes", "faults", "season", "load"])
     parser.add_argument("--cases", type=int, default=15)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--report", action="store_true", help="seeds from 500 on, those that figures are reported on")
+    parser.add_argument("--incidents", action="store_true", help="compute incidents too, with their urgency")
     parser.add_argument(
         "--folder", default=None, help="where stores are made; the system's temporary folder when absent"
     )

@@ -116,6 +116,8 @@ def build(
         write_pass(found)
     print_rows(rows, as_json=as_json, title="Profiles", empty="no profile was built")
     for lesson in found.lessons:
+        for change in lesson.changes:
+            errors.print(f"{lesson.profile.device_id}: {sentence_of(change)}")
         for rule in lesson.review:
             errors.print(f"to review: {lesson.profile.device_id}: {rule.sentence()}")
     if _told(found):
@@ -142,8 +144,6 @@ def _built(lesson: Lesson, counts: EmbeddingCounts) -> dict[str, Any]:
         "encoder": profile.embedding_method,
         "fitted": "; ".join(filter(None, (lesson.refitted, lesson.note))) or "kept",
         "embedded_anew": counts.encoded,
-        "gate": None if lesson.gate is None else lesson.gate["said"],
-        "change": None if lesson.change is None else sentence_of(lesson.change),
         "metrics_left_out": told_metrics(lesson.metrics_left_out) or None,
         "rules_to_review": [rule.sentence() for rule in lesson.review],
     }

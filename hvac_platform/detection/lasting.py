@@ -32,11 +32,13 @@ RULE_SHARE = 0.05
 """Share of the windows of a change that a rule may speak against."""
 LIKE_FAULT, LIKE_FAULT_SETPOINT = 0.8, 0.88
 """Similarity to a kind of fault that speaks against learning; a setpoint that was moved resembles some kinds a little."""
+RARE = 0.1
 ALONE = 0.93
 """Cosine to the signature of one wrong sensor from which on the sensor is what has changed, and not the machine."""
 EXCHANGE_WINDOWS, EXCHANGE_MS = 2, 5 * 60_000
 """So many windows, and so long, without a reading of a sensor when a change begins say that the sensor was exchanged."""
-WORSE_ENERGY, ENERGY_KNOWN = 0.05, 0.3
+WORSE_ENERGY, IDLE_ENERGY, ENERGY_KNOWN = 0.05, -0.5, 0.3
+"""Shares of more and of less energy that speak against: half of it missing is a machine that doesn't do its work."""
 GROWTH = 1.3
 """A deviation that is so much larger on the last day than on the one before grows: wear, not a change."""
 BEYOND_SHARE = 0.5
@@ -44,6 +46,8 @@ BEYOND_SHARE = 0.5
 TIGHT, MOVED, LARGEST_MOVE = 0.1, 0.75, 0.15
 """A controlled variable keeps to a tenth of its usual range; a setpoint is moved by more than most of that spread, and by no
 more than 15 % of the range: what moves further is for a person to say."""
+CONTROLLED_UNITS = frozenset({"°F", "°C", "psig", "psi", "bar", "kPa", "Pa", "inH2O"})
+"""Temperatures and pressures are what controls hold; currents and flows are what they use to do so."""
 HUNTING = 1.5
 """A metric that moves so much more from window to window swings."""
 LEAST_ROWS = 30
@@ -160,6 +164,8 @@ def setpoint_evidence(
         spread, now_spread = (float(side[2] - side[0]) for side in sides)
         moved = float(sides[1][1] - sides[0][1])
         is_setpoint = (point.brick or "").endswith("Setpoint")
+        if not is_setpoint and point.unit not in CONTROLLED_UNITS:
+            continue
         if abs(moved) > LARGEST_MOVE * width or not moved:
             continue
         if is_setpoint and abs(moved) > spread and now_spread <= spread + 0.01 * width:
@@ -177,12 +183,18 @@ def setpoint_evidence(
     return found[:2]
 
 
-def kind_evidence(kinds: Sequence[LikelyKind], *, moved_setpoint: bool) -> list[Evidence]:
+def kind_evidence(kinds: Sequence[LikelyKind], *, moved_setpoint: bool, share: float = 1.0) -> list[Evidence]:
     """Whether it looks like a fault of a known kind, with the similarity to the most alike.
 
-    A setpoint that was moved a little is what the simulated *wrong mode* is in large, so that kind says nothing then.
+    A setpoint that was moved a little is what the simulated *wrong mode* is in large, so that kind says nothing then. The
+    signature of what shows now and then only is less sure.
+
+    Args:
+        kinds: likely kinds, most alike first.
+        moved_setpoint: whether a setpoint was moved.
+        share: flagged share of the windows since the change began.
     """
-    limit = LIKE_FAULT_SETPOINT if moved_setpoint else LIKE_FAULT
+    limit = LIKE_FAULT_SETPOINT if moved_setpoint or share < RARE else LIKE_FAULT
     like = [k for k in kinds if k.kind != "sensor_bias" and not (moved_setpoint and k.kind == "wrong_mode")]
     if not like:
         return []
@@ -200,7 +212,7 @@ def energy_evidence(excess: Float64, expected: Float64, *, moved_setpoint: bool)
     if known.mean() < ENERGY_KNOWN or not float(expected[known].sum()):
         return []
     more = float(excess[known].sum() / expected[known].sum())
-    against = more >= WORSE_ENERGY and not moved_setpoint
+    against = (more >= WORSE_ENERGY and not moved_setpoint) or more <= IDLE_ENERGY
     said = f"it draws {abs(more):.0%} {'more' if more >= 0 else 'less'} than before at equal load"
     if more >= WORSE_ENERGY and moved_setpoint:
         said += ", which its setpoint may explain"
@@ -257,9 +269,9 @@ def rule_evidence(share: float, rules: Sequence[str]) -> list[Evidence]:
 
 
 def speaks_against(evidence: Sequence[Evidence]) -> bool:
-    """Whether something of it speaks against learning; a likeness to a fault does not where weather leads."""
+    """Whether something of it speaks against learning; a middling likeness to a fault does not where weather leads."""
     weather = any(e.about == "weather" for e in evidence)
-    return any(e.against and not (weather and e.about == "kind") for e in evidence)
+    return any(e.against and not (weather and e.about == "kind" and e.value < LIKE_FAULT_SETPOINT) for e in evidence)
 
 
 def _known(values: Float64) -> bool:

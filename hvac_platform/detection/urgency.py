@@ -14,7 +14,7 @@ SEVERITY = {"critical": 60.0, "warning": 25.0, "info": 5.0}
 RULE, PERSISTENCE, AGREEMENT, SCORE = 15.0, 20.0, 15.0, 10.0
 SPREAD, ENERGY, KNOWN, FALSE_ALARM = 10.0, 10.0, 10.0, -10.0
 PERSISTENT_MINUTES, FAR_SCORE, MUCH_KW, MOST_FALSE_ALARMS = 30.0, 8.0, 10.0, 3
-FALSE_PER_DEVICE_DAY, HALVING = 0.5, 10.0
+FALSE_PER_DEVICE_DAY, HALVING = 0.3, 10.0
 """Incidents without a fault a device-day, and so many points halve their number: see ``benchmarks/lasting.py load``."""
 
 
@@ -90,7 +90,7 @@ def notification_level(devices: int, false_per_day: float) -> float:
         false_per_day: budget of the whole fleet.
 
     >>> notification_level(1, 1.0), round(notification_level(100, 1.0), 1)
-    (0.0, 56.4)
+    (0.0, 49.1)
     """
     expected = FALSE_PER_DEVICE_DAY * max(1, devices)
     return max(0.0, HALVING * math.log2(expected / false_per_day)) if false_per_day > 0 else 100.0

@@ -56,6 +56,8 @@ Bool = NDArray[np.bool_]
 LASTING = "lasting"
 """What stands in place of a method's name in the incident that tells of one."""
 TOLD_AFTER_MS, LEARNED_AFTER_MS = round(0.9 * DAY_MS), round(1.95 * DAY_MS)
+ODD, LEAST_ODD = 1.0, 0.5
+"""One normal window in ten has a surprise of 1; of the flagged windows of a change at least half have."""
 MOST_EXAMINED = 2880
 URGENT = 3
 MOST_METRICS = 6
@@ -279,6 +281,8 @@ def _evidence(
     if chosen.sum() < 2:
         return None, [], {}
     learned, _ = examine_windows(series, chosen, detector)
+    if (learned.anomalous | (learned.surprise > ODD)).mean() < LEAST_ODD:
+        return None, [], {}  # rules alone speak: to learn what is normal anyway would not quieten them
     names = list(detector.metric_names)
     size = np.arcsinh(learned.sigmas)
     last = learned.times_ms >= end_ms - DAY_MS
@@ -323,7 +327,7 @@ def _evidence(
     by_setpoint = bool(moved) and not of_sensor
     kinds = likely_kinds(looks, device.device_type, evidence=sensor)
     if not exchanged:
-        found += kind_evidence(kinds, moved_setpoint=by_setpoint)
+        found += kind_evidence(kinds, moved_setpoint=by_setpoint, share=float(flagged[after].mean()))
         found += _energy(series, after, device, present, moved_setpoint=by_setpoint)
         found += swing_evidence(names, values[before], values[after])
         if len(days) == 2 and since < end_ms - 1.5 * DAY_MS:

@@ -176,7 +176,8 @@ class History:
     def with_learned(self, accepted: NDArray[np.bool_]) -> History:
         """The history with the flags of some snapshots not counted."""
         unfit = {
-            reason: mask & ~accepted if reason in (FLAGGED, JUDGED_NOW) else mask for reason, mask in self.unfit.items()
+            reason: mask & ~accepted if reason in (FLAGGED, JUDGED_NOW, CALLED_FAULT) else mask
+            for reason, mask in self.unfit.items()
         }
         return replace(self, unfit=unfit)
 
@@ -421,7 +422,7 @@ def _lasting(
     flagged = history.unfit.get(FLAGGED, nothing) | history.unfit.get(JUDGED_NOW, nothing)
     usable = ~nothing
     for reason, mask in history.unfit.items():
-        if reason not in (FLAGGED, JUDGED_NOW, BY_RULE):
+        if reason not in (FLAGGED, JUDGED_NOW, BY_RULE, CALLED_FAULT):
             usable &= ~mask
     return look_for_change(
         store,

@@ -184,7 +184,8 @@ def change_to(
     yield from reembedding_batches(store, device, encoder, profile.span_start, device.last_seen + 1, counts)
     if back:
         yield from _unlearned(store, device.device_id, found.built_at, by, now_ms)
-    yield TableBatch(StoredProfile.columns([replace(target, profile_updated_at=now_ms)]), table=StoredProfile.TABLE)
+    target = replace(target, device_id=device.device_id, profile_updated_at=now_ms)  # it may have been renamed since
+    yield TableBatch(StoredProfile.columns([target]), table=StoredProfile.TABLE)
     row = replace(found, state=str(VersionState.PRESENT), decided_at=now_ms, decided_by=by, content=None)
     yield _rows([row])
 

@@ -34,6 +34,9 @@ COMMANDS = [
     ["profiles", "build"],
     ["profiles", "list"],
     ["profiles", "show"],
+    ["profiles", "history"],
+    ["profiles", "rollback"],
+    ["profiles", "promote"],
 ]
 FLEET = "RTU-001:rooftop_unit,CH-001:chiller"
 MESSAGES = 29 * 1440
@@ -136,6 +139,10 @@ def test_learn_judge_compare_and_look_up_the_past(ingested: Path) -> None:
     assert {row["device"]: row["snapshots"] for row in built} == {"CH-001": 720, "RTU-001": 720}
     assert all(row["snapshots"] == 720 for row in as_json("profiles", "list"))
     assert {m["metric"] for m in as_json("profiles", "show", "CH-001")["metrics"]} >= {"cop", "power_consumption"}
+    assert [(v["version"], v["state"]) for v in as_json("profiles", "history", "CH-001")] == [(1, "present")]
+    gone_back = hvac("profiles", "rollback", "CH-001")
+    assert gone_back.exit_code == 1
+    assert "CH-001 has no version to go back to; there are: 1 (present)" in " ".join(gone_back.output.split())
     unrecorded = as_json("detect", "--from", "2026-06-10T12:00", "--until", "2026-06-11", "--no-record")
     assert as_json("compare") == []
     recorded = as_json("detect", "--from", "2026-06-10T12:00", "--until", "2026-06-11")

@@ -25,7 +25,9 @@ from hvac_platform_tests.conftest import HOUR_MS, MIDNIGHT_MS, NEXT_DAY, enter_h
 
 CHILLERS = [f"CH-{n}" for n in range(1, 5)]
 LATER = "2025-03-12"
-OF_THE_RUN = {"updated_at", "judged_at", "profile_created_at", "profile_updated_at", "computed_at", "since", "at"}
+OF_THE_RUN = {"updated_at", "judged_at", "profile_created_at", "profile_updated_at", "computed_at", "since", "at"} | {
+    *("built_at", "decided_at")
+}
 """Columns that say when something was done, which differs."""
 LEFT_BY = {
     "detection": (

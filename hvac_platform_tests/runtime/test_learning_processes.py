@@ -20,7 +20,7 @@ from hvac_platform_tests.monitoring.machines import simulated_windows
 
 DEVICES = 9
 SHORT, BROKEN = "RTU-003", "CH-001"
-OF_THE_RUN = ("profile_created_at", "profile_updated_at")
+OF_THE_RUN = ("profile_created_at", "profile_updated_at", "updated_at", "built_at", "decided_at")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,311 @@
+"""What is new and lasts under the nightly work: told once, learned, held, taken back; and the versions of profiles."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hvac_platform.config import load_settings
+from hvac_platform.devices.fleet import FleetDevice
+from hvac_platform.ingestion.snapshotting import EmbeddingCounts
+from hvac_platform.monitoring import lifecycle
+from hvac_platform.monitoring.judging import judge_device, judgement_batches
+from hvac_platform.monitoring.lasting import LASTING, ChangeState
+from hvac_platform.monitoring.passes import IncidentsPass, LearningOptions, LearningPass, Span, write_pass
+from hvac_platform.monitoring.profile_versions import (
+    VersionError,
+    VersionState,
+    change_to,
+    packed_profile,
+    unpacked_profile,
+    versions_of,
+)
+from hvac_platform.runtime.connections import make_encoders
+from hvac_platform.simulation.faults import Fault
+from hvac_platform.simulation.fleet_simulation import FleetSimulation
+from hvac_platform.stores.base import Device
+from hvac_platform.stores.batches import write_batch
+from hvac_platform.stores.embedded import EmbeddedStore
+from hvac_platform.stores.records import (
+    Incident,
+    LastingChange,
+    OutboxMessage,
+    ProfileVersion,
+    Snapshot,
+    StoredProfile,
+    Verdict,
+)
+from hvac_platform.timestamps import DAY_MS
+from hvac_platform_tests.conftest import HOUR_MS, MIDNIGHT_MS
+
+WINDOW_MS = 300_000
+LEARNED_DAYS = 4
+CHANGE_MS = MIDNIGHT_MS + LEARNED_DAYS * DAY_MS + 2 * HOUR_MS
+MACHINE = FleetDevice("CH-001", "chiller")
+
+
+def chiller(days, *, faults=(), setpoint=0.0):
+    """Means of a simulated chiller, float64 [n, m]; its setpoint is moved at the change."""
+    times = np.arange(MIDNIGHT_MS, MIDNIGHT_MS + days * DAY_MS, WINDOW_MS, dtype=np.int64)
+    simulation = FleetSimulation([MACHINE], seed=11, faults=list(faults))
+    before, after = times[times < CHANGE_MS], times[times >= CHANGE_MS]
+    (first,) = simulation.advance(before)
+    simulation._groups[0]._setpoint = simulation._groups[0]._setpoint + setpoint
+    (second,) = simulation.advance(after)
+    return first.metric_names, np.concatenate([first.values, second.values])
+
+
+class Site:
+    """A store with one chiller, and the platform's work on it day by day."""
+
+    def __init__(self, store, names, values):
+        self.store, self.names, self.values = store, names, values
+        self.settings = load_settings().model_copy(update={"hvac_window_seconds": WINDOW_MS // 1000})
+        self.encoders = make_encoders(self.settings, store)
+
+    def device(self, days):
+        return Device("CH-001", "chiller", "roof", "b-1", MIDNIGHT_MS, MIDNIGHT_MS + days * DAY_MS - 1, 0)
+
+    def put(self, first_day, last_day):
+        per_day = DAY_MS // WINDOW_MS
+        rows = self.values[first_day * per_day : last_day * per_day].tolist()
+        times = MIDNIGHT_MS + first_day * DAY_MS + np.arange(len(rows), dtype=np.int64) * WINDOW_MS
+        maps = [dict(zip(self.names, row, strict=True)) for row in rows]
+        self.store.upsert(
+            Snapshot.TABLE,
+            {
+                "device_id": ["CH-001"] * len(rows),
+                "snapshot_time": times,
+                "window_ms": [WINDOW_MS] * len(rows),
+                "metrics": maps,
+                "metric_summary": [{name: [6, v, v, v] for name, v in row.items()} for row in maps],
+                "completeness": [1.0] * len(rows),
+                "revision": [1] * len(rows),
+            },
+        )
+        self.store.register_devices([self.device(last_day)])
+
+    def learn(self, days, **options):
+        """Build the profile at the end of a day; the lesson."""
+        options = LearningOptions(until_ms=MIDNIGHT_MS + days * DAY_MS, **options)
+        found = LearningPass(self.store, self.encoders, self.settings, [self.device(days)], options)
+        write_pass(found)
+        assert not found.failed, found.failed
+        return found.lessons[0]
+
+    def judge(self, day):
+        """Judge a day and compute its incidents; which windows are anomalous."""
+        begin, end = MIDNIGHT_MS + day * DAY_MS, MIDNIGHT_MS + (day + 1) * DAY_MS
+        device = self.device(day + 1)
+        judged = judge_device(self.store, device, self.encoders, self.settings, begin, end, now_ms=end + DAY_MS)
+        for batch in judgement_batches(judged):
+            write_batch(self.store, "anomaly_events", batch)
+        write_pass(IncidentsPass(self.store, self.settings, [Span(device, begin, end)], now_ms=end))
+        return judged.anomalous
+
+    def day(self, day):
+        """A day and the night after it; the flagged share of its windows."""
+        self.put(day, day + 1)
+        share = float(self.judge(day).mean())
+        self.learn(day + 1)
+        return share
+
+    @property
+    def changes(self):
+        return LastingChange.read(self.store, "CH-001")
+
+    @property
+    def notices(self):
+        return [i for i in Incident.read(self.store, "CH-001") if LASTING in i.methods]
+
+    def flags(self, since, until):
+        return [
+            bool(s.is_anomalous) for s in Snapshot.read(self.store, "CH-001", (since, until), only=("is_anomalous",))
+        ]
+
+
+MOVED = chiller(LEARNED_DAYS + 4, setpoint=1.0)
+WRONG = chiller(
+    LEARNED_DAYS + 4, faults=[Fault("CH-001", "correlated_deviation", CHANGE_MS, CHANGE_MS + 30 * DAY_MS, None, 0.75)]
+)
+
+
+def learned_site(path, machine):
+    site = Site(EmbeddedStore(path), *machine)
+    site.put(0, LEARNED_DAYS)
+    site.learn(LEARNED_DAYS)
+    return site
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory):
+    """A store in which a moved setpoint was told on the night after it, and is not learned yet."""
+    path = tmp_path_factory.mktemp("told") / "store.db"
+    site = learned_site(path, MOVED)
+    site.day(LEARNED_DAYS)
+    site.store.close()
+    return path
+
+
+@pytest.fixture
+def moved(told, tmp_path):
+    shutil.copy(told, tmp_path / "store.db")
+    site = Site(EmbeddedStore(tmp_path / "store.db"), *MOVED)
+    yield site
+    site.store.close()
+
+
+def test_a_moved_setpoint_is_told_once_and_learned_after_two_days_and_the_next_day_is_quiet(moved):
+    (notice,) = moved.notices
+    assert notice.status == "open"
+    assert notice.reasons[0].startswith("operates differently since")
+    assert any("held at" in reason for reason in notice.reasons)
+    embedded = {s.embedding_method for s in Snapshot.read(moved.store, "CH-001", only=("embedding_method",))}
+    assert moved.day(LEARNED_DAYS + 1) > 0.9, "not learned before two days are over"
+    assert moved.changes[0].state == ChangeState.WAITING
+    moved.day(LEARNED_DAYS + 2)
+    (change,) = moved.changes
+    assert (change.state, change.decided_by) == (ChangeState.LEARNED, "platform")
+    assert moved.day(LEARNED_DAYS + 3) < 0.01
+    assert [(n.incident_id, n.status) for n in moved.notices] == [(notice.incident_id, "closed")]
+    versions = versions_of(moved.store, "CH-001")
+    assert [(v.number, v.state) for v in versions] == [(1, "superseded"), (2, "present")]
+    assert versions[1].gate["candidate_alarms"] <= versions[1].gate["present_alarms"]
+    learned_from = (None, MIDNIGHT_MS + (LEARNED_DAYS + 3) * DAY_MS)
+    read = Snapshot.read(moved.store, "CH-001", learned_from, only=("embedding_method",))
+    after = {s.embedding_method for s in read}
+    assert embedded != after == {versions[1].embedding_method}
+
+
+def test_incidents_of_the_change_are_part_of_its_notice_and_nobody_is_told_of_them(moved):
+    (notice,) = moved.notices
+    moved.put(LEARNED_DAYS + 1, LEARNED_DAYS + 2)
+    moved.judge(LEARNED_DAYS + 1)
+    parts = lifecycle.children_of(moved.store, notice)
+    assert parts
+    assert {part.device_id for part in parts} == {"CH-001"}
+
+
+def test_what_somebody_calls_a_fault_is_not_learned_and_what_they_call_expected_is_learned_the_same_night(moved):
+    (notice,) = moved.notices
+    lifecycle.label(moved.store, notice, ["low charge"], by="kim", at_ms=notice.ended_at)
+    assert moved.day(LEARNED_DAYS + 1) > 0.9
+    assert moved.day(LEARNED_DAYS + 2) > 0.9
+    assert moved.changes[0].state == ChangeState.FAULT
+    assert moved.day(LEARNED_DAYS + 3) > 0.9
+    lifecycle.label(moved.store, notice, ["expected"], by="kim", at_ms=notice.ended_at + 1)
+    assert moved.learn(LEARNED_DAYS + 4).refitted
+    assert moved.changes[0].state == ChangeState.LEARNED
+
+
+def test_going_back_restores_encoder_embeddings_and_flags_and_nothing_is_promoted_unasked_for_a_week(moved):
+    first = StoredProfile.first(moved.store, "CH-001")
+    (notice,) = moved.notices
+    lifecycle.mark_false_alarm(moved.store, notice, by="kim", at_ms=notice.ended_at)
+    moved.learn(LEARNED_DAYS + 1)
+    span = (CHANGE_MS + HOUR_MS, CHANGE_MS + 20 * HOUR_MS)
+    assert not any(moved.flags(*span))
+    assert StoredProfile.first(moved.store, "CH-001").embedding_method != first.embedding_method
+    counts = EmbeddingCounts()
+    device = moved.device(LEARNED_DAYS + 1)
+    now = MIDNIGHT_MS + 20 * 365 * DAY_MS
+    for batch in change_to(moved.store, device, None, by="kim", now_ms=now, counts=counts, back=True):
+        write_batch(moved.store, StoredProfile.TABLE, batch)
+    back = StoredProfile.first(moved.store, "CH-001")
+    assert (back.embedding_method, back.detector) == (first.embedding_method, first.detector)
+    assert counts.encoded == (LEARNED_DAYS + 1) * DAY_MS // WINDOW_MS
+    assert all(moved.flags(*span))
+    assert [v.state for v in versions_of(moved.store, "CH-001")] == ["present", "rolled_back"]
+    lesson = moved.learn(LEARNED_DAYS + 1, refit=True)
+    assert not lesson.refitted
+    assert "somebody has gone back" in lesson.gate["said"]
+    assert versions_of(moved.store, "CH-001")[-1].state == VersionState.REFUSED
+    assert StoredProfile.first(moved.store, "CH-001").embedding_method == first.embedding_method
+    with pytest.raises(VersionError, match="has no version 9"):
+        list(change_to(moved.store, device, 9, by="kim", now_ms=now, counts=counts, back=True))
+
+
+def test_a_fault_that_nobody_flags_is_told_with_what_speaks_against_learning_it_and_goes_on_alarming(tmp_path):
+    site = learned_site(tmp_path / "store.db", WRONG)
+    shares = [site.day(day) for day in range(LEARNED_DAYS, LEARNED_DAYS + 4)]
+    assert min(shares[1:]) > 0.9
+    (change,) = site.changes
+    assert change.state == ChangeState.HELD
+    assert any(one["against"] for one in change.evidence)
+    (notice,) = site.notices
+    assert (notice.severity, notice.status) == ("warning", "open")
+    assert [v.state for v in versions_of(site.store, "CH-001")] == ["present"]
+    site.store.close()
+
+
+def test_windows_that_a_rule_alone_speaks_against_are_no_lasting_change(tmp_path):
+    site = learned_site(tmp_path / "store.db", MOVED)
+    first, flagged = LEARNED_DAYS - 2, 2 * DAY_MS // WINDOW_MS
+    times = MIDNIGHT_MS + first * DAY_MS + np.arange(flagged, dtype=np.int64) * WINDOW_MS
+    columns = {"device_id": ["CH-001"] * flagged, "snapshot_time": times, "is_anomalous": [True] * flagged}
+    site.store.update(Snapshot.TABLE, columns)
+    site.learn(LEARNED_DAYS)
+    assert site.changes == []
+    site.store.close()
+
+
+def test_a_candidate_that_misses_a_labelled_incident_is_refused_and_can_be_promoted_by_hand(tmp_path):
+    site = learned_site(tmp_path / "store.db", WRONG)
+    site.put(LEARNED_DAYS, LEARNED_DAYS + 4)
+    site.judge(LEARNED_DAYS)
+    incident = next(i for i in Incident.read(site.store, "CH-001") if i.signature)
+    lifecycle.label(site.store, incident, ["low charge"], by="kim", at_ms=incident.ended_at)
+    present = StoredProfile.first(site.store, "CH-001")
+    lesson = site.learn(LEARNED_DAYS + 4, refit=True, include_flagged=True, days_back=5)  # as if it were normal
+    assert not lesson.gate["promoted"]
+    assert "labelled incidents missed" in lesson.gate["said"]
+    after = StoredProfile.first(site.store, "CH-001")
+    assert after.embedding_method == present.embedding_method
+    device, counts = site.device(LEARNED_DAYS + 4), EmbeddingCounts()
+    for batch in change_to(site.store, device, None, by="kim", now_ms=1, counts=counts, back=False):
+        write_batch(site.store, StoredProfile.TABLE, batch)
+    assert StoredProfile.first(site.store, "CH-001").embedding_method != present.embedding_method
+    site.store.close()
+
+
+def test_a_profile_comes_back_whole_from_the_version_that_keeps_it(moved):
+    stored = StoredProfile.first(moved.store, "CH-001")
+    again = unpacked_profile(packed_profile(stored))
+    assert again == stored
+    np.testing.assert_array_equal(again.profile_embedding, stored.profile_embedding)
+
+
+# -- labels feed back ----------------------------------------------------------------------------------------------------
+
+
+def test_a_false_alarms_like_is_recorded_with_the_reason_and_nobody_is_told(moved):
+    store = moved.store
+    past = next(i for i in Incident.read(store, "CH-001") if i.signature and LASTING not in i.methods)
+    lifecycle.mark_false_alarm(store, past, by="kim", at_ms=past.ended_at)
+    store.delete(LastingChange.TABLE, {"device_id": ["CH-001"], "since": [moved.changes[0].since]})
+    moved.put(LEARNED_DAYS + 1, LEARNED_DAYS + 2)
+    moved.judge(LEARNED_DAYS + 1)
+    later = [i for i in Incident.read(store, "CH-001") if i.started_at >= past.ended_at and LASTING not in i.methods]
+    assert later
+    assert any(f"like the false alarm {past.incident_id}" in reason for i in later for reason in i.reasons)
+    rows = [r for r in OutboxMessage.read(store) if r.incident_id in {i.incident_id for i in later}]
+    opened = [r for r in rows if r.transition == "opened"]
+    assert opened
+    assert {(r.state, past.incident_id in (r.error or "")) for r in opened} == {("suppressed", True)}
+
+
+def test_a_confirmed_faults_like_is_known(moved):
+    store = moved.store
+    past = next(i for i in Incident.read(store, "CH-001") if i.signature and LASTING not in i.methods)
+    lifecycle.label(store, past, ["Low charge"], by="kim", at_ms=past.ended_at)
+    lifecycle.resolve(store, past, by="kim", at_ms=past.ended_at)
+    moved.put(LEARNED_DAYS + 1, LEARNED_DAYS + 2)
+    moved.judge(LEARNED_DAYS + 1)
+    later = [i for i in Incident.read(store, "CH-001") if i.started_at >= past.ended_at and i.kinds]
+    assert any(i.kinds[0]["kind"] == "low_charge" for i in later)
+    assert Verdict.first(store, "CH-001") is not None
+    assert ProfileVersion.first(store, "CH-001") is not None
+    assert replace(past).label is None
