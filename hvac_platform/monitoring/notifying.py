@@ -109,8 +109,8 @@ class Quiet:
         named = self.suppressions.matching(incident, now_ms)
         if named is not None:
             return named
-        if FACTS & incident.methods.keys() or incident.level <= DANGER:
-            return None
+        if FACTS & incident.methods.keys() or incident.level <= DANGER or incident.scope == "fleet":
+            return None  # what many devices entered at once is told whole, and no chance
         if incident.parent_id is not None and incident.parent_id.endswith(LASTING_ENDING):
             return f"part of {incident.parent_id}, which was told"
         whole = Incident.first(self.store, incident.device_id, equals={"incident_id": incident.incident_id})

@@ -8,6 +8,7 @@ Alertmanager 878 and 1198 (an end without a beginning), 964 and 1125 (an end sev
 from __future__ import annotations
 
 import itertools
+import re
 
 import pytest
 
@@ -223,4 +224,5 @@ def test_they_are_one_message_also_where_passes_find_them_one_after_the_other(si
     for begin in range(0, len(spans), 64):
         phone.look(70, spans=spans[begin : begin + 64], only_changed=True)
     assert phone.told() == [phone.told()[0]]
-    assert "64 devices at once" in phone.told()[0]
+    # Those of a fleet of 200 that may be chance are told as soon as it shows that many are in it.
+    assert re.search(r"^(64|128|192|200) devices at once", phone.told()[0], re.MULTILINE)
