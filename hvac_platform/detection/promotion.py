@@ -16,7 +16,7 @@ class Trial:
     Attributes:
         alarms: false alarms on the held-out normal windows, those less than ten minutes apart counting as one.
         share: share of those windows that it flags.
-        found: labelled incidents of which it flags a window.
+        found: labelled incidents of which it flags a quarter of the windows.
     """
 
     alarms: int
