@@ -142,7 +142,7 @@ def test_learn_judge_compare_and_look_up_the_past(ingested: Path) -> None:
     assert [(v["version"], v["state"]) for v in as_json("profiles", "history", "CH-001")] == [(1, "present")]
     gone_back = hvac("profiles", "rollback", "CH-001")
     assert gone_back.exit_code == 1
-    assert "CH-001 has no version to go back to; there are: 1 (present)" in " ".join(gone_back.output.split())
+    assert "CH-001 has no version to go back to; there are: 1 (present)" in str(gone_back.exception)
     unrecorded = as_json("detect", "--from", "2026-06-10T12:00", "--until", "2026-06-11", "--no-record")
     assert as_json("compare") == []
     recorded = as_json("detect", "--from", "2026-06-10T12:00", "--until", "2026-06-11")

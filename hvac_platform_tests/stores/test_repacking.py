@@ -314,7 +314,7 @@ def test_incidents_of_a_version_before_have_no_parent_and_what_people_said_stays
     assert store.schema_versions() == (9, 9)
     assert shape(store.connection) == shape(new.connection)
     found = contents(store)
-    assert found["incidents"] == INCIDENT | {"parent_id": [None]}
+    assert found["incidents"] == INCIDENT | {"parent_id": [None], "urgency": [None]}
     assert found["incident_handling"]["incident_id"] == []
     store.close()
     new.close()
