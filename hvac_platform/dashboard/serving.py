@@ -21,6 +21,8 @@ SILENT_SECONDS = 15
 """After so long without a byte a connection that waits for nothing is closed; a browser opens another when it asks."""
 CLEANING_SECONDS = 5
 LONGEST_HEADERS = 32_768
+READ_AWAY = 4 * LONGEST_BODY
+"""Bytes of a body that are read although they are refused: who is still sending when the connection ends never sees why."""
 OTHER_FILES = 200
 """Descriptors beside connections: store, log, libraries."""
 
@@ -56,7 +58,7 @@ def serve(settings: Settings, host: str, port: int, *, debug: bool = False) -> N
                 channel_timeout=SILENT_SECONDS,
                 cleanup_interval=CLEANING_SECONDS,
                 asyncore_use_poll=True,  # select ends at descriptor 1,024
-                max_request_body_size=LONGEST_BODY,
+                max_request_body_size=READ_AWAY,
                 max_request_header_size=LONGEST_HEADERS,
                 _quiet=True,
             )
