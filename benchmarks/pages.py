@@ -232,6 +232,10 @@ def main() -> None:
             device = ["device-figure.figure", *shell]
             kept = {"device-id.data": DEVICE, "where.pathname": f"/device/{DEVICE}"}
             page(server, plant, "device page, 24 h", device, kept, arguments.loads)
+            before = server.cpu()
+            size = sum(len(server.get("/metrics")) for _ in range(arguments.loads))
+            cost = 1000 * (server.cpu() - before) / arguments.loads
+            say("/metrics, a scrape", f"{cost:.0f} ms", f"{size / arguments.loads / 1000:,.0f} kB")
             if arguments.serve:
                 say("open", f"port {server.port}", f"/ and /device/{DEVICE}")
                 with suppress(KeyboardInterrupt):

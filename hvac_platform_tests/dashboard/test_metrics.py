@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 
 import pytest
 import yaml
@@ -16,7 +15,6 @@ from hvac_platform.config import Settings
 from hvac_platform.dashboard.app import make_app
 from hvac_platform.monitoring.counted import count_judged, count_run
 from hvac_platform.resources import PlatformResource
-from hvac_platform.stores.base import Device
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.timestamps import now_ms
 from hvac_platform_tests.alerts.conftest import Happenings, incident
@@ -99,14 +97,11 @@ def test_rules_and_dashboard_name_metrics_and_labels_that_are_there(filled, path
         assert len({panel["id"] for panel in panels}) == len(panels)
 
 
-def test_a_thousand_devices_cost_a_scrape_little(tmp_path, say):
+def test_devices_and_incidents_of_a_large_fleet_are_counted(tmp_path):
     store, now = EmbeddedStore(tmp_path / "store.db"), now_ms()
-    store.register_devices([Device(f"D-{i:04d}", "chiller", "here", "b", now, now, 0) for i in range(1_000)])
     happenings = Happenings(store)
     happenings.record(*(incident(f"D-{i:04d}", now + i) for i in range(1_000)))
     store.close()
-    scraped(tmp_path)
-    began = time.process_time()
     found = scraped(tmp_path)
-    say(f"{1000 * (time.process_time() - began):.0f} ms of the processor, the application made anew")
     assert found["hvac_devices", "rooftop_unit"] == 1_000
+    assert found["hvac_incidents_going_on", "critical"] == 1_000
