@@ -7,10 +7,11 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from hvac_platform.alerts.outbox import incident_of, read_outbox
+from hvac_platform.alerts.outbox import read_outbox
 from hvac_platform.alerts.standing import StandingDelivery
 from hvac_platform.config import Settings
 from hvac_platform.monitoring import lifecycle
+from hvac_platform.monitoring.lifecycle import incident_by_id
 from hvac_platform.runtime.connections import open_store
 from hvac_platform.simulation.faults import Fault
 from hvac_platform.timestamps import now_ms
@@ -86,7 +87,7 @@ class LiveAlerts:
                 continue
             if self._stop.wait(READS_SECONDS):
                 return
-            incident = incident_of(store, DEVICE, told[0].incident_id)
+            incident = incident_by_id(store, told[0].incident_id)
             if incident is not None:
                 try:
                     lifecycle.acknowledge(

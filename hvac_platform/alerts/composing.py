@@ -11,6 +11,7 @@ from hvac_platform.alerts.tree import Tree
 from hvac_platform.alerts.troubles import trouble_details
 from hvac_platform.config import Settings
 from hvac_platform.devices.registry import device_type
+from hvac_platform.monitoring.lifecycle import device_of, incident_by_id
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.records import IncidentTransition, OutboxMessage
 
@@ -42,11 +43,11 @@ def build_message(store: Store, settings: Settings, tree: Tree, row: OutboxMessa
 
 def _content(store: Store, settings: Settings, row: OutboxMessage, incident_id: str, *, whole: bool) -> Content:
     url = settings.hvac_dashboard_url
-    device_id = row.device_id if incident_id == row.incident_id else outbox.device_of(incident_id)
+    device_id = row.device_id if incident_id == row.incident_id else device_of(incident_id)
     if device_id == PLATFORM:
         details, since = trouble_details(store, incident_id)
         return platform_content(incident_id, {**details, **row.details}, since or row.queued_at, url)
-    incident = outbox.incident_of(store, device_id, incident_id)
+    incident = incident_by_id(store, incident_id)
     if incident is not None:
         return content_of(store, incident, url, whole=whole)
     facts = outbox.KnownFacts(store).of(incident_id, device_id, row.details)

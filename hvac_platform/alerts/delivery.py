@@ -27,7 +27,7 @@ from hvac_platform.alerts.routing import base_transition
 from hvac_platform.alerts.tree import ENDING, RAISING, AlertsFileError, Tree, current_tree, redaction
 from hvac_platform.alerts.troubles import Trouble, clear_trouble, open_troubles, raise_trouble
 from hvac_platform.config import Settings
-from hvac_platform.monitoring.lifecycle import ACTIVE, State, state_of
+from hvac_platform.monitoring.lifecycle import ACTIVE, State, handling_by_id, state_of
 from hvac_platform.stores.base import Lease, Store, StoreError
 from hvac_platform.stores.records import OutboxMessage
 from hvac_platform.timestamps import DAY_MS, day_of, now_ms
@@ -354,7 +354,7 @@ class Deliverer:
                 self._raised.setdefault((incident_id, row.receiver or ""), {})[row.message_key] = row.state
 
     def _state(self, incident_id: str, now: int) -> str:
-        handling = outbox.handling_of(self._store, outbox.device_of(incident_id), incident_id)
+        handling = handling_by_id(self._store, incident_id)
         if handling is None:
             return State.OPEN
         return "merged" if handling.continues is not None else state_of(handling, now)

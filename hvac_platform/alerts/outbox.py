@@ -8,9 +8,9 @@ from typing import Any
 
 from hvac_platform.alerts.facts import PLATFORM, Facts, facts_of
 from hvac_platform.alerts.planning import Planned, Telling, Told, purpose_of
-from hvac_platform.monitoring.lifecycle import recorded
+from hvac_platform.monitoring.lifecycle import device_of, handling_by_id, incident_by_id, recorded
 from hvac_platform.stores.base import Store
-from hvac_platform.stores.records import Incident, IncidentHandling, OutboxMessage
+from hvac_platform.stores.records import OutboxMessage
 from hvac_platform.timestamps import DAY_MS, day_of
 
 KEPT_MS = 30 * DAY_MS
@@ -151,31 +151,6 @@ def rows_of(
 # -- incidents -------------------------------------------------------------------------------------------------------------
 
 
-def device_of(incident_id: str) -> str:
-    """Device that an id began with; ids stay with the device, and the platform's own begin with its name.
-
-    >>> device_of("RTU-001/1000"), device_of("platform/receiver/phone/1000")
-    ('RTU-001', 'platform')
-    """
-    return PLATFORM if incident_id.startswith(f"{PLATFORM}/") else incident_id.rpartition("/")[0]
-
-
-def incident_of(store: Store, device_id: str, incident_id: str) -> Incident | None:
-    """A stored incident by its id, which need not tell its present start."""
-    started = incident_id.rpartition("/")[2]
-    if started.isascii() and started.isdigit() and len(started) <= 15:
-        at = int(started)
-        found = Incident.first(store, device_id, (at, at + 1))
-        if found is not None and found.incident_id == incident_id:
-            return found
-    return Incident.first(store, device_id, equals={"incident_id": incident_id})
-
-
-def handling_of(store: Store, device_id: str, incident_id: str) -> IncidentHandling | None:
-    """Where an incident stands; None where nothing was recorded."""
-    return IncidentHandling.first(store, device_id, equals={"incident_id": incident_id})
-
-
 class KnownFacts:
     """Facts of incidents, each read once."""
 
@@ -199,13 +174,13 @@ class KnownFacts:
         if device_id == PLATFORM:
             rules = (str(details.get("trouble") or incident_id.split("/")[1]),)
             return Facts(incident_id, PLATFORM, device_type=PLATFORM, severity=severity, rules=rules, scope=PLATFORM)
-        incident = incident_of(self._store, device_id, incident_id)
+        incident = incident_by_id(self._store, incident_id)
         if incident is not None:
             return facts_of(incident)
         if self._devices is None:
             self._devices = {device.device_id: device for device in self._store.devices()}
         device = self._devices.get(device_id)
-        handling = handling_of(self._store, device_id, incident_id)
+        handling = handling_by_id(self._store, incident_id)
         facts = Facts(incident_id, device_id, severity=severity)
         if device is not None:
             facts = replace(

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from hvac_platform.alerts.facts import PLATFORM
-from hvac_platform.alerts.outbox import handling_of, read_outbox, transition_key, write
+from hvac_platform.alerts.outbox import read_outbox, transition_key, write
+from hvac_platform.monitoring.lifecycle import handling_by_id
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.records import Incident, IncidentHandling, IncidentTransition, OutboxMessage
 from hvac_platform.timestamps import day_of
@@ -195,7 +196,7 @@ def _write(
         PLATFORM, incident_id, transition, transition, now_ms, PLATFORM, note or str(details["text"]), details
     )
     store.upsert(IncidentTransition.TABLE, IncidentTransition.columns([happened]))
-    before = handling_of(store, PLATFORM, incident_id)
+    before = handling_by_id(store, incident_id)
     handling = IncidentHandling(
         device_id=PLATFORM,
         incident_id=incident_id,

@@ -19,6 +19,7 @@ from hvac_platform.alerts.tree import AlertsFileError, Route, Tree, current_tree
 from hvac_platform.cli.choosing import MOST_DAYS, finite
 from hvac_platform.cli.output import AsJson, at, console, errors, print_json, print_rows
 from hvac_platform.config import load_settings
+from hvac_platform.monitoring.lifecycle import device_of, incident_by_id
 from hvac_platform.monitoring.notifying import explained_urgency
 from hvac_platform.runtime.connections import open_store
 from hvac_platform.stores.base import Store
@@ -57,15 +58,14 @@ def explain_incident(
 ) -> None:
     """Who was told of an incident, who was not, and why; of what hasn't happened yet, who would be."""
     tree, store, now = _tree(), open_store(load_settings()), now_ms()
-    device_id = outbox.device_of(incident)
-    known = device_id == PLATFORM or outbox.incident_of(store, device_id, incident) is not None
+    content, device_id = incident_by_id(store, incident), device_of(incident)
+    known = device_id == PLATFORM or content is not None
     found = explain(store, tree, incident, device_id, now) if known or _has_happened(store, incident, now) else []
     if not found:
         raise typer.BadParameter(f"no incident {incident!r}; `hvac incidents list` shows them", param_hint="INCIDENT")
     rows = [_explained(one) for one in found]
     print_rows(rows, as_json=as_json, title=f"Who is told of {incident}")
-    content = None if as_json or device_id == PLATFORM else outbox.incident_of(store, device_id, incident)
-    if content is not None:
+    if content is not None and not as_json:
         console.print(explained_urgency(store, load_settings(), content))
 
 

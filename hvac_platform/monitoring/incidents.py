@@ -25,8 +25,8 @@ from hvac_platform.monitoring.data_loss import DATA_LOSS, DataLoss
 from hvac_platform.monitoring.incident_identity import Found, Identity, identify
 from hvac_platform.monitoring.incident_windows import BEYOND_MS, RULE_ID, Grouping, fault_windows, loss_windows
 from hvac_platform.monitoring.lasting import LASTING
-from hvac_platform.monitoring.lifecycle import PROVISIONAL, WordsOfPeople, words_of_people
-from hvac_platform.monitoring.notifying import LASTING_ENDING, Known
+from hvac_platform.monitoring.lifecycle import LASTING_ENDING, PROVISIONAL, WordsOfPeople, words_of_people
+from hvac_platform.monitoring.notifying import Known
 from hvac_platform.monitoring.profiles import load_profile
 from hvac_platform.monitoring.provisional import awaits_judgement
 from hvac_platform.monitoring.stopped_points import FURTHEST_MS, STOPPED, StoppedPoints, stopped_points

@@ -36,7 +36,7 @@ from hvac_platform.detection.lasting import (
 from hvac_platform.detection.profile import Profile
 from hvac_platform.detection.rules import rule_firings
 from hvac_platform.devices.registry import device_type
-from hvac_platform.monitoring.lifecycle import PLATFORM, State
+from hvac_platform.monitoring.lifecycle import LASTING_ENDING, PLATFORM, State
 from hvac_platform.snapshots import SnapshotSeries, select
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.records import (
@@ -155,7 +155,7 @@ def look_for_change(
         metrics=names[:MOST_METRICS],
         signature=direction,
         evidence=[_stored(one) for one in evidence],
-        incident_id=f"{device.device_id}/{since}-lasting" if known is None else known.incident_id,
+        incident_id=f"{device.device_id}/{since}{LASTING_ENDING}" if known is None else known.incident_id,
         told_at=now_ms if known is None else known.told_at,
         decided_at=now_ms if known is None else known.decided_at,
         decided_by=PLATFORM if known is None else known.decided_by,

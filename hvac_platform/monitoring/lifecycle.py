@@ -21,6 +21,8 @@ from hvac_platform.timestamps import day_of, iso
 
 PLATFORM = "platform"
 """Who did what no person did."""
+LASTING_ENDING = "-lasting"
+"""How the id of an incident ends that asks about a lasting change of a device."""
 PROVISIONAL = "provisional"
 """What stands in place of a method's name in an incident whose window nobody has judged yet."""
 SEVERITIES = tuple(Severity)
@@ -395,26 +397,54 @@ def handling_of(store: Store, incidents: Iterable[Incident]) -> dict[str, Incide
     }
 
 
+def device_of(incident_id: str) -> str:
+    """Device that an id began with: that of the incident, unless the device was renamed since; the platform's own name too.
+
+    >>> device_of("RTU-001/1000"), device_of("platform/receiver/phone/1000")
+    ('RTU-001', 'platform')
+    """
+    return PLATFORM if incident_id.startswith(f"{PLATFORM}/") else incident_id.rpartition("/")[0]
+
+
+def incident_by_id(store: Store, incident_id: str) -> Incident | None:
+    """A stored incident of a device; its id need tell neither its present start nor the present name of the device."""
+    device_id, _, started = incident_id.rpartition("/")
+    if device_of(incident_id) in ("", PLATFORM):
+        return None
+    if started.isascii() and started.isdigit() and len(started) <= 15:
+        at = int(started)
+        found = Incident.first(store, device_id, (at, at + 1))
+        if found is not None and found.incident_id == incident_id:
+            return found
+    equals = {"incident_id": incident_id}
+    return Incident.first(store, device_id, equals=equals) or Incident.first(store, equals=equals)
+
+
+def handling_by_id(store: Store, incident_id: str) -> IncidentHandling | None:
+    """Where an incident stands, whatever the present name of its device; None where nothing was recorded."""
+    equals = {"incident_id": incident_id}
+    device_id = device_of(incident_id)
+    found = IncidentHandling.first(store, device_id, equals=equals)
+    return found if found is not None or device_id == PLATFORM else IncidentHandling.first(store, equals=equals)
+
+
 def find_incident(store: Store, incident_id: str) -> Incident | None:
     """The incident of an id; of one that another took in, the other. None where there is none."""
-    device_id = incident_id.rpartition("/")[0]
-    if not device_id:
-        return None
     seen: set[str] = set()
     name: str | None = incident_id
     while name is not None and name not in seen:
         seen.add(name)
-        found = Incident.first(store, device_id, equals={"incident_id": name})
+        found = incident_by_id(store, name)
         if found is not None:
             return found
-        handling = IncidentHandling.first(store, device_id, equals={"incident_id": name})
+        handling = handling_by_id(store, name)
         name = handling.continues if handling is not None else None
     return None
 
 
 def children_of(store: Store, incident: Incident) -> list[Incident]:
     """Incidents that are of the same event, or of the same lasting change, as a parent."""
-    lasting = incident.incident_id.endswith("-lasting")
+    lasting = incident.incident_id.endswith(LASTING_ENDING)
     if (incident.scope != "fleet" and not lasting) or incident.parent_id is not None:
         return []
     return Incident.read(store, equals={"parent_id": incident.incident_id})

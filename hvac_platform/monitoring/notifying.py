@@ -9,6 +9,7 @@ from hvac_platform.detection.urgency import Standing, notification_level, urgenc
 from hvac_platform.monitoring.data_loss import DATA_LOSS
 from hvac_platform.monitoring.false_alarms import FalseAlarms
 from hvac_platform.monitoring.lasting import EXPECTED_LABEL, LASTING, going_on, part_of_change
+from hvac_platform.monitoring.lifecycle import LASTING_ENDING
 from hvac_platform.monitoring.stopped_points import STOPPED
 from hvac_platform.monitoring.suppression import Suppressions
 from hvac_platform.stores.base import Store
@@ -121,9 +122,6 @@ class Quiet:
         if points < self.level:
             return f"urgency {points:.0f}, below the notification level of {self.level:.0f}"
         return None
-
-
-LASTING_ENDING = "-lasting"
 
 
 def explained_urgency(store: Store, settings: Settings, incident: Incident) -> str:

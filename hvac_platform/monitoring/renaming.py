@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from hvac_platform.stores.base import Device, Store, StoreError, TableSlice
+from hvac_platform.stores.plain_tables import derived
+from hvac_platform.stores.records import OutboxMessage
 from hvac_platform.stores.tables import Table, tables
+from hvac_platform.stores.vectors import decoded_vectors
 
 LEFT = {"devices", "ingestion_ledger", "touched_windows", "alert_outbox"}
-"""Tables whose rows stay: the registry has its own way, the others are of what happened under the old id."""
+"""Tables whose rows aren't copied: the registry and the outbox have ways of their own, the others are of the log."""
 ROWS_AT_ONCE = 5_000
 
 
 def rename_device(store: Store, device: Device, new_id: str) -> dict[str, int]:
     """Give the rows of a device to another id; of two rows with one key that of the new id stays.
 
-    Rows are copied before any is removed, so what is interrupted is done by doing it again.
+    Rows are copied before any is removed, so what is interrupted is done by doing it again. Incidents keep their ids, by
+    which receivers of alerts know them.
 
     Args:
         store: has the rows.
@@ -40,6 +44,7 @@ def rename_device(store: Store, device: Device, new_id: str) -> dict[str, int]:
     mine = [t for t in tables().values() if "device_id" in t.columns and t.name not in LEFT]
     store.register_devices([replace(device, device_id=new_id) if other is None else _joined(device, other)])
     moved = {table.name: _copy(store, table, device.device_id, new_id) for table in mine}
+    _hand_over_alerts(store, device.device_id, new_id)
     for table in mine:
         _remove(store, table, device.device_id)
     store.delete("devices", {"device_id": [device.device_id]})
@@ -51,42 +56,47 @@ def _joined(old: Device, new: Device) -> Device:
     return replace(new, first_seen=min(old.first_seen, new.first_seen), last_seen=max(old.last_seen, new.last_seen))
 
 
-def _keys(table: Table) -> tuple[str, ...]:
-    return (*table.partition, *table.clustering)
-
-
 def _copy(store: Store, table: Table, old_id: str, new_id: str) -> int:
-    written = [name for name in table.columns if not (name == "date" and table.time_column is not None)]
-    keys = [name for name in _keys(table) if name in written]
+    written = [name for name in table.columns if not derived(table, name)]
     there: set[tuple[Any, ...]] = set()
-    for batch in store.scan(TableSlice(table.name, tuple(keys), new_id), batch_rows=ROWS_AT_ONCE):
-        there.update(zip(*(batch[name] for name in keys), strict=True))
+    for batch in store.scan(TableSlice(table.name, table.key, new_id), batch_rows=ROWS_AT_ONCE):
+        there.update(zip(*(batch[name] for name in table.key), strict=True))
     copied = 0
     for batch in store.scan(TableSlice(table.name, tuple(written), old_id), batch_rows=ROWS_AT_ONCE):
-        rows = len(batch["device_id"])
-        columns: dict[str, list[Any]] = {**batch, "device_id": [new_id] * rows}
-        fresh = [i for i, key in enumerate(zip(*(columns[name] for name in keys), strict=True)) if key not in there]
-        if fresh:
-            store.upsert(table.name, _present(table, {n: [values[i] for i in fresh] for n, values in columns.items()}))
+        columns: dict[str, list[Any]] = {**batch, "device_id": [new_id] * len(batch["device_id"])}
+        keys = zip(*(columns[name] for name in table.key), strict=True)
+        fresh = [i for i, key in enumerate(keys) if key not in there]
+        for rows, without in _alike(table, columns, fresh):
+            part = {name: [values[i] for i in rows] for name, values in columns.items() if name not in without}
+            store.upsert(table.name, {name: _writable(table, name, values) for name, values in part.items()})
         copied += len(fresh)
     return copied
 
 
-def _present(table: Table, columns: Mapping[str, list[Any]]) -> dict[str, Any]:
-    """Columns as they are written: a vector column that has none is left out."""
-    import numpy as np
+def _hand_over_alerts(store: Store, old_id: str, new_id: str) -> None:
+    """What waits in the outbox is delivered as the new device's, and what was sent stays the record of its incidents."""
+    rows = OutboxMessage.read(store, None, equals={"device_id": old_id})
+    if rows:
+        store.upsert(OutboxMessage.TABLE, OutboxMessage.columns([replace(row, device_id=new_id) for row in rows]))
 
-    found: dict[str, Any] = dict(columns)
-    for name, values in columns.items():
-        if table.columns[name].type == "vector":
-            if any(value is None for value in values):
-                del found[name]
-            else:
-                found[name] = np.stack([np.frombuffer(value, dtype="<f4") for value in values])
-    return found
+
+def _alike(
+    table: Table, columns: Mapping[str, list[Any]], rows: list[int]
+) -> Iterator[tuple[list[int], frozenset[str]]]:
+    """Rows that have the same vectors, and the names of the columns that they have none in: a batch has all or none."""
+    vectors = [name for name, column in table.columns.items() if column.type == "vector"]
+    groups: dict[frozenset[str], list[int]] = {}
+    for i in rows:
+        groups.setdefault(frozenset(name for name in vectors if columns[name][i] is None), []).append(i)
+    for without, members in groups.items():
+        yield members, without
+
+
+def _writable(table: Table, name: str, values: list[Any]) -> Any:
+    """A column as it is written: a scan gives vectors as bytes."""
+    return decoded_vectors(values) if table.columns[name].type == "vector" else values
 
 
 def _remove(store: Store, table: Table, old_id: str) -> None:
-    keys = [name for name in _keys(table) if not (name == "date" and table.time_column is not None)]
-    for batch in list(store.scan(TableSlice(table.name, tuple(keys), old_id), batch_rows=ROWS_AT_ONCE)):
+    for batch in list(store.scan(TableSlice(table.name, table.key, old_id), batch_rows=ROWS_AT_ONCE)):
         store.delete(table.name, batch)

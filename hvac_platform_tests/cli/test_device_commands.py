@@ -14,7 +14,7 @@ from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.monitoring.data_loss import Listening
 from hvac_platform.monitoring.passes import DetectionPass, Span, write_pass
 from hvac_platform.monitoring.points import points_of
-from hvac_platform.stores.records import Snapshot, StoredProfile, Verdict
+from hvac_platform.stores.records import DevicePoint, Snapshot, StoredProfile, Verdict
 from hvac_platform.timestamps import DAY_MS
 from hvac_platform_tests.conftest import HOUR_MS, MIDNIGHT_MS, MINUTE_MS
 from hvac_platform_tests.monitoring.machines import encoders, learn, simulated_windows
@@ -47,6 +47,28 @@ def test_points_are_listed_with_pace_and_grade(store):
     assert points["power_consumption"]["grade"] == "good"
 
 
+def test_a_point_whose_logger_writes_a_mark_in_place_of_readings_is_graded_poor(store):
+    marked = [snapshot for i, snapshot in enumerate(Snapshot.read(store, "CH-001")) if i % 10 == 0]
+    store.upsert(
+        Snapshot.TABLE,
+        {
+            "device_id": ["CH-001"] * len(marked),
+            "snapshot_time": [snapshot.snapshot_time for snapshot in marked],
+            "window_ms": [MINUTE_MS] * len(marked),
+            "metrics": [{**snapshot.metrics, "cop": -9999.0} for snapshot in marked],
+            "metric_summary": [{**snapshot.metric_summary, "cop": [6, *[-9999.0] * 3]} for snapshot in marked],
+            "completeness": [1.0] * len(marked),
+            "revision": [snapshot.revision + 1 for snapshot in marked],
+        },
+    )
+    (chiller,) = (d for d in store.devices() if d.device_id == "CH-001")
+    learn(store, chiller, until_ms=MIDNIGHT_MS)
+    grades = {point.metric: point.grade for point in DevicePoint.read(store, "CH-001") if point.grade is not None}
+    assert grades["cop"]["out_of_range"] == 0.1
+    assert grades["cop"]["grade"] == "poor"
+    assert {grade["out_of_range"] for metric, grade in grades.items() if metric != "cop"} == {0.0}
+
+
 def test_a_retired_device_is_not_missed_until_it_is_taken_back(store):
     chiller = next(d for d in store.devices() if d.device_id == "CH-001")
     simulated_windows(store, FLEET[1:], MIDNIGHT_MS - DAY_MS, MIDNIGHT_MS + 3 * HOUR_MS)
@@ -73,6 +95,7 @@ def test_a_point_is_retired_by_its_name(store):
 
 
 def test_a_renamed_device_keeps_its_history(store):
+    simulated_windows(store, FLEET[:1], MIDNIGHT_MS, MIDNIGHT_MS + MINUTE_MS)  # the newest has no vector yet
     device = next(d for d in store.devices() if d.device_id == "CH-001")
     write_pass(
         DetectionPass(
@@ -86,7 +109,7 @@ def test_a_renamed_device_keeps_its_history(store):
     assert all(before.values())
     told = run("devices", "rename", "CH-001", "CH-NORTH")
     assert told.exit_code == 0
-    assert "1440 device_state_snapshots" in told.stdout
+    assert "1441 device_state_snapshots" in told.stdout
     assert sorted(d.device_id for d in store.devices()) == ["CH-NORTH", "RTU-001"]
     for record, rows in before.items():
         assert record.read(store, "CH-001") == []

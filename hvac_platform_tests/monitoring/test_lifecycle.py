@@ -8,6 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from hvac_platform.alerts.outbox import in_history, new_transitions
 from hvac_platform.monitoring import lifecycle
 from hvac_platform.monitoring.lifecycle import (
     ACTIVE,
@@ -17,9 +18,13 @@ from hvac_platform.monitoring.lifecycle import (
     NotAllowedError,
     State,
     Transition,
+    find_incident,
+    handling_by_id,
     handling_of,
+    incident_by_id,
     recorded,
 )
+from hvac_platform.monitoring.renaming import rename_device
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.records import Incident, IncidentHandling, IncidentTransition, OutboxMessage
 from hvac_platform_tests.monitoring.faults import (
@@ -372,3 +377,21 @@ def assert_sound(store, before):
             assert not mine
     before.clear()
     before.update(history)
+
+
+def test_an_incident_of_a_renamed_device_keeps_its_id_by_which_people_and_receivers_know_it(store, clock):
+    anomalous(store, DEVICE, range(60, 70))
+    clock.look(70)
+    (device,) = store.devices()
+    rename_device(store, device, "CH-NORTH")
+    assert incident_by_id(store, FIRST).device_id == "CH-NORTH"
+    assert handling_by_id(store, FIRST).state == "open"
+    waiting = new_transitions(store, minute(71))
+    assert [(row.incident_id, row.device_id) for row in in_history(store, waiting)] == [(FIRST, "CH-NORTH")]
+    anomalous(store, "CH-NORTH", range(72, 80))
+    clock.look(80)
+    assert {i: (x.device_id, x.windows) for i, x in incidents(store).items()} == {FIRST: ("CH-NORTH", 18)}
+    lifecycle.acknowledge(store, find_incident(store, FIRST), by="kim", at_ms=minute(81))
+    clock.look(80 + 61)
+    assert states(store) == {FIRST: "resolved"}
+    assert history(store, FIRST) == ["opened", "acknowledged", "resolved"]
