@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from hvac_platform.config import Settings
 from hvac_platform.detection.evaluation import score_faults
 from hvac_platform.devices.fleet import FleetDevice
-from hvac_platform.monitoring.judging import judge_device, judgement_batches
+from hvac_platform.monitoring.judging import judgement_batches, ready_to_judge
 from hvac_platform.monitoring.passes import IncidentsPass, LearningOptions, LearningPass, Span, write_pass
 from hvac_platform.runtime.connections import make_encoders
 from hvac_platform.simulation import makeup_air_unit
@@ -170,7 +170,9 @@ def worked(
             put(day * per_day, (day + 1) * per_day)
             begin, end = START_MS + day * DAY_MS, START_MS + (day + 1) * DAY_MS
             store.register_devices([device_at(day + 1)])
-            judgement = judge_device(store, device_at(day + 1), encoders, settings, begin, end, now_ms=end + DAY_MS)
+            judgement = ready_to_judge(
+                store, device_at(day + 1), encoders, settings, begin, end, now_ms=end + DAY_MS
+            ).judge()
             for batch in judgement_batches(judgement):
                 write_batch(store, "anomaly_events", batch)
             if ARGS.incidents:

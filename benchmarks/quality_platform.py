@@ -21,7 +21,7 @@ from hvac_platform.detection.methods import method_names
 from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.ingestion.snapshotting import EmbeddingCounts
 from hvac_platform.monitoring.degradation import HISTORY_DAYS, device_degradation
-from hvac_platform.monitoring.judging import judge_device
+from hvac_platform.monitoring.judging import ready_to_judge
 from hvac_platform.monitoring.learning import learn_profile, lesson_batches
 from hvac_platform.runtime.connections import make_encoders
 from hvac_platform.simulation.faults import Fault
@@ -85,7 +85,9 @@ def judged(
             for batch in lesson_batches(store, device, lesson, EmbeddingCounts()):
                 write_batch(store, "device_profiles", batch)
             end = device.last_seen + 1
-            verdicts = judge_device(store, device, encoders, settings, start, end, now_ms=end + DAY_MS).verdicts
+            verdicts = (
+                ready_to_judge(store, device, encoders, settings, start, end, now_ms=end + DAY_MS).judge().verdicts
+            )
             store.close()
         count = votes(verdicts)
         highest = np.max([v.score for v in verdicts.values()], axis=0)

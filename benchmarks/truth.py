@@ -12,7 +12,7 @@ import argparse
 import numpy as np
 from numpy.typing import NDArray
 
-from hvac_platform.detection.pace import Pace, learn_paces, stops
+from hvac_platform.detection.pace import Pace, learn_paces, stops, with_longest_rests
 from hvac_platform.snapshots import SnapshotSeries, select
 
 Int64 = NDArray[np.int64]
@@ -123,7 +123,7 @@ def clean(rng: np.random.Generator, devices: int, days: int) -> None:
         paces: dict[str, Pace] = {}
         for day in range(LEARNED_DAYS, days + LEARNED_DAYS):
             # Paces are learned anew each night, from the days before.
-            paces = learn_paces(windows(count[max(0, day - 7) * 1440 : day * 1440]), paces)
+            paces = with_longest_rests(learn_paces(windows(count[max(0, day - 7) * 1440 : day * 1440])), paces)
             series = windows(count[(day - 1) * 1440 : (day + 1) * 1440])
             until = START_MS + 2 * DAY_MS
             found = stops(series.times_ms, series.count, series.metric_names, paces, MINUTE_MS, until_ms=until)

@@ -11,11 +11,11 @@ from hvac_platform.cli.output import AsJson, at, console, print_rows
 from hvac_platform.cli.upkeep import age
 from hvac_platform.config import load_settings
 from hvac_platform.monitoring.data_loss import spelled
-from hvac_platform.monitoring.points import WHOLE_DEVICE, fitting_window_ms, points_of, retire_point
+from hvac_platform.monitoring.points import fitting_window_ms, points_of, retire_point
 from hvac_platform.monitoring.renaming import rename_device
 from hvac_platform.runtime.connections import open_store
 from hvac_platform.stores.base import Store
-from hvac_platform.stores.records import DevicePoint
+from hvac_platform.stores.records import WHOLE_DEVICE, read_points
 from hvac_platform.timestamps import now_ms
 
 devices = typer.Typer(no_args_is_help=True)
@@ -31,9 +31,9 @@ def list_devices(names: Names = None, chosen: Devices = None, as_json: AsJson = 
     store = open_store(settings)
     rows = []
     for device in chosen_devices(store, named(names, chosen)):
-        stored = [p for p in DevicePoint.read(store, device.device_id) if p.metric != WHOLE_DEVICE]
         points = points_of(store, device.device_id)
-        grades = [p.grade["grade"] for p in stored if p.grade is not None and p.metric in points.paces]
+        stored, _ = read_points(store, device.device_id)
+        grades = [p.grade["grade"] for p in stored if p.grade is not None and p.retired_at is None]
         window_ms = fitting_window_ms(points, settings.window_ms)
         rows.append(
             {
@@ -71,8 +71,7 @@ def list_points(name: Device, as_json: AsJson = False) -> None:
             "out of range": None if point.grade is None else point.grade["out_of_range"],
             "retired": None if point.retired_at is None else at(point.retired_at),
         }
-        for point in DevicePoint.read(store, device.device_id)
-        if point.metric != WHOLE_DEVICE
+        for point in read_points(store, device.device_id)[0]
     ]
     empty = f"nothing was learned of the points of {name} yet: hvac profiles build {name}"
     print_rows(rows, as_json=as_json, title=f"Points of {name} ({len(rows)})", empty=empty)
@@ -114,7 +113,7 @@ def _retire(name: str, point: str | None, since_ms: int | None) -> None:
 
 
 def _require_point(store: Store, device_id: str, point: str) -> None:
-    known = [p.metric for p in DevicePoint.read(store, device_id, only=("metric",)) if p.metric != WHOLE_DEVICE]
+    known = [found.metric for found in read_points(store, device_id)[0]]
     if point not in known:
         listed = ", ".join(known) or "none that was learned yet: hvac profiles build"
         raise typer.BadParameter(f"{device_id} has no point {point!r}; it has {listed}", param_hint="--point")

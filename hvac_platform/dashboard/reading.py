@@ -17,14 +17,12 @@ from hvac_platform.detection.methods import method_names
 from hvac_platform.ingestion.flow import PartitionFlow, flows
 from hvac_platform.log.base import MessageLog, UnknownTopicError
 from hvac_platform.monitoring.lifecycle import ATTENTION, State
-from hvac_platform.monitoring.points import WHOLE_DEVICE
 from hvac_platform.snapshots import SnapshotSeries
 from hvac_platform.stores.base import Device, Store, TableSlice
 from hvac_platform.stores.records import (
     AnomalyEvent,
     BacklogDay,
     DeadLetter,
-    DevicePoint,
     DeviceReport,
     Incident,
     IncidentHandling,
@@ -301,12 +299,6 @@ def device_trends(store: Store, device_id: str) -> list[MetricTrend]:
     """Trends of a device's metrics, worn ones first, the strongest first."""
     found = MetricTrend.read(store, device_id, most=1_000)
     return sorted(found, key=lambda trend: (trend.since is None, -abs(trend.sigmas)))
-
-
-def device_points(store: Store, device_id: str) -> list[DevicePoint]:
-    """Points of a device, as they were learned last."""
-    found = DevicePoint.read(store, device_id, most=5_000)
-    return [point for point in found if point.metric != WHOLE_DEVICE]
 
 
 def not_judged(scores: Mapping[str, VerdictSeries]) -> int:

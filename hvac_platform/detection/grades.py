@@ -64,25 +64,31 @@ class Grade:
         return "good"
 
 
-def grade_points(series: SnapshotSeries, paces: Mapping[str, Pace], device_type: DeviceType | None) -> dict[str, Grade]:
-    """Grades of the points of a device over n windows, by metric."""
+def grade_points(series: SnapshotSeries, paces: Mapping[str, Pace], impossible: Mapping[str, int]) -> dict[str, Grade]:
+    """Grades of the points of a device, by metric.
+
+    Args:
+        series: n windows, without readings that can't be.
+        paces: of the points to grade.
+        impossible: windows with a reading that can't be, by metric.
+    """
     names = tuple(name for name in paces if name in series.metric_names)
     if not len(series) or not names:
         return {}
     silent = stale(series, names, paces)
-    count, impossible = counts_of(series, names), impossible_readings(series, device_type)
+    count = counts_of(series, names)
     span_ms = int(heard_ms(series.times_ms, series.window_ms)[-1]) + series.window_ms
     return {
-        name: _grade(series, name, paces[name], silent[:, i], int(count[:, i].sum()), impossible, span_ms)
+        name: _grade(series, name, paces[name], silent[:, i], int(count[:, i].sum()), impossible.get(name, 0), span_ms)
         for i, name in enumerate(names)
     }
 
 
 def _grade(
-    series: SnapshotSeries, name: str, pace: Pace, silent: Bool, readings: int, impossible: Bool, span_ms: int
+    series: SnapshotSeries, name: str, pace: Pace, silent: Bool, readings: int, impossible: int, span_ms: int
 ) -> Grade:
     j = series.metric_names.index(name)
-    rows = np.flatnonzero((series.count[:, j] > 0) & ~impossible[:, j])
+    rows = np.flatnonzero(series.count[:, j] > 0)
     values = series.last[rows, j]
     steps = np.abs(np.diff(values))
     moved = steps[steps > 0]
@@ -96,7 +102,7 @@ def _grade(
         resolution=float(np.quantile(moved, 0.01)) if len(moved) else None,
         noise=float(1.4826 * np.median(steps) / np.sqrt(2.0)) if len(steps) >= STUCK_WINDOWS else None,
         stuck=0.0 if rests or not len(rows) else round(float(long.mean()), 4),
-        out_of_range=round(float(impossible[:, j].sum() / max(1, (series.count[:, j] > 0).sum())), 4),
+        out_of_range=round(impossible / max(1, impossible + len(rows)), 4),
     )
 
 

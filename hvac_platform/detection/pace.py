@@ -70,35 +70,48 @@ class Pace:
         return window_ms // self.interval_ms if self.regular and self.interval_ms <= window_ms else 0.0
 
 
-def learn_paces(series: SnapshotSeries, before: Mapping[str, Pace] | None = None) -> dict[str, Pace]:
+def learn_paces(series: SnapshotSeries) -> dict[str, Pace]:
     """Paces of the metrics that have enough readings, from n windows of a device.
-
-    What was learned ``before`` of the longest rest of a point that is sent on change stays: a week may not have its like.
 
     Where windows hold several readings, the interval is a window's length by their usual number. Otherwise it is the usual
     time from one window with a reading to the next. Windows of which the device has none at all don't count as silence of a
     point: then it was the device that was not heard.
     """
-    window_ms = series.window_ms
     if len(series) < LEAST_READINGS:
         return {}
-    heard = heard_ms(series.times_ms, window_ms)
-    found: dict[str, Pace] = {}
-    for j, name in enumerate(series.metric_names):
-        pace, known = pace_of(heard, series.count[:, j], window_ms), (before or {}).get(name)
-        if pace is None:
-            continue
-        if known is not None and not known.regular and not pace.regular and known.longest_ms > pace.longest_ms:
-            pace = replace(pace, longest_ms=known.longest_ms)
-        found[name] = pace
-    return found
+    heard = heard_ms(series.times_ms, series.window_ms)
+    return {
+        name: pace
+        for j, name in enumerate(series.metric_names)
+        if (pace := pace_of(heard, series.count[:, j], series.window_ms)) is not None
+    }
 
 
-def heard_ms(times_ms: Int64, window_ms: int) -> Int64:
-    """Time in which a device was heard up to each window, int64 [n]: a gap between two windows counts as a usual step."""
+def with_longest_rests(paces: Mapping[str, Pace], before: Mapping[str, Pace]) -> dict[str, Pace]:
+    """Paces with the longest rest that was known before of a point that is sent on change: a week may not have its like."""
+
+    def kept(pace: Pace, known: Pace | None) -> Pace:
+        if known is None or known.regular or pace.regular or known.longest_ms <= pace.longest_ms:
+            return pace
+        return replace(pace, longest_ms=known.longest_ms)
+
+    return {name: kept(pace, before.get(name)) for name, pace in paces.items()}
+
+
+def heard_ms(times_ms: Int64, window_ms: int, due_ms: Int64 | int = 0) -> Int64:
+    """Time in which a device was heard up to each window, int64 [n]: a gap between two windows counts as a usual step.
+
+    Args:
+        times_ms: int64 [n], window starts.
+        window_ms: length of a window.
+        due_ms: int64 [n - 1], longest time that may lie between two windows all the same: what ends it comes no sooner.
+    """
+    if not len(times_ms):
+        return np.zeros(0, dtype=np.int64)
     steps = np.diff(times_ms)
     usual = max(window_ms, int(np.median(steps))) if len(steps) else window_ms
-    heard: Int64 = np.r_[0, np.cumsum(np.where((steps > LEAST_WINDOWS * usual) | (steps <= 0), usual, steps))]
+    silent = (steps > np.maximum(LEAST_WINDOWS * usual, due_ms)) | (steps <= 0)
+    heard: Int64 = np.r_[0, np.cumsum(np.where(silent, usual, steps))]
     return heard
 
 
@@ -208,21 +221,6 @@ def last_readings(series: SnapshotSeries, before: Mapping[str, int] | None = Non
     return found
 
 
-def _heard_by_paces(
-    times_ms: Int64, count: Int64, names: Sequence[str], paces: Mapping[str, Pace], window_ms: int
-) -> Int64:
-    """Like :func:`heard_ms`, but a gap that a slow point ends in its own time is none."""
-    if not len(times_ms):
-        return np.zeros(0, dtype=np.int64)
-    steps = np.diff(times_ms)
-    usual = max(window_ms, int(np.median(steps))) if len(steps) else window_ms
-    slowest = np.array([paces[name].interval_ms if name in paces else 0 for name in names], dtype=np.int64)
-    due = np.where(count[1:] > 0, slowest, 0).max(axis=1, initial=0) + window_ms
-    silent = steps > np.maximum(LEAST_WINDOWS * usual, IN_TIME * due)
-    heard: Int64 = np.r_[0, np.cumsum(np.where(silent, usual, steps))]
-    return heard
-
-
 @dataclass(frozen=True, slots=True)
 class Stop:
     """Points that stopped together, [start_ms, end_ms).
@@ -268,7 +266,10 @@ def stops(
         retired_ms: when a point was retired, by metric: a stop is over then.
     """
     found: dict[tuple[int, int, bool], list[str]] = {}
-    heard = _heard_by_paces(times_ms, count, names, paces, window_ms)
+    # A gap that a slow point ends in its own time is none.
+    slow = np.array([paces[name].interval_ms if name in paces else 0 for name in names], dtype=np.int64)
+    due = IN_TIME * (np.where(count[1:] > 0, slow, 0).max(axis=1, initial=0) + window_ms)
+    heard = heard_ms(times_ms, window_ms, due.astype(np.int64))
     for j, name in enumerate(names):
         pace = paces.get(name)
         if pace is None or not len(times_ms):

@@ -8,10 +8,15 @@ from dataclasses import dataclass, field
 
 from hvac_platform.detection.pace import Pace
 from hvac_platform.stores.base import Store
-from hvac_platform.stores.records import DevicePoint
+from hvac_platform.stores.records import DevicePoint, read_points
 
 KEPT_SECONDS = 600.0
 """How long the paces of a device are kept: they are learned anew each night."""
+
+
+def pace_of_stored(point: DevicePoint) -> Pace:
+    """The pace that a point was learned to have."""
+    return Pace(point.interval_ms, point.longest_ms, point.regular)
 
 
 @dataclass
@@ -38,11 +43,6 @@ class ExpectedReadings:
         return known[1]
 
     def _read(self, device_id: str) -> Mapping[str, float]:
-        columns = ("metric", "interval_ms", "longest_ms", "regular", "retired_at")
-        points = DevicePoint.read(self.store, device_id, only=columns)
-        paces = {
-            p.metric: Pace(p.interval_ms, p.longest_ms, p.regular)
-            for p in points
-            if p.retired_at is None and p.interval_ms
-        }
+        points, _ = read_points(self.store, device_id)
+        paces = {point.metric: pace_of_stored(point) for point in points if point.retired_at is None}
         return {name: n for name, pace in paces.items() if (n := pace.expected(self.window_ms))}

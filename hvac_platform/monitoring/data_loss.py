@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hvac_platform.config import Settings
 from hvac_platform.detection.incidents import LOST_WINDOWS
 from hvac_platform.detection.pace import Pace
-from hvac_platform.monitoring.maintenance import in_maintenance
+from hvac_platform.monitoring.maintenance import wholly_in_maintenance
 from hvac_platform.monitoring.points import points_of
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.records import MaintenanceSpan, Snapshot
@@ -137,7 +137,7 @@ class Listening:
             found = [_until(loss, points.gone_ms) for loss in found if loss.start_ms < points.gone_ms]
         found = [loss for loss in found if self._others_heard(loss)]
         maintenance = MaintenanceSpan.read(self._store, device.device_id) if found else []
-        return [loss for loss in found if not _known_of(loss, window_ms, maintenance)]
+        return [loss for loss in found if not wholly_in_maintenance(loss.start_ms, loss.end_ms, window_ms, maintenance)]
 
     def _others_heard(self, loss: DataLoss) -> bool:
         """Whether windows of any device lie in the span; the device itself has none, so the answer is the same for all."""
@@ -172,11 +172,6 @@ def _until(loss: DataLoss, at_ms: int) -> DataLoss:
     if loss.end_ms <= at_ms:
         return loss
     return replace(loss, end_ms=max(at_ms, loss.start_ms + loss.window_ms), over=True)
-
-
-def _known_of(loss: DataLoss, window_ms: int, maintenance: Sequence[MaintenanceSpan]) -> bool:
-    windows = np.arange(loss.start_ms, loss.end_ms, window_ms, dtype=np.int64)
-    return bool(in_maintenance(windows, maintenance).all())
 
 
 def _times_around(store: Store, device: Device, start_ms: int, end_ms: int, until_ms: int) -> NDArray[np.int64]:

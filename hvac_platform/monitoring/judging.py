@@ -164,31 +164,6 @@ def judge_together(ready: Sequence[Ready]) -> list[dict[str, Verdicts]]:
     return said
 
 
-def judge_device(
-    store: Store,
-    device: Device,
-    encoders: Encoders,
-    settings: Settings,
-    start_ms: int,
-    end_ms: int,
-    *,
-    now_ms: int,
-    unjudged_only: bool = False,
-    similarity_threshold: float | None = None,
-    sigma_threshold: float | None = None,
-    kept: KeptDevices | None = None,
-) -> Judgement:
-    """Judge a device's complete windows that start in [start_ms, end_ms); arguments as for :func:`ready_to_judge`."""
-    return ready_to_judge(
-        *(store, device, encoders, settings, start_ms, end_ms),
-        now_ms=now_ms,
-        unjudged_only=unjudged_only,
-        similarity_threshold=similarity_threshold,
-        sigma_threshold=sigma_threshold,
-        kept=kept,
-    ).judge()
-
-
 def ready_to_judge(
     store: Store,
     device: Device,

@@ -13,7 +13,7 @@ from hvac_platform.config import Settings
 from hvac_platform.detection.choosing_metrics import NOT_CHOSEN
 from hvac_platform.detection.grades import impossible_readings, without_readings
 from hvac_platform.detection.neighbours import AVERAGED, mean_distance
-from hvac_platform.detection.pace import learn_paces, read_share
+from hvac_platform.detection.pace import Pace, learn_paces, read_share
 from hvac_platform.detection.profile import (
     Fit,
     Profile,
@@ -27,7 +27,7 @@ from hvac_platform.detection.rules import evaluate_rules
 from hvac_platform.devices.registry import DeviceType, device_type
 from hvac_platform.embedding.base import Encoder
 from hvac_platform.embedding.learned import Encoders, LearnedEncoder
-from hvac_platform.ingestion.snapshotting import EmbeddingCounts, reembedding_batches
+from hvac_platform.ingestion.snapshotting import EmbeddingCounts
 from hvac_platform.monitoring.lasting import (
     ChangeState,
     LookedAt,
@@ -35,10 +35,11 @@ from hvac_platform.monitoring.lasting import (
     look_for_change,
     spans_of_faults,
 )
-from hvac_platform.monitoring.maintenance import in_maintenance
+from hvac_platform.monitoring.maintenance import in_maintenance, within
 from hvac_platform.monitoring.points import learned_points
 from hvac_platform.monitoring.profile_versions import (
     archived,
+    embedded_anew,
     promoted,
     reflagged,
     refused,
@@ -80,16 +81,11 @@ MOST_NAMED = 3
 LEAST_FIT = 200
 """Fewest normal snapshots for a detector; with fewer, a profile rests on centroid and statistics."""
 ASKED_FOR = "asked for"
-UNCOMPARED = (
-    "there was none",
-    "it was fitted by version",
-    "the history asked for ends",
-    "the window is",
-    "the budget is",
-    "new metrics",
-    "what was learned since",
-)
-"""Reasons for a new encoder under which there is nothing to compare, or no choice."""
+NONE_BEFORE, OTHER_VERSION, ENDS_EARLIER = "there was none", "it was fitted by version", "the history asked for ends"
+OTHER_WINDOW, OTHER_BUDGET, NEW_METRICS = "the window is", "the budget is", "new metrics"
+LEARNED_A_FAULT = "what was learned since"
+UNCOMPARED = (NONE_BEFORE, OTHER_VERSION, ENDS_EARLIER, OTHER_WINDOW, OTHER_BUDGET, NEW_METRICS, LEARNED_A_FAULT)
+"""What reasons for a new encoder begin with under which there is nothing to compare, or no choice."""
 LONGEST_HELD_MS = DAY_MS
 GROWTH = 2.0
 DRIFTED_SHARE, DRIFT_SURPRISE, DRIFT_ROWS = 0.3, 1.0, 720
@@ -154,12 +150,14 @@ class History:
         unfit: bool [n] by reason; a snapshot counts under the first reason that holds.
         judged: so many of them had no verdict yet and were judged first.
         impossible: windows with a reading that can't be, by metric; it counts as missing there.
+        paces: at which each point reports, as far as these snapshots tell.
     """
 
     series: SnapshotSeries
     unfit: dict[str, NDArray[np.bool_]]
     judged: int = 0
     impossible: Mapping[str, int] = field(default_factory=dict)
+    paces: Mapping[str, Pace] = field(default_factory=dict)
 
     @property
     def fit(self) -> NDArray[np.bool_]:
@@ -246,8 +244,9 @@ def read_history(
     rules = evaluate_rules(series, declared)
     impossible = impossible_readings(series, declared)
     series = without_readings(series, impossible)
+    paces = learn_paces(series)
     unfit: dict[str, NDArray[np.bool_]] = {
-        INCOMPLETE: read_share(series, learn_paces(series)) < LEAST_COMPLETE,
+        INCOMPLETE: read_share(series, paces) < LEAST_COMPLETE,
         IN_MAINTENANCE: in_maintenance(series.times_ms, MaintenanceSpan.read(store, device.device_id)),
         BY_RULE: rules.anomalous & (rules.level <= URGENT),
     }
@@ -255,14 +254,14 @@ def read_history(
         unfit[FLAGGED] = states.flagged
         faults = spans_of_faults(store, device.device_id)
         if faults:
-            unfit[CALLED_FAULT] = _inside(series.times_ms, faults)
+            unfit[CALLED_FAULT] = within(series.times_ms, faults)
     if unjudged is not None:
         unfit[JUDGED_NOW] = np.isin(series.times_ms, unjudged.anomalous)
         unfit["not judged yet, waiting for late readings"] = np.isin(series.times_ms, unjudged.waiting)
     if series.embeddings is not None:
         unfit[NOT_EMBEDDED] = np.logical_not(np.isfinite(series.embeddings).all(axis=1))
     told = {name: int(n) for name, n in zip(series.metric_names, impossible.sum(axis=0).tolist(), strict=True) if n}
-    return History(series, unfit, 0 if unjudged is None else unjudged.judged, told)
+    return History(series, unfit, 0 if unjudged is None else unjudged.judged, told, paces)
 
 
 def learn_profile(
@@ -323,7 +322,7 @@ def learn_profile(
     if not include_flagged and present is not None and present.detector is not None:
         unlearned = called_fault_since(store, device.device_id, now)
         for fault in unlearned:
-            history = history.without(CALLED_FAULT, _inside(history.series.times_ms, [(fault.since, fault.seen_until)]))
+            history = history.without(CALLED_FAULT, within(history.series.times_ms, [(fault.since, fault.seen_until)]))
         looked = _lasting(store, device, history, present, end_ms, now)
         if looked is not None and looked.learns:
             history = history.with_learned(looked.accepted)
@@ -332,7 +331,13 @@ def learn_profile(
     normal = select(whole, fit)
     least = settings.hvac_profile_min_snapshots if min_snapshots is None else min_snapshots
     points = learned_points(
-        whole, DevicePoint.read(store, device.device_id), from_ms=start_ms, until_ms=end_ms, at_ms=now_ms()
+        whole,
+        history.paces,
+        history.impossible,
+        DevicePoint.read(store, device.device_id),
+        from_ms=start_ms,
+        until_ms=end_ms,
+        at_ms=now,
     )
     if len(normal) < least:
         raise TooFewSnapshotsError(
@@ -442,7 +447,7 @@ def _wish(refit: bool, looked: LookedAt | None, unlearned: Sequence[LastingChang
     if refit:
         return ASKED_FOR
     if unlearned:
-        return f"what was learned since {iso(unlearned[0].since)} is a fault, as somebody says"
+        return f"{LEARNED_A_FAULT} {iso(unlearned[0].since)} is a fault, as somebody says"
     if looked is not None and looked.learns:
         return f"what is new since {iso(looked.change.since)} lasts, and nothing speaks against it"
     return ""
@@ -451,13 +456,6 @@ def _wish(refit: bool, looked: LookedAt | None, unlearned: Sequence[LastingChang
 def _is_worn(store: Store, device: Device) -> bool:
     """Whether a metric of the device degrades slowly: to follow it would be to forget it."""
     return any(trend.since is not None for trend in MetricTrend.read(store, device.device_id, only=("since",)))
-
-
-def _inside(times_ms: NDArray[np.int64], spans: Sequence[tuple[int, int]]) -> NDArray[np.bool_]:
-    inside = np.zeros(len(times_ms), dtype=np.bool_)
-    for start_ms, end_ms in spans:
-        inside |= (times_ms >= start_ms) & (times_ms < end_ms)
-    return inside
 
 
 def _gate(
@@ -713,23 +711,23 @@ def refit_reason(
         worn: whether the device degrades slowly; then no drift is followed.
     """
     if present is None or present.detector is None or present.fit is None:
-        return "there was none"
+        return NONE_BEFORE
     detector, count = present.detector, int(fit.sum())
     from hvac_platform.detection.detector import VERSION
 
     if present.detector.version != VERSION:
-        return f"it was fitted by version {present.detector.version} of the method, the present one is {VERSION}"
+        return f"{OTHER_VERSION} {present.detector.version} of the method, the present one is {VERSION}"
     if present.fit.end_ms > end_ms:
-        return "the history asked for ends before the one that it was fitted on"
+        return f"{ENDS_EARLIER} before the one that it was fitted on"
     if detector.interval_ms != whole.window_ms:
-        return f"the window is {whole.window_ms // 1000} s, it was {detector.interval_ms // 1000} s"
+        return f"{OTHER_WINDOW} {whole.window_ms // 1000} s, it was {detector.interval_ms // 1000} s"
     if detector.false_alarms_per_day != settings.hvac_false_alarms_per_day:
-        return f"the budget is {settings.hvac_false_alarms_per_day:g} false alarms a day"
+        return f"{OTHER_BUDGET} {settings.hvac_false_alarms_per_day:g} false alarms a day"
     known = np.isfinite(whole.mean[fit]).mean(axis=0) if count else np.zeros(len(whole.metric_names))
     judged = {*detector.metric_names, *detector.left_out}
     new = [n for n, share in zip(whole.metric_names, known, strict=True) if share >= LEAST_KNOWN and n not in judged]
     if new:
-        return f"new metrics: {', '.join(new[:5])}"
+        return f"{NEW_METRICS}: {', '.join(new[:5])}"
     if count >= GROWTH * present.fit.count:
         return f"the history has grown from {present.fit.count} to {count} normal snapshots"
     return "" if worn else _drift(present, whole, fit)
@@ -772,15 +770,7 @@ def lesson_batches(store: Store, device: Device, lesson: Lesson, counts: Embeddi
         if left is not None:
             first = False
             yield left
-        profile = lesson.profile
-        encoder: Encoder
-        if profile.detector is not None:
-            encoder = LearnedEncoder(profile.detector)
-        else:
-            from hvac_platform.embedding.state import StateEncoder
-
-            encoder = StateEncoder()
-        yield from reembedding_batches(store, device, encoder, profile.span_start, device.last_seen + 1, counts)
+        yield from embedded_anew(store, device, lesson.profile, counts)
     if len(lesson.cleared):
         flags = {"device_id": [device_id] * len(lesson.cleared), "snapshot_time": lesson.cleared}
         cleared = {**flags, "is_anomalous": [False] * len(lesson.cleared)}

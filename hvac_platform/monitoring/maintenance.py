@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hvac_platform.stores.records import MaintenanceSpan
+
+
+def within(times_ms: NDArray[np.int64], spans: Iterable[tuple[int, int]]) -> NDArray[np.bool_]:
+    """Instants that lie in one of some half-open spans, bool [n].
+
+    >>> within(np.array([0, 60_000, 120_000]), [(60_000, 120_000)]).tolist()
+    [False, True, False]
+    """
+    inside = np.zeros(len(times_ms), dtype=np.bool_)
+    for start_ms, end_ms in spans:
+        inside |= (times_ms >= start_ms) & (times_ms < end_ms)
+    return inside
 
 
 def in_maintenance(times_ms: NDArray[np.int64], spans: Sequence[MaintenanceSpan]) -> NDArray[np.bool_]:
@@ -16,7 +28,9 @@ def in_maintenance(times_ms: NDArray[np.int64], spans: Sequence[MaintenanceSpan]
     >>> in_maintenance(np.array([0, 60_000, 120_000]), [MaintenanceSpan("d", 60_000, 120_000, "", 0)]).tolist()
     [False, True, False]
     """
-    inside = np.zeros(len(times_ms), dtype=np.bool_)
-    for span in spans:
-        inside |= (times_ms >= span.starts_at) & (times_ms < span.ends_at)
-    return inside
+    return within(times_ms, ((span.starts_at, span.ends_at) for span in spans))
+
+
+def wholly_in_maintenance(start_ms: int, end_ms: int, window_ms: int, spans: Sequence[MaintenanceSpan]) -> bool:
+    """Whether every window that starts in [start_ms, end_ms) does so within a span."""
+    return bool(in_maintenance(np.arange(start_ms, end_ms, window_ms, dtype=np.int64), spans).all())

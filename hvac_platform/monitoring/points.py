@@ -6,18 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
 from hvac_platform.detection.grades import grade_points
-from hvac_platform.detection.pace import Pace, learn_paces
+from hvac_platform.detection.pace import Pace, with_longest_rests
 from hvac_platform.detection.profile import Profile
-from hvac_platform.devices.registry import device_type
+from hvac_platform.ingestion.expected import pace_of_stored
 from hvac_platform.snapshots import SnapshotSeries
 from hvac_platform.stores.base import Store
-from hvac_platform.stores.records import DevicePoint, StoredGrade
+from hvac_platform.stores.records import WHOLE_DEVICE, DevicePoint, StoredGrade, read_points
 from hvac_platform.timestamps import now_ms
 
 WINDOWS_MS = (60_000, 120_000, 300_000, 600_000, 900_000, 1_800_000, 3_600_000)
 """Lengths of windows that divide an hour."""
-WHOLE_DEVICE = "*"
-"""Stands for all points of a device, those that are learned later too, where the device itself is retired."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,20 +42,13 @@ class Points:
 
 def points_of(store: Store, device_id: str) -> Points:
     """The points of a device, as they were learned last; nothing is known of them before its history was looked at."""
-    known = DevicePoint.read(store, device_id, only=("metric", "interval_ms", "longest_ms", "regular", "retired_at"))
-    gone = next((p.retired_at for p in known if p.metric == WHOLE_DEVICE), None)
-    paces: dict[str, Pace] = {}
-    retired: dict[str, tuple[Pace, int]] = {}
-    for point in known:
-        if point.metric == WHOLE_DEVICE:
-            continue
-        pace, since = Pace(point.interval_ms, point.longest_ms, point.regular), point.retired_at
-        since = gone if since is None else since
-        if since is None:
-            paces[point.metric] = pace
-        else:
-            retired[point.metric] = pace, since
-    return Points(paces, retired, gone)
+    known, gone = read_points(store, device_id)
+    paces = {point.metric: (pace_of_stored(point), point.retired_at) for point in known}
+    return Points(
+        {metric: pace for metric, (pace, since) in paces.items() if since is None},
+        {metric: (pace, since) for metric, (pace, since) in paces.items() if since is not None},
+        gone,
+    )
 
 
 def fitting_window_ms(points: Points, window_ms: int) -> int | None:
@@ -83,21 +74,29 @@ def retire_point(store: Store, device_id: str, metric: str, at_ms: int | None) -
 
 
 def learned_points(
-    series: SnapshotSeries, known: Sequence[DevicePoint], *, from_ms: int, until_ms: int, at_ms: int
+    series: SnapshotSeries,
+    paces: Mapping[str, Pace],
+    impossible: Mapping[str, int],
+    known: Sequence[DevicePoint],
+    *,
+    from_ms: int,
+    until_ms: int,
+    at_ms: int,
 ) -> list[DevicePoint]:
     """Points with the pace that a history shows; those that were known and have no reading in it stay as they are.
 
     Args:
-        series: n windows of the device, flagged ones too.
+        series: n windows of the device, flagged ones too, without readings that can't be.
+        paces: that they show.
+        impossible: windows with a reading that can't be, by metric.
         known: what was known before; whether a point is retired stays.
         from_ms: start of the history.
         until_ms: its end.
         at_ms: the present.
     """
     retired = {point.metric: point.retired_at for point in known}
-    before = {p.metric: Pace(p.interval_ms, p.longest_ms, p.regular) for p in known if p.metric != WHOLE_DEVICE}
-    paces = learn_paces(series, before)
-    grades = grade_points(series, paces, device_type(series.device_type))
+    paces = with_longest_rests(paces, {point.metric: pace_of_stored(point) for point in known})
+    grades = grade_points(series, paces, impossible)
     return [
         DevicePoint(
             series.device_id,

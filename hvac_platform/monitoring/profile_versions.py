@@ -14,6 +14,7 @@ from enum import StrEnum
 import msgspec
 import numpy as np
 
+from hvac_platform.detection.profile import Profile
 from hvac_platform.embedding.base import Encoder
 from hvac_platform.embedding.learned import LearnedEncoder
 from hvac_platform.ingestion.snapshotting import EmbeddingCounts, reembedding_batches
@@ -173,7 +174,17 @@ def change_to(
     )
     if left is not None:
         yield left
-    profile = profile_of(target)
+    yield from embedded_anew(store, device, profile_of(target), counts)
+    if back:
+        yield from _unlearned(store, device.device_id, found.built_at, by, now_ms)
+    target = replace(target, device_id=device.device_id, profile_updated_at=now_ms)  # it may have been renamed since
+    yield TableBatch(StoredProfile.columns([target]), table=StoredProfile.TABLE)
+    row = replace(found, state=str(VersionState.PRESENT), decided_at=now_ms, decided_by=by, content=None)
+    yield _rows([row])
+
+
+def embedded_anew(store: Store, device: Device, profile: Profile, counts: EmbeddingCounts) -> Iterator[TableBatch]:
+    """Embeddings by the encoder of a profile, from the first snapshot that it rests on to the newest one there is."""
     encoder: Encoder
     if profile.detector is not None:
         encoder = LearnedEncoder(profile.detector)
@@ -182,12 +193,6 @@ def change_to(
 
         encoder = StateEncoder()
     yield from reembedding_batches(store, device, encoder, profile.span_start, device.last_seen + 1, counts)
-    if back:
-        yield from _unlearned(store, device.device_id, found.built_at, by, now_ms)
-    target = replace(target, device_id=device.device_id, profile_updated_at=now_ms)  # it may have been renamed since
-    yield TableBatch(StoredProfile.columns([target]), table=StoredProfile.TABLE)
-    row = replace(found, state=str(VersionState.PRESENT), decided_at=now_ms, decided_by=by, content=None)
-    yield _rows([row])
 
 
 def reflagged(store: Store, changes: list[LastingChange]) -> Iterator[TableBatch]:

@@ -22,7 +22,7 @@ from hvac_platform.embedding.learned import Encoders
 from hvac_platform.embedding.state import StateEncoder
 from hvac_platform.ingestion.snapshotting import EmbeddingCounts, embedding_batches
 from hvac_platform.ingestion.windows import aggregate_windows, snapshot_columns
-from hvac_platform.monitoring.judging import Judgement, judge_device, judgement_batches
+from hvac_platform.monitoring.judging import Judgement, judgement_batches, ready_to_judge
 from hvac_platform.monitoring.learning import learn_profile, lesson_batches
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.batches import DeviceSlice, TableBatch, write_batch
@@ -127,7 +127,7 @@ def _days(
         for embedded in embedding_batches([part], {device_id: type_name}, encoders, EmbeddingCounts()):
             write_batch(store, "device_state_snapshots", embedded)
         later = end_ms + DAY_MS  # by then every window of the day is complete
-        judgement = judge_device(store, device, encoders, settings, start_ms, end_ms, now_ms=later)
+        judgement = ready_to_judge(store, device, encoders, settings, start_ms, end_ms, now_ms=later).judge()
         for judged in judgement_batches(judgement):
             write_batch(store, "anomaly_events", judged)
         yield judgement

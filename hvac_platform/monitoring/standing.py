@@ -16,7 +16,7 @@ from hvac_platform.config import Settings
 from hvac_platform.detection.consensus import Comparison
 from hvac_platform.embedding.learned import Encoders
 from hvac_platform.monitoring.counted import count_judged
-from hvac_platform.monitoring.judging import Judgement, judge_device, together
+from hvac_platform.monitoring.judging import Judgement, ready_to_judge, together
 from hvac_platform.monitoring.kept import KeptDevices
 from hvac_platform.monitoring.passes import DetectionPass, IncidentsPass, Span, spans_of_days, write_pass
 from hvac_platform.monitoring.pending import pending
@@ -157,11 +157,11 @@ class StandingDetection:
                 continue
             start_ms = device.last_seen - device.last_seen % window_ms - WARM_WINDOWS * window_ms
             try:
-                judge_device(
+                ready_to_judge(
                     *(self.store, device, self.encoders, self.settings, start_ms, device.last_seen),
                     now_ms=now,
                     kept=self._kept,
-                )
+                ).judge()
             except Exception:
                 self._kept.forget(device.device_id)
 

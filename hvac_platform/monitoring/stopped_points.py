@@ -10,7 +10,7 @@ import numpy as np
 from hvac_platform.detection.pace import Pace, Stop, counts_of, stops
 from hvac_platform.monitoring.data_loss import spelled
 from hvac_platform.monitoring.incident_identity import Found
-from hvac_platform.monitoring.maintenance import in_maintenance
+from hvac_platform.monitoring.maintenance import wholly_in_maintenance
 from hvac_platform.monitoring.points import points_of
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.records import Incident, MaintenanceSpan
@@ -130,7 +130,7 @@ def stopped_points(
     )
     found = [stop for stop in found if stop.end_ms > start_ms and stop.start_ms < end_ms]
     maintenance = MaintenanceSpan.read(store, device.device_id) if found else []
-    found = [stop for stop in found if not _known_of(stop, window_ms, maintenance)]
+    found = [stop for stop in found if not wholly_in_maintenance(stop.start_ms, stop.end_ms, window_ms, maintenance)]
     return [StoppedPoints(tuple(group), paces, window_ms) for group in _together(found, paces, window_ms)]
 
 
@@ -147,8 +147,3 @@ def _together(found: Sequence[Stop], paces: Mapping[str, Pace], window_ms: int) 
                 continue
         groups.append([stop])
     return groups
-
-
-def _known_of(stop: Stop, window_ms: int, maintenance: Sequence[MaintenanceSpan]) -> bool:
-    windows = np.arange(stop.start_ms, stop.end_ms, window_ms, dtype=np.int64)
-    return bool(in_maintenance(windows, maintenance).all())

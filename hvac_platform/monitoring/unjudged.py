@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from hvac_platform.config import Settings
 from hvac_platform.embedding.learned import Encoders
-from hvac_platform.monitoring.judging import judge_device
+from hvac_platform.monitoring.judging import ready_to_judge
 from hvac_platform.monitoring.pending import completeness_limits, unjudged_windows
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.records import Verdict
@@ -60,7 +60,7 @@ def judge_unjudged(
     new, waiting = unjudged_windows(store, device.device_id, start_ms, end_ms, limit)
     found = [nothing]
     for day in np.unique(new // DAY_MS).tolist():
-        judgement = judge_device(
+        judgement = ready_to_judge(
             store,
             device,
             encoders,
@@ -69,6 +69,6 @@ def judge_unjudged(
             min(end_ms, (day + 1) * DAY_MS),
             now_ms=now_ms,
             unjudged_only=True,
-        )
+        ).judge()
         found.append(judgement.series.times_ms[judgement.anomalous])
     return Unjudged(len(new), np.concatenate(found), waiting)

@@ -11,7 +11,7 @@ from hvac_platform.ingestion.snapshotting import EmbeddingCounts, embedding_batc
 from hvac_platform.monitoring.data_loss import Listening
 from hvac_platform.monitoring.incident_windows import Grouping
 from hvac_platform.monitoring.incidents import PastIncidents, incident_batches
-from hvac_platform.monitoring.judging import judge_device, judgement_batches
+from hvac_platform.monitoring.judging import judgement_batches, ready_to_judge
 from hvac_platform.monitoring.learning import learn_profile, lesson_batches
 from hvac_platform.runtime.connections import make_encoders
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
@@ -84,9 +84,9 @@ def learn(store, device, **options):
 
 def judge(store, device, start_ms, end_ms, **options):
     """Judge and write, long after the windows; the judgement."""
-    judgement = judge_device(
+    judgement = ready_to_judge(
         store, device, encoders(store), load_settings(), start_ms, end_ms, now_ms=end_ms + 10**9, **options
-    )
+    ).judge()
     for batch in judgement_batches(judgement):
         write_batch(store, "anomaly_events", batch)
     return judgement

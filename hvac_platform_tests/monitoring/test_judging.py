@@ -18,7 +18,7 @@ from hvac_platform.detection.profile import TooFewSnapshotsError
 from hvac_platform.devices.registry import BUILT_IN_FOLDER, device_type
 from hvac_platform.execution import RunFailedError, run_job
 from hvac_platform.ingestion.snapshotting import EmbeddingCounts, SnapshotCounts, embedding_batches, snapshot_batches
-from hvac_platform.monitoring.judging import judge_device, judgement_batches
+from hvac_platform.monitoring.judging import judgement_batches, ready_to_judge
 from hvac_platform.monitoring.learning import normal_snapshots
 from hvac_platform.monitoring.pending import pending
 from hvac_platform.monitoring.profiles import current_profile
@@ -92,7 +92,9 @@ def learn(store, device, **options):
 
 def judge(store, device, start_ms=MIDNIGHT_MS, end_ms=MIDNIGHT_MS + DAY_MS, *, now=LATE, batches=None, **options):
     """Judge and write, all batches or only the first few, as when the process dies then."""
-    judgement = judge_device(store, device, encoders(store), load_settings(), start_ms, end_ms, now_ms=now, **options)
+    judgement = ready_to_judge(
+        store, device, encoders(store), load_settings(), start_ms, end_ms, now_ms=now, **options
+    ).judge()
     for number, batch in enumerate(judgement_batches(judgement)):
         if number == batches:
             break

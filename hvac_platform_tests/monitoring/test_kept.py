@@ -6,7 +6,7 @@ import pytest
 from hvac_platform.config import load_settings
 from hvac_platform.detection.learned import BLOCK_WINDOWS
 from hvac_platform.monitoring import judging
-from hvac_platform.monitoring.judging import judge_device, judgement_batches
+from hvac_platform.monitoring.judging import judgement_batches, ready_to_judge
 from hvac_platform.monitoring.kept import KeptDevices
 from hvac_platform.stores.batches import write_batch
 from hvac_platform.timestamps import DAY_MS
@@ -35,12 +35,12 @@ def verdicts(store):
 
 
 def judge(store, device, end_ms, kept=None):
-    judgement = judge_device(
+    judgement = ready_to_judge(
         *(store, device, encoders(store), load_settings(), MIDNIGHT_MS, end_ms),
         now_ms=LATE,
         unjudged_only=True,
         kept=kept,
-    )
+    ).judge()
     for batch in judgement_batches(judgement):
         write_batch(store, "anomaly_events", batch)
     return judgement

@@ -12,7 +12,7 @@ from hvac_platform.config import load_settings
 from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.ingestion.snapshotting import EmbeddingCounts
 from hvac_platform.monitoring import lifecycle
-from hvac_platform.monitoring.judging import judge_device, judgement_batches
+from hvac_platform.monitoring.judging import judgement_batches, ready_to_judge
 from hvac_platform.monitoring.lasting import LASTING, ChangeState
 from hvac_platform.monitoring.passes import IncidentsPass, LearningOptions, LearningPass, Span, write_pass
 from hvac_platform.monitoring.profile_versions import (
@@ -100,7 +100,9 @@ class Site:
         """Judge a day and compute its incidents; which windows are anomalous."""
         begin, end = MIDNIGHT_MS + day * DAY_MS, MIDNIGHT_MS + (day + 1) * DAY_MS
         device = self.device(day + 1)
-        judged = judge_device(self.store, device, self.encoders, self.settings, begin, end, now_ms=end + DAY_MS)
+        judged = ready_to_judge(
+            self.store, device, self.encoders, self.settings, begin, end, now_ms=end + DAY_MS
+        ).judge()
         for batch in judgement_batches(judged):
             write_batch(self.store, "anomaly_events", batch)
         write_pass(IncidentsPass(self.store, self.settings, [Span(device, begin, end)], now_ms=end))

@@ -57,7 +57,6 @@ from hvac_platform.dashboard.reading import (
     HOUR_MS,
     device_events,
     device_incidents,
-    device_points,
     device_trends,
     lasting_changes,
     maintenance_within,
@@ -92,6 +91,7 @@ from hvac_platform.stores.records import (
     StoredMode,
     StoredProfile,
     Verdict,
+    read_points,
 )
 from hvac_platform.stores.series import read_series
 from hvac_platform.timestamps import DAY_MS, day_of, iso, now_ms, parse_instant
@@ -752,7 +752,7 @@ def _whole(store: Store, newest: _Now, asked: Asked, top: Content, state: str) -
                 events_table(events, kind),
                 changes_section(lasting_changes(store, device_id)),
                 wear_section(device_trends(store, device_id), kind),
-                points_section(device_points(store, device_id), kind),
+                points_section(read_points(store, device_id)[0], kind),
                 profile_facts(profile, device),
                 versions_section(profile_history(store, device_id)),
             ]

@@ -15,7 +15,7 @@ from hvac_platform.stores.records.incidents import Incident, SimilarIncident, St
 from hvac_platform.stores.records.learning import LastingChange, ProfileVersion, StoredEvidence, StoredGate
 from hvac_platform.stores.records.ledger import LedgerEntry, TouchedDevice
 from hvac_platform.stores.records.maintenance import MaintenanceSpan
-from hvac_platform.stores.records.points import DevicePoint, StoredGrade
+from hvac_platform.stores.records.points import WHOLE_DEVICE, DevicePoint, StoredGrade, read_points
 from hvac_platform.stores.records.profiles import (
     StoredCalibration,
     StoredFit,
@@ -31,6 +31,7 @@ from hvac_platform.stores.records.reports import DeviceReport, MethodReport
 from hvac_platform.stores.records.snapshots import BacklogDay, Snapshot
 
 __all__ = [
+    "WHOLE_DEVICE",
     "AnomalyEvent",
     "BacklogDay",
     "DeadLetter",
@@ -69,5 +70,6 @@ __all__ = [
     "TouchedDevice",
     "Verdict",
     "profile_updated_at",
+    "read_points",
     "stored_detector",
 ]

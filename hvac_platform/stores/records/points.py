@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TypedDict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypedDict
 
 from hvac_platform.stores.records.record import Record
+
+if TYPE_CHECKING:
+    from hvac_platform.stores.base import Store
+
+WHOLE_DEVICE = "*"
+"""Metric of the row that stands for all points of a device, later ones too, where the device itself is retired."""
 
 
 class StoredGrade(TypedDict):
@@ -50,3 +56,16 @@ class DevicePoint(Record):
     grade: StoredGrade | None
     retired_at: int | None
     updated_at: int
+
+
+def read_points(store: Store, device_id: str) -> tuple[list[DevicePoint], int | None]:
+    """The points of a device, and since when nothing is expected of it (None: something is).
+
+    Of a device that is retired all points are, since then or earlier.
+    """
+    rows = DevicePoint.read(store, device_id)
+    gone = next((row.retired_at for row in rows if row.metric == WHOLE_DEVICE), None)
+    points = [row for row in rows if row.metric != WHOLE_DEVICE]
+    if gone is not None:
+        points = [replace(point, retired_at=gone) if point.retired_at is None else point for point in points]
+    return points, gone
