@@ -717,7 +717,7 @@ def refit_reason(
 
     if present.detector.version != VERSION:
         return f"{OTHER_VERSION} {present.detector.version} of the method, the present one is {VERSION}"
-    if present.fit.end_ms > end_ms:
+    if present.fit.end_ms - whole.window_ms >= end_ms:  # it was fitted on windows that start later
         return f"{ENDS_EARLIER} before the one that it was fitted on"
     if detector.interval_ms != whole.window_ms:
         return f"{OTHER_WINDOW} {whole.window_ms // 1000} s, it was {detector.interval_ms // 1000} s"

@@ -122,6 +122,11 @@ def test_an_encoder_is_kept_until_the_history_has_doubled(store, device):
     assert third.profile.embedding_method != first.embedding_method
 
 
+def test_what_was_learned_of_all_that_a_device_has_sent_is_not_fitted_again(store, device):
+    learn(store, device)
+    assert learn(store, device).refitted == ""
+
+
 def test_an_encoder_is_fitted_anew_on_request_and_when_what_it_rests_on_has_changed(store, device, monkeypatch):
     learn(store, device, until_ms=MIDNIGHT_MS)
     assert learn(store, device, until_ms=MIDNIGHT_MS).refitted == ""
