@@ -33,6 +33,7 @@ def build_message(store: Store, settings: Settings, tree: Tree, row: OutboxMessa
         queued_at=row.queued_at,
         contents=tuple(contents),
         count=len(row.incidents),
+        devices=len({device_of(incident_id) for incident_id in row.incidents}),
         note=note,
         actor=actor,
         escalation=int(step) if step.isdigit() else 0,

@@ -111,7 +111,7 @@ class Deliverer:
         self._troubled: set[str] | None = None
         self._said = ""
         self._looked = self._lined_up = float("-inf")
-        self._raised: dict[tuple[str, str], dict[str, str]] | None = None
+        self._raised: dict[tuple[str, str], dict[str, tuple[int, str]]] | None = None
         self._waits_for_more = False
         self.sent = 0
 
@@ -331,27 +331,40 @@ class Deliverer:
             states = [self._state(incident_id, now) for incident_id in row.incidents]
             if "open" not in states:
                 return f"{row.incident_id} is {states[0].replace('_', ' ')}, so nobody else is called"
-        raised = self._states_raised(row, now)
-        if base_transition(row.transition) in ENDING and raised and "sent" not in raised:
-            return "it was not told that this began"
+        if base_transition(row.transition) in ENDING:
+            raised = self._states_raised(row, now)
+            if raised and "sent" not in raised:
+                return "it was not told that this began"
+            if "sent" in self._states_raised(row, now, later=True):
+                return "it was told meanwhile that this is no longer over"
         return None
 
-    def _states_raised(self, row: OutboxMessage, now: int) -> set[str]:
-        """States of the messages by which a row's receiver knows, or is to know, that its incidents began."""
+    def _states_raised(self, row: OutboxMessage, now: int, *, later: bool = False) -> set[str]:
+        """States of the messages by which a row's receiver knows, or is to know, that its incidents began.
+
+        Of what began before the row's own transition; with ``later``, of what began again after it.
+        """
         if self._raised is None:
             self._raised = defaultdict(dict)
             for message in outbox.read_outbox(self._store, now, only=outbox.TOLD_COLUMNS, kind="message"):
                 self._note_raised(message)
         receiver = row.receiver or ""
-        return {state for i in row.incidents for state in self._raised.get((i, receiver), {}).values()}
+        return {
+            state
+            for i in row.incidents
+            for began_ms, state in self._raised.get((i, receiver), {}).values()
+            if (began_ms > row.queued_at) == later
+        }
 
     def _note_raised(self, row: OutboxMessage) -> None:
         """Remember the state of a message that says that something began."""
         if self._raised is None or outbox.purpose(row).startswith("escalation"):
             return
-        if base_transition(row.transition) in (*RAISING, *BUNDLES):
+        base = base_transition(row.transition)
+        if base in (*RAISING, *BUNDLES):
+            began_ms = 0 if base in BUNDLES else row.queued_at  # a bundle is made after all that it tells of
             for incident_id in row.incidents:
-                self._raised.setdefault((incident_id, row.receiver or ""), {})[row.message_key] = row.state
+                self._raised.setdefault((incident_id, row.receiver or ""), {})[row.message_key] = began_ms, row.state
 
     def _state(self, incident_id: str, now: int) -> str:
         handling = handling_by_id(self._store, incident_id)

@@ -98,6 +98,7 @@ class Message:
         transition: key of the transition, or a bundle: digest, held.
         contents: of its incidents, first the one that it is about.
         count: how many incidents it is of, contents or not.
+        devices: how many devices those are of.
         note: what was said with the transition.
         actor: the person who brought it about; empty where the platform did.
         escalation: step of an escalation, else 0.
@@ -109,6 +110,7 @@ class Message:
     queued_at: int
     contents: tuple[Content, ...]
     count: int = 1
+    devices: int = 1
     note: str = ""
     actor: str = ""
     escalation: int = 0
@@ -138,8 +140,14 @@ class Message:
         if self.count == 1:
             place = f" ({first.place})" if first.place else ""
             return f"[{first.severity}] {verb}{first.device_id}{place}: {first.what}"
-        where = first.cause or _where(self.contents)
-        return f"[{self.severity}] {verb}{self.count} devices at once: {where}"
+        if self.devices == 1:
+            return f"[{self.severity}] {verb}{_counted(self.count)} of {first.device_id}: {first.what}"
+        of = (
+            f"{self.devices} devices"
+            if self.devices == self.count
+            else f"{_counted(self.count)} of {self.devices} devices"
+        )
+        return f"[{self.severity}] {verb}{of} at once: {first.cause or _where(self.contents)}"
 
     @property
     def said(self) -> str:

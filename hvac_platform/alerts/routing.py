@@ -132,7 +132,7 @@ def _with_inherited(route_: Route, above: _Matched | None, number: int) -> _Matc
     if route_.resolved is False:
         tell = tuple(name for name in tell if name not in ENDING)
     elif route_.resolved and not set(ENDING) & set(tell):
-        tell = (*tell, "resolved", "taken_back")
+        tell = (*tell, *ENDING)
     digest = route_.digest if route_.digest is not None else (above.digest if above else None)
     return _Matched(
         route=route_,

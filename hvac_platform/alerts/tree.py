@@ -5,11 +5,14 @@ Errors name the line and the path of what is wrong. Secrets are written as ``${N
 
 from __future__ import annotations
 
+import base64
+import binascii
 import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import time
+from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -17,6 +20,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     BaseModel,
     BeforeValidator,
@@ -29,13 +33,14 @@ from pydantic import (
 )
 
 from hvac_platform.devices.bounded_yaml import TextRefusedError, load_yaml, read_text
+from hvac_platform.monitoring.lifecycle import KEPT_QUIET, Transition
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 RAISING = ("opened", "worsened", "reopened", "woken")
 """Transitions that say that something needs somebody."""
 ENDING = ("resolved", "taken_back", "false_alarm")
 """Transitions that say that nothing is left to be done."""
-TOLD = (*RAISING, "resolved", "taken_back")
+TOLD = (*RAISING, *ENDING)
 """What a route tells of where it doesn't say."""
 LONGEST_WAIT_MS = 3_000
 MOST_ROUTES = 1_000
@@ -43,6 +48,8 @@ WEEK_MINUTES = 7 * 1440
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _PERIOD = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+PREFIX = "whsec_"
+"""How a webhook's secret begins that goes on in base64."""
 _UNITS_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
@@ -150,6 +157,22 @@ def _minutes_of_week(stretches: list[Quiet]) -> set[int]:
     return covered
 
 
+def known_transitions(value: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of transitions, or patterns of them; of comments and labels nobody is told.
+
+    Raises:
+        ValueError: one is none.
+    """
+    known = [str(name) for name in Transition if name not in KEPT_QUIET]
+    for pattern in value:
+        if not any(fnmatchcase(name, pattern) for name in known):
+            raise ValueError(f"there is no transition {pattern[:60]!r}; they are {', '.join(known)}")
+    return value
+
+
+Transitions = Annotated[Texts, AfterValidator(known_transitions)]
+
+
 class Match(_Part):
     """What an incident must be; of a list one is enough, and all that are given must hold. * and ? stand for any text."""
 
@@ -161,7 +184,7 @@ class Match(_Part):
     metric: Texts = ()
     kind: Texts = ()
     scope: Annotated[tuple[Literal["local", "fleet", "platform"], ...], BeforeValidator(listed)] = ()
-    transition: Texts = ()
+    transition: Transitions = ()
     during: tuple[Hours, ...] = ()
 
 
@@ -179,7 +202,7 @@ class Route(_Part):
     match: Match = Match()
     receivers: Texts | None = None
     go_on: bool = Field(default=False, validation_alias=AliasChoices("continue", "go_on"))
-    tell: Texts | None = None
+    tell: Transitions | None = None
     resolved: bool | None = None
     quiet: tuple[Quiet, ...] | None = None
     digest: Annotated[int | Literal[False], BeforeValidator(lambda v: v if v is False else time_of_day(v))] | None = (
@@ -209,6 +232,27 @@ class Email(_Part):
     username: str = ""
     password: SecretStr = SecretStr("")
 
+    @field_validator("server")
+    @classmethod
+    def _name_alone(cls, value: str) -> str:
+        if re.search(r"[/\s]|^[^:]*:\d+$", value) or not value:
+            raise ValueError("must be the name or address of a server alone; its port goes in port")
+        return value
+
+
+def secret_bytes(secret: str) -> bytes:
+    """Key of a signature: base64 after ``whsec_``; any other text is taken as it is.
+
+    Raises:
+        ValueError: what follows ``whsec_`` is no base64.
+    """
+    if not secret.startswith(PREFIX):
+        return secret.encode()
+    try:
+        return base64.b64decode(secret.removeprefix(PREFIX), validate=True)
+    except binascii.Error:
+        raise ValueError("a secret that begins with whsec_ goes on in base64") from None
+
 
 class Webhook(_Part):
     """A POST of a CloudEvent, signed where there is a secret."""
@@ -217,6 +261,12 @@ class Webhook(_Part):
     secret: SecretStr = SecretStr("")
     headers: dict[str, SecretStr] = {}
     reference: str = ""
+
+    @field_validator("secret")
+    @classmethod
+    def _key(cls, value: SecretStr) -> SecretStr:
+        secret_bytes(value.get_secret_value())
+        return value
 
     @field_validator("url")
     @classmethod
@@ -408,6 +458,9 @@ def _filled(value: Any, loc: tuple[str | int, ...], root: yaml.Node, environment
         if held is None:
             place = _place(root, loc)
             raise AlertsFileError(f"line {place.line}: {place.path}: the environment has no {found[1]}")
+        if not held:
+            place = _place(root, loc)
+            raise AlertsFileError(f"line {place.line}: {place.path}: {found[1]} is empty in the environment")
         return held
 
     return _VARIABLE.sub(of, value)

@@ -128,8 +128,15 @@ def _do(ids: list[str], act: Callable[..., object], by: str | None, alone: bool,
     """Do it to each incident, and to those that are part of it; one that can't be is named and makes the exit code 1."""
     store = open_store(load_settings())
     who = person(by)
-    chosen = [chosen_incident(store, incident_id) for incident_id in ids]
-    refused = False
+    chosen, refused = list[Incident](), False
+    for incident_id in ids:
+        try:
+            chosen.append(chosen_incident(store, incident_id))
+        except typer.BadParameter as error:
+            if len(ids) == 1:
+                raise
+            errors.print(f"hvac: {error.message}")
+            refused = True
     for incident in chosen:
         try:
             act(store, incident, by=who, at_ms=now_ms())

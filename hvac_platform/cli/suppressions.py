@@ -63,8 +63,12 @@ def add_suppression(
     if name in known.of_file:
         errors.print(f"hvac: {name} is in {settings.hvac_suppressions}: change it there")
         raise typer.Exit(1)
+    before = next((rule for rule in known.rules if rule.suppression_id == name), None)
     store.upsert(Suppression.TABLE, Suppression.columns([made]))
     console.print(f"{name}: {in_words(made.calendar)}")
+    if before is not None:
+        note = f" ({before.note})" if before.note else ""
+        console.print(f"it takes the place of what had that name: {in_words(before.calendar)}{note}")
 
 
 @suppressions.command("list")
@@ -74,7 +78,9 @@ def list_suppressions(as_json: AsJson = False) -> None:
     store = open_store(settings)
     known, now = read_suppressions(store, settings.hvac_suppressions), now_ms()
     span = (now - COUNTED_DAYS * DAY_MS, now + DAY_MS)
-    kept_back = OutboxMessage.read(store, None, span, only=("error",), equals={"state": "suppressed"})
+    kept_back = OutboxMessage.read(
+        store, None, span, only=("error",), equals={"state": "suppressed", "kind": "transition"}
+    )
     counts = Counter(message.error for message in kept_back)
     names = [rule.suppression_id for rule in known.rules]
     rows = [

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from hvac_platform.alerts.tree import current_tree
+from hvac_platform.alerts.receivers import DeliveryError, make_sender
+from hvac_platform.alerts.tree import AlertsFileError, current_tree
 from hvac_platform.cli.choosing import Devices, Names, chosen_devices, named
 from hvac_platform.cli.output import AsJson, at, console, errors, print_rows
 from hvac_platform.config import CONSUMER_GROUP, Settings, load_settings
@@ -126,6 +127,11 @@ def check(
 
 def _alerts_state(settings: Settings) -> str:
     tree = current_tree(settings.hvac_alerts)
+    for name, receiver in tree.receivers.items() if tree is not None else ():
+        try:
+            make_sender(name, receiver, lambda _: None).close()
+        except DeliveryError as error:
+            raise AlertsFileError(f"receiver {name}: {error}") from None
     return f"{settings.hvac_alerts}: receivers {', '.join(tree.receivers) if tree is not None else 'none'}"
 
 

@@ -112,15 +112,12 @@ def identify(
 def _takes_over(part: Found, incident: Incident, parts: Sequence[Found], window_ms: int) -> bool:
     """Whether an incident goes on as this part."""
     first, last = incident.started_at, incident.ended_at - window_ms
-    if part.has(first):
-        return True
-    if any(other.has(first) for other in parts):
-        return False
-    if part.has(last):
-        return True
-    if any(other.has(last) for other in parts) or not part.overlaps(first, incident.ended_at):
-        return False
-    return not part.faults or bool(part.faults & {*incident.rules, *incident.metrics})
+    told_by = {*incident.rules, *incident.metrics}
+    for time_ms in (first, last):
+        holders = [other for other in parts if other.has(time_ms)]
+        if holders:  # several where faults go on at the same time
+            return part is max(holders, key=lambda p: (len(p.faults & told_by), p.start_ms == first))
+    return part.overlaps(first, incident.ended_at) and (not part.faults or bool(part.faults & told_by))
 
 
 def _cut(group: Found, known: Sequence[Incident], window_ms: int, closed_ms: Mapping[str, int]) -> Iterator[Found]:

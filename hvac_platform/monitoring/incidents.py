@@ -29,7 +29,7 @@ from hvac_platform.monitoring.lifecycle import LASTING_ENDING, PROVISIONAL, Word
 from hvac_platform.monitoring.notifying import Known
 from hvac_platform.monitoring.profiles import load_profile
 from hvac_platform.monitoring.provisional import awaits_judgement
-from hvac_platform.monitoring.stopped_points import FURTHEST_MS, STOPPED, StoppedPoints, stopped_points
+from hvac_platform.monitoring.stopped_points import FURTHEST_MS, STOPPED, StoppedPoints, of_same_stop, stopped_points
 from hvac_platform.monitoring.wide_devices import metrics_to_read
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.batches import TableBatch
@@ -206,7 +206,7 @@ def incident_batches(
         (one, kind) for kind, ones in ((DATA_LOSS, lost), ("", anomalous), (STOPPED, silent)) for one in ones
     ):
         start, ended = one.found.start_ms, one.found.end_ms(window_ms)
-        group = next((group for group in stopped if kind == STOPPED and group.found.overlaps(start, ended)), None)
+        group = of_same_stop(stopped, one.found) if kind == STOPPED else None
         returned = group is None or group.over
         over = one.found.over or one.incident_id in said.closed_ms
         held_open = ended <= said.reopened_ms.get(one.incident_id, -1)

@@ -52,7 +52,7 @@ class StoppedPoints:
         No window begins then, so the incident has a key of its own beside one that begins with the same window.
         """
         spans = [np.arange(stop.start_ms, stop.end_ms, self.window_ms, dtype=np.int64) for stop in self.stops]
-        return Found(np.unique(np.concatenate(spans)) - 1)
+        return Found(np.unique(np.concatenate(spans)) - 1, frozenset(self.metrics))
 
     @property
     def over(self) -> bool:
@@ -132,6 +132,16 @@ def stopped_points(
     maintenance = MaintenanceSpan.read(store, device.device_id) if found else []
     found = [stop for stop in found if not wholly_in_maintenance(stop.start_ms, stop.end_ms, window_ms, maintenance)]
     return [StoppedPoints(tuple(group), paces, window_ms) for group in _together(found, paces, window_ms)]
+
+
+def of_same_stop(groups: Sequence[StoppedPoints], found: Found) -> StoppedPoints | None:
+    """The group that an incident's windows are of; groups may go on at the same time, one point after the other stopped."""
+
+    def likeness(group: StoppedPoints) -> tuple[int, int]:
+        return len(found.faults.intersection(group.metrics)), len(np.intersect1d(group.found.times_ms, found.times_ms))
+
+    end_ms = int(found.times_ms[-1]) + 1
+    return max((g for g in groups if g.found.overlaps(found.start_ms, end_ms)), key=likeness, default=None)
 
 
 def _together(found: Sequence[Stop], paces: Mapping[str, Pace], window_ms: int) -> list[list[Stop]]:

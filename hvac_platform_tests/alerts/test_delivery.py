@@ -360,3 +360,45 @@ def test_somebody_else_is_called_when_nobody_acknowledges(alerts, happenings, cl
         "[critical] nobody has acknowledged",
         "[critical] nobody has acknowledged",
     ]
+
+
+def test_what_is_opened_again_is_told_after_its_end_and_an_end_that_comes_too_late_is_not_told(
+    alerts, happenings, http, clock
+):
+    one = incident()
+    happenings.record(one)
+    happenings.happens("opened", one)
+    made = alerts(hook(http.url), KEY=SECRET)
+    made.deliver()
+    happenings.happens("resolved/1", one, at_ms=NOON_MS + MINUTE_MS)
+    happenings.happens("reopened/1", one, at_ms=NOON_MS + 2 * MINUTE_MS)
+    made.deliver()
+    assert [taken.event["type"].rpartition(".")[2] for taken in http.taken] == ["opened", "resolved", "reopened"]
+    happenings.happens("resolved/2", one, at_ms=NOON_MS + 3 * MINUTE_MS)
+    http.answers.append(422)  # it refuses this one message, which is tried again later
+    made.deliver()
+    happenings.happens("reopened/2", one, at_ms=NOON_MS + 4 * MINUTE_MS)
+    made.deliver()
+    clock.passes(HOUR_MS)
+    made.deliver()
+    assert [taken.event["type"].rpartition(".")[2] for taken in http.taken][3:] == ["reopened"]
+
+
+def test_a_false_alarm_ends_what_was_opened_at_the_receiver(alerts, happenings, http):
+    one = incident()
+    happenings.record(one)
+    happenings.happens("opened", one)
+    made = alerts(hook(http.url), KEY=SECRET)
+    made.deliver()
+    happenings.happens("false_alarm/1", one, at_ms=NOON_MS + MINUTE_MS)
+    made.deliver()
+    assert [taken.event["type"].rpartition(".")[2] for taken in http.taken] == ["opened", "false_alarm"]
+
+
+def test_a_message_of_many_incidents_counts_devices_as_devices(alerts, happenings, http):
+    many = [incident(f"RTU-{i % 4}", NOON_MS + i) for i in range(12)]
+    happenings.record(*many)
+    happenings.happens("opened", *many)
+    alerts(hook(http.url), KEY=SECRET).deliver()
+    (taken,) = http.taken
+    assert "12 incidents of 4 devices at once: building bldg-001" in taken.event["data"]["title"]

@@ -239,6 +239,22 @@ A = "receivers: {a: {console: true}}\n"
         ("receivers: {a: {webhook: {url: 'ftp://TOKEN'}}}\nroute: {}\n", "url: must begin with https:// or http://"),
         (A + "group_wait: 1m\nroute: {}\n", "line 2: group_wait: Input should be less than or equal to 3000"),
         (A, "line 1: route: Field required"),
+        (
+            A + "route: {tell: [openend]}\n",
+            "line 2: route.tell: there is no transition 'openend'; they are opened, worsened",
+        ),
+        (
+            A + "route:\n  routes:\n    - match: {transition: open}\n      receivers: [a]\n",
+            "line 4: route.routes[0].match.transition: there is no transition 'open'",
+        ),
+        (
+            "receivers: {a: {webhook: {url: 'https://x', secret: 'whsec_%%%'}}}\nroute: {}\n",
+            "webhook.secret: a secret that begins with whsec_ goes on in base64",
+        ),
+        (
+            "receivers: {a: {email: {to: a@b, from: a@b, server: '127.0.0.1:25'}}}\nroute: {}\n",
+            "email.server: must be the name or address of a server alone; its port goes in port",
+        ),
     ],
 )
 def test_what_is_wrong_in_the_file_is_named_with_its_line_and_path_and_without_secrets(text, said):

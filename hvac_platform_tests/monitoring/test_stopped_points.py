@@ -29,13 +29,18 @@ def store(platform):
 
 
 def without(store, metrics, begin_ms, end_ms, until_ms=END_MS, seed=3):
-    """The hours after midnight as they come while some metrics are not read between two instants."""
+    """The hours after midnight as they come while some metrics are not read, from one instant or one each to another."""
+    begins_ms = begin_ms if isinstance(begin_ms, dict) else dict.fromkeys(metrics, begin_ms)
     simulation = FleetSimulation([CHILLER], seed=seed)
     (found,) = simulation.advance(np.arange(START_MS, until_ms, MINUTE_MS // 6, dtype=np.int64))
     begins = np.arange(START_MS, until_ms, MINUTE_MS)
     means = found.values.reshape(len(begins), 6, -1).mean(axis=1)
     rows = [
-        {n: v for n, v in zip(found.metric_names, row, strict=True) if not (n in metrics and begin_ms <= time < end_ms)}
+        {
+            n: v
+            for n, v in zip(found.metric_names, row, strict=True)
+            if not (n in metrics and begins_ms[n] <= time < end_ms)
+        }
         for time, row in zip(begins.tolist(), means.tolist(), strict=True)
     ]
     later = [i for i, row in enumerate(rows) if begins[i] >= MIDNIGHT_MS and row]
@@ -87,6 +92,19 @@ def test_points_that_stop_are_one_incident_until_they_return(store):
         f"no readings of {TWO[0]}, {TWO[1]} (2 of 15 points) for 3.0 h after 2025-03-11 01:00:00Z; usually one comes each "
         "10 s"
     ]
+
+
+def test_points_that_stop_one_after_the_other_are_each_named_by_their_own_incident(store):
+    names = ("cop", "power_consumption", *TWO)
+    begins = {name: MIDNIGHT_MS + (1 + i) * HOUR_MS for i, name in enumerate(names)}
+    device = without(store, names, begins, END_MS)
+    ids: list[str] = []
+    for hour in range(2, 7):  # as they stop, and then over all of it
+        found = detect(store, device, MIDNIGHT_MS, MIDNIGHT_MS + hour * HOUR_MS)
+        assert [(i.metrics, i.started_at + 1) for i in found] == [([n], begins[n]) for n in names[: hour - 1]]
+        assert [i.incident_id for i in found][: len(ids)] == ids
+        ids = [i.incident_id for i in found]
+        assert all(i.metrics[0] in i.reasons[0] and i.status == "open" for i in found)
 
 
 def test_before_its_time_a_silence_is_none_of_a_stop(store):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import hmac
 import json
 import time
@@ -14,12 +13,11 @@ from typing import Any
 
 from hvac_platform.alerts.messages import Message, rfc3339
 from hvac_platform.alerts.receivers.answers import Answer, DeliveryError
-from hvac_platform.alerts.tree import Webhook
+from hvac_platform.alerts.tree import Webhook, secret_bytes
 
 SECONDS = 10.0
 LONGEST_ANSWER = 65_536
 LONGEST_REFERENCE = 200
-PREFIX = "whsec_"
 SOURCE = "/hvac-platform"
 LONGEST_RETRY_AFTER_MS = 3_600_000
 
@@ -31,20 +29,6 @@ def webhook_id(key: str) -> str:
     True
     """
     return f"msg_{sha256(key.encode()).hexdigest()[:32]}"
-
-
-def secret_bytes(secret: str) -> bytes:
-    """Key of a signature: base64 after ``whsec_``; any other text is taken as it is.
-
-    Raises:
-        ValueError: what follows ``whsec_`` is no base64.
-    """
-    if not secret.startswith(PREFIX):
-        return secret.encode()
-    try:
-        return base64.b64decode(secret.removeprefix(PREFIX), validate=True)
-    except binascii.Error:
-        raise ValueError("a secret that begins with whsec_ goes on in base64") from None
 
 
 def signature(secret: str, id_: str, timestamp: int, body: bytes) -> str:
