@@ -1,4 +1,4 @@
-"""The platform's own incidents: ingestion that stands, lag, a proof that fails, runs that fail, receivers that are away.
+"""The platform's own incidents: ingestion that stands, lag, a proof or runs that fail, receivers away, disputed devices.
 
 Each opens once and resolves once, however often it is looked at: what is open is known from the outbox itself.
 """
@@ -22,6 +22,7 @@ KINDS = {
     "lag": "warning",
     "run": "warning",
     "receiver": "critical",
+    "device": "warning",
 }
 """Kinds of trouble, with their severity. Data loss of a device is an incident of that device."""
 

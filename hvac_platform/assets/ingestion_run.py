@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dagster as dg
 
+from hvac_platform.alerts.disputed_devices import dispute, settle, stray_text
 from hvac_platform.assets.common import listed
 from hvac_platform.ingestion.decoding import IngestionCounts
-from hvac_platform.ingestion.registration import TypeConflict, look_alikes
+from hvac_platform.ingestion.registration import OLDER, TypeConflict, look_alikes
 from hvac_platform.ingestion.standing import Registry
 from hvac_platform.io_managers.table_output import Metadata
 from hvac_platform.partitions import devices
 from hvac_platform.resources import PlatformResource
+from hvac_platform.stores.base import Device
+from hvac_platform.timestamps import now_ms
 
 
 def run_registry(context: dg.AssetExecutionContext, platform: PlatformResource) -> Registry:
@@ -26,12 +29,19 @@ def run_registry(context: dg.AssetExecutionContext, platform: PlatformResource) 
 
     def on_conflict(conflict: TypeConflict) -> None:
         context.log.warning("%s", conflict)
+        if conflict.why != OLDER:
+            dispute(platform.store, conflict.device_id, str(conflict), now_ms())
 
-    return Registry(platform.store, on_new, on_conflict, platform.settings.hvac_max_devices)
+    def on_stray(device: Device, newest_ms: int) -> None:
+        text = stray_text(device.device_id, device.last_seen, newest_ms)
+        context.log.warning("%s", text)
+        dispute(platform.store, device.device_id, text, now_ms())
+
+    return Registry(platform.store, on_new, on_conflict, platform.settings.hvac_max_devices, on_stray)
 
 
 def tell_taken_in(metadata: Metadata, counts: IngestionCounts, registry: Registry, *, made_again: int) -> None:
-    """Say of a run what it read, what it refused and why, and of which devices messages and registry disagree.
+    """Say of a run what it read, what it refused and why, and whether messages and registry disagree on devices.
 
     Args:
         metadata: of the materialization.
@@ -40,6 +50,8 @@ def tell_taken_in(metadata: Metadata, counts: IngestionCounts, registry: Registr
         made_again: logs that were made again and so are read from their begin.
     """
     disputed = registry.conflicts.values()
+    unsettled = registry.strays | {conflict.device_id for conflict in disputed if conflict.why != OLDER}
+    settle(registry.store, counts.devices - unsettled, now_ms())
     metadata.update(
         messages=counts.messages,
         accepted=counts.accepted,

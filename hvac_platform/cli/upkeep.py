@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from hvac_platform.alerts.disputed_devices import disputes
 from hvac_platform.alerts.receivers import DeliveryError, make_sender
 from hvac_platform.alerts.tree import AlertsFileError, current_tree
 from hvac_platform.cli.choosing import Devices, Names, chosen_devices, named
@@ -253,6 +254,7 @@ def _room_for_devices(settings: Settings) -> str:
         )
     alike = sorted({tuple(sorted(pair)) for pair in look_alikes(ids, ids)})[:SHOWN_ALIKE]
     told = "".join(f"; {one!r} looks like {other!r}: are they the same one?" for one, other in alike)
+    told += "".join(f"; {text}" for text in disputes(open_store(settings), now_ms())[:SHOWN_ALIKE])
     return f"{registered}, at most {most}{told}"
 
 

@@ -56,6 +56,9 @@ def _seen_as(device_id: str) -> str:
     return re.sub(r"[\s_./:\\-]+", "-", text.strip())
 
 
+OLDER = "they are older than what is known of it"
+
+
 @dataclass(frozen=True, slots=True)
 class TypeClaims:
     """Device types that the messages of one batch name for a device, with the number of messages."""
@@ -136,7 +139,7 @@ def _objection(claim: TypeClaims, known: Device) -> str:
     if sum(claim.messages.values()) < LEAST_MESSAGES:
         return f"{sum(claim.messages.values())} of {LEAST_MESSAGES} messages that it takes"
     if claim.device.last_seen < known.last_seen:
-        return "they are older than what is known of it"
+        return OLDER
     if device_type(claim.device.device_type) is None and device_type(known.device_type) is not None:
         return "no file declares that type"
     return ""

@@ -61,6 +61,11 @@ OUTAGE_SECONDS, CAUGHT_UP = 30.0, 500
 
 Int64 = NDArray[np.int64]
 
+STRAY_MS, SILENT_MS, GONE_MS = DAY_MS, 600_000, 7 * DAY_MS
+"""Readings a day before a device's newest one are strays where that is of late and yet some time ago: its clock went back.
+
+While newer ones come too it is history that somebody imports, and so it is of a device that has been gone for long."""
+
 
 @dataclass(frozen=True, slots=True)
 class Moved:
@@ -110,14 +115,18 @@ class Registry:
         on_new: told of the ids of devices that were registered.
         on_conflict: told of each device whose messages name another type, once.
         most: so many devices may be registered.
+        on_stray: told of each device, once, of which only readings of long ago arrive, with its newest reading, epoch ms.
         conflicts: the last conflict of each of them.
+        strays: devices that ``on_stray`` was told of.
     """
 
     store: Store
     on_new: Callable[[list[str]], object]
     on_conflict: Callable[[TypeConflict], object]
     most: int
+    on_stray: Callable[[Device, int], object] = lambda _device, _newest_ms: None
     conflicts: dict[str, TypeConflict] = field(default_factory=dict)
+    strays: set[str] = field(default_factory=set)
     _known: dict[str, Device] = field(default_factory=dict)
     _read_at: float = -np.inf
 
@@ -149,12 +158,17 @@ class Registry:
 
     def register(self, found: list[Device]) -> None:
         """Write devices of a batch."""
+        now = now_ms()
         new = [device.device_id for device in found if device.device_id not in self.devices]  # before they are written
         self.store.register_devices(found)
         for device in found:
             known = self._known.get(device.device_id)
             last = device.last_seen if known is None else max(known.last_seen, device.last_seen)
             self._known[device.device_id] = replace(device, last_seen=last)
+            stray = last - device.last_seen > STRAY_MS and last + SILENT_MS < now < last + GONE_MS
+            if stray and device.device_id not in self.strays:
+                self.strays.add(device.device_id)
+                self.on_stray(device, last)
         if new:
             self.on_new(new)
 

@@ -6,11 +6,13 @@ import json
 
 import pytest
 
+from hvac_platform.alerts.disputed_devices import disputes
 from hvac_platform.assets.common import ingestion_run_config
 from hvac_platform.definitions import defs
 from hvac_platform.ingestion.messages import RecordBatch, decode_batch
 from hvac_platform.ingestion.ranges import OffsetRange
-from hvac_platform_tests.conftest import DAY, MINUTE_MS, NOON_MS, SECOND_MS, reading, rows
+from hvac_platform.timestamps import DAY_MS, now_ms
+from hvac_platform_tests.conftest import DAY, HOUR_MS, MINUTE_MS, NOON_MS, SECOND_MS, reading, rows
 
 
 def said(kind, n=5, *, start_ms=NOON_MS, device_id="RTU-001"):
@@ -32,10 +34,9 @@ def ingest(platform, instance, monkeypatch):
             partition_key=DAY,
             run_config=ingestion_run_config((OffsetRange(0, start, end),)),
         )
-        (event,) = [
-            e for e in result.get_asset_materialization_events() if e.asset_key.to_user_string() == "raw_metrics"
-        ]
-        return {k: v.value for k, v in event.materialization.metadata.items()}
+        told = [e.materialization for e in result.get_asset_materialization_events()]
+        (own,) = [m for m in told if m.asset_key.to_user_string() == "raw_metrics" and "messages" in m.metadata]
+        return {k: v.value for k, v in own.metadata.items()}
 
     return run
 
@@ -136,3 +137,24 @@ def decoded(changes):
     content = json.dumps(json.loads(value) | changes).encode()
     batch = RecordBatch("t", 0, np.array([0]), np.array([at_ms]), [key], [content])
     return decode_batch(batch, now_ms=NOON_MS)
+
+
+def test_a_device_whose_messages_name_another_type_is_an_incident_of_the_platform_until_they_agree(platform, ingest):
+    ingest(said("rooftop_unit"))
+    other = [*said("chiller", start_ms=NOON_MS + MINUTE_MS), *said("rooftop_unit", 1, start_ms=NOON_MS + MINUTE_MS)]
+    ingest(other)
+    (text,) = disputes(platform.store, now_ms())
+    assert text.startswith("RTU-001: stays rooftop_unit though messages say chiller")
+    ingest(said("rooftop_unit", start_ms=NOON_MS + 2 * MINUTE_MS))
+    assert disputes(platform.store, now_ms()) == []
+
+
+def test_a_clock_that_went_back_is_told_and_history_that_is_imported_beside_new_readings_is_not(platform, ingest):
+    hour_ago, year_ago = now_ms() - HOUR_MS, now_ms() - 365 * DAY_MS
+    ingest(said("chiller", start_ms=hour_ago), said("chiller", start_ms=now_ms() - MINUTE_MS, device_id="CH-2"))
+    ingest(said("chiller", start_ms=year_ago), said("chiller", start_ms=year_ago, device_id="CH-2"))
+    (text,) = disputes(platform.store, now_ms())
+    assert text.startswith("RTU-001: what arrives of it is of ")
+    assert text.endswith("did its clock go back?")
+    ingest(said("chiller", start_ms=now_ms() - MINUTE_MS))
+    assert disputes(platform.store, now_ms()) == []
