@@ -122,8 +122,8 @@ def run_demo(settings: Settings, console: Console, *, fleet: Sequence[FleetDevic
             progress.update(task, completed=(reached - start_ms) // 3_600_000)
             report.messages = messages
         task = progress.add_task("ingest through the log", total=report.messages, unit="messages")
-        for run in ingest_everything(instance, platform):
-            progress.update(task, advance=run.messages)
+        for taken in ingest_everything(instance, platform):
+            progress.update(task, advance=taken)
         registered = list(instance.get_dynamic_partitions(str(device_partitions.name)))
         task = progress.add_task(f"learn profiles from {day_one}", total=len(registered), unit="devices")
         build_profiles(instance, registered, until=day_two)

@@ -247,6 +247,26 @@ def _alone_in(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def cut_short(path: Path, pages: int, page_bytes: int) -> list[str]:
+    """What says that the end of a database file is missing, which SQLite itself tells only when it reads there.
+
+    Args:
+        path: the file.
+        pages: how many it should have, with those that are in the write-ahead log alone.
+        page_bytes: length of one.
+    """
+    size = path.stat().st_size
+    if size % page_bytes:
+        return [f"the file ends within a page: {size} bytes are no multiple of {page_bytes}"]
+    log = beside(path, "-wal")
+    whole = not log.exists() or not log.stat().st_size  # else its last pages may not be in the file yet
+    return (
+        [f"the file has {size} bytes and should have {pages * page_bytes}"]
+        if whole and size < pages * page_bytes
+        else []
+    )
+
+
 def users_of(path: Path) -> list[int]:
     """Processes that have a database open, as far as the system tells: by the locks on it."""
     identity = file_identity(path)

@@ -15,7 +15,6 @@ from hvac_platform.assets.consumer_offsets import tell_the_group
 from hvac_platform.config import load_settings
 from hvac_platform.definitions import defs
 from hvac_platform.ingestion.ownership import give_all_back
-from hvac_platform.ingestion.ranges import PlannedRun
 from hvac_platform.resources import PlatformResource
 from hvac_platform.runtime.connections import LEASES, open_store
 from hvac_platform.schedules import partition_tags
@@ -101,14 +100,28 @@ def _root_message(error: Any) -> str:
     return str(error.message).strip().splitlines()[0] if error is not None else "unknown error"
 
 
+def _taken_in(done: dg.ExecuteInProcessResult, planned: int) -> int:
+    """Messages that a run has taken in, as it says itself."""
+    said = [
+        event.materialization.metadata["messages"].value
+        for event in done.get_asset_materialization_events()
+        if event.asset_key is not None
+        and event.asset_key.path == ["raw_metrics"]
+        and "messages" in event.materialization.metadata
+    ]
+    return int(said[0]) if said and isinstance(said[0], int) else planned
+
+
 def ingest_everything(
     instance: dg.DagsterInstance,
     platform: PlatformResource,
     *,
     reject_ahead: bool = False,
     on_wait: Callable[[str], object] = lambda _: None,
-) -> Iterator[PlannedRun]:
-    """Run what the ingestion sensor would launch, one run after the other, until nothing is left; yields each run done.
+) -> Iterator[int]:
+    """Run what the ingestion sensor would launch, one run after the other, until nothing is left.
+
+    Yields the messages that each run took in; a run whose ranges another process has taken in meanwhile yields nothing.
 
     A partition that another process ingests is left to it, and waited for.
 
@@ -125,8 +138,9 @@ def ingest_everything(
         planned, waiting = plan_tick(instance, platform, now_ms(), reject_ahead=reject_ahead)
         if planned:
             for run, request in planned:
-                run_job("ingestion", instance, request.tags or {}, request.run_config)
-                yield run
+                done = run_job("ingestion", instance, request.tags or {}, request.run_config)
+                if (taken := _taken_in(done, run.messages)) > 0:
+                    yield taken
         elif not waiting:
             tell_the_group(platform)
             return

@@ -27,6 +27,7 @@ from hvac_platform.stores.base import TableSlice
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.timestamps import day_start
 
+os.environ.pop("COLUMNS", None)  # tables are as without a terminal, whatever the one is that tests run in
 for contract in ("stores.ledger_contract", "stores.store_contract", "log.log_contract"):
     pytest.register_assert_rewrite(f"hvac_platform_tests.{contract}")
 

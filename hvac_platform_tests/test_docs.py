@@ -27,6 +27,7 @@ import yaml
 from typer.testing import CliRunner
 
 from devtools import PROJECT_ROOT
+from hvac_platform.cli import output
 from hvac_platform.cli.main import app
 from hvac_platform.config import Settings
 from hvac_platform.devices.registry import parse_device_type
@@ -349,6 +350,7 @@ def printed(tmp_path_factory):
             patch.delenv(name.upper(), raising=False)
         patch.setenv("HVAC_HOME", str(home))
         patch.chdir(home)
+        patch.setattr(output.console, "width", 80)  # as most terminals
 
         def run(*words: str) -> str:
             result = CliRunner().invoke(app, list(words))

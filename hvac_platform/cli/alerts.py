@@ -64,7 +64,12 @@ def explain_incident(
     if not found:
         raise typer.BadParameter(f"no incident {incident!r}; `hvac incidents list` shows them", param_hint="INCIDENT")
     rows = [_explained(one) for one in found]
-    print_rows(rows, as_json=as_json, title=f"Who is told of {incident}")
+    print_rows(
+        rows,
+        as_json=as_json,
+        title=f"Who is told of {incident}",
+        narrow=("transition", "receiver", "what", "state", "why"),
+    )
     if content is not None and not as_json:
         console.print(explained_urgency(store, load_settings(), content))
 
@@ -171,6 +176,7 @@ def show_outbox(
         as_json=as_json,
         title=f"Outbox ({len(found)}{shown})",
         empty="nothing waits, and nothing was given up",
+        narrow=("state", "receiver", "minutes", "key"),
     )
 
 

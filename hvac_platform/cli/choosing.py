@@ -18,11 +18,11 @@ Devices = Annotated[
     list[str] | None,
     typer.Option("--device", "--devices", help="Devices, repeated or separated by commas; all when absent."),
 ]
-Names = Annotated[list[str] | None, typer.Argument(help="Devices; all when absent.", metavar="[DEVICE]...")]
+Names = Annotated[list[str] | None, typer.Argument(help="Devices; all when absent.", metavar="DEVICE")]
 """The same without the option, where a command is about devices alone."""
 IncidentId = Annotated[str, typer.Argument(help="Incident, as `hvac incidents list` shows it.", metavar="INCIDENT")]
 OneDevice = Annotated[str | None, typer.Option("--device", "--devices", help="Device.")]
-OneName = Annotated[str | None, typer.Argument(help="Device.", metavar="[DEVICE]")]
+OneName = Annotated[str | None, typer.Argument(help="Device.", metavar="DEVICE")]
 
 EARLIEST_MS, LATEST_MS = 0, 7_258_118_400_000
 MOST_DAYS, MOST_SECONDS = 36_500, 36_500 * 86_400

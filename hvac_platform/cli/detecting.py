@@ -114,7 +114,13 @@ def build(
         task = progress.add_task("build profiles", total=len(chosen))
         found.on_device = lambda _: progress.advance(task)
         write_pass(found)
-    print_rows(rows, as_json=as_json, title="Profiles", empty="no profile was built")
+    print_rows(
+        rows,
+        as_json=as_json,
+        title="Profiles",
+        empty="no profile was built",
+        narrow=("device", "snapshots", "left_out", "fitted"),
+    )
     for lesson in found.lessons:
         for change in lesson.changes:
             errors.print(f"{lesson.profile.device_id}: {sentence_of(change)}")
@@ -176,7 +182,13 @@ def history(name: OneName = None, option: OneDevice = None, as_json: AsJson = Fa
         | ({"gate": version.gate} if as_json else {})
         for version in reversed(versions_of(store, device))
     ]
-    print_rows(rows, as_json=as_json, title=f"Versions of the profile of {device}", empty="no version is recorded yet")
+    print_rows(
+        rows,
+        as_json=as_json,
+        title=f"Versions of the profile of {device}",
+        empty="no version is recorded yet",
+        narrow=("version", "state", "built", "because"),
+    )
     changes = [change for change in LastingChange.read(store, device) if change.state != ChangeState.OVER]
     if changes and not as_json:
         console.print("")
@@ -229,7 +241,13 @@ def list_profiles(as_json: AsJson = False) -> None:
                 "encoder": found.embedding_method if found else None,
             }
         )
-    print_rows(rows, as_json=as_json, title="Profiles", empty="no device has been registered yet")
+    print_rows(
+        rows,
+        as_json=as_json,
+        title="Profiles",
+        empty="no device has been registered yet",
+        narrow=("device", "type", "snapshots", "to"),
+    )
 
 
 @profiles.command("show")
@@ -431,7 +449,13 @@ def detect(
             shown = (
                 f"newest {len(newest)} of {len(rows)}; --limit or --json for more" if len(newest) < len(rows) else "all"
             )
-            print_rows(newest, as_json=False, title=f"Anomalous windows ({found.windows} judged; {shown})", empty=empty)
+            print_rows(
+                newest,
+                as_json=False,
+                title=f"Anomalous windows ({found.windows} judged; {shown})",
+                empty=empty,
+                narrow=("device", "window", "reasons"),
+            )
         _told(found)
         if not continuous:
             if found.failed:
@@ -540,6 +564,9 @@ def _anomalies(judgement: Judgement, method: str) -> list[dict[str, Any]]:
     return rows
 
 
+METHOD_TITLES = {"consensus": "consensus (2+ methods)", "any_method": "any method"}
+
+
 def compare_methods(
     names: Names = None,
     devices: Devices = None,
@@ -564,7 +591,7 @@ def compare_methods(
         results += [
             {
                 "device": device.device_id,
-                "method": "consensus (2+ methods)" if name == "consensus" else name.replace("_", " "),
+                "method": name if as_json else METHOD_TITLES.get(name, name),
                 "windows": c.windows,
                 "anomalous": count,
                 "rate": Share(c.rate(count)),

@@ -7,8 +7,7 @@ from typing import Annotated
 import typer
 
 from hvac_platform.cli.choosing import Devices, Names, chosen_devices, named
-from hvac_platform.cli.output import AsJson, at, console, print_rows
-from hvac_platform.cli.upkeep import age
+from hvac_platform.cli.output import AsJson, Length, at, console, print_rows
 from hvac_platform.config import load_settings
 from hvac_platform.monitoring.data_loss import spelled
 from hvac_platform.monitoring.points import fitting_window_ms, points_of, retire_point
@@ -41,17 +40,23 @@ def list_devices(names: Names = None, chosen: Devices = None, as_json: AsJson = 
                 "type": device.device_type,
                 "location": device.location or None,
                 "building": device.building_id or None,
-                "last reading": at(device.last_seen),
-                "age": age(now_ms() - device.last_seen),
+                "last_reading": at(device.last_seen),
+                "age": Length(now_ms() - device.last_seen),
                 "points": len(points.paces),
                 "good": grades.count("good"),
                 "fair": grades.count("fair"),
                 "poor": grades.count("poor"),
                 "retired": at(points.gone_ms) if points.gone_ms is not None else None,
-                "window that fits": None if window_ms is None else spelled(window_ms),
+                "fitting_window": None if window_ms is None else Length(window_ms, spelled(window_ms)),
             }
         )
-    print_rows(rows, as_json=as_json, title=f"Devices ({len(rows)})", empty="no device was heard of yet: hvac simulate")
+    print_rows(
+        rows,
+        as_json=as_json,
+        title=f"Devices ({len(rows)})",
+        empty="no device was heard of yet: hvac simulate",
+        narrow=("device", "type", "points", "poor", "age"),
+    )
 
 
 @devices.command("points")
@@ -62,19 +67,25 @@ def list_points(name: Device, as_json: AsJson = False) -> None:
     rows = [
         {
             "point": point.metric,
-            "interval": spelled(point.interval_ms),
+            "interval": Length(point.interval_ms, spelled(point.interval_ms)),
             "sent": "regularly" if point.regular else f"on change, each {spelled(point.longest_ms)} at most",
             "grade": None if point.grade is None else point.grade["grade"],
             "complete": None if point.grade is None else point.grade["completeness"],
             "stale": None if point.grade is None else point.grade["staleness"],
             "stuck": None if point.grade is None else point.grade["stuck"],
-            "out of range": None if point.grade is None else point.grade["out_of_range"],
+            "out_of_range": None if point.grade is None else point.grade["out_of_range"],
             "retired": None if point.retired_at is None else at(point.retired_at),
         }
         for point in read_points(store, device.device_id)[0]
     ]
     empty = f"nothing was learned of the points of {name} yet: hvac profiles build {name}"
-    print_rows(rows, as_json=as_json, title=f"Points of {name} ({len(rows)})", empty=empty)
+    print_rows(
+        rows,
+        as_json=as_json,
+        title=f"Points of {name} ({len(rows)})",
+        empty=empty,
+        narrow=("point", "interval", "grade", "complete", "stale", "stuck"),
+    )
 
 
 @devices.command("retire")

@@ -14,6 +14,9 @@ from hvac_platform.cli.choosing import (
     Devices,
     IncidentId,
     Names,
+    OneDevice,
+    OneName,
+    chosen_device,
     chosen_devices,
     chosen_incident,
     finite,
@@ -106,12 +109,13 @@ def list_incidents(
     found.sort(key=lambda one: _attention(one[0], one[1], now))
     rows = [_summary(incident, handling, now) for incident, handling in found]
     if as_json:  # what version 0.2 told beside it
-        rows = [{**row, "status": incident.status} for row, (incident, _) in zip(rows, found, strict=True)]
+        rows = [{**row, **_for_programs(incident)} for row, (incident, _) in zip(rows, found, strict=True)]
     print_rows(
         rows,
         as_json=as_json,
         title=f"Incidents ({len(found)})",
         empty=f"no incident began since {iso(begin)}: --days-back or --from look further back",
+        narrow=("incident", "severity", "from", "minutes", "likely"),
     )
 
 
@@ -137,6 +141,20 @@ def _summary(found: Incident, handling: IncidentHandling | None, at_ms: int) -> 
         "likely": found.label or likely,
         "seen": next((similar["incident_id"] for similar in found.similar if similar["known"]), None),
         "why": next(iter(found.reasons), None),
+    }
+
+
+def _for_programs(found: Incident) -> dict[str, object]:
+    """What people are told in one sentence, in its parts."""
+    likely = next(iter(found.kinds), None)
+    return {
+        "status": found.status,
+        "scope": found.scope,
+        "cause": found.cause or None,
+        "parent": found.parent_id,
+        "label": found.label,
+        "likely": None if likely is None else likely["title"],
+        "similarity": None if likely is None else round(likely["similarity"], 2),
     }
 
 
@@ -250,14 +268,15 @@ def _stands(handling: IncidentHandling | None) -> str:
 
 @maintenance.command("add")
 def add_span(
-    device: Annotated[str, typer.Option("--device", "--devices", help="Device.")],
     start: Annotated[str, typer.Option("--from", help="Start (ISO 8601).")],
     end: Annotated[str, typer.Option("--until", help="End (ISO 8601).")],
+    name: OneName = None,
+    option: OneDevice = None,
     note: Annotated[str, typer.Option(help="What is done.")] = "",
 ) -> None:
     """Enter known work on a device: nothing alarms in it, and nothing is learned from it."""
     store = open_store(load_settings())
-    chosen_devices(store, [device])
+    device = chosen_device(store, name, option).device_id
     start_ms, end_ms = instant(start, "--from"), instant(end, "--until")
     require_order(start_ms, end_ms)
     assert start_ms is not None
@@ -291,12 +310,13 @@ def list_spans(names: Names = None, devices: Devices = None, as_json: AsJson = F
 
 @maintenance.command("remove")
 def remove_span(
-    device: Annotated[str, typer.Option("--device", "--devices", help="Device.")],
     start: Annotated[str, typer.Option("--from", help="Start of the span (ISO 8601).")],
+    name: OneName = None,
+    option: OneDevice = None,
 ) -> None:
     """Take a span back."""
     store = open_store(load_settings())
-    chosen_devices(store, [device])
+    device = chosen_device(store, name, option).device_id
     start_ms = instant(start, "--from")
     if start_ms not in {span.starts_at for span in MaintenanceSpan.read(store, device)}:
         errors.print(f"hvac: {device} has no maintenance from {start}: hvac maintenance list --devices {device}")

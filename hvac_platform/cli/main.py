@@ -79,7 +79,7 @@ def told(error: BaseException) -> str:
 
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    if isinstance(error, apsw.CorruptError | apsw.NotADBError):
+    if isinstance(error, apsw.CorruptError | apsw.NotADBError) or "short read" in str(error).lower():
         return f"a file in HVAC_HOME is damaged ({error}): hvac check says which one, docs/recovery.md what can be done"
     if isinstance(error, apsw.Error | sqlite3.Error):
         return f"{' '.join(str(error).split())}. Is HVAC_HOME a writable folder with free space?"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -96,8 +97,8 @@ def ingest(
                 errors.print(f"waiting: {reason}")
 
         try:
-            for run in execution.ingest_everything(instance, platform, reject_ahead=reject_ahead, on_wait=on_wait):
-                messages, runs = messages + run.messages, runs + 1
+            for taken in execution.ingest_everything(instance, platform, reject_ahead=reject_ahead, on_wait=on_wait):
+                messages, runs = messages + taken, runs + 1
                 progress.update(task, completed=messages, total=max(waiting, messages))
         except execution.RunFailedError as error:
             errors.print(f"hvac: {error}")
@@ -108,7 +109,7 @@ def ingest(
     for partition, offsets in _skipped(platform).items():
         if lost := offsets - skipped.get(partition, 0):
             errors.print(f"hvac: partition {partition}: {lost} offsets were removed from the log before they were read")
-    console.print(f"ingested {messages} messages in {runs} runs")
+    console.print(f"ingested {messages} messages in {runs} run{'' if runs == 1 else 's'}")
 
 
 def _skipped(platform: PlatformResource) -> dict[int, int]:
@@ -130,6 +131,17 @@ def up(
     simulator = LIVE_SIMULATOR if simulate else None
     with _claimed(settings.hvac_home / HOME_LOCK, port, OTHER_HOME):
         _run_live(settings, Path.cwd(), port, simulator, dashboard_port if dashboard else None)
+
+
+def _this_command() -> str:
+    """How to call this command again: by its name where the shell finds it, else by its path."""
+    there = Path(os.environ.get("PWD", ""))  # where it was called, whatever the working directory is by now
+    called = there / sys.argv[0]
+    if called.stem != "hvac":
+        return f"{os.path.relpath(sys.executable, there)} -m hvac_platform"
+    found = shutil.which("hvac")
+    known = found is not None and Path(found).resolve() == called.resolve()
+    return "hvac" if known else os.path.relpath(called, there)
 
 
 @contextmanager
@@ -218,7 +230,8 @@ def _demonstrate(home: Path, once: bool, port: int, dashboard_port: int | None) 
         errors.print(f"hvac: {error}")
         raise typer.Exit(1) from None
     look = {"HVAC_HOME": os.path.relpath(home, os.environ.get("PWD", str(home))), **named}
-    console.print(f"To look around: {' '.join(f'{k}={v}' for k, v in look.items())} hvac --help", soft_wrap=True)
+    settings_of_it = " ".join(f"{k}={v}" for k, v in look.items())
+    console.print(f"To look around: {settings_of_it} {_this_command()} --help", soft_wrap=True)
     removal = {
         "KAFKA_TOPIC": "kafka-topics.sh --bootstrap-server {0} --delete --topic {1}",
         "SCYLLA_KEYSPACE": 'cqlsh -e "DROP KEYSPACE {1}"',

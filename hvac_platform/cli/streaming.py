@@ -114,7 +114,7 @@ def simulate(
     else:
         end_ms = None if duration is None else began + round(duration * 1000)
     if end_ms is not None and end_ms <= start_ms and duration != 0:
-        raise typer.BadParameter(f"the end {iso(end_ms)} is not after the start {iso(start_ms)}")
+        raise typer.BadParameter(f"the end {iso(end_ms)} is not after the start {iso(start_ms)}", param_hint="--end")
     chosen_seed, warning = seed_of_fleet(open_store(settings), seed)
     if warning:
         errors.print(warning)
@@ -270,7 +270,8 @@ def _print_imported(
     plans: list[Plan], results: list[ImportResult], rows: list[dict[str, object]], *, dry_run: bool
 ) -> None:
     """What came of some files, for people."""
-    print_rows(rows, as_json=False, title="Understood; nothing was sent" if dry_run else "Imported")
+    narrow = ("rows_read", "messages_sent", "refused", "from", "file")
+    print_rows(rows, as_json=False, title="Understood; nothing was sent" if dry_run else "Imported", narrow=narrow)
     for plan, result in zip(plans, results, strict=True):
         _print_understanding(plan.content.name, result, at_length=dry_run)
     if dry_run:
@@ -322,7 +323,12 @@ def _print_understanding(name: str, result: ImportResult, *, at_length: bool) ->
             }
             for one in result.columns
         ]
-        print_rows(rows, as_json=False, title=f"{name}: {result.format}")
+        print_rows(
+            rows,
+            as_json=False,
+            title=f"{name}: {result.format}",
+            narrow=("unit_in_file", "unit", "values", "metric", "column"),
+        )
         for column, why in result.left_out.items():
             console.print(f"left out: {column}: {why}")
     for note in result.notes:

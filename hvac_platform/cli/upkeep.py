@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
+from difflib import get_close_matches
 from typing import Annotated, Any
 
+import apsw
 import numpy as np
 import typer
 
@@ -15,7 +17,7 @@ from hvac_platform.alerts.disputed_devices import disputes
 from hvac_platform.alerts.receivers import DeliveryError, make_sender
 from hvac_platform.alerts.tree import AlertsFileError, current_tree
 from hvac_platform.cli.choosing import Devices, Names, chosen_devices, named
-from hvac_platform.cli.output import AsJson, at, console, errors, print_rows
+from hvac_platform.cli.output import AsJson, Length, age, at, console, errors, print_rows
 from hvac_platform.config import CONSUMER_GROUP, Settings, load_settings
 from hvac_platform.detection.profile import provisional_profile
 from hvac_platform.devices.registry import DeviceTypeError, device_types
@@ -30,6 +32,7 @@ from hvac_platform.monitoring.data_loss import spelled
 from hvac_platform.monitoring.points import fitting_window_ms, points_of
 from hvac_platform.monitoring.stored_units import foreign_units
 from hvac_platform.monitoring.suppression import suppressions_of_file
+from hvac_platform.runtime.claims import HOME_LOCK, is_held
 from hvac_platform.runtime.connections import (
     make_encoders,
     open_log,
@@ -47,6 +50,11 @@ from hvac_platform.timestamps import iso, now_ms
 
 schema = typer.Typer(no_args_is_help=True)
 TYPES = "device types"
+PREFIXES = ("HVAC_", "KAFKA_", "SCYLLA_", "OLLAMA_")
+NEARLY = 0.85
+"""Names that are so much alike (difflib's ratio) are taken for a slip of the pen."""
+NO_SETTINGS = frozenset({"HVAC_SERVICES", "HVAC_WORKER_PROCESSES", "HVAC_WORKER_NAME"})
+"""What ``make`` takes, and no process of the platform."""
 SHOWN_ALIKE = 3
 PROOF_REMEDY = "launch the job backfill over the days of the missing readings; docs/recovery.md"
 
@@ -86,6 +94,9 @@ def check(
             tell(name, False, str(error), remedy)
         return bool(rows[-1]["ok"])
 
+    unknown, meant = unknown_settings()
+    if unknown or meant:
+        tell("settings", not meant, "; ".join(meant + unknown), "correct the name, in the environment or in .env")
     probe(TYPES, "correct that file, or HVAC_DEVICE_TYPES", lambda _: ", ".join(sorted(device_types())))
     if settings.hvac_suppressions is not None:
         probe("suppressions", "correct the file that HVAC_SUPPRESSIONS names; docs/incidents.md", _suppressions_state)
@@ -136,10 +147,27 @@ def _alerts_state(settings: Settings) -> str:
     return f"{settings.hvac_alerts}: receivers {', '.join(tree.receivers) if tree is not None else 'none'}"
 
 
+def unknown_settings() -> tuple[list[str], list[str]]:
+    """Names in the environment and in ``.env`` that look like settings and are none, and those that are nearly one."""
+    from dotenv import dotenv_values
+
+    known = {name.upper() for name in Settings.model_fields}
+    unknown, meant = [], []
+    for name in sorted({*os.environ, *dotenv_values(".env")} - known - NO_SETTINGS):
+        near = get_close_matches(name, known, 1, NEARLY)
+        if near and name.startswith(PREFIXES):
+            meant.append(f"{name} is no setting: is {near[0]} meant?")
+        elif name.startswith("HVAC_"):
+            unknown.append(f"{name} is no setting")
+    return unknown, meant
+
+
 def watched_flows(settings: Settings, wait_seconds: float) -> list[PartitionFlow]:
     """Partitions of the topic, looked at until those in which messages wait are owned or move, or the time is over."""
     log, store = open_log(settings), open_store(settings)
-    began = time.monotonic()
+    if wait_seconds and not _may_run(settings):
+        wait_seconds = 0.0  # nobody is there who could move them
+    began, told = time.monotonic(), False
     first = flows(log, store, settings.kafka_topic, now_ms())
     stood = {flow.partition: flow.ledger for flow in first}
     while True:
@@ -151,23 +179,30 @@ def watched_flows(settings: Settings, wait_seconds: float) -> list[PartitionFlow
         ]
         if not idle or time.monotonic() - began >= wait_seconds:
             break
+        if not told and not errors.is_terminal:
+            errors.print(
+                f"messages wait in {len(idle)} partitions; watching for {wait_seconds:.0f} s whether they move (--wait)"
+            )
+        told = True
         with errors.status(f"messages wait in {len(idle)} partitions; watching whether they move"):
             time.sleep(1)
-    if not idle or not wait_seconds:
+    nobody = not _may_run(settings)
+    if not idle or not (wait_seconds or nobody):
         return found
     still = {flow.partition for flow in idle}
+    why = "no hvac up runs here" if nobody else f"nobody took them in for {wait_seconds:.0f} s"
     return [
-        replace(
-            flow,
-            state="standing still",
-            said="; ".join(
-                filter(None, (f"messages wait and nobody took them in for {wait_seconds:.0f} s", flow.said))
-            ),
-        )
+        replace(flow, state="standing still", said="; ".join(filter(None, (f"messages wait and {why}", flow.said))))
         if flow.partition in still
         else flow
         for flow in found
     ]
+
+
+def _may_run(settings: Settings) -> bool:
+    """Whether a platform may be at work on the log: of an embedded one the lock of its folder says so."""
+    served = settings.kafka_bootstrap_servers or settings.scylla_hosts
+    return bool(served) or is_held(settings.hvac_home / HOME_LOCK)
 
 
 def flow_line(flow: PartitionFlow) -> str:
@@ -222,6 +257,11 @@ def _suppressions_state(settings: Settings) -> str:
 
 def _store_state(settings: Settings) -> str:
     if said := _not_yet(settings, "store.db"):
+        if waiting := _messages_in_log(settings):
+            raise StoreError(
+                f"there is no {settings.hvac_home / 'store.db'}, and {waiting} messages in the log are in no store: hvac "
+                "ingest makes one of them; one that was there before is gone, docs/recovery.md"
+            )
         return said
     store = open_store_as_it_is(settings)
     found, needed = store.schema_versions()
@@ -293,8 +333,34 @@ def _topic_is_there(settings: Settings) -> bool:
     return True
 
 
+def _messages_in_log(settings: Settings) -> int:
+    """Messages that an embedded log has; 0 where there is none or it can't be read, which is told by itself."""
+    if _not_yet(settings, "log.db") is not None or settings.kafka_bootstrap_servers:
+        return 0
+    try:
+        log = open_log_as_it_is(settings)
+        return sum(log.end_offsets(settings.kafka_topic).values()) - sum(
+            log.begin_offsets(settings.kafka_topic).values()
+        )
+    except (LogError, StoreError):
+        return 0
+
+
+def _taken_in(settings: Settings) -> int:
+    """Messages that the ledger has taken in; 0 where there is no store or it can't be read, which is told by itself."""
+    if _not_yet(settings, "store.db") is not None:
+        return 0
+    try:
+        return sum(entry.next_offset for entry in open_store_as_it_is(settings).ledger(settings.kafka_topic).values())
+    except (LogError, StoreError, apsw.Error):
+        return 0
+
+
 def _log_state(settings: Settings) -> str:
+    gone = "and the ledger has {} messages of one: put it back, or begin a new one with hvac ingest; docs/recovery.md"
     if said := _not_yet(settings, "log.db"):
+        if taken := _taken_in(settings):
+            raise LogError(f"there is no {settings.hvac_home / 'log.db'}, {gone.format(taken)}")
         return said
     log = open_log_as_it_is(settings)
     if isinstance(log, EmbeddedLog) and (damage := log.damage()):
@@ -302,6 +368,8 @@ def _log_state(settings: Settings) -> str:
     try:
         ends = log.end_offsets(settings.kafka_topic)
     except UnknownTopicError:
+        if taken := _taken_in(settings):
+            raise LogError(f"there is no topic {settings.kafka_topic}, {gone.format(taken)}") from None
         return f"no topic {settings.kafka_topic} yet; what first reads or writes it makes it"
     messages = sum(ends.values()) - sum(log.begin_offsets(settings.kafka_topic).values())
     return f"{settings.kafka_topic}, {len(ends)} partitions, {messages} messages"
@@ -332,27 +400,16 @@ def verify(names: Names = None, devices: Devices = None, as_json: AsJson = False
                 "anomalous": flagged,
                 "gaps": int((steps > 1).sum()),
                 "windows_missing": int((steps[steps > 1] - 1).sum()),
-                "other_units": [str(one) for one in foreign_units(store, device)],
+                "other_units": [asdict(one) if as_json else str(one) for one in foreign_units(store, device)],
                 "first_reading": at(device.first_seen),
                 "last_reading": at(device.last_seen),
-                "age": age(now_ms() - device.last_seen),
+                "age": Length(now_ms() - device.last_seen),
             }
         )
-    print_rows(rows, as_json=as_json, title="Devices")
+    narrow = ("device", "readings", "snapshots", "windows_missing", "age")
+    print_rows(rows, as_json=as_json, title="Devices", narrow=narrow)
     if not as_json:
         console.print(f"dead letters: {store.count('dead_letters')}")
-
-
-def age(milliseconds: int) -> str:
-    """How long ago, in the largest unit that fits.
-
-    >>> age(90_000), age(3 * 86_400_000)
-    ('1 min', '3 d')
-    """
-    for unit, length in (("d", 86_400_000), ("h", 3_600_000), ("min", 60_000)):
-        if milliseconds >= length:
-            return f"{milliseconds // length} {unit}"
-    return f"{max(0, milliseconds) // 1000} s"
 
 
 def lag(as_json: AsJson = False) -> None:
@@ -377,7 +434,8 @@ def lag(as_json: AsJson = False) -> None:
         }
         for flow in found
     ]
-    print_rows(rows, as_json=as_json, title=f"{topic}, group {CONSUMER_GROUP}")
+    narrow = ("partition", "end", "ledger", "lag", "state")
+    print_rows(rows, as_json=as_json, title=f"{topic}, group {CONSUMER_GROUP}", narrow=narrow)
     for flow in found:
         if flow.said and not as_json:
             console.print(f"partition {flow.partition}: {flow.said}")
@@ -396,7 +454,7 @@ def show_schema(as_json: AsJson = False) -> None:
         }
         for t in tables().values()
     ]
-    print_rows(rows, as_json=as_json, title="Schema")
+    print_rows(rows, as_json=as_json, title="Schema", narrow=("table", "holds"))
 
 
 @schema.command("apply")

@@ -81,9 +81,10 @@ def flows(log: MessageLog, store: Store | None, topic: str, now_ms: int) -> list
     ledger: Mapping[int, LedgerEntry] = {} if store is None else store.ledger(topic)
     log_id, begins, ends = log.identity(topic), log.begin_offsets(topic), log.end_offsets(topic)
     told, highest, losing = told_offsets(log, topic), log.high_watermarks(topic), log.losing(topic)
+    begun = any(entry.log_id == log_id for entry in ledger.values())
     found = []
     for p in sorted({*ends, *ledger}):
-        flow = _flow(p, begins.get(p), ends.get(p), ledger.get(p), log_id, told.get(p), now_ms)
+        flow = _flow(p, begins.get(p), ends.get(p), ledger.get(p), log_id, told.get(p), now_ms, begun=begun)
         flow = replace(flow, uncommitted=max(0, highest.get(p, 0) - ends.get(p, 0)))
         if losing and flow.ok and flow.state != "gone":
             flow = replace(flow, state="losing", said="; ".join(filter(None, (losing, flow.said))))
@@ -99,6 +100,8 @@ def _flow(
     log_id: str,
     told: int | None,
     now_ms: int,
+    *,
+    begun: bool,
 ) -> PartitionFlow:
     plain = PartitionFlow(
         partition,
@@ -118,6 +121,8 @@ def _flow(
         said = (
             f"another log than the one that the ledger counts in up to {entry.next_offset}: it is read from its begin"
         )
+        if end == begin and begun:  # of the new log others have been read; here nothing came yet
+            return plain
         return replace(plain, waiting=end - begin, state="made again" if end > begin else "all in", said=said)
     stands = begin if entry is None else entry.next_offset
     waiting, passed = end - max(begin, stands), max(0, begin - stands)

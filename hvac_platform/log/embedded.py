@@ -25,7 +25,7 @@ import apsw
 import msgspec
 import numpy as np
 
-from hvac_platform.embedded_file import EmbeddedFileError, Fate, OpenFile, close_as_it_is, itself, open_file
+from hvac_platform.embedded_file import EmbeddedFileError, Fate, OpenFile, close_as_it_is, cut_short, itself, open_file
 from hvac_platform.log.base import (
     DEFAULT_PARTITIONS,
     DEFAULT_RETENTION_MS,
@@ -435,9 +435,10 @@ class EmbeddedLog:
         """What SQLite finds wrong with the file; empty when nothing is."""
         try:
             found = [str(row[0]) for row in self._query("PRAGMA quick_check(5)")]
-        except (apsw.CorruptError, apsw.NotADBError) as error:
+            (size,), (pages,) = self._query("PRAGMA page_size")[0], self._query("PRAGMA page_count")[0]
+        except (apsw.CorruptError, apsw.NotADBError, apsw.IOError) as error:
             return [str(error)]
-        return [] if found == ["ok"] else found
+        return [*([] if found == ["ok"] else found), *cut_short(self.path, pages, size)]
 
     # -- retention ------------------------------------------------------------------------------------------------
 
@@ -584,6 +585,10 @@ class EmbeddedLog:
             return open_file(self.path, self._new_connection)
         except apsw.NotADBError as error:
             raise LogError(f"{self.path} is not a message log; docs/recovery.md says what can be done") from error
+        except (apsw.CantOpenError, apsw.ReadOnlyError) as error:
+            raise LogError(
+                f"the message log {self.path} can't be opened: is {self.path.parent} a folder that may be written to?"
+            ) from error
         except apsw.Error as error:
             raise LogError(
                 f"the message log {self.path} can't be read ({error}); docs/recovery.md says what can be done"

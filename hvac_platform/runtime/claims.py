@@ -56,6 +56,22 @@ def claim(lock: Path, note: str) -> Iterator[None]:
         os.close(descriptor)
 
 
+def is_held(lock: Path) -> bool:
+    """Whether a process holds a folder; nothing is made by asking."""
+    try:
+        descriptor = os.open(lock, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in (errno.EAGAIN, errno.EACCES)
+    else:
+        return False
+    finally:
+        os.close(descriptor)
+
+
 def _lock(descriptor: int, lock: Path) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

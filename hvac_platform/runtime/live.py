@@ -140,7 +140,8 @@ def start_dagster(
     require_free_port(port)
     options = ["-w", str(workspace), "-h", HOST, "-p", str(port)]
     command = [sys.executable, "-m", "hvac_platform.runtime.guarded_dagster", "dev", *options]
-    return start("dagster", command, folder, environment, log)
+    # Without it Dagster makes a folder beside dagster.yaml at each start, which stays when it is killed.
+    return start("dagster", command, folder, {"DAGSTER_HOME": str(folder), **environment}, log)
 
 
 def start_dashboard(folder: Path, port: int, environment: Mapping[str, str], log: Path) -> StartedProcess:

@@ -18,7 +18,15 @@ import apsw
 import numpy as np
 from numpy.typing import NDArray
 
-from hvac_platform.embedded_file import EmbeddedFileError, Fate, close_as_it_is, itself, open_file, prepare_to_open
+from hvac_platform.embedded_file import (
+    EmbeddedFileError,
+    Fate,
+    close_as_it_is,
+    cut_short,
+    itself,
+    open_file,
+    prepare_to_open,
+)
 from hvac_platform.shipped import SCHEMA_DIRECTORY
 from hvac_platform.snapshots import Neighbours
 from hvac_platform.stores.base import (
@@ -392,9 +400,11 @@ class EmbeddedStore(LedgerKeeping):
         """What SQLite finds wrong with the file; empty when nothing is."""
         try:
             found = [str(row[0]) for row in self._connection.execute("PRAGMA quick_check(5)")]
-        except (apsw.CorruptError, apsw.NotADBError) as error:
+            ((size,),) = self._connection.execute("PRAGMA page_size")
+            ((pages,),) = self._connection.execute("PRAGMA page_count")
+        except (apsw.CorruptError, apsw.NotADBError, apsw.IOError) as error:
             return [str(error)]
-        return [] if found == ["ok"] else found
+        return [*([] if found == ["ok"] else found), *cut_short(self._path, pages, size)]
 
     # -- nearest neighbours ------------------------------------------------------------------------------------------
 

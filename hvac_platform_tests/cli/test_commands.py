@@ -95,7 +95,7 @@ def test_verify_counts_rows_gaps_and_freshness(ingested: Path) -> None:
     assert rows["RTU-001"]["readings"] == 14 * 1440
     assert rows["CH-001"]["snapshots"] == 1440
     assert rows["CH-001"]["without_embedding"] == rows["CH-001"]["gaps"] == 0
-    assert rows["CH-001"]["age"].endswith(" d")
+    assert rows["CH-001"]["age_seconds"] > 86_400
 
 
 def test_trends_need_days_and_say_so(ingested: Path) -> None:
@@ -150,7 +150,7 @@ def test_learn_judge_compare_and_look_up_the_past(ingested: Path) -> None:
     only_rules = as_json("detect", "--method", "rules", "--from", "2026-06-10T12:00", "--until", "2026-06-11")
     assert all(row["methods"] == ["rules"] for row in only_rules)
     rows = as_json("compare", "--device", "CH-001")
-    assert [row["method"] for row in rows] == ["rules", "profile", "vector", "consensus (2+ methods)", "any method"]
+    assert [row["method"] for row in rows] == ["rules", "profile", "vector", "consensus", "any_method"]
     assert all(row["windows"] == 720 for row in rows)
     strict = as_json(
         *("detect", "--from", "2026-06-10T12:00", "--until", "2026-06-11", "--no-record"),

@@ -38,12 +38,12 @@ def test_devices_are_listed_with_the_grades_of_their_points(store):
     listed = {row["device"]: row for row in json.loads(run("devices", "list", "--json").stdout)}
     assert listed["CH-001"]["points"] == 15
     assert listed["CH-001"]["good"] + listed["CH-001"]["fair"] + listed["CH-001"]["poor"] == 15
-    assert listed["RTU-001"]["window that fits"] is None
+    assert listed["RTU-001"]["fitting_window"] is None
 
 
 def test_points_are_listed_with_pace_and_grade(store):
     points = {row["point"]: row for row in json.loads(run("devices", "points", "CH-001", "--json").stdout)}
-    assert points["power_consumption"]["interval"] == "10 s"
+    assert points["power_consumption"]["interval_seconds"] == 10
     assert points["power_consumption"]["grade"] == "good"
 
 

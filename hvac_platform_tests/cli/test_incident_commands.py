@@ -96,6 +96,8 @@ def test_what_is_not_possible_is_said_in_a_line_and_makes_the_exit_code_1(store)
     assert refused.exit_code == 1
     assert f"{FIRST} was resolved by kim at" in refused.output
     assert f"CH-002/{minute(80)}: acknowledged" in refused.output
+    unknown = hvac("incidents", "ack", "CH-001/1", f"CH-003/{minute(100)}")
+    assert (unknown.exit_code, "no incident 'CH-001/1'" in unknown.output) == (1, True)
     for wrong in (
         ("ack", "CH-001/1"),
         ("ack", "nonsense"),

@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from hvac_platform.cli.output import Share, at, in_precision, print_rows
+from hvac_platform.cli import output
+from hvac_platform.cli.output import Length, Share, at, in_precision, print_rows
 
 ROWS = [{"device": "a", "from": at(1_700_000_000_000), "rate": Share(0.125), "none": at(None), "near": [Share(1.0)]}]
 
@@ -30,3 +31,32 @@ def test_people_read_seconds_and_per_cent(capsys):
 )
 def test_no_number_is_shown_as_a_power_of_ten(value, said):
     assert in_precision(value) == said
+
+
+WIDE = [
+    {"device": f"RTU-{n}", "readings": 10 * n, "age": Length(90_000), **{f"more_{i}": "x" * 20 for i in range(6)}}
+    for n in range(3)
+]
+
+
+def test_a_narrow_terminal_gets_a_line_a_row_of_the_columns_that_say_most_and_the_last_is_cut(capsys, monkeypatch):
+    monkeypatch.setattr(output.console, "width", 30)
+    print_rows(WIDE, as_json=False, title="Devices", narrow=("device", "age", "more_0"))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines[:-1])) <= 30
+    assert len([line for line in lines if "RTU-" in line]) == len(WIDE)
+    assert any(line.rstrip().endswith("…") for line in lines)
+    assert "6 more columns in a wider terminal, or with --json" in lines
+
+
+def test_where_not_even_those_fit_rows_stand_one_below_the_other(capsys, monkeypatch):
+    monkeypatch.setattr(output.console, "width", 20)
+    print_rows(WIDE, as_json=False, narrow=("device", "age", "more_0", "more_1"))
+    assert "  readings  20" in capsys.readouterr().out
+
+
+def test_programs_read_lengths_of_time_as_seconds_under_a_name_that_says_so(capsys):
+    print_rows(WIDE[:1], as_json=True)
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["age_seconds"] == 90
+    assert "age" not in row

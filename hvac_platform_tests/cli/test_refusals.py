@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -390,6 +391,55 @@ def test_check_makes_nothing_and_says_what_is_not_there_yet(home: Path, hvac: Co
     assert code == 0
     assert out.count("none yet") == 2
     assert sorted(path.name for path in home.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "said"),
+    [
+        ("log.db", "message log", "and the ledger has 3 messages of one: put it back, or begin a new one"),
+        ("store.db", "store", "3 messages in the log are in no store: hvac ingest makes one of them"),
+    ],
+)
+def test_check_fails_where_a_log_or_a_store_that_was_used_is_gone(
+    used: Path, hvac: Command, name: str, part: str, said: str
+) -> None:
+    for file in used.glob(f"{name}*"):
+        file.unlink()
+    code, out, _ = hvac("check", "--json")
+    (row,) = [row for row in json.loads(out) if row["part"] == part]
+    assert code == 1
+    assert not row["ok"]
+    assert said in row["state"]
+
+
+@pytest.mark.parametrize("name", ["log.db", "store.db"])
+@pytest.mark.parametrize("missing", [100, 4096])
+def test_check_tells_a_file_whose_end_is_missing(used: Path, hvac: Command, name: str, missing: int) -> None:
+    connection = apsw.Connection(str(used / name))
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    os.truncate(used / name, (used / name).stat().st_size - missing)
+    code, out, _ = hvac("check", "--json")
+    assert code == 1
+    (bad,) = [row for row in json.loads(out) if not row["ok"] and name in row["state"]]
+    assert "docs/recovery.md" in bad["what_to_do"]
+
+
+def test_check_does_not_wait_for_messages_that_nobody_can_move(used: Path, hvac: Command) -> None:
+    assert hvac("import", "F-1.csv", "--device-type", "fan")[0] == 0
+    code, out, err = hvac("check", "--json")
+    (row,) = [row for row in json.loads(out) if row["part"].startswith("partition") and not row["ok"]]
+    assert code == 1
+    assert "messages wait and no hvac up runs here" in row["state"]
+    assert err == ""
+
+
+def test_check_names_settings_that_are_none(used: Path, hvac: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HVAC_WINDOWS_SECONDS", "30")
+    code, out, _ = hvac("check", "--json")
+    (row,) = [row for row in json.loads(out) if row["part"] == "settings"]
+    assert code == 1
+    assert row["state"].startswith("HVAC_WINDOWS_SECONDS is no setting: is HVAC_WINDOW_SECONDS meant?")
 
 
 def test_the_old_name_of_degradation_says_the_new_one_and_does_the_same(used: Path, hvac: Command) -> None:

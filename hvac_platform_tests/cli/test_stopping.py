@@ -13,6 +13,7 @@ import dagster as dg
 import pytest
 
 from hvac_platform.execution import ingest_everything
+from hvac_platform.runtime.claims import HOME_LOCK, claim
 from hvac_platform.runtime.signals import STOPPING
 from hvac_platform.timestamps import now_ms
 from hvac_platform_tests.conftest import MIDNIGHT_MS, contents, open_dagster, readings
@@ -89,10 +90,11 @@ def test_a_step_that_is_asked_to_end_is_not_tried_again(home, platform, monkeypa
 def test_any_command_says_that_it_was_stopped(home, platform):
     fill(platform)
     assert platform.store.count("device_metrics_raw") == 0  # they wait, so the command watches them for so long
-    process = hvac(home, "check", "--wait", "300")
-    time.sleep(6)
-    process.send_signal(signal.SIGTERM)
-    printed, told = process.communicate(timeout=60)
+    with claim(home / HOME_LOCK, "a platform that may move them"):
+        process = hvac(home, "check", "--wait", "300")
+        time.sleep(6)
+        process.send_signal(signal.SIGTERM)
+        printed, told = process.communicate(timeout=60)
     assert (process.returncode, printed) == (130, "")
     assert told.splitlines()[-1].startswith("hvac: stopped; ")
     assert "Traceback" not in told
