@@ -220,6 +220,7 @@ def combined(
     stretches: Sequence[Stretch],
     before: Memory | None,
     interval_ms: int,
+    factors: Float64,
 ) -> tuple[Float64, Float64, Float64]:
     """Fast and sustained surprise of the alarm, float64 [n]; smoothed score and fast surprise, float64 [n, 2].
 
@@ -228,11 +229,15 @@ def combined(
 
     The score is the mean of both. Where rows are less than ten seconds apart it is the mean of all statistics as they are:
     what a past fault left in the averages is over within seconds there, and to leave it out would cost more than it mends.
+
+    Both are divided by ``factors`` [n, 2], by which more is usual at each row's time of day.
     """
-    fast = np.mean([np.minimum(surprise[f"alarm {name}"], ALARM_CAP) for name in NOW], axis=0)
-    slow = np.mean([np.minimum(surprise[f"alarm {name}"], ALARM_CAP) for name in SUSTAINED], axis=0)
+    by_now, by_sustained = factors[:, 0], factors[:, 1]
+    fast = np.mean([np.minimum(surprise[f"alarm {name}"], ALARM_CAP * by_now) for name in NOW], axis=0)
+    slow = np.mean([np.minimum(surprise[f"alarm {name}"], ALARM_CAP * by_sustained) for name in SUSTAINED], axis=0)
     fast = np.where(age < settled_rows(interval_ms), np.minimum(fast, state_surprise), fast)
     slow = np.where(age < SUSTAINED_ROWS, np.minimum(slow, state_surprise), slow)
+    fast, slow = fast / by_now, slow / by_sustained
     if interval_ms >= SLOW_ROWS_FROM_MS:
         mean = (np.minimum(fast, CAP) + np.minimum(slow, CAP)) / 2.0
     else:
