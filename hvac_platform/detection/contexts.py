@@ -23,7 +23,8 @@ LEAST_DAYS = 4
 SATURDAY, EPOCH_WEEKDAY = 5, 3
 LEAST_SHARE_OF_LIMIT = 0.7
 """A half-hour counts where on half of the days its oddest row comes as near to the limit."""
-MOST_FACTOR = 4.0
+MOST_FACTOR = 2.5
+"""More would hide small faults at these hours: with 4, half a percent of those of a tenth of the usual size."""
 
 
 def _flat() -> Float64:
@@ -36,7 +37,7 @@ class Contexts:
 
     Attributes:
         timezone: IANA name; half-hours are those of its local time.
-        now: float64 [2, 48], factors from 1 to 4 on the surprise of a row, on working days and at weekends.
+        now: float64 [2, 48], factors from 1 to 2.5 on the surprise of a row, on working days and at weekends.
         sustained: float64 [2, 48], the same for averages.
     """
 

@@ -19,7 +19,6 @@ REST_SHARE = 0.002
 LEAST_RUN = 4
 MOST_REPEATS = 0.9
 MOST_PLACES = 10
-MOVE_SHARE = 0.25
 """With more places than this at which a metric holds, none of them is one where it rests by nature."""
 
 
@@ -109,26 +108,6 @@ def fit_repetition(values: Float64, runs: Int64) -> Repetition:
         if share <= MOST_REPEATS and moving.sum() >= 0.1 * known.sum():
             log_repeat[j] = np.log10(share)
     return Repetition(log_repeat, longest, tuple(resting))
-
-
-def held_steps(values: Float64, runs: Int64) -> Float64:
-    """By how much each metric moves at a time, float64 [m], where it is held in between; 0 for metrics that aren't.
-
-    A metric that is held for five rows or more at more than ten values is sent on change, polled or coarse. Until it moves
-    it says no more than that the true value is within a step of it.
-
-    Args:
-        values: float64 [n, m].
-        runs: int64 [n, m] from :func:`run_lengths`.
-    """
-    steps = np.zeros(values.shape[1])
-    for j in range(values.shape[1]):
-        column = values[:, j]
-        held = np.unique(column[np.isfinite(column) & (runs[:, j] >= LONG_RUN)])
-        if len(held) > MOST_PLACES:
-            moves = np.abs(np.diff(column[np.isfinite(column)]))
-            steps[j] = np.quantile(moves[moves > 0], MOVE_SHARE)
-    return steps
 
 
 def _among(column: Float64, places: Float64) -> NDArray[np.bool_]:

@@ -81,7 +81,7 @@ def oas_shrinkage(covariance: Float64, n: int) -> float:
     return 1.0 if denominator <= 0 else min(1.0, numerator / denominator)
 
 
-def fit_whitening(features: Float64, drift: Drift = MINUTES, error: Float64 | None = None) -> Whitening:
+def fit_whitening(features: Float64, drift: Drift = MINUTES) -> Whitening:
     """Robust, shrunk covariance of n normal states, and its inverse square root.
 
     Features are put on a robust scale and clipped at ±6. The sample covariance is shrunk to its diagonal by a tenth of the
@@ -97,19 +97,15 @@ def fit_whitening(features: Float64, drift: Drift = MINUTES, error: Float64 | No
     Args:
         features: float64 [n, p] in robust sigmas of the metrics, finite, in order of time.
         drift: how much they wander.
-        error: float64 [p], variance of what is unknown of each feature at any time; none when absent.
     """
     scale = robust_scale(features)
     # The change of a metric that never moved is rounding, which must not become the unit that it is measured in.
     scale = Scale(scale.centre, np.where(scale.spread < LEAST_SPREAD, 1.0, scale.spread))
     clipped = np.clip(scale.apply(features), -FIT_CLIP, FIT_CLIP)
-    unknown = None if error is None or not error.any() else np.diag(error / scale.spread**2)
     kept = clipped
     for step in range(CORE_STEPS + 2):
         mean = kept.mean(axis=0)
         covariance = _covariance(kept - mean, drift)
-        if unknown is not None:
-            covariance = covariance + unknown
         centred = clipped - mean
         squared = np.einsum("ij,ij->i", centred @ np.linalg.inv(covariance), centred)
         distance = np.sqrt(np.maximum(squared, 0.0))

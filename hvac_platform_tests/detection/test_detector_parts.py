@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hvac_platform.detection.alarms import budget_limit, persistent_level, persists
 from hvac_platform.detection.attribution import conditional_sigmas, imputed, pair_contributions, plausible
-from hvac_platform.detection.frozen import fit_repetition, held_steps, run_lengths
+from hvac_platform.detection.frozen import fit_repetition, run_lengths
 from hvac_platform.detection.nearest import mean_nearest_distance, padded, state_embeddings
 from hvac_platform.detection.observations import Stretch
 from hvac_platform.detection.scaling import robust_scale
@@ -257,22 +257,3 @@ class TestNearest:
         vectors = state_embeddings(RNG(0).normal(size=(40, 4)), np.zeros(40, dtype=np.int64), clock=False)
         cosine = np.sort(1.0 - vectors[:3] @ vectors[3:].T, axis=1)[:, :5].mean(axis=1)
         np.testing.assert_allclose(mean_nearest_distance(vectors[:3], vectors[3:]), cosine, atol=1e-6)
-
-
-class TestHeldMetrics:
-    def test_a_metric_that_is_held_until_it_has_moved_by_a_step_is_told_from_a_live_one_and_from_a_valve(self):
-        rng = np.random.default_rng(4)
-        stairs = np.repeat(np.cumsum(rng.choice((-0.5, 0.5), 100)), 20)
-        live = rng.normal(size=2000)
-        valve = np.repeat(rng.choice((0.0, 100.0), 100), 20)
-        values = np.column_stack([stairs, live, valve])
-        runs = run_lengths(values, (Stretch(0, 2000, None),), np.zeros(3, dtype=np.int64), np.full(3, np.nan))
-        assert held_steps(values, runs).tolist() == [0.5, 0.0, 0.0]
-
-    def test_what_is_unknown_of_a_feature_widens_it_alone(self):
-        features = np.random.default_rng(5).normal(size=(4000, 3))
-        plain, wider = fit_whitening(features), fit_whitening(features, error=np.array([3.0, 0.0, 0.0]))
-        odd = np.diag([4.0, 4.0, 4.0])
-        before, after = (np.linalg.norm(w.apply(odd), axis=1) for w in (plain, wider))
-        assert after[0] == pytest.approx(before[0] / 2, rel=0.1)
-        assert after[1:] == pytest.approx(before[1:], rel=0.02)

@@ -25,7 +25,7 @@ from hvac_platform.detection.detector.statistics import (
     surprises_of,
     within_modes,
 )
-from hvac_platform.detection.frozen import fit_repetition, held_steps, run_lengths
+from hvac_platform.detection.frozen import fit_repetition
 from hvac_platform.detection.modes import Switch, find_switches
 from hvac_platform.detection.observations import (
     LONGEST_MS,
@@ -76,8 +76,6 @@ CLEANINGS, LEAST_CALM = 8, 0.7
 """Rows of the training that alarm by its own limits are left out of a second calibration, and so on, up to three in ten."""
 MOST_RULE_ROWS = 1500
 """Rows of the training that are kept for rules that look back."""
-HELD_SHARE = 3.0
-"""A held metric is off by as much as a step either way, all alike: of a variance of a third of the step's square."""
 CARRIED_ROWS = 50
 """A smoothed surprise of longer ago counts for nothing."""
 
@@ -169,7 +167,6 @@ class Path:
         since: int64 [n], rows since it was entered.
         situations: int64 [n], what each row is calibrated among.
         carry: int64 [m], rows for which a reading of each metric counts.
-        error: float64 [m], variance of what is unknown of each metric while it is held, in robust sigmas.
     """
 
     scale: Scale
@@ -184,7 +181,6 @@ class Path:
     since: Int64
     situations: Int64
     carry: Int64
-    error: Float64
 
 
 def follow(training: Training) -> Path:
@@ -199,10 +195,7 @@ def follow(training: Training) -> Path:
     z = scale.apply(carried_forward(observations.values, observations.stretches, carry))
     known = np.where(np.isfinite(z), z, 0.0)
     # What a metric should read given the others: weather moves them together, which is just what that rests on.
-    no_run = np.zeros(len(names), dtype=np.int64)
-    runs = run_lengths(observations.values, observations.stretches, no_run, np.full(len(names), np.nan))
-    error = (held_steps(observations.values, runs) / scale.spread) ** 2 / HELD_SHARE
-    levels = fit_whitening(known, error=error)
+    levels = fit_whitening(known)
     ordinary = fit_surprise(np.linalg.norm(levels.apply(np.clip(known, -STATE_CLIP, STATE_CLIP)), axis=1))
     followed = trace(observations, scale, levels, ordinary, None, carry=carry)
     heard = np.flatnonzero(~followed.silent)
@@ -223,7 +216,6 @@ def follow(training: Training) -> Path:
         since=since,
         situations=situations_of(codes, since),
         carry=carry,
-        error=error,
     )
 
 
@@ -240,8 +232,8 @@ def describe(training: Training, path: Path) -> Normal:
     """Third step: the final model, of all rows."""
     features, heard = path.followed.against_plausible()[path.heard], path.heard
     # Averages remember a fault for much longer than it lasts. What began anew after it is as clean as the rows are.
-    states = fit_whitening(features, path.drift, np.tile(path.error, 2))
-    fast, slow = (fit_whitening(average[heard], path.drift, path.error) for average in path.followed.cleared)
+    states = fit_whitening(features, path.drift)
+    fast, slow = (fit_whitening(average[heard], path.drift) for average in path.followed.cleared)
     return Normal(
         states, (fast, slow), normal_states(states, features, training.observations.times_ms[heard], path.clock)
     )
@@ -283,11 +275,10 @@ def calibrate(training: Training, path: Path, false_alarms_per_day: float, timez
         limits, usual = {}, contexts.factors(observations.times_ms)
         for k, (name, level) in enumerate(alarming.items()):
             limits[name] = max(LEAST_LIMIT, budget_limit((level / usual[:, k])[calm], interval_ms, each))
-        contexts = Contexts(timezone, *(learned(level[heard], limits[name]) for name, level in alarming.items()))
-        usual = contexts.factors(observations.times_ms)
         limits = {name: room[name] * limit for name, limit in limits.items()}
-        # What recurs at its time of the day stays.
-        odd = np.any([level > limits[name] * usual[:, k] for k, (name, level) in enumerate(alarming.items())], axis=0)
+        # By every row, left out or not: what recurs at its time of the day is mostly odd by the limit of other times.
+        contexts = Contexts(timezone, *(learned(level[heard], limits[name]) for name, level in alarming.items()))
+        odd = np.any([level > limits[name] for name, level in alarming.items()], axis=0)
         ordinary_rows = heard[~odd[heard]]
         if len(ordinary_rows) == len(calm) or len(ordinary_rows) < LEAST_CALM * len(heard):
             break
@@ -421,14 +412,14 @@ def _declared_ranges(declared: DeviceType | None, names: Sequence[str]) -> tuple
 
 def _cross_fitted(path: Path, times_ms: NDArray[np.int64]) -> dict[str, Float64]:
     """Statistics of each row under a model that was fitted to other rows: five contiguous folds."""
-    followed, clock, both = path.followed, path.clock, np.tile(path.error, 2)
+    followed, clock = path.followed, path.clock
     features = followed.against_plausible()
     folds = np.array_split(path.heard, FOLDS)
     result: dict[str, Float64] = {}
     for k, fold in enumerate(folds):
         others = np.concatenate([f for i, f in enumerate(folds) if i != k])
-        states = fit_whitening(features[others], path.drift, both)
-        averages = [fit_whitening(average[others], path.drift, path.error) for average in followed.cleared]
+        states = fit_whitening(features[others], path.drift)
+        averages = [fit_whitening(average[others], path.drift) for average in followed.cleared]
         normal = normal_states(states, features[others], times_ms[others], clock)
         departures = departures_of(followed, states, fold)
         for name, values in row_statistics(followed, departures, times_ms, averages, normal, clock, fold).items():
