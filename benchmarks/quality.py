@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from benchmarks import quality_habits
 from benchmarks.quality_platform import METHODS, judged, wear_figures
 from hvac_platform.detection import fit_detector
 from hvac_platform.detection.energy import believable, fit_energy, kwh
@@ -47,7 +48,7 @@ Bool = NDArray[np.bool_]
 DAY_MS, HOUR_MS, MINUTE_MS = 86_400_000, 3_600_000, 60_000
 TRAIN_ROWS_SKAB, OTHER_ROWS_SKAB = 400, (370, 380, 390, 400, 410, 420, 430, 440)
 TRAIN_SHARE_NAB = 0.15
-PARTS = ("skab", "simulator", "intervals", "nab", "platform", "wear")
+PARTS = ("skab", "simulator", "intervals", "nab", "platform", "wear", *quality_habits.PARTS)
 WEAR_START = "2026-06-01"
 UNSEEN_SEEDS = (911, 912, 913, 914)
 START_DATES = ("2026-07-06", "2026-04-13", "2026-10-05", "2026-01-12")
@@ -738,6 +739,13 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=None)
     parser.add_argument("--out", type=Path, default=Path("build/quality"))
     parser.add_argument("--seeds", type=int, nargs="+", default=list(UNSEEN_SEEDS))
+    parser.add_argument(
+        "--habit-seeds",
+        type=int,
+        nargs="+",
+        default=list(quality_habits.SEEDS),
+        help="of the parts habits, season, small and slow; fewer take less time",
+    )
     parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS)
     parser.add_argument("--cache", type=Path, default=Path("build/text-vectors"), help="where text vectors are kept")
     parser.add_argument("--texts", type=int, default=TEXTS, help="texts to embed in each data set, at most")
@@ -850,6 +858,16 @@ def main() -> None:
         figures["wear"] = wear_figures(options.seeds[:2], start_ms)
         print_table("Slow degradation", figures["wear"])
         page += ["<h2>Slow degradation</h2>", table_html(figures["wear"])]
+    for part in quality_habits.PARTS:
+        if part not in options.only:
+            continue
+        said = quality_habits.PART_OF[part](options.habit_seeds)
+        figures[part] = {name: quality_habits.row_of(machines) for name, machines in said.items()}
+        title = f"{part}, seeds {' '.join(map(str, options.habit_seeds))}"
+        print_table(title, figures[part])
+        for name, machines in said.items():
+            print(f"worst of {name}: {quality_habits.worst_of(machines)}")
+        page += [f"<h2>{html.escape(title)}</h2>", table_html(figures[part])]
     for name in left_out:
         print(f"left out: {name}")
         page.append(f"<p>Left out: {html.escape(name)}.</p>")

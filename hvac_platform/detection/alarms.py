@@ -80,11 +80,20 @@ def _block_limit(level: Float64, rows: int, interval_ms: int, alarms_per_day: fl
     """The limit by maxima of blocks of so many rows."""
     count = len(level) // rows
     maxima = level[: count * rows].reshape(count, rows).max(axis=1)
+    expected = alarms_per_day * rows * interval_ms / DAY_MS
+    return gumbel_limit(maxima, float(np.clip(max(expected, 1.0 / (3.0 * count)), 1e-6, 0.5)))
+
+
+def gumbel_limit(maxima: Float64, share: float) -> float:
+    """What a share of maxima exceed, by a Gumbel distribution fitted to their quartiles.
+
+    Args:
+        maxima: float64 [k] of blocks.
+        share: 0 < share < 1.
+    """
     low, middle, high = np.quantile(maxima, (QUARTILES[0], 0.5, QUARTILES[1]))
     spread = max((high - low) / (np.log(np.log(4.0)) - np.log(np.log(4.0 / 3.0))), 0.05)
     mode = middle + spread * np.log(np.log(2.0))
-    expected = alarms_per_day * rows * interval_ms / DAY_MS
-    share = float(np.clip(max(expected, 1.0 / (3.0 * count)), 1e-6, 0.5))
     return float(mode - spread * np.log(-np.log(1.0 - share)))
 
 

@@ -24,6 +24,7 @@ from hvac_platform.detection.profile import (
 from hvac_platform.detection.promotion import Ruling, judge_candidate
 from hvac_platform.detection.rule_review import RuleReview, often_fired, rules_to_review
 from hvac_platform.detection.rules import evaluate_rules
+from hvac_platform.devices.local_time import timezone_of
 from hvac_platform.devices.registry import DeviceType, device_type
 from hvac_platform.embedding.base import Encoder
 from hvac_platform.embedding.learned import Encoders, LearnedEncoder
@@ -492,6 +493,7 @@ def _gate(
             frame_of(earlier),
             device_type=device_type(device.device_type),
             false_alarms_per_day=settings.hvac_false_alarms_per_day,
+            timezone=timezone_of(settings.hvac_alerts, device.building_id),
         )
     except UnusableMetricsError:
         return None
@@ -682,6 +684,7 @@ def _detector_for(
             frame_of(normal),
             device_type=device_type(device.device_type),
             false_alarms_per_day=settings.hvac_false_alarms_per_day,
+            timezone=timezone_of(settings.hvac_alerts, device.building_id),
         )
     except UnusableMetricsError as error:
         return None, None, "", str(error)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from hvac_platform.detection.alarms import budget_limit, margin_for_variation, persistent_level
 from hvac_platform.detection.choosing_metrics import MOST_METRICS, NOT_CHOSEN, chosen_metrics
+from hvac_platform.detection.contexts import Contexts, slot_factors
 from hvac_platform.detection.detector.model import VERSION, FittedDetector
 from hvac_platform.detection.detector.statistics import (
     NOW,
@@ -85,6 +86,7 @@ def fit_detector(
     device_type: str | DeviceType | None = None,
     segments: Segments | None = None,
     false_alarms_per_day: float = 1.0,
+    timezone: str = "UTC",
 ) -> FittedDetector:
     """Learn what normal looks like for one device.
 
@@ -98,6 +100,7 @@ def fit_detector(
             alarm too. Without it everything is learned.
         segments: label of the record that each row belongs to; rows of different records are never compared in sequence.
         false_alarms_per_day: budget.
+        timezone: IANA name of the site's: daily start-ups keep local time.
 
     Raises:
         UnusableMetricsError: the table can't be learned from; the message says why.
@@ -108,7 +111,7 @@ def fit_detector(
     training = choose(metrics, declared, segments)
     path = follow(training)
     normal = describe(training, path)
-    limits = calibrate(training, path, false_alarms_per_day)
+    limits = calibrate(training, path, false_alarms_per_day, timezone)
     return remember(training, path, normal, limits, false_alarms_per_day)
 
 
@@ -243,31 +246,38 @@ class Limits:
     surprises: Mapping[str, Surprise]
     within: Mapping[str, Mapping[str, Surprise]]
     limits: Mapping[str, float]
+    contexts: Contexts
 
 
-def calibrate(training: Training, path: Path, false_alarms_per_day: float) -> Limits:
+def calibrate(training: Training, path: Path, false_alarms_per_day: float, timezone: str = "UTC") -> Limits:
     """Fourth step: how rare each statistic is, by models that hadn't seen the row, and limits that hold the budget."""
     observations, followed, heard = training.observations, path.followed, path.heard
-    held_out = _cross_fitted(followed, observations.times_ms, heard, path.clock, path.drift)
+    interval_ms = observations.interval_ms
+    plain = np.ones((len(observations.times_ms), 2))
+    held_out = _cross_fitted(path, observations.times_ms)
     each = false_alarms_per_day / 2.0
     room = {name: margin_for_variation(short, training.span_ms, len(heard)) for name, short in MARGIN_SHORT.items()}
     # Faults in the training raise the limits that would find their like: what alarms by the limits doesn't calibrate them.
     calm = heard
+    learned = slot_factors(observations.times_ms[heard], timezone)
+    contexts = Contexts(timezone)
     for _ in range(1 + CLEANINGS):
         surprises = {name: fit_surprise(held_out[f"alarm {name}"][calm]) for name in (*NOW, *SUSTAINED)}
         within = within_modes(surprises, held_out, calm, path.situations)
         surprise = surprises_of(surprises, held_out, within, path.situations)
         fast, slow, _ = combined(
-            surprise, followed.age, followed.state_surprise, observations.stretches, None, observations.interval_ms
+            surprise, followed.age, followed.state_surprise, observations.stretches, None, interval_ms, plain
         )
         alarming = {
             "now": persistent_level(fast, observations.stretches),
             "sustained": persistent_level(slow, observations.stretches),
         }
-        limits = {
-            name: room[name] * max(LEAST_LIMIT, budget_limit(level[calm], observations.interval_ms, each))
-            for name, level in alarming.items()
-        }
+        limits, usual = {}, contexts.factors(observations.times_ms)
+        for k, (name, level) in enumerate(alarming.items()):
+            limits[name] = max(LEAST_LIMIT, budget_limit((level / usual[:, k])[calm], interval_ms, each))
+        limits = {name: room[name] * limit for name, limit in limits.items()}
+        # By every row, left out or not: what recurs at its time of the day is mostly odd by the limit of other times.
+        contexts = Contexts(timezone, *(learned(level[heard], limits[name]) for name, level in alarming.items()))
         odd = np.any([level > limits[name] for name, level in alarming.items()], axis=0)
         ordinary_rows = heard[~odd[heard]]
         if len(ordinary_rows) == len(calm) or len(ordinary_rows) < LEAST_CALM * len(heard):
@@ -276,7 +286,7 @@ def calibrate(training: Training, path: Path, false_alarms_per_day: float) -> Li
     # Bonferroni over metrics and rows, at a tenth of the budget: runs are rare events with a known probability.
     rows_per_day = DAY_MS / observations.interval_ms
     limits["frozen"] = float(np.log10(10.0 * len(training.names) * rows_per_day / false_alarms_per_day))
-    return Limits(surprises, within, limits)
+    return Limits(surprises, within, limits, contexts)
 
 
 def remember(
@@ -303,6 +313,7 @@ def remember(
         (Stretch(0, end.stop - end.start, None),),
         None,
         observations.interval_ms,
+        limits.contexts.factors(observations.times_ms[end]),
     )
     memory = replace(
         followed.memory,
@@ -333,6 +344,7 @@ def remember(
         recent_times_ms=observations.times_ms[n - keep :],
         recent_values=observations.values[n - keep :],
         carry=path.carry,
+        contexts=limits.contexts,
         version=VERSION,
     )
 
@@ -398,17 +410,16 @@ def _declared_ranges(declared: DeviceType | None, names: Sequence[str]) -> tuple
     return bounds[:, 0], bounds[:, 1]
 
 
-def _cross_fitted(
-    followed: Trace, times_ms: NDArray[np.int64], heard: NDArray[np.int64], clock: bool, drift: Drift
-) -> dict[str, Float64]:
+def _cross_fitted(path: Path, times_ms: NDArray[np.int64]) -> dict[str, Float64]:
     """Statistics of each row under a model that was fitted to other rows: five contiguous folds."""
+    followed, clock = path.followed, path.clock
     features = followed.against_plausible()
-    folds = np.array_split(heard, FOLDS)
+    folds = np.array_split(path.heard, FOLDS)
     result: dict[str, Float64] = {}
     for k, fold in enumerate(folds):
         others = np.concatenate([f for i, f in enumerate(folds) if i != k])
-        states = fit_whitening(features[others], drift)
-        averages = [fit_whitening(average[others], drift) for average in followed.cleared]
+        states = fit_whitening(features[others], path.drift)
+        averages = [fit_whitening(average[others], path.drift) for average in followed.cleared]
         normal = normal_states(states, features[others], times_ms[others], clock)
         departures = departures_of(followed, states, fold)
         for name, values in row_statistics(followed, departures, times_ms, averages, normal, clock, fold).items():

@@ -298,7 +298,13 @@ def judge_rows(
     codes, since = modes_of(detector.switches, detector.scale, detector.metric_names, followed, observations, before)
     surprise = surprises_of(detector.surprises, statistics, detector.within, situations_of(codes, since))
     fast, slow, smoothed = combined(
-        surprise, followed.age, followed.state_surprise, observations.stretches, before, detector.interval_ms
+        surprise,
+        followed.age,
+        followed.state_surprise,
+        observations.stretches,
+        before,
+        detector.interval_ms,
+        detector.contexts.factors(observations.times_ms),
     )
     score, present = smoothed[:, 0], smoothed[:, 1]
     still = followed.still

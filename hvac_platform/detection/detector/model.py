@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from hvac_platform.detection.contexts import Contexts
 from hvac_platform.detection.detector import codec, explain, judge
 from hvac_platform.detection.detector.judge import Examination
 from hvac_platform.detection.detector.state import DetectorState
@@ -36,7 +37,7 @@ from hvac_platform.detection.whitening import Whitening
 Float64 = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 
-VERSION = 2
+VERSION = 3
 """Of what a detector learns and how; one that was fitted under another number should be fitted again."""
 
 
@@ -67,6 +68,7 @@ class FittedDetector:
         recent_values: float64 [r, m], their readings.
         carry: int64 [m], rows for which a reading of each metric counts, by its pace; empty in detectors of earlier
             versions, which carry ten.
+        contexts: half-hours of the day in which more surprise is usual; none in detectors of earlier versions.
         version: of the method that it was fitted by.
     """
 
@@ -90,6 +92,7 @@ class FittedDetector:
     recent_times_ms: NDArray[np.int64]
     recent_values: Float64
     carry: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    contexts: Contexts = field(default_factory=Contexts)
     version: int = VERSION
 
     def score(

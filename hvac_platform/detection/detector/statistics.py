@@ -40,6 +40,8 @@ RECENT_ROWS, SETTLED_ROWS, SUSTAINED_ROWS = 10, 20, 30
 """Rows that a level needs to settle: see :func:`settled_rows`; the slower average needs the most."""
 SLOW_ROWS_FROM_MS = 10_000
 """From such an interval on, load and weather drift noticeably while a level settles."""
+MINUTES_TO_MS = 120_000
+"""Up to such an interval 30 rows are an hour at most, and may be waited for without missing the next fault."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +222,7 @@ def combined(
     stretches: Sequence[Stretch],
     before: Memory | None,
     interval_ms: int,
+    factors: Float64,
 ) -> tuple[Float64, Float64, Float64]:
     """Fast and sustained surprise of the alarm, float64 [n]; smoothed score and fast surprise, float64 [n, 2].
 
@@ -228,11 +231,15 @@ def combined(
 
     The score is the mean of both. Where rows are less than ten seconds apart it is the mean of all statistics as they are:
     what a past fault left in the averages is over within seconds there, and to leave it out would cost more than it mends.
+
+    Both are divided by ``factors`` [n, 2], by which more is usual at each row's time of day.
     """
-    fast = np.mean([np.minimum(surprise[f"alarm {name}"], ALARM_CAP) for name in NOW], axis=0)
-    slow = np.mean([np.minimum(surprise[f"alarm {name}"], ALARM_CAP) for name in SUSTAINED], axis=0)
+    by_now, by_sustained = factors[:, 0], factors[:, 1]
+    fast = np.mean([np.minimum(surprise[f"alarm {name}"], ALARM_CAP * by_now) for name in NOW], axis=0)
+    slow = np.mean([np.minimum(surprise[f"alarm {name}"], ALARM_CAP * by_sustained) for name in SUSTAINED], axis=0)
     fast = np.where(age < settled_rows(interval_ms), np.minimum(fast, state_surprise), fast)
     slow = np.where(age < SUSTAINED_ROWS, np.minimum(slow, state_surprise), slow)
+    fast, slow = fast / by_now, slow / by_sustained
     if interval_ms >= SLOW_ROWS_FROM_MS:
         mean = (np.minimum(fast, CAP) + np.minimum(slow, CAP)) / 2.0
     else:
@@ -249,11 +256,15 @@ def combined(
 def settled_rows(interval_ms: int) -> int:
     """Rows after which a level that began anew counts like those of the training.
 
-    An average with weight w lags 1/w - 1 = 9 rows behind a drift, one that began k rows ago by k·r^k/(1 - r^k) less,
-    r = 1 - w: at 10 rows it has reached 40 % of its lag, at 20 rows 69 %. Where a row stands for ten seconds or
-    more, load and weather drift noticeably within so many rows, and 20 are waited for; between faster rows they don't.
+    An average with weight w lags 1/w - 1 = 9 rows behind a drift, one that began k rows ago by k·r^k/(1 - r^k)
+    less, r = 1 - w: at 10 rows it has reached 40 % of its lag, at 20 rows 69 %. Where a row stands for ten seconds
+    or more, load and weather drift noticeably within so many rows, and 20 are waited for; between faster rows they
+    don't. A machine's own loops settle as slowly as the level does: where rows are two minutes apart or less, 30
+    rows are waited for, at which it has reached 85 % of its lag.
     """
-    return SETTLED_ROWS if interval_ms >= SLOW_ROWS_FROM_MS else RECENT_ROWS
+    if interval_ms < SLOW_ROWS_FROM_MS:
+        return RECENT_ROWS
+    return SUSTAINED_ROWS if interval_ms <= MINUTES_TO_MS else SETTLED_ROWS
 
 
 def normal_states(states: Whitening, features: Float64, times_ms: NDArray[np.int64], clock: bool) -> Float32:
