@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from hvac_platform.ingestion.importing.formats.headers import find_header, looks_like_data
-from hvac_platform.ingestion.importing.formats.lines import WholeLines, shortened
+from hvac_platform.ingestion.importing.formats.lines import WholeLines, cells_of, shortened
 from hvac_platform.ingestion.importing.formats.opening import Content, open_text, sample
 from hvac_platform.ingestion.importing.formats.repeated_header import UnderOneHeader
 from hvac_platform.ingestion.importing.formats.table import Chunk, Table, rows_a_chunk, too_long
@@ -113,7 +112,7 @@ class DelimitedTable:
         if odd:
             cells, numbers = [], []
             for row in odd:
-                parsed = next(csv.reader([row.text], delimiter=self.separator), [])
+                parsed = cells_of(row.text, self.separator)
                 if any(cell.strip() for cell in parsed[len(self.columns) :]):
                     refused.append(too_long(row.number, parsed, len(self.columns)))
                 else:
@@ -244,17 +243,14 @@ def open_delimited(content: Content, encoding: str, words: str, header: Sequence
 
 def _rows(lines: Sequence[str], separator: str) -> list[list[str]]:
     """Cells of each line by itself."""
-    return [next(csv.reader([line], delimiter=separator, skipinitialspace=True), []) for line in lines]
+    return [cells_of(line, separator, skip_blanks=True) for line in lines]
 
 
 def _separator(lines: Sequence[str]) -> str:
     """The separator that leaves the cleanest cells in the most rows of one length."""
     best, found = (0.0, 0.0, 0), ","
     for separator in SEPARATORS:
-        try:
-            rows = [row for row in _rows(lines, separator) if any(row)]
-        except csv.Error:
-            continue
+        rows = [row for row in _rows(lines, separator) if any(row)]
         sizes = [len(row) for row in rows if len(row) > 1]
         if not sizes:
             continue

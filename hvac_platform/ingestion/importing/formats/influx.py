@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from hvac_platform.ingestion.importing.formats.lines import whole_lines
+from hvac_platform.ingestion.importing.formats.lines import cells_of, whole_lines
 from hvac_platform.ingestion.importing.formats.opening import Content, open_text
 from hvac_platform.ingestion.importing.formats.table import RowsTable
 from hvac_platform.ingestion.importing.refusing import ImportRefusedError, shown
@@ -53,7 +52,7 @@ def _rows(content: Content, encoding: str) -> Iterator[tuple[list[str], int, lis
         for number, line, problem in whole_lines(handle, ","):
             if problem:
                 raise ImportRefusedError(f"line {number}: {problem}: {shown(line)}")
-            row = next(csv.reader([line]), [])
+            row = cells_of(line, ",")
             if not any(row):
                 continue
             if row[0].startswith("#"):

@@ -15,10 +15,10 @@ from typing import IO
 import numpy as np
 
 from hvac_platform.ingestion.importing.formats.headers import looks_like_data
-from hvac_platform.ingestion.importing.refusing import Refusal
+from hvac_platform.ingestion.importing.refusing import ImportRefusedError, Refusal
 
 BLOCK = 1 << 20
-MOST_LINES_OF_A_CELL, LARGEST_CELL = 100, 100_000
+MOST_LINES_OF_A_CELL, LARGEST_CELL, LARGEST_LINE = 100, 100_000, 1 << 20
 NOT_CLOSED = "a quote opens and is not closed"
 NO_TEXT = "bytes that are no text"
 _QUOTE, _CR, _LF, _NUL = 34, 13, 10, 0
@@ -43,6 +43,15 @@ def is_open(line: str, separator: str) -> bool:
             return False
         place += 1
     return False
+
+
+def cells_of(line: str, separator: str, *, skip_blanks: bool = False) -> list[str]:
+    """Cells of one line; the line itself where a cell is longer than any can be."""
+    try:
+        one = line.replace("\r", " ").replace("\n", " ")
+        return next(csv.reader([one], delimiter=separator, skipinitialspace=skip_blanks), [])
+    except csv.Error:
+        return [line]
 
 
 class WholeLines(io.RawIOBase):
@@ -91,6 +100,10 @@ class WholeLines(io.RawIOBase):
         block = self._raw.read(BLOCK)
         self._unread += block
         self._ended = not block
+        if len(self._unread) > LARGEST_LINE + 2 * BLOCK:
+            raise ImportRefusedError(
+                f"not a readable table: a line after line {self._line} is over {LARGEST_LINE} bytes long"
+            )
         # A line end may be of two signs, of which the second one has not been read.
         end = len(self._unread) if self._ended else max(self._unread.rfind(b"\n"), self._unread.rfind(b"\r", 0, -1)) + 1
         if end:
@@ -168,7 +181,7 @@ class WholeLines(io.RawIOBase):
             joined = _content(text[first : int(ends[j])])
             if is_open(joined, self._separator):
                 continue
-            cells = self._cells(joined)
+            cells = cells_of(joined, self._separator)
             if len(cells) > self._width and any(cell.strip() for cell in cells[self._width :]):
                 return 1, None
             end = text[int(ends[j]) - 1 : int(ends[j])] if text[int(ends[j]) - 1] in (_CR, _LF) else b""
@@ -176,14 +189,8 @@ class WholeLines(io.RawIOBase):
         return 1, None
 
     def _is_row(self, line: str) -> bool:
-        cells = self._cells(line)
+        cells = cells_of(line, self._separator)
         return len(cells) >= self._width and any(map(looks_like_data, cells))
-
-    def _cells(self, line: str) -> list[str]:
-        try:
-            return next(csv.reader([line.replace("\n", " ").replace("\r", " ")], delimiter=self._separator), [])
-        except csv.Error:
-            return []
 
     def _take_out(self, raw: bytes, line: int, why: str) -> None:
         self._refuse(Refusal(line, "", shortened(_content(raw)), why))

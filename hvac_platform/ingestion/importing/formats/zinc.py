@@ -51,7 +51,10 @@ class _Rows:
                 continue
             if _OPEN.fullmatch(line) is None:
                 raise ImportRefusedError(f"line {number}: {NOT_CLOSED}: {shown(line)}")
-            cells = next(csv.reader([line], escapechar="\\"), [])
+            try:
+                cells = next(csv.reader([line], escapechar="\\"), [])
+            except csv.Error as error:
+                raise ImportRefusedError(f"line {number}: {error}") from None
             yield number, [_CELLS.get(cell.strip(), cell.strip()) for cell in cells]
 
 
