@@ -103,6 +103,13 @@ READ: dict[str, tuple[str | bytes, dict[str, Any], str, dict[int, float]]] = {
     "halves of the day in a column": (
         table("Date,Time,AM/PM,supply_air_temp", lambda t, i: f"{t:%m/%d/%Y},{t:%I:%M},{t:%p},{i}", step=timedelta(hours=2)),
         {"day_first": False}, SAT, {FIRST: 0, FIRST + 7 * 7_200_000: 7}),
+    "halves of the day beside a given format": (
+        table("When,half,supply_air_temp", lambda t, i: f"{t:%d-%m-%Y %I:%M},{t:%p},{i}", step=timedelta(hours=2)),
+        {"time_format": "%d-%m-%Y %I:%M"}, SAT, {FIRST: 0, FIRST + 7 * 7_200_000: 7}),
+    "words like halves of the day beside 24 hours": (
+        table("time,shift,supply_air_temp", lambda t, i: f"{t},{'AM' if i % 2 else 'PM'},{i}", step=timedelta(hours=2)), {},
+        SAT,
+        {FIRST: 0, FIRST + 7 * 7_200_000: 7}),
     "times of a spreadsheet": (
         table("Date,Time,supply_air_temp", lambda t, i: f"{t:%Y-%m-%d},1899-12-30{t: %H:%M:%S},55"), {}, SAT,
         {FIRST + 900_000: 55}),
@@ -234,6 +241,9 @@ ASKED: dict[str, tuple[str, dict[str, Any], str]] = {
     "numbers of quality": (
         table("time,supply_air_temp,quality", lambda t, i: f"{t},5,{[192, 0][i % 2]}"), {"status_column": "quality"},
         "good_status: [NUMBER]"),
+    "another unit below the header again": (
+        table("time,supply_air_temp\n,degC", lambda t, i: "time,supply_air_temp\n,degF" if i == 9 else f"{t},5"), {},
+        "line 13 gives 'supply_air_temp' the unit 'degF', where the first header has 'degC'"),
     "other names below other names": (
         table("time,supply_air_temp,fan_speed", lambda t, i: "Timestamp,a,b" if i == 9 else f"{t},5,6"), {},
         "line 11 is another header, with 'Timestamp', 'a', 'b'"),

@@ -212,10 +212,11 @@ def check_series(
     if not found:
         return
     name = max(found, key=lambda one: repeated[one])
-    metric = f"metric_column: {shown(name)} and value_column: {shown(value or 'VALUE')}"
-    device = "" if has_device else f"device_column: {shown(name)} where they are devices, "
+    points = f"metric_column: {shown(name)} and value_column: {shown(value)} where its words are points, "
+    devices = f"device_column: {shown(name)} where they are devices, "
+    advice = (points if value is not None else "") + ("" if has_device else devices)
     raise ImportRefusedError(
-        f"column {shown(name)} tells rows of one time apart, so they are several series in one; in the map give {metric} "
-        f"where its words are points, {device}or ignore: [{shown(name)}] where they say nothing of it"
+        f"column {shown(name)} tells rows of one time apart, so they are several series in one; in the map give "
+        f"{advice}or ignore: [{shown(name)}] where they say nothing of it"
         + (f" (all of such columns: {listed(found)})" if len(found) > 1 else "")
     )

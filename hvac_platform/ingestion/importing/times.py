@@ -208,10 +208,12 @@ class TimeEvidence:
     def _see_clock(self, parts: Parts) -> None:
         """Hours of the times, and how often 12 o'clock is followed by 1 o'clock of the same date, in either direction."""
         timed = np.flatnonzero(parts.has_time & (parts.of_day >= 0))
-        if not len(timed) or self.hours[0] < 1 or self.hours[1] > 12:
+        if not len(timed):
             return
         hours = parts.of_day[timed] // HOUR
         self.hours = [min(self.hours[0], int(hours.min())), max(self.hours[1], int(hours.max()))]
+        if self.hours[0] < 1 or self.hours[1] > 12:
+            return
         rows = np.stack([parts.a[timed], parts.b[timed], parts.c[timed], hours])
         if self._last_clock is not None:
             rows = np.concatenate([np.array(self._last_clock)[:, None], rows], axis=1)

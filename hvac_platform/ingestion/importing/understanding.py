@@ -29,6 +29,7 @@ from hvac_platform.ingestion.importing.wording import MOSTLY
 from hvac_platform.ingestion.importing.zones import header_zone
 from hvac_platform.ingestion.messages import name_problem
 
+HOURS_OF_A_HALF = 12
 SAMPLE_ROWS = 1_000
 MOST_NAMES = 10_000
 
@@ -274,7 +275,14 @@ class _Understanding:
         """Columns of the time with the one that says AM or PM, where there is one."""
         others = [name for name in self.table.columns if name not in columns and name not in self.mapping.ignore]
         half = next((name for name in others if self._is_half(name)), None)
-        return columns if half is None or self._is_half(columns[-1]) else (*columns, half)
+        if half is None or self._is_half(columns[-1]):
+            return columns
+        clock = self._sampled(columns[-1])
+        if clock.clock or self._is_without_date(columns[-1]):
+            fits = clock.largest <= (12 if clock.clock == "hours" else 1259 if clock.clock == "hhmm" else 125_959)
+        else:
+            fits = clock.hours[1] <= HOURS_OF_A_HALF
+        return (*columns, half) if fits else columns
 
     def _is_half(self, name: str) -> bool:
         return clocks.is_half(texts(self.first.columns[name].slice(0, SAMPLE_ROWS)))
@@ -313,7 +321,10 @@ class _Understanding:
 
     def _time_rules(self) -> TimeRules:
         found = (header_zone(name) for name in self.roles.time)
-        return replace(self.mapping.time_rules, header=next((zone for zone in found if zone is not None), None))
+        rules = replace(self.mapping.time_rules, header=next((zone for zone in found if zone is not None), None))
+        if rules.time_format and self.roles.has_half and "%p" not in rules.time_format:
+            return replace(rules, time_format=f"{rules.time_format} %p")
+        return rules
 
     # -- all of the file ----------------------------------------------------------------------------------------------
 

@@ -75,7 +75,7 @@ def find_header(rows: Sequence[Sequence[str]], given: Sequence[str] = ()) -> Hea
                 names = _by_legend(_named(rows[named]), rows[:named])
                 written = tuple(cell.strip() for cell in rows[named])[: len(names)]
                 if named != i:
-                    return Header(names, max(width, len(names)), i + 1, _all_units(names, above), written)
+                    return Header(names, max(width, len(names)), i + 1, units_of_row(names, above), written)
                 units = _units(names, following[0]) if following else {}
                 before = (filled[place + 1] if units else i) + 1
                 return Header(names, max(width, len(names)), before, units, written)
@@ -101,16 +101,17 @@ def _above_kinds(rows: Sequence[Sequence[str]], places: Sequence[int]) -> tuple[
     is_units = (
         len(places) > 2
         and len(rows[places[-3]]) == width
-        and any(cell.strip() in _OF_TIMES or _is_unit(cell.strip()) for cell in above)
+        and any(cell.strip() in _OF_TIMES or is_unit(cell.strip()) for cell in above)
     )
     return (places[-3], above) if is_units else (places[-2], ())
 
 
-def _is_unit(cell: str) -> bool:
+def is_unit(cell: str) -> bool:
+    """Whether a cell is a unit that is known."""
     return bool(cell) and not cell[0].isdigit() and parse_unit(cell) is not None
 
 
-def _all_units(names: Sequence[str], row: Sequence[str]) -> dict[str, str]:
+def units_of_row(names: Sequence[str], row: Sequence[str]) -> dict[str, str]:
     """What stands in a row of units, known or not, so that an unknown one is told."""
     cells = [cell.strip().strip("[]()") for cell in row]
     return {
@@ -181,4 +182,4 @@ def _units(names: Sequence[str], row: Sequence[str]) -> dict[str, str]:
     known = [cell for cell in filled if parse_unit(cell) is not None and not cell[0].isdigit()]
     if not known or len(known) < len(filled) - 1 or any(looks_like_data(cell) for cell in filled):
         return {}
-    return _all_units(names, row)
+    return units_of_row(names, row)

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hvac_platform.ingestion.importing.columns import TIME_NAMES, slug, split_zone
-from hvac_platform.ingestion.importing.formats.headers import looks_like_data
+from hvac_platform.ingestion.importing.formats.headers import is_unit, looks_like_data, units_of_row
 from hvac_platform.ingestion.importing.formats.table import Chunk, Table
-from hvac_platform.ingestion.importing.refusing import ImportRefusedError, Refusal, listed
+from hvac_platform.ingestion.importing.refusing import ImportRefusedError, Refusal, listed, shown
 
 AGAIN = "the header again"
 
@@ -42,23 +42,49 @@ class UnderOneHeader:
             ImportRefusedError: a header has other columns than the first one; the message says which.
         """
         order: list[int] | None = None
+        below = False
         for chunk in self.table.chunks():
             rows = self._headers(chunk)
-            if not rows and order is None:
+            if not rows and order is None and not below:
                 yield chunk
                 continue
             refused = [*chunk.refused]
             start = 0
             for row in [*rows, len(chunk)]:
+                if below and start < row and self._is_row_of_units(chunk, start, order):
+                    refused.append(self._refused(chunk, start))
+                    start += 1
+                below &= start >= row
                 yield Chunk(self._ordered(chunk, start, row, order), chunk.lines[start:row], refused, chunk.done)
                 refused = []
                 if row < len(chunk):
-                    cells = self._cells(chunk, row)
-                    order = self._order(cells, int(chunk.lines[row]))
-                    refused = [Refusal(int(chunk.lines[row]), "", " | ".join(cells)[:200], AGAIN)]
+                    order = self._order(self._cells(chunk, row), int(chunk.lines[row]))
+                    refused, below = [self._refused(chunk, row)], True
                 start = row + 1
             if refused:
                 yield Chunk(self._ordered(chunk, 0, 0, order), chunk.lines[:0], refused, chunk.done)
+
+    def _refused(self, chunk: Chunk, row: int) -> Refusal:
+        return Refusal(int(chunk.lines[row]), "", " | ".join(self._cells(chunk, row))[:200], AGAIN)
+
+    def _is_row_of_units(self, chunk: Chunk, row: int, order: Sequence[int] | None) -> bool:
+        """Whether a row below a header holds units, the same ones as the first row of them.
+
+        Raises:
+            ImportRefusedError: it holds others; the message says which.
+        """
+        cells = self._cells(chunk, row)
+        if not any(map(is_unit, cells)) or any(map(looks_like_data, cells)):
+            return False
+        if order is not None:
+            cells = [cells[place] if place >= 0 else "" for place in order]
+        for name, unit in units_of_row(self.columns, cells).items():
+            if self.units.get(name) != unit:
+                raise ImportRefusedError(
+                    f"line {chunk.lines[row]} gives {shown(name)} the unit {shown(unit)}, where the first header has "
+                    f"{shown(self.units.get(name, ''))}; part the file before line {int(chunk.lines[row]) - 1}"
+                )
+        return True
 
     def _headers(self, chunk: Chunk) -> list[int]:
         """Rows of a chunk that are headers."""
