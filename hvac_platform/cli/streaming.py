@@ -277,7 +277,7 @@ def _print_imported(
     if dry_run:
         count = sum(result.messages for result in results)
         console.print(f"Nothing was sent. Without --dry-run, {count} messages are.")
-    else:
+    elif any(result.messages for result in results):
         console.print("The ingestion sensor picks them up; without a running Dagster, `hvac ingest` does it now.")
 
 

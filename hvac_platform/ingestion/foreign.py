@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -19,6 +20,7 @@ import msgspec
 
 from hvac_platform.config import ConfigError
 from hvac_platform.devices.bounded_yaml import TextRefusedError, load_yaml, read_text
+from hvac_platform.ingestion.numerals import number_with_comma
 from hvac_platform.timestamps import iso
 
 MESSAGE_MAP_VARIABLE = "HVAC_MESSAGE_MAP"
@@ -142,9 +144,9 @@ class MessageKind:
             return float(value) if abs(value) < MOST_DIGITS else float("inf")
         if not isinstance(value, str):
             return value
-        text = value.replace(",", ".") if self.decimal == "," else value
-        if _NUMBER.match(text):
-            return float(text)
+        found = number_with_comma(value) if self.decimal == "," else float(value) if _NUMBER.match(value) else None
+        if found is not None:
+            return found
         state = self.states.get(value.strip().lower())
         if state is None:
             raise ForeignMessageError(f"metric_value {value[:40]!a} is not a number")
@@ -207,7 +209,7 @@ class MessageMap:
             ForeignMessageError: a kind fits, and the message is bad.
         """
         try:
-            content = msgspec.json.decode(value)
+            content = msgspec.json.decode(value.removeprefix(BOM_UTF8))
         except (ValueError, RecursionError):
             return None
         named = key.decode("utf-8", "replace") if key else ""
@@ -221,8 +223,22 @@ class MessageMap:
                 raise ForeignMessageError(f"as {kind.name}: {error}") from None
             if not readings:
                 raise ForeignMessageError(f"as {kind.name}: none of its readings has a value")
+            if (twice := _contradiction(readings)) is not None:
+                raise ForeignMessageError(f"as {kind.name}: {twice}")
             return kind.name, readings
         return None
+
+
+def _contradiction(readings: Sequence[Mapping[str, Any]]) -> str | None:
+    """Two readings of one device, metric and time that differ, in words; None where there are none."""
+    seen: dict[tuple[Any, ...], Any] = {}
+    for reading in readings:
+        of = tuple(str(reading.get(name, ""))[:100] for name in ("device_id", "metric_name", "timestamp"))
+        value = (reading.get("metric_value"), reading.get("unit", ""))
+        other = seen.setdefault(of, value)
+        if other != value:
+            return f"{of[1]!a} has two values at {of[2]}, {str(other[0])[:40]} and {str(value[0])[:40]}"
+    return None
 
 
 class _KindFile(msgspec.Struct, forbid_unknown_fields=True):

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -87,6 +88,7 @@ class Metric(msgspec.Struct, gc=False):
 
 
 _AHEAD = " ahead of "
+_MIDNIGHT = re.compile(r"(.{10}[Tt ])24:00(?::00(?:[.,]0+)?)?([Zz]|[-+][0-9:]+)?")
 _decode = msgspec.json.Decoder(Metric).decode
 _encode = msgspec.json.Encoder().encode
 # parse_int: an integer of thousands of digits is infinite, not an error of its own.
@@ -294,7 +296,7 @@ def rejection_reason(value: bytes | None, *, now_ms: int) -> str:
         return f"value of {len(value)} bytes, over the {MAX_VALUE_BYTES} that are allowed"
     try:
         # The decoder's own complaint is less precise, and it does not know the tokens NaN and Infinity.
-        content = _lenient_json.decode(value.decode())
+        content = _lenient_json.decode(value.removeprefix(BOM_UTF8).decode())
     except UnicodeDecodeError as error:
         return f"not UTF-8: byte 0x{value[error.start]:02x} at position {error.start}"
     except RecursionError:
@@ -357,7 +359,7 @@ def _unit_problem(content: dict[str, Any]) -> str | None:
 def _decoder_complaint(value: bytes) -> str | None:
     """The typed decoder's own words, for what only it objects to: a duplicate field, NaN in a field that is ignored."""
     try:
-        _decode(value)
+        _decode(value.removeprefix(BOM_UTF8))
     except (ValueError, RecursionError) as error:
         return _one_line(f"not readable: {error}")
     return None
@@ -397,6 +399,8 @@ def parse_timestamp(text: str) -> int:
 
     >>> parse_timestamp("2025-11-18T17:30:00.25+02:00") == parse_timestamp("2025-11-18 15:30:00.250")
     True
+    >>> parse_timestamp("2025-11-18T24:00:00Z") == parse_timestamp("2025-11-19T00:00:00Z")
+    True
 
     Raises:
         ValueError: the text is not a date and time. A date alone is none: a reading has a time of day.
@@ -406,9 +410,12 @@ def parse_timestamp(text: str) -> int:
     if text.endswith("z"):  # RFC 3339 allows t and z too, Python only t
         text = f"{text[:-1]}Z"
     leap = len(text) >= len("2016-12-31T23:59:60") and text[16:19] == ":60"  # RFC 3339 has leap seconds, Python none
+    midnight = _MIDNIGHT.fullmatch(text)  # ISO 8601 calls the end of a day 24:00 too
+    if midnight is not None:
+        text = f"{midnight.group(1)}00:00{midnight.group(2) or ''}"
     instant = datetime.fromisoformat(f"{text[:16]}:59{text[19:]}" if leap else text)
-    if leap:
-        instant += timedelta(seconds=1)
+    if leap or midnight is not None:
+        instant += timedelta(seconds=1) if leap else timedelta(days=1)
     if instant.tzinfo is None:
         instant = instant.replace(tzinfo=UTC)
     return (instant - _EPOCH) // _MILLISECOND
@@ -554,7 +561,7 @@ def _decode_or_none(value: bytes | None) -> Metric | None:
     if not value or len(value) > MAX_VALUE_BYTES:
         return None
     try:
-        return _decode(value)
+        return _decode(value.removeprefix(BOM_UTF8))  # RFC 8259: a reader may pass over such a mark
     except (ValueError, RecursionError):
         return None
 

@@ -164,6 +164,7 @@ def test_a_file_whose_rows_are_all_refused_ends_with_1(tmp_path: Path) -> None:
     assert result.exit_code == 1
     assert "3 x time: a time in the future" in result.output
     assert "nothing to send" in result.stderr
+    assert "sensor picks them up" not in result.stdout
 
 
 def test_each_table_of_an_archive_is_a_file(tmp_path: Path) -> None:

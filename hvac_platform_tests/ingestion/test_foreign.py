@@ -114,6 +114,10 @@ def test_a_kind_of_message_of_the_map_becomes_readings(mapped: None, value: obje
         ({"device": "RTU-1", "ts": NOON_MS, "values": {"a": None}}, "as nested values: none of its readings has a value"),
         ({"something": "else"}, "missing field 'device_id'"),
         ([{"device_id": "RTU-1"}, 5], "as list: reading 1: missing field 'device_type'"),
+        ({"device": "RTU-1", "ts": NOON_MS, "values": {"a": "1.23"}},
+         "as nested values: metric_value '1.23' is not a number"),
+        ([{**json.loads(message()), "metric_value": value} for value in (1, 2)],
+        "as list: 'supply_air_temp' has two values at"),
         (b"hello", "not JSON"),
     ],
 )  # fmt: skip
@@ -121,6 +125,21 @@ def test_a_bad_message_is_one_dead_letter_with_its_reason(mapped: None, value: o
     batch, rejected = decoded(value)
     assert len(batch) == 0
     assert [one.reason[: len(why)] for one in rejected] == [why]
+
+
+def test_a_decimal_comma_leaves_points_to_thousands(mapped: None) -> None:
+    batch, _ = decoded({"device": "RTU-1", "ts": NOON_MS, "values": {"fan_speed": "1.234", "fan_current": "1.234,5"}})
+    assert batch.metric_value.tolist() == [1234.0, 1234.5]
+
+
+def test_one_value_of_several_fields_of_telegraf_is_read(mapped: None) -> None:
+    sent = {
+        "fields": {"value": 55, "max": 60},
+        "name": "supply_air_temp",
+        "tags": {"host": "RTU-1"},
+        "timestamp": NOON_MS,
+    }
+    assert rows(decoded(sent)[0]) == [reading()]
 
 
 def test_messages_of_the_platform_itself_are_what_they_are_without_a_map(monkeypatch: pytest.MonkeyPatch) -> None:

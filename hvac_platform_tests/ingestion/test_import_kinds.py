@@ -90,6 +90,71 @@ READ: dict[str, tuple[str | bytes, dict[str, Any], str, dict[int, float]]] = {
         json.dumps([{"time": "2024-03-01T00:00:00Z", "data": {"supply_air_temp": {"value": 12.5, "unit": "degC"}}}]),
         {}, SAT,
              {FIRST: 54.5}),
+    "cells with line ends": (
+        'time,note,supply_air_temp\n2024-03-01,"stuck,\nsee mail",55\n2024-03-01 00:15,5" pipe,56\n', {}, SAT,
+        {FIRST: 55, FIRST + 900_000: 56}),
+    "an offset in the header": (
+        table("Timestamp (UTC+05:30),supply_air_temp", lambda t, i: f"{t},55"), {}, SAT, {FIRST - 19_800_000: 55}),
+    "a timezone in the header": (
+        table("time (Europe/Berlin),supply_air_temp", lambda t, i: f"{t},55"), {}, SAT, {FIRST - 3_600_000: 55}),
+    "an abbreviation in the header, and its offset": (
+        table("Time EST,supply_air_temp", lambda t, i: f"{t},55"), {"zones": {"EST": "-05:00"}}, SAT,
+        {FIRST + 18_000_000: 55}),
+    "halves of the day in a column": (
+        table("Date,Time,AM/PM,supply_air_temp", lambda t, i: f"{t:%m/%d/%Y},{t:%I:%M},{t:%p},{i}", step=timedelta(hours=2)),
+        {"day_first": False}, SAT, {FIRST: 0, FIRST + 7 * 7_200_000: 7}),
+    "halves of the day beside a given format": (
+        table("When,half,supply_air_temp", lambda t, i: f"{t:%d-%m-%Y %I:%M},{t:%p},{i}", step=timedelta(hours=2)),
+        {"time_format": "%d-%m-%Y %I:%M"}, SAT, {FIRST: 0, FIRST + 7 * 7_200_000: 7}),
+    "words like halves of the day beside 24 hours": (
+        table("time,shift,supply_air_temp", lambda t, i: f"{t},{'AM' if i % 2 else 'PM'},{i}", step=timedelta(hours=2)), {},
+        SAT,
+        {FIRST: 0, FIRST + 7 * 7_200_000: 7}),
+    "times of a spreadsheet": (
+        table("Date,Time,supply_air_temp", lambda t, i: f"{t:%Y-%m-%d},1899-12-30{t: %H:%M:%S},55"), {}, SAT,
+        {FIRST + 900_000: 55}),
+    "digits to the second": (
+        table("date,time,supply_air_temp", lambda t, i: f"{t:%Y%m%d},{t:%H%M%S},55"), {}, SAT, {FIRST + 900_000: 55}),
+    "fractions behind digits": ("time,supply_air_temp\n20240301000000.125,55\n20240301000001.5,56\n", {}, SAT,
+                                {FIRST + 125: 55, FIRST + 1500: 56}),
+    "microseconds to the millisecond": (
+        "time,supply_air_temp\n1709251200123000,55\n1709251200457000,56\n", {}, SAT, {FIRST + 123: 55, FIRST + 457: 56}),
+    "hours of a given format": (
+        table("time,supply_air_temp", lambda t, i: f"{t:%Y%m%d%H},{i}", step=timedelta(hours=1)),
+        {"time_format": "%Y%m%d%H"}, SAT, {FIRST + 3_600_000: 1}),
+    "dates of weeks": (
+        "time,supply_air_temp\n2024-W09-5T00:00:00,55\n2020-W53-7T00:00:00,56\n2024-W01-1T00:00:00,57\n", {}, SAT,
+        {FIRST: 55, parse_instant("2021-01-03"): 56, parse_instant("2024-01-01"): 57}),
+    "numbers with decimal comma and exponent": (
+        table("time;supply_air_temp", lambda t, i: f"{t};5,525E+01"), {}, SAT, {FIRST: 55.25}),
+    "thousands beside decimal commas": (
+        table("time;supply_air_temp;fan_speed", lambda t, i: f"{t};55,25;1.020"), {}, "fan_speed", {FIRST: 1020}),
+    "three decimals": (
+        table("time,fan_current", lambda t, i: f"{t},{1 + i / 1000:.3f}"), {}, "fan_current", {FIRST + 900_000: 1.001}),
+    "words with their numbers": (
+        table("time,compressor_status", lambda t, i: f"{t},{['0 - Off', '1 - On'][i % 2]}"), {}, STATUS,
+        {FIRST: 0, FIRST + 900_000: 1}),
+    "a label of Prometheus": (
+        table('time,"fan_speed {device=""RTU-1""}"', lambda t, i: f"{t},900"), {}, "fan_speed", {FIRST: 900}),
+    "names, units and kinds of a logger": (
+        '"TOA5","CR1000"\n"TIMESTAMP","RECORD","supply_air_temp"\n"TS","RN","Deg C"\n"","","Avg"\n'
+        '"2024-03-01 00:00:00",0,12.5\n"2024-03-01 00:15:00",1,12.5\n', {}, SAT, {FIRST: 54.5}),
+    "series with object values": (
+        table("Time,Object Name,Object Value", lambda t, i: f"{t},supply_air_temp,55"), {}, SAT, {FIRST: 55}),
+    "lists of readings by metric": (json.dumps({metric: [{"ts": FIRST, "value": value}]
+                                                for metric, value in ((SAT, "55.1"), ("return_air_temp", "72"))}),
+                                    {}, "return_air_temp", {FIRST: 72}),
+    "a grid of Haystack 3": (
+        json.dumps({"meta": {"ver": "3.0"}, "cols": [{"name": "ts"}, {"name": "v0", "id": f"r:p:1 {SAT}"}],
+                    "rows": [{"ts": "t:2024-03-01T00:00:00-05:00 New_York", "v0": "n:12.5 °C"}]}), {}, SAT,
+        {FIRST + 18_000_000: 54.5}),
+    "a grid of Haystack 4": (
+        json.dumps({"_kind": "grid", "cols": [{"name": "ts"}, {"name": SAT, "meta": {"unit": "°C"}}],
+                    "rows": [{"ts": {"_kind": "dateTime", "val": "2024-03-01T00:00:00Z", "tz": "UTC"},
+                              SAT: {"_kind": "number", "val": 12.5}}]}), {}, SAT, {FIRST: 54.5}),
+    "a good word of Metasys": (
+        table("time,supply_air_temp,Reliability", lambda t, i: f"{t},55,Reliable"), {"status_column": "Reliability"}, SAT,
+        {FIRST: 55}),
     "a column with its device": (table("time,AHU1 SAT", lambda t, i: f"{t},12.5"),
                                  {"columns": {"AHU1 SAT": {"metric": SAT, "unit": "°C", "device": "RTU-1"}}}, SAT,
                                  {FIRST: 54.5}),
@@ -136,6 +201,73 @@ ASKED: dict[str, tuple[str, dict[str, Any], str]] = {
     "an empty column": (table("time,supply_air_temp", lambda t, i: f"{t},"), {}, "column 'supply_air_temp' is empty"),
     "a zone of the world": (
         table("time,supply_air_temp", lambda t, i: f"{t} America/New_York,5"), {}, "--timezone America/New_York"),
+    "a header that contradicts the timezone": (
+        table("timestamp (UTC),supply_air_temp", lambda t, i: f"{t},5"), {"timezone": "America/New_York"}, "--timezone UTC"),
+    "percent of a fan's turns": (
+        table("time,Fan Speed (%)", lambda t, i: f"{t},45"), {}, "'%' does not measure what 'rpm' does"),
+    "percent before the name": (table("time,% Fan Speed", lambda t, i: f"{t},45"), {},
+        "'%' does not measure what 'rpm' does"),
+    "percent of on and off": (
+        table("time,Compressor Status %", lambda t, i: f"{t},45"), {}, "'%' does not measure what is on or off"),
+    "words of a position": (
+        table("time,economizer_damper_position", lambda t, i: f"{t},{['Open', 'Closed'][i % 2]}"), {},
+        "states: {WORD: NUMBER}"),
+    "words for a speed": (table("time,fan_speed", lambda t, i: f"{t},{['true', 'false'][i % 2]}"), {}, "first 'true'"),
+    "words whose numbers contradict usage": (
+        table("time,compressor_status", lambda t, i: f"{t},{['(1) Off', '(2) On'][i % 2]}"), {}, "states: {WORD: NUMBER}"),
+    "points of thousands between semicolons": (
+        table("time;fan_speed", lambda t, i: f"{t};{1.0 + i / 1000:.3f}".replace("1.000", "1.100")), {}, "such as '1.100'"),
+    "points of thousands beside hundreds": (
+        table("time,fan_speed", lambda t, i: f"{t},{['980', '1.020'][i % 2]}"), {}, "'1.020' can have a decimal point"),
+    "hours without halves of the day": (
+        table("time,supply_air_temp", lambda t, i: f"{t:%Y-%m-%d %I:%M},5"), {}, "time_column: [DATE, TIME, AM_PM]"),
+    "hours without halves of the day, newest first": (
+        table("time,supply_air_temp", lambda t, i: f"{START - i * 4 * STEP:%Y-%m-%d %I:%M},5"), {}, "AM or PM"),
+    "cells with and without a unit": (
+        table("time,supply_air_temp", lambda t, i: f"{t},12.8{' °C' if i % 2 else ''}"), {},
+        "units: {'supply_air_temp': UNIT}"),
+    "rows with and without a unit": (
+        table("time,point,value,unit", lambda t, i: f"{t},supply_air_temp,12.8,{'degC' if i % 2 else ''}"), {},
+        "units: {'supply_air_temp': UNIT}"),
+    "series taken for one": (
+        table("Zone,Time,Value", lambda t, i: f"{'AB'[i % 2]}x,{START + i // 2 * STEP},{i}"), {"metric": SAT},
+        "metric_column: 'Zone' and value_column: 'Value'"),
+    "series that nothing names": (
+        table("Zone,Time,Value", lambda t, i: f"{'AB'[i % 2]}x,{START + i // 2 * STEP},{i}"), {},
+        "metric_column: 'Zone' and value_column: 'Value'"),
+    "bad quality": (
+        table("time,supply_air_temp,quality", lambda t, i: f"{t},5,{['Good', 'Bad'][i % 2]}"), {},
+        "status_column: 'quality'"),
+    "numbers of quality": (
+        table("time,supply_air_temp,quality", lambda t, i: f"{t},5,{[192, 0][i % 2]}"), {"status_column": "quality"},
+        "good_status: [NUMBER]"),
+    "another unit below the header again": (
+        table("time,supply_air_temp\n,degC", lambda t, i: "time,supply_air_temp\n,degF" if i == 9 else f"{t},5"), {},
+        "line 13 gives 'supply_air_temp' the unit 'degF', where the first header has 'degC'"),
+    "other names below other names": (
+        table("time,supply_air_temp,fan_speed", lambda t, i: "Timestamp,a,b" if i == 9 else f"{t},5,6"), {},
+        "line 11 is another header, with 'Timestamp', 'a', 'b'"),
+    "another header further on": (
+        table("time,fan_speed,supply_air_temp", lambda t, i: "time,fan_current,supply_air_temp" if i == 9 else f"{t},5,6"),
+        {},
+        "line 11 is another header, with 'fan_current'"),
+    "digits of date and time in ten": (table("time,supply_air_temp", lambda t, i: f"{t:%y%m%d%H%M},5"), {}, "%y%m%d%H%M"),
+    "ten digits that are seconds too": (
+        table("time,supply_air_temp", lambda t, i: f"{t.replace(year=2017):%y%m%d%H%M},5"), {}, "%y%m%d%H%M"),
+    "a date for each day only": (
+        table("Date,Time,supply_air_temp", lambda t, i: f"{'' if i else t.date()},{t:%H:%M:%S},5"), {},
+        "19 of 20 rows in columns 'Date and Time' have a time of day and no date"),
+    "lists of other things": (
+        json.dumps({name: [{"ts": FIRST, name: 1}] for name in "ab"}), {}, "several lists of objects, 'a', 'b'"),
+    "a field that stands twice": ('{"ts": 1709251200, "fan_speed": 1, "fan_speed": 2}\n', {}, "'fan_speed' stands twice"),
+    "line protocol": ("fan_speed,device=RTU-1 value=55 1709251200000000000\n", {}, "line protocol of InfluxDB"),
+    "an error of InfluxDB": (
+        "#datatype,string,string\n#group,true,true\n#default,,\n,error,reference\n,no bucket,8\n", {},
+        "an error that InfluxDB"),
+    "an unknown unit in a row of units": (
+        "time;fan_speed;power_consumption\n-;rpm;smoot\n2024-03-01 00:00;;5\n2024-03-01 00:15;;5\n", {},
+        "'smoot' is not known"),
+    "bytes that are no text": ("\0" * 600, {}, "its first lines hold 600 NUL bytes"),
 }  # fmt: skip
 
 
@@ -163,6 +295,24 @@ REFUSED: dict[str, tuple[str, dict[str, Any], int, tuple[int, str, str, str]]] =
     "a unit that does not fit, in one row": (
         "time,point,value,unit\n2024-03-01 00:00,supply_air_temp,5,degC\n2024-03-01 00:15,supply_air_temp,5,kW\n", {}, 1,
         (3, "value of supply_air_temp", "5", "unit 'kW' does not measure what '°F' does")),
+    "a quote that is not closed": (
+        table("time,note,supply_air_temp", lambda t, i: f"{t},{'' if i != 3 else chr(34)}x,{i}"), {}, 1,
+        (5, "", '2024-03-01 00:45:00,"x,3', "a quote opens and is not closed")),
+    "a quote that a later row closes": (
+        table("time,note,supply_air_temp", lambda t, i: f"{t},{'x' if i not in (3, 9) else chr(34) + 'x'},{i}".replace(
+            '"x,9', '"x",9')), {}, 1,
+        (5, "", '2024-03-01 00:45:00,"x,3', "a quote opens and is not closed")),
+    "bytes that are no text": (
+        table("time,supply_air_temp", lambda t, i: f"{t},5") + "\0" * 4096, {}, 1,
+        (22, "", "4096 NUL bytes", "bytes that are no text")),
+    "a temperature that is off": (
+        table("time,supply_air_temp", lambda t, i: f"{t},{'Off' if i == 3 else 5}"), {}, 1, (5, SAT, "Off", "not a number")),
+    "a unit that does not fit, in one cell": (
+        table("time,fan_speed", lambda t, i: f"{t},{'1.2K' if i == 3 else 900}"), {}, 1,
+        (5, "fan_speed", "1.2K", "unit 'K' does not measure what 'rpm' does")),
+    "half of a date of digits": (
+        table("time,supply_air_temp", lambda t, i: f"{t:%Y%m%d}{'.5' if i == 3 else ''},5", step=timedelta(days=1)), {}, 1,
+        (5, "time", "20240304.5", "not a time like the others of the column")),
     "a last line about the report": (table("time,supply_air_temp", lambda t, i: f"{t},5") + "\nTotal rows: 20\n", {}, 1,
                                      (23, "time", "Total rows: 20", "not a time like the others of the column")),
     "a number beyond all numbers": (table("time,supply_air_temp", lambda t, i: f"{t},{'1e400' if i == 3 else 5}"), {}, 1,
@@ -177,6 +327,51 @@ def test_what_is_refused_is_named(tmp_path: Path, kind: str) -> None:
     _, refusals, _ = read(tmp_path / "a.csv", mapping, "rooftop_unit")
     (one,) = refusals.first
     assert (refusals.count, (one.line, one.column, one.value, one.reason)) == (count, first)
+
+
+def test_a_header_further_on_says_the_order_of_the_rows_below_it(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(
+        table("time,supply_air_temp,return_air_temp", lambda t, i: f"{t},55,72" if i < 9 else f"{t},72,55").replace(
+            "2024-03-01 02:15:00", "time,return_air_temp,supply_air_temp\n2024-03-01 02:15:00"
+        )
+    )
+    found, refusals, _ = read(tmp_path / "a.csv", {}, "rooftop_unit")
+    assert set(found["RTU-1", SAT].values()) == {55}
+    assert set(found["RTU-1", "return_air_temp"].values()) == {72}
+    assert [(one.line, one.reason) for one in refusals.first] == [(11, "the header again")]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_lines_stay_numbered_behind_cells_with_line_ends_and_open_quotes_far_into_a_file(
+    tmp_path: Path, end: str
+) -> None:
+    rows = [f'{START + i * timedelta(seconds=1)},"a ""b""",{i}' for i in range(60_000)]
+    rows[40_000] = rows[40_000].replace('"a ""b"""', '"a')
+    rows[50_000] = rows[50_000].replace("a ", f"a{end}{end}")
+    rows[50_001] += "x"
+    (tmp_path / "a.csv").write_bytes(end.join(["time,note,supply_air_temp", *rows]).encode())
+    found, refusals, reading = read(tmp_path / "a.csv", {}, "rooftop_unit")
+    assert [(one.line, one.value[-7:]) for one in refusals.first] == [
+        (40_002, "a,40000"),
+        (50_005, "50001x"),
+    ]
+    assert (len(found["RTU-1", SAT]), reading.rows) == (59_998, 60_000)
+
+
+@pytest.mark.parametrize(
+    ("clock", "told"),
+    [(("00:30", "01:30", "02:30"), "there once"), (("00:30", "01:30", "01:30", "02:30"), "which pass")],
+)
+def test_the_hour_that_clocks_repeat_is_told_as_it_was_resolved(
+    tmp_path: Path, clock: tuple[str, ...], told: str
+) -> None:
+    (tmp_path / "a.csv").write_text("time,fan_speed\n" + "".join(f"2024-11-03 {at},1\n" for at in clock))
+    assert told in read(tmp_path / "a.csv", {"timezone": "America/New_York"}, "rooftop_unit")[2].notes[0]
+
+
+def test_a_misspelled_type_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(table("time,supply_air_temp", lambda t, i: f"{t},5"))
+    assert "perhaps rooftop_unit" in read(tmp_path / "a.csv", {}, "rooftop_unt")[2].notes[0]
 
 
 def test_times_that_jump_back_are_told(tmp_path: Path) -> None:

@@ -97,11 +97,17 @@ def test_the_specified_message_becomes_one_row():
         "2025-11-18 15:30:00",
         "2025-11-18T15:30Z",
         "20251118T153000Z",
+        "2025-11-18T24:00:00+08:30",
     ],
 )
 def test_the_ways_to_write_an_instant(text):
     good, _ = decode_one(message(timestamp=text))
     assert good.timestamps_ms.tolist() == [MESSAGE_MS]
+
+
+def test_a_byte_order_mark_before_a_message_is_passed_over():
+    good, _ = decode_one(b"\xef\xbb\xbf" + message())
+    assert good.metric_value.tolist() == [72.5]
 
 
 @pytest.mark.parametrize(
@@ -144,7 +150,7 @@ def test_optional_fields_may_be_absent_or_null_and_others_are_ignored():
         (b"garbage", "not JSON: Expecting value"),
         (b"{", "not JSON: Expecting property name"),
         (message() + b"}", "not JSON: Extra data"),
-        (b"\xef\xbb\xbf" + message(), "not JSON: "),
+        (b"\xef\xbb\xbf{", "not JSON: "),
         (b"\xff\xfe", "not UTF-8: byte 0xff at position 0"),
         (message().replace(b"RTU", b"R\xe9U"), "not UTF-8: byte 0xe9 at position 16"),
         (b"[]", "not a JSON object but an array"),

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from hvac_platform.devices.units import parse_unit, plain
+from hvac_platform.ingestion.numerals import BY_COMMA, BY_POINT, EXPONENT, GAP
 
 Float64 = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -29,26 +30,24 @@ STATES: Mapping[str, float] = {
 """Words for on and off, in small letters."""
 MOST_WORDS, MOST_UNITS = 1_000, 50
 
-_GAP = r"'’\x{00a0}\x{202f}\x{2009} "
-"""What may stand between thousands, beside the mark that is not the decimal one."""
-_GAPS = rf"[{_GAP}]"
-_EXPONENT = r"(?:[eE][-+]?[0-9]+)?"
-_PLAIN = rf"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+){_EXPONENT}$"
-_HEAD = rf"^[-+]?(?:[0-9][0-9.,{_GAP}]*)?[.,]?[0-9]+"
+_GAPS = rf"[{GAP}]"
+_PLAIN = rf"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+){EXPONENT}$"
+_HEAD = rf"^[-+]?(?:[0-9][0-9.,{GAP}]*)?[.,]?[0-9]+"
 _WITH_UNIT = (
-    rf"^(?P<number>[-+]?(?:[0-9][0-9.,{_GAP}]*)?[.,]?[0-9]+[.,]?{_EXPONENT})" r"\s*(?P<unit>[^0-9\s.,+-].{0,30})$"
+    rf"^(?P<number>[-+]?(?:[0-9][0-9.,{GAP}]*)?[.,]?[0-9]+[.,]?{EXPONENT})" r"\s*(?P<unit>[^0-9\s.,+-].{0,30})$"
 )
 _COMMA_SURE = (
     r"^[-+]?(?:[0-9]+,(?:[0-9]{1,2}|[0-9]{4,})|0+,[0-9]+|,[0-9]+|[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]+|"
-    r"[0-9]{1,3}(?:\.[0-9]{3}){2,}|[0-9]{4,},[0-9]+)$"
+    r"[0-9]{1,3}(?:\.[0-9]{3}){2,}|[0-9]{4,},[0-9]+|[0-9]*,[0-9]*[eE][-+]?[0-9]+)$"
 )
 _POINT_SURE = (
     r"^[-+]?(?:[0-9]+\.(?:[0-9]{1,2}|[0-9]{4,})|0+\.[0-9]+|\.[0-9]+|[0-9]{1,3}(?:,[0-9]{3})+\.[0-9]*|"
-    r"[0-9]{1,3}(?:,[0-9]{3}){2,}|[0-9]{4,}\.[0-9]+)$"
+    r"[0-9]{1,3}(?:,[0-9]{3}){2,}|[0-9]{4,}\.[0-9]+|[0-9]*\.[0-9]*[eE][-+]?[0-9]+)$"
 )
 _UNCLEAR = r"^[-+]?[1-9][0-9]{0,2},[0-9]{3}$"
-_BY_POINT = rf"^[-+]?(?:[0-9]{{1,3}}(?:[,{_GAP}][0-9]{{3}})+|[0-9]+)?(?:\.[0-9]*)?{_EXPONENT}$"
-_BY_COMMA = rf"^[-+]?(?:[0-9]{{1,3}}(?:[.{_GAP}][0-9]{{3}})+|[0-9]+)?(?:,[0-9]*)?{_EXPONENT}$"
+_UNCLEAR_POINT = r"^[-+]?[1-9][0-9]{0,2}\.[0-9]{3}$"
+_HUNDREDS = r"^[-+]?[1-9][0-9]{2}$"
+"""Numbers that stand beside 1.020 where the point is between thousands: those below a thousand have none."""
 _INFINITE = ("inf", "-inf", "+inf", "infinity", "-infinity", "∞")
 
 
@@ -62,9 +61,12 @@ class ColumnEvidence:
         comma: cells that only a decimal comma explains.
         point: cells that only a decimal point explains.
         unclear: cells that are numbers of either kind, but not the same one: 1,234.
+        unclear_point: the same with a point: 1.234.
+        hundreds: whole numbers of three digits.
         units: cells by the unit that stands in them.
         words: cells by word, of those that are no numbers.
         first: the first cell that is no number.
+        first_unclear_point: the first cell of ``unclear_point``.
     """
 
     filled: int = 0
@@ -72,12 +74,17 @@ class ColumnEvidence:
     comma: int = 0
     point: int = 0
     unclear: int = 0
+    unclear_point: int = 0
+    hundreds: int = 0
     units: dict[str, int] = field(default_factory=dict)
     words: dict[str, int] = field(default_factory=dict)
     first: str = ""
+    first_unclear_point: str = ""
 
     def see(self, values: pa.Array) -> None:
         """Some cells more."""
+        if pa.types.is_boolean(values.type):  # words, as they are in a file of texts
+            values = pc.drop_null(pc.cast(values, pa.string()))
         if not _is_text(values.type):
             good = int(np.asarray(pc.is_valid(values)).sum())
             self.filled += good
@@ -89,14 +96,13 @@ class ColumnEvidence:
             good = len(numbers) - numbers.null_count
             self.filled += good
             self.numbers += good
-            if not self.point:
-                self.point += _count(values, _POINT_SURE)
+            self._see_points(values)
             return
         is_empty = pc.is_in(pc.utf8_lower(values), value_set=pa.array(EMPTY_WORDS))
         is_plain = pc.match_substring_regex(values, _PLAIN)
         self.filled += len(values) - int(pc.sum(is_empty).as_py() or 0)
         self.numbers += pc.sum(is_plain).as_py() or 0
-        self.point += _count(values, _POINT_SURE)
+        self._see_points(values)
         rest = values.filter(pc.invert(pc.or_(is_empty, is_plain)))
         if not len(rest):
             return
@@ -107,12 +113,27 @@ class ColumnEvidence:
             if name in self.units or len(self.units) < MOST_UNITS:
                 self.units[name] = self.units.get(name, 0) + count
         self.comma += _count(bare, _COMMA_SURE)
-        self.point += _count(bare.filter(pc.not_equal(unit, "")), _POINT_SURE)
+        self._see_points(bare.filter(pc.not_equal(unit, "")))
         self.unclear += _count(bare, _UNCLEAR)
         is_number = pc.match_substring_regex(bare, _HEAD + "(?:[eE][-+]?[0-9]+)?[.,]?$")
         for word, count in _counted(bare.filter(pc.invert(is_number))):
             if word in self.words or len(self.words) < MOST_WORDS:
                 self.words[word] = self.words.get(word, 0) + count
+
+    def _see_points(self, values: pa.Array) -> None:
+        """Count what points mean, as long as no cell has said it."""
+        if self.point:
+            return
+        self.point += _count(values, _POINT_SURE)
+        unclear = values.filter(pc.match_substring_regex(values, _UNCLEAR_POINT))
+        self.unclear_point += len(unclear)
+        self.first_unclear_point = self.first_unclear_point or (unclear[0].as_py() if len(unclear) else "")
+        self.hundreds += _count(values, _HUNDREDS)
+
+    @property
+    def without_unit(self) -> int:
+        """Cells that are numbers and have no unit."""
+        return self.filled - sum(self.words.values()) - sum(self.units.values())
 
     @property
     def states(self) -> int:
@@ -158,7 +179,7 @@ def read_cells(values: pa.Array, style: Style) -> tuple[Float64, NDArray[np.int8
         return found, problem, None
     is_empty = np.asarray(pc.is_in(pc.utf8_lower(values), value_set=pa.array(EMPTY_WORDS)))
     bare, unit = split_units(values)
-    numeric = pc.match_substring_regex(bare, _BY_COMMA if style.decimal == "," else _BY_POINT)
+    numeric = pc.match_substring_regex(bare, BY_COMMA if style.decimal == "," else BY_POINT)
     numeric = pc.and_(numeric, pc.match_substring_regex(bare, "[0-9]"))
     text = pc.if_else(numeric, bare, None)
     text = pc.replace_substring_regex(text, _GAPS, "")
@@ -200,17 +221,27 @@ def split_units(values: pa.Array) -> tuple[pa.Array, pa.Array]:
     return pc.if_else(has_unit, number, values), pc.if_else(has_unit, unit, empty)
 
 
-def decimal_of(column: ColumnEvidence, of_file: ColumnEvidence) -> str | None:
+def decimal_of(column: ColumnEvidence, of_file: ColumnEvidence, separator: str = ",") -> str | None:
     """The decimal mark of a column, by its own cells, or by those of the file; None where that leaves two.
+
+    A point before three digits in all cells that have one may stand between thousands: in files with semicolons, which
+    those with decimal commas have, and beside whole numbers of three digits, which would be followed by 1.000. Files
+    without a separator between cells, such as JSON, write numbers with a point.
 
     >>> decimal_of(ColumnEvidence(comma=3), ColumnEvidence()), decimal_of(ColumnEvidence(unclear=1), ColumnEvidence())
     (',', None)
+    >>> decimal_of(ColumnEvidence(unclear_point=3), ColumnEvidence())
+    '.'
+    >>> decimal_of(ColumnEvidence(unclear_point=3, hundreds=2), ColumnEvidence()) is None
+    True
     """
     if column.comma or column.point:
         return None if column.comma and column.point else "," if column.comma else "."
     if of_file.comma and not of_file.point:
         return ","
     if column.unclear and not (of_file.point and not of_file.comma):
+        return None
+    if column.unclear_point and not of_file.point and separator and (separator == ";" or column.hundreds):
         return None
     return "."
 

@@ -24,6 +24,8 @@ TIME_NAMES = (
         "utc_time",
         "time_utc",
         "period",
+        "last_changed",
+        "last_updated",
     ),
 )
 DATE_NAMES = ("date", "datum", "fecha", "jour", "day", "local_date")
@@ -45,8 +47,13 @@ CLOCK_NAMES = (
 METRIC_NAMES = (
     *("metric_name", "metric", "point", "point_name", "pointname", "tag", "name", "field", "tagname", "tag_name"),
     *("sensor", "variable", "parameter", "measurement", "register", "history", "trend", "channel", "object_name"),
+    *("series", "object", "entity_id", "point_id", "tag_id", "signal", "signal_name", "object_id", "item_name", "item"),
+    *("item_reference", "object_reference", "trend_name", "history_name", "point_path", "tag_path", "series_name"),
 )
-VALUE_NAMES = ("metric_value", "value", "reading", "val", "point_value", "wert", "valeur", "valor", "trend_value")
+VALUE_NAMES = (
+    *("metric_value", "value", "reading", "val", "point_value", "wert", "valeur", "valor", "trend_value"),
+    *("object_value", "present_value", "data_value", "numeric_value", "sample_value", "tag_value", "state"),
+)
 DEVICE_NAMES = (
     "device_id",
     "device",
@@ -59,6 +66,7 @@ DEVICE_NAMES = (
     "deviceid",
     "host",
 )
+LABELS_OF_DEVICES = (*DEVICE_NAMES, "device_name", "equipment_name", "asset_name", "ahu", "rtu", "instance")
 UNIT_NAMES = ("unit", "units", "uom", "engineering_units", "eng_units", "einheit", "unit_of_measure", "unite")
 
 BY_MAP, BY_NAME, BY_TITLE, BY_NAME_WITHOUT_UNIT, AS_IT_IS = "map", "name", "title", "name without its unit", "own name"
@@ -67,6 +75,24 @@ _FREQUENCY = r"(?:\((?:TimeStep|Hourly|Daily|Monthly|Zone Timestep|Detailed|Each
 """What EnergyPlus writes behind the unit."""
 _BRACKETS = re.compile(rf"^(.*?)\s*[(\[{{<]\s*([^()\[\]{{}}<>]+?)\s*[)\]}}>]\s*{_FREQUENCY}\s*$")
 _AFTER = re.compile(r"^(.*?)(?:,\s*|\s+in\s+|\s*[-–/|:]\s+)([^,\s][^,]{0,20})$")
+
+
+_SIGN_BEHIND = re.compile(r"^(.+?)\s*([%％Ω])$")
+_SIGNS = re.compile(r"[%％‰‱Ω€$£¥]|Δ\s?°?[CFK]|°(?![CFKR])")
+_NO_SIGN = ("",)
+_LABELS = re.compile(r"""^(.*?)\s*\{\s*((?:[\w.]+\s*=\s*["'][^"']*["']\s*,?\s*)+)\}$""")
+
+
+def split_labels(name: str) -> tuple[str, dict[str, str]]:
+    """A name of Prometheus without its labels, and the labels.
+
+    >>> split_labels('fan_speed {device="RTU-1"}'), split_labels("Fan (main)")
+    (('fan_speed', {'device': 'RTU-1'}), ('Fan (main)', {}))
+    """
+    match = _LABELS.match(name.strip())
+    if match is None:
+        return name, {}
+    return match.group(1), dict(re.findall(r"""([\w.]+)\s*=\s*["']([^"']*)["']""", match.group(2)))
 
 
 def slug(name: str) -> str:
@@ -87,7 +113,7 @@ def split_header(name: str) -> tuple[str, str]:
     >>> split_header("Supply Air Temp (°F)"), split_header("Return Air Temp [degC]"), split_header("Fan (main)")
     (('Supply Air Temp', '°F'), ('Return Air Temp', 'degC'), ('Fan (main)', ''))
     """
-    for pattern in (_BRACKETS, _AFTER):
+    for pattern in (_BRACKETS, _AFTER, _SIGN_BEHIND):
         match = pattern.match(name.strip())
         if match is not None and match.group(1) and _is_unit(match.group(2)):
             return match.group(1), match.group(2)
@@ -128,7 +154,13 @@ def match_column(name: str, declared: DeviceType | None) -> Match:
     if declared is None:
         found = slug(bare)
         return Match(found or None, unit, AS_IT_IS)
-    for candidate, inside, by in ((name, "", ""), (bare, unit, ""), (*_without_last_word(name), BY_NAME_WITHOUT_UNIT)):
+    # A sign of a unit is no part of a name, so the name with it seems to be that of a point: it counts as the unit.
+    sign = unit if unit and slug(bare) == slug(name) else (_SIGNS.search(name) or _NO_SIGN)[0]
+    for candidate, inside, by in (
+        (name, sign, ""),
+        (bare, unit, ""),
+        (*_without_last_word(name), BY_NAME_WITHOUT_UNIT),
+    ):
         if (point := _point(candidate, declared)) is not None:
             return Match(point[0], inside, by or point[1])
     return Match(None, unit, "")
@@ -183,5 +215,11 @@ def role(columns: Sequence[str], usual: Sequence[str]) -> str | None:
 
 
 def split_zone(name: str) -> str:
-    """The header of a time without the zone in brackets: ``Timestamp (UTC)``."""
-    return re.sub(r"\s*[(\[][A-Za-z/_+:0-9 -]{1,32}[)\]]\s*$", "", name)
+    """The header of a time without the zone behind it.
+
+    >>> split_zone("Timestamp (UTC)"), split_zone("Timestamp GMT-05:00"), split_zone("time America/New_York")
+    ('Timestamp', 'Timestamp', 'time')
+    """
+    bare = re.sub(r"\s*[(\[][A-Za-z/_+:0-9 ,−-]{1,48}[)\]]\s*$", "", name)
+    bare = re.sub(r"[\s_,;|-]+(?:UTC|GMT)(?:\s*[-+−]\s*\d{1,2}(?::?\d{2})?)?\s*$", "", bare, flags=re.IGNORECASE)
+    return re.sub(r"[\s,;]+[A-Z][A-Za-z]+/[A-Za-z/_-]+\s*$", "", bare)

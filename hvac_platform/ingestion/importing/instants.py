@@ -63,7 +63,9 @@ _CLOCK = r"(?:(?P<H>\d{2}):?(?P<M>\d{2})(?::?(?P<S>\d{2})(?:[.,](?P<f>\d{1,9}))?
 _LAYOUTS: tuple[tuple[Shape, re.Pattern[str]], ...] = tuple(
     (shape, re.compile(text))
     for shape, text in (
-        (Shape.NUMBER, r"^[-+]?\d+(?:[.,]\d*)?(?:[eE][-+]?\d+)?$"),
+        # Fractions of a second behind yyyymmddhhmmss are more digits than a number keeps.
+        (Shape.NUMBER, r"^(?!\d{14}[.,]\d)[-+]?\d+(?:[.,]\d*)?(?:[eE][-+]?\d+)?$"),
+        (Shape.YEAR_FIRST, r"^(?P<a>\d{4})-?W(?P<w>\d{2})-?(?P<c>\d)" + _TAIL_LOWER_T),
         (Shape.YEAR_FIRST, _WEEKDAY + r"(?P<a>\d{4})[-/. 年](?P<b>\d{1,2})[-/. 月](?P<c>\d{1,2})日?" + _TAIL_LOWER_T),
         (Shape.THREE_NUMBERS, _WEEKDAY + r"(?P<a>\d{1,2})[-/. ](?P<b>\d{1,2})[-/. ](?P<c>\d{4}|\d{2})\.?" + _TAIL),
         (Shape.YEAR_FIRST, rf"{_WEEKDAY}{_DAY}[-/. ]*{_MONTH}[-/. ,]*{_YEAR}{_TAIL}"),
@@ -90,6 +92,7 @@ class Layout:
         month: month that is named, or 0.
         afternoon: 0 none, 1 AM, 2 PM.
         zone: name of the zone, empty where none is named.
+        of_week: whether the date is a year, a week of ISO 8601 and a day of it.
         ahead: 1 or -1 where an offset follows, else 0.
     """
 
@@ -99,6 +102,7 @@ class Layout:
     afternoon: int = 0
     zone: str = ""
     ahead: int = 0
+    of_week: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +146,10 @@ def layout_of(text: str) -> Layout:
     return Layout(Shape.UNREADABLE)
 
 
-def _layout(shape: Shape, match: re.Match[str]) -> Layout | None:
+def _layout(shape: Shape, match: re.Match[str], *, given: bool = False) -> Layout | None:
+    """Where the parts are; None where it is no time after all, as with hours alone unless a given format has them."""
     groups = match.groupdict()
-    if groups.get("H") and not (groups.get("M") or groups.get("p")):
+    if groups.get("H") and not (groups.get("M") or groups.get("p") or given):
         return None
     month = 0
     if groups.get("mon"):
@@ -153,14 +158,16 @@ def _layout(shape: Shape, match: re.Match[str]) -> Layout | None:
         if not month:
             return None
     spans = tuple(
-        (name, *match.span(name)) for name in ("a", "b", "c", "H", "M", "S", "f", "zh", "zm") if groups.get(name)
+        ("b" if name == "w" else name, *match.span(name))
+        for name in ("a", "b", "w", "c", "H", "M", "S", "f", "zh", "zm")
+        if groups.get(name)
     )
     afternoon = {"a": 1, "p": 2}.get((groups.get("p") or "").lower(), 0)
     ahead = 0 if not groups.get("zs") else 1 if groups["zs"] == "+" else -1
     zone = groups.get("z") or ""
     if zone in ("T", "t"):
         return None
-    return Layout(shape, spans, month, afternoon, zone, ahead)
+    return Layout(shape, spans, month, afternoon, zone, ahead, bool(groups.get("w")))
 
 
 def layout_of_format(text: str) -> re.Pattern[str]:
@@ -235,6 +242,9 @@ def take_apart(texts: NDArray[np.str_], forced: re.Pattern[str] | None = None) -
                 short_year[rows] = end - start == 2
         if layout.month:
             parts["b"][rows] = layout.month
+        if layout.of_week:
+            dates = _of_week(parts["a"][rows], parts["b"][rows], parts["c"][rows])
+            parts["a"][rows], parts["b"][rows], parts["c"][rows] = dates
         has_time[rows] = any(name == "H" for name, _, _ in layout.spans)
         afternoon[rows] = layout.afternoon
         if layout.ahead:
@@ -253,7 +263,7 @@ def _forced(pattern: re.Pattern[str], text: str) -> Layout:
     if not text:
         return Layout(Shape.EMPTY)
     match = pattern.match(text)
-    found = None if match is None else _layout(Shape.YEAR_FIRST, match)
+    found = None if match is None else _layout(Shape.YEAR_FIRST, match, given=True)
     if found is None:
         return Layout(Shape.UNREADABLE)
     named = {name for name, _, _ in found.spans}
@@ -270,6 +280,23 @@ def _of_day(parts: dict[str, Int64], afternoon: NDArray[np.int8]) -> Int64:
     found = hours * HOUR + minutes * MINUTE + seconds * SECOND + parts["f"]
     good &= found <= DAY
     return np.where(good, found, -1)
+
+
+def _of_week(year: Int64, week: Int64, day: Int64) -> tuple[Int64, Int64, Int64]:
+    """Year, month and day of days of weeks of ISO 8601, of which the first one of a year has its 4th of January; else 0."""
+    fourth = days(year, np.ones_like(year), np.full_like(year, 4))[0]
+    monday = fourth - (fourth + 3) % 7
+    following = days(year + 1, np.ones_like(year), np.full_like(year, 4))[0]
+    weeks = (following - (following + 3) % 7 - monday) // 7
+    good = (week >= 1) & (week <= weeks) & (day >= 1) & (day <= 7)
+    found = (monday + (week - 1) * 7 + day - 1).astype("datetime64[D]")
+    months = found.astype("datetime64[M]")
+    of_month = (found - months).astype(np.int64) + 1
+    return (
+        months.astype("datetime64[Y]").astype(np.int64) + 1970,
+        np.where(good, months.astype(np.int64) % 12 + 1, 0),
+        of_month,
+    )
 
 
 def days(year: Int64, month: Int64, day: Int64) -> tuple[Int64, Bools]:
@@ -290,3 +317,21 @@ def texts_of(values: pa.Array) -> NDArray[np.str_]:
         values = pc.utf8_slice_codeunits(values, 0, LONGEST_TIME)
     texts: list[Any] = values.to_pylist()
     return np.array(texts, dtype=np.str_) if texts else np.array([], dtype="<U1")
+
+
+def full_years(year: Int64, short: Bools) -> Int64:
+    """Years of four digits; of two, those of 1969 to 2068."""
+    if not short.any():
+        return year
+    return np.where(short, np.where(year < 69, 2000, 1900) + year, year)
+
+
+def typed_instants(values: pa.Array) -> tuple[Int64, Bools]:
+    """Milliseconds of a column of instants or dates, and whether they are local ones; null is 0."""
+    naive = not (pa.types.is_timestamp(values.type) and values.type.tz is not None)
+    if not pa.types.is_timestamp(values.type):
+        values = pc.cast(values, pa.timestamp("ms"))
+    whole = pc.cast(pc.fill_null(pc.cast(values, pa.int64()), 0), pa.int64()).to_numpy(zero_copy_only=False)
+    per = {"s": 1000.0, "ms": 1.0, "us": 1e-3, "ns": 1e-6}[values.type.unit]
+    times = whole * 1000 if per == 1000 else whole // round(1 / per)
+    return times.astype(np.int64), np.full(len(times), naive)

@@ -14,17 +14,16 @@ from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.devices.units import Conversion
 from hvac_platform.ingestion.importing import cells
 from hvac_platform.ingestion.importing.formats import Chunk
+from hvac_platform.ingestion.importing.overlooked import is_good_status
 from hvac_platform.ingestion.importing.refusing import Refusal, Refusals, shown
-from hvac_platform.ingestion.importing.times import REASONS, TimeReader
+from hvac_platform.ingestion.importing.time_reading import REASONS, TimeReader
 from hvac_platform.ingestion.importing.understanding import (
     Understanding,
-    Use,
     by_text,
-    conversions_of,
-    is_good_status,
     joined_times,
     texts,
 )
+from hvac_platform.ingestion.importing.uses import Use, conversions_of
 from hvac_platform.ingestion.messages import name_problem
 from hvac_platform.timestamps import now_ms
 
@@ -178,7 +177,7 @@ class Reading:
         for i in np.flatnonzero(~good).tolist():
             self._refuse(chunk, i, self.of.times.column, written[i].as_py(), REASONS[problem[i]])
         if roles.status is not None:
-            fine = is_good_status(chunk.columns[roles.status], self.of.good_status)
+            fine = is_good_status(texts(chunk.columns[roles.status]), self.of.good_status)
             for i in np.flatnonzero(good & ~fine).tolist():
                 self._refuse(chunk, i, roles.status, chunk.columns[roles.status][i].as_py(), "its status is not good")
             good &= fine
@@ -218,6 +217,9 @@ class Reading:
         for name, uses in by_device.items():
             one = device if name is None else replace(device, device_id=name)
             values = np.stack([self._values(use, chunk, chunk.columns[use.name], order) for use in uses], axis=1)
+            again = times[order][1:] == times[order][:-1]
+            before, after = values[:-1][again], values[1:][again]
+            self.twice += int((np.isfinite(before) & np.isfinite(after) & (before != after)).sum())
             yield from self._counted(one, times[order], uses, values)
 
     def _long(self, chunk: Chunk, rows: Int64, times: Int64, device: FleetDevice) -> Iterator[Readings]:
@@ -293,8 +295,8 @@ class Reading:
         told = [*self.of.notes]
         if self.jumps.note:
             told.append(self.jumps.note)
-        if self.times.repeated:
-            told.append(f"{self.times.repeated} times are of the hour that clocks repeat: their order says which pass")
+        if self.times.note:
+            told.append(self.times.note)
         if self.twice:
             told.append(f"{self.twice} readings have the device, metric and time of another one; the last counts")
         told += [f"device {shown(name)} has no values" for name, count in self.seen.items() if not count][:20]

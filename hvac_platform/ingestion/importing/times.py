@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from hvac_platform.ingestion.importing.clocks import clock_digits
 from hvac_platform.ingestion.importing.instants import (
     DAY,
     HOUR,
@@ -22,12 +21,17 @@ from hvac_platform.ingestion.importing.instants import (
     Parts,
     Shape,
     days,
+    full_years,
     layout_of_format,
     take_apart,
     texts_of,
+    typed_instants,
 )
+from hvac_platform.ingestion.importing.numeric_times import NUMBERS, as_minutes, kinds_of
 from hvac_platform.ingestion.importing.refusing import ImportRefusedError, listed, shown
-from hvac_platform.ingestion.messages import EARLIEST_MS, MAX_AHEAD_MS
+from hvac_platform.ingestion.importing.zones import HeaderZone, is_of, zone_names
+from hvac_platform.ingestion.messages import MAX_AHEAD_MS
+from hvac_platform.timestamps import now_ms
 
 ORDERS = {"day first": "cba", "month first": "cab", "year first": "abc"}
 """By order of three numbers, which of a, b, c are year, month and day."""
@@ -40,19 +44,8 @@ READABLE = 0.5
 """A column of which less can be read is no column of times."""
 FEW = 0.02
 """A zone that so few rows name is a fault of these rows."""
-LONGEST_HOUR = 2 * HOUR
-
-_NUMBERS: tuple[tuple[str, float, float, float], ...] = (
-    ("Excel days", 36_526, 73_051, 0),
-    ("yyyymmdd", 20_000_101, 21_000_101, 0),
-    ("epoch seconds", 946_684_800, 4_102_444_800, 1e3),
-    ("yyyymmddhhmm", 200_001_010_000, 210_001_010_000, 0),
-    ("epoch milliseconds", 946_684_800e3, 4_102_444_800e3, 1.0),
-    ("yyyymmddhhmmss", 20_000_101_000_000, 21_000_101_000_000, 0),
-    ("epoch microseconds", 946_684_800e6, 4_102_444_800e6, 1e-3),
-    ("epoch nanoseconds", 946_684_800e9, 4_102_444_800e9, 1e-6),
-)
-"""Kinds of numbers that are times, by their size: name, from, to, milliseconds in one."""
+SURE_ROWS = 20
+"""So many seconds since 1970 are not all dates and times of day by chance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +58,8 @@ class TimeRules:
         day_first: order of day and month, None where nothing is said.
         time_format: format of strptime, or None.
         year: year of times that have none.
+        header: zone that the header of the column names, or None.
+        ahead: minutes ahead of UTC of times that name no zone, by the header; None where a timezone says it.
     """
 
     timezone: str | None = None
@@ -72,6 +67,8 @@ class TimeRules:
     day_first: bool | None = None
     time_format: str | None = None
     year: int | None = None
+    header: HeaderZone | None = None
+    ahead: int | None = None
 
 
 @dataclass
@@ -142,8 +139,15 @@ class TimeEvidence:
         self.zoned = 0
         self.typed = False
         self.largest, self.whole = 0.0, True
+        self.over_minutes = self.over_seconds = False
+        self.smallest, self.as_minutes = np.inf, 0
+        self.digits = 0
         self.forwards = self.backwards = 0
         self.steps: list[int] = []
+        self.hours = [24, 0]
+        self.falls = 0
+        self.notes: list[str] = []
+        self._last_clock: tuple[int, int, int, int] | None = None
         self.same_date = 0
         self._last: int | None = None
         self._last_date: tuple[int, ...] | None = None
@@ -162,7 +166,7 @@ class TimeEvidence:
             if pa.types.is_timestamp(values.type):
                 self.with_time += int(good.sum())
                 self.zoned += int(good.sum()) if values.type.tz is not None else 0
-            self._direction(_typed(values)[0][good])
+            self._direction(typed_instants(values)[0][good])
             return
         texts = texts_of(values)
         parts = take_apart(texts, self.pattern)
@@ -180,20 +184,44 @@ class TimeEvidence:
             known = parts.number[parts.shape == Shape.NUMBER]
             self.largest = max(self.largest, float(np.abs(known).max()))
             self.whole &= bool((known == np.floor(known)).all())
-            kinds = _kinds(parts.number)
+            self.smallest = min(self.smallest, float(known.min()))
+            self.as_minutes += as_minutes(known)
+            self.over_minutes |= bool((known % 100 >= 60).any())
+            self.over_seconds |= bool((known // 100 % 100 >= 60).any())
+            self.digits = max(self.digits, int(np.char.str_len(texts[parts.shape == Shape.NUMBER]).max()))
+            kinds = kinds_of(parts.number)
             for kind, count in zip(*np.unique(kinds[parts.shape == Shape.NUMBER], return_counts=True), strict=True):
-                name = "" if kind < 0 else _NUMBERS[kind][0]
+                name = "" if kind < 0 else NUMBERS[kind][0]
                 self.numbers[name] = self.numbers.get(name, 0) + int(count)
             if self.unread is None and (odd := np.flatnonzero((parts.shape == Shape.NUMBER) & (kinds < 0))).size:
                 self.unread = (int(lines[odd[0]]), str(texts[odd[0]]))
         if counts[Shape.THREE_NUMBERS] or counts[Shape.NO_YEAR]:
             self._three_numbers(parts)
+        self._see_clock(parts)
         dated = parts.shape == Shape.YEAR_FIRST
         if dated.any():
-            day, good = days(_years(parts.a, parts.short_year), parts.b, parts.c)
+            day, good = days(full_years(parts.a, parts.short_year), parts.b, parts.c)
             self._direction((day * DAY + parts.of_day)[dated & good])
         elif counts[Shape.NUMBER]:
             self._direction(parts.number[parts.shape == Shape.NUMBER])
+
+    def _see_clock(self, parts: Parts) -> None:
+        """Hours of the times, and how often 12 o'clock is followed by 1 o'clock of the same date, in either direction."""
+        timed = np.flatnonzero(parts.has_time & (parts.of_day >= 0))
+        if not len(timed):
+            return
+        hours = parts.of_day[timed] // HOUR
+        self.hours = [min(self.hours[0], int(hours.min())), max(self.hours[1], int(hours.max()))]
+        if self.hours[0] < 1 or self.hours[1] > 12:
+            return
+        rows = np.stack([parts.a[timed], parts.b[timed], parts.c[timed], hours])
+        if self._last_clock is not None:
+            rows = np.concatenate([np.array(self._last_clock)[:, None], rows], axis=1)
+        before, after = rows[:, :-1], rows[:, 1:]
+        same = (before[:3] == after[:3]).all(axis=0)
+        round_ = ((before[3] == 12) & (after[3] < 3)) | ((before[3] < 3) & (after[3] == 12))
+        self.falls += int((same & round_).sum())
+        self._last_clock = tuple(rows[:, -1].tolist())
 
     def _three_numbers(self, parts: Parts) -> None:
         yearless = self.shapes[Shape.NO_YEAR] > self.shapes[Shape.THREE_NUMBERS]
@@ -206,7 +234,7 @@ class TimeEvidence:
         for name, order in ORDERS.items():
             columns = {"a": a, "b": b, "c": c}
             year, month, day = (columns[part] for part in order)
-            found, good = days(_years(year, short), month, day)
+            found, good = days(full_years(year, short), month, day)
             allowed = good if name != "year first" else good & short & (not yearless)
             self.orders[name].see(found, allowed)
         same = (np.diff(a) == 0) & (np.diff(b) == 0) & (np.diff(c) == 0)
@@ -215,7 +243,7 @@ class TimeEvidence:
         best = max(self.orders, key=lambda name: (self.orders[name].good, self.orders[name].near))
         columns = {"a": a, "b": b, "c": c}
         year, month, day = (columns[part] for part in ORDERS[best])
-        found, good = days(_years(year, short), month, day)
+        found, good = days(full_years(year, short), month, day)
         self._direction((found * DAY + parts.of_day[rows])[good])
 
     def _direction(self, times: NDArray[Any]) -> None:
@@ -237,11 +265,11 @@ class TimeEvidence:
 
     @property
     def clock(self) -> str:
-        """How numbers write times of day: ``hours``, ``hhmm``, or empty where they are none."""
+        """How numbers write times of day: ``hours``, ``hhmm``, ``hhmmss``, or empty where they are none."""
         numbers = self.shapes[Shape.NUMBER]
-        if not numbers or numbers < self.total or self.largest > 2400 or not self.whole:
+        if not numbers or numbers < self.total:
             return ""
-        return "hhmm" if self.largest > 24 else "hours"
+        return clock_digits(self.largest, self.whole, self.over_minutes, self.over_seconds, self.digits)
 
     @property
     def readable(self) -> float:
@@ -265,6 +293,12 @@ class TimeEvidence:
             number = max((name for name in self.numbers if name), key=lambda name: self.numbers[name], default="")
             shapes[shape] = self.numbers.get(number, 0)
         if shape == Shape.NO_DATE and shapes[shape] >= READABLE * self.total:
+            if " and " in self.column and self.shapes[[Shape.YEAR_FIRST, Shape.THREE_NUMBERS]].any():
+                dated = int(self.shapes[[Shape.YEAR_FIRST, Shape.THREE_NUMBERS]].sum())
+                raise ImportRefusedError(
+                    f"{self.total - dated} of {self.total} rows in columns {shown(self.column)} have a time of day and no "
+                    "date; write the date in each row of the file"
+                )
             raise ImportRefusedError(
                 f"column {shown(self.column)} has times of day without a date; name the columns of both: "
                 "time_column: [DATE, TIME] in the map"
@@ -281,8 +315,13 @@ class TimeEvidence:
             raise ImportRefusedError(
                 f"{shapes[shape]} of {self.total} times in column {shown(self.column)} could be read{how}{where}{advice}"
             )
+        if number == "epoch seconds":
+            self._check_seconds()
         order, why = self._order(shape)
         self._check_zones()
+        self._check_clock()
+        if not number.startswith("epoch") and not (self.zoned and self.zoned >= self.total):
+            self.rules = self._with_header()
         return TimeFormat(
             column=self.column,
             shape=shape,
@@ -294,6 +333,16 @@ class TimeEvidence:
             hourly=bool(self.steps) and bool(np.median(self.steps) >= (HOUR if not number else 0)),
             description=self._described(shape, order, number, why),
         )
+
+    def _check_seconds(self) -> None:
+        """Ten digits are seconds since 1970, or yymmddhhmm."""
+        written = self.as_minutes == self.numbers["epoch seconds"]
+        ahead = self.smallest * 1000 > now_ms() + MAX_AHEAD_MS
+        if written and (self.as_minutes >= SURE_ROWS or ahead):
+            raise ImportRefusedError(
+                f"times in column {shown(self.column)} such as {shown(f'{self.smallest:.0f}')} are yymmddhhmm, not seconds "
+                "since 1970; give --time-format %y%m%d%H%M (in the map: time_format)"
+            )
 
     def _order(self, shape: Shape) -> tuple[str, str]:
         if shape not in (Shape.THREE_NUMBERS, Shape.NO_YEAR):
@@ -317,7 +366,7 @@ class TimeEvidence:
         )
 
     def _check_zones(self) -> None:
-        known = {*_zone_names(self.rules), self.rules.timezone}
+        known = {*zone_names(self.rules.timezone, self.rules.zones), self.rules.timezone}
         unknown = {name: count for name, count in self.zones.items() if name not in known and count > FEW * self.total}
         if unknown:
             first = next(iter(unknown))
@@ -328,8 +377,54 @@ class TimeEvidence:
                 )
             raise ImportRefusedError(
                 f"times in column {shown(self.column)} end in {listed(list(unknown))}, which is no timezone for certain; "
-                f"give --timezone, such as America/New_York, or in the map zones: {{{first}: '-05:00'}}"
+                f"give --timezone AREA/CITY, or in the map zones: {{{first}: 'OFFSET'}} with its hours ahead of UTC, such "
+                "as '+05:30'"
             )
+
+    def _check_clock(self) -> None:
+        """Hours of 1 to 12 only, which fall back from 12 to 1 within a date, are two halves of a day as one."""
+        if self.with_time and self.hours[0] >= 1 and self.hours[1] <= 12 and self.falls:
+            raise ImportRefusedError(
+                f"times in column {shown(self.column)} have hours of 1 to 12 only and go round within a day, but no AM or "
+                "PM; name the column that says it: time_column: [DATE, TIME, AM_PM] in the map, or export hours of 0 to 23"
+            )
+
+    def _with_header(self) -> TimeRules:
+        """The rules with what the header says of times that name no zone.
+
+        Raises:
+            ImportRefusedError: what it says contradicts the timezone that is given, or is no zone for certain.
+        """
+        rules, header = self.rules, self.rules.header
+        if header is None:
+            return rules
+        ahead = rules.zones.get(header.text, header.ahead)
+        if header.timezone is not None and rules.timezone in (None, header.timezone):
+            return replace(rules, timezone=header.timezone)
+        if rules.timezone is None and ahead is not None:
+            return replace(rules, timezone="UTC", ahead=ahead) if ahead else replace(rules, timezone="UTC")
+        said = f"the times of column {shown(self.column)} are said by its header to be in {shown(header.text)}"
+        if rules.timezone is None:
+            raise ImportRefusedError(
+                f"{said}, which is no timezone for certain; give --timezone AREA/CITY, or in the map "
+                f"zones: {{{header.text}: 'OFFSET'}} with its hours ahead of UTC, such as '+05:30'"
+            )
+        if ahead is not None:
+            agrees = ahead in zone_names(rules.timezone, {}).values()
+        else:
+            agrees = header.timezone is None and is_of(header.text, rules.timezone)
+        if not agrees:
+            meant = header.timezone or ("UTC" if ahead == 0 else "")
+            how = (
+                f"--timezone {meant}" if meant else f"no --timezone, and in the map zones: {{{header.text}: 'OFFSET'}}"
+            )
+            raise ImportRefusedError(
+                f"{said}, and the timezone that is given is {rules.timezone}; where the header is right, give {how}; where "
+                "it is wrong, put it right in the file"
+            )
+        if header.timezone != rules.timezone and rules.timezone != "UTC":
+            self.notes.append(f"the header says {header.text}; the timezone that is given counts, {rules.timezone}")
+        return rules
 
     def _described(self, shape: Shape, order: str, number: str, why: str) -> str:
         text = number or (f"{_WRITTEN[order]} ({why})" if order else "instants" if self.typed else "year-month-day")
@@ -342,171 +437,8 @@ class TimeEvidence:
         if self.zoned and self.zoned >= self.total:
             return f"{text}, with {'a timezone' if self.typed else 'an offset'}"
         zone = self.rules.timezone or "UTC, since no timezone is given"
+        if self.rules.ahead is not None or (
+            self.rules.header is not None and self.rules.timezone in ("UTC", self.rules.header.timezone)
+        ):
+            zone = f"{self.rules.header.text if self.rules.header else zone}, as the header says"
         return f"{text}, {'offsets where there are some, else ' if self.zoned else ''}{zone}"
-
-
-#: Why a row's time is refused.
-REASONS = (
-    "",
-    "the time is empty",
-    "not a time like the others of the column",
-    "no such date or time of day",
-    "a time before 2000",
-    "a time in the future",
-    "a local time that clocks leave out",
-    "a timezone that is not known",
-)
-
-
-class TimeReader:
-    """Reads the times of a file in the one format, chunk by chunk and in order."""
-
-    def __init__(self, form: TimeFormat, now_ms: int) -> None:
-        self.form, self.now_ms = form, now_ms
-        self.pattern = layout_of_format(form.rules.time_format) if form.rules.time_format else None
-        self.repeated = 0
-        self._passes: dict[Any, tuple[int, bool]] = {}
-
-    def read(self, values: pa.Array, groups: Callable[[], Sequence[Any]]) -> tuple[Int64, NDArray[np.int8]]:
-        """Epoch milliseconds, int64 [n], and the reason why a row has none, int8 [n], an index into REASONS.
-
-        Args:
-            values: the column's rows.
-            groups: gives what rows belong together (a device, a metric), to tell the two passes of a repeated hour apart.
-        """
-        form = self.form
-        if form.typed:
-            times, naive = _typed(values)
-            problem = np.where(np.asarray(pc.is_valid(values)), 0, 1).astype(np.int8)
-        else:
-            parts = take_apart(texts_of(values), self.pattern)
-            times, naive, problem = self._assembled(parts)
-        if form.rules.timezone not in (None, "UTC") and (local := naive & (problem == 0)).any():
-            times = times.copy()
-            times[local], missing = self._localised(times[local], np.flatnonzero(local), groups)
-            problem[np.flatnonzero(local)[missing]] = 6
-        problem[(problem == 0) & (times < EARLIEST_MS)] = 4
-        problem[(problem == 0) & (times > self.now_ms + MAX_AHEAD_MS)] = 5
-        return times, problem
-
-    def _assembled(self, parts: Parts) -> tuple[Int64, Bools, NDArray[np.int8]]:
-        form = self.form
-        problem = np.where(parts.shape == form.shape, 0, np.where(parts.shape == Shape.EMPTY, 1, 2)).astype(np.int8)
-        if form.number:
-            times, good = _numbers(parts.number, form.number)
-            problem[(problem == 0) & ~good] = 2
-            return times, np.full(len(times), not form.number.startswith("epoch")), problem
-        columns = {"a": parts.a, "b": parts.b, "c": parts.c}
-        if form.shape == Shape.NO_YEAR:
-            # A format says which number is which by itself.
-            columns = {"a": np.full_like(parts.a, form.rules.year or 0), "b": parts.b, "c": parts.c}
-            if self.pattern is None:
-                columns = {"a": parts.a, "b": parts.b, "c": np.full_like(parts.a, form.rules.year or 0)}
-        order = "abc" if self.pattern is not None or not form.order else ORDERS[form.order]
-        year, month, day = (columns[part] for part in order)
-        found, good = days(_years(year, parts.short_year), month, day)
-        problem[(problem == 0) & ~(good & (parts.of_day >= 0))] = 3
-        times = found * DAY + parts.of_day
-        zone = parts.zone
-        if form.rules.timezone in parts.names:  # a time that says so is a local one
-            zone = np.where(zone == -NAIVE - parts.names.index(form.rules.timezone), NAIVE, zone)
-        naive = zone == NAIVE
-        ahead = np.where(naive, 0, zone)
-        named = zone <= -NAIVE
-        if named.any():
-            known = _zone_names(form.rules)
-            of_name = np.array([known.get(name, NAIVE) for name in parts.names], np.int64)
-            ahead[named] = of_name[-NAIVE - zone[named]]
-            problem[(problem == 0) & (ahead == NAIVE)] = 7
-        return times - ahead * 60_000, naive, problem
-
-    def _localised(self, local: Int64, rows: Int64, groups: Callable[[], Sequence[Any]]) -> tuple[Int64, Bools]:
-        """UTC of local times, and which of them there are none of."""
-        zone = str(self.form.rules.timezone)
-        index = pd.DatetimeIndex(local.astype("datetime64[ms]"))
-        found = index.tz_localize(zone, ambiguous="NaT", nonexistent="NaT")
-        unclear = np.asarray(found.isna(), dtype=np.bool_)
-        if unclear.any():
-            missing = np.asarray(
-                index.tz_localize(zone, ambiguous=np.ones(len(index), np.bool_), nonexistent="NaT").isna()
-            )
-            twice = unclear & ~missing
-            first = np.ones(len(index), np.bool_)
-            if twice.any():
-                of_row = groups()
-                for i in np.flatnonzero(twice).tolist():
-                    first[i] = self._is_first(of_row[int(rows[i])], int(local[i]))
-                self.repeated += int(twice.sum())
-            found = index.tz_localize(zone, ambiguous=first, nonexistent="NaT")
-        else:
-            missing = unclear
-        times = found.tz_convert("UTC").tz_localize(None).to_numpy(dtype="datetime64[ms]").astype(np.int64)
-        return times, np.asarray(missing, dtype=np.bool_)
-
-    def _is_first(self, group: Any, local: int) -> bool:
-        """Whether a time of a repeated hour is of its first pass: times that go back begin the second one."""
-        backwards = self.form.newest_first
-        last, first = self._passes.get(group, (None, not backwards))
-        if last is None or abs(local - last) > LONGEST_HOUR:
-            first = not backwards
-        elif ((local < last) != backwards and local != last) or (local == last and self.form.hourly):
-            first = backwards
-        self._passes[group] = (local, first)
-        return first
-
-
-def _years(year: Int64, short: Bools) -> Int64:
-    if not short.any():
-        return year
-    return np.where(short, np.where(year < 69, 2000, 1900) + year, year)
-
-
-def _zone_names(rules: TimeRules) -> dict[str, int]:
-    """Minutes ahead of UTC by abbreviation: those that are given, and those that the timezone itself uses."""
-    known = dict(rules.zones)
-    if rules.timezone:
-        zone = ZoneInfo(rules.timezone)
-        for month in (1, 7):
-            instant = pd.Timestamp(2024, month, 1, tzinfo=zone)
-            offset = instant.utcoffset()
-            if offset is not None:
-                known.setdefault(instant.tzname() or "", round(offset.total_seconds() / 60))
-    return known
-
-
-def _kinds(numbers: NDArray[np.float64]) -> NDArray[np.int8]:
-    kinds = np.full(len(numbers), -1, np.int8)
-    for i, (_, low, high, _) in enumerate(_NUMBERS):
-        kinds[(numbers >= low) & (numbers < high)] = i
-    return kinds
-
-
-def _numbers(numbers: NDArray[np.float64], kind: str) -> tuple[Int64, Bools]:
-    """Milliseconds of numbers of a kind, and which of them are of it."""
-    number = next(i for i, one in enumerate(_NUMBERS) if one[0] == kind)
-    good = _kinds(numbers) == number
-    values = np.where(good, numbers, 0)
-    factor = _NUMBERS[number][3]
-    if factor:
-        return np.floor(values * factor + 1e-6).astype(np.int64), good
-    if kind == "Excel days":  # days since the end of 1899; tenths of a millisecond are noise of the double
-        milliseconds = np.round((values - 25_569) * DAY).astype(np.int64)
-        nearest = (milliseconds + 500) // 1000 * 1000
-        return np.where(np.abs(milliseconds - nearest) <= 5, nearest, milliseconds), good
-    digits = values.astype(np.int64) * 10 ** (14 - len(kind))
-    date, clock = digits // 1_000_000, digits % 1_000_000
-    hours, minutes, seconds = clock // 10_000, clock // 100 % 100, clock % 100
-    found, exists = days(date // 10_000, date // 100 % 100, date % 100)
-    exists &= (minutes < 60) & (seconds < 60) & ((hours < 24) | ((hours == 24) & (minutes + seconds == 0)))
-    return found * DAY + hours * HOUR + minutes * 60_000 + seconds * 1000, good & exists
-
-
-def _typed(values: pa.Array) -> tuple[Int64, Bools]:
-    """Milliseconds of a column of instants or dates, and whether they are local ones; null is 0."""
-    naive = not (pa.types.is_timestamp(values.type) and values.type.tz is not None)
-    if not pa.types.is_timestamp(values.type):
-        values = pc.cast(values, pa.timestamp("ms"))
-    whole = pc.cast(pc.fill_null(pc.cast(values, pa.int64()), 0), pa.int64()).to_numpy(zero_copy_only=False)
-    per = {"s": 1000.0, "ms": 1.0, "us": 1e-3, "ns": 1e-6}[values.type.unit]
-    times = whole * 1000 if per == 1000 else whole // round(1 / per)
-    return times.astype(np.int64), np.full(len(times), naive)

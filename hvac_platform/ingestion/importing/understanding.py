@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,51 +14,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hvac_platform.devices.fleet import FleetDevice
-from hvac_platform.devices.registry import DeviceType, Point
-from hvac_platform.devices.units import SAME, Conversion, UnitError, conversion
+from hvac_platform.devices.registry import DeviceType, device_types
+from hvac_platform.ingestion.importing import clocks
 from hvac_platform.ingestion.importing import columns as names
-from hvac_platform.ingestion.importing.cells import STATES, ColumnEvidence, Style, decimal_of
+from hvac_platform.ingestion.importing.cells import ColumnEvidence
 from hvac_platform.ingestion.importing.formats import Chunk, Content, Table
 from hvac_platform.ingestion.importing.instants import Shape
 from hvac_platform.ingestion.importing.mapping import DEVICES, ColumnMeaning, ImportMap, squeezed
+from hvac_platform.ingestion.importing.overlooked import GOOD_STATUS, Overlooked, check_series
 from hvac_platform.ingestion.importing.refusing import ImportRefusedError, Refusal, listed, shown
 from hvac_platform.ingestion.importing.times import TimeEvidence, TimeFormat, TimeRules
+from hvac_platform.ingestion.importing.uses import Meant, Use, use_of
+from hvac_platform.ingestion.importing.wording import MOSTLY
+from hvac_platform.ingestion.importing.zones import header_zone
 from hvac_platform.ingestion.messages import name_problem
 
-MOSTLY = 0.5
+HOURS_OF_A_HALF = 12
 SAMPLE_ROWS = 1_000
 MOST_NAMES = 10_000
-_BAD_STATUS = r"(?i)fault|down|stale|disabled|null|invalid|offline|bad|error|unreliable|no.?data"
-_GOOD_STATUS = ("ok", "good", "normal", "valid", "0", "192", "{ok}", "")
-
-
-@dataclass(frozen=True)
-class Use:
-    """What becomes of a column, or of a name in the column of metrics.
-
-    Attributes:
-        name: the column, or the name.
-        metric: its metric.
-        unit: unit of the messages.
-        given: unit of cells that name none; empty where nothing is said and they are taken to be in ``unit``.
-        conversion: from cells that name no unit to ``unit``.
-        style: how its cells are read.
-        by: how the metric was found.
-        device: its device, or None where rows say so.
-        cell_units: units that stand in its cells.
-        declared: whether the type declares it.
-    """
-
-    name: str
-    metric: str
-    unit: str
-    given: str
-    conversion: Conversion
-    style: Style
-    by: str
-    device: str | None = None
-    cell_units: tuple[str, ...] = ()
-    declared: bool = False
 
 
 @dataclass(frozen=True)
@@ -64,13 +39,14 @@ class Roles:
     """Columns that say when, of what and how.
 
     Attributes:
-        time: column of the time, or those of date and time of day.
+        time: column of the time, or those of date, time of day and half of the day.
         device: column of the device, or None.
         metric: column of the metric of a long file, or None.
         value: column of the value of a long file, or None.
         unit: column of the unit of a long file, or None.
         status: column that says which rows are good, or None.
-        clock: how numbers write the time of day, where it is apart: hours or hhmm; empty where it is text.
+        clock: how numbers write the time of day, where it is apart: hours, hhmm or hhmmss; empty where it is text.
+        has_half: whether the last column of the time says AM or PM.
     """
 
     time: tuple[str, ...]
@@ -80,6 +56,7 @@ class Roles:
     unit: str | None = None
     status: str | None = None
     clock: str = ""
+    has_half: bool = False
 
     @property
     def is_long(self) -> bool:
@@ -129,19 +106,10 @@ class Understanding:
 
 
 def joined_times(chunk: Chunk, roles: Roles) -> pa.Array:
-    """The times of a chunk; those of date and time of day as one text."""
-    time = roles.time
-    if len(time) == 1:
-        return chunk.columns[time[0]]
-    parts = [pc.utf8_trim_whitespace(pc.fill_null(pc.cast(chunk.columns[name], pa.string()), "")) for name in time]
-    # A date out of a spreadsheet brings a midnight along.
-    parts[0] = pc.replace_substring_regex(parts[0], r"[T ]00:00(:00(\.0+)?)?$", "")
-    if roles.clock:
-        digits = pc.replace_substring_regex(parts[1], r"\.0*$", "")
-        digits = pc.utf8_lpad(digits, 4 if roles.clock == "hhmm" else 2, "0")
-        parts[1] = pc.replace_substring_regex(digits, r"^([0-9]{1,2})([0-9]{2})?$", r"\1:\2")
-        parts[1] = pc.replace_substring_regex(parts[1], ":$", ":00")
-    return pc.utf8_trim_whitespace(pc.binary_join_element_wise(*parts, " "))
+    """The times of a chunk; those of date, time of day and half of the day as one text."""
+    if len(roles.time) == 1:
+        return chunk.columns[roles.time[0]]
+    return clocks.joined([chunk.columns[name] for name in roles.time], roles.clock, has_half=roles.has_half)
 
 
 def texts(values: pa.Array) -> pa.Array:
@@ -202,6 +170,7 @@ class _Understanding:
         self.evidence: dict[str, ColumnEvidence] = {}
         self.counts: dict[str, int] = {}
         self.units: dict[str, dict[str, int]] = {}
+        self.overlooked = Overlooked()
         self.time = TimeEvidence(" and ".join(self.roles.time), self._time_rules())
 
     def _no_rows(self) -> None:
@@ -253,8 +222,9 @@ class _Understanding:
         )
         if not is_long:
             metric = value = unit = None
-        clock = self._sampled(time[1]).clock if len(time) > 1 else ""
-        return Roles(time, device, metric, value, unit, status, clock)
+        has_half = len(time) > 1 and self._is_half(time[-1])
+        clock = self._sampled(time[1]).clock if len(time) - has_half > 1 else ""
+        return Roles(time, device, metric, value, unit, status, clock, has_half)
 
     def _given(self, wanted: str | None) -> str | None:
         return None if wanted is None else self._named(wanted)
@@ -270,9 +240,10 @@ class _Understanding:
         if isinstance(given, tuple):
             found = [self._named(name) for name in given]
             missing = [name for name, column in zip(given, found, strict=True) if column is None]
-            if missing or not 1 <= len(given) <= 2:
+            if missing or not 1 <= len(given) <= 3:
                 raise ImportRefusedError(f"there is no column {listed(missing)}; the columns are {listed(there)}")
-            return tuple(name for name in found if name is not None)
+            columns = tuple(name for name in found if name is not None)
+            return columns if len(columns) > 2 else self._with_half(columns)
         if given is not None:
             column = self._named(given)
             if column is None:
@@ -280,17 +251,44 @@ class _Understanding:
         else:
             candidates = [name for name in there if name not in self.mapping.ignore]
             column = names.role(candidates, names.TIME_NAMES) or self._by_content(candidates)
+        return self._with_half(self._with_date(column, there))
+
+    def _with_date(self, column: str, there: Sequence[str]) -> tuple[str, ...]:
+        """A column of times with the one of the date, or of the time of day, that it lacks."""
         evidence = self._sampled(column)
-        if evidence.total and evidence.has_dates_only:
+        if evidence.total and evidence.has_dates_only and not self._is_without_date(column):
             clock = names.role([name for name in there if name != column], names.CLOCK_NAMES)
             sampled = None if clock is None else self._sampled(clock)
-            if clock is not None and sampled is not None and (sampled.shapes[Shape.NO_DATE] or sampled.clock):
+            if (
+                clock is not None
+                and sampled is not None
+                and (sampled.shapes[Shape.NO_DATE] or sampled.clock or self._is_without_date(clock))
+            ):
                 return column, clock
-        if evidence.shapes[Shape.NO_DATE] > MOSTLY * evidence.total or evidence.clock:
+        if evidence.shapes[Shape.NO_DATE] > MOSTLY * evidence.total or evidence.clock or self._is_without_date(column):
             date = names.role([name for name in there if name != column], names.DATE_NAMES)
             if date is not None and self._sampled(date).has_dates_only:
                 return date, column
         return (column,)
+
+    def _with_half(self, columns: tuple[str, ...]) -> tuple[str, ...]:
+        """Columns of the time with the one that says AM or PM, where there is one."""
+        others = [name for name in self.table.columns if name not in columns and name not in self.mapping.ignore]
+        half = next((name for name in others if self._is_half(name)), None)
+        if half is None or self._is_half(columns[-1]):
+            return columns
+        clock = self._sampled(columns[-1])
+        if clock.clock or self._is_without_date(columns[-1]):
+            fits = clock.largest <= (12 if clock.clock == "hours" else 1259 if clock.clock == "hhmm" else 125_959)
+        else:
+            fits = clock.hours[1] <= HOURS_OF_A_HALF
+        return (*columns, half) if fits else columns
+
+    def _is_half(self, name: str) -> bool:
+        return clocks.is_half(texts(self.first.columns[name].slice(0, SAMPLE_ROWS)))
+
+    def _is_without_date(self, name: str) -> bool:
+        return clocks.is_without_date(texts(self.first.columns[name].slice(0, SAMPLE_ROWS)))
 
     def _sampled(self, column: str) -> TimeEvidence:
         rules = replace(self.mapping.time_rules, time_format=None)
@@ -322,14 +320,10 @@ class _Understanding:
         return found[0]
 
     def _time_rules(self) -> TimeRules:
-        rules = self.mapping.time_rules
-        inside = names.bracketed(self.roles.time[-1]).strip()
-        known = ("UTC", "GMT", "Z", *rules.zones)
-        if rules.timezone is None and re.fullmatch(r"[A-Z]{2,5}", inside) and inside not in known:
-            raise ImportRefusedError(
-                f"the times of column {shown(self.roles.time[-1])} are said to be in {shown(inside)}, which is no timezone "
-                f"for certain; give --timezone, such as America/New_York"
-            )
+        found = (header_zone(name) for name in self.roles.time)
+        rules = replace(self.mapping.time_rules, header=next((zone for zone in found if zone is not None), None))
+        if rules.time_format and self.roles.has_half and "%p" not in rules.time_format:
+            return replace(rules, time_format=f"{rules.time_format} %p")
         return rules
 
     # -- all of the file ----------------------------------------------------------------------------------------------
@@ -341,19 +335,54 @@ class _Understanding:
             if len(chunk):
                 self.time.see(joined_times(chunk, self.roles), chunk.lines)
                 self._see_long(chunk) if self.roles.is_long else self._see_wide(chunk)
+                self.overlooked.see({name: chunk.columns[name] for name in self._without_metric})
+                if self.roles.status is not None:
+                    self.overlooked.see_status(chunk.columns[self.roles.status])
         times = self.time.decide()
         self._check_dates()
+        self.notes += self.time.notes
         uses = self._uses()
         self._check_twice(uses)
+        self.overlooked.check_quality(uses)
+        self._check_series(uses)
+        self._hint_at_type()
         if not uses:
             self._nothing_left()
         good = tuple(one.lower() for one in self.mapping.good_status)
         if not good and self.mapping.status_column is not None:
-            good = _GOOD_STATUS
+            self.overlooked.check_status(self.mapping.status_column)
+            good = GOOD_STATUS
         return Understanding(
             self.content, self.table, self.device, self.declared, self.roles, times, uses, self.left_out, self.refused,
             good or None, self.rows, self._left_out_values(), self.notes,
         )  # fmt: skip
+
+    def _hint_at_type(self) -> None:
+        """A type that is not known may be one that is, misspelled."""
+        if self.declared is None:
+            near = difflib.get_close_matches(self.device.device_type, list(device_types()), 1, 0.75)
+            known = f", perhaps {near[0]}" if near else ""
+            self.notes.append(
+                f"device type {shown(self.device.device_type)} is not known{known}: all numbers are taken as they are"
+            )
+
+    def _check_series(self, uses: Mapping[str, Use]) -> None:
+        """Rows of one time that a column without a role tells apart would be one series."""
+        if self.roles.is_long:
+            return
+        telling = self.overlooked.telling(uses)
+        if not telling:
+            return
+        device = self.roles.device
+
+        def rows() -> Iterator[tuple[list[str], dict[str, list[str]]]]:
+            for chunk in self.table.chunks():
+                times = texts(joined_times(chunk, self.roles))
+                if device is not None:
+                    times = pc.binary_join_element_wise(times, texts(chunk.columns[device]), "\t")
+                yield times.to_pylist(), {name: texts(chunk.columns[name]).to_pylist() for name in telling}
+
+        check_series(rows(), next(iter(uses)) if len(uses) == 1 else None, device is not None)
 
     def _check_dates(self) -> None:
         """Rows of one date and no time of day would all be of one instant."""
@@ -377,6 +406,11 @@ class _Understanding:
     def _candidates(self) -> list[str]:
         return [name for name in self.table.columns if name not in self.roles.all and name not in self.mapping.ignore]
 
+    @cached_property
+    def _without_metric(self) -> list[str]:
+        """Columns without a role that are no metric by their names."""
+        return [name for name in self._candidates() if self.declared is None or self._match(name)[0] is None]
+
     def _see_long(self, chunk: Chunk) -> None:
         for name, rows in by_text(texts(chunk.columns[str(self.roles.metric)])):
             self.counts[name] = self.counts.get(name, 0) + len(rows)
@@ -388,15 +422,19 @@ class _Understanding:
             self.evidence.setdefault(name, ColumnEvidence()).see(chunk.columns[str(self.roles.value)].take(place))
             if self.roles.unit is not None:
                 units = self.units.setdefault(name, {})
-                for unit in pc.unique(texts(chunk.columns[self.roles.unit].take(place))).to_pylist():
-                    units.setdefault(unit, len(units))
+                filled = pc.not_equal(texts(chunk.columns[str(self.roles.value)].take(place)), "")
+                for one in pc.value_counts(
+                    texts(chunk.columns[self.roles.unit].take(place)).filter(filled)
+                ).to_pylist():
+                    units[one["values"]] = units.get(one["values"], 0) + one["counts"]
 
     # -- decisions ----------------------------------------------------------------------------------------------------
 
     def _match(self, name: str) -> tuple[ColumnMeaning | None, str, str]:
         """What a column stands for, the unit in its name, and how that was found; None for what is left out."""
         mapping = self.mapping
-        found = names.match_column(self._as_written(name), self.declared)
+        bare_name, labels = names.split_labels(self._as_written(name))
+        found = names.match_column(bare_name, self.declared)
         if name in mapping.ignore:
             return None, "", "ignored, as the map says"
         meaning = mapping.meaning(name)
@@ -416,7 +454,8 @@ class _Understanding:
             return ColumnMeaning(mapping.metric, mapping.unit, bare), unit, names.BY_MAP
         if found.metric is None:
             return None, found.unit, f"no metric of {self.declared.name if self.declared else 'any type'}"
-        return ColumnMeaning(found.metric), found.unit, found.by
+        device = next((labels[label] for label in names.LABELS_OF_DEVICES if label in labels), None)
+        return ColumnMeaning(found.metric, device=device), found.unit, found.by
 
     def _as_written(self, name: str) -> str:
         """A column's name without the number that tells it from another one of the same name."""
@@ -491,73 +530,42 @@ class _Understanding:
             raise ImportRefusedError(
                 f"column {shown(values[0])} does not say which metric it holds; give it in the map: "
                 f"columns: {{{shown(values[0])}: METRIC}}, or metric: METRIC, or, of several files, "
-                f"files: {{{self.content.path.name}: METRIC}}"
+                f"files: {{{self.content.path.name}: METRIC}}{self._telling_columns(values[0])}"
             )
         unit = names.split_header(values[0])[1]
         return [(name, meaning, unit, by) if name == values[0] else (name, *rest) for name, *rest in matched]
 
-    def _use(self, name: str, meaning: ColumnMeaning, inside: str, by: str, of_file: ColumnEvidence) -> Use | None:
-        evidence, metric = self.evidence.get(name, ColumnEvidence()), str(meaning.metric)
-        point = (
-            self.declared.point(metric) if self.declared is not None and metric in self.declared.metric_names else None
+    def _telling_columns(self, value: str) -> str:
+        """Advice where a column of words may name the metrics."""
+        telling = self.overlooked.telling([value])
+        if not telling:
+            return ""
+        return (
+            f"; or, where column {shown(telling[0])} names the metrics, metric_column: {shown(telling[0])} and "
+            f"value_column: {shown(value)}"
         )
-        if not evidence.filled:
-            self.left_out[name] = "empty"
-            return None
-        own = self.mapping.states_of(name)
-        has_states = evidence.states >= MOSTLY * evidence.filled or (point is not None and point.kind == "binary")
-        states = ({**STATES} if has_states else {}) | dict(own)
-        words = sum(count for word, count in evidence.words.items() if word.lower() not in states)
-        if words >= evidence.filled or (point is None and by == names.AS_IT_IS and words > MOSTLY * evidence.filled):
-            first = next((word for word in evidence.words if word.lower() not in states), evidence.first)
-            reason = f"0 of {evidence.filled} values could be read, first {shown(first)}"
-            if point is None and by == names.AS_IT_IS:
-                self.left_out[name] = f"no numbers, first {shown(first)}"
-            else:
-                reason += (
-                    "; say what words mean: states: {WORD: NUMBER} in the map"
-                    if re.search(r"^[^#]*[^\W\d_]", first)
-                    else ""
-                )
-                self.refused.append(Refusal(0, name, first, reason, evidence.filled))
-            return None
-        decimal = self.mapping.decimal or decimal_of(evidence, of_file)
-        if decimal is None and evidence.comma and evidence.point:
-            reason = "some numbers have a decimal comma, others a decimal point; give --decimal"
-            self.refused.append(Refusal(0, name, evidence.first, reason, evidence.filled))
-            return None
-        if decimal is None:
-            raise ImportRefusedError(
-                f"numbers in column {shown(name)} such as {shown(evidence.first)} can have a decimal comma or be thousands; "
-                "give --decimal , or --decimal . (in the map: decimal)"
-            )
-        given = self.mapping.units.get(name) or meaning.unit or self.table.units.get(name) or inside
+
+    def _use(self, name: str, meaning: ColumnMeaning, inside: str, by: str, of_file: ColumnEvidence) -> Use | None:
+        """What becomes of a column; None where it is left out or refused, which is then noted."""
+        metric, mapping = str(meaning.metric), self.mapping
+        declared = self.declared is not None and metric in self.declared.metric_names
+        given = mapping.units.get(name) or meaning.unit or self.table.units.get(name) or inside
         if self.roles.is_long and self.roles.value is not None:
             given = given or names.split_header(self.roles.value)[1]
-        in_cells = [*evidence.units, *(unit for unit in self.units.get(name, {}) if unit)]
-        unit = point.unit if point is not None else given or next(iter(in_cells), "")
-        try:
-            how = _conversion(point, given, unit) if given else SAME
-            problems = [problem for one in in_cells if (problem := _problem(point, one, unit))]
-            if problems and len(problems) == len(in_cells):
-                raise UnitError(problems[0])
-        except UnitError as error:
-            self.refused.append(
-                Refusal(0, name, given or in_cells[0], f"{error}, the unit of {metric}", evidence.filled)
-            )
-            return None
-        return Use(
-            name,
-            metric,
-            unit,
-            given,
-            how,
-            Style(decimal, states),
-            by,
-            meaning.device,
-            tuple(dict.fromkeys(in_cells)),
-            point is not None,
-        )
+        point = self.declared.point(metric) if self.declared is not None and declared else None
+        meant = Meant(
+            name, metric, point, meaning.device, given, by, mapping.states_of(name), mapping.decimal,
+            self.units.get(name, {}),
+        )  # fmt: skip
+        evidence = self.evidence.get(name, ColumnEvidence())
+        use = use_of(meant, evidence, of_file, getattr(self.table, "separator", ""))
+        if isinstance(use, str):
+            self.left_out[name] = use
+        elif isinstance(use, Refusal):
+            self.refused.append(use)
+        else:
+            return use
+        return None
 
     def _check_twice(self, uses: Mapping[str, Use]) -> None:
         seen: dict[tuple[str | None, str], str] = {}
@@ -586,10 +594,13 @@ class _Understanding:
         found = [n for n in self.counts if n] if self.roles.is_long else self._candidates()
         hints = [f"{shown(n)}: {p}" for n in found[:20] if (p := names.nearest(n, self.declared))]
         perhaps = f" Perhaps {{{', '.join(hints[:3])}}}." if hints else ""
-        devices = "; where each column is a device, give columns_are: devices and metric: METRIC in the map"
+        more = ""
+        if not self.roles.is_long:
+            more = "; where each column is a device, give columns_are: devices and metric: METRIC in the map"
+            more += self._telling_columns(next((n for n, one in self.evidence.items() if one.numbers), "VALUE"))
         raise ImportRefusedError(
             f"no {what} matches a metric ({expected}); there are {listed(found)}.{perhaps} "
-            f"Give --map to say which column is which: columns: {{COLUMN: METRIC}}{'' if self.roles.is_long else devices}"
+            f"Give --map to say which column is which: columns: {{COLUMN: METRIC}}{more}"
         )
 
 
@@ -605,33 +616,3 @@ def by_text(values: pa.Array) -> Iterator[tuple[str, Any]]:
     ends = np.cumsum(np.bincount(codes, minlength=len(words)))
     for i, word in enumerate(words):
         yield word, order[ends[i - 1] if i else 0 : ends[i]]
-
-
-def is_good_status(values: pa.Array, good: tuple[str, ...] | None) -> np.ndarray[Any, np.dtype[np.bool_]]:
-    """Which rows are good by what their status says, bool [n]."""
-    status = pc.utf8_lower(texts(values))
-    if good is None:
-        return ~np.asarray(pc.match_substring_regex(status, _BAD_STATUS))
-    return np.asarray(pc.is_in(status, value_set=pa.array(list(good), pa.string())))
-
-
-def conversions_of(use: Use, declared: DeviceType | None) -> dict[str, Conversion | str]:
-    """By unit in a cell, how it becomes the use's unit, or why it doesn't."""
-    point = declared.point(use.metric) if declared is not None and use.declared else None
-    found: dict[str, Conversion | str] = {"": use.conversion}
-    for unit in use.cell_units:
-        found[unit] = _problem(point, unit, use.unit) or _conversion(point, unit, use.unit)
-    return found
-
-
-def _conversion(point: Point | None, given: str, unit: str) -> Conversion:
-    return point.conversion(given) if point is not None else conversion(given, unit)
-
-
-def _problem(point: Point | None, given: str, unit: str) -> str:
-    """Why a unit can't become another; empty where it can."""
-    try:
-        _conversion(point, given, unit)
-    except UnitError as error:
-        return str(error)
-    return ""

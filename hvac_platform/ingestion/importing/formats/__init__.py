@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from hvac_platform.ingestion.importing.formats.columnar import open_parquet
 from hvac_platform.ingestion.importing.formats.delimited import open_delimited
 from hvac_platform.ingestion.importing.formats.influx import ANNOTATIONS, open_influx
@@ -11,10 +13,13 @@ from hvac_platform.ingestion.importing.formats.table import Chunk, Table
 from hvac_platform.ingestion.importing.formats.workbook import open_workbook
 from hvac_platform.ingestion.importing.formats.zinc import open_zinc
 from hvac_platform.ingestion.importing.mapping import ImportMap
-from hvac_platform.ingestion.importing.refusing import ImportRefusedError
+from hvac_platform.ingestion.importing.refusing import ImportRefusedError, shown
 
 __all__ = ["Chunk", "Content", "Table", "contents", "open_table"]
 
+_LINE_PROTOCOL = re.compile(
+    r"""(?:#.*\n)*[^\s,="]+(?:,[^\s,="]+=[^\s,="]+)* [^\s,="]+=(?:"[^"]*"|[^\s,="]+)[^\n]*? \d{10,19}\s*(?:\n|$)"""
+)
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 
@@ -43,5 +48,14 @@ def open_table(content: Content, mapping: ImportMap) -> Table:
     if start.lower().startswith(("<!doctype", "<html", "<?xml", "%pdf")):
         raise ImportRefusedError(
             "the file is a web page, XML or PDF, not a table; export it as CSV, Parquet or a workbook"
+        )
+    if re.match(r",?error,reference\r?\n", start):
+        raise ImportRefusedError(
+            f"the file is an error that InfluxDB answered with, not data: {shown(start.splitlines()[-1])}"
+        )
+    if _LINE_PROTOCOL.match(start):
+        raise ImportRefusedError(
+            "the file is in the line protocol of InfluxDB, which is not read; export it as annotated CSV, such as with "
+            "influx query --raw"
         )
     return open_delimited(content, encoding, words, mapping.header)

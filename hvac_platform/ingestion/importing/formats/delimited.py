@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,9 +13,11 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from hvac_platform.ingestion.importing.formats.headers import find_header, looks_like_data
+from hvac_platform.ingestion.importing.formats.lines import WholeLines, cells_of, shortened
 from hvac_platform.ingestion.importing.formats.opening import Content, open_text, sample
-from hvac_platform.ingestion.importing.formats.table import Chunk, rows_a_chunk, too_long
-from hvac_platform.ingestion.importing.refusing import ImportRefusedError, Refusal
+from hvac_platform.ingestion.importing.formats.repeated_header import UnderOneHeader
+from hvac_platform.ingestion.importing.formats.table import Chunk, Table, rows_a_chunk, too_long
+from hvac_platform.ingestion.importing.refusing import ImportRefusedError, Refusal, shown
 
 SEPARATORS = ",;\t|"
 _WORDS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
@@ -39,6 +40,7 @@ class DelimitedTable:
     def chunks(self) -> Iterator[Chunk]:
         """The rows, from the first one."""
         bad: list[Any] = []
+        taken_out: list[Refusal] = []
         # Rows that end in separators have more cells than there are columns.
         width = max(self.width, len(self.columns))
         names = [*self.columns, *(f"\t{i}" for i in range(width - len(self.columns)))]
@@ -50,7 +52,8 @@ class DelimitedTable:
         with self.content.open() as raw:
             if self.encoding == "utf-8-sig":
                 raw.read(3)
-            stream: Any = raw if self.encoding in ("utf-8", "utf-8-sig") else _AsUtf8(raw, self.encoding)
+            text: Any = raw if self.encoding in ("utf-8", "utf-8-sig") else _AsUtf8(raw, self.encoding)
+            stream: Any = WholeLines(text, self.separator, len(self.columns), taken_out.append)
             try:
                 reader = pacsv.open_csv(
                     pa.PythonFile(stream, mode="r"),
@@ -67,15 +70,19 @@ class DelimitedTable:
                         column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
                     ),
                 )
-                yield from self._numbered(reader, bad, width, stream)
+                yield from self._numbered(reader, bad, taken_out, width, stream)
             except StopIteration:
                 return
             except (pa.ArrowInvalid, OSError, EOFError) as error:
-                if "Empty CSV" in str(error):
+                if "Empty CSV" in str(error) or "Could not skip initial" in str(error):
+                    if taken_out:
+                        yield from self._chunks(_no_rows(names), np.array([], np.int64), (), taken_out, width, stream)
                     return
                 raise ImportRefusedError(f"not a readable CSV file: {' '.join(str(error).split())[:200]}") from None
 
-    def _numbered(self, reader: Any, bad: list[Any], width: int, stream: IO[bytes]) -> Iterator[Chunk]:
+    def _numbered(
+        self, reader: Any, bad: list[Any], taken_out: list[Refusal], width: int, stream: IO[bytes]
+    ) -> Iterator[Chunk]:
         """Batches with the lines of their rows, and the rows that have another number of cells put right or refused."""
         line = self.before + 1
         odd: list[Any] = []
@@ -85,21 +92,27 @@ class DelimitedTable:
             lines, line = _lines(line, batch.num_rows, {row.number for row in odd})
             mine = [row for row in odd if row.number < line]
             odd = [row for row in odd if row.number >= line]
-            yield from self._chunks(batch, lines, mine, width, stream)
+            yield from self._chunks(batch, lines, mine, taken_out, width, stream)
         rest = odd + bad
-        if rest:
+        if rest or taken_out:
             names = [*self.columns, *(f"\t{i}" for i in range(width - len(self.columns)))]
-            empty = pa.RecordBatch.from_arrays([pa.array([], pa.string())] * width, names=names)
-            yield from self._chunks(empty, np.array([], np.int64), rest, width, stream)
+            yield from self._chunks(_no_rows(names), np.array([], np.int64), rest, taken_out, width, stream)
 
     def _chunks(
-        self, batch: pa.RecordBatch, lines: np.ndarray[Any, Any], odd: Sequence[Any], width: int, stream: Any
+        self,
+        batch: pa.RecordBatch,
+        lines: np.ndarray[Any, Any],
+        odd: Sequence[Any],
+        taken_out: list[Refusal],
+        width: int,
+        stream: Any,
     ) -> Iterator[Chunk]:
-        refused: list[Refusal] = []
+        refused = [*taken_out]
+        taken_out.clear()
         if odd:
             cells, numbers = [], []
             for row in odd:
-                parsed = next(csv.reader([row.text], delimiter=self.separator), [])
+                parsed = cells_of(row.text, self.separator)
                 if any(cell.strip() for cell in parsed[len(self.columns) :]):
                     refused.append(too_long(row.number, parsed, len(self.columns)))
                 else:
@@ -146,6 +159,10 @@ class DelimitedTable:
         return batch.take(pa.array(keep)), lines[keep]
 
 
+def _no_rows(names: Sequence[str]) -> pa.RecordBatch:
+    return pa.RecordBatch.from_arrays([pa.array([], pa.string())] * len(names), names=list(names))
+
+
 def _lines(first: int, count: int, without: set[int]) -> tuple[np.ndarray[Any, Any], int]:
     """Lines of so many rows from a line on, some lines left out; and the line after them."""
     lines = np.arange(first, first + count + len(without), dtype=np.int64)
@@ -187,48 +204,53 @@ class _AsUtf8(io.RawIOBase):
         return self._raw.tell()
 
 
-def open_delimited(content: Content, encoding: str, words: str, header: Sequence[str]) -> DelimitedTable:
+def open_delimited(content: Content, encoding: str, words: str, header: Sequence[str]) -> Table:
     """The table of a text, its separator and header found.
 
     Raises:
         ImportRefusedError: it is none.
     """
     text, _ = sample(content, encoding)
-    lines = text.splitlines()[:MOST_ROWS_LOOKED_AT]
+    # A line with bytes that are no text is refused once rows are read.
+    lines = ["" if "\x00" in line else line for line in text.splitlines()[:MOST_ROWS_LOOKED_AT]]
+    if not any(line.strip() for line in lines):
+        raise ImportRefusedError(f"not a readable table: its first lines hold {shortened(text)}")
     told, skipped = "", 0
     if lines and lines[0].strip().strip('"').lower().startswith("sep=") and len(lines[0].strip().strip('"')) == 5:
         told, skipped = lines[0].strip().strip('"')[4], 1
     separator = told or _separator(lines)
-    rows = list(csv.reader(lines[skipped:], delimiter=separator, skipinitialspace=True))
-    found = find_header(rows, header)
-    return DelimitedTable(
+    width = max((len(row) for row in _rows(lines, separator)), default=1)
+    taken_out: list[Refusal] = []
+    whole = WholeLines(io.BytesIO("\n".join(lines).encode()), separator, width, taken_out.append)
+    rows = _rows(whole.read().decode().split("\n"), separator)[skipped:]
+    try:
+        found = find_header(rows, header)
+    except ImportRefusedError as error:
+        also = "".join(f"; line {one.line}: {one.reason}: {shown(one.value)}" for one in taken_out[:1])
+        raise ImportRefusedError(f"{error}{also}") from None
+    table = DelimitedTable(
         content,
         encoding,
         separator,
-        _line_of(lines[skipped:], separator, found.before) + skipped,
+        found.before + skipped,
         found.names,
         found.width,
         f"text with {_WORDS.get(separator, repr(separator))}, {words}",
         found.units,
     )
+    return UnderOneHeader(table, found.written) if found.written else table
 
 
-def _line_of(lines: Sequence[str], separator: str, rows: int) -> int:
-    """Lines that so many rows take: cells in quotes may have line ends."""
-    reader = csv.reader(lines, delimiter=separator, skipinitialspace=True)
-    for _ in range(rows):
-        next(reader, None)
-    return reader.line_num
+def _rows(lines: Sequence[str], separator: str) -> list[list[str]]:
+    """Cells of each line by itself."""
+    return [cells_of(line, separator, skip_blanks=True) for line in lines]
 
 
 def _separator(lines: Sequence[str]) -> str:
     """The separator that leaves the cleanest cells in the most rows of one length."""
     best, found = (0.0, 0.0, 0), ","
     for separator in SEPARATORS:
-        try:
-            rows = [row for row in csv.reader(lines, delimiter=separator, skipinitialspace=True) if any(row)]
-        except csv.Error:
-            continue
+        rows = [row for row in _rows(lines, separator) if any(row)]
         sizes = [len(row) for row in rows if len(row) > 1]
         if not sizes:
             continue

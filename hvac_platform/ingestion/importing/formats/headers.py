@@ -13,6 +13,11 @@ from hvac_platform.ingestion.importing.instants import Shape, layout_of
 from hvac_platform.ingestion.importing.refusing import ImportRefusedError, shown
 
 MOST_LINES_BEFORE = 200
+_KINDS = frozenset({"avg", "smp", "max", "min", "tot", "std", "med", "wvc", "mean", "sum", "average", "minimum", "maximum",
+                    "sample", "total", "inst", "instantaneous", "last", "first", "count"})  # fmt: skip
+"""How loggers say that the values of a column were made."""
+_OF_TIMES = ("TS", "RN")
+"""What a row of units has below a time and a number of the row."""
 _NUMBER = re.compile(r"^[-+−]?[\d.,'’\s]*\d[.,]?\d*(?:[eE][-+]?\d+)?(?:\s*[^\d\s]{1,12})?$")
 
 
@@ -25,12 +30,14 @@ class Header:
         width: cells of most rows.
         before: rows before the first one of data, the header among them.
         units: unit by column, from a row of units behind the header.
+        written: the names as they stand in the file.
     """
 
     names: tuple[str, ...]
     width: int
     before: int
     units: dict[str, str] = field(default_factory=dict)
+    written: tuple[str, ...] = ()
 
 
 def looks_like_data(cell: str) -> bool:
@@ -64,16 +71,54 @@ def find_header(rows: Sequence[Sequence[str]], given: Sequence[str] = ()) -> Hea
         for place, i in enumerate(filled[:MOST_LINES_BEFORE]):
             following = [rows[j] for j in filled[place + 1 : place + 3]]
             if _is_header(rows[i], following, width, strictly=strictly):
-                names = _by_legend(_named(rows[i]), rows[:i])
+                named, above = _above_kinds(rows, filled[: place + 1])
+                names = _by_legend(_named(rows[named]), rows[:named])
+                written = tuple(cell.strip() for cell in rows[named])[: len(names)]
+                if named != i:
+                    return Header(names, max(width, len(names)), i + 1, units_of_row(names, above), written)
                 units = _units(names, following[0]) if following else {}
                 before = (filled[place + 1] if units else i) + 1
-                return Header(names, max(width, len(names)), before, units)
+                return Header(names, max(width, len(names)), before, units, written)
     if width < 2 and not any(looks_like_data(cell) for i in filled for cell in rows[i]):
         raise ImportRefusedError(f"not a readable table: line 1 is {shown(' '.join(rows[filled[0]]))}")
     raise ImportRefusedError(
         f"no line looks like a header; the first one is {shown(' | '.join(rows[filled[0]]))}. "
         "Name the columns in the map: header: [timestamp, …]"
     )
+
+
+def _above_kinds(rows: Sequence[Sequence[str]], places: Sequence[int]) -> tuple[int, Sequence[str]]:
+    """Place of the names, and the row of units below them, where the last row before the data says how values were made.
+
+    Loggers of Campbell write names, units, and Avg, Smp or Max below each other.
+    """
+    last = places[-1]
+    kinds = [cell.strip().lower() for cell in rows[last] if cell.strip()]
+    if len(places) < 2 or not kinds or not all(kind in _KINDS for kind in kinds):
+        return last, ()
+    above = rows[places[-2]]
+    width = len(above)
+    is_units = (
+        len(places) > 2
+        and len(rows[places[-3]]) == width
+        and any(cell.strip() in _OF_TIMES or is_unit(cell.strip()) for cell in above)
+    )
+    return (places[-3], above) if is_units else (places[-2], ())
+
+
+def is_unit(cell: str) -> bool:
+    """Whether a cell is a unit that is known."""
+    return bool(cell) and not cell[0].isdigit() and parse_unit(cell) is not None
+
+
+def units_of_row(names: Sequence[str], row: Sequence[str]) -> dict[str, str]:
+    """What stands in a row of units, known or not, so that an unknown one is told."""
+    cells = [cell.strip().strip("[]()") for cell in row]
+    return {
+        name: cell
+        for name, cell in zip(names, cells, strict=False)
+        if plain(cell).lower() not in SAYS_NOTHING and cell not in _OF_TIMES
+    }
 
 
 def _by_legend(names: Sequence[str], before: Sequence[Sequence[str]]) -> tuple[str, ...]:
@@ -137,4 +182,4 @@ def _units(names: Sequence[str], row: Sequence[str]) -> dict[str, str]:
     known = [cell for cell in filled if parse_unit(cell) is not None and not cell[0].isdigit()]
     if not known or len(known) < len(filled) - 1 or any(looks_like_data(cell) for cell in filled):
         return {}
-    return {name: cell for name, cell in zip(names, cells, strict=False) if cell in known}
+    return units_of_row(names, row)

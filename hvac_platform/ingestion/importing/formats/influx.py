@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from hvac_platform.ingestion.importing.formats.lines import cells_of, whole_lines
 from hvac_platform.ingestion.importing.formats.opening import Content, open_text
 from hvac_platform.ingestion.importing.formats.table import RowsTable
-from hvac_platform.ingestion.importing.refusing import ImportRefusedError
+from hvac_platform.ingestion.importing.refusing import ImportRefusedError, shown
 
 ANNOTATIONS = ("#group", "#datatype", "#default")
 
@@ -23,6 +23,9 @@ def open_influx(content: Content, encoding: str, words: str) -> RowsTable:
     for header, _, _ in _rows(content, encoding):
         names |= dict.fromkeys(header)
     columns = [name for name in names if name]
+    if {"error", "reference"} <= set(columns) and len(columns) <= 4:
+        said = next((" ".join(cell for cell in row if cell) for _, _, row in _rows(content, encoding)), "")
+        raise ImportRefusedError(f"the file is an error that InfluxDB answered with, not data: {said[:200]}")
     if not columns:
         raise ImportRefusedError("the annotated CSV has no rows")
     return RowsTable(f"annotated CSV of InfluxDB, {words}", tuple(columns), _Aligned(content, encoding, columns))
@@ -46,8 +49,10 @@ def _rows(content: Content, encoding: str) -> Iterator[tuple[list[str], int, lis
     defaults: list[str] = []
     expects_header = True
     with open_text(content, encoding) as handle:
-        reader = csv.reader(handle)
-        for row in reader:
+        for number, line, problem in whole_lines(handle, ","):
+            if problem:
+                raise ImportRefusedError(f"line {number}: {problem}: {shown(line)}")
+            row = cells_of(line, ",")
             if not any(row):
                 continue
             if row[0].startswith("#"):
@@ -57,4 +62,4 @@ def _rows(content: Content, encoding: str) -> Iterator[tuple[list[str], int, lis
                 header, expects_header = row, False
             else:
                 filled = [cell or (defaults[i] if 0 < i < len(defaults) else "") for i, cell in enumerate(row)]
-                yield header, reader.line_num, filled
+                yield header, number, filled

@@ -8,6 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from hvac_platform.ingestion.importing.formats.json_documents import (
+    Rows,
+    is_grid,
+    lists_in,
+    rows_of_document,
+    unique_keys,
+)
 from hvac_platform.ingestion.importing.formats.opening import Content, open_text
 from hvac_platform.ingestion.importing.formats.table import RowsTable
 from hvac_platform.ingestion.importing.refusing import ImportRefusedError, listed, shown
@@ -23,7 +30,9 @@ def open_json(content: Content, encoding: str, words: str) -> RowsTable:
     Raises:
         ImportRefusedError: it is none.
     """
-    source = _Lines(content, encoding) if _is_lines(content, encoding) else _document(content, encoding)
+    is_lines = _is_lines(content, encoding)
+    document = Rows(()) if is_lines else _document(content, encoding)
+    source: Any = _Lines(content, encoding) if is_lines else list(enumerate(document.rows, 1))
     found: dict[str, set[str]] = {}
     for _, one in source:
         for path, text in _flat(one).items():
@@ -36,7 +45,8 @@ def open_json(content: Content, encoding: str, words: str) -> RowsTable:
     paths = [path for path in found if path not in units.values()]
     names = _names(paths)
     given = {name: next(iter(found[units[path]])) for name, path in zip(names, paths, strict=True) if path in units}
-    kind = "a JSON object a line" if isinstance(source, _Lines) else "a JSON document"
+    given |= {name: unit for name, unit in document.units.items() if name in names}
+    kind = "a JSON object a line" if is_lines else document.kind
     return RowsTable(f"{kind}, {words}", tuple(names), _Rows(source, paths), given)
 
 
@@ -79,7 +89,7 @@ class _Lines:
                 if not line.strip():
                     continue
                 try:
-                    found = json.loads(line)
+                    found = json.loads(line, object_pairs_hook=unique_keys)
                 except (ValueError, RecursionError) as error:
                     raise ImportRefusedError(f"line {number} is not JSON: {error}") from None
                 if not isinstance(found, dict):
@@ -91,31 +101,25 @@ def _is_lines(content: Content, encoding: str) -> bool:
     with open_text(content, encoding) as handle:
         first = next((line for line in handle if line.strip()), "")
     try:
-        return isinstance(json.loads(first), dict) and not _list_in(json.loads(first))
+        found = json.loads(first)
     except (ValueError, RecursionError):
         return False
+    if not isinstance(found, dict) or is_grid(found) or lists_in(found):
+        return False
+    return not any(lists_in(one) for one in found.values())
 
 
-def _document(content: Content, encoding: str) -> list[tuple[int, dict[str, Any]]]:
+def _document(content: Content, encoding: str) -> Rows:
     with open_text(content, encoding) as handle:
         text = handle.read(LARGEST_DOCUMENT + 1)
     if len(text) > LARGEST_DOCUMENT:
         raise ImportRefusedError("the JSON document is too large to be read as a whole; write an object a line")
     try:
-        found = json.loads(text)
+        return rows_of_document(json.loads(text, object_pairs_hook=unique_keys))
+    except ImportRefusedError:
+        raise
     except (ValueError, RecursionError) as error:
         raise ImportRefusedError(f"not readable JSON: {error}") from None
-    rows = found if isinstance(found, list) else _list_in(found)
-    if not rows or not all(isinstance(one, dict) for one in rows):
-        raise ImportRefusedError("the JSON document has no list of objects")
-    return list(enumerate(rows, 1))
-
-
-def _list_in(document: Any) -> list[Any] | None:
-    """The longest list of objects right below an object."""
-    values = document.values() if isinstance(document, dict) else ()
-    lists = [one for one in values if isinstance(one, list) and one and all(isinstance(x, dict) for x in one)]
-    return max(lists, key=len, default=None)
 
 
 def _flat(value: dict[str, Any], before: str = "", depth: int = 0) -> dict[str, str]:

@@ -130,14 +130,22 @@ def find_encoding(content: Content, given: str | None) -> tuple[str, str]:
     for mark, encoding in _MARKS:
         if head.startswith(mark):
             return encoding, encoding.removesuffix("-sig").upper()
-    if b"\x00" in head:
-        guess = "utf-16-le" if head[1::2].count(0) > head[::2].count(0) else "utf-16-be"
+    guess = _without_mark(head)
+    if guess is not None:
         _check(content, guess, "it holds bytes that are no text; give --encoding where it is one")
         return guess, guess.upper()
     if _decodes(content, "utf-8") is None:
         return "utf-8", "UTF-8"
     _check(content, "cp1252", "it is neither in UTF-8 nor in cp1252; give --encoding, such as shift_jis or gb18030")
     return "cp1252", "cp1252, since it is not in UTF-8"
+
+
+def _without_mark(head: bytes) -> str | None:
+    """UTF-16 where every other byte is mostly zero, as in a text of digits and Latin letters; None for other bytes."""
+    even, odd = head[::2].count(0), head[1::2].count(0)
+    if max(even, odd) < len(head) // 4 or min(even, odd) > len(head) // 40:
+        return None
+    return "utf-16-le" if odd > even else "utf-16-be"
 
 
 def _check(content: Content, encoding: str, problem: str) -> None:

@@ -8,13 +8,14 @@ from typing import Any
 
 from hvac_platform.ingestion.importing.formats.headers import find_header
 from hvac_platform.ingestion.importing.formats.opening import Content
-from hvac_platform.ingestion.importing.formats.table import RowsTable
+from hvac_platform.ingestion.importing.formats.repeated_header import UnderOneHeader
+from hvac_platform.ingestion.importing.formats.table import RowsTable, Table
 from hvac_platform.ingestion.importing.refusing import ImportRefusedError, listed
 
 ROWS_LOOKED_AT = 300
 
 
-def open_workbook(content: Content, sheet: str | None, header: Sequence[str]) -> RowsTable:
+def open_workbook(content: Content, sheet: str | None, header: Sequence[str]) -> Table:
     """The table of a sheet: the one that is named, else the first one that has rows.
 
     Raises:
@@ -46,7 +47,8 @@ def open_workbook(content: Content, sheet: str | None, header: Sequence[str]) ->
     head = find_header(rows[:ROWS_LOOKED_AT], header)
     body = [(number, row) for number, row in enumerate(rows[head.before :], head.before + 1) if any(row)]
     others = f" of {len(names)}" if len(names) > 1 else ""
-    return RowsTable(f"workbook, sheet {name!r}{others}", head.names, body, head.units)
+    table = RowsTable(f"workbook, sheet {name!r}{others}", head.names, body, head.units)
+    return UnderOneHeader(table, head.written) if head.written else table
 
 
 def _text(cell: Any) -> str:

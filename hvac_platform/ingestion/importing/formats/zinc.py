@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from hvac_platform.ingestion.importing.formats.delimited import rows_of
+from hvac_platform.ingestion.importing.formats.lines import NOT_CLOSED
 from hvac_platform.ingestion.importing.formats.opening import Content
 from hvac_platform.ingestion.importing.formats.table import RowsTable, unique
-from hvac_platform.ingestion.importing.refusing import ImportRefusedError
+from hvac_platform.ingestion.importing.refusing import ImportRefusedError, shown
 
+_OPEN = re.compile(r'(?:[^"\\]|\\.|"(?:[^"\\]|\\.)*")*')
 _TAG = re.compile(r'(\w+)(?::("(?:[^"\\]|\\.)*"|@\S+(?:\s+"(?:[^"\\]|\\.)*")?|[^\s,]+))?')
 
 
@@ -47,7 +49,12 @@ class _Rows:
         for number, line in rows_of(self.content, self.encoding):
             if number < 3 or not line.strip():
                 continue
-            cells = next(csv.reader([line], escapechar="\\"), [])
+            if _OPEN.fullmatch(line) is None:
+                raise ImportRefusedError(f"line {number}: {NOT_CLOSED}: {shown(line)}")
+            try:
+                cells = next(csv.reader([line], escapechar="\\"), [])
+            except csv.Error as error:
+                raise ImportRefusedError(f"line {number}: {error}") from None
             yield number, [_CELLS.get(cell.strip(), cell.strip()) for cell in cells]
 
 

@@ -1,0 +1,76 @@
+"""Times that stand in several columns: the date, the time of day, and which half of the day it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+MIDNIGHT_BEHIND = r"[T ]00:00(:00(\.0+)?)?$"
+NO_DATE = r"^(?:1899-12-3[01]|1900-01-0[01]|1904-01-01|1970-01-01|0001-01-01)(?:[T ]|$)"
+"""What a spreadsheet or a database writes before a time of day that has no date."""
+_HALF = r"^([AaPp])(?:\.?\s?[Mm]\.?)?$"
+DIGITS = {"hours": 2, "hhmm": 4, "hhmmss": 6}
+"""By kind of numbers that are times of day, how many digits they have."""
+
+
+def is_half(cells: pa.Array) -> bool:
+    """Whether cells say AM or PM and nothing else."""
+    filled = cells.filter(pc.not_equal(cells, ""))
+    if not len(filled) or not pc.all(pc.match_substring_regex(filled, _HALF)).as_py():
+        return False
+    return bool(pc.any(pc.match_substring_regex(filled, "(?i)m")).as_py())
+
+
+def is_without_date(cells: pa.Array) -> bool:
+    """Whether cells are times of day behind a date that means none."""
+    filled = cells.filter(pc.not_equal(cells, ""))
+    return bool(len(filled)) and bool(pc.all(pc.match_substring_regex(filled, NO_DATE)).as_py())
+
+
+def clock_digits(largest: float, whole: bool, over_minutes: bool, over_seconds: bool, length: int) -> str:
+    """How numbers write times of day: ``hours``, ``hhmm``, ``hhmmss``, or empty where they are none.
+
+    Args:
+        largest: the largest one.
+        whole: whether all are whole.
+        over_minutes: whether the last two digits of one are over 59.
+        over_seconds: whether the two digits before these are.
+        length: most digits that one is written with.
+    """
+    if not whole or (over_minutes and largest > 24) or largest > 240_000:
+        return ""
+    if largest > 2400 or length == 6:
+        return "" if over_seconds else "hhmmss"
+    return "hhmm" if largest > 24 or length == 4 else "hours"
+
+
+def joined(columns: Sequence[pa.Array], clock: str, *, has_half: bool) -> pa.Array:
+    """Date, time of day and half of the day as one text.
+
+    Args:
+        columns: n cells of each column, in this order; the half stands last.
+        clock: how numbers write the time of day; empty where it is text.
+        has_half: whether the last column is the half of the day.
+    """
+    parts = [pc.utf8_trim_whitespace(pc.fill_null(pc.cast(column, pa.string()), "")) for column in columns]
+    if len(parts) - has_half > 1:
+        # A date out of a spreadsheet brings a midnight along, a time of day a date.
+        parts[0] = pc.replace_substring_regex(parts[0], MIDNIGHT_BEHIND, "")
+        parts[1] = pc.replace_substring_regex(parts[1], NO_DATE.replace("(?:[T ]|$)", "$"), "00:00")
+        parts[1] = pc.replace_substring_regex(parts[1], NO_DATE, "")
+        if clock:
+            parts[1] = _of_digits(parts[1], clock)
+    if has_half:
+        parts[-1] = pc.replace_substring_regex(parts[-1], _HALF, r"\1M")
+    return pc.utf8_trim_whitespace(pc.binary_join_element_wise(*parts, " "))
+
+
+def _of_digits(cells: pa.Array, clock: str) -> pa.Array:
+    """Numbers as times of day with colons; cells that are no numbers stay as they are, and empty ones empty."""
+    digits = pc.replace_substring_regex(cells, r"\.0*$", "")
+    padded = pc.utf8_lpad(digits, DIGITS[clock], "0")
+    with_colons = pc.replace_substring_regex(padded, r"^([0-9]{2})([0-9]{2})?([0-9]{2})?$", r"\1:\2:\3")
+    with_colons = pc.replace_substring_regex(pc.replace_substring_regex(with_colons, "::$", ":00"), ":$", "")
+    return pc.if_else(pc.equal(digits, ""), "", with_colons)

@@ -1,0 +1,222 @@
+"""Columns that nobody named and that yet decide what a row means: which series it is of, and whether it is good."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from hvac_platform.ingestion.importing.columns import slug
+from hvac_platform.ingestion.importing.refusing import ImportRefusedError, listed, shown
+
+QUALITY_NAMES = (
+    *("quality", "data_quality", "quality_code", "qualitycode", "quality_flag", "opc_quality", "value_quality", "qual"),
+    *(
+        "point_quality",
+        "sample_quality",
+        "quality_status",
+        "reliability",
+        "validity",
+        "data_validity",
+        "is_valid",
+        "valid",
+    ),
+    *(
+        "is_good",
+        "isgood",
+        "isquestionable",
+        "questionable",
+        "qc",
+        "qc_flag",
+        "quality_good",
+        "data_status",
+        "value_status",
+    ),
+    *("status", "state_flags", "status_flags", "point_status", "sample_status", "tag_quality", "q"),
+)
+GOOD_STATUS = (
+    *("ok", "good", "normal", "valid", "0", "192", "{ok}", "", "reliable", "good non specific", "no fault detected"),
+    *("true", "yes", "good local override", "in service", "none"),
+)
+"""What a status says of a good row, as ``status_word`` writes it."""
+_BAD_STATUS = r"(?i)fault|down|stale|disabled|null|invalid|offline|bad|error|unreliable|uncertain|no.?data"
+_BARE_STATUS = re.compile(r"(^|_)status$")
+"""What may be the state of a machine, and says something of a row only where it has a word for bad ones."""
+_BAD = re.compile(_BAD_STATUS)
+MOST_WORDS, MOST_SERIES, ROWS_LOOKED_AT = 1_000, 500, 50_000
+REPEATED = 0.1
+"""Share of the rows whose time another row of another word has too, above which a column tells series apart."""
+
+
+def status_word(text: str) -> str:
+    """A status in small letters, without what differs between writings of the same one.
+
+    >>> status_word("Good, non-specific"), status_word("no-fault-detected"), status_word("{ok}")
+    ('good non specific', 'no fault detected', '{ok}')
+    """
+    return " ".join(re.sub(r"[\s,;_()\[\]-]+", " ", text.lower()).split())
+
+
+def is_good_status(status: pa.Array, good: tuple[str, ...] | None) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    """Which rows are good by what their status says, bool [n].
+
+    Args:
+        status: n texts.
+        good: what it says of good ones; None where words for bad ones decide.
+    """
+    encoded = status.dictionary_encode()
+    words = encoded.dictionary.to_pylist()
+    if good is None:
+        fine = [_BAD.search(word) is None for word in words]
+    else:
+        known = {status_word(word) for word in good}
+        fine = [status_word(word) in known for word in words]
+    found: np.ndarray[tuple[int], np.dtype[np.bool_]] = np.array(fine, np.bool_)[np.asarray(encoded.indices)]
+    return found
+
+
+@dataclass
+class Overlooked:
+    """What columns without a role say, seen chunk by chunk.
+
+    Attributes:
+        quality: by column with a name of a quality, its rows by what they say.
+        status: rows by what the column of status says.
+        words: by column of words, its different words; None where they are too many to be names of series.
+    """
+
+    quality: dict[str, dict[str, int]] = field(default_factory=dict)
+    words: dict[str, set[str] | None] = field(default_factory=dict)
+    status: dict[str, int] = field(default_factory=dict)
+
+    def see(self, columns: Mapping[str, pa.Array]) -> None:
+        """Some rows more, of the columns that have no role."""
+        for name, cells in columns.items():
+            if _is_quality(name) and not pa.types.is_nested(cells.type):
+                _count(self.quality.setdefault(name, {}), cells)
+            if not pa.types.is_string(cells.type) or self.words.get(name, set()) is None:
+                continue
+            unique = set(pc.unique(_texts(cells)).to_pylist())
+            seen = (self.words.get(name) or set()) | unique
+            self.words[name] = None if len(seen) > MOST_SERIES else seen
+
+    def see_status(self, cells: pa.Array) -> None:
+        """Some rows more of the column of status."""
+        _count(self.status, cells)
+
+    def check_quality(self, taken: Iterable[str]) -> None:
+        """Nothing says that some rows are bad which nobody looks at.
+
+        Args:
+            taken: columns that are metrics themselves.
+
+        Raises:
+            ImportRefusedError: a column says that some are; the message names it.
+        """
+        for name, counts in self.quality.items():
+            said = {word: count for word, count in counts.items() if word}
+            numbers = _are_numbers(said)
+            # One number everywhere tells nothing apart; of several, which one is good depends on the system.
+            doubtful = [word for word in said if status_word(word) not in GOOD_STATUS or (numbers and word != "192")]
+            bad = [word for word in doubtful if _BAD.search(word)]
+            if (
+                name in taken
+                or not doubtful
+                or (numbers and len(said) < 2)
+                or (_BARE_STATUS.search(slug(name)) and not bad)
+            ):
+                continue
+            first = (bad or doubtful)[0]
+            words = [word for word in said if word not in doubtful] or ["WORD"]
+            raise ImportRefusedError(
+                f"column {shown(name)} seems to say which rows are good, and {said[first]} rows have {shown(first)}; give "
+                f"status_column: {shown(name)} in the map, with good_status: [{', '.join(map(shown, words[:4]))}] for what "
+                f"good rows have, or ignore: [{shown(name)}] to take all of them"
+            )
+
+    def check_status(self, column: str) -> None:
+        """Numbers of a column of status mean what its system says.
+
+        Raises:
+            ImportRefusedError: there are several, and nothing says which of them is good.
+        """
+        said = [word for word in self.status if word]
+        if len(said) > 1 and _are_numbers(said):
+            raise ImportRefusedError(
+                f"column {shown(column)} has the numbers {listed(said)}; say which of them good rows have: good_status: "
+                "[NUMBER] in the map"
+            )
+
+    def telling(self, taken: Iterable[str]) -> list[str]:
+        """Columns whose words may be names of series."""
+        apart = set(taken) | set(self.quality)
+        return [
+            name
+            for name, words in self.words.items()
+            if words is not None and name not in apart and len(words - {""}) > 1 and _are_names(words)
+        ]
+
+
+def _is_quality(name: str) -> bool:
+    return slug(name) in QUALITY_NAMES or slug(name).endswith(("_quality", "_reliability", "_status", "_validity"))
+
+
+def _count(found: dict[str, int], cells: pa.Array) -> None:
+    for one in pc.value_counts(_texts(cells)).to_pylist():
+        if one["values"] in found or len(found) < MOST_WORDS:
+            found[one["values"]] = found.get(one["values"], 0) + one["counts"]
+
+
+def _are_numbers(words: Iterable[str]) -> bool:
+    return all(re.fullmatch(r"[-+]?\d+(\.\d*)?", word) for word in words)
+
+
+def _are_names(words: set[str]) -> bool:
+    return any(re.search(r"[^\W\d_]", word) for word in words)
+
+
+def _texts(cells: pa.Array) -> pa.Array:
+    return pc.utf8_trim_whitespace(pc.fill_null(pc.cast(cells, pa.string()), ""))
+
+
+def check_series(
+    rows: Iterable[tuple[Sequence[str], Mapping[str, Sequence[str]]]], value: str | None, has_device: bool
+) -> None:
+    """No column tells rows of one time apart, so that each time has a reading of a series.
+
+    Args:
+        rows: by chunk, the times with the devices, and the words of the columns that may be names of series.
+        value: the one column of values, or None where there are several.
+        has_device: whether a column says the device.
+
+    Raises:
+        ImportRefusedError: one does; the message names it.
+    """
+    first_of: dict[str, dict[str, str]] = {}
+    repeated: dict[str, int] = {}
+    count = 0
+    for times, columns in rows:
+        for name, words in columns.items():
+            seen = first_of.setdefault(name, {})
+            repeated[name] = repeated.get(name, 0) + sum(
+                seen.setdefault(at, word) != word for at, word in zip(times, words, strict=True) if word
+            )
+        count += len(times)
+        if count >= ROWS_LOOKED_AT:
+            break
+    found = [name for name, times in repeated.items() if times > REPEATED * count]
+    if not found:
+        return
+    name = max(found, key=lambda one: repeated[one])
+    points = f"metric_column: {shown(name)} and value_column: {shown(value)} where its words are points, "
+    devices = f"device_column: {shown(name)} where they are devices, "
+    advice = (points if value is not None else "") + ("" if has_device else devices)
+    raise ImportRefusedError(
+        f"column {shown(name)} tells rows of one time apart, so they are several series in one; in the map give "
+        f"{advice}or ignore: [{shown(name)}] where they say nothing of it"
+        + (f" (all of such columns: {listed(found)})" if len(found) > 1 else "")
+    )

@@ -1,0 +1,125 @@
+"""The zone that the header of a column of times names: an offset, a timezone of the world, or an abbreviation."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from zoneinfo import ZoneInfo, available_timezones
+
+import pandas as pd
+
+_OFFSET = r"(?:UTC|GMT)?\s*([-+−±])\s*(\d{1,2})(?::?(\d{2}))?"
+_SIGNED = re.compile(rf"(?:UTC|GMT|Z)|{_OFFSET}|\(?(?:UTC|GMT){_OFFSET}\)?\s+\S.*", re.IGNORECASE)
+_BRACKETED = re.compile(r"[(\[{]\s*(.+?)\s*[)\]}]\s*$")
+_BEHIND = re.compile(
+    r"(?:^|[\s_,;|-])((?:UTC|GMT)(?:\s*[-+−]\s*\d{1,2}(?::?\d{2})?)?|[-+−]\d{2}:?\d{2})\s*$", re.IGNORECASE
+)
+_ABBREVIATION = re.compile(r"[A-Z]{2,5}")
+_SPELLED = re.compile(
+    r"(?i).*\b(?:standard|daylight|summer|winter|eastern|central|pacific|mountain|european)\b.*\btime"
+)
+_NOT_ZONES = (
+    "HH",
+    "MM",
+    "SS",
+    "MS",
+    "NS",
+    "US",
+    "AM",
+    "PM",
+    "LT",
+    "ISO",
+    "LOCAL",
+    "DMY",
+    "MDY",
+    "YMD",
+    "UNIX",
+    "EPOCH",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderZone:
+    """What the header of a column of times says of them.
+
+    Attributes:
+        text: what stands there.
+        ahead: minutes ahead of UTC; None where that is not said.
+        timezone: a timezone of the world; None where none is named.
+    """
+
+    text: str
+    ahead: int | None = None
+    timezone: str | None = None
+
+
+def header_zone(header: str) -> HeaderZone | None:
+    """The zone in a header of times; None where it has none.
+
+    >>> header_zone("Timestamp (UTC+01:00)"), header_zone("Timestamp GMT-05:00").ahead, header_zone("time_utc").ahead
+    (HeaderZone(text='UTC+01:00', ahead=60, timezone=None), -300, 0)
+    >>> header_zone("time (Europe/Berlin)").timezone, header_zone("Time (EST)"), header_zone("Time (hh:mm)")
+    ('Europe/Berlin', HeaderZone(text='EST', ahead=None, timezone=None), None)
+    """
+    header = " ".join(header.split())
+    inside = _BRACKETED.search(header)
+    texts = [inside.group(1)] if inside is not None else []
+    if (behind := _BEHIND.search(header)) is not None:
+        texts.append(behind.group(1))
+    texts += [word for word in re.split(r"[\s,;]+", header)[1:] if "/" in word]
+    texts.append(re.sub(r"^.*?[(\[]((?:UTC|GMT)[-+−]\d{1,2}:?\d{0,2})[)\]].*$", r"\1", header, flags=re.IGNORECASE))
+    for text in texts:
+        match = _SIGNED.fullmatch(text)
+        if match is not None:
+            return HeaderZone(text, _minutes(text))
+        name = _names().get(text.replace(" ", "_").lower())
+        if name is not None:
+            return HeaderZone(text, None, name)
+    if inside is not None and _SPELLED.fullmatch(inside.group(1)):
+        return HeaderZone(inside.group(1))
+    words = [inside.group(1)] if inside is not None else re.split(r"[\s_]+", header)[1:][-1:]
+    if not words or not _ABBREVIATION.fullmatch(words[0]) or words[0] in _NOT_ZONES:
+        return None
+    # Behind blanks and without brackets, only what can be nothing else: EST, PDT, CET.
+    is_zone = inside is not None or re.fullmatch(r"[A-Z]{1,3}[SD]T|[CWE]ES?T|I?ST", words[0])
+    return HeaderZone(words[0]) if is_zone else None
+
+
+def zone_names(timezone: str | None, zones: Mapping[str, int]) -> dict[str, int]:
+    """Minutes ahead of UTC by abbreviation: those that are given, and those that the timezone itself uses."""
+    known = dict(zones)
+    if timezone:
+        zone = ZoneInfo(timezone)
+        for month in (1, 7):
+            instant = pd.Timestamp(2024, month, 1, tzinfo=zone)
+            offset = instant.utcoffset()
+            if offset is not None:
+                known.setdefault(instant.tzname() or "", round(offset.total_seconds() / 60))
+    return known
+
+
+def is_of(abbreviation: str, timezone: str) -> bool:
+    """Whether a timezone is called so, or in short, as ET is for New York.
+
+    >>> is_of("ET", "America/New_York"), is_of("CET", "Europe/Berlin"), is_of("EST", "Europe/Berlin")
+    (True, True, False)
+    """
+    names = zone_names(timezone, {})
+    if " " in abbreviation:  # spelled out, it is not among the short names, and is taken for what is given
+        return True
+    return abbreviation in names or (len(abbreviation) == 2 and f"{abbreviation[0]}S{abbreviation[1]}" in names)
+
+
+def _minutes(text: str) -> int:
+    match = re.search(_OFFSET, text)
+    if match is None:
+        return 0
+    minutes = int(match.group(2)) * 60 + int(match.group(3) or 0)
+    return -minutes if match.group(1) in "-−" else minutes
+
+
+@lru_cache(maxsize=1)
+def _names() -> dict[str, str]:
+    return {name.lower(): name for name in available_timezones() if "/" in name}
