@@ -95,8 +95,17 @@ def days_of(times_ms: NDArray[np.int64]) -> list[str]:
     return [day_of(int(d) * DAY_MS) for d in np.unique(times_ms // DAY_MS)]
 
 
-def window_floor(times_ms: NDArray[np.int64], window_ms: int) -> NDArray[np.int64]:
-    """Start of the window, aligned to the epoch, that holds each instant."""
+def divides_day(window_ms: int) -> bool:
+    """Whether windows of a length fill each UTC day evenly, each a second long at least.
+
+    >>> divides_day(300_000), divides_day(420_000), divides_day(500)
+    (True, False, False)
+    """
+    return 1_000 <= window_ms <= DAY_MS and DAY_MS % window_ms == 0
+
+
+def window_floor(times_ms: NDArray[np.int64], window_ms: int | NDArray[np.int64]) -> NDArray[np.int64]:
+    """Start of the window, aligned to the epoch, that holds each instant; of one length for all, or one for each."""
     floored: NDArray[np.int64] = times_ms - times_ms % window_ms
     return floored
 

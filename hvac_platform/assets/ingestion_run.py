@@ -13,6 +13,7 @@ from hvac_platform.io_managers.table_output import Metadata
 from hvac_platform.partitions import devices
 from hvac_platform.resources import PlatformResource
 from hvac_platform.stores.base import Device
+from hvac_platform.stores.window_lengths import WindowLengths
 from hvac_platform.timestamps import now_ms
 
 
@@ -37,7 +38,9 @@ def run_registry(context: dg.AssetExecutionContext, platform: PlatformResource) 
         context.log.warning("%s", text)
         dispute(platform.store, device.device_id, text, now_ms())
 
-    return Registry(platform.store, on_new, on_conflict, platform.settings.hvac_max_devices, on_stray)
+    settings = platform.settings
+    lengths = WindowLengths(platform.store, settings.window_ms)
+    return Registry(platform.store, on_new, on_conflict, settings.hvac_max_devices, lengths, on_stray)
 
 
 def tell_taken_in(metadata: Metadata, counts: IngestionCounts, registry: Registry, *, made_again: int) -> None:

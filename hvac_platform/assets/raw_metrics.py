@@ -79,7 +79,7 @@ def raw_metrics(context: dg.AssetExecutionContext, config: IngestionConfig, plat
 
     common = {
         "now_ms": now_ms(),
-        "window_ms": platform.settings.window_ms,
+        "window_of": registry.lengths.of,
         "counts": counts,
         "register": registry.register,
         "settle": registry.settle,
@@ -100,7 +100,7 @@ def raw_metrics(context: dg.AssetExecutionContext, config: IngestionConfig, plat
         days = list(context.partition_keys)
         if wanted:
             for partition, since in left_open.items():
-                left = open_windows(platform.store, partition, since, platform.settings.window_ms)
+                left = open_windows(platform.store, partition, since, registry.lengths.of)
                 yield TableBatch({}, touched=TouchedWindows(platform.topic, partition, LEFT_OPEN, left, {}))
             if not ranges:  # the assets below must not take the whole day for what was read
                 yield TableBatch({}, touched=TouchedWindows(platform.topic, wanted[0].partition, NO_OFFSET, {}, {}))

@@ -12,6 +12,7 @@ from hvac_platform.io_managers.table_output import Metadata, TableOutput, table_
 from hvac_platform.partitions import daily
 from hvac_platform.resources import PlatformResource
 from hvac_platform.stores.batches import DeviceSlices, TableBatch
+from hvac_platform.stores.window_lengths import WindowLengths
 
 
 @dg.asset(
@@ -40,7 +41,8 @@ def snapshot_embeddings(
 
     def batches(metadata: Metadata) -> Iterator[TableBatch]:
         yield from ahead(embedding_batches(windowed_snapshots, types, encoders, counts), parallel=store.parallel)
-        yield from backlog_batches(store, types, encoders, platform.settings.window_ms, counts)
+        lengths = WindowLengths(store, platform.settings.window_ms)
+        yield from backlog_batches(store, types, encoders, lengths.of, counts)
         if (standing := stood(context.run.run_id)) is not None:
             counts.add(standing.embedded)
         encoder = "the devices' own encoders" if encoders.learned else encoders.common.method

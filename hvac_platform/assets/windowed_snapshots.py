@@ -12,6 +12,7 @@ from hvac_platform.io_managers.table_output import Metadata, TableOutput, table_
 from hvac_platform.partitions import daily
 from hvac_platform.resources import PlatformResource
 from hvac_platform.stores.batches import DeviceSlices, TableBatch
+from hvac_platform.stores.window_lengths import WindowLengths
 
 
 @dg.asset(
@@ -32,14 +33,16 @@ def windowed_snapshots(
     Why: detectors judge states, not single readings. Exactly the windows that new readings touched are recomputed, always
     from the raw rows, so a replay changes nothing and a late reading corrects its own window.
     """
-    window_ms = platform.settings.window_ms
+    lengths = WindowLengths(platform.store, platform.settings.window_ms)
     counts = SnapshotCounts()
 
     def batches(metadata: Metadata) -> Iterator[TableBatch]:
-        yield from ahead(snapshot_batches(raw_metrics, window_ms, counts), parallel=platform.store.parallel)
+        yield from ahead(snapshot_batches(raw_metrics, lengths.of, counts), parallel=platform.store.parallel)
         if (standing := stood(context.run.run_id)) is not None:
             counts.add(standing.snapshots)
         context.log.info("%d windows, %d of them partial", counts.windows, counts.partial)
-        metadata.update(windows=counts.windows, partial=counts.partial, window_seconds=window_ms // 1000)
+        metadata.update(
+            windows=counts.windows, partial=counts.partial, window_seconds=platform.settings.hvac_window_seconds
+        )
 
     return table_output(batches)

@@ -29,6 +29,7 @@ import numpy as np
 from hvac_platform.devices.bounded_yaml import TextRefusedError, load_yaml, read_text
 from hvac_platform.devices.expressions import FUNCTIONS, expression_problem
 from hvac_platform.devices.units import SAME, Conversion, conversion
+from hvac_platform.timestamps import divides_day
 
 DEVICE_TYPES_VARIABLE = "HVAC_DEVICE_TYPES"
 BUILT_IN_FOLDER = Path(__file__).parent / "types"
@@ -216,6 +217,7 @@ class DeviceType:
         sentinels: values that devices send in place of a reading, e.g. -999.
         frozen_windows: number of windows without any change after which a sensor counts as frozen.
         memory_minutes: longest time that a ``minutes_<condition>`` variable counts.
+        window_seconds: length of the windows that a new device of the type gets, or None for that of the store.
     """
 
     name: str
@@ -231,6 +233,7 @@ class DeviceType:
     sentinels: tuple[float, ...] = (-999.0,)
     frozen_windows: int = 30
     memory_minutes: float = 60.0
+    window_seconds: int | None = None
 
     @cached_property
     def index(self) -> Mapping[str, int]:
@@ -498,6 +501,7 @@ class _TypeFile(msgspec.Struct, forbid_unknown_fields=True):
     sentinels: Annotated[tuple[float, ...], msgspec.Meta(max_length=100)] = (-999.0,)
     frozen_windows: Annotated[int, msgspec.Meta(ge=2, le=LONGEST_MINUTES)] = 30
     memory_minutes: Annotated[float, msgspec.Meta(ge=1, le=LONGEST_MINUTES)] = 60.0
+    window_seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)] | None = None
 
 
 class _Scope:
@@ -596,6 +600,8 @@ def _build(content: _TypeFile) -> DeviceType:
         scope.add_condition(f"conditions.{name}", name, expression)
     usable = all(math.isfinite(value) for value in content.sentinels)
     _require(usable, "sentinels", "must be finite numbers")
+    whole = content.window_seconds is None or divides_day(content.window_seconds * 1000)
+    _require(whole, "window_seconds", f"{content.window_seconds} s is no even part of a day of 86400 s, such as 300 is")
     device_type = DeviceType(
         name=content.name,
         title=content.title or _words(content.name),
@@ -608,6 +614,7 @@ def _build(content: _TypeFile) -> DeviceType:
         sentinels=content.sentinels,
         frozen_windows=content.frozen_windows,
         memory_minutes=content.memory_minutes,
+        window_seconds=content.window_seconds,
     )
     rules = tuple(_build_rule(item, device_type, scope) for item in content.rules)
     for i, rule in enumerate(rules):

@@ -19,6 +19,8 @@ from hvac_platform.stores.base import Store
 from hvac_platform.stores.batches import DeviceSlice, TableBatch
 from hvac_platform.stores.metric_maps import MetricMaps
 from hvac_platform.stores.series import joined, read_series
+from hvac_platform.stores.window_lengths import WindowOf
+from hvac_platform.timestamps import window_floor
 
 WINDOWS_A_BATCH = 500
 """So many snapshots, of whatever devices, are written together."""
@@ -41,13 +43,13 @@ class Completing:
     Args:
         store: has the readings.
         encoders: of all devices.
-        window_ms: length of a window.
+        window_of: length of the windows of each device.
     """
 
-    def __init__(self, store: Store, encoders: Encoders, window_ms: int) -> None:
+    def __init__(self, store: Store, encoders: Encoders, window_of: WindowOf) -> None:
         self.snapshots = SnapshotCounts()
-        self._store, self._encoders, self._window_ms = store, encoders, window_ms
-        self._expected = ExpectedReadings(store, window_ms)
+        self._store, self._encoders, self._window_of = store, encoders, window_of
+        self._expected = ExpectedReadings(store)
         self._contexts: OrderedDict[str, SnapshotSeries] = OrderedDict()
 
     def batches(
@@ -63,8 +65,10 @@ class Completing:
         together: list[dict[str, Any]] = []
         rows = 0
         for device_id, starts in due.items():
-            for start, end in window_ranges(starts, self._window_ms):
-                columns, later = self._rows(device_id, types.get(device_id, ""), start, end, embedded)
+            window_ms = self._window_of(device_id)
+            whole = np.unique(window_floor(starts, window_ms))  # they are of another length after a change
+            for start, end in window_ranges(whole, window_ms):
+                columns, later = self._rows(device_id, types.get(device_id, ""), (start, end), window_ms, embedded)
                 if columns is None:
                     continue
                 if later is not None:  # one row can't hold both
@@ -80,20 +84,20 @@ class Completing:
             yield _merged(together)
 
     def _rows(
-        self, device_id: str, type_name: str, start: int, end: int, embedded: EmbeddingCounts
+        self, device_id: str, type_name: str, span: tuple[int, int], window_ms: int, embedded: EmbeddingCounts
     ) -> tuple[dict[str, Any] | None, Iterator[TableBatch] | None]:
         """Columns of the windows in a span, and batches that have to follow them."""
-        aggregate = read_aggregate(self._store, device_id, (start, end), self._window_ms)
+        aggregate = read_aggregate(self._store, device_id, span, window_ms)
         if aggregate is None:
             return None, None
-        columns = snapshot_columns(device_id, aggregate, self._window_ms, self._expected.of(device_id))
+        columns = snapshot_columns(device_id, aggregate, window_ms, self._expected.of(device_id, window_ms))
         self.snapshots.windows += len(aggregate.starts_ms)
         self.snapshots.partial += int((columns["completeness"] < 1).sum())
         if not self._encoders.learned:
-            part = DeviceSlice(self._store, TABLE, device_id, start, end)
+            part = DeviceSlice(self._store, TABLE, device_id, *span)
             return columns, embedding_batches([part], {device_id: type_name}, self._encoders, embedded)
         encoder = self._encoders.of(device_id)
-        vectors = self._vectors(encoder, _series_of(device_id, type_name, aggregate, self._window_ms))
+        vectors = self._vectors(encoder, _series_of(device_id, type_name, aggregate, window_ms))
         good = np.isfinite(vectors).all(axis=1)
         n = int(good.sum())
         embedded.encoded += n
@@ -114,9 +118,10 @@ class Completing:
         if not encoder.context_windows:
             return encoder.encode(series)
         device_id, first_ms = series.device_id, int(series.times_ms[0])
-        begin_ms = first_ms - encoder.context_windows * self._window_ms
+        begin_ms = first_ms - encoder.context_windows * series.window_ms
         context = self._contexts.pop(device_id, None)
-        if context is None or int(context.times_ms[-1]) >= first_ms:  # not known, or older windows have changed
+        # Not known, or older windows have changed, or their length.
+        if context is None or int(context.times_ms[-1]) >= first_ms or context.window_ms != series.window_ms:
             context = read_series(self._store, device_id, series.device_type, begin_ms, first_ms)
         context = select(context, context.times_ms >= begin_ms)
         together = joined([context, series]) if len(context) else series

@@ -13,10 +13,11 @@ from hvac_platform.ingestion.messages import DecodedBatch, Rejected, decode_batc
 from hvac_platform.ingestion.prefetch import ahead
 from hvac_platform.ingestion.ranges import OffsetRange
 from hvac_platform.ingestion.registration import TypeClaims, type_claims
-from hvac_platform.ingestion.windows import touched_windows
+from hvac_platform.ingestion.windows import touched_windows, windows_of_readings
 from hvac_platform.log.base import KEPT_BYTES, LogError, MessageLog, OffsetOutOfRangeError, RecordBatch, Unreadable
 from hvac_platform.stores.base import Device
 from hvac_platform.stores.batches import TableBatch, TouchedWindows
+from hvac_platform.stores.window_lengths import WindowOf
 from hvac_platform.timestamps import DAY_MS, day_start, window_floor
 
 BATCH_MESSAGES = 20_000
@@ -75,7 +76,7 @@ def ingest_ranges(
     ranges: Sequence[OffsetRange],
     *,
     now_ms: int,
-    window_ms: int,
+    window_of: WindowOf,
     register: Callable[[list[Device]], None],
     counts: IngestionCounts,
     gone: Gone = lambda *_: None,
@@ -94,7 +95,7 @@ def ingest_ranges(
         topic: its topic.
         ranges: what to read.
         now_ms: the present; messages over an hour ahead of it are rejected.
-        window_ms: length of a window.
+        window_of: length of the windows of each device.
         register: called with the devices of each batch before its rows are written.
         counts: filled as batches pass.
         gone: told of offsets of a range that are no longer in the log.
@@ -116,7 +117,7 @@ def ingest_ranges(
             check_clock(wanted.partition, rejected, len(batch))
             decoded, rejected = _without_refused(batch, decoded, rejected, refuse)
             counts.add(decoded, rejected, batch.unreadable)
-            yield from _rows(batch, decoded, rejected, now_ms, window_ms, register, settle, only=None)
+            yield from _rows(batch, decoded, rejected, now_ms, window_of, register, settle, only=None)
     reading(None)
 
 
@@ -187,7 +188,7 @@ def replay_days(
     days: Sequence[str],
     *,
     now_ms: int,
-    window_ms: int,
+    window_of: WindowOf,
     register: Callable[[list[Device]], None],
     counts: IngestionCounts,
     gone: Gone = lambda *_: None,
@@ -210,7 +211,7 @@ def replay_days(
         for batch, decoded, rejected in _read(log, topic, wanted, now_ms, counts, gone):
             decoded, rejected = _without_refused(batch, decoded, rejected, refuse)
             counts.add(decoded, rejected, batch.unreadable)
-            yield from _rows(batch, decoded, rejected, now_ms, window_ms, register, settle, only=(start_ms, end_ms))
+            yield from _rows(batch, decoded, rejected, now_ms, window_of, register, settle, only=(start_ms, end_ms))
 
 
 def _rows(
@@ -218,7 +219,7 @@ def _rows(
     decoded: DecodedBatch,
     rejected: Sequence[Rejected],
     now_ms: int,
-    window_ms: int,
+    window_of: WindowOf,
     register: Callable[[list[Device]], None],
     settle: Settle | None,
     only: tuple[int, int] | None,
@@ -232,6 +233,7 @@ def _rows(
     claims = type_claims(devices, decoded.device_id, decoded.device_type)
     register(settle(claims) if settle is not None else [claim.device for claim in claims])
     columns = reading_columns(decoded)
+    window_ms = windows_of_readings(decoded.device_id, window_of)  # of devices that are registered by now
     touched = None
     if only is None:
         touched = TouchedWindows(
@@ -291,8 +293,16 @@ def dead_letter_columns(
     }
 
 
-def buffer_columns(decoded: DecodedBatch, now_ms: int, window_ms: int) -> dict[str, Any] | None:
-    """Columns of ``metric_aggregation_buffer`` for readings of the last hour; None when there are none."""
+def buffer_columns(
+    decoded: DecodedBatch, now_ms: int, window_ms: np.ndarray[Any, np.dtype[np.int64]]
+) -> dict[str, Any] | None:
+    """Columns of ``metric_aggregation_buffer`` for readings of the last hour; None when there are none.
+
+    Args:
+        decoded: n readings.
+        now_ms: the present.
+        window_ms: int64 [n], length of the windows of the device of each.
+    """
     recent = np.flatnonzero(decoded.timestamps_ms > now_ms - BUFFER_MS)
     if not len(recent):
         return None

@@ -25,24 +25,26 @@ class ExpectedReadings:
 
     Attributes:
         store: has the points of devices.
-        window_ms: length of a window.
     """
 
     store: Store
-    window_ms: int
-    _known: dict[str, tuple[float, Mapping[str, float]]] = field(default_factory=dict)
+    _known: dict[str, tuple[float, int, Mapping[str, float]]] = field(default_factory=dict)
 
-    def of(self, device_id: str) -> Mapping[str, float]:
+    def of(self, device_id: str, window_ms: int) -> Mapping[str, float]:
         """Readings that each window should hold, by metric; without points that need not have one in each window.
 
         Empty while nothing was learned of the device's points.
+
+        Args:
+            device_id: the device.
+            window_ms: length of its windows.
         """
         known, now = self._known.get(device_id), time.monotonic()
-        if known is None or now - known[0] > KEPT_SECONDS:
-            known = self._known[device_id] = now, self._read(device_id)
-        return known[1]
+        if known is None or now - known[0] > KEPT_SECONDS or known[1] != window_ms:
+            known = self._known[device_id] = now, window_ms, self._read(device_id, window_ms)
+        return known[2]
 
-    def _read(self, device_id: str) -> Mapping[str, float]:
+    def _read(self, device_id: str, window_ms: int) -> Mapping[str, float]:
         points, _ = read_points(self.store, device_id)
         paces = {point.metric: pace_of_stored(point) for point in points if point.retired_at is None}
-        return {name: n for name, pace in paces.items() if (n := pace.expected(self.window_ms))}
+        return {name: n for name, pace in paces.items() if (n := pace.expected(window_ms))}

@@ -18,6 +18,7 @@ from hvac_platform.stores.base import Device, Store, TableSlice
 from hvac_platform.stores.batches import DeviceSlice, TableBatch
 from hvac_platform.stores.records import BacklogDay, Reading, Snapshot, Span
 from hvac_platform.stores.series import read_series
+from hvac_platform.stores.window_lengths import WindowOf
 from hvac_platform.timestamps import day_of, day_windows, now_ms
 
 ENCODED_SNAPSHOTS, ENCODED_READINGS = 1440, 1_000_000  # at once; the latter bounds devices of thousands of metrics
@@ -52,22 +53,36 @@ def read_aggregate(store: Store, device_id: str, span: Span, window_ms: int) -> 
     return aggregate_windows(np.array(times, dtype=np.int64), names, np.array(values, dtype=np.float64), window_ms)
 
 
-def snapshot_batches(slices: Iterable[DeviceSlice], window_ms: int, counts: SnapshotCounts) -> Iterator[TableBatch]:
-    """Rows of ``device_state_snapshots`` for every window of some slices of raw readings.
+def whole_windows(start_ms: int, end_ms: int, window_ms: int) -> Span:
+    """A span with the whole of the windows that it reaches into.
+
+    >>> whole_windows(180_000, 660_000, 300_000)
+    (0, 900000)
+    """
+    return start_ms - start_ms % window_ms, end_ms + -end_ms % window_ms
+
+
+def snapshot_batches(
+    slices: Iterable[DeviceSlice], window_of: WindowOf, counts: SnapshotCounts
+) -> Iterator[TableBatch]:
+    """Rows of ``device_state_snapshots`` for every window that some slices of raw readings reach into.
 
     Args:
         slices: slices of ``device_metrics_raw``.
-        window_ms: length of a window.
+        window_of: length of the windows of each device.
         counts: filled as batches pass.
     """
     expected: ExpectedReadings | None = None
     for part in slices:
-        aggregate = read_aggregate(part.store, part.device_id, part.span, window_ms)
+        window_ms = window_of(part.device_id)
+        aggregate = read_aggregate(
+            part.store, part.device_id, whole_windows(part.start_ms, part.end_ms, window_ms), window_ms
+        )
         if aggregate is None:
             continue
         if expected is None or expected.store is not part.store:
-            expected = ExpectedReadings(part.store, window_ms)
-        columns = snapshot_columns(part.device_id, aggregate, window_ms, expected.of(part.device_id))
+            expected = ExpectedReadings(part.store)
+        columns = snapshot_columns(part.device_id, aggregate, window_ms, expected.of(part.device_id, window_ms))
         counts.windows += len(aggregate.starts_ms)
         counts.partial += int((columns["completeness"] < 1).sum())
         yield TableBatch(columns)
@@ -178,7 +193,7 @@ def backlog_batches(
     store: Store,
     device_types: Mapping[str, str],
     encoders: Encoders,
-    window_ms: int,
+    window_of: WindowOf,
     counts: EmbeddingCounts,
     most: int = BACKLOG_SNAPSHOTS,
 ) -> Iterator[TableBatch]:
@@ -191,7 +206,7 @@ def backlog_batches(
         if counts.outage:
             return
         encoder = encoders.of(device_id)
-        part = DeviceSlice(store, "device_state_snapshots", device_id, *day_windows(date, window_ms))
+        part = DeviceSlice(store, "device_state_snapshots", device_id, *day_windows(date, window_of(device_id)))
         found = Snapshot.read(store, device_id, part.span, only=("snapshot_time", "embedding_method"))
         left = {snapshot.snapshot_time for snapshot in found if snapshot.embedding_method is None}
         for series, whole in _in_context(part, device_types.get(device_id, ""), encoder.context_windows):

@@ -10,7 +10,7 @@ takes a partition over knows what is left to write.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import apsw
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvac_platform.config import CONSUMER_GROUP, Settings
+from hvac_platform.devices.registry import device_type
 from hvac_platform.embedding.learned import Encoders
 from hvac_platform.ingestion.clock import require_right_clock
 from hvac_platform.ingestion.completing import Completing
@@ -37,6 +38,7 @@ from hvac_platform.standing_loop import stand
 from hvac_platform.stores.base import Device, Lease, Store, StoreError
 from hvac_platform.stores.batches import TableBatch, write_batch
 from hvac_platform.stores.records import Reading
+from hvac_platform.stores.window_lengths import WindowLengths, WindowOf
 from hvac_platform.timestamps import DAY_MS, day_of, now_ms, window_floor
 
 POLL_SECONDS = 0.25
@@ -105,6 +107,10 @@ class _Owned:
         """Start of its earliest window without a snapshot."""
         return min((min(starts) for starts in self.open.values()), default=None)
 
+    def open_until(self, window_of: WindowOf) -> int | None:
+        """End of the window without a snapshot that ends first."""
+        return min((min(starts) + window_of(device_id) for device_id, starts in self.open.items()), default=None)
+
 
 @dataclass
 class Registry:
@@ -115,6 +121,7 @@ class Registry:
         on_new: told of the ids of devices that were registered.
         on_conflict: told of each device whose messages name another type, once.
         most: so many devices may be registered.
+        lengths: of the windows of each device.
         on_stray: told of each device, once, of which only readings of long ago arrive, with its newest reading, epoch ms.
         conflicts: the last conflict of each of them.
         strays: devices that ``on_stray`` was told of.
@@ -124,6 +131,7 @@ class Registry:
     on_new: Callable[[list[str]], object]
     on_conflict: Callable[[TypeConflict], object]
     most: int
+    lengths: WindowLengths
     on_stray: Callable[[Device, int], object] = lambda _device, _newest_ms: None
     conflicts: dict[str, TypeConflict] = field(default_factory=dict)
     strays: set[str] = field(default_factory=set)
@@ -157,30 +165,40 @@ class Registry:
         return strangers(device_ids, self.devices, self.most), stranger_reason(self.most)
 
     def register(self, found: list[Device]) -> None:
-        """Write devices of a batch."""
+        """Write devices of a batch; new ones get the windows of their type."""
         now = now_ms()
-        new = [device.device_id for device in found if device.device_id not in self.devices]  # before they are written
+        new = {device.device_id for device in found if device.device_id not in self.devices}  # before they are written
+        found = [_with_window_of_type(device) if device.device_id in new else device for device in found]
         self.store.register_devices(found)
         for device in found:
-            known = self._known.get(device.device_id)
-            last = device.last_seen if known is None else max(known.last_seen, device.last_seen)
-            self._known[device.device_id] = replace(device, last_seen=last)
+            known = self._known.get(device.device_id, device)
+            last = max(known.last_seen, device.last_seen)
+            self._known[device.device_id] = replace(device, last_seen=last, window_ms=known.window_ms)
             stray = last - device.last_seen > STRAY_MS and last + SILENT_MS < now < last + GONE_MS
             if stray and device.device_id not in self.strays:
                 self.strays.add(device.device_id)
                 self.on_stray(device, last)
         if new:
-            self.on_new(new)
+            self.lengths.note(device for device in self.store.devices() if device.device_id in new)
+            self.on_new([device.device_id for device in found if device.device_id in new])
 
 
-def open_windows(store: Store, partition: int, since_ms: int, window_ms: int) -> dict[str, Int64]:
+def _with_window_of_type(device: Device) -> Device:
+    """A new device with windows of the length that its type asks for."""
+    declared = device_type(device.device_type)
+    if declared is None or declared.window_seconds is None:
+        return device
+    return replace(device, window_ms=declared.window_seconds * 1000)
+
+
+def open_windows(store: Store, partition: int, since_ms: int, window_of: WindowOf) -> dict[str, Int64]:
     """Windows with readings from an instant on, of the devices of a partition: what a run left open.
 
     Args:
         store: has readings and registry.
         partition: of the topic.
         since_ms: start of the earliest of them.
-        window_ms: length of a window.
+        window_of: length of the windows of each device.
 
     Returns:
         Window starts by device, ascending.
@@ -189,7 +207,8 @@ def open_windows(store: Store, partition: int, since_ms: int, window_ms: int) ->
     for device in store.devices():
         if device.kafka_partition != partition or device.last_seen < since_ms:
             continue
-        starts = np.unique(window_floor(Reading.times(store, device.device_id, (since_ms, None)), window_ms))
+        times = Reading.times(store, device.device_id, (since_ms, None))
+        starts = np.unique(window_floor(times, window_of(device.device_id)))
         if len(starts):
             found[device.device_id] = starts
     return found
@@ -240,9 +259,10 @@ class StandingIngestion:
         self.planned, self.reject_ahead, self.until, self.succeeds = list(planned), reject_ahead, until, succeeds
         self.taken_over, self.on_moved, self.on_trouble = taken_over, on_moved, on_trouble
         self.counts, self.embedded = IngestionCounts(), EmbeddingCounts()
-        self._completing = Completing(store, encoders, settings.window_ms)
+        self._completing = Completing(store, encoders, registry.lengths.of)
         self.snapshots = self._completing.snapshots
         self.made_again = 0
+        self._former: dict[str, int] = {}
         self._told_of_strangers = False
         self._owned: dict[int, _Owned] = {}
         self._looked = self._committed = self._caught_up = self._outage_at = -np.inf
@@ -282,6 +302,7 @@ class StandingIngestion:
             self._take_what_is_free()
         at = now_ms()
         ends = self.log.end_offsets(self.topic)
+        self._follow_lengths()
         worked = False
         if any(ends.get(p, 0) != owned.next_offset for p, owned in self._owned.items()):
             self._leave_what_was_made_again(self.log.identity(self.topic), ends)
@@ -337,7 +358,7 @@ class StandingIngestion:
         entry = self.store.settled_ledger(self.topic)[taken.partition]
         left: dict[str, Int64] = {}
         if entry.open_since is not None:
-            left = open_windows(self.store, taken.partition, entry.open_since, self.settings.window_ms)
+            left = open_windows(self.store, taken.partition, entry.open_since, self.registry.lengths.of)
         owned = _Owned(
             lease=lease,
             next_offset=taken.start - taken.skipped,
@@ -363,6 +384,39 @@ class StandingIngestion:
     def _lose(self, partition: int) -> None:
         self.leases.let_go(self._owned.pop(partition).lease)
         self.on_trouble(f"partition {partition} was taken over by another run")
+
+    # -- windows whose length somebody has changed ----------------------------------------------------------------------
+
+    def _follow_lengths(self) -> None:
+        """Windows that are open become windows of the length that their device has now."""
+        self._former = self.registry.lengths.look() | self._former  # of two changes the first: those windows are open
+        for device_id, former_ms in self._former.items():
+            window_ms = self.registry.lengths.of(device_id)
+            for owned in self._owned.values():
+                if starts := owned.open.get(device_id):
+                    owned.open[device_id] = set(_of_other_length(starts, former_ms, window_ms).tolist())
+        self._former = {}
+
+    def _take_back_of_former_length(self, due: Mapping[str, Int64]) -> dict[str, Int64]:
+        """Remove snapshots that were written in the moment in which somebody changed the length of their windows.
+
+        Whoever changes it makes the history anew from then on, so what is written later in the old length would stay.
+
+        Args:
+            due: starts of the windows that were written, by device.
+
+        Returns:
+            Starts of the windows to write in their place, by device.
+        """
+        changed = self.registry.lengths.look()
+        self._former = changed | self._former
+        again: dict[str, Int64] = {}
+        for device_id in due.keys() & changed.keys():
+            starts, former_ms = due[device_id], changed[device_id]
+            again[device_id] = _of_other_length(starts.tolist(), former_ms, self.registry.lengths.of(device_id))
+            keys = {"device_id": [device_id] * len(starts), "snapshot_time": starts}
+            self._write("device_state_snapshots", TableBatch(keys, action="delete"))
+        return again
 
     # -- taking in ---------------------------------------------------------------------------------------------------
 
@@ -403,7 +457,7 @@ class StandingIngestion:
             self.topic,
             [taken],
             now_ms=now_ms(),
-            window_ms=self.settings.window_ms,
+            window_of=self.registry.lengths.of,
             register=self.registry.register,
             counts=counts,
             gone=self._gone,
@@ -419,7 +473,7 @@ class StandingIngestion:
                     days.update(day_of(day * DAY_MS) for day in np.unique(starts // DAY_MS).tolist())
                 latest = max(batch.touched.latest_ms.values(), default=watermark)
                 watermark = latest if watermark is None or latest is None else max(watermark, latest)
-        due, left = _split(opened, self._complete_before(watermark, caught_up_at, at))
+        due, left = _split(opened, self._complete_until(watermark, caught_up_at, at), self.registry.lengths.of)
         written = self._snapshots(due)
         start = taken.start - taken.skipped
         before, owned.open, owned.watermark = owned.open, left, watermark
@@ -444,10 +498,11 @@ class StandingIngestion:
 
     def _complete_by_clock(self, owned: _Owned, at: int) -> bool:
         """Windows of a partition that everything is in of, and that the clock has passed."""
-        limit = self._complete_before(owned.watermark, at, at)
-        if owned.open_since is None or owned.open_since >= limit:
+        limit, window_of = self._complete_until(owned.watermark, at, at), self.registry.lengths.of
+        first = owned.open_until(window_of)
+        if first is None or first > limit:
             return False
-        due, left = _split(owned.open, limit)
+        due, left = _split(owned.open, limit, window_of)
         written = self._snapshots(due)
         owned.open = left
         here = owned.next_offset
@@ -457,10 +512,9 @@ class StandingIngestion:
         owned.failures = 0
         return True
 
-    def _complete_before(self, watermark: int | None, caught_up_at: int | None, now: int) -> int:
-        """Windows that start before this instant are complete; epoch milliseconds."""
-        reached = max(min(watermark or 0, now), caught_up_at or 0)
-        return reached - self.settings.allowed_lateness_ms - self.settings.window_ms + 1
+    def _complete_until(self, watermark: int | None, caught_up_at: int | None, now: int) -> int:
+        """Windows that end at or before this instant are complete; epoch milliseconds."""
+        return max(min(watermark or 0, now), caught_up_at or 0) - self.settings.allowed_lateness_ms
 
     def _move(self, owned: _Owned, start: int, end: int, caught_up_at: int | None, skipped: int = 0) -> bool:
         moved = self.store.advance_ledger(
@@ -493,20 +547,22 @@ class StandingIngestion:
         if not due:
             return written
         counts = self._embedding_counts()
-        for batch in self._completing.batches(due, self.registry.types, counts):
-            self._write("device_state_snapshots", batch)
-            if batch.action == "upsert" and batch.table == "device_state_snapshots":
-                days, n = np.unique(np.asarray(batch.columns["snapshot_time"]) // DAY_MS, return_counts=True)
-                for day, some in zip(days.tolist(), n.tolist(), strict=True):
-                    written[day_of(day * DAY_MS)] = written.get(day_of(day * DAY_MS), 0) + some
+        while due:
+            for batch in self._completing.batches(due, self.registry.types, counts):
+                self._write("device_state_snapshots", batch)
+                if batch.action == "upsert" and batch.table == "device_state_snapshots":
+                    days, n = np.unique(np.asarray(batch.columns["snapshot_time"]) // DAY_MS, return_counts=True)
+                    for day, some in zip(days.tolist(), n.tolist(), strict=True):
+                        written[day_of(day * DAY_MS)] = written.get(day_of(day * DAY_MS), 0) + some
+            due = self._take_back_of_former_length(due)
         self._count_embeddings(counts)
         return written
 
     def _catch_up(self) -> None:
         """Embeddings that were left out while the encoder's server was unavailable, some at a time."""
         counts = self._embedding_counts()
-        types, window_ms = self.registry.types, self.settings.window_ms
-        for batch in backlog_batches(self.store, types, self.encoders, window_ms, counts, CAUGHT_UP):
+        types, window_of = self.registry.types, self.registry.lengths.of
+        for batch in backlog_batches(self.store, types, self.encoders, window_of, counts, CAUGHT_UP):
             self._write("device_state_snapshots", batch)
         self._count_embeddings(counts)
 
@@ -558,12 +614,25 @@ class StandingIngestion:
         return now > self.until and (now > self.until + HAND_OVER_SECONDS or self.taken_over())
 
 
-def _split(opened: Mapping[str, set[int]], before: int) -> tuple[dict[str, Int64], dict[str, set[int]]]:
-    """Windows that start before an instant, ascending, and the others, by device."""
+def _of_other_length(starts: Collection[int], former_ms: int, window_ms: int) -> Int64:
+    """Windows of one length that share time with windows of another, int64 [n], ascending.
+
+    >>> _of_other_length([60_000, 120_000], 60_000, 300_000).tolist(), _of_other_length([300_000], 300_000, 150_000).tolist()
+    ([0], [300000, 450000])
+    """
+    within = np.arange(0, former_ms, min(former_ms, window_ms), dtype=np.int64)
+    return np.unique(window_floor(np.add.outer(np.array(list(starts), dtype=np.int64), within), window_ms))
+
+
+def _split(
+    opened: Mapping[str, set[int]], until: int, window_of: WindowOf
+) -> tuple[dict[str, Int64], dict[str, set[int]]]:
+    """Windows that end at or before an instant, ascending, and the others, by device."""
     due: dict[str, Int64] = {}
     left: dict[str, set[int]] = {}
     for device_id, starts in opened.items():
-        complete = {start for start in starts if start < before}
+        last = until - window_of(device_id)
+        complete = {start for start in starts if start <= last}
         if complete:
             due[device_id] = np.array(sorted(complete), dtype=np.int64)
         if len(complete) < len(starts):

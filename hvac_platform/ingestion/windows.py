@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvac_platform.stores.metric_maps import MetricGrid, MetricMaps
+from hvac_platform.stores.window_lengths import WindowOf
 from hvac_platform.timestamps import DAY_MS, window_floor
 
 SPLIT_WINDOWS = 60  # a run of untouched windows longer than this is not worth reading over
@@ -166,20 +167,39 @@ def _revisions(aggregate: WindowAggregate, stacked: NDArray[np.float64]) -> list
     ]
 
 
+def windows_of_readings(device_ids: Sequence[str], window_of: WindowOf) -> NDArray[np.int64]:
+    """Length of the windows of the device of each reading, int64 [r], milliseconds; each device is asked for once."""
+    lengths = {device_id: window_of(device_id) for device_id in dict.fromkeys(device_ids)}
+    return np.fromiter(map(lengths.__getitem__, device_ids), dtype=np.int64, count=len(device_ids))
+
+
 def touched_windows(
-    device_ids: Sequence[str], timestamps_ms: NDArray[np.int64], window_ms: int
+    device_ids: Sequence[str], timestamps_ms: NDArray[np.int64], window_ms: NDArray[np.int64]
 ) -> dict[str, NDArray[np.int64]]:
-    """Starts of the windows that some readings fall in, by device, increasing."""
+    """Starts of the windows that some readings fall in, by device, increasing.
+
+    Args:
+        device_ids: of each of r readings.
+        timestamps_ms: int64 [r].
+        window_ms: int64 [r], length of the windows of the device of each.
+
+    >>> touched = touched_windows(["a", "b", "a"], np.array([70_000, 70_000, 400_000]), np.array([60_000, 300_000, 60_000]))
+    >>> {device_id: starts.tolist() for device_id, starts in touched.items()}
+    {'a': [60000, 360000], 'b': [0]}
+    """
     code_of = {device_id: code for code, device_id in enumerate(dict.fromkeys(device_ids))}
-    floors = window_floor(timestamps_ms, window_ms)
     if len(code_of) <= 1:
-        return {device_id: np.unique(floors) for device_id in code_of}
+        return {device_id: np.unique(window_floor(timestamps_ms, window_ms)) for device_id in code_of}
     codes = np.fromiter(map(code_of.__getitem__, device_ids), dtype=np.int64, count=len(device_ids))
-    earliest = int(floors.min())
-    width = (int(floors.max()) - earliest) // window_ms + 1
-    pairs = np.unique(codes * width + (floors - earliest) // window_ms)  # one integer a (device, window)
+    numbers = timestamps_ms // window_ms
+    lengths, earliest = np.zeros(len(code_of), dtype=np.int64), np.full(len(code_of), np.iinfo(np.int64).max)
+    lengths[codes] = window_ms
+    np.minimum.at(earliest, codes, numbers)
+    behind = numbers - earliest[codes]
+    width = int(behind.max()) + 1
+    pairs = np.unique(codes * width + behind)  # one integer a (device, window)
     edges = np.searchsorted(pairs // width, np.arange(len(code_of) + 1))
-    starts = pairs % width * window_ms + earliest
+    starts = (pairs % width + earliest[pairs // width]) * lengths[pairs // width]
     return {device_id: starts[edges[code] : edges[code + 1]] for device_id, code in code_of.items()}
 
 

@@ -14,7 +14,8 @@ from hvac_platform.stores.base import Store
 from hvac_platform.stores.batches import DeviceSlice, DeviceSlices, TableBatch, TouchedWindows, write_batch
 from hvac_platform.stores.records import TouchedDevice
 from hvac_platform.stores.tables import Table, table
-from hvac_platform.timestamps import day_windows, days_of, now_ms
+from hvac_platform.stores.window_lengths import WindowLengths
+from hvac_platform.timestamps import day_windows, days_of, now_ms, window_floor
 
 NO_DEVICE = ""
 """Stands for a range of offsets in ``touched_windows`` that no good message came of."""
@@ -117,19 +118,21 @@ class StoreIOManager(dg.ConfigurableIOManager):
         assert upstream is not None
         target = table_of(upstream.definition_metadata)
         store = self.platform.store
-        window_ms = self.platform.settings.window_ms
         chain = _chain_of(context)
         days = list(context.asset_partition_keys) if context.has_asset_partitions else []
 
         def slices() -> Iterator[DeviceSlice]:
+            lengths = WindowLengths(store, self.platform.settings.window_ms)
             touched = touched_starts(store, chain)
             if touched is not None:
                 for device_id, starts in touched.items():
-                    for start, end in window_ranges(starts, window_ms):
+                    window_ms = lengths.of(device_id)
+                    whole = np.unique(window_floor(starts, window_ms))  # they are of another length after a change
+                    for start, end in window_ranges(whole, window_ms):
                         yield DeviceSlice(store, target.name, device_id, start, end)
             elif days:
                 for day in store.device_days(days[0], days[-1]):
-                    start, end = day_windows(day.date, window_ms)
+                    start, end = day_windows(day.date, lengths.of(day.device_id))
                     yield DeviceSlice(store, target.name, day.device_id, start, end)
 
         lazy = DeviceSlices(slices)

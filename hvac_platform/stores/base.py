@@ -103,7 +103,10 @@ class Store(Protocol):
         ...
 
     def register_devices(self, devices: Sequence[Device]) -> list[str]:
-        """Add or refresh devices (first seen is the earliest, last seen the latest); returns the ids that are new."""
+        """Add or refresh devices (first seen is the earliest, last seen the latest); returns the ids that are new.
+
+        The length of the windows of a device that is there already stays as it is.
+        """
         ...
 
     def devices(self) -> list[Device]:

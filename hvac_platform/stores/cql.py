@@ -7,6 +7,7 @@ prepared and idempotent, so a retry is harmless; the ledger alone moves by light
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -239,22 +240,22 @@ class CqlStore(LedgerKeeping):
         if not devices:
             return []
         known = {d.device_id: d for d in self.devices()}
+        new = [d for d in devices if d.device_id not in known]
         merged = [
-            Device(
-                d.device_id,
-                d.device_type,
-                d.location,
-                d.building_id,
-                min(d.first_seen, known[d.device_id].first_seen) if d.device_id in known else d.first_seen,
-                max(d.last_seen, known[d.device_id].last_seen) if d.device_id in known else d.last_seen,
-                d.kafka_partition,
+            replace(
+                d,
+                first_seen=min(d.first_seen, before.first_seen),
+                last_seen=max(d.last_seen, before.last_seen),
+                window_ms=before.window_ms,
             )
             for d in devices
+            if (before := known.get(d.device_id)) is not None
         ]
-        changed = [d for d in merged if known.get(d.device_id) != d]
-        if changed:
-            self.upsert(Device.TABLE, Device.columns(changed))
-        return [d.device_id for d in devices if d.device_id not in known]
+        if new:
+            self.upsert(Device.TABLE, Device.columns(new))
+        if changed := [d for d in merged if known[d.device_id] != d]:  # the window is changed by others meanwhile
+            self.upsert(Device.TABLE, Device.columns(changed, only=Device.all_but("window_ms")))
+        return [d.device_id for d in new]
 
     def devices(self) -> list[Device]:
         """All registered devices by id."""

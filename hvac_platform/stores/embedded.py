@@ -312,7 +312,7 @@ class EmbeddedStore(LedgerKeeping):
         with self._write():
             known = {row[0] for row in self._connection.execute("SELECT device_id FROM devices")}
             self._connection.executemany(
-                "INSERT INTO devices VALUES (?,?,?,?,?,?,?) ON CONFLICT (device_id) DO UPDATE SET "
+                "INSERT INTO devices VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (device_id) DO UPDATE SET "
                 "device_type=excluded.device_type, location=excluded.location, building_id=excluded.building_id, "
                 "first_seen=min(first_seen, excluded.first_seen), last_seen=max(last_seen, excluded.last_seen), "
                 "kafka_partition=excluded.kafka_partition",
@@ -325,6 +325,7 @@ class EmbeddedStore(LedgerKeeping):
                         d.first_seen,
                         d.last_seen,
                         d.kafka_partition,
+                        d.window_ms,
                     )
                     for d in devices
                 ],

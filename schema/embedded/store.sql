@@ -151,7 +151,8 @@ CREATE TABLE devices (
     building_id TEXT NOT NULL,
     first_seen INTEGER NOT NULL,
     last_seen INTEGER NOT NULL,
-    kafka_partition INTEGER NOT NULL
+    kafka_partition INTEGER NOT NULL,
+    window_ms INTEGER
 ) WITHOUT ROWID;
 
 CREATE TABLE device_points (

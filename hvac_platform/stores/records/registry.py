@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hvac_platform.stores.records.record import Record
+
+if TYPE_CHECKING:
+    from hvac_platform.config import Settings
 
 
 @dataclass(frozen=True, slots=True)
 class Device(Record):
-    """One row of the registry."""
+    """One row of the registry.
+
+    ``window_ms`` is None where the device has windows of the store's length; :meth:`window` is what to ask.
+    """
 
     TABLE = "devices"
 
@@ -20,6 +27,11 @@ class Device(Record):
     first_seen: int
     last_seen: int
     kafka_partition: int
+    window_ms: int | None = None
+
+    def window(self, settings: Settings) -> int:
+        """Length of the device's windows in milliseconds: its own, else that of the store."""
+        return settings.window_ms if self.window_ms is None else self.window_ms
 
 
 @dataclass(frozen=True, slots=True)
