@@ -27,6 +27,7 @@ from hvac_platform.resources import PlatformResource
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
 from hvac_platform.simulation.streaming import stream_history
 from hvac_platform.stores.embedded import EmbeddedStore
+from hvac_platform.stores.window_lengths import WindowLengths
 from hvac_platform.timestamps import DAY_MS, day_of, now_ms
 
 MINUTE_MS = 60_000
@@ -36,7 +37,8 @@ LEARNED = 10
 def ingestion(platform: PlatformResource) -> StandingIngestion:
     store = platform.store
     leases = LeaseKeeper(lambda: EmbeddedStore(load_settings().hvac_home / "store.db"))
-    registry = Registry(store, lambda _: None, lambda _: None, platform.settings.hvac_max_devices)
+    lengths = WindowLengths(store, platform.settings.window_ms)
+    registry = Registry(store, lambda _: None, lambda _: None, platform.settings.hvac_max_devices, lengths)
     where = (store, platform.log, platform.topic, platform.settings, platform.encoders, leases, "benchmark", registry)
     return StandingIngestion(*where, until=float("inf"))
 
@@ -95,7 +97,7 @@ def run(arguments: argparse.Namespace, home: Path) -> None:
     taking_in.let_go()
     write_pass(LearningPass(store, platform.encoders, settings, store.devices()))
     days = sorted({day_of(end_ms - DAY_MS), day_of(end_ms - 1)})
-    write_pass(DetectionPass(store, platform.encoders, settings, list(spans_of_days(store.devices(), days, MINUTE_MS))))
+    write_pass(DetectionPass(store, platform.encoders, settings, list(spans_of_days(store.devices(), days, settings))))
     fleet = [FleetDevice(f"copy-{i:05d}", originals[i % LEARNED].device_type, "", "") for i in range(arguments.devices)]
     copies(store, originals, fleet, end_ms - arguments.history * MINUTE_MS)
     before_bytes = size(home)

@@ -84,7 +84,13 @@ def ingest(
 
     ranges = [OffsetRange(p, 0, end) for p, end in log.end_offsets(topic).items() if end]
     for batch in ingest_ranges(
-        log, topic, ranges, now_ms=now_ms(), window_ms=WINDOW_MS, register=store.register_devices, counts=counts
+        log,
+        topic,
+        ranges,
+        now_ms=now_ms(),
+        window_of=lambda _: WINDOW_MS,
+        register=store.register_devices,
+        counts=counts,
     ):
         keep("device_metrics_raw", batch)
         for device_id, starts in (batch.touched.starts_ms if batch.touched else {}).items():
@@ -98,7 +104,7 @@ def ingest(
             for start, end in window_ranges(starts, WINDOW_MS)
         ]
 
-    snapshots = snapshot_batches(slices("device_metrics_raw"), WINDOW_MS, SnapshotCounts())
+    snapshots = snapshot_batches(slices("device_metrics_raw"), lambda _: WINDOW_MS, SnapshotCounts())
     for batch in ahead(snapshots, parallel=store.parallel):
         keep("device_state_snapshots", batch)
     encoders = Encoders(StateEncoder())

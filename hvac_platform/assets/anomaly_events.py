@@ -200,8 +200,7 @@ def _spans(dates: Sequence[str], config: DetectionConfig, platform: PlatformReso
     known = {d.device_id: d for d in store.devices()}
     by_day = pending(store, settings, now_ms()).by_day if config.unjudged_only else None
     for date in dates:
-        start_ms, end_ms = day_windows(date, settings.window_ms)
         ids = by_day.get(date, []) if by_day is not None else [day.device_id for day in store.device_days(date, date)]
         for device_id in ids:
             if device_id in known and (not config.devices or device_id in config.devices):
-                yield Span(known[device_id], start_ms, end_ms, date)
+                yield Span(known[device_id], *day_windows(date, known[device_id].window(settings)), date)

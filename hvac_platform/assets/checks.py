@@ -119,7 +119,7 @@ def vectors_are_sane(context: dg.AssetCheckExecutionContext, platform: PlatformR
         for snapshot in Snapshot.read(
             platform.store,
             device.device_id,
-            (device.last_seen - 10 * platform.settings.window_ms, None),
+            (device.last_seen - 10 * device.window(platform.settings), None),
             only=("embedding",),
         )
         if snapshot.embedding is not None

@@ -41,7 +41,7 @@ def detection_report(context: dg.AssetExecutionContext, platform: PlatformResour
     Why: a method that alarms far more often than the others is mis-tuned or sees what they miss; the report shows which
     device to look at, and what its state cost.
     """
-    store, window_ms = platform.store, platform.settings.window_ms
+    store = platform.store
 
     def batches(metadata: Metadata) -> Iterator[TableBatch]:
         names = method_names()
@@ -51,12 +51,15 @@ def detection_report(context: dg.AssetExecutionContext, platform: PlatformResour
         anomalous: dict[str, dict[str, int]] = {}
         plots: list[tuple[int, str]] = []
         for date in context.partition_keys:
-            start_ms, end_ms = day_windows(date, window_ms)
             for day in store.device_days(date, date):
-                c = compare_device(store, day.device_id, start_ms, end_ms)
-                if not c.windows or day.device_id not in registered:
+                device = registered.get(day.device_id)
+                if device is None:
                     continue
-                device = registered[day.device_id]
+                window_ms = device.window(platform.settings)
+                start_ms, end_ms = day_windows(date, window_ms)
+                c = compare_device(store, day.device_id, start_ms, end_ms)
+                if not c.windows:
+                    continue
                 found = len(Incident.times(store, day.device_id, (start_ms, end_ms)))
                 energy = span_energy(store, device, load_profile(store, day.device_id), window_ms, start_ms, end_ms)
                 row = {m: c.anomalies.get(m, 0) for m in names}

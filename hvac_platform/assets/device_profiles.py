@@ -96,7 +96,7 @@ def device_profiles(
 
         def tell(device: Device, lesson: Lesson, counts: EmbeddingCounts) -> None:
             profile = lesson.profile
-            coverage = history_coverage(profile, platform.settings.window_ms, days_back)
+            coverage = history_coverage(profile, device.window(platform.settings), days_back)
             _log_lesson(context, lesson, coverage, days_back)
             if len(context.partition_keys) == 1:
                 metadata.update(_one_device(lesson), history_coverage=coverage)

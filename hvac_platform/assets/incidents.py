@@ -52,7 +52,7 @@ def incidents(context: dg.AssetExecutionContext, config: IncidentsConfig, platfo
     happened to it in `incident_transitions`.
     """
     store, window_ms = platform.store, platform.settings.window_ms
-    spans = list(spans_of_days(store.devices(), context.partition_keys, window_ms))
+    spans = list(spans_of_days(store.devices(), context.partition_keys, platform.settings))
     found = IncidentsPass(
         store,
         platform.settings,

@@ -53,7 +53,7 @@ def metric_trends(context: dg.AssetExecutionContext, config: TrendsConfig, platf
     found = DegradationPass(
         platform.store,
         registered(context, platform.store, unknown),
-        platform.settings.window_ms,
+        platform.settings,
         days_back=config.days_back,
         until_ms=parse_instant(config.until) if config.until else None,
     )

@@ -316,7 +316,7 @@ def degradation(
     settings = load_settings()
     store = open_store(settings)
     chosen, until_ms = chosen_devices(store, named(names, devices)), instant(until, "--until")
-    found = DegradationPass(store, chosen, settings.window_ms, days_back=days_back, until_ms=until_ms)
+    found = DegradationPass(store, chosen, settings, days_back=days_back, until_ms=until_ms)
     with progress_bar("devices") as progress:
         task = progress.add_task("look for degradation", total=len(chosen))
         found.on_device = lambda _: progress.advance(task)
@@ -412,7 +412,7 @@ def detect(
             store,
             make_encoders(settings, store),
             settings,
-            [day for span in spans for day in _days(span, settings.window_ms)],
+            [day for span in spans for day in _days(span, span.device.window(settings))],
             similarity_threshold=similarity_threshold,
             sigma_threshold=sigma_threshold,
         )

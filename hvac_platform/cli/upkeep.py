@@ -389,7 +389,7 @@ def verify(names: Names = None, devices: Devices = None, as_json: AsJson = False
             times += [snapshot.snapshot_time for snapshot in batch]
             embedded += sum(snapshot.embedding_method is not None for snapshot in batch)
             flagged += sum(bool(snapshot.is_anomalous) for snapshot in batch)
-        steps = np.diff(np.array(times, dtype=np.int64)) // settings.window_ms
+        steps = np.diff(np.array(times, dtype=np.int64)) // device.window(settings)
         rows.append(
             {
                 "device": device.device_id,

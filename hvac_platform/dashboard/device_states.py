@@ -225,11 +225,12 @@ class FleetBoard:
     def _look(self, store: Store, registered: Mapping[str, Device], first: Sequence[str], at_ms: int) -> None:
         """Look at devices that are due, and into those whose latest readings may be urgent."""
         latest: list[tuple[str, Mapping[str, float]]] = []
-        window_ms, began = self._settings.window_ms, self._clock()
+        began = self._clock()
         for n, device_id in enumerate(self._due(registered, first, began)):
             if n >= LEAST_PER_REFRESH and self._clock() - began >= self._looking:
                 break
             device, kept = registered[device_id], self._kept.get(device_id)
+            window_ms = device.window(self._settings)
             anomalous = has_newest_event(store, device, window_ms)
             interval_ms = kept.news.interval_ms if kept is not None and kept.last_seen == device.last_seen else 0
             if not interval_ms and at_ms - device.last_seen > self._settings.silence_ms:
@@ -240,12 +241,13 @@ class FleetBoard:
             values = states[-1] if states else {} if kept is None else kept.values
             self._kept[device_id] = _Kept(News(anomalous, provisional, interval_ms), began, device.last_seen, values)
         types = {device_id: registered[device_id].device_type for device_id, _ in latest}
-        self._suspects |= dict.fromkeys(sorted(may_be_urgent(latest, types, window_ms)))
+        windows = {device_id: registered[device_id].window(self._settings) for device_id in types}
+        self._suspects |= dict.fromkeys(sorted(may_be_urgent(latest, types, windows)))
         self._look_into(store, registered, first, at_ms)
 
     def _since(self, store: Store, device: Device, kept: _Kept | None) -> list[dict[str, float]]:
         """Values of a device after each instant at which it was read since the last look; at first of its open window."""
-        window_ms = self._settings.window_ms
+        window_ms = device.window(self._settings)
         opened_ms = device.last_seen - device.last_seen % window_ms
         if kept is not None and kept.last_seen >= opened_ms - window_ms:
             return states_since(store, device, kept.last_seen + 1 - OVERLAP_MS, kept.values)
@@ -259,7 +261,8 @@ class FleetBoard:
             del self._suspects[device_id]
             if device_id not in registered:
                 continue
-            told = tuple(provisional_events(store, registered[device_id], self._settings.window_ms, at_ms))
+            device = registered[device_id]
+            told = tuple(provisional_events(store, device, device.window(self._settings), at_ms))
             kept = self._kept[device_id]
             kept.news = replace(kept.news, provisional=told)
             if told:
@@ -275,7 +278,7 @@ class FleetBoard:
     # -- devices on a page -------------------------------------------------------------------------------------------
 
     def _state(self, store: Store, device: Device, at_ms: int) -> DeviceState:
-        window_ms, now = self._settings.window_ms, self._clock()
+        window_ms, now = device.window(self._settings), self._clock()
         read_at, known = self._shown.get(device.device_id, (-1e18, None))
         if known is not None and now - read_at < self._fresh:
             return known
@@ -291,7 +294,7 @@ class FleetBoard:
         if device_type(device.device_type) is not None:
             return {}
         if device.device_id not in self._units:
-            self._units[device.device_id] = units_sent(store, device, self._settings.window_ms)
+            self._units[device.device_id] = units_sent(store, device, device.window(self._settings))
         return self._units[device.device_id]
 
 

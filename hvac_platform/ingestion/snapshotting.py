@@ -75,9 +75,8 @@ def snapshot_batches(
     expected: ExpectedReadings | None = None
     for part in slices:
         window_ms = window_of(part.device_id)
-        aggregate = read_aggregate(
-            part.store, part.device_id, whole_windows(part.start_ms, part.end_ms, window_ms), window_ms
-        )
+        span = whole_windows(part.start_ms, part.end_ms, window_ms)
+        aggregate = read_aggregate(part.store, part.device_id, span, window_ms)
         if aggregate is None:
             continue
         if expected is None or expected.store is not part.store:

@@ -94,7 +94,7 @@ class Listening:
         self._ledger = store.ledger(settings.kafka_topic)
         self._devices = store.devices()
         self._newest_ms = min(now_ms, max((d.last_seen for d in self._devices), default=now_ms))
-        self._heard: dict[tuple[int, int], bool] = {}
+        self._heard: dict[tuple[int, int, int], bool] = {}
 
     def heard_until(self, device: Device) -> int:
         """Instant up to which a device should have been heard: that of the newest reading of any device.
@@ -114,7 +114,7 @@ class Listening:
         when nothing comes of anyone, it is the log or the platform that stood still. What lies wholly in maintenance
         doesn't count.
         """
-        window_ms, until_ms = self._settings.window_ms, self.heard_until(device)
+        window_ms, until_ms = device.window(self._settings), self.heard_until(device)
         times = _times_around(self._store, device, start_ms, end_ms, until_ms)
         if not len(times):
             return []
@@ -141,23 +141,27 @@ class Listening:
 
     def _others_heard(self, loss: DataLoss) -> bool:
         """Whether windows of any device lie in the span; the device itself has none, so the answer is the same for all."""
-        span = (loss.start_ms, loss.end_ms)
+        span = (loss.start_ms, loss.end_ms, loss.window_ms)
         if span not in self._heard:
             self._heard[span] = self._anyone_heard(*span)
         return self._heard[span]
 
-    def _anyone_heard(self, start_ms: int, end_ms: int) -> bool:
-        windows: set[int] = set()
+    def _anyone_heard(self, start_ms: int, end_ms: int, window_ms: int) -> bool:
+        """Whether others were heard in five windows of a length; a longer one of theirs counts as all that lie in it."""
+        heard: set[int] = set()
         for device in self._devices:
             for batch in Snapshot.batches(
                 self._store,
                 device.device_id,
                 (start_ms, end_ms),
-                only=("snapshot_time",),
+                only=("snapshot_time", "window_ms"),
                 batch_rows=10 * LOST_WINDOWS,
             ):
-                windows.update(snapshot.snapshot_time for snapshot in batch)
-                if len(windows) >= LOST_WINDOWS:
+                for one in batch:
+                    if one.snapshot_time + one.window_ms <= end_ms:
+                        last = one.snapshot_time + min(one.window_ms, LOST_WINDOWS * window_ms) - 1
+                        heard.update(range(one.snapshot_time // window_ms, last // window_ms + 1))
+                if len(heard) >= LOST_WINDOWS:
                     return True
         return False
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from hvac_platform.config import Settings
 from hvac_platform.detection.incidents import (
     Cause,
     FleetEvent,
@@ -533,7 +534,7 @@ def incident_excess_kwh(frame: pd.DataFrame, incident: IncidentWindows, profile:
 # -- fleet-wide events ---------------------------------------------------------------------------------------------------
 
 
-def fleet_scope_batches(store: Store, window_ms: int, start_ms: int, end_ms: int) -> Iterator[TableBatch]:
+def fleet_scope_batches(store: Store, settings: Settings, start_ms: int, end_ms: int) -> Iterator[TableBatch]:
     """Updates of ``incidents`` that began in a span: which belong to an event of many devices, and its likely cause.
 
     The earliest incident of an event is the parent of the others, and stays so.
@@ -542,7 +543,7 @@ def fleet_scope_batches(store: Store, window_ms: int, start_ms: int, end_ms: int
     incidents = Incident.read(store, None, (begin, end_ms))
     devices = store.devices()
     part_of: dict[int, tuple[str, str, str | None]] = {}
-    for event in fleet_events_of(store, incidents, devices, window_ms):
+    for event in fleet_events_of(store, incidents, devices, settings):
         parent = parent_of([incidents[i] for i in event.incidents])
         for i in event.incidents:
             name = incidents[i].incident_id
@@ -576,18 +577,20 @@ def parent_of(incidents: Sequence[Incident]) -> str:
 
 
 def fleet_events_of(
-    store: Store, incidents: Sequence[Incident], devices: Sequence[Device], window_ms: int
+    store: Store, incidents: Sequence[Incident], devices: Sequence[Device], settings: Settings
 ) -> list[FleetEvent]:
     """Events that many devices entered together, among some incidents."""
     if len({incident.device_id for incident in incidents}) < 3:
         return []
     leading = [sorted(i.signature, key=lambda name: -abs(i.signature[name])) or i.metrics for i in incidents]
     types = {d.device_id: declared for d in devices if (declared := device_type(d.device_type)) is not None}
+    windows = {d.device_id: d.window(settings) for d in devices}
+    lost = [_lost(store, i, windows.get(i.device_id, settings.window_ms)) for i in incidents]
     found = fleet_events(
         np.array([incident.started_at for incident in incidents], dtype=np.int64),
         [incident.device_id for incident in incidents],
         leading,
-        np.array([_lost(store, incident, window_ms) for incident in incidents], dtype=np.bool_),
+        np.array(lost, dtype=np.bool_),
         fleet={d.device_id: d.building_id for d in devices},
         device_types=types,
     )

@@ -193,9 +193,9 @@ def ready_to_judge(
         sigma_threshold: likewise.
         kept: what this process keeps of the devices that it judges again and again; the verdicts are the same without.
     """
-    declared = device_type(device.device_type)
-    own = kept.of(device, encoders) if kept is not None else None
-    profile = own.profile if own is not None else current_profile(store, device, encoders)
+    declared, window_ms = device_type(device.device_type), device.window(settings)
+    own = kept.of(device, encoders, window_ms) if kept is not None else None
+    profile = own.profile if own is not None else current_profile(store, device, encoders, window_ms)
     if profile is not None:
         profile = profile.with_limits(similarity_threshold, sigma_threshold)
     limit = completeness_limits(store, [device], settings, now_ms)[device.device_id]
@@ -204,14 +204,14 @@ def ready_to_judge(
         changed, still_open = unjudged_windows(store, device.device_id, start_ms, end_ms, limit)
         left_open = len(still_open)
         if not len(changed):
-            return _nothing(store, device, settings.window_ms, profile, left_open)
+            return _nothing(store, device, window_ms, profile, left_open)
         first_ms = int(changed[0])
-        end_ms = min(end_ms, int(changed[-1]) + (FOLLOWING_WINDOWS + 1) * settings.window_ms)
+        end_ms = min(end_ms, int(changed[-1]) + (FOLLOWING_WINDOWS + 1) * window_ms)
     carried = own.carried if own is not None else None
-    last_ms = min(end_ms, limit) - settings.window_ms
-    if carried is not None and not carried.leads_to(first_ms, max(first_ms, last_ms), settings.window_ms):
+    last_ms = min(end_ms, limit) - window_ms
+    if carried is not None and not carried.leads_to(first_ms, max(first_ms, last_ms), window_ms):
         carried = None
-    due = Due(first_ms, settings.window_ms, declared, profile, carried)
+    due = Due(first_ms, window_ms, declared, profile, carried)
     begin_ms = min(method.context_start(due) for method in methods.METHODS)
     before = own.recent if own is not None and carried is not None and own.recent_from <= begin_ms else None
     read_from = begin_ms if before is None else int(before.times_ms[-1]) + 1

@@ -45,6 +45,7 @@ class Kept:
     """What is kept of one device.
 
     Attributes:
+        window_ms: length of its windows.
         profile: as it was read last.
         updated_at: when that profile was made, epoch milliseconds; None where the device has none of its own.
         carried: what the judgement of the last window left under that profile.
@@ -55,6 +56,7 @@ class Kept:
         last_read_ms: end of the window with the last reading of each metric, epoch milliseconds.
     """
 
+    window_ms: int
     profile: Profile | None = None
     updated_at: int | None = None
     carried: Carried | None = None
@@ -164,12 +166,14 @@ class KeptDevices:
         self.states = KeptStates(store)
         self._store, self._kept = store, dict[str, Kept]()
 
-    def of(self, device: Device, encoders: Encoders) -> Kept:
-        """What is kept of a device, with its profile as it is now."""
-        kept = self._kept.setdefault(device.device_id, Kept())
+    def of(self, device: Device, encoders: Encoders, window_ms: int) -> Kept:
+        """What is kept of a device whose windows have some length, with its profile as it is now."""
+        kept = self._kept.get(device.device_id)
+        if kept is None or kept.window_ms != window_ms:
+            kept = self._kept[device.device_id] = Kept(window_ms)
         updated_at = profile_updated_at(self._store, device.device_id)
         if kept.profile is None or updated_at is None or updated_at != kept.updated_at:
-            kept.profile, kept.updated_at = current_profile(self._store, device, encoders), updated_at
+            kept.profile, kept.updated_at = current_profile(self._store, device, encoders, window_ms), updated_at
             kept.carried, kept.points_at = None, -math.inf
         if time.monotonic() - kept.points_at > POINTS_SECONDS:
             kept.points, kept.points_at = points_of(self._store, device.device_id), time.monotonic()

@@ -307,7 +307,7 @@ def learn_profile(
     if read is not None:
         read |= frozenset(() if present is None or present.detector is None else present.detector.metric_names)
     unread: frozenset[str] = frozenset() if read is None else every - read
-    wanted_ms, start_ms = start_ms, readable_from(len(every), start_ms, end_ms, settings.window_ms)
+    wanted_ms, start_ms = start_ms, readable_from(len(every), start_ms, end_ms, device.window(settings))
     # What nobody has judged may be an incident that is going on just now.
     unjudged = (
         None

@@ -89,10 +89,21 @@ def stored_profile(
     )
 
 
-def current_profile(store: Store, device: Device, encoders: Encoders) -> Profile | None:
-    """The device's profile; a provisional one from declared ranges while there is none; None for an unknown type."""
+def current_profile(store: Store, device: Device, encoders: Encoders, window_ms: int) -> Profile | None:
+    """The device's profile; a provisional one from declared ranges while there is none; None for an unknown type.
+
+    One that was learned from windows of another length is none: it would take what is usual of these for odd.
+
+    Args:
+        store: where profiles are.
+        device: whose.
+        encoders: of all devices.
+        window_ms: length of its windows.
+    """
     profile = load_profile(store, device.device_id)
     common = encoders.common
+    if profile is not None and profile.detector is not None and profile.detector.interval_ms != window_ms:
+        profile = None
     if profile is not None and (
         profile.embedding_method == common.method or (encoders.learned and profile.detector is not None)
     ):

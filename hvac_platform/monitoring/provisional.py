@@ -98,23 +98,24 @@ def awaits_judgement(store: Store, incident: Incident, at_ms: int) -> bool:
 
 
 def may_be_urgent(
-    latest: Sequence[tuple[str, Mapping[str, float]]], types: Mapping[str, str], window_ms: int
+    latest: Sequence[tuple[str, Mapping[str, float]]], types: Mapping[str, str], windows: Mapping[str, int]
 ) -> set[str]:
     """Devices whose latest readings leave it open whether :func:`provisional_events` has something to say.
 
-    Many devices cost little more than one: those of a type are rows of one table. What a rule needs earlier windows for is
-    taken as given; a rule that names earlier windows in its condition is left to the device's own page.
+    Many devices cost little more than one: those of a type whose windows have one length are rows of one table. What a rule
+    needs earlier windows for is taken as given; a rule that names earlier windows in its condition is left to the device's
+    own page.
 
     Args:
         latest: values by metric of each device.
         types: device type by device id.
-        window_ms: length of a window.
+        windows: length of the windows of each, milliseconds.
     """
-    by_type: dict[str, list[tuple[str, Mapping[str, float]]]] = {}
+    alike: dict[tuple[str, int], list[tuple[str, Mapping[str, float]]]] = {}
     for device_id, values in latest:
-        by_type.setdefault(types[device_id], []).append((device_id, values))
+        alike.setdefault((types[device_id], windows[device_id]), []).append((device_id, values))
     found: set[str] = set()
-    for name, rows in by_type.items():
+    for (name, window_ms), rows in alike.items():
         declared = device_type(name)
         if declared is None:
             continue

@@ -56,18 +56,18 @@ class UrgentLook:
 
     def look(self, now_ms: int) -> Iterator[TableBatch]:
         """Look now."""
-        window_ms = self._settings.window_ms
         self.waiting = {device_id: at for device_id, at in self.waiting.items() if at > now_ms - RECENT_MS}
         latest = _latest_values(self._store)
         if not latest:
             return
         devices = {device.device_id: device for device in self._store.devices()}
         types = {device_id: devices[device_id].device_type for device_id in latest if device_id in devices}
-        suspects = may_be_urgent([(d, latest[d]) for d in types], types, window_ms) - self.waiting.keys()
+        windows = {device_id: devices[device_id].window(self._settings) for device_id in types}
+        suspects = may_be_urgent([(d, latest[d]) for d in types], types, windows) - self.waiting.keys()
         for device_id in sorted(suspects)[:MOST_SUSPECTS]:
             events = [
                 event
-                for event in provisional_events(self._store, devices[device_id], window_ms, now_ms)
+                for event in provisional_events(self._store, devices[device_id], windows[device_id], now_ms)
                 if event.level <= URGENT_LEVEL
             ]
             incident = _new_incident(self._store, self._settings, devices[device_id], events, now_ms)
@@ -106,7 +106,7 @@ def _new_incident(
             continue
         if any(_covers(incident, event, names, settings.incident_quiet_ms, closed_ms) for incident in known):
             continue
-        made = blank_incident(device, event.detected_at, event.detected_at + settings.window_ms, event.level)
+        made = blank_incident(device, event.detected_at, event.detected_at + device.window(settings), event.level)
         if any(incident.incident_id == made.incident_id for incident in known):
             continue
         return replace(

@@ -151,8 +151,9 @@ class StandingDetection:
 
         A run that takes over does so while the one before it still judges.
         """
-        now, window_ms = now_ms(), self.settings.window_ms
+        now = now_ms()
         for device in self.store.devices():
+            window_ms = device.window(self.settings)
             if now - device.last_seen > WARM_WINDOWS * window_ms:
                 continue
             start_ms = device.last_seen - device.last_seen % window_ms - WARM_WINDOWS * window_ms
@@ -186,9 +187,7 @@ class StandingDetection:
         """
         self._grouped = time.monotonic()
         today = now_ms() - now_ms() % self.settings.window_ms
-        spans = (
-            list(spans_of_days(self.store.devices(), list(self._days), self.settings.window_ms)) if self._days else []
-        )
+        spans = list(spans_of_days(self.store.devices(), list(self._days), self.settings)) if self._days else []
         self._days = {day: None for day in self._days if day_windows(day, self.settings.window_ms)[1] > today}
         self.incidents += self._incidents(spans, points_of=self._stopped, follow_up=True)
         self.on_incidents()
@@ -201,8 +200,9 @@ class StandingDetection:
     def _pass(self, date: str, device_ids: Sequence[str]) -> None:
         began = time.monotonic()
         known = {d.device_id: d for d in self.store.devices()}
-        start_ms, end_ms = day_windows(date, self.settings.window_ms)
-        spans = [Span(known[d], start_ms, end_ms, date) for d in device_ids if d in known]
+        spans = [
+            Span(known[d], *day_windows(date, known[d].window(self.settings)), date) for d in device_ids if d in known
+        ]
         detection = DetectionPass(self.store, self.encoders, self.settings, spans, unjudged_only=True, kept=self._kept)
         concerned: list[Span] = []
 

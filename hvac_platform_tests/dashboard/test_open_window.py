@@ -27,7 +27,7 @@ def test_a_reading_of_an_open_window_is_the_last_point_and_the_newest_value(plat
     assert shown.times_ms[-1] == start
     assert shown.column("supply_air_temp")[-1] == 63.5
     assert np.isnan(shown.column("fan_speed")[-1])
-    page = render(platform.store, "RTU-001", MINUTE_MS, Asked("1 h"), at_ms=now)
+    page = render(platform.store, "RTU-001", platform.settings, Asked("1 h"), at_ms=now)
     assert "63.5" in str(page.newest)
     dotted = {trace["name"]: trace["y"] for trace in page.metrics["data"] if "still open" in trace["name"]}
     assert dotted["supply air temperature, still open"][-1] == 63.5
@@ -42,7 +42,7 @@ def test_once_the_window_is_complete_it_is_a_snapshot_like_any_other(platform, m
     take_all(one)
     monkeypatch.setattr(standing_module, "now_ms", lambda: now + 2 * MINUTE_MS)
     take_all(one)
-    page = render(platform.store, "RTU-001", MINUTE_MS, Asked("1 h"), at_ms=now + 2 * MINUTE_MS)
+    page = render(platform.store, "RTU-001", platform.settings, Asked("1 h"), at_ms=now + 2 * MINUTE_MS)
     assert "still open" not in str(page.message)
     assert "63.5" in str(page.newest)
 
@@ -56,7 +56,7 @@ def test_a_refresh_brings_only_what_is_new(platform, monkeypatch):
     take_all(one)
 
     def page(shown, at_ms=start + 10_000):
-        return render(platform.store, "RTU-001", MINUTE_MS, Asked("1 h"), at_ms=at_ms, shown=shown)
+        return render(platform.store, "RTU-001", platform.settings, Asked("1 h"), at_ms=at_ms, shown=shown)
 
     first = page(None)
     assert isinstance(first.metrics, dict)
@@ -81,14 +81,14 @@ def test_what_the_browser_sends_back_is_not_trusted(platform):
     now = now_ms()
     platform.log.append(platform.topic, [reading("RTU-001", now, "supply_air_temp", 63.5)])
     take_all(standing(platform))
-    state = render(platform.store, "RTU-001", MINUTE_MS, Asked(), at_ms=now).shown["state"]
+    state = render(platform.store, "RTU-001", platform.settings, Asked(), at_ms=now).shown["state"]
     for wrong in (
         {"metrics": 7},
         {"metrics": ["cop"] * 500, "ends": [[]] * 500},
         {"metrics": ["supply_air_temp"], "ends": ["<b>"]},
         {"metrics": ["supply_air_temp"], "ends": [[1, 2, 3]]},
     ):
-        page = render(platform.store, "RTU-001", MINUTE_MS, Asked(), at_ms=now, shown={"state": state, **wrong})
+        page = render(platform.store, "RTU-001", platform.settings, Asked(), at_ms=now, shown={"state": state, **wrong})
         assert "<b>" not in str(page.metrics)
 
 

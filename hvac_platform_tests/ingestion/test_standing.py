@@ -17,6 +17,7 @@ from hvac_platform.log.base import LogError
 from hvac_platform.resources import PlatformResource
 from hvac_platform.stores import ledger as ledger_module
 from hvac_platform.stores.embedded import EmbeddedStore
+from hvac_platform.stores.window_lengths import WindowLengths
 from hvac_platform.timestamps import now_ms
 from hvac_platform_tests.conftest import (
     BAD_VALUES,
@@ -34,7 +35,8 @@ from hvac_platform_tests.conftest import (
 
 def standing(platform, holder="standing", *, lasts=60.0, **options):
     """A standing ingestion over the platform's store and log."""
-    registry = Registry(platform.store, lambda _: None, lambda _: None, platform.settings.hvac_max_devices)
+    lengths = WindowLengths(platform.store, platform.settings.window_ms)
+    registry = Registry(platform.store, lambda _: None, lambda _: None, platform.settings.hvac_max_devices, lengths)
     return StandingIngestion(
         platform.store,
         platform.log,

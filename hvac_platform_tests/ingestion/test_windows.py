@@ -18,6 +18,7 @@ from hvac_platform.ingestion.windows import (
     snapshot_columns,
     touched_windows,
     window_ranges,
+    windows_of_readings,
 )
 from hvac_platform.stores.base import TableSlice
 from hvac_platform.stores.embedded import EmbeddedStore
@@ -181,13 +182,15 @@ def test_a_revision_tells_contents_apart_and_nothing_else(readings, window_ms, d
 
 @given(
     readings=st.lists(st.tuples(st.sampled_from("xyz"), TIMES_MS), max_size=50),
-    window_ms=WINDOWS_MS,
+    windows_ms=st.tuples(WINDOWS_MS, WINDOWS_MS, WINDOWS_MS),
 )
-def test_the_touched_windows_are_those_that_readings_fall_in(readings, window_ms):
-    touched = touched_windows([d for d, _ in readings], np.array([t for _, t in readings], dtype=np.int64), window_ms)
+def test_the_touched_windows_are_those_that_readings_fall_in_each_of_the_length_of_its_device(readings, windows_ms):
+    window_of = dict(zip("xyz", windows_ms, strict=True))
+    ids, times = [d for d, _ in readings], np.array([t for _, t in readings], dtype=np.int64)
+    touched = touched_windows(ids, times, windows_of_readings(ids, window_of.__getitem__))
     expected: dict[str, set[int]] = {}
     for device, time in readings:
-        expected.setdefault(device, set()).add(time - time % window_ms)
+        expected.setdefault(device, set()).add(time - time % window_of[device])
     assert {device: starts.tolist() for device, starts in touched.items()} == {
         device: sorted(starts) for device, starts in expected.items()
     }

@@ -81,7 +81,7 @@ def test_a_backfill_reads_what_is_left_at_once_and_not_when_kafka_has_cleaned_it
         platform.topic,
         [DAY],
         now_ms=now_ms(),
-        window_ms=MINUTE_MS,
+        window_of=lambda _: MINUTE_MS,
         register=platform.store.register_devices,
         counts=read,
     )

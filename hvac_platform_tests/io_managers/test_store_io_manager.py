@@ -110,7 +110,7 @@ def replay(log, runs, window_ms):
         batches = ingest_ranges(
             *(log, "t", ranges),
             now_ms=now_ms(),
-            window_ms=window_ms,
+            window_of=lambda _: window_ms,
             register=store.register_devices,
             counts=IngestionCounts(),
         )
@@ -126,7 +126,7 @@ def replay(log, runs, window_ms):
         ]
         readings = [DeviceSlice(store, "device_metrics_raw", *span) for span in spans]
         states = [DeviceSlice(store, "device_state_snapshots", *span) for span in spans]
-        for batch in snapshot_batches(readings, window_ms, SnapshotCounts()):
+        for batch in snapshot_batches(readings, lambda _: window_ms, SnapshotCounts()):
             write_batch(store, "device_state_snapshots", batch)
         for batch in embedding_batches(states, types, Encoders(StateEncoder()), EmbeddingCounts()):
             write_batch(store, "device_state_snapshots", batch)

@@ -167,7 +167,7 @@ def test_devices_that_are_cut_off_together_are_a_network_event(store):
     heard(store, "CH-004", (0, 360))
     for device in devices:
         gather_incidents(store, device, MIDNIGHT_MS, END)
-    for batch in fleet_scope_batches(store, MINUTE_MS, MIDNIGHT_MS, END):
+    for batch in fleet_scope_batches(store, load_settings(), MIDNIGHT_MS, END):
         write_batch(store, "incidents", batch)
     rows = Incident.read(store, None, (MIDNIGHT_MS, END))
     assert {row.scope for row in rows} == {"fleet"}

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from hvac_platform.config import load_settings
 from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.monitoring.energy import span_energy
 from hvac_platform.monitoring.incidents import blank_incident, fleet_events_of, fleet_scope_batches
@@ -153,7 +154,7 @@ def test_what_all_devices_enter_at_once_is_an_event_of_the_fleet(platform):
         learn(platform.store, device, until_ms=MIDNIGHT_MS)
         judge(platform.store, device, MIDNIGHT_MS, MIDNIGHT_MS + 4 * HOUR_MS)
         gather_incidents(platform.store, device, MIDNIGHT_MS, MIDNIGHT_MS + 4 * HOUR_MS)
-    for batch in fleet_scope_batches(platform.store, MINUTE_MS, MIDNIGHT_MS, MIDNIGHT_MS + DAY_MS):
+    for batch in fleet_scope_batches(platform.store, platform.settings, MIDNIGHT_MS, MIDNIGHT_MS + DAY_MS):
         write_batch(platform.store, "incidents", batch)
     rows = [r for r in Incident.read(platform.store, None, (MIDNIGHT_MS, END)) if at <= r.started_at < end]
     assert {r.device_id for r in rows if r.scope == "fleet"} == set(devices)
@@ -161,7 +162,7 @@ def test_what_all_devices_enter_at_once_is_an_event_of_the_fleet(platform):
 
 
 def test_the_same_fault_on_one_device_is_local(store):
-    for batch in fleet_scope_batches(store, MINUTE_MS, MIDNIGHT_MS, MIDNIGHT_MS + DAY_MS):
+    for batch in fleet_scope_batches(store, load_settings(), MIDNIGHT_MS, MIDNIGHT_MS + DAY_MS):
         write_batch(store, "incidents", batch)
     assert {r.scope for r in Incident.read(store, None, (MIDNIGHT_MS, END))} == {"local"}
 

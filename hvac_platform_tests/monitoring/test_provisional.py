@@ -134,7 +134,7 @@ def test_a_look_at_many_devices_misses_none(chiller):
     others = {f"AC-{n}": {"discharge_temp": value} for n, value in enumerate([USUAL, TRIP, BROKEN, np.nan])}
     types = {"CH-001": "chiller", "teapot": "teapot", **dict.fromkeys(others, "air_compressor")}
     looked_at = [("CH-001", values), ("teapot", {"t": 1e9}), *others.items()]
-    assert may_be_urgent(looked_at, types, MINUTE_MS) == {"CH-001", "AC-1", "AC-2"}
+    assert may_be_urgent(looked_at, types, dict.fromkeys(types, MINUTE_MS)) == {"CH-001", "AC-1", "AC-2"}
 
 
 @pytest.mark.parametrize("name", ["air_compressor", "chiller", "cooling_tower", "makeup_air_unit", "rooftop_unit"])

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from dash import Dash, Input, Output, Patch, State, dcc, html, no_update
 
+from hvac_platform.config import Settings
 from hvac_platform.dashboard.components import (
     GRAPH_CONFIG,
     Content,
@@ -615,7 +616,7 @@ class _Now:
 def render(
     store: Store,
     device_id: str,
-    window_ms: int,
+    settings: Settings,
     asked: Asked,
     *,
     at_ms: int | None = None,
@@ -628,7 +629,7 @@ def render(
     Args:
         store: where to read.
         device_id: the device.
-        window_ms: length of a window.
+        settings: length of the windows of devices that have none of their own.
         asked: range and metrics.
         at_ms: the present.
         shown: ``shown`` of the last refresh, which the browser has.
@@ -639,7 +640,7 @@ def render(
         registered = Device.first(store) is not None
         missing = empty_state("no device of this name is registered") if registered else nothing_registered()
         return DeviceView(None, missing)
-    top = head(device, now)
+    top, window_ms = head(device, now), device.window(settings)
     try:
         span = span_of(asked.chosen, asked.start, asked.until, device, window_ms, now)
     except SpanError as error:
@@ -853,7 +854,7 @@ def register(app: Dash, source: Source) -> None:
         known = shown if isinstance(shown, dict) else None
 
         def read(store: Store) -> Content:
-            views.append(render(store, device_id, source.settings.window_ms, asked, shown=known))
+            views.append(render(store, device_id, source.settings, asked, shown=known))
             return views[0].message
 
         message = guarded(source, read)

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
+from hvac_platform.config import Settings
 from hvac_platform.monitoring.isolation import DeviceFailure, device_failure
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.batches import TableBatch, write_batch
@@ -31,11 +32,11 @@ class Span:
     day: str | None = None
 
 
-def spans_of_days(devices: Sequence[Device], dates: Sequence[str], window_ms: int) -> Iterator[Span]:
+def spans_of_days(devices: Sequence[Device], dates: Sequence[str], settings: Settings) -> Iterator[Span]:
     """Whole days of devices, a day after the other; without the days before a device was first heard of."""
     for date in dates:
-        start_ms, end_ms = day_windows(date, window_ms)
         for device in devices:
+            start_ms, end_ms = day_windows(date, device.window(settings))
             if device.first_seen < end_ms:
                 yield Span(device, start_ms, end_ms, date)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from hvac_platform.config import Settings
 from hvac_platform.monitoring.degradation import (
     HISTORY_DAYS,
     Degradation,
@@ -26,7 +27,7 @@ class DegradationPass(Pass):
     Args:
         store: where snapshots are.
         devices: to look at, in order.
-        window_ms: length of a window.
+        settings: length of the windows of devices that have none of their own.
         days_back: days of history.
         until_ms: end of the history; the end of the device's data when absent.
     """
@@ -37,27 +38,28 @@ class DegradationPass(Pass):
         self,
         store: Store,
         devices: Sequence[Device],
-        window_ms: int,
+        settings: Settings,
         *,
         days_back: int = HISTORY_DAYS,
         until_ms: int | None = None,
     ) -> None:
         super().__init__(store)
-        self._devices, self._window_ms, self._days_back, self._until_ms = devices, window_ms, days_back, until_ms
+        self._devices, self._settings, self._days_back, self._until_ms = devices, settings, days_back, until_ms
         self.found: list[Degradation] = []
         self.on_found: Callable[[Degradation], object] = lambda _: None
 
     def batches(self) -> Iterator[TableBatch]:
         """Rows of ``metric_trends``, device by device."""
         for device in self._devices:
+            window_ms = device.window(self._settings)
             with self.alone(device.device_id):
                 try:
                     degradation = device_degradation(
-                        self.store, device, self._window_ms, days_back=self._days_back, until_ms=self._until_ms
+                        self.store, device, window_ms, days_back=self._days_back, until_ms=self._until_ms
                     )
                 except TooFewDaysError as error:
                     self.refused.append(str(error))
                     continue
-                yield from degradation_batches(self.store, degradation, self._window_ms)
+                yield from degradation_batches(self.store, degradation, window_ms)
                 self.found.append(degradation)
                 self.on_found(degradation)

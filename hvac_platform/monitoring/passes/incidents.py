@@ -70,12 +70,12 @@ class IncidentsPass(Pass):
             yield from self._unclosed()
 
     def _of_spans(self) -> Iterator[TableBatch]:
-        grouping = Grouping(self._settings.window_ms, self._settings.incident_quiet_ms)
         start_ms, end_ms = min(s.start_ms for s in self._spans), max(s.end_ms for s in self._spans)
         listening = Listening(self.store, self._settings, self._now_ms)
         past = PastIncidents(self.store, start_ms - LIBRARY_MS)
         changes: dict[str, IncidentChanges] = {}
         for span in self._spans:
+            grouping = Grouping(span.device.window(self._settings), self._settings.incident_quiet_ms)
             with self.alone(span.device.device_id):
                 for batch in incident_batches(
                     self.store,
@@ -95,12 +95,12 @@ class IncidentsPass(Pass):
                         self.on_incident(span.device.device_id, batch)
                     yield batch
         if self._fleet_wide:
-            yield from fleet_scope_batches(self.store, grouping.window_ms, start_ms, end_ms)
+            yield from fleet_scope_batches(self.store, self._settings, start_ms, end_ms)
         yield from history_batches(self.store, self._settings, changes, now_ms=self._now_ms, open_past=self._open_past)
 
     def _unclosed(self) -> Iterator[TableBatch]:
         """Incidents that somebody should look at and that no span reaches: the machine may have returned meanwhile."""
-        quiet_ms, window_ms = self._settings.incident_quiet_ms, self._settings.window_ms
+        quiet_ms = self._settings.incident_quiet_ms
         devices = {device.device_id: device for device in self.store.devices()}
         reached: dict[str, list[tuple[int, int]]] = {}
         for span in self._spans:
@@ -115,7 +115,8 @@ class IncidentsPass(Pass):
             elif device_id in devices and not any(
                 found.ended_at > a and found.started_at < b for a, b in reached.get(device_id, ())
             ):
-                spans.append(Span(devices[device_id], found.ended_at - window_ms, found.ended_at))
+                device = devices[device_id]
+                spans.append(Span(device, found.ended_at - device.window(self._settings), found.ended_at))
         if spans:
             others = IncidentsPass(
                 self.store,
