@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import typer
 
 from hvac_platform.cli.choosing import Devices, Names, chosen_devices, named
-from hvac_platform.cli.output import AsJson, Length, at, console, print_rows
-from hvac_platform.config import load_settings
+from hvac_platform.cli.output import AsJson, Length, at, console, errors, print_rows, progress_bar
+from hvac_platform.cli.upkeep import window_command
+from hvac_platform.config import Settings, load_settings
+from hvac_platform.ingestion.decoding import days_label
+from hvac_platform.monitoring.counted import count_judged
 from hvac_platform.monitoring.data_loss import spelled
+from hvac_platform.monitoring.passes import DetectionPass, IncidentsPass, LearningPass, Span, spans_of_days, write_pass
 from hvac_platform.monitoring.points import fitting_window_ms, points_of, retire_point
 from hvac_platform.monitoring.renaming import rename_device
-from hvac_platform.runtime.connections import open_store
+from hvac_platform.monitoring.window_change import WindowChange
+from hvac_platform.runtime.connections import make_encoders, open_store
+from hvac_platform.stores.base import Device as Registered
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.records import WHOLE_DEVICE, read_points
-from hvac_platform.timestamps import now_ms
+from hvac_platform.timestamps import day_windows, divides_day, now_ms
 
 devices = typer.Typer(no_args_is_help=True)
 
@@ -29,11 +36,13 @@ def list_devices(names: Names = None, chosen: Devices = None, as_json: AsJson = 
     settings = load_settings()
     store = open_store(settings)
     rows = []
+    fitting: dict[str, int | None] = {}
     for device in chosen_devices(store, named(names, chosen)):
         points = points_of(store, device.device_id)
         stored, _ = read_points(store, device.device_id)
         grades = [p.grade["grade"] for p in stored if p.grade is not None and p.retired_at is None]
-        window_ms = fitting_window_ms(points, settings.window_ms)
+        fitting_ms = fitting_window_ms(points, device.window(settings))
+        fitting[device.device_id] = fitting_ms
         rows.append(
             {
                 "device": device.device_id,
@@ -47,7 +56,8 @@ def list_devices(names: Names = None, chosen: Devices = None, as_json: AsJson = 
                 "fair": grades.count("fair"),
                 "poor": grades.count("poor"),
                 "retired": at(points.gone_ms) if points.gone_ms is not None else None,
-                "fitting_window": None if window_ms is None else Length(window_ms, spelled(window_ms)),
+                "window": Length(device.window(settings), spelled(device.window(settings))),
+                "fitting_window": None if fitting_ms is None else Length(fitting_ms, spelled(fitting_ms)),
             }
         )
     print_rows(
@@ -57,6 +67,9 @@ def list_devices(names: Names = None, chosen: Devices = None, as_json: AsJson = 
         empty="no device was heard of yet: hvac simulate",
         narrow=("device", "type", "points", "poor", "age"),
     )
+    unfit = next(((name, length) for name, length in fitting.items() if length is not None), None)
+    if unfit is not None and not as_json:
+        console.print(f"most windows of {unfit[0]} are empty: {window_command(*unfit)}")
 
 
 @devices.command("points")
@@ -100,6 +113,81 @@ def take_back(name: Device, point: Point = None) -> None:
     """A device, or one of its points, that was retired is expected again."""
     _retire(name, point, None)
     console.print(f"{name}{f': {point}' if point else ''} is expected again")
+
+
+@devices.command("window")
+def window(
+    name: Device,
+    length: Annotated[
+        str, typer.Argument(help="Length of its windows: 5min, 300 (seconds), 1h; or default, that of the store.")
+    ],
+) -> None:
+    """Windows of another length for a device: its history is made anew from its readings, learned from and judged.
+
+    A platform that runs writes windows of the new length from then on. Killed in the middle, run it again.
+    """
+    settings = load_settings()
+    store = open_store(settings)
+    (device,) = chosen_devices(store, [name])
+    change = WindowChange(store, make_encoders(settings, store), settings, device, window_length(length))
+    with progress_bar("days") as progress:
+        task = progress.add_task("make windows anew", total=len(change.begin()))
+        for _ in change.make_anew():
+            progress.advance(task)
+    (device,) = chosen_devices(store, [name])
+    learning = LearningPass(store, make_encoders(settings, store), settings, [device])
+    write_pass(learning)
+    change.finish()
+    judging = DetectionPass(
+        store, make_encoders(settings, store), settings, list(spans_of_days([device], change.days, settings))
+    )
+    write_pass(judging)
+    incidents = IncidentsPass(store, settings, _whole_span(device, change, settings), now_ms=now_ms())
+    write_pass(incidents)
+    count_judged(store, judging.windows)
+    told = f"{name} has windows of {spelled(device.window(settings))} now"
+    if change.days:
+        told += f": {change.counts.windows} were made anew from its readings, {judging.windows} of them are judged"
+    if change.kept:
+        told += f"; those of {days_label(change.kept)} stay as they are, because their readings are gone"
+    console.print(told)
+    for reason in learning.refused:
+        errors.print(f"no profile is built from them yet: {reason}")
+    failed = [*learning.failed.values(), *judging.failed.values(), *incidents.failed.values()]
+    for failure in failed:
+        errors.print(f"hvac: {failure}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _whole_span(device: Registered, change: WindowChange, settings: Settings) -> list[Span]:
+    """The days that were made anew as one span; none where there are none."""
+    if not change.days:
+        return []
+    length = device.window(settings)
+    return [Span(device, day_windows(change.days[0], length)[0], day_windows(change.days[-1], length)[1])]
+
+
+def window_length(text: str) -> int | None:
+    """Milliseconds of a length as people write it; None for ``default``.
+
+    >>> window_length("5min"), window_length("300"), window_length("90 s"), window_length("default")
+    (300000, 300000, 90000, None)
+
+    Raises:
+        typer.BadParameter: it is none, or windows of it don't fill a day evenly.
+    """
+    if text.strip().lower() == "default":
+        return None
+    found = re.fullmatch(r"(\d{1,6})\s*(s|min|h|)", text.strip().lower())
+    length = int(found[1]) * {"": 1_000, "s": 1_000, "min": 60_000, "h": 3_600_000}[found[2]] if found else 0
+    if not divides_day(length):
+        raise typer.BadParameter(
+            f"{text!r} is not the length of a window: it looks like 5min, 300 (seconds), 1h or default, is a second or more "
+            "and divides a day evenly",
+            param_hint="LENGTH",
+        )
+    return length
 
 
 @devices.command("rename")

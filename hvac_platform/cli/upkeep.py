@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -299,21 +300,33 @@ def _room_for_devices(settings: Settings) -> str:
 
 
 def _window_state(settings: Settings) -> str:
-    """Whether the window fits the pace at which devices report; judging works in any case, so nothing fails by it."""
-    store, window_ms = open_store(settings), settings.window_ms
+    """Whether windows fit the pace at which devices report; judging works in any case, so nothing fails by it."""
+    store = open_store(settings)
+    devices = store.devices()
+    own = sum(device.window_ms is not None for device in devices)
+    lengths = f"{spelled(settings.window_ms)}{f', {own} devices have windows of their own' if own else ''}"
     unfit = {
         device.device_id: fitting
-        for device in store.devices()
-        if (fitting := fitting_window_ms(points_of(store, device.device_id), window_ms)) is not None
+        for device in devices
+        if (fitting := fitting_window_ms(points_of(store, device.device_id), device.window(settings))) is not None
     }
     if not unfit:
-        return f"{spelled(window_ms)}, no longer than any device reports"
+        return f"{lengths}, no longer than any device reports"
     named = ", ".join(f"{name} ({spelled(fitting)})" for name, fitting in list(unfit.items())[:MOST_NAMED])
     more = f" and {len(unfit) - MOST_NAMED} more" if len(unfit) > MOST_NAMED else ""
     return (
-        f"{spelled(window_ms)}, shorter than the pace of {named}{more}: most of their windows are empty; "
-        f"HVAC_WINDOW_SECONDS={max(unfit.values()) // 1000} would fit, in a store of its own"
+        f"{lengths}, shorter than the pace of {named}{more}: most of their windows are empty; "
+        f"{window_command(*next(iter(unfit.items())))}"
     )
+
+
+def window_command(device_id: str, window_ms: int) -> str:
+    """The command that gives a device windows of a length, in whole minutes.
+
+    >>> window_command("CH-001", 300_000)
+    'hvac devices window CH-001 5min'
+    """
+    return f"hvac devices window {shlex.quote(device_id)} {window_ms // 60_000}min"
 
 
 def _encoder_state(settings: Settings) -> str:

@@ -32,7 +32,7 @@ def rename_device(store: Store, device: Device, new_id: str) -> dict[str, int]:
         Rows that went over, by table.
 
     Raises:
-        StoreError: both ids are the same, or the new one is of a device of another type.
+        StoreError: both ids are the same, or the new one is of a device of another type or with other windows.
     """
     if new_id == device.device_id:
         raise StoreError(f"{new_id} has that name already")
@@ -40,6 +40,11 @@ def rename_device(store: Store, device: Device, new_id: str) -> dict[str, int]:
     if other is not None and other.device_type != device.device_type:
         raise StoreError(
             f"{new_id} is a {other.device_type} and {device.device_id} a {device.device_type}: they are not one device"
+        )
+    if other is not None and other.window_ms != device.window_ms:
+        raise StoreError(
+            f"windows of {new_id} and of {device.device_id} have different lengths: give both one, see "
+            "hvac devices window --help"
         )
     mine = [t for t in tables().values() if "device_id" in t.columns and t.name not in LEFT]
     store.register_devices([replace(device, device_id=new_id) if other is None else _joined(device, other)])

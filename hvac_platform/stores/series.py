@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hvac_platform.snapshots import EMBEDDING_DIMENSION, SnapshotSeries
+from hvac_platform.snapshots import EMBEDDING_DIMENSION, SnapshotSeries, select
 from hvac_platform.stores.base import Store, TableSlice
 from hvac_platform.stores.metric_maps import metric_maps
 from hvac_platform.stores.records import Snapshot, Span, Verdict
@@ -63,7 +63,7 @@ def series_from_columns(
         minimum=summary[:, :, 1],
         maximum=summary[:, :, 2],
         last=summary[:, :, 3],
-        window_ms=int(columns["window_ms"][0]) if n else 60_000,
+        window_ms=int(columns["window_ms"][-1]) if n else 60_000,
         embeddings=vectors,
     )
 
@@ -134,10 +134,14 @@ def read_series_and_states(
     embedding_method: str | None = None,
     metrics: Collection[str] | None = None,
 ) -> tuple[SnapshotSeries, WindowStates]:
-    """The series of :func:`read_series`, and what is to be known of its windows beside their values."""
+    """The series of :func:`read_series`, and what is to be known of its windows beside their values.
+
+    Its windows have one length, that of the newest: of a device whose windows got another one, older ones may be left whose
+    readings are gone, and what is usual of the ones is not of the others.
+    """
     rows = TableSlice(Snapshot.TABLE, (), device_id, start_ms, end_ms)
     parts: list[SnapshotSeries] = []
-    beside: dict[str, list[Any]] = {name: [] for name in STATES}
+    beside: dict[str, list[Any]] = {name: [] for name in ("window_ms", *STATES)}
     for series, columns in _parts(
         store, rows, device_type, embeddings, embedding_method, STATES, metrics, rows_at_once=None
     ):
@@ -149,7 +153,15 @@ def read_series_and_states(
         np.array(beside["is_anomalous"], dtype=np.bool_),
         np.array(beside["completeness"], dtype=np.float64),
     )
-    return joined(parts) if parts else _empty(device_id, device_type, embeddings=embeddings), states
+    if not parts:
+        return _empty(device_id, device_type, embeddings=embeddings), states
+    series, lengths = joined(parts), np.array(beside["window_ms"], dtype=np.int64)
+    if (lengths == series.window_ms).all():
+        return series, states
+    alike = lengths == series.window_ms
+    return select(series, alike), WindowStates(
+        states.revisions[alike], states.flagged[alike], states.completeness[alike]
+    )
 
 
 def series_parts(
@@ -212,6 +224,7 @@ def joined(parts: Sequence[SnapshotSeries]) -> SnapshotSeries:
     return replace(
         first,
         metric_names=names,
+        window_ms=parts[-1].window_ms,
         times_ms=np.concatenate([part.times_ms for part in parts]),
         embeddings=np.concatenate(vectors) if vectors else None,
         **grids,
