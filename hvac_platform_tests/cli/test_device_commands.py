@@ -142,4 +142,10 @@ def test_check_says_which_window_would_fit(platform):
     rows = {row["part"]: row for row in json.loads(run("check", "--json").stdout)}
     assert rows["window"]["ok"]
     assert "shorter than the pace of CH-001 (5 min)" in rows["window"]["state"]
-    assert "HVAC_WINDOW_SECONDS=300 would fit" in rows["window"]["state"]
+    assert rows["window"]["state"].endswith("hvac devices window CH-001 5min")
+    assert "most windows of CH-001 are empty: hvac devices window CH-001 5min" in run("devices", "list").stdout
+    assert run("devices", "window", "CH-001", "5min").exit_code == 0
+    assert json.loads(run("devices", "list", "--json").stdout)[0]["window"] == "5 min"
+    rows = {row["part"]: row for row in json.loads(run("check", "--json").stdout)}
+    assert rows["window"]["state"] == "60 s, 1 devices have windows of their own, no longer than any device reports"
+    assert {snapshot.window_ms for snapshot in Snapshot.read(platform.store, "CH-001")} == {MINUTE_MS}  # no readings

@@ -328,6 +328,8 @@ for _ in range(7):
         (FAN + "parameters: {limit: 1.0e+300}", "parameters.limit: must be a finite number within 1e+15"),
         (FAN + f"parameters: {{limit: {'9' * 5000}}}", "not valid YAML"),
         (FAN + "sentinels: [.nan]", "sentinels: must be finite"),
+        (FAN + "window_seconds: 0", "Expected `int` >= 1"),
+        (FAN + "window_seconds: 420", "window_seconds: 420 s is no even part of a day of 86400 s, such as 300 is"),
         ("{name: fan, points: [{name: speed, hard: [0, 1.0e+300]}]}", "points[speed].hard: must be [lowest, highest]"),
         (
             FAN + f"derived: {{d0: speed, {', '.join(f'd{i}: d{i - 1} + speed' for i in range(1, 40))}}}",

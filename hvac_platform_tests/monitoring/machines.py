@@ -96,7 +96,7 @@ def gather_incidents(store, device, start_ms, end_ms, **options):
     """Compute and write incidents; the batches."""
     past = PastIncidents(store, 0)
     options.setdefault("losses", Listening(store, load_settings(), end_ms).data_losses(device, start_ms, end_ms))
-    grouping = Grouping(MINUTE_MS, load_settings().incident_quiet_ms)
+    grouping = Grouping(device.window(load_settings()), load_settings().incident_quiet_ms)
     found = list(incident_batches(store, device, grouping, start_ms, end_ms, now_ms=end_ms, past=past, **options))
     for batch in found:
         write_batch(store, "incidents", batch)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -25,8 +27,8 @@ def store(platform):
     return platform.store
 
 
-def heard(store, device_id, *minutes, partition=0, step=1):
-    """Windows of a device in spans of minutes after midnight."""
+def heard(store, device_id, *minutes, partition=0, step=1, window=1):
+    """Windows of a device in spans of minutes after midnight; one of so many minutes in each step."""
     times = np.concatenate([np.arange(first, last, step) for first, last in minutes]) * MINUTE_MS + MIDNIGHT_MS
     n = len(times)
     store.upsert(
@@ -34,7 +36,7 @@ def heard(store, device_id, *minutes, partition=0, step=1):
         {
             "device_id": [device_id] * n,
             "snapshot_time": times,
-            "window_ms": [MINUTE_MS] * n,
+            "window_ms": [window * MINUTE_MS] * n,
             "metrics": [{"power": float(i)} for i in range(n)],
             "metric_summary": [{"power": [6, float(i), float(i), float(i)]} for i in range(n)],
             "completeness": [1.0] * n,
@@ -42,7 +44,7 @@ def heard(store, device_id, *minutes, partition=0, step=1):
         },
     )
     device = Device(device_id, "chiller", "roof", "b-1", int(times[0]), int(times[-1]) + 50_000, partition)
-    store.register_devices([device])
+    store.register_devices([replace(device, window_ms=None if window == 1 else window * MINUTE_MS)])
     return next(d for d in store.devices() if d.device_id == device_id)
 
 
@@ -81,6 +83,26 @@ def test_a_device_that_reports_seldom_is_given_longer(store):
     assert found(store, device) == []
     slow = heard(store, "CH-002", (0, 120), (240, 360), step=15)
     assert found(store, slow) == [(106, 240, True)]
+
+
+def test_a_loss_of_a_device_with_longer_windows_ends_at_the_begin_and_end_of_those(store):
+    heard(store, "CH-003", (0, 360))
+    device = heard(store, "CH-001", (0, 120), (180, 360), step=5, window=5)
+    assert found(store, device) == [(120, 180, True)]
+    gather_incidents(store, device, MIDNIGHT_MS, END)
+    (incident,) = Incident.read(store, "CH-001")
+    assert ((incident.ended_at - incident.started_at) // MINUTE_MS, incident.windows) == (60, 12)
+    shorter = heard(store, "CH-002", (0, 120), (140, 360), step=5, window=5)
+    assert found(store, shorter) == []  # four windows
+
+
+def test_others_are_heard_in_a_loss_whatever_the_length_of_their_windows(store):
+    heard(store, "CH-003", (0, 360), step=15, window=15)
+    quick = heard(store, "CH-001", (0, 60), (110, 360))
+    assert found(store, quick) == [(60, 110, True)]
+    within_one_of_theirs = heard(store, "CH-002", (0, 61), (89, 360))
+    store.delete("devices", {"device_id": ["CH-001"]})
+    assert found(store, within_one_of_theirs) == []  # it can't be told whether CH-003 was heard in that time
 
 
 def test_data_are_lost_while_others_are_heard_and_not_when_nothing_is(store):

@@ -15,6 +15,7 @@ from hvac_platform.log.base import KEPT_BYTES
 from hvac_platform.stores.base import UNJUDGED_COLUMNS, Device, EmbeddingError, TableSlice
 from hvac_platform.stores.tables import tables
 from hvac_platform.stores.vectors import decoded_vectors
+from hvac_platform.stores.window_lengths import WindowLengths, set_window
 from hvac_platform.timestamps import DAY_MS, day_start, now_ms
 from hvac_platform_tests.conftest import DAY, MIDNIGHT_MS, MINUTE_MS, NEXT_DAY, rows
 
@@ -569,6 +570,25 @@ class StoreContract:
         assert store.register_devices([]) == []
         found = [d for d in store.devices() if d.device_id in (first, second)]
         assert found == [replace(DEVICE, device_id=first), replace(device, first_seen=50, last_seen=300)]
+
+    def test_the_length_of_a_devices_windows_is_that_of_its_registration_until_somebody_changes_it(self, store):
+        own, other = sorted(f"{secrets.token_hex(4)}" for _ in range(2))
+
+        def lengths():
+            return {d.device_id: d.window_ms for d in store.devices() if d.device_id in (own, other)}
+
+        device = replace(DEVICE, device_id=own, window_ms=300_000)
+        store.register_devices([device, replace(DEVICE, device_id=other)])
+        assert lengths() == {own: 300_000, other: None}
+        seen = WindowLengths(store, 60_000)
+        assert (seen.of(own), seen.of(other), seen.look()) == (300_000, 60_000, {})
+        store.register_devices([replace(device, last_seen=400, window_ms=None)])  # whoever hears it knows no better
+        assert lengths() == {own: 300_000, other: None}
+        set_window(store, own, None)
+        set_window(store, other, 900_000)
+        assert lengths() == {own: None, other: 900_000}
+        assert seen.look() == {own: 300_000, other: 60_000}
+        assert (seen.of(own), seen.of(other), seen.look()) == (60_000, 900_000, {})
 
     # -- ledger --------------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from hvac_platform.stores import repacking
-from hvac_platform.stores.base import StoreError, TableSlice
+from hvac_platform.stores.base import Device, StoreError, TableSlice
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.plain_tables import to_sql
 from hvac_platform.stores.repacking import PlainStore
@@ -26,6 +26,7 @@ from hvac_platform_tests.stores.store_contract import T0, profile, raw, snapshot
 
 SEVENTH = Path(__file__).with_name("store_7.sql").read_text(encoding="utf-8")
 EIGHTH = Path(__file__).with_name("store_8.sql").read_text(encoding="utf-8")
+NINTH = Path(__file__).with_name("store_9.sql").read_text(encoding="utf-8")
 METHODS = ("profile", "rules", "vector")
 
 
@@ -148,7 +149,7 @@ def test_every_row_is_there_as_it_was_in_a_fraction_of_the_space(tmp_path, say):
     filled(path, windows=1_440).close()
     before, size = plain(path)[1], path.stat().st_size
     store = EmbeddedStore(path)
-    assert store.schema_versions() == (9, 9)
+    assert store.schema_versions() == (10, 10)
     after = contents(store)
     for name, columns in before.items():
         assert after[name] == columns, name
@@ -303,6 +304,26 @@ def eighth(path):
     return connection
 
 
+def ninth(path):
+    connection = apsw.Connection(str(path))
+    connection.pragma("journal_mode", "wal")
+    connection.execute(NINTH)
+    connection.pragma("user_version", 9)
+    return connection
+
+
+def test_devices_of_version_9_have_windows_of_the_stores_length(tmp_path):
+    connection = ninth(tmp_path / "store.db")
+    connection.execute("INSERT INTO devices VALUES ('CH-001', 'chiller', 'roof', 'b', 1, 2, 0)")
+    connection.close()
+    store, new = EmbeddedStore(tmp_path / "store.db"), EmbeddedStore(tmp_path / "new.db")
+    assert store.schema_versions() == (10, 10)
+    assert shape(store.connection) == shape(new.connection)
+    assert store.devices() == [Device("CH-001", "chiller", "roof", "b", 1, 2, 0, window_ms=None)]
+    store.close()
+    new.close()
+
+
 @pytest.mark.parametrize("older", [seventh, eighth], ids=["version 7", "version 8"])
 def test_incidents_of_a_version_before_have_no_parent_and_what_people_said_stays(tmp_path, older):
     connection = older(tmp_path / "store.db")
@@ -311,7 +332,7 @@ def test_incidents_of_a_version_before_have_no_parent_and_what_people_said_stays
         index_without_its_extension(connection)
     connection.close()
     store, new = EmbeddedStore(tmp_path / "store.db"), EmbeddedStore(tmp_path / "new.db")
-    assert store.schema_versions() == (9, 9)
+    assert store.schema_versions() == (10, 10)
     assert shape(store.connection) == shape(new.connection)
     found = contents(store)
     assert found["incidents"] == INCIDENT | {"parent_id": [None], "urgency": [None]}
@@ -432,7 +453,7 @@ def test_a_link_stays_one_and_the_file_keeps_its_mode(tmp_path):
     assert target.stat().st_mode & 0o777 == 0o600
     assert [file.name for file in link.parent.iterdir()] == ["store.db"]
     store = EmbeddedStore(target)
-    assert store.schema_versions() == (9, 9)
+    assert store.schema_versions() == (10, 10)
     store.close()
 
 
