@@ -89,12 +89,14 @@ class Fit:
         start_ms: first of them.
         end_ms: end of the last one.
         reason: why it was fitted anew.
+        window_ms: length of their windows; None in profiles of versions in which all windows of a store had one length.
     """
 
     count: int
     start_ms: int
     end_ms: int
     reason: str
+    window_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -194,8 +194,8 @@ def ready_to_judge(
         kept: what this process keeps of the devices that it judges again and again; the verdicts are the same without.
     """
     declared, window_ms = device_type(device.device_type), device.window(settings)
-    own = kept.of(device, encoders, window_ms) if kept is not None else None
-    profile = own.profile if own is not None else current_profile(store, device, encoders, window_ms)
+    own = kept.of(device, encoders, settings) if kept is not None else None
+    profile = own.profile if own is not None else current_profile(store, device, encoders, settings)
     if profile is not None:
         profile = profile.with_limits(similarity_threshold, sigma_threshold)
     limit = completeness_limits(store, [device], settings, now_ms)[device.device_id]

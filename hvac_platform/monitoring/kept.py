@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from hvac_platform.config import Settings
 from hvac_platform.detection.profile import Profile
 from hvac_platform.embedding.learned import Encoders
 from hvac_platform.monitoring.points import Points, points_of
@@ -166,14 +167,14 @@ class KeptDevices:
         self.states = KeptStates(store)
         self._store, self._kept = store, dict[str, Kept]()
 
-    def of(self, device: Device, encoders: Encoders, window_ms: int) -> Kept:
-        """What is kept of a device whose windows have some length, with its profile as it is now."""
-        kept = self._kept.get(device.device_id)
+    def of(self, device: Device, encoders: Encoders, settings: Settings) -> Kept:
+        """What is kept of a device, with its profile as it is now; nothing from before the length of its windows changed."""
+        kept, window_ms = self._kept.get(device.device_id), device.window(settings)
         if kept is None or kept.window_ms != window_ms:
             kept = self._kept[device.device_id] = Kept(window_ms)
         updated_at = profile_updated_at(self._store, device.device_id)
         if kept.profile is None or updated_at is None or updated_at != kept.updated_at:
-            kept.profile, kept.updated_at = current_profile(self._store, device, encoders, window_ms), updated_at
+            kept.profile, kept.updated_at = current_profile(self._store, device, encoders, settings), updated_at
             kept.carried, kept.points_at = None, -math.inf
         if time.monotonic() - kept.points_at > POINTS_SECONDS:
             kept.points, kept.points_at = points_of(self._store, device.device_id), time.monotonic()

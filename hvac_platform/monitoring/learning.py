@@ -688,7 +688,7 @@ def _detector_for(
         )
     except UnusableMetricsError as error:
         return None, None, "", str(error)
-    span = Fit(len(normal), int(normal.times_ms[0]), int(normal.times_ms[-1]) + normal.window_ms, why)
+    span = Fit(len(normal), int(normal.times_ms[0]), int(normal.times_ms[-1]) + normal.window_ms, why, normal.window_ms)
     return detector, span, why, ""
 
 
@@ -722,8 +722,9 @@ def refit_reason(
         return f"{OTHER_VERSION} {present.detector.version} of the method, the present one is {VERSION}"
     if present.fit.end_ms - whole.window_ms >= end_ms:  # it was fitted on windows that start later
         return f"{ENDS_EARLIER} before the one that it was fitted on"
-    if detector.interval_ms != whole.window_ms:
-        return f"{OTHER_WINDOW} {whole.window_ms // 1000} s, it was {detector.interval_ms // 1000} s"
+    window_ms = present.fit.window_ms or settings.window_ms
+    if window_ms != whole.window_ms:
+        return f"{OTHER_WINDOW} {whole.window_ms // 1000} s, it was {window_ms // 1000} s"
     if detector.false_alarms_per_day != settings.hvac_false_alarms_per_day:
         return f"{OTHER_BUDGET} {settings.hvac_false_alarms_per_day:g} false alarms a day"
     known = np.isfinite(whole.mean[fit]).mean(axis=0) if count else np.zeros(len(whole.metric_names))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from hvac_platform.config import Settings
 from hvac_platform.detection.profile import Calibration, Fit, MetricStatistics, Profile, provisional_profile
 from hvac_platform.devices.registry import device_type
 from hvac_platform.embedding.base import EncoderUnavailableError
@@ -89,7 +90,7 @@ def stored_profile(
     )
 
 
-def current_profile(store: Store, device: Device, encoders: Encoders, window_ms: int) -> Profile | None:
+def current_profile(store: Store, device: Device, encoders: Encoders, settings: Settings) -> Profile | None:
     """The device's profile; a provisional one from declared ranges while there is none; None for an unknown type.
 
     One that was learned from windows of another length is none: it would take what is usual of these for odd.
@@ -98,12 +99,13 @@ def current_profile(store: Store, device: Device, encoders: Encoders, window_ms:
         store: where profiles are.
         device: whose.
         encoders: of all devices.
-        window_ms: length of its windows.
+        settings: length of the windows of devices that have none of their own.
     """
     profile = load_profile(store, device.device_id)
     common = encoders.common
-    if profile is not None and profile.detector is not None and profile.detector.interval_ms != window_ms:
-        profile = None
+    if profile is not None and profile.fit is not None:
+        fitted_ms = profile.fit.window_ms or settings.window_ms
+        profile = profile if fitted_ms == device.window(settings) else None
     if profile is not None and (
         profile.embedding_method == common.method or (encoders.learned and profile.detector is not None)
     ):

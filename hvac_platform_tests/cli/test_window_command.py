@@ -57,7 +57,7 @@ def store(platform):
     write_pass(DetectionPass(store, encoders(store), settings, spans))
     write_pass(IncidentsPass(store, settings, spans, now_ms=END_MS))
     assert {snapshot.window_ms for snapshot in Snapshot.read(store)} == {MINUTE_MS}
-    assert load_profile(store, "CH-001").detector.interval_ms == MINUTE_MS
+    assert load_profile(store, "CH-001").fit.window_ms == MINUTE_MS
     return store
 
 
@@ -80,7 +80,7 @@ def test_windows_verdicts_events_incidents_and_profile_are_of_the_new_length(sto
     assert all(judged for *_, judged in kept)
     assert sorted(set(verdicts)) == windows
     assert set(events) <= set(windows)
-    assert load_profile(store, "CH-001").detector.interval_ms == FIVE
+    assert load_profile(store, "CH-001").fit.window_ms == FIVE
     incidents = Incident.read(store)
     assert any(i.started_at < FAULT.end_ms and i.ended_at > FAULT.start_ms for i in incidents)
     assert all(i.started_at % FIVE == 0 and i.ended_at % FIVE == 0 for i in incidents)
@@ -107,7 +107,9 @@ def test_days_whose_readings_are_gone_stay_as_they_are_and_are_not_learned_from(
     assert f"those of {day_of(START_MS)} stay as they are" in " ".join(done.stdout.split())
     lengths = {s.snapshot_time: s.window_ms for s in Snapshot.read(store)}
     first = START_MS + DAY_MS + 2 * HOUR_MS + 2 * FIVE  # of the ten minutes before it only the second reading is left
-    assert {t: length for t, length in lengths.items() if t >= first} == dict.fromkeys(range(first, END_MS, 2 * FIVE), 2 * FIVE)
+    assert {t: length for t, length in lengths.items() if t >= first} == dict.fromkeys(
+        range(first, END_MS, 2 * FIVE), 2 * FIVE
+    )
     assert {length for t, length in lengths.items() if t < first} == {MINUTE_MS}
     assert load_profile(store, "CH-001").span_start >= first
 
@@ -117,7 +119,9 @@ def test_a_window_of_the_former_length_that_somebody_writes_meanwhile_is_made_an
     going.begin()
     list(going.make_anew())
     (former, *_) = Snapshot.read(store, "CH-001", (MIDNIGHT_MS, None))
-    columns = Snapshot.columns([former], only=("device_id", "snapshot_time", "metrics", "metric_summary", "completeness"))
+    columns = Snapshot.columns(
+        [former], only=("device_id", "snapshot_time", "metrics", "metric_summary", "completeness")
+    )
     late = {"snapshot_time": [MIDNIGHT_MS + MINUTE_MS], "window_ms": [MINUTE_MS], "revision": [1]}
     store.upsert(Snapshot.TABLE, columns | late)
     assert going.finish() == [day_of(MIDNIGHT_MS)]

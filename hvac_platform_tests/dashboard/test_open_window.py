@@ -7,6 +7,7 @@ from hvac_platform.dashboard.app import make_app
 from hvac_platform.dashboard.pages.device import Asked, render
 from hvac_platform.dashboard.reading import open_window, with_open_window
 from hvac_platform.ingestion import standing as standing_module
+from hvac_platform.stores.base import Device
 from hvac_platform.stores.series import read_series
 from hvac_platform.timestamps import now_ms
 from hvac_platform_tests.conftest import MINUTE_MS, reading, readings
@@ -33,6 +34,20 @@ def test_a_reading_of_an_open_window_is_the_last_point_and_the_newest_value(plat
     assert dotted["supply air temperature, still open"][-1] == 63.5
     assert dotted["fan speed, still open"] == []
     assert "still open" in str(page.message)
+
+
+def test_the_open_window_of_a_device_has_the_length_of_its_windows(platform):
+    now, five = now_ms(), 5 * MINUTE_MS
+    start = now - now % five
+    platform.store.register_devices([Device("RTU-001", "rooftop_unit", "", "", now, now, 0, window_ms=five)])
+    platform.log.append(platform.topic, readings("RTU-001", start - 4 * five, 15, every_ms=MINUTE_MS))
+    platform.log.append(platform.topic, [reading("RTU-001", now, "supply_air_temp", 63.5)])
+    take_all(standing(platform))
+    page = render(platform.store, "RTU-001", platform.settings, Asked("1 h"), at_ms=now)
+    assert "3 windows of 300 s" in str(page.message)
+    assert "63.5" in str(page.newest)
+    (dotted,) = [trace["x"] for trace in page.metrics["data"] if trace["name"] == "supply air temperature, still open"]
+    assert dotted[-1] == start
 
 
 def test_once_the_window_is_complete_it_is_a_snapshot_like_any_other(platform, monkeypatch):

@@ -20,13 +20,16 @@ from hvac_platform.stores.batches import DeviceSlice, write_batch
 from hvac_platform_tests.conftest import MINUTE_MS
 
 
-def simulated_windows(store, fleet, start_ms, end_ms, *, faults=(), seed=3, silence_ms=0):
+def simulated_windows(store, fleet, start_ms, end_ms, *, faults=(), seed=3, silence_ms=0, window_ms=None):
     """Snapshots of a simulated fleet straight into the store, six readings a window; the registered devices.
+
+    Windows are of a minute, or have the length that the devices are then registered with.
 
     ``silence_ms`` from the start on nothing is written: the simulation runs in.
     """
     simulation = FleetSimulation(fleet, seed=seed, faults=list(faults))
-    times = np.arange(start_ms, end_ms, MINUTE_MS // 6, dtype=np.int64)
+    length = window_ms or MINUTE_MS
+    times = np.arange(start_ms, end_ms, length // 6, dtype=np.int64)
     begins = times[::6]
     kept = begins >= start_ms + silence_ms
     for readings in simulation.advance(times):
@@ -39,7 +42,7 @@ def simulated_windows(store, fleet, start_ms, end_ms, *, faults=(), seed=3, sile
             {
                 "device_id": [device.device_id] * n,
                 "snapshot_time": begins[kept],
-                "window_ms": [MINUTE_MS] * n,
+                "window_ms": [length] * n,
                 "metrics": rows,
                 "metric_summary": [{name: [6, v, v, v] for name, v in row.items()} for row in rows],
                 "completeness": [1.0] * n,
@@ -54,8 +57,9 @@ def simulated_windows(store, fleet, start_ms, end_ms, *, faults=(), seed=3, sile
                     "roof",
                     "b-1",
                     int(begins[kept][0]),
-                    int(begins[-1]) + 50_000,
+                    int(begins[-1]) + length * 5 // 6,
                     0,
+                    window_ms,
                 )
             ]
         )

@@ -180,4 +180,4 @@ def test_without_a_cause_that_explains_it_nearly_all_devices_make_an_event(platf
         )
         for i, device in enumerate(devices[:entered])
     ]
-    assert len(fleet_events_of(platform.store, rows, devices, MINUTE_MS)) == events
+    assert len(fleet_events_of(platform.store, rows, devices, platform.settings)) == events

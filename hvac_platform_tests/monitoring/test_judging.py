@@ -228,7 +228,7 @@ def test_two_new_windows_late_in_the_day_cost_their_context_and_no_more(trained)
     counted.rows.clear()
     assert len(judge(counted, device, unjudged_only=True).series) == 2
     start = MIDNIGHT_MS + 900 * MINUTE_MS
-    profile = current_profile(trained, device, encoders(trained), MINUTE_MS)
+    profile = current_profile(trained, device, encoders(trained), load_settings())
     begin = min(m.context_start(Due(start, MINUTE_MS, device_type("lathe"), profile)) for m in METHODS)
     assert counted.rows["device_state_snapshots"] == 2 + (start - begin) // MINUTE_MS
     assert counted.rows["unjudged"] == 2
@@ -391,7 +391,7 @@ def test_a_rebuilt_profile_keeps_the_time_of_its_creation(trained):
     (again,) = rows(trained, "device_profiles", "profile_created_at", "profile_updated_at")
     assert again[0] == created
     assert again[1] >= updated
-    version = current_profile(trained, trained.devices()[0], encoders(trained), MINUTE_MS).version
+    version = current_profile(trained, trained.devices()[0], encoders(trained), load_settings()).version
     assert rows(trained, "device_profiles", "profile_version") == [(version,)]
 
 

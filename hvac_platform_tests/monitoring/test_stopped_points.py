@@ -28,12 +28,12 @@ def store(platform):
     return platform.store
 
 
-def without(store, metrics, begin_ms, end_ms, until_ms=END_MS, seed=3):
+def without(store, metrics, begin_ms, end_ms, until_ms=END_MS, seed=3, window_ms=MINUTE_MS):
     """The hours after midnight as they come while some metrics are not read, from one instant or one each to another."""
     begins_ms = begin_ms if isinstance(begin_ms, dict) else dict.fromkeys(metrics, begin_ms)
     simulation = FleetSimulation([CHILLER], seed=seed)
-    (found,) = simulation.advance(np.arange(START_MS, until_ms, MINUTE_MS // 6, dtype=np.int64))
-    begins = np.arange(START_MS, until_ms, MINUTE_MS)
+    (found,) = simulation.advance(np.arange(START_MS, until_ms, window_ms // 6, dtype=np.int64))
+    begins = np.arange(START_MS, until_ms, window_ms)
     means = found.values.reshape(len(begins), 6, -1).mean(axis=1)
     rows = [
         {
@@ -49,7 +49,7 @@ def without(store, metrics, begin_ms, end_ms, until_ms=END_MS, seed=3):
         {
             "device_id": [CHILLER.device_id] * len(later),
             "snapshot_time": begins[later],
-            "window_ms": [MINUTE_MS] * len(later),
+            "window_ms": [window_ms] * len(later),
             "metrics": [rows[i] for i in later],
             "metric_summary": [{name: [6, v, v, v] for name, v in rows[i].items()} for i in later],
             "completeness": [1.0] * len(later),
@@ -105,6 +105,18 @@ def test_points_that_stop_one_after_the_other_are_each_named_by_their_own_incide
         assert [i.incident_id for i in found][: len(ids)] == ids
         ids = [i.incident_id for i in found]
         assert all(i.metrics[0] in i.reasons[0] and i.status == "open" for i in found)
+
+
+def test_points_of_a_device_with_longer_windows_stop_for_whole_ones_of_them(platform):
+    store, five = platform.store, 5 * MINUTE_MS
+    simulated_windows(store, [CHILLER], START_MS, MIDNIGHT_MS, window_ms=five)
+    (device,) = store.devices()
+    learn(store, device, until_ms=MIDNIGHT_MS)
+    stopped, back = MIDNIGHT_MS + HOUR_MS, MIDNIGHT_MS + 4 * HOUR_MS
+    device = without(store, TWO, stopped, back, window_ms=five)
+    (found,) = detect(store, device, MIDNIGHT_MS, END_MS)
+    assert (found.started_at + 1, found.ended_at + 1, found.status) == (stopped, back, "closed")
+    assert found.windows == 36
 
 
 def test_before_its_time_a_silence_is_none_of_a_stop(store):

@@ -24,12 +24,16 @@ class StoredCalibration(TypedDict, total=False):
 
 
 class StoredFit(TypedDict):
-    """What a detector was fitted on: snapshots from one instant to another, and why it was fitted anew."""
+    """What a detector was fitted on: snapshots from one instant to another, and why it was fitted anew.
+
+    ``window_ms`` is missing in profiles from before devices had windows of their own length.
+    """
 
     count: int
     start_ms: int
     end_ms: int
     reason: str
+    window_ms: NotRequired[int | None]
 
 
 class StoredMode(TypedDict):
