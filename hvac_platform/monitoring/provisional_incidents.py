@@ -57,12 +57,12 @@ class UrgentLook:
     def look(self, now_ms: int) -> Iterator[TableBatch]:
         """Look now."""
         self.waiting = {device_id: at for device_id, at in self.waiting.items() if at > now_ms - RECENT_MS}
-        latest = _latest_values(self._store)
-        if not latest:
+        if LatestReading.first(self._store, only=("device_id",)) is None:
             return
         devices = {device.device_id: device for device in self._store.devices()}
-        types = {device_id: devices[device_id].device_type for device_id in latest if device_id in devices}
-        windows = {device_id: devices[device_id].window(self._settings) for device_id in types}
+        windows = {device_id: device.window(self._settings) for device_id, device in devices.items()}
+        latest = _latest_values(self._store, windows)
+        types = {device_id: devices[device_id].device_type for device_id in latest}
         suspects = may_be_urgent([(d, latest[d]) for d in types], types, windows) - self.waiting.keys()
         for device_id in sorted(suspects)[:MOST_SUSPECTS]:
             events = [
@@ -79,11 +79,13 @@ class UrgentLook:
             yield from history_batches(self._store, self._settings, changes, now_ms=now_ms)
 
 
-def _latest_values(store: Store) -> dict[str, dict[str, float]]:
-    """Latest values of the newest open window of each device, by metric."""
+def _latest_values(store: Store, windows: Mapping[str, int]) -> dict[str, dict[str, float]]:
+    """Latest values of the newest open window of each device, by metric; none of windows of a former length."""
     found: dict[str, tuple[int, dict[str, float]]] = {}
     for batch in LatestReading.batches(store, only=("device_id", "window_start", "metric_name", "metric_value")):
         for row in batch:
+            if row.device_id not in windows or row.window_start % windows[row.device_id]:
+                continue
             start, values = found.setdefault(row.device_id, (row.window_start, {}))
             if row.window_start > start:
                 found[row.device_id] = row.window_start, {row.metric_name: row.metric_value}

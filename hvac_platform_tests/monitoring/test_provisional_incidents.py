@@ -8,6 +8,7 @@ from hvac_platform.monitoring import lifecycle
 from hvac_platform.monitoring.passes import IncidentsPass, Span, write_pass
 from hvac_platform.monitoring.provisional_incidents import UrgentLook
 from hvac_platform.stores.batches import write_batch
+from hvac_platform.stores.window_lengths import set_window
 from hvac_platform.timestamps import DAY_MS
 from hvac_platform_tests.conftest import MINUTE_MS
 from hvac_platform_tests.monitoring.faults import history, incidents, queued, states
@@ -100,3 +101,14 @@ def test_a_rule_that_takes_minutes_opens_none_before_they_are_over(platform, mon
     chiller.send(FREEZING)
     chiller.look()
     assert [incident.severity for incident in incidents(chiller.store).values()] == ["critical"]
+
+
+def test_of_a_device_with_longer_windows_the_incident_is_of_the_whole_window(compressor):
+    start = compressor.at = (compressor.at // (5 * MINUTE_MS) + 1) * 5 * MINUTE_MS
+    compressor.at += MINUTE_MS
+    compressor.send(USUAL)  # its minute begins later than the five minutes that it is of from now on
+    set_window(compressor.store, "AC-001", 5 * MINUTE_MS)
+    compressor.send(*[TRIP] * 18)
+    compressor.look()
+    (opened,) = incidents(compressor.store).values()
+    assert (opened.started_at, opened.ended_at) == (start, start + 5 * MINUTE_MS)
