@@ -31,6 +31,8 @@ class WindowLengths:
         """Length of the windows of a device in milliseconds; of one that is not registered, that of the store."""
         if self._changed_at is None:
             self.look()
+        if device_id not in self._known:  # others may have registered it since
+            self.note(self._store.devices())
         return self._known.get(device_id, self._default_ms)
 
     def look(self) -> dict[str, int]:

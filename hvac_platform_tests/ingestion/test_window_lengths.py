@@ -8,6 +8,7 @@ import pytest
 from hvac_platform.execution import ingest_everything
 from hvac_platform.ingestion import standing as standing_module
 from hvac_platform.resources import PlatformResource
+from hvac_platform.stores.base import Device
 from hvac_platform.stores.window_lengths import set_window
 from hvac_platform.timestamps import day_start
 from hvac_platform_tests.conftest import DAY, MIDNIGHT_MS, MINUTE_MS, contents, readings, rows
@@ -95,6 +96,18 @@ def test_new_windows_have_the_new_length_as_soon_as_it_was_changed_and_those_tha
     set_window(platform.store, "RTU-001", None)
     assert minutes(1) == [10, 15]
     assert windows(platform.store, "RTU-001")[12:] == [(MIDNIGHT_MS + 20 * MINUTE_MS, MINUTE_MS)]
+
+
+def test_a_device_that_another_run_has_registered_has_the_length_that_it_got_there(platform, monkeypatch):
+    start = MIDNIGHT_MS + 10 * MINUTE_MS
+    platform.log.append(platform.topic, readings("RTU-001", start, 2))
+    one = standing(platform)
+    take_all(one)
+    platform.store.register_devices([Device("RTU-002", "rooftop_unit", "", "", start, start, 0, window_ms=FIVE)])
+    monkeypatch.setattr(standing_module, "REGISTRY_SECONDS", 0.0)  # half a minute later
+    platform.log.append(platform.topic, readings("RTU-002", start, 5))
+    take_all(one)
+    assert windows(platform.store, "RTU-002") == [(start, FIVE)]
 
 
 def test_what_was_written_in_the_moment_of_the_change_is_taken_back(platform):
