@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dagster as dg
 import pytest
+from typer.testing import CliRunner
 
+from hvac_platform.cli.main import app
 from hvac_platform.execution import ingest_everything
 from hvac_platform.ingestion import standing as standing_module
 from hvac_platform.resources import PlatformResource
@@ -96,6 +98,37 @@ def test_new_windows_have_the_new_length_as_soon_as_it_was_changed_and_those_tha
     set_window(platform.store, "RTU-001", None)
     assert minutes(1) == [10, 15]
     assert windows(platform.store, "RTU-001")[12:] == [(MIDNIGHT_MS + 20 * MINUTE_MS, MINUTE_MS)]
+
+
+def test_after_the_command_all_windows_are_as_if_they_had_always_had_that_length(platform, tmp_path, monkeypatch):
+    columns = ("device_id", "snapshot_time", "window_ms", "metrics", "metric_summary", "completeness", "revision")
+    history = [readings(d, MIDNIGHT_MS + m * MINUTE_MS, 1) for m in range(33) for d in ("RTU-001", "RTU-002")]
+
+    def taken_in(where, during=None):
+        one = standing(where)
+        for passed, messages in enumerate(history, 1):
+            where.log.append(where.topic, messages)
+            with monkeypatch.context() as clock:
+                clock.setattr(standing_module, "now_ms", lambda at=MIDNIGHT_MS + passed // 2 * MINUTE_MS: at)
+                take_all(one)
+            if passed == 36 and during is not None:
+                during()
+        take_all(one)
+        one.let_go()
+        return rows(where.store, "device_state_snapshots", *columns)
+
+    def command():
+        done = CliRunner().invoke(app, ["devices", "window", "RTU-001", "5min"])
+        assert done.exit_code == 0, done.output
+
+    changed = taken_in(platform, command)
+    with monkeypatch.context() as patch:
+        patch.setenv("HVAC_HOME", str(tmp_path / "always"))
+        other = PlatformResource()
+        unit = Device("RTU-001", "rooftop_unit", "", "", MIDNIGHT_MS, MIDNIGHT_MS, 0, window_ms=FIVE)
+        other.store.register_devices([unit])
+        assert changed == taken_in(other)
+    assert {row[2] for row in changed if row[0] == "RTU-001"} == {FIVE}
 
 
 def test_a_device_that_another_run_has_registered_has_the_length_that_it_got_there(platform, monkeypatch):
