@@ -304,7 +304,7 @@ def _window_state(settings: Settings) -> str:
     store = open_store(settings)
     devices = store.devices()
     own = sum(device.window_ms is not None for device in devices)
-    lengths = f"{spelled(settings.window_ms)}{f', {own} devices have windows of their own' if own else ''}"
+    lengths = f"{spelled(settings.window_ms)}{f', another one for {own} of {len(devices)} devices' if own else ''}"
     unfit = {
         device.device_id: fitting
         for device in devices
