@@ -136,7 +136,7 @@ def test_version_1_becomes_the_current_one_with_its_vectors(node, keyspace):
     client.close()
 
     older = CqlStore(settings(node, keyspace), create=False)
-    assert older.schema_versions() == (1, 9)
+    assert older.schema_versions() == (1, 10)
     done = older.apply_schema()
     assert done[0].startswith("DROP INDEX IF EXISTS")
     assert "copy 5 vectors to snapshot_vectors" in done
@@ -154,7 +154,7 @@ def test_version_1_becomes_the_current_one_with_its_vectors(node, keyspace):
     older.upsert("device_profiles", {"device_id": ["d"], **later})
     (row,) = older.scan(TableSlice("device_profiles", ("device_id", *later), "d"))
     assert row == {"device_id": ["d"], **later}
-    assert older.schema_versions() == (9, 9)
+    assert older.schema_versions() == (10, 10)
     found = older.nearest("d", vectors[3:4], 1, embedding_method="m")
     assert found.times_ms.tolist() == [[START_MS + 3 * 60_000]]
     older.close()
@@ -162,9 +162,9 @@ def test_version_1_becomes_the_current_one_with_its_vectors(node, keyspace):
 
 def test_a_newer_schema_is_left_alone(node, keyspace):
     store = CqlStore(settings(node, keyspace))
-    store._client.execute(f"INSERT INTO {keyspace}.schema_versions (version, applied_at) VALUES (10, 0)")
+    store._client.execute(f"INSERT INTO {keyspace}.schema_versions (version, applied_at) VALUES (11, 0)")
     store.close()
-    with pytest.raises(StoreError, match="has schema version 10, this code knows 9"):
+    with pytest.raises(StoreError, match="has schema version 11, this code knows 10"):
         CqlStore(settings(node, keyspace))
 
 

@@ -227,7 +227,7 @@ def test_windows_of_version_7_are_marked_where_nobody_has_judged_them(store, set
     older.upsert("snapshot_verdicts", columns)
     keyspace = settings.keyspace
     older._client.execute_once(f"DROP TABLE {keyspace}.unjudged_marks", timeout=60)
-    older._client.execute(f"DELETE FROM {keyspace}.schema_versions WHERE version=9")
+    older._client.execute(f"DELETE FROM {keyspace}.schema_versions WHERE version=10")
     older._client.execute(f"INSERT INTO {keyspace}.schema_versions (version, applied_at) VALUES (7, 0)")
     upgraded = CqlStore(settings, create=False)
     assert "mark 3 windows that nobody has judged" in upgraded.apply_schema()
