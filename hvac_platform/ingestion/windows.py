@@ -170,6 +170,8 @@ def _revisions(aggregate: WindowAggregate, stacked: NDArray[np.float64]) -> list
 def windows_of_readings(device_ids: Sequence[str], window_of: WindowOf) -> NDArray[np.int64]:
     """Length of the windows of the device of each reading, int64 [r], milliseconds; each device is asked for once."""
     lengths = {device_id: window_of(device_id) for device_id in dict.fromkeys(device_ids)}
+    if len(distinct := set(lengths.values())) == 1:
+        return np.full(len(device_ids), distinct.pop(), dtype=np.int64)
     return np.fromiter(map(lengths.__getitem__, device_ids), dtype=np.int64, count=len(device_ids))
 
 
@@ -192,14 +194,14 @@ def touched_windows(
         return {device_id: np.unique(window_floor(timestamps_ms, window_ms)) for device_id in code_of}
     codes = np.fromiter(map(code_of.__getitem__, device_ids), dtype=np.int64, count=len(device_ids))
     numbers = timestamps_ms // window_ms
-    lengths, earliest = np.zeros(len(code_of), dtype=np.int64), np.full(len(code_of), np.iinfo(np.int64).max)
+    lengths = np.zeros(len(code_of), dtype=np.int64)
     lengths[codes] = window_ms
-    np.minimum.at(earliest, codes, numbers)
-    behind = numbers - earliest[codes]
-    width = int(behind.max()) + 1
-    pairs = np.unique(codes * width + behind)  # one integer a (device, window)
-    edges = np.searchsorted(pairs // width, np.arange(len(code_of) + 1))
-    starts = (pairs % width + earliest[pairs // width]) * lengths[pairs // width]
+    earliest = int(numbers.min())
+    width = int(numbers.max()) - earliest + 1
+    pairs = np.unique(codes * width + (numbers - earliest))  # one integer a (device, window)
+    owner, number = np.divmod(pairs, width)
+    edges = np.searchsorted(owner, np.arange(len(code_of) + 1))
+    starts = (number + earliest) * lengths[owner]
     return {device_id: starts[edges[code] : edges[code + 1]] for device_id, code in code_of.items()}
 
 
