@@ -10,16 +10,11 @@ import typer
 from hvac_platform.cli.choosing import Devices, Names, chosen_devices, named
 from hvac_platform.cli.output import AsJson, Length, at, console, errors, print_rows, progress_bar
 from hvac_platform.cli.upkeep import window_command
-from hvac_platform.config import Settings, load_settings
-from hvac_platform.ingestion.decoding import days_label
-from hvac_platform.monitoring.counted import count_judged
+from hvac_platform.config import load_settings
 from hvac_platform.monitoring.data_loss import spelled
-from hvac_platform.monitoring.passes import DetectionPass, IncidentsPass, LearningPass, Span, spans_of_days, write_pass
 from hvac_platform.monitoring.points import fitting_window_ms, points_of, retire_point
 from hvac_platform.monitoring.renaming import rename_device
-from hvac_platform.monitoring.window_change import WindowChange
 from hvac_platform.runtime.connections import make_encoders, open_store
-from hvac_platform.stores.base import Device as Registered
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.records import WHOLE_DEVICE, read_points
 from hvac_platform.timestamps import day_windows, divides_day, now_ms
@@ -126,6 +121,19 @@ def window(
 
     A platform that runs writes windows of the new length from then on. Killed in the middle, run it again.
     """
+    # Here, because the other commands should start at once.
+    from hvac_platform.ingestion.decoding import days_label
+    from hvac_platform.monitoring.counted import count_judged
+    from hvac_platform.monitoring.passes import (
+        DetectionPass,
+        IncidentsPass,
+        LearningPass,
+        Span,
+        spans_of_days,
+        write_pass,
+    )
+    from hvac_platform.monitoring.window_change import WindowChange
+
     settings = load_settings()
     store = open_store(settings)
     (device,) = chosen_devices(store, [name])
@@ -142,10 +150,13 @@ def window(
         store, make_encoders(settings, store), settings, list(spans_of_days([device], change.days, settings))
     )
     write_pass(judging)
-    incidents = IncidentsPass(store, settings, _whole_span(device, change, settings), now_ms=now_ms())
+    length_ms = device.window(settings)
+    ends = [day_windows(date, length_ms) for date in change.days]
+    whole = [Span(device, ends[0][0], ends[-1][1])] if ends else []
+    incidents = IncidentsPass(store, settings, whole, now_ms=now_ms())
     write_pass(incidents)
     count_judged(store, judging.windows)
-    told = f"{name} has windows of {spelled(device.window(settings))} now"
+    told = f"{name} has windows of {spelled(length_ms)} now"
     if change.days:
         told += f": {change.counts.windows} were made anew from its readings, {judging.windows} of them are judged"
     if change.kept:
@@ -158,14 +169,6 @@ def window(
         errors.print(f"hvac: {failure}")
     if failed:
         raise typer.Exit(1)
-
-
-def _whole_span(device: Registered, change: WindowChange, settings: Settings) -> list[Span]:
-    """The days that were made anew as one span; none where there are none."""
-    if not change.days:
-        return []
-    length = device.window(settings)
-    return [Span(device, day_windows(change.days[0], length)[0], day_windows(change.days[-1], length)[1])]
 
 
 def window_length(text: str) -> int | None:
