@@ -9,10 +9,9 @@ import typer
 
 from hvac_platform.cli.choosing import Devices, Names, chosen_devices, named
 from hvac_platform.cli.output import AsJson, Length, at, console, errors, print_rows, progress_bar
-from hvac_platform.cli.upkeep import window_command
 from hvac_platform.config import load_settings
 from hvac_platform.monitoring.data_loss import spelled
-from hvac_platform.monitoring.points import fitting_window_ms, points_of, retire_point
+from hvac_platform.monitoring.points import fitting_window_ms, points_of, retire_point, window_command
 from hvac_platform.monitoring.renaming import rename_device
 from hvac_platform.runtime.connections import make_encoders, open_store
 from hvac_platform.stores.base import Store

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -30,7 +29,7 @@ from hvac_platform.ingestion.registration import look_alikes
 from hvac_platform.log.base import LogError, UnknownTopicError
 from hvac_platform.log.embedded import EmbeddedLog
 from hvac_platform.monitoring.data_loss import spelled
-from hvac_platform.monitoring.points import fitting_window_ms, points_of
+from hvac_platform.monitoring.points import fitting_window_ms, points_of, window_command
 from hvac_platform.monitoring.stored_units import foreign_units
 from hvac_platform.monitoring.suppression import suppressions_of_file
 from hvac_platform.runtime.claims import HOME_LOCK, is_held
@@ -318,15 +317,6 @@ def _window_state(settings: Settings) -> str:
         f"{lengths}, shorter than the pace of {named}{more}: most of their windows are empty; "
         f"{window_command(*next(iter(unfit.items())))}"
     )
-
-
-def window_command(device_id: str, window_ms: int) -> str:
-    """The command that gives a device windows of a length, in whole minutes.
-
-    >>> window_command("CH-001", 300_000)
-    'hvac devices window CH-001 5min'
-    """
-    return f"hvac devices window {shlex.quote(device_id)} {window_ms // 60_000}min"
 
 
 def _encoder_state(settings: Settings) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
@@ -60,6 +61,15 @@ def fitting_window_ms(points: Points, window_ms: int) -> int | None:
     if not intervals or min(intervals) <= window_ms:
         return None
     return next((window for window in WINDOWS_MS if window >= min(intervals)), WINDOWS_MS[-1])
+
+
+def window_command(device_id: str, window_ms: int) -> str:
+    """The command that gives a device windows of a length, in whole minutes.
+
+    >>> window_command("CH-001", 300_000)
+    'hvac devices window CH-001 5min'
+    """
+    return f"hvac devices window {shlex.quote(device_id)} {window_ms // 60_000}min"
 
 
 def retire_point(store: Store, device_id: str, metric: str, at_ms: int | None) -> None:
