@@ -145,7 +145,7 @@ def test_check_says_which_window_would_fit(platform):
     assert rows["window"]["state"].endswith("hvac devices window CH-001 5min")
     assert "most windows of CH-001 are empty: hvac devices window CH-001 5min" in run("devices", "list").stdout
     assert run("devices", "window", "CH-001", "5min").exit_code == 0
-    assert json.loads(run("devices", "list", "--json").stdout)[0]["window"] == "5 min"
+    assert json.loads(run("devices", "list", "--json").stdout)[0]["window_seconds"] == 300
     rows = {row["part"]: row for row in json.loads(run("check", "--json").stdout)}
     assert rows["window"]["state"] == "60 s, another one for 1 of 1 devices, no longer than any device reports"
     assert {snapshot.window_ms for snapshot in Snapshot.read(platform.store, "CH-001")} == {MINUTE_MS}  # no readings
