@@ -53,7 +53,7 @@ def _tree() -> Tree:
 
 @alerts.command("explain")
 def explain_incident(
-    incident: Annotated[str, typer.Argument(help="Incident, as `hvac incidents list` shows it.")],
+    incident: Annotated[str, typer.Argument(help="Incident, as `hvac incidents list` shows it.", metavar="INCIDENT")],
     as_json: AsJson = False,
 ) -> None:
     """Who was told of an incident, who was not, and why; of what hasn't happened yet, who would be."""

@@ -20,7 +20,7 @@ from hvac_platform.timestamps import day_windows, divides_day, now_ms
 
 devices = typer.Typer(no_args_is_help=True)
 
-Device = Annotated[str, typer.Argument(help="Device.")]
+Device = Annotated[str, typer.Argument(help="Device.", metavar="DEVICE")]
 Point = Annotated[str | None, typer.Option("--point", help="One of its points (metric) alone.")]
 
 
@@ -113,7 +113,10 @@ def take_back(name: Device, point: Point = None) -> None:
 def window(
     name: Device,
     length: Annotated[
-        str, typer.Argument(help="Length of its windows: 5min, 300 (seconds), 1h; or default, that of the store.")
+        str,
+        typer.Argument(
+            help="Length of its windows: 5min, 300 (seconds), 1h; or default, that of the store.", metavar="LENGTH"
+        ),
     ],
 ) -> None:
     """Windows of another length for a device: its history is made anew from its readings, learned from and judged.
@@ -194,8 +197,8 @@ def window_length(text: str) -> int | None:
 
 @devices.command("rename")
 def rename(
-    old: Annotated[str, typer.Argument(help="Id that the device had.")],
-    new: Annotated[str, typer.Argument(help="Id that it reports under now, or will.")],
+    old: Annotated[str, typer.Argument(help="Id that the device had.", metavar="OLD")],
+    new: Annotated[str, typer.Argument(help="Id that it reports under now, or will.", metavar="NEW")],
 ) -> None:
     """A device that was renamed or replaced keeps its history: what the old id has goes over to the new one."""
     store = open_store(load_settings())

@@ -16,7 +16,9 @@ from hvac_platform.timestamps import DAY_MS
 
 
 def export_files(
-    folder: Annotated[Path, typer.Argument(help="Folder for the files; made when it is missing.", file_okay=False)],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder for the files; made when it is missing.", file_okay=False, metavar="FOLDER")
+    ],
     devices: Devices = None,
     start: Annotated[
         str | None, typer.Option("--from", help="From here (ISO 8601); from the first data when absent.")

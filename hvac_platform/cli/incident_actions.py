@@ -89,8 +89,8 @@ def false_alarm(incidents: ManyIncidents, by: By = None, note: Note = "", alone:
 
 
 def comment(
-    incident: Annotated[str, typer.Argument(help="Incident.")],
-    note: Annotated[str, typer.Argument(help="What is to be said.")],
+    incident: Annotated[str, typer.Argument(help="Incident.", metavar="INCIDENT")],
+    note: Annotated[str, typer.Argument(help="What is to be said.", metavar="NOTE")],
     by: By = None,
 ) -> None:
     """Say something about an incident: it is kept in its history."""
@@ -100,9 +100,10 @@ def comment(
 
 
 def label(
-    incident: Annotated[str, typer.Argument(help="Incident.")],
+    incident: Annotated[str, typer.Argument(help="Incident.", metavar="INCIDENT")],
     label: Annotated[
-        str, typer.Argument(help="What it turned out to be, e.g. 'refrigerant leak'; empty takes it back.")
+        str,
+        typer.Argument(help="What it turned out to be, e.g. 'refrigerant leak'; empty takes it back.", metavar="LABEL"),
     ],
     by: By = None,
 ) -> None:

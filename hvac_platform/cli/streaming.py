@@ -66,8 +66,10 @@ def simulate(
         float | None,
         typer.Option(help="Seconds to run; for ever when absent.", min=0, max=MOST_SECONDS, callback=finite),
     ] = None,
-    start: Annotated[str | None, typer.Option(help="Make history from here (ISO 8601) instead of live data.")] = None,
-    end: Annotated[str | None, typer.Option(help="End of the history; now when absent.")] = None,
+    start: Annotated[
+        str | None, typer.Option("--start", "--from", help="Make history from here (ISO 8601) instead of live data.")
+    ] = None,
+    end: Annotated[str | None, typer.Option("--end", "--until", help="End of the history; now when absent.")] = None,
     anomaly_devices: Annotated[
         list[str] | None,
         typer.Option(
@@ -170,7 +172,12 @@ def _announce(faults: list[Fault], labels: Path | None) -> None:
 def import_files(
     files: Annotated[
         list[Path],
-        typer.Argument(help="CSV, Parquet, JSON, Zinc, workbooks; also in gz or zip.", exists=True, dir_okay=False),
+        typer.Argument(
+            help="CSV, Parquet, JSON, Zinc, workbooks; also in gz or zip.",
+            exists=True,
+            dir_okay=False,
+            metavar="FILE...",
+        ),
     ],
     device_type: Annotated[str, typer.Option(help="Device type of the rows.")],
     device_id: Annotated[

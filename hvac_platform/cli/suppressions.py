@@ -26,7 +26,7 @@ def _listed(texts: list[str] | None) -> list[str]:
 
 @suppressions.command("add")
 def add_suppression(
-    name: Annotated[str, typer.Argument(help="Name, such as 'weekends'.")],
+    name: Annotated[str, typer.Argument(help="Name, such as 'weekends'.", metavar="NAME")],
     device: Annotated[str | None, typer.Option(help="Devices, as a pattern: RTU-*.")] = None,
     point: Annotated[str | None, typer.Option(help="Metric that moved most, as a pattern.")] = None,
     rule: Annotated[str | None, typer.Option(help="Rules that fired, as a pattern; data-loss for data losses.")] = None,
@@ -101,7 +101,7 @@ def list_suppressions(as_json: AsJson = False) -> None:
 
 @suppressions.command("remove")
 def remove_suppression(
-    name: Annotated[str, typer.Argument(help="Name, as `hvac suppressions list` shows it.")],
+    name: Annotated[str, typer.Argument(help="Name, as `hvac suppressions list` shows it.", metavar="NAME")],
 ) -> None:
     """Take one back that was entered by a command; what still goes on is told within a minute."""
     settings = load_settings()
