@@ -176,7 +176,7 @@ def import_files(
             help="CSV, Parquet, JSON, Zinc, workbooks; also in gz or zip.",
             exists=True,
             dir_okay=False,
-            metavar="FILE...",
+            metavar="FILE",
         ),
     ],
     device_type: Annotated[str, typer.Option(help="Device type of the rows.")],
