@@ -380,7 +380,7 @@ def test_what_doesnt_fit_is_named(environment, broker, changes, message):
     began = time.monotonic()
     with pytest.raises(LogError, match=message) as raised:
         environment(**changes)
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 60  # it is told, not waited for
     assert broker.secured.password not in str(raised.value)
 
 

@@ -131,7 +131,7 @@ def test_a_topic_that_gets_more_partitions_goes_on_where_it_was(home, servers):
         servers.log.append(servers.topic, new)
         assert made_again(servers) == []
         runs = list(ingest_everything(instance, servers))
-    assert sum(run.messages for run in runs) >= len(new)  # a producer that knew three partitions may send twice
+    assert sum(runs) >= len(new)  # a producer that knew three partitions may send twice
     ledger = servers.store.ledger(servers.topic)
     assert {p: e.next_offset for p, e in ledger.items()} == {
         p: end for p, end in servers.log.end_offsets(servers.topic).items() if end
