@@ -338,6 +338,15 @@ def test_labels_are_those_of_tables_and_of_rows_as_blocks():
     assert labels(blocks) == {("device", "from", "left out", "why")}
 
 
+AT_TIMES = {"note", "rules"}
+"""What is said where there is anything to say: notes on a file, the rules that fired in an incident."""
+
+
+def beginnings(text: str) -> set[str]:
+    """Words with a colon that lines outside of tables begin with, such as ``limits``."""
+    return set(re.findall(r"^ {0,2}([a-z]+): ", text, re.MULTILINE))
+
+
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory):
     """What each command of the docs prints, of a day of a chiller with faults in its second half."""
@@ -402,6 +411,13 @@ def test_a_printed_table_has_the_columns_that_the_command_prints(printed, where,
     real = next((printed[key] for key in keys if key in printed), None)
     assert real is not None, f"{where}: {line} is not run here"
     assert labels(output) <= labels(real), where
+    said, really = beginnings(output), beginnings(real)
+    assert said <= really if "…" in output else said ^ really <= AT_TIMES, (where, said ^ really)
+
+
+def test_beginnings_are_those_of_lines_that_say_of_what_they_are():
+    text = "limits: similarity 0.1\nurgency 7 of 100\n  metrics: a, b\n  10:31 no\nCH-1: acknowledged\n  device  yes: it is\n"
+    assert beginnings(text) == {"limits", "metrics"}
 
 
 def test_the_versions_of_python_are_the_same_wherever_they_stand():

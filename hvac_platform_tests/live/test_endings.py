@@ -96,7 +96,7 @@ def up(tmp_path: Path) -> Iterator[Up]:
     os.close(other_end)
     running = Up(tmp_path, port, process, terminal)
     try:
-        wait_for("hvac up", lambda: "Ctrl-C stops" in told.read_text() or process.poll() is not None, 120)
+        wait_for("hvac up", lambda: "Ctrl-C stops" in told.read_text() or process.poll() is not None, 300)
         assert process.poll() is None, told.read_text()
         wait_for("the simulator", running.written, 60)
         yield running
