@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from hvac_platform.runtime.leash import leashed
 from hvac_platform.runtime.port_owner import port_owner
+from hvac_platform.shipped import INSTANCE_FILE
 
 HOST = "127.0.0.1"
 READY_SECONDS = 120
@@ -140,8 +142,11 @@ def start_dagster(
     require_free_port(port)
     options = ["-w", str(workspace), "-h", HOST, "-p", str(port)]
     command = [sys.executable, "-m", "hvac_platform.runtime.guarded_dagster", "dev", *options]
-    # Without it Dagster makes a folder beside dagster.yaml at each start, which stays when it is killed.
-    return start("dagster", command, folder, {"DAGSTER_HOME": str(folder), **environment}, log)
+    # Without a home Dagster makes a folder beside dagster.yaml at each start, which stays when it is killed.
+    home = folder.absolute() / ".dagster"
+    home.mkdir(exist_ok=True)
+    shutil.copyfile(folder / INSTANCE_FILE, home / INSTANCE_FILE)
+    return start("dagster", command, folder, {"DAGSTER_HOME": str(home), **environment}, log)
 
 
 def start_dashboard(folder: Path, port: int, environment: Mapping[str, str], log: Path) -> StartedProcess:
