@@ -72,6 +72,7 @@ CHECKS = {
     ("snapshot_embeddings", "every_snapshot_embedded"),
     ("device_profiles", "profiles_are_current"),
     ("device_profiles", "candidates_are_promoted"),
+    ("device_profiles", "points_are_good"),
     ("device_profiles", "every_device_learned"),
     ("metric_trends", "every_device_examined"),
     ("anomaly_events", "every_device_judged"),

@@ -7,6 +7,7 @@ import dagster as dg
 import numpy as np
 
 from hvac_platform.assets.anomaly_events import anomaly_events
+from hvac_platform.assets.common import listed
 from hvac_platform.assets.consumer_offsets import consumer_offsets
 from hvac_platform.assets.device_profiles import device_profiles
 from hvac_platform.assets.incidents import incidents
@@ -19,7 +20,7 @@ from hvac_platform.ingestion.proof import RangeProof, newest_proofs
 from hvac_platform.monitoring.profile_versions import VersionState
 from hvac_platform.resources import PlatformResource
 from hvac_platform.snapshots import EMBEDDING_DIMENSION
-from hvac_platform.stores.records import ProfileVersion, Snapshot, StoredProfile
+from hvac_platform.stores.records import DevicePoint, ProfileVersion, Snapshot, StoredProfile
 from hvac_platform.timestamps import DAY_MS, now_ms
 
 MOST_REJECTED = 0.01
@@ -107,6 +108,23 @@ def snapshots_not_empty(context: dg.AssetCheckExecutionContext) -> dg.AssetCheck
         passed=windows > 0 or accepted == 0,
         severity=dg.AssetCheckSeverity.WARN,
         metadata={"windows": windows, "accepted_readings": accepted},
+    )
+
+
+@dg.asset_check(asset=device_profiles, description="No point of a device is graded poor.")
+def points_are_good(platform: PlatformResource) -> dg.AssetCheckResult:
+    """Points that are often missing, stale, stuck or out of range tell little of their machine."""
+    points = [
+        point for point in DevicePoint.read(platform.store) if point.grade is not None and point.retired_at is None
+    ]
+    poor = sorted(
+        f"{point.device_id}: {point.metric}" for point in points if point.grade and point.grade["grade"] == "poor"
+    )
+    return dg.AssetCheckResult(
+        passed=not poor,
+        severity=dg.AssetCheckSeverity.WARN,
+        metadata={"points": len(points), "poor": len(poor)},
+        description=f"poor: {listed(poor)}; hvac devices points says why" if poor else "no point is poor",
     )
 
 
@@ -223,6 +241,7 @@ checks = [
     every_snapshot_embedded,
     profiles_are_current,
     candidates_are_promoted,
+    points_are_good,
     every_device_learned,
     every_device_examined,
     every_device_judged,

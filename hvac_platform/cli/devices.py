@@ -11,7 +11,7 @@ from hvac_platform.cli.choosing import Devices, Names, chosen_devices, named
 from hvac_platform.cli.output import AsJson, Length, at, console, errors, print_rows, progress_bar
 from hvac_platform.config import load_settings
 from hvac_platform.monitoring.data_loss import spelled
-from hvac_platform.monitoring.points import fitting_window_ms, points_of, retire_point, window_command
+from hvac_platform.monitoring.points import fitting_window_ms, points_of, retire_point, states_now, window_command
 from hvac_platform.monitoring.renaming import rename_device
 from hvac_platform.runtime.connections import make_encoders, open_store
 from hvac_platform.stores.base import Store
@@ -68,12 +68,14 @@ def list_devices(names: Names = None, chosen: Devices = None, as_json: AsJson = 
 
 @devices.command("points")
 def list_points(name: Device, as_json: AsJson = False) -> None:
-    """The points of a device: at which pace each reports, and how good its readings are."""
+    """The points of a device: what each does now, at which pace it reports, and how good its readings are."""
     store = open_store(load_settings())
     (device,) = chosen_devices(store, [name])
+    states = states_now(store, device)
     rows = [
         {
             "point": point.metric,
+            "now": "retired" if point.retired_at is not None else states.get(point.metric),
             "interval": Length(point.interval_ms, spelled(point.interval_ms)),
             "sent": "regularly" if point.regular else f"on change, each {spelled(point.longest_ms)} at most",
             "grade": None if point.grade is None else point.grade["grade"],
@@ -91,7 +93,7 @@ def list_points(name: Device, as_json: AsJson = False) -> None:
         as_json=as_json,
         title=f"Points of {name} ({len(rows)})",
         empty=empty,
-        narrow=("point", "interval", "grade", "complete", "stale", "stuck"),
+        narrow=("point", "now", "interval", "grade", "complete", "stale"),
     )
 
 

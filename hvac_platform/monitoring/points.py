@@ -6,17 +6,22 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 
-from hvac_platform.detection.grades import grade_points
+from hvac_platform.detection.grades import grade_points, impossible_readings
 from hvac_platform.detection.pace import Pace, with_longest_rests
+from hvac_platform.detection.point_states import PointState, point_states
 from hvac_platform.detection.profile import Profile
+from hvac_platform.devices.registry import device_type
 from hvac_platform.ingestion.expected import pace_of_stored
 from hvac_platform.snapshots import SnapshotSeries
-from hvac_platform.stores.base import Store
+from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.records import WHOLE_DEVICE, DevicePoint, StoredGrade, read_points
-from hvac_platform.timestamps import now_ms
+from hvac_platform.stores.series import read_series
+from hvac_platform.timestamps import DAY_MS, now_ms
 
 WINDOWS_MS = (60_000, 120_000, 300_000, 600_000, 900_000, 1_800_000, 3_600_000)
 """Lengths of windows that divide an hour."""
+LEAST_LOOK_MS, FURTHEST_LOOK_MS = 6 * 3_600_000, 8 * DAY_MS
+"""So far back a point is looked at for what it does now: twice the silence that its pace allows, within these bounds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,17 @@ def points_of(store: Store, device_id: str) -> Points:
         {metric: (pace, since) for metric, (pace, since) in paces.items() if since is not None},
         gone,
     )
+
+
+def states_now(store: Store, device: Device) -> dict[str, PointState]:
+    """What the points of a device that are expected do at its newest window, by metric; none where nothing was learned."""
+    paces = points_of(store, device.device_id).paces
+    if not paces:
+        return {}
+    slowest_ms = max(pace.patience_ms(WINDOWS_MS[0]) for pace in paces.values())
+    since_ms = device.last_seen - min(max(2 * slowest_ms, LEAST_LOOK_MS), FURTHEST_LOOK_MS)
+    series = read_series(store, device.device_id, device.device_type, since_ms, device.last_seen + 1)
+    return point_states(series, paces, impossible_readings(series, device_type(device.device_type)))
 
 
 def fitting_window_ms(points: Points, window_ms: int) -> int | None:

@@ -8,9 +8,10 @@ import pytest
 from hvac_platform.config import load_settings
 from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.monitoring.passes import DetectionPass, IncidentsPass, Span, write_pass
+from hvac_platform.monitoring.points import states_now
 from hvac_platform.monitoring.standing import StandingDetection
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
-from hvac_platform.stores.records import DevicePoint, Incident, Verdict
+from hvac_platform.stores.records import DevicePoint, Incident, Snapshot, Verdict
 from hvac_platform.timestamps import DAY_MS
 from hvac_platform_tests.conftest import HOUR_MS, MIDNIGHT_MS, MINUTE_MS
 from hvac_platform_tests.monitoring.machines import encoders, learn, simulated_windows
@@ -184,3 +185,31 @@ def test_while_detection_stands_a_stop_is_an_incident_as_soon_as_its_time_is_ove
             pass
         seen.append(bool([i for i in Incident.read(store, "CH-001") if "stopped" in i.methods]))
     assert seen == [False] * 10 + [True] * 5
+
+
+def test_what_each_point_does_now_is_told_late_before_it_has_stopped(store):
+    for silent, state in ((1, "reporting"), (3, "late"), (6, "stopped")):
+        device = without(store, TWO, END_MS - silent * MINUTE_MS, END_MS)
+        states = states_now(store, device)
+        assert {states[name] for name in TWO} == {state}
+        assert {states[name] for name in states if name not in TWO} == {"reporting"}
+
+
+def test_a_point_that_repeats_itself_though_it_moves_is_frozen_and_one_that_rests_is_not(store):
+    device = without(store, (), END_MS, END_MS)
+    last = Snapshot.read(store, device.device_id, (END_MS - 2 * HOUR_MS, None))
+    store.upsert(
+        "device_state_snapshots",
+        {
+            "device_id": [device.device_id] * len(last),
+            "snapshot_time": [one.snapshot_time for one in last],
+            "window_ms": [MINUTE_MS] * len(last),
+            "metrics": [{**one.metrics, "cop": 5.5} for one in last],
+            "metric_summary": [{**one.metric_summary, "cop": [6, 5.5, 5.5, 5.5]} for one in last],
+            "completeness": [1.0] * len(last),
+            "revision": [one.revision + 1 for one in last],
+        },
+    )
+    assert {name: state for name, state in states_now(store, device).items() if state != "reporting"} == {
+        "cop": "frozen"
+    }
