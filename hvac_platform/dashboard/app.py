@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from dash import Dash, Input, Output, State, dcc, html
 from flask import Response
 
+from hvac_platform.api import routes
 from hvac_platform.config import Settings
 from hvac_platform.dashboard.components import Content, empty_state, named
 from hvac_platform.dashboard.device_states import FleetBoard
@@ -70,6 +71,7 @@ def make_app(
     _register_shell(app)
     _serve_health(app, source)
     _serve_metrics(app, shared)
+    routes.register(app.server, source)
     _protect(app)
     server: Any = app.server
     server.wsgi_app = Front(server.wsgi_app, RequestGuard([*settings.allowed_hosts, *_own_address(host)]))

@@ -1,0 +1,236 @@
+"""The resources: what is read for each path, from a store and the parameters of a request."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from http import HTTPStatus
+from typing import Any
+
+from hvac_platform.api.documents import documents, plain, shown_columns
+from hvac_platform.api.lists import Page, page_by_time, page_of
+from hvac_platform.api.paging import Asked
+from hvac_platform.api.problems import ProblemError
+from hvac_platform.config import Settings
+from hvac_platform.ingestion.flow import flows
+from hvac_platform.ingestion.messages import format_timestamp
+from hvac_platform.ingestion.proof import newest_proofs
+from hvac_platform.log.base import MessageLog, UnknownTopicError
+from hvac_platform.monitoring import lifecycle
+from hvac_platform.monitoring.points import states_now
+from hvac_platform.monitoring.similar import NoSnapshotError, similar_states
+from hvac_platform.runtime.connections import make_encoders
+from hvac_platform.stores.base import Device, Store, TableSlice
+from hvac_platform.stores.records import WHOLE_DEVICE, Incident, IncidentHandling
+from hvac_platform.stores.tables import table
+from hvac_platform.timestamps import now_ms
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a resource is asked.
+
+    Attributes:
+        store: where rows are.
+        log: the message log; None while there is none.
+        settings: of this process.
+        path: parameters of the path.
+        asked: parameters of the query.
+    """
+
+    store: Store
+    log: MessageLog | None
+    settings: Settings
+    path: Mapping[str, str]
+    asked: Asked
+
+
+def device_of(request: Request) -> Device:
+    """The device that the path names.
+
+    Raises:
+        ProblemError: it is not registered.
+    """
+    name = request.path["device"]
+    found = next((device for device in request.store.devices() if device.device_id == name), None)
+    if found is None:
+        raise ProblemError(HTTPStatus.NOT_FOUND, f"no device {name[:100]!r}: /api/v1/devices has them")
+    return found
+
+
+def health(request: Request) -> dict[str, Any]:
+    """Whether data flow, by partition, with the proofs of the last ranges."""
+    if request.log is None:
+        return {"ok": True, "partitions": [], "proofs": []}
+    topic, now = request.settings.kafka_topic, now_ms()
+    try:
+        found = flows(request.log, request.store, topic, now)
+    except UnknownTopicError:
+        return {"ok": True, "partitions": [], "proofs": []}
+    proofs = newest_proofs(request.log, request.store, topic, now)
+    return {
+        "ok": all(flow.ok for flow in found) and all(proof.ok for proof in proofs),
+        "partitions": [flow.document() for flow in found],
+        "proofs": [proof.document() for proof in proofs],
+    }
+
+
+def devices(request: Request) -> Page:
+    """Registered devices, by id."""
+    keyed = _keyed(request, "devices", "device_id")
+    for name in ("device_type", "building_id"):
+        if name in request.asked.given:
+            keyed = [(key, one) for key, one in keyed if one[name] == request.asked.given[name]]
+    return page_of(sorted(keyed), request.asked)
+
+
+def device(request: Request) -> dict[str, Any]:
+    """One device."""
+    wanted = device_of(request).device_id
+    return next(one for key, one in _keyed(request, "devices", "device_id") if key == wanted)
+
+
+def points(request: Request) -> Page:
+    """Points of a device: pace, grade, and what each does now."""
+    of = device_of(request)
+    states = states_now(request.store, of)
+    keyed = [
+        (key, {**one, "now": "retired" if one["retired_at"] is not None else states.get(key)})
+        for key, one in _keyed(request, "device_points", "metric", of.device_id)
+        if key != WHOLE_DEVICE
+    ]
+    return page_of(sorted(keyed, key=lambda one: one[0]), request.asked)
+
+
+def rows_by_time(request: Request, name: str) -> Page:
+    """Rows of a table of one device in a span."""
+    equals = [(n, request.asked.given[n]) for n in FILTERS.get(name, ()) if n in request.asked.given]
+    return page_by_time(request.store, table(name), device_of(request).device_id, request.asked, equals=equals)
+
+
+FILTERS: Mapping[str, tuple[str, ...]] = {
+    "device_metrics_raw": ("metric_name",),
+    "snapshot_verdicts": ("method",),
+}
+"""Columns that a list may be restricted by, beside its device and its span."""
+
+
+def profile(request: Request) -> dict[str, Any]:
+    """What was learned of a device.
+
+    Raises:
+        ProblemError: nothing yet.
+    """
+    of = device_of(request)
+    found = _keyed(request, "device_profiles", "device_id", of.device_id)
+    if not found:
+        raise ProblemError(HTTPStatus.NOT_FOUND, f"{of.device_id} has no profile yet: hvac profiles build")
+    return found[0][1]
+
+
+def similar(request: Request) -> dict[str, Any]:
+    """Past states of a device that are most like its newest before an instant.
+
+    Raises:
+        ProblemError: it has no state then.
+    """
+    of, given = device_of(request), request.asked
+    at_ms = None if given.end_ms is None else given.end_ms - 1
+    try:
+        found = similar_states(
+            request.store,
+            of,
+            make_encoders(request.settings, request.store),
+            at_ms=at_ms,
+            limit=min(given.limit, MOST_SIMILAR),
+        )
+    except NoSnapshotError as error:
+        raise ProblemError(HTTPStatus.NOT_FOUND, str(error)) from None
+    items = [
+        {
+            "snapshot_time": format_timestamp(one.time_ms),
+            "cosine": round(one.cosine, 6),
+            "anomalous": one.anomalous,
+            "became": one.outcome,
+        }
+        for one in found.similar
+    ]
+    return {"items": items, "next": None}
+
+
+MOST_SIMILAR = 50
+
+
+def incidents(request: Request) -> Page:
+    """Incidents, the newest first, each with where it stands."""
+    given, now = request.asked.given, now_ms()
+    span = (request.asked.start_ms, request.asked.end_ms)
+    found = Incident.read(
+        request.store,
+        given.get("device"),
+        span,
+        only=("device_id", "started_at", "incident_id", "severity", "building_id"),
+    )
+    handlings = lifecycle.handling_of(request.store, found)
+    states = {one.incident_id: str(lifecycle.state_of(handlings.get(one.incident_id), now)) for one in found}
+    wanted = sorted(
+        (
+            one
+            for one in found
+            if given.get("severity", one.severity) == one.severity
+            and given.get("state", states[one.incident_id]) == states[one.incident_id]
+            and given.get("building_id", one.building_id) == one.building_id
+        ),
+        key=lambda one: (-one.started_at, one.incident_id),
+    )
+    begin = next((i + 1 for i, one in enumerate(wanted) if one.incident_id == request.asked.after), 0)
+    shown = wanted[begin : begin + request.asked.limit + 1]  # one more tells that there is a next page
+    keyed = [(one.incident_id, _incident(request.store, one, handlings.get(one.incident_id), now)) for one in shown]
+    return page_of(keyed, Asked(request.asked.limit, None, None, None, given))
+
+
+def incident(request: Request) -> dict[str, Any]:
+    """One incident, with where it stands and its history.
+
+    Raises:
+        ProblemError: there is none of this id.
+    """
+    name = request.path["incident"]
+    found = lifecycle.find_incident(request.store, name)
+    if found is None:
+        raise ProblemError(HTTPStatus.NOT_FOUND, f"no incident {name[:100]!r}: /api/v1/incidents has them")
+    handling = lifecycle.handling_by_id(request.store, found.incident_id)
+    history = [
+        {
+            "transition": one.transition,
+            "at": format_timestamp(one.at),
+            "actor": one.actor,
+            "note": one.note,
+            "details": one.details,
+        }
+        for one in lifecycle.history_of(request.store, found)
+    ]
+    return {**_incident(request.store, found, handling, now_ms()), "history": history}
+
+
+def _incident(store: Store, key: Incident, handling: IncidentHandling | None, now: int) -> dict[str, Any]:
+    kind = table(Incident.TABLE)
+    rows = TableSlice(kind.name, shown_columns(kind), key.device_id, key.started_at, key.started_at + 1)
+    document = next((one for batch in store.scan(rows, batch_rows=1) for one in documents(kind, batch)), {})
+    stands = None
+    if handling is not None:
+        columns = table(IncidentHandling.TABLE).columns
+        stands = {
+            name: plain(columns[name], value)
+            for name, value in asdict(handling).items()
+            if name not in ("device_id", "incident_id")
+        }
+    return {**document, "state": str(lifecycle.state_of(handling, now)), "handling": stands}
+
+
+def _keyed(request: Request, name: str, key: str, device_id: str | None = None) -> list[tuple[str, dict[str, Any]]]:
+    """Documents of a small table, or of one device in it, with their keys."""
+    kind = table(name)
+    rows = TableSlice(name, shown_columns(kind), device_id)
+    found = [one for batch in request.store.scan(rows) for one in documents(kind, batch)]
+    return [(str(one[key]), one) for one in found]

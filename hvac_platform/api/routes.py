@@ -1,0 +1,136 @@
+"""The paths of the API, what each takes and gives, and how they are served; OpenAPI is made of the same list."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from hashlib import blake2b
+from http import HTTPStatus
+from typing import Any, Protocol
+
+from flask import Flask, Response, request
+
+from hvac_platform.api import resources
+from hvac_platform.api.paging import asked
+from hvac_platform.api.problems import ProblemError, problem_answer
+from hvac_platform.api.resources import Request
+from hvac_platform.config import Settings
+from hvac_platform.log.base import MessageLog
+from hvac_platform.stores.base import Store
+
+PREFIX = "/api/v1"
+LIST = ("limit", "cursor")
+SPAN = ("from", "until", *LIST)
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One path.
+
+    Attributes:
+        path: below :data:`PREFIX`, parameters in angle brackets as Flask has them.
+        name: of the operation.
+        answer: what is read for it.
+        takes: parameters of the query.
+        table: whose rows it gives; empty where its documents are none of a table's.
+        many: whether it is a list.
+    """
+
+    path: str
+    name: str
+    answer: Callable[[Request], dict[str, Any]]
+    takes: tuple[str, ...] = ()
+    table: str = ""
+    many: bool = False
+
+
+def _of_device(path: str, table: str) -> Route:
+    rows = partial(resources.rows_by_time, name=table)
+    takes = (*SPAN, *resources.FILTERS.get(table, ()))
+    return Route(f"/devices/<path:device>/{path}", path, rows, takes, table, many=True)
+
+
+ROUTES = (
+    Route("/health", "health", resources.health),
+    Route("/devices", "devices", resources.devices, (*LIST, "device_type", "building_id"), "devices", many=True),
+    Route("/devices/<path:device>", "device", resources.device, table="devices"),
+    Route("/devices/<path:device>/points", "points", resources.points, LIST, "device_points", many=True),
+    _of_device("readings", "device_metrics_raw"),
+    _of_device("snapshots", "device_state_snapshots"),
+    _of_device("verdicts", "snapshot_verdicts"),
+    _of_device("events", "anomaly_events"),
+    Route("/devices/<path:device>/profile", "profile", resources.profile, table="device_profiles"),
+    Route("/devices/<path:device>/similar", "similar", resources.similar, ("until", "limit"), many=True),
+    Route(
+        "/incidents",
+        "incidents",
+        resources.incidents,
+        (*SPAN, "device", "severity", "state", "building_id"),
+        "incidents",
+        many=True,
+    ),
+    Route("/incidents/<path:incident>", "incident", resources.incident, table="incidents"),
+)
+
+
+class Source(Protocol):
+    """Where store and log come from."""
+
+    settings: Settings
+
+    def store(self) -> Store | None:
+        """The store; None while there is none yet."""
+
+    def log(self) -> MessageLog | None:
+        """The log; None while there is none yet."""
+
+
+def register(server: Flask, source: Source) -> None:
+    """Serve the API."""
+    from hvac_platform.api.openapi import openapi
+
+    for route in ROUTES:
+        server.add_url_rule(PREFIX + route.path, f"api-{route.name}", partial(_answer, source, route), methods=["GET"])
+    server.add_url_rule(f"{PREFIX}/openapi.json", "api-openapi", lambda: _json(openapi()), methods=["GET"])
+    server.add_url_rule(f"{PREFIX}/<path:_other>", "api-other", _no_such_path, methods=["GET"])
+    server.add_url_rule(
+        f"{PREFIX}/<path:_other>", "api-refused", _no_such_method, methods=["POST", "PUT", "PATCH", "DELETE"]
+    )
+
+
+def _answer(source: Source, route: Route, **path: str) -> Response:
+    try:
+        given = asked(request.args.to_dict(), frozenset(route.takes))
+        store = source.store()
+        if store is None:
+            raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, "there is no store yet: ingest some messages first")
+        return _json(route.answer(Request(store, source.log(), source.settings, path, given)))
+    except ProblemError as problem:
+        return problem_answer(problem.status, problem.detail)
+    except Exception as error:  # whatever it is, the answer is one line, and the log has the rest
+        logger.exception("%s %s", request.method, request.path)
+        return problem_answer(
+            HTTPStatus.SERVICE_UNAVAILABLE, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        )
+
+
+def _json(document: Mapping[str, Any]) -> Response:
+    """A document with its ETag; 304 without it where the client has the same."""
+    body = json.dumps(document, allow_nan=False, separators=(",", ":")).encode()
+    answer = Response(body, HTTPStatus.OK, content_type="application/json")
+    answer.set_etag(blake2b(body, digest_size=16).hexdigest())
+    answer.headers["Cache-Control"] = "no-cache"
+    return answer.make_conditional(request)  # type: ignore[return-value]
+
+
+def _no_such_path(_other: str) -> Response:
+    paths = ", ".join(PREFIX + route.path.replace("<path:", "<") for route in ROUTES)
+    return problem_answer(HTTPStatus.NOT_FOUND, f"no such path; there are {paths} and {PREFIX}/openapi.json")
+
+
+def _no_such_method(_other: str) -> Response:
+    return problem_answer(HTTPStatus.METHOD_NOT_ALLOWED, "the API is for reading: GET only")
