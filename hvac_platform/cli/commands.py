@@ -67,6 +67,11 @@ COMMANDS = {
         "compare_methods",
         "The methods side by side on judged windows: anomalies, rates, consensus of two or more, disagreements.",
     ),
+    "replay": Command(
+        "replaying",
+        "replay",
+        "What other limits would have shown: past windows judged again beside the record, which stays as it is.",
+    ),
     "similar": Command(
         "detecting",
         "similar",

@@ -412,7 +412,7 @@ def detect(
             store,
             make_encoders(settings, store),
             settings,
-            [day for span in spans for day in _days(span, span.device.window(settings))],
+            [day for span in spans for day in days_of(span, span.device.window(settings))],
             similarity_threshold=similarity_threshold,
             sigma_threshold=sigma_threshold,
         )
@@ -516,7 +516,7 @@ def _judged(
     return rows, counts
 
 
-def _days(span: Span, window_ms: int) -> list[Span]:
+def days_of(span: Span, window_ms: int) -> list[Span]:
     """The UTC days of a span that the device has readings of, each as far as the span goes."""
     device = span.device
     begin, end = max(span.start_ms, device.first_seen - window_ms), min(span.end_ms, device.last_seen + 1)

@@ -22,7 +22,19 @@ COMMANDS = [
     [],
     *[
         [name]
-        for name in ("simulate", "import", "ingest", "check", "verify", "lag", "detect", "compare", "similar", "up")
+        for name in (
+            "simulate",
+            "import",
+            "ingest",
+            "check",
+            "verify",
+            "lag",
+            "detect",
+            "compare",
+            "replay",
+            "similar",
+            "up",
+        )
     ],
     ["degradation"],
     ["demo"],

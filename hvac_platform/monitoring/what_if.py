@@ -1,0 +1,133 @@
+"""What other limits would have shown: past windows judged again beside what is on record, and nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hvac_platform.config import Settings
+from hvac_platform.detection.incidents import group_windows
+from hvac_platform.embedding.learned import Encoders
+from hvac_platform.monitoring.judging import ready_to_judge
+from hvac_platform.monitoring.passes import Span
+from hvac_platform.stores.base import Device, Store
+from hvac_platform.stores.records import AnomalyEvent
+
+Int64 = NDArray[np.int64]
+Episode = tuple[int, int]
+"""Start of the first and end of the last of some anomalous windows that are of one incident, epoch milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What is tried in place of what was calibrated.
+
+    Attributes:
+        similarity: fixed limit of the profile's similarity; None for the calibrated one.
+        sigma: fixed limit of deviations in sigma; None for the calibrated one.
+    """
+
+    similarity: float | None = None
+    sigma: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Incidents on record and incidents as they would have been, of one device.
+
+    Attributes:
+        device: the device.
+        windows: windows that were judged again.
+        recorded: incidents on record.
+        replayed: incidents with the other limits.
+        won: of those, the ones that no recorded incident overlaps.
+        lost: recorded ones that none of the replayed overlaps.
+        earlier: recorded incident and replayed one that begins before it.
+        later: recorded incident and replayed one that begins after it.
+    """
+
+    device: Device
+    windows: int
+    recorded: tuple[Episode, ...] = ()
+    replayed: tuple[Episode, ...] = ()
+    won: tuple[Episode, ...] = ()
+    lost: tuple[Episode, ...] = ()
+    earlier: tuple[tuple[Episode, Episode], ...] = field(default=())
+    later: tuple[tuple[Episode, Episode], ...] = field(default=())
+
+
+def episodes_of(times_ms: Int64, window_ms: int, quiet_ms: int) -> tuple[Episode, ...]:
+    """Incidents among anomalous windows, as :mod:`~hvac_platform.monitoring.incident_windows` first groups them.
+
+    Args:
+        times_ms: int64 [n], starts of the anomalous windows, ascending.
+        window_ms: length of a window.
+        quiet_ms: longest pause within an incident.
+
+    >>> episodes_of(np.array([0, 60_000, 600_000]), 60_000, 120_000)
+    ((0, 120000), (600000, 660000))
+    """
+    return tuple(
+        (int(times_ms[a]), int(times_ms[b]) + window_ms) for a, b in group_windows(times_ms, window_ms, quiet_ms)
+    )
+
+
+def compare(device: Device, windows: int, recorded: Sequence[Episode], replayed: Sequence[Episode]) -> Compared:
+    """Set incidents beside each other: those that have a moment in common are the same."""
+    pairs = [(one, other) for one in recorded for other in replayed if one[0] < other[1] and other[0] < one[1]]
+    met, replayed_met = {one for one, _ in pairs}, {other for _, other in pairs}
+    first = {one: min(other for before, other in pairs if before == one) for one in met}
+    return Compared(
+        device,
+        windows,
+        tuple(recorded),
+        tuple(replayed),
+        tuple(other for other in replayed if other not in replayed_met),
+        tuple(one for one in recorded if one not in met),
+        tuple((one, first[one]) for one in recorded if one in met and first[one][0] < one[0]),
+        tuple((one, first[one]) for one in recorded if one in met and first[one][0] > one[0]),
+    )
+
+
+def what_if(
+    store: Store, encoders: Encoders, settings: Settings, spans: Sequence[Span], limits: Limits, now_ms: int
+) -> Iterator[tuple[Span, Compared | None]]:
+    """Judge spans again with other limits; of each device, with its last span, what has changed.
+
+    Nothing is written. Windows are judged by the present profile, so what differs is due to the limits, and to the profile
+    where the record rests on an earlier one.
+
+    Args:
+        store: has windows, profiles and the record.
+        encoders: of all devices.
+        settings: the quiet time of incidents, and which windows are complete.
+        spans: parts of the past, those of a device together and in order.
+        limits: what is tried.
+        now_ms: the present.
+
+    Yields:
+        Each span as it is done, and the comparison with the last one of its device.
+    """
+    windows, anomalous, recorded = 0, list[Int64](), list[Int64]()
+    for i, span in enumerate(spans):
+        device_id = span.device.device_id
+        judgement = ready_to_judge(
+            *(store, span.device, encoders, settings, span.start_ms, span.end_ms),
+            now_ms=now_ms,
+            similarity_threshold=limits.similarity,
+            sigma_threshold=limits.sigma,
+        ).judge()
+        windows += len(judgement.series)
+        anomalous.append(judgement.series.times_ms[judgement.anomalous])
+        recorded.append(AnomalyEvent.times(store, device_id, (span.start_ms, span.end_ms)))
+        if i + 1 < len(spans) and spans[i + 1].device.device_id == device_id:
+            yield span, None
+            continue
+        window_ms, quiet_ms = span.device.window(settings), settings.incident_quiet_ms
+        was = episodes_of(np.concatenate(recorded), window_ms, quiet_ms)
+        would_be = episodes_of(np.concatenate(anomalous), window_ms, quiet_ms)
+        yield span, compare(span.device, windows, was, would_be)
+        windows, anomalous, recorded = 0, [], []
