@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvac_platform.detection.calibration import persistent
-from hvac_platform.detection.profile import Profile, usual_deviations
+from hvac_platform.detection.profile import ROUNDING, Profile, usual_deviations
 from hvac_platform.detection.reasons import Deviation, told
 from hvac_platform.detection.verdicts import Verdicts
 from hvac_platform.devices.registry import DeviceType
@@ -57,7 +57,7 @@ def judge_neighbours(
     to compare with, the method is silent (Laxhammar and Falkman 2014 for calibrated
     nearest-neighbour distances).
     """
-    limit = max(profile.calibration.neighbour_distance, 1e-9)
+    limit = max(profile.calibration.neighbour_distance, ROUNDING)
     distances = 1.0 - normal.similarity
     within = (distances <= limit).sum(axis=1)
     score = np.minimum(mean_distance(normal) / limit, 1e6)

@@ -27,6 +27,8 @@ LARGEST_SCORE = 1000.0
 USUAL = "{title} {observed} where {expected} is usual ({sigmas})"
 LONGEST_EXCLUSION_MS = 30 * 60_000
 NEIGHBOUR_SHARE, NEIGHBOUR_MARGIN, NEIGHBOUR_MARGIN_LONG, LARGEST_DISTANCE = 0.25, 1.5, 1.3, 0.95
+ROUNDING = 1e-5
+"""Cosines of float32 vectors of 384 numbers may differ by so much from rounding alone: no limit is closer."""
 LAXEST = {"similarity": 0.85, "sigma": 6.0, "neighbour_distance": 0.05}  # patchy history must not blind a detector
 
 
@@ -356,7 +358,7 @@ def judge_profile(series: SnapshotSeries, profile: Profile, device_type: DeviceT
     limits = profile.calibration
     similarity = similarity_to(series, profile)
     z = sigmas(series, profile)
-    distance_score = np.nan_to_num((1.0 - similarity) / max(1.0 - limits.similarity, 1e-9))
+    distance_score = np.nan_to_num((1.0 - similarity) / max(1.0 - limits.similarity, ROUNDING))
     z_score = np.abs(z).max(axis=1, initial=0.0) / limits.sigma
     score = np.minimum(np.maximum(distance_score, z_score), LARGEST_SCORE)
     anomalous = persistent(score, series.times_ms, series.window_ms)

@@ -2,7 +2,8 @@
 
 Three kinds of rule judge a snapshot:
 
-- *range*: a reading beyond the hard limits of its point, not finite, or a value that marks a broken sensor (level 3);
+- *range*: a reading beyond the hard limits of its point, not finite, larger than any (1e30), or a value that marks a broken
+  sensor (level 3);
 - *frozen*: an analog sensor that repeats itself to the digit for ``frozen_windows`` windows while the machine runs and
   at least half of its other sensors move (level 4);
 - *relationships*: the rules of the device type's YAML, e.g. a compressor that is on and draws no power.
@@ -20,6 +21,7 @@ import numexpr as ne
 import numpy as np
 from numpy.typing import NDArray
 
+from hvac_platform.detection.grades import LARGEST
 from hvac_platform.detection.verdicts import Verdicts
 from hvac_platform.devices.registry import (
     DAY_MEAN,
@@ -276,14 +278,14 @@ class _Variables:
 
 
 def _range_findings(series: SnapshotSeries, device_type: DeviceType | None) -> list[_Finding]:
-    """Readings that are not finite, mark a broken sensor, or are beyond hard limits."""
+    """Readings that are not finite, larger than any, mark a broken sensor, or are beyond hard limits."""
     index = {} if device_type is None else device_type.index
     points = [
         device_type.point(name) if device_type is not None and name in index else Point(name, name.replace("_", " "))
         for name in series.metric_names
     ]
-    lowest = np.array([point.hard[0] if point.hard else -np.inf for point in points])
-    highest = np.array([point.hard[1] if point.hard else np.inf for point in points])
+    lowest = np.array([point.hard[0] if point.hard else -LARGEST for point in points])
+    highest = np.array([point.hard[1] if point.hard else LARGEST for point in points])
     not_finite = (series.count > 0) & ~np.isfinite(series.mean)
     outside = (series.minimum < lowest) | (series.maximum > highest)
 
@@ -306,7 +308,10 @@ def _range_sentence(
         for marker in markers:
             if marker in (minimum[i], maximum[i]):
                 return f"{point.title} reads {marker:g}, the mark of a broken sensor"
-        low, high = point.hard or (-np.inf, np.inf)
+        if point.hard is None:
+            digits = int(np.log10(max(abs(minimum[i]), abs(maximum[i])))) + 1
+            return f"{point.title} reads a number of {digits} digits, which no sensor does"
+        low, high = point.hard
         if minimum[i] < low:
             return f"{point.title} {point.show(minimum[i])} is below its hard limit {show(low, point.unit)}"
         return f"{point.title} {point.show(maximum[i])} is above its hard limit {show(high, point.unit)}"

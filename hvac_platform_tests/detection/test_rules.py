@@ -1000,13 +1000,18 @@ class TestFrozenSensors:
 
 
 class TestUnknownTypesAndOddSeries:
-    def test_an_unknown_type_is_checked_for_finite_values_only(self):
-        reading = np.array([[1e9, -999.0], [np.inf, 1.0]])
+    def test_an_unknown_type_is_checked_for_numbers_that_no_sensor_reads(self):
+        reading = np.array([[1e9, -999.0], [np.inf, 1.0], [2.0, 1.7e308]])
+        times = np.array([0, 60_000, 120_000])
         series = SnapshotSeries(
-            "b-1", "boiler", np.array([0, 60_000]), ("flue_temp", "flow"), reading, np.ones((2, 2), int), *[reading] * 3
+            "b-1", "boiler", times, ("flue_temp", "flow"), reading, np.ones((3, 2), int), *[reading] * 3
         )
         verdicts = evaluate_rules(series, None)
-        assert verdicts.reasons == [(), ("flue temp is not a finite number",)]
+        assert verdicts.reasons == [
+            (),
+            ("flue temp is not a finite number",),
+            ("flow reads a number of 309 digits, which no sensor does",),
+        ]
         assert rule_lookback_ms(None) == 0
 
     def test_no_snapshots(self):
