@@ -56,7 +56,7 @@ def _seen_as(device_id: str) -> str:
     return re.sub(r"[\s_./:\\-]+", "-", text.strip())
 
 
-OLDER = "they are older than what is known of it"
+OLDER, DISAGREE = "they are older than what is known of it", "others of the same batch disagree"
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +128,10 @@ def settled_types(
             )
             if why:
                 device = replace(device, device_type=known.device_type)
+        elif len(claim.messages) > 1:
+            others = {kind: n for kind, n in claim.messages.items() if kind != device.device_type}
+            claimed = max(others, key=lambda kind: others[kind])
+            conflicts.append(TypeConflict(device.device_id, device.device_type, claimed, changed=False, why=DISAGREE))
         devices.append(device)
     return devices, conflicts
 
@@ -135,7 +139,7 @@ def settled_types(
 def _objection(claim: TypeClaims, known: Device) -> str:
     """Why a device keeps its registered type; empty when it doesn't."""
     if len(claim.messages) > 1:
-        return "others of the same batch disagree"
+        return DISAGREE
     if sum(claim.messages.values()) < LEAST_MESSAGES:
         return f"{sum(claim.messages.values())} of {LEAST_MESSAGES} messages that it takes"
     if claim.device.last_seen < known.last_seen:

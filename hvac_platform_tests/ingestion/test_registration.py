@@ -48,6 +48,8 @@ def types(platform):
 def test_a_new_device_has_the_type_that_most_of_its_messages_name(platform, ingest):
     ingest(said("chiller", 2), said("rooftop_unit", 5, start_ms=NOON_MS + MINUTE_MS), said("chiller", 2))
     assert types(platform) == {"RTU-001": "rooftop_unit"}
+    (text,) = disputes(platform.store, now_ms())
+    assert text.startswith("RTU-001: stays rooftop_unit though messages say chiller: others of the same batch disagree")
 
 
 def test_a_whole_batch_of_one_mind_changes_the_type_and_the_run_says_so(platform, ingest):
