@@ -86,33 +86,49 @@ def table(
 ) -> Content:
     """Rows under headings, in a box of its own that scrolls, also by keyboard; words where there are none.
 
-    A table that may be tall keeps its headings in sight and leaves room for what follows.
+    A table that may be tall keeps its headings in sight and leaves room for what follows. On a narrow screen each row is a
+    list of names and values instead, which is what the labels of the cells are for; the roles keep it a table to who
+    listens to the page.
     """
     if not rows:
         return note(empty)
     head = html.Thead(
-        html.Tr([html.Th(h.text, scope="col", className="number" if h.numeric else "") for h in headings])
+        html.Tr(
+            [
+                html.Th(h.text, scope="col", className="number" if h.numeric else "", role="columnheader")
+                for h in headings
+            ],
+            role="row",
+        ),
+        role="rowgroup",
     )
     body = html.Tbody(
         [
             html.Tr(
-                [
-                    cell
-                    if isinstance(cell, html.Td)
-                    else html.Td("–" if cell is None else cell, className="number" if heading.numeric else "")
-                    for heading, cell in zip(headings, row, strict=True)
-                ]
+                [_cell(heading, cell) for heading, cell in zip(headings, row, strict=True)],
+                role="row",
             )
             for row in rows
-        ]
+        ],
+        role="rowgroup",
     )
     return html.Div(
-        html.Table([head, body]),
+        html.Table([head, body], role="table"),
         className="scroll tall" if tall else "scroll",
         role="region",
         tabIndex=0,
         **named(label),
     )
+
+
+def _cell(heading: Heading, content: Content) -> Content:
+    """A cell that knows the name of its column."""
+    made = content
+    if not isinstance(content, html.Td):
+        made = html.Td("–" if content is None else content, className="number" if heading.numeric else "")
+    made.role = "cell"
+    setattr(made, "data-label", heading.text)
+    return made
 
 
 def facts(pairs: Sequence[tuple[str, Content]]) -> Content:

@@ -74,7 +74,7 @@ def test_every_page_opens_in_a_browser(served: str, tmp_path: Path) -> None:
     wrong: list[str] = []
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS)
-        for width in (1280, 390):
+        for width in (1280, 768, 390):
             for path, words in PAGES.items():
                 page = browser.new_page(viewport={"width": width, "height": 900})
                 page.on("request", lambda request: wrong.extend(elsewhere(request.url, served)))
@@ -94,6 +94,11 @@ def test_every_page_opens_in_a_browser(served: str, tmp_path: Path) -> None:
                 # Callables and not strings: the pages forbid the evaluation of strings.
                 assert page.evaluate("() => document.documentElement.scrollWidth") <= width, f"{path} is too wide"
                 assert page.locator(".failure").count() == 0
+                if width < 800:  # a table is a list there, and no part of it is off the screen
+                    beyond = page.evaluate(
+                        "() => [...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth).length"
+                    )
+                    assert beyond == 0, f"{path} has tables that are scrolled sideways"
                 page.close()
         browser.close()
     assert wrong == []
