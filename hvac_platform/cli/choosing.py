@@ -45,7 +45,8 @@ def chosen_devices(store: Store, wanted: list[str] | None) -> list[Device]:
     unknown = [name for name in names if name not in registered]
     if unknown:
         known = ", ".join(list(registered)[:20]) or "none"
-        raise typer.BadParameter(f"{', '.join(unknown)} not registered; known devices: {known}", param_hint="DEVICE")
+        are = "is" if len(unknown) == 1 else "are"
+        raise typer.BadParameter(f"{', '.join(unknown)} {are} not registered; known devices: {known}")
     return [registered[name] for name in names]
 
 

@@ -100,7 +100,8 @@ def device_degradation(
     if len(days) < LEAST_DAYS:
         why = f" (of its {len(every)} metrics no more is read)" if start_ms > end_ms - days_back * DAY_MS else ""
         raise TooFewDaysError(
-            f"{device.device_id}: {len(days)} whole days in the last {days_back}, {LEAST_DAYS} are needed to see "
+            f"{device.device_id}: {len(days)} whole day{'' if len(days) == 1 else 's'} in the last {days_back}, "
+            f"{LEAST_DAYS} are needed to see "
             f"degradation{why}"
         )
     count = min(MOST_REFERENCE, max(LEAST_REFERENCE, len(days) // 3))

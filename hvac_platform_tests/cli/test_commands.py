@@ -113,7 +113,7 @@ def test_verify_counts_rows_gaps_and_freshness(ingested: Path) -> None:
 def test_trends_need_days_and_say_so(ingested: Path) -> None:
     result = hvac("trends")
     assert result.exit_code == 1
-    assert "CH-001: 1 whole days in the last 30, 10 are needed to see degradation" in result.stderr
+    assert "CH-001: 1 whole day in the last 30, 10 are needed to see degradation" in result.stderr
 
 
 def test_check_passes_on_a_healthy_installation(ingested: Path) -> None:
