@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import Any, Protocol
 
 from flask import Flask, Response, request
+from werkzeug.exceptions import NotFound
 
 from hvac_platform.api import resources
 from hvac_platform.api.paging import asked
@@ -97,6 +98,7 @@ def register(server: Flask, source: Source) -> None:
         server.add_url_rule(PREFIX + route.path, f"api-{route.name}", partial(_answer, source, route), methods=["GET"])
     server.add_url_rule(f"{PREFIX}/openapi.json", "api-openapi", lambda: _json(openapi()), methods=["GET"])
     server.add_url_rule(f"{PREFIX}/<path:_other>", "api-other", _no_such_path, methods=["GET"])
+    server.register_error_handler(HTTPStatus.NOT_FOUND, _not_found)
     server.add_url_rule(
         f"{PREFIX}/<path:_other>", "api-refused", _no_such_method, methods=["POST", "PUT", "PATCH", "DELETE"]
     )
@@ -130,6 +132,11 @@ def _json(document: Mapping[str, Any]) -> Response:
 def _no_such_path(_other: str) -> Response:
     paths = ", ".join(PREFIX + route.path.replace("<path:", "<") for route in ROUTES)
     return problem_answer(HTTPStatus.NOT_FOUND, f"no such path; there are {paths} and {PREFIX}/openapi.json")
+
+
+def _not_found(error: NotFound) -> Any:
+    """What no rule takes, such as a path with a line end in it."""
+    return _no_such_path("") if request.path.startswith(PREFIX) else error
 
 
 def _no_such_method(_other: str) -> Response:

@@ -130,6 +130,7 @@ def test_an_answer_that_the_client_has_is_not_sent_again(client: Any) -> None:
         ("/devices/CH-9", 404, "no device 'CH-9': /api/v1/devices has them"),
         ("/incidents/CH-9/1", 404, "no incident 'CH-9/1'"),
         ("/machines", 404, "no such path; there are /api/v1/health"),
+        ("/devices%0A", 404, "no such path; there are /api/v1/health"),
     ],
 )
 def test_what_is_wrong_is_told_as_a_problem(client: Any, path: str, status: int, said: str) -> None:
