@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from hvac_platform.api.documents import documents, shown_columns
@@ -40,14 +40,17 @@ def _rows(
         yield from zip(map(int, batch[time_name]), documents(table, batch), strict=True)
 
 
-def page_of(keyed: Sequence[tuple[str, dict[str, Any]]], asked: Asked) -> Page:
-    """A page of documents that are all at hand, in the order of the list, by keys of which no two are equal.
+def page_of(keys: Sequence[str], document: Callable[[str], dict[str, Any]], asked: Asked) -> Page:
+    """A page of documents that have keys of which no two are equal, in the order of the keys.
 
     A key that is no longer there leaves the list to begin anew, rather than to leave something out.
+
+    Args:
+        keys: of the whole list.
+        document: of a key; asked for those of the page alone.
+        asked: how many, and after which key.
     """
-    begin = 0
-    if asked.after is not None:
-        begin = next((i + 1 for i, (key, _) in enumerate(keyed) if key == asked.after), 0)
-    shown = keyed[begin : begin + asked.limit]
-    more = begin + len(shown) < len(keyed)
-    return {"items": [document for _, document in shown], "next": cursor_after(shown[-1][0]) if more else None}
+    begin = keys.index(asked.after) + 1 if asked.after in keys else 0
+    shown = keys[begin : begin + asked.limit]
+    more = begin + len(shown) < len(keys)
+    return {"items": [document(key) for key in shown], "next": cursor_after(shown[-1]) if more else None}

@@ -80,26 +80,24 @@ def devices(request: Request) -> Page:
     keyed = _keyed(request, "devices", "device_id")
     for name in ("device_type", "building_id"):
         if name in request.asked.given:
-            keyed = [(key, one) for key, one in keyed if one[name] == request.asked.given[name]]
-    return page_of(sorted(keyed), request.asked)
+            keyed = {key: one for key, one in keyed.items() if one[name] == request.asked.given[name]}
+    return page_of(sorted(keyed), keyed.__getitem__, request.asked)
 
 
 def device(request: Request) -> dict[str, Any]:
     """One device."""
     wanted = device_of(request).device_id
-    return next(one for key, one in _keyed(request, "devices", "device_id") if key == wanted)
+    return _keyed(request, "devices", "device_id")[wanted]
 
 
 def points(request: Request) -> Page:
     """Points of a device: pace, grade, and what each does now."""
     of = device_of(request)
     states = states_now(request.store, of)
-    keyed = [
-        (key, {**one, "now": "retired" if one["retired_at"] is not None else states.get(key)})
-        for key, one in _keyed(request, "device_points", "metric", of.device_id)
-        if key != WHOLE_DEVICE
-    ]
-    return page_of(sorted(keyed, key=lambda one: one[0]), request.asked)
+    keyed = _keyed(request, "device_points", "metric", of.device_id)
+    for key, one in keyed.items():
+        one["now"] = "retired" if one["retired_at"] is not None else states.get(key)
+    return page_of(sorted(keyed.keys() - {WHOLE_DEVICE}), keyed.__getitem__, request.asked)
 
 
 def rows_by_time(request: Request, name: str) -> Page:
@@ -125,7 +123,7 @@ def profile(request: Request) -> dict[str, Any]:
     found = _keyed(request, "device_profiles", "device_id", of.device_id)
     if not found:
         raise ProblemError(HTTPStatus.NOT_FOUND, f"{of.device_id} has no profile yet: hvac profiles build")
-    return found[0][1]
+    return found[of.device_id]
 
 
 def similar(request: Request) -> dict[str, Any]:
@@ -183,10 +181,10 @@ def incidents(request: Request) -> Page:
         ),
         key=lambda one: (-one.started_at, one.incident_id),
     )
-    begin = next((i + 1 for i, one in enumerate(wanted) if one.incident_id == request.asked.after), 0)
-    shown = wanted[begin : begin + request.asked.limit + 1]  # one more tells that there is a next page
-    keyed = [(one.incident_id, _incident(request.store, one, handlings.get(one.incident_id), now)) for one in shown]
-    return page_of(keyed, Asked(request.asked.limit, None, None, None, given))
+    keyed = {one.incident_id: one for one in wanted}
+    return page_of(
+        list(keyed), lambda key: _incident(request.store, keyed[key], handlings.get(key), now), request.asked
+    )
 
 
 def incident(request: Request) -> dict[str, Any]:
@@ -228,9 +226,8 @@ def _incident(store: Store, key: Incident, handling: IncidentHandling | None, no
     return {**document, "state": str(lifecycle.state_of(handling, now)), "handling": stands}
 
 
-def _keyed(request: Request, name: str, key: str, device_id: str | None = None) -> list[tuple[str, dict[str, Any]]]:
-    """Documents of a small table, or of one device in it, with their keys."""
+def _keyed(request: Request, name: str, key: str, device_id: str | None = None) -> dict[str, dict[str, Any]]:
+    """Documents of a small table, or of one device in it, by key."""
     kind = table(name)
     rows = TableSlice(name, shown_columns(kind), device_id)
-    found = [one for batch in request.store.scan(rows) for one in documents(kind, batch)]
-    return [(str(one[key]), one) for one in found]
+    return {str(one[key]): one for batch in request.store.scan(rows) for one in documents(kind, batch)}

@@ -101,8 +101,7 @@ def device_degradation(
         why = f" (of its {len(every)} metrics no more is read)" if start_ms > end_ms - days_back * DAY_MS else ""
         raise TooFewDaysError(
             f"{device.device_id}: {len(days)} whole day{'' if len(days) == 1 else 's'} in the last {days_back}, "
-            f"{LEAST_DAYS} are needed to see "
-            f"degradation{why}"
+            f"{LEAST_DAYS} are needed to see degradation{why}"
         )
     count = min(MOST_REFERENCE, max(LEAST_REFERENCE, len(days) // 3))
     first = pd.concat([frame_of(_normal(store, device, day, window_ms, end_ms, metrics)) for day in days[:count]])
