@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -98,3 +99,12 @@ def test_any_command_says_that_it_was_stopped(home, platform):
     assert (process.returncode, printed) == (130, "")
     assert told.splitlines()[-1].startswith("hvac: stopped; ")
     assert "Traceback" not in told
+
+
+def test_two_at_once_each_count_what_they_took_in_themselves(home, platform):
+    sent = fill(platform)
+    both = [hvac(home, "ingest") for _ in range(2)]
+    ended = [(*process.communicate(timeout=120), process.returncode) for process in both]
+    assert [code for _, _, code in ended] == [0, 0], ended
+    counts = [int(re.search(r"ingested (\d+) messages", out)[1]) for out, _, _ in ended]
+    assert sum(counts) == sent, ended

@@ -154,6 +154,7 @@ def test_a_killed_hvac_up_takes_its_processes_along_and_gives_its_home_back(up: 
     up.process.wait()
     wait_for("the end of all processes", lambda: not belonging_to(up.home), 15)
     assert port_owner(up.port) is None
+    assert not list(up.home.glob(".tmp*"))  # folders of Dagster that would pile up with every kill
     with claim(up.home / HOME_LOCK, "the next one"):
         pass
 
