@@ -52,7 +52,8 @@ def copies(store: EmbeddedStore, originals: list[FleetDevice], fleet: list[Fleet
         original = originals[number % len(originals)].device_id
         one = registered[original]
         connection.execute(
-            "INSERT INTO devices VALUES (?,?,?,?,?,?,?)",
+            "INSERT INTO devices (device_id, device_type, location, building_id, first_seen, last_seen, kafka_partition) "
+            "VALUES (?,?,?,?,?,?,?)",
             (device.device_id, one.device_type, "", "", one.first_seen, one.last_seen, one.kafka_partition),
         )
         for table, time_column in (("device_state_snapshots", "snapshot_time"), ("device_profiles", None)):
