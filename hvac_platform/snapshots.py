@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -68,13 +68,16 @@ class Neighbours:
 
 def select(series: SnapshotSeries, rows: NDArray[Any] | slice) -> SnapshotSeries:
     """Some snapshots of a series, by mask, by index or by slice."""
-    return replace(
-        series,
-        times_ms=series.times_ms[rows],
-        mean=series.mean[rows],
-        count=series.count[rows],
-        minimum=series.minimum[rows],
-        maximum=series.maximum[rows],
-        last=series.last[rows],
-        embeddings=None if series.embeddings is None else series.embeddings[rows],
+    return SnapshotSeries(
+        series.device_id,
+        series.device_type,
+        series.times_ms[rows],
+        series.metric_names,
+        series.mean[rows],
+        series.count[rows],
+        series.minimum[rows],
+        series.maximum[rows],
+        series.last[rows],
+        series.window_ms,
+        None if series.embeddings is None else series.embeddings[rows],
     )

@@ -37,7 +37,7 @@ def persists(surprise: Float64, limit: float, before: Float64) -> Bool:
     >>> persists(np.array([3.0, 0.0, 3.0, 5.0, 0.0]), 2.0, np.zeros(2)).tolist()
     [False, False, True, True, False]
     """
-    extended = np.r_[before, surprise] > limit
+    extended = np.concatenate([before, surprise]) > limit
     earlier = extended[:-2] | extended[1:-1]
     alarm: Bool = (extended[2:] & earlier) | (surprise > AT_ONCE * limit)
     return alarm

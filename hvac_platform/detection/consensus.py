@@ -60,6 +60,9 @@ def compare(anomalous: Mapping[str, NDArray[np.bool_]]) -> Comparison:
     if not present:
         return Comparison(0, {}, 0, 0, {})
     stacked = np.stack(list(present.values()))
+    if not stacked.any():
+        none = dict.fromkeys(present, 0)
+        return Comparison(int(stacked.shape[1]), none, 0, 0, none.copy())
     count = stacked.sum(axis=0)
     return Comparison(
         windows=int(stacked.shape[1]),

@@ -141,10 +141,10 @@ def examine_windows(
         rows = slice(int(np.searchsorted(series.times_ms, begin)), last + 1)
         observations = observations_of(series.times_ms[rows], values[rows], detector.interval_ms)
         examined, memory = examine_rows(detector, observations, memory)
-        own = np.flatnonzero(blocks[rows] == block)  # those before the block are its context
-        judged.append(_learned(examined, values[rows], detector).take(own))
-        carried = Carried(block, memory, _joined(judged).take(slice(-PERSISTENCE_WINDOWS, None)))
-    known = _joined(judged)
+        own = slice(int(np.searchsorted(blocks[rows], block)), None)  # those before the block are its context
+        judged = [_joined([*judged, _learned(examined, values[rows]).take(own)])]
+        carried = Carried(block, memory, judged[0].take(slice(-PERSISTENCE_WINDOWS, None)))
+    (known,) = judged
     return known.take(np.searchsorted(known.times_ms, series.times_ms[wanted])), carried
 
 
@@ -157,9 +157,8 @@ def values_of(series: SnapshotSeries, names: Sequence[str]) -> Float64:
     return values
 
 
-def _learned(examined: Examination, values: Float64, detector: FittedDetector) -> Learned:
+def _learned(examined: Examination, values: Float64) -> Learned:
     columns = examined.columns
-    codes = {name: j for j, name in enumerate(detector.metric_names)}
     vectors = padded(examined.vectors)
     vectors[examined.silent] = np.nan
     return Learned(
@@ -169,7 +168,7 @@ def _learned(examined: Examination, values: Float64, detector: FittedDetector) -
         similarity=np.asarray(columns["profile_similarity"], dtype=np.float64),
         surprise=np.asarray(columns["score"], dtype=np.float64),
         reason=np.asarray(columns["reason"], dtype=object),
-        top=np.array([codes[name] for name in columns["top_metric"]], dtype=np.int64),
+        top=examined.top,
         observed=values,
         expected=examined.expected,
         sigmas=examined.sigmas,

@@ -162,7 +162,7 @@ def mode_codes(switches: Sequence[Switch], values: Float64, names: Sequence[str]
     for k, switch in enumerate(switches):
         state = switch.states(values[:, names.index(switch.metric)])
         unknown |= np.isnan(state)
-        codes += (np.nan_to_num(state) > 0).astype(np.int64) << k
+        codes += (state > 0).astype(np.int64) << k  # NaN is not
     return np.where(unknown, -1, codes)
 
 
@@ -182,7 +182,8 @@ def rows_in_mode(codes: Int64, starts: Sequence[int], before: tuple[int, int] | 
     """
     rows = np.arange(len(codes))
     begun = np.array(starts, dtype=np.int64)
-    enters = np.r_[True, codes[1:] != codes[:-1]][: len(codes)]
+    enters = np.ones(len(codes), dtype=np.bool_)
+    enters[1:] = codes[1:] != codes[:-1]
     enters[begun] = True
     entered = rows.copy()
     entered[begun] -= LONG_AGO

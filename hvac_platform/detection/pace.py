@@ -214,10 +214,14 @@ def read_share(series: SnapshotSeries, paces: Mapping[str, Pace]) -> Float64:
 def last_readings(series: SnapshotSeries, before: Mapping[str, int] | None = None) -> dict[str, int]:
     """End of the last window with a reading of each metric, in ms; where there is none, what was known before."""
     found = dict(before or {})
-    for j, name in enumerate(series.metric_names):
-        rows = np.flatnonzero(series.count[:, j])
-        if len(rows):
-            found[name] = int(series.times_ms[rows[-1]]) + series.window_ms
+    if not len(series):
+        return found
+    there = series.count > 0
+    last = series.times_ms[len(series) - 1 - there[::-1].argmax(axis=0)] + series.window_ms
+    known = np.asarray(there.any(axis=0)).tolist()
+    found |= {
+        name: end for name, end, is_known in zip(series.metric_names, last.tolist(), known, strict=True) if is_known
+    }
     return found
 
 

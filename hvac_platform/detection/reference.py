@@ -247,7 +247,7 @@ def _restarts(odd: NDArray[np.bool_], before: int) -> tuple[NDArray[np.bool_], I
     rows = np.arange(len(odd))
     calm = np.maximum.accumulate(np.where(odd, -1, rows))
     length = np.where(odd, np.where(calm < 0, rows + 1 + before, rows - calm), 0)
-    earlier = np.r_[before, length[:-1]]
+    earlier = np.concatenate([[before], length[:-1]])
     return ~odd & (earlier >= EPISODE_ROWS), length, int(length[-1])
 
 

@@ -77,6 +77,7 @@ class NormalStates:
         span: [start, end) of the profile, epoch milliseconds.
         times_ms: int64 [n].
         vectors: float32 [n, d], without the padding that all of them share.
+        lengths: float32 [n], of the vectors.
         read_at: by the monotonic clock, seconds.
     """
 
@@ -84,6 +85,7 @@ class NormalStates:
     span: tuple[int, int]
     times_ms: NDArray[np.int64]
     vectors: NDArray[np.float32]
+    lengths: NDArray[np.float32]
     read_at: float
 
 
@@ -127,7 +129,8 @@ class KeptStates:
         width = states.vectors.shape[1]
         search = NearestSearch(queries[:, :width], k, query_times_ms=times_ms, exclude_ms=exclude_ms)
         if len(states.times_ms):
-            search.add(states.times_ms, states.vectors, np.zeros(len(states.times_ms), dtype=np.bool_))
+            unflagged = np.zeros(len(states.times_ms), dtype=np.bool_)
+            search.add(states.times_ms, states.vectors, unflagged, states.lengths)
         return search.result()
 
     def _of(self, device_id: str, profile: Profile) -> NormalStates:
@@ -150,7 +153,8 @@ class KeptStates:
         all_times, whole = normal_vectors(self.store, device_id, method, span)
         used = np.flatnonzero(np.any(whole != 0, axis=0))
         width = int(used[-1]) + 1 if len(used) else 1
-        return NormalStates(method, span, all_times, np.ascontiguousarray(whole[:, :width]), time.monotonic())
+        vectors = np.ascontiguousarray(whole[:, :width])
+        return NormalStates(method, span, all_times, vectors, np.linalg.norm(vectors, axis=1), time.monotonic())
 
 
 class KeptDevices:

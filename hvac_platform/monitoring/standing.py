@@ -29,8 +29,8 @@ from hvac_platform.timestamps import day_windows, now_ms
 
 POLL_SECONDS = 0.5
 """How often the store is asked for windows that are complete and unjudged."""
-SPANS_A_PASS = 64
-"""Device-days of one pass: after so many, newer windows are looked for."""
+SPANS_A_PASS = 256
+"""Device-days of one pass; then newer windows are looked for. A pass works out a rule once for all devices of a type."""
 GROUP_SECONDS = 60.0
 """How often incidents of all devices are computed: those that end, and devices that have fallen silent."""
 WARM_WINDOWS = 10

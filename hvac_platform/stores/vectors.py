@@ -65,16 +65,22 @@ class NearestSearch:
         self._anomalous = np.zeros((n, k), dtype=bool)
 
     def add(
-        self, times_ms: NDArray[np.int64], vectors: NDArray[np.float32], anomalous: NDArray[np.bool_]
+        self,
+        times_ms: NDArray[np.int64],
+        vectors: NDArray[np.float32],
+        anomalous: NDArray[np.bool_],
+        lengths: NDArray[np.float32] | None = None,
     ) -> NearestSearch:
         """Consider one block of stored states: times int64 [b], vectors float32 [b, 384], flags bool [b].
 
-        Vectors may be shorter, where the rest of all of them is zeros.
+        Vectors may be shorter, where the rest of all of them is zeros; ``lengths`` [b] are theirs, worked out where absent.
         """
+        if lengths is None:
+            lengths = np.linalg.norm(vectors, axis=1)
         queries = self._queries[:, : vectors.shape[1]]
         used = np.flatnonzero(np.any(queries != 0, axis=0))  # state vectors are zero-padded: skip the padding
         block = vectors[:, used] if len(used) < vectors.shape[1] else vectors
-        similarity = (self._queries[:, used] @ block.T) / np.linalg.norm(vectors, axis=1)
+        similarity = (self._queries[:, used] @ block.T) / lengths
         if self._exclude_ms and self._query_times is not None:
             near = np.abs(self._query_times[:, None] - times_ms[None, :]) < self._exclude_ms
             similarity[near] = -np.inf

@@ -55,6 +55,7 @@ class Examination:
         columns: what :meth:`FittedDetector.score` says of them, without rules; n values each.
         ratio: float64 [n], the largest of the statistics that alarm, in proportion to its limit.
         expected: float64 [n, m], what the other metrics imply of each, in its unit.
+        top: int64 [n], the metric that speaks most against the row.
         sigmas: float64 [n, m], conditional deviation of each, signed; 0 where a reading is missing.
         vectors: float32 [n, 2m + 3], unit vectors as :meth:`FittedDetector.embed` gives them.
         settling: float64 [n], while levels settle after an episode, how odd the state alone is in proportion to the limit:
@@ -66,6 +67,7 @@ class Examination:
     columns: Mapping[str, Any]
     ratio: Float64
     expected: Float64
+    top: Int64
     sigmas: Float64
     vectors: Float32
     settling: Float64
@@ -178,11 +180,13 @@ def examine_rows(
     departures = departures_of(followed, detector.states)
     judged = judge_rows(detector, observations, followed, departures, before)
     no_rules = np.zeros(len(observations.values), dtype=np.bool_)
+    implied = expected(detector, followed)
     sigmas = conditional_sigmas(detector.levels.deviations(followed.level), detector.levels.precision)
     examined = Examination(
-        columns=_columns(detector, observations, followed, judged, no_rules, ()),
+        columns=_columns(detector, observations, followed.silent, implied, judged, no_rules, ()),
         ratio=np.where(followed.silent, 0.0, judged.ratio),
-        expected=expected(detector, followed),
+        expected=implied,
+        top=judged.top,
         sigmas=np.where(np.isfinite(observations.values), sigmas, 0.0),
         vectors=vectors(detector, observations, departures),
         settling=np.where(
@@ -234,9 +238,9 @@ def _advance_record(
     before = None if record is None else record.memory
     followed = followed_by(detector, observations, before)
     judged = judge_rows(detector, observations, followed, departures_of(followed, detector.states), before)
-    columns = _columns(
-        detector, observations, followed, judged, rule_alarms(detector, observations, record), maintenance
-    )
+    rules = rule_alarms(detector, observations, record)
+    implied = expected(detector, followed)
+    columns = _columns(detector, observations, followed.silent, implied, judged, rules, maintenance)
     earlier = record if len(observations.stretches) == 1 else None
     memory = _memory_after(observations, followed, judged, before)
     return _frame(index, columns), _remembered(detector, memory, observations, earlier)
@@ -245,28 +249,36 @@ def _advance_record(
 def _columns(
     detector: FittedDetector,
     observations: Observations,
-    followed: Trace,
+    silent: Bool,
+    implied: Float64,
     judged: Judged,
     rules: Bool,
     maintenance: Sequence[tuple[pd.Timestamp, pd.Timestamp]],
 ) -> dict[str, Any]:
     """Columns of the table that :meth:`score` returns."""
-    anomalous = (judged.now | judged.sustained | judged.frozen | rules) & ~followed.silent
+    anomalous = (judged.now | judged.sustained | judged.frozen | rules) & ~silent
     for start, end in maintenance:
         inside = (observations.times_ms >= _epoch_ms(start)) & (observations.times_ms < _epoch_ms(end))
         anomalous &= ~inside
-    reason = np.select([judged.frozen, judged.now, judged.sustained, rules], ["frozen", "now", "sustained", "rule"], "")
+    reason = np.full(len(anomalous), "", dtype=object)
+    for what, rows in (
+        ("rule", rules),
+        ("sustained", judged.sustained),
+        ("now", judged.now),
+        ("frozen", judged.frozen),
+    ):
+        reason[rows & anomalous] = what
     top = judged.top
     each = np.arange(len(top))
     return {
-        "score": np.where(followed.silent, np.nan, judged.score),
+        "score": np.where(silent, np.nan, judged.score),
         "is_anomalous": anomalous,
         "profile_similarity": judged.similarity,
         "neighbour_distance": judged.distance,
         "top_metric": np.array(detector.metric_names, dtype=object)[top],
         "observed": observations.values[each, top],
-        "expected": expected(detector, followed)[each, top],
-        "reason": np.where(anomalous, reason, "").astype(object),
+        "expected": implied[each, top],
+        "reason": reason,
     }
 
 
@@ -395,7 +407,7 @@ def _frame(index: pd.Index, columns: Mapping[str, Any]) -> pd.DataFrame:
 
 def _last_two(before: Float64 | None, surprise: Float64) -> Float64:
     """Surprise of the last two rows of a record, which may have begun before these rows; float64 [2]."""
-    last: Float64 = np.r_[np.zeros(2) if before is None else before, surprise][-2:]
+    last: Float64 = np.concatenate([np.zeros(2) if before is None else before, surprise])[-2:]
     return last
 
 

@@ -201,7 +201,8 @@ def surprises_of(
 ) -> dict[str, Float64]:
     """Surprise of every statistic, also as the alarm takes it, each float64 [n]; within the mode where it is calibrated."""
     found: dict[str, Float64] = {}
-    members = {situation: np.flatnonzero(situations == int(situation)) for situation in within}
+    present = {str(number) for number in dict.fromkeys(situations.tolist())}
+    members = {known: np.flatnonzero(situations == int(known)) for known in within if known in present}
     for prefix in ("", "alarm "):
         for name in (*NOW, *SUSTAINED):
             statistic = statistics[f"{prefix}{name}"]
