@@ -148,18 +148,8 @@ def moved(settings: Settings) -> bool:
     return any(entry.next_offset for entry in open_store(settings).ledger(settings.kafka_topic).values())
 
 
-def test_a_killed_hvac_up_takes_its_processes_along_and_gives_its_home_back(up: Up) -> None:
-    assert len(belonging_to(up.home)) >= 8
-    up.process.kill()
-    up.process.wait()
-    wait_for("the end of all processes", lambda: not belonging_to(up.home), 15)
-    assert port_owner(up.port) is None
-    assert not list(up.home.glob(".tmp*"))  # folders of Dagster that would pile up with every kill
-    with claim(up.home / HOME_LOCK, "the next one"):
-        pass
-
-
-def test_a_second_platform_is_refused_with_who_holds_the_home_or_the_storage(up: Up, tmp_path: Path) -> None:
+def is_refused_with_who_holds_the_home_or_the_storage(up: Up, tmp_path: Path) -> None:
+    """A second platform."""
     holder = f"process {up.process.pid}, port {up.port}"
     same_home = up.another("up", "--port", str(free_port()))
     other_home = up.another("up", "--port", str(free_port()), HVAC_HOME=str(tmp_path / "other"))
@@ -185,6 +175,20 @@ def test_a_second_platform_is_refused_with_who_holds_the_home_or_the_storage(up:
     assert f"process {owner.pid} (" in line
     assert "hvac_platform.runtime.guarded_dagster webserver" in line
     assert "--port" in line
+
+
+def test_a_second_platform_is_refused_until_the_first_is_killed_which_takes_its_processes_along(
+    up: Up, tmp_path: Path
+) -> None:
+    is_refused_with_who_holds_the_home_or_the_storage(up, tmp_path)
+    assert len(belonging_to(up.home)) >= 8
+    up.process.kill()
+    up.process.wait()
+    wait_for("the end of all processes", lambda: not belonging_to(up.home), 15)
+    assert port_owner(up.port) is None
+    assert not list(up.home.glob(".tmp*"))  # folders of Dagster that would pile up with every kill
+    with claim(up.home / HOME_LOCK, "the next one"):
+        pass
 
 
 def test_a_demonstration_does_not_empty_the_folder_of_a_running_one(tmp_path: Path) -> None:
