@@ -175,8 +175,9 @@ def stale(
     names: Sequence[str],
     paces: Mapping[str, Pace],
     last_read_ms: Mapping[str, int] | None = None,
+    first: int = 0,
 ) -> Bool:
-    """Metrics of which nothing has come for longer than their pace allows, at the end of each window; bool [n, len(names)].
+    """Metrics of which nothing has come for longer than their pace allows, at ends of windows; bool [n - first, len(names)].
 
     A metric without a pace counts as read regularly in every window.
 
@@ -185,12 +186,18 @@ def stale(
         names: the metrics.
         paces: by metric.
         last_read_ms: end of the window with the last reading before the series, by metric, as far as it is known.
+        first: the first window that is asked for; the answer has no row of those before it.
     """
     if not len(series):
         return np.zeros((0, len(names)), dtype=np.bool_)
     begin = int(series.times_ms[0])
-    since = np.array([(last_read_ms or {}).get(name, begin) for name in names], dtype=np.int64)
-    quiet = silences(series.times_ms, counts_of(series, names), series.window_ms, since)
+    since = np.minimum(np.array([(last_read_ms or {}).get(name, begin) for name in names], dtype=np.int64), begin)
+    count = counts_of(series, names)
+    if first:
+        there = count[:first] > 0
+        last = series.times_ms[first - 1 - there[::-1].argmax(axis=0)] + series.window_ms
+        since = np.where(there.any(axis=0), last, since)
+    quiet = silences(series.times_ms[first:], count[first:], series.window_ms, since)
     steady = Pace(series.window_ms, series.window_ms, regular=True)
     patience = np.array([paces.get(name, steady).patience_ms(series.window_ms) for name in names], dtype=np.int64)
     found: Bool = quiet >= patience

@@ -206,7 +206,7 @@ def ready_to_judge(
         if not len(changed):
             return _nothing(store, device, window_ms, profile, left_open)
         first_ms = int(changed[0])
-        end_ms = min(end_ms, int(changed[-1]) + (FOLLOWING_WINDOWS + 1) * window_ms)
+        end_ms = min(end_ms, limit, int(changed[-1]) + (FOLLOWING_WINDOWS + 1) * window_ms)
     carried = own.carried if own is not None else None
     last_ms = min(end_ms, limit) - window_ms
     if carried is not None and not carried.leads_to(first_ms, max(first_ms, last_ms), window_ms):
@@ -224,6 +224,7 @@ def ready_to_judge(
         embeddings=not encoders.learned,
         embedding_method=encoders.common.method,
         metrics=metrics_to_read(store, device, begin_ms, end_ms, profile),
+        most_windows=(end_ms - read_from) // window_ms + 1,
     )
     if before is not None:
         before = select(before, before.times_ms >= begin_ms)
@@ -245,7 +246,8 @@ def ready_to_judge(
         points = points_of(store, device.device_id) if own is None else own.points
         watched = points.watched(profile)
         names = tuple(dict.fromkeys((*watched, *points.paces)))
-        silent = stale(upto, names, points.paces, None if own is None else own.last_read_ms)[chosen]
+        first = int(chosen[0])
+        silent = stale(upto, names, points.paces, None if own is None else own.last_read_ms, first)[chosen - first]
         stopped = bool(silent[:, [name in points.paces for name in names]].any())
         unread = [_why_unread(row, watched) for row in silent[:, : len(watched)]]
     return Ready(

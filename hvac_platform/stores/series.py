@@ -133,17 +133,20 @@ def read_series_and_states(
     embeddings: bool = False,
     embedding_method: str | None = None,
     metrics: Collection[str] | None = None,
+    most_windows: int | None = None,
 ) -> tuple[SnapshotSeries, WindowStates]:
     """The series of :func:`read_series`, and what is to be known of its windows beside their values.
 
     Its windows have one length, that of the newest: of a device whose windows got another one, older ones may be left whose
-    readings are gone, and what is usual of the ones is not of the others.
+    readings are gone, and what is usual of the ones is not of the others. With ``most_windows``, more are not expected: a
+    store reads few with less ado.
     """
     rows = TableSlice(Snapshot.TABLE, (), device_id, start_ms, end_ms)
     parts: list[SnapshotSeries] = []
     beside: dict[str, list[Any]] = {name: [] for name in ("window_ms", *STATES)}
+    at_once = store.states_at_once if most_windows is None else min(store.states_at_once, max(1, most_windows))
     for series, columns in _parts(
-        store, rows, device_type, embeddings, embedding_method, STATES, metrics, rows_at_once=None
+        store, rows, device_type, embeddings, embedding_method, STATES, metrics, rows_at_once=at_once
     ):
         parts.append(series)
         for name, values in beside.items():

@@ -147,3 +147,13 @@ def test_silence_goes_on_from_the_last_reading_that_is_known_of():
     before = last_readings(part, {"m1": START_MS - 3 * MINUTE_MS})
     assert before == {"m0": START_MS + 3 * MINUTE_MS, "m1": START_MS - 3 * MINUTE_MS}
     assert stale(part, series.metric_names, paces, before)[:, 1].tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize("known", [None, {"m0": START_MS - 9 * MINUTE_MS, "m1": START_MS}])
+def test_silence_of_the_last_windows_is_that_of_all(known):
+    count = np.random.default_rng(3).integers(0, 2, (40, 5)) * np.array([1, 1, 0, 1, 1])
+    series = windows(count)
+    paces = dict.fromkeys(series.metric_names, Pace(20_000, 60_000, regular=True))
+    whole = stale(series, series.metric_names, paces, known)
+    for first in (0, 1, 17, len(series) - 1):
+        assert (stale(series, series.metric_names, paces, known, first) == whole[first:]).all()
