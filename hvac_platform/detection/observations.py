@@ -164,11 +164,14 @@ def carried_forward(values: Float64, stretches: Sequence[Stretch], limits: Int64
         stretches: of the rows.
         limits: int64 [m], so many rows old a reading of each metric may be.
     """
+    known = np.isfinite(values)
+    if len(values) == 1 or known.all():
+        return values
     rows = np.arange(len(values))[:, None]
     begins = np.zeros(len(values), dtype=np.int64)
     for stretch in stretches:
         begins[stretch.start : stretch.stop] = stretch.start
-    last = np.maximum.accumulate(np.where(np.isfinite(values), rows, -1), axis=0)
+    last = np.maximum.accumulate(np.where(known, rows, -1), axis=0)
     usable = (last >= begins[:, None]) & (rows - last <= limits)
     filled: Float64 = np.where(usable, np.take_along_axis(values, np.maximum(last, 0), axis=0), np.nan)
     return filled

@@ -244,6 +244,8 @@ def _undone(deviations: Float64, levels: Whitening) -> Float64:
 
 def _restarts(odd: NDArray[np.bool_], before: int) -> tuple[NDArray[np.bool_], Int64, int]:
     """Rows that follow three or more odd ones, bool [n]; odd rows up to each row, int64 [n], and up to the end."""
+    if not before and not odd.any():
+        return np.zeros(len(odd), dtype=np.bool_), np.zeros(len(odd), dtype=np.int64), 0
     rows = np.arange(len(odd))
     calm = np.maximum.accumulate(np.where(odd, -1, rows))
     length = np.where(odd, np.where(calm < 0, rows + 1 + before, rows - calm), 0)
@@ -262,6 +264,8 @@ def _ages_since(restarts: NDArray[np.bool_], before: int | None) -> Int64:
 def _carried_over(filled: Float64, before: Memory, stop: int, limits: Int64) -> Float64:
     """Fill the first rows, up to ``stop``, from readings before them, while those are no older than so many rows."""
     head = filled[: min(int(limits.max()), stop)]
+    if np.isfinite(head).all():
+        return filled
     ages = before.carried_age[None, :] + np.arange(1, len(head) + 1)[:, None]
     unseen = np.maximum.accumulate(np.isfinite(head), axis=0) == 0
     usable = unseen & (ages <= limits) & np.isfinite(before.carried)[None, :]

@@ -34,6 +34,8 @@ def ewma(values: Float64, weight: float, start: Float64) -> Float64:
     >>> ewma(np.array([[1.0], [1.0]]), 0.5, np.zeros(1)).ravel().tolist()
     [0.5, 0.75]
     """
+    if len(values) == 1:  # as live windows come
+        return weight * values + (1.0 - weight) * start
     kernel, decay = _kernel(weight)
     averaged = np.empty_like(values)
     before = start
@@ -66,10 +68,10 @@ def restarted(
     >>> restarted(plain, 0.5, np.array([False, True, False]), np.zeros(1)).ravel().round(3).tolist()
     [4.0, 1.0, 2.333]
     """
+    if not len(averaged) or not (gathered_rows or restarts.any()):
+        return averaged
     rows = np.arange(len(averaged))
     latest = np.maximum.accumulate(np.where(restarts, rows, -1))
-    if not len(rows) or (latest[-1] < 0 and not gathered_rows):
-        return averaged
     corrected = averaged.copy()
     if gathered_rows:
         earlier = np.flatnonzero(latest < 0)
