@@ -24,6 +24,7 @@ import cql
 import recall
 import streams
 from cassandra.cluster import Cluster
+from cassandra.query import SimpleStatement
 from kafka import KafkaConsumer, TopicPartition
 from run import ingest
 
@@ -35,7 +36,12 @@ from hvac_platform.timestamps import DAY_MS, day_start, days_before
 PIPELINE_HOURS = 8
 PIPELINE_TURNS = 5
 NAIVE_SECONDS = 15.0
-PARTS = ("streams", "cql", "pipeline", "recall", "backfill")
+TABLES_HOURS, TABLES_TURNS = 24, 3
+TABLES_PEERS = {
+    "Quix Streams, the same rows": "quix_streams_tables.py",
+    "a hand-written loop, the same rows": "hand_written_tables.py",
+}
+PARTS = ("streams", "cql", "pipeline", "tables", "recall", "backfill")
 
 
 def say(what: str, figure: str, note: str = "") -> None:
@@ -181,6 +187,99 @@ def pipeline(hours: int, turns: int = PIPELINE_TURNS) -> None:
     )
 
 
+@dataclass(frozen=True)
+class Written:
+    """What a process has written of a topic, by the rows in the tables, and what that took, its start included."""
+
+    rows: int
+    seconds: float
+    cpu_seconds: float
+    servers_cpu_seconds: float
+
+    @property
+    def rows_a_cpu_second(self) -> float:
+        """Of client and servers together."""
+        return self.rows / (self.cpu_seconds + self.servers_cpu_seconds)
+
+
+def written_by(command: Sequence[str], settings: Settings, **environment: str) -> Written:
+    """Run a process that takes in a topic, then count the rows of its keyspace."""
+    open_store(settings).close()  # which makes the keyspace
+    before, servers, began = resource.getrusage(resource.RUSAGE_CHILDREN), servers_cpu(), time.perf_counter()
+    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True)
+    seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command[:3])}: {done.stdout[-500:]}{done.stderr[-1500:]}")
+    client = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    of_servers = servers_cpu() - servers
+    rows = sum(rows_of(settings, name) for name in ("device_metrics_raw", "device_state_snapshots", "snapshot_vectors"))
+    return Written(rows, seconds, client, of_servers)
+
+
+def rows_of(settings: Settings, table: str) -> int:
+    """Rows of a table, whoever wrote them."""
+    cluster = Cluster(settings.scylla_hosts.split(","), port=settings.scylla_port)
+    statement = SimpleStatement(f"SELECT device_id FROM {settings.scylla_keyspace}.{table}", fetch_size=5_000)
+    rows = sum(1 for _ in cluster.connect().execute(statement, timeout=120))
+    cluster.shutdown()
+    return rows
+
+
+def tables(hours: int, peers_python: Path | None, turns: int = TABLES_TURNS) -> None:
+    """Kafka → all tables on Cassandra as a user gets it, by ``hvac ingest`` in a Dagster run, beside others' best.
+
+    What is compared takes turns, each in a keyspace of its own; medians of rows a second, by the clock and by processor time
+    of client and servers together. The first turn does not count: servers compile what they run.
+    """
+    settings = own_names()
+    ends = streams.fill(open_log(settings), settings.kafka_topic, hours)  # type: ignore[arg-type]
+    total = sum(ends.values())
+    taken: dict[str, list[Written]] = {}
+    for turn in range(turns + 1):
+        for way in ("the platform, hvac ingest", *(TABLES_PEERS if peers_python is not None else ())):
+            os.environ["SCYLLA_KEYSPACE"] = f"bench_{secrets.token_hex(4)}"
+            fresh = load_settings()
+            if way in TABLES_PEERS:
+                script = str(Path(__file__).parent / "peers" / TABLES_PEERS[way])
+                where = (settings.scylla_hosts, str(settings.scylla_port), fresh.scylla_keyspace)
+                found = written_by(
+                    [
+                        str(peers_python),
+                        script,
+                        settings.kafka_bootstrap_servers,
+                        settings.kafka_topic,
+                        str(total),
+                        *where,
+                    ],
+                    fresh,
+                )
+            else:
+                with tempfile.TemporaryDirectory(prefix="hvac-bench-tables-") as home:
+                    found = written_by(
+                        [sys.executable, "-m", "hvac_platform.cli", "ingest"],
+                        fresh,
+                        HVAC_HOME=home,
+                        HVAC_RUN_MINUTES="0",
+                    )
+            if turn:
+                taken.setdefault(way, []).append(found)
+            drop_keyspace(fresh)
+    by_cpu = {way: median(found.rows_a_cpu_second for found in passes) for way, passes in taken.items()}
+    by_clock = {way: median(found.rows / found.seconds for found in passes) for way, passes in taken.items()}
+    own = next(iter(taken))
+    for way, passes in taken.items():
+        client, servers = (median(getattr(f, name) for f in passes) for name in ("cpu_seconds", "servers_cpu_seconds"))
+        against = (
+            f"; the platform {by_cpu[own] / by_cpu[way]:.2f} times, by the clock {by_clock[own] / by_clock[way]:.2f}"
+        )
+        say(
+            f"Kafka → all tables, {way}",
+            f"{by_cpu[way]:,.0f} rows/CPU-s",
+            f"{by_clock[way]:,.0f} rows/s; {passes[0].rows} rows of {total} messages; CPU {client:.1f} s, of the servers "
+            f"{servers:.1f} s{against if way != own else ''}",
+        )
+
+
 def backfill(days: int) -> None:
     """Replay of some days of the five-device fleet at 10 s in one Dagster run, in a process of its own."""
     settings = own_names()
@@ -263,6 +362,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         cql.run(hosts, port)
     if "pipeline" in chosen:
         pipeline(PIPELINE_HOURS)
+    if "tables" in chosen:
+        tables(min(options.hours, TABLES_HOURS), options.peers_python)
     if "recall" in chosen:
         recall.run(hosts, port)
     if "backfill" in chosen:
