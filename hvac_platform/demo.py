@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,10 +20,11 @@ from hvac_platform.detection.consensus import agreed
 from hvac_platform.detection.evaluation import NOTHING, FaultScore, score_faults
 from hvac_platform.detection.methods import method_names
 from hvac_platform.devices.fleet import FleetDevice, default_fleet
-from hvac_platform.execution import build_profiles, ingest_everything, judge_days, open_instance
+from hvac_platform.execution import build_profiles, ingest_everything, judge_days, open_instance, run_job
 from hvac_platform.partitions import devices as device_partitions
 from hvac_platform.resources import PlatformResource
 from hvac_platform.runtime.claims import HOME_LOCK
+from hvac_platform.schedules import partition_tags
 from hvac_platform.shipped import place_instance_file
 from hvac_platform.simulation.faults import Fault, plan_one_of_each
 from hvac_platform.simulation.fleet_seed import seed_of_fleet
@@ -105,14 +106,7 @@ def run_demo(settings: Settings, console: Console, *, fleet: Sequence[FleetDevic
     (settings.hvac_home / FAULTS_FILE).write_text(json.dumps([f.to_dict() for f in faults], indent=1))
     report = DemoReport(faults=len(faults), device_days=len(fleet))
     seed, _ = seed_of_fleet(platform.store, SEED)  # what is simulated later into this store goes on with these machines
-    columns = (
-        TextColumn("{task.description:<34}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[unit]}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console) as progress:
+    with _progress(console) as progress:
         hours = (end_ms - start_ms) // 3_600_000
         task = progress.add_task(f"simulate {day_one} and {day_two}", total=hours, unit="hours")
         simulation = FleetSimulation(fleet, seed=seed, faults=faults)
@@ -140,6 +134,56 @@ def run_demo(settings: Settings, console: Console, *, fleet: Sequence[FleetDevic
     report.seconds = time.monotonic() - began
     print_report(report, store, faults, console)
     return report
+
+
+def go_on_until_now(
+    console: Console, *, fleet: Sequence[FleetDevice] | None = None, now: Callable[[], int] = now_ms
+) -> int:
+    """The present day of the same machines, as far as it has passed: without it a hole would lie before the live part.
+
+    Works in the current directory, as :func:`run_demo` does and after it.
+
+    Args:
+        console: where progress goes.
+        fleet: devices; the default five when absent.
+        now: the present, epoch milliseconds.
+
+    Returns:
+        Messages that were ingested.
+    """
+    fleet = fleet or default_fleet()
+    platform, instance = PlatformResource(), open_instance(Path.cwd())
+    today, until_ms = day_of(now()), now() // INTERVAL_MS * INTERVAL_MS
+    start_ms = day_start(today)
+    seed, _ = seed_of_fleet(platform.store, SEED)
+    simulation = FleetSimulation(fleet, seed=seed)
+    taken = messages = 0
+    with _progress(console) as progress:
+        hours = -(-(until_ms - start_ms) // 3_600_000)
+        task = progress.add_task(f"simulate {today} until now", total=hours, unit="hours")
+        for reached, messages in stream_history(  # noqa: B007 - the last count is wanted
+            platform.log, platform.topic, simulation, fleet, start_ms, until_ms, INTERVAL_MS
+        ):
+            progress.update(task, completed=-(-(reached - start_ms) // 3_600_000))
+        task = progress.add_task("ingest and judge it", total=messages, unit="messages")
+        for some in ingest_everything(instance, platform):
+            taken += some
+            progress.update(task, advance=some)
+        if taken:
+            run_job("detection", instance, partition_tags(today, today))
+    return taken
+
+
+def _progress(console: Console) -> Progress:
+    """Bars of long work."""
+    return Progress(
+        TextColumn("{task.description:<34}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[unit]}"),
+        TimeElapsedColumn(),
+        console=console,
+    )
 
 
 def score_methods(

@@ -212,7 +212,7 @@ def demo(
 
 
 def _demonstrate(home: Path, once: bool, port: int, dashboard_port: int | None) -> None:
-    from hvac_platform.demo import demo_names, prepare_home, run_demo
+    from hvac_platform.demo import demo_names, go_on_until_now, prepare_home, run_demo
     from hvac_platform.demo_alerts import QUIET_MINUTES, LiveAlerts, prepare_live
     from hvac_platform.execution import RunFailedError
 
@@ -240,6 +240,11 @@ def _demonstrate(home: Path, once: bool, port: int, dashboard_port: int | None) 
         command = removal[name].format(settings.kafka_bootstrap_servers, value)
         console.print(f"To remove what it made: {command}", soft_wrap=True, highlight=False)
     if not once:
+        try:
+            go_on_until_now(console)
+        except (LogError, StoreError, RunFailedError) as error:
+            errors.print(f"hvac: {error}")
+            raise typer.Exit(1) from None
         simulator = [*LIVE_SIMULATOR, *prepare_live(home, now_ms())]
         os.environ.pop("HVAC_INCIDENT_PAST_HOURS", None)
         os.environ["HVAC_INCIDENT_QUIET_MINUTES"] = str(QUIET_MINUTES)
