@@ -100,16 +100,16 @@ def _root_message(error: Any) -> str:
     return str(error.message).strip().splitlines()[0] if error is not None else "unknown error"
 
 
-def _taken_in(done: dg.ExecuteInProcessResult, planned: int) -> int:
-    """Messages that a run has taken in, as it says itself."""
+def _said(done: dg.ExecuteInProcessResult, name: str, otherwise: int) -> int:
+    """A count of messages that a run gives itself."""
     said = [
-        event.materialization.metadata["messages"].value
+        event.materialization.metadata[name].value
         for event in done.get_asset_materialization_events()
         if event.asset_key is not None
         and event.asset_key.path == ["raw_metrics"]
-        and "messages" in event.materialization.metadata
+        and name in event.materialization.metadata
     ]
-    return int(said[0]) if said and isinstance(said[0], int) else planned
+    return int(said[0]) if said and isinstance(said[0], int) else otherwise
 
 
 def ingest_everything(
@@ -118,28 +118,32 @@ def ingest_everything(
     *,
     reject_ahead: bool = False,
     on_wait: Callable[[str], object] = lambda _: None,
+    on_rejected: Callable[[int], object] = lambda _: None,
 ) -> Iterator[int]:
     """Run what the ingestion sensor would launch, one run after the other, until nothing is left.
 
     Yields the messages that each run took in; a run whose ranges another process has taken in meanwhile yields nothing.
 
-    A partition that another process ingests is left to it, and waited for.
+    A partition that another process ingests is left to it, and waited for. What has failed is tried at once, where the
+    sensor would wait longer after each failure.
 
     Args:
         instance: Dagster's.
         platform: store and log.
         reject_ahead: reject messages of the future although this machine's clock may be wrong.
         on_wait: told why it waits, each second.
+        on_rejected: told of each run how many of its messages became dead letters.
 
     Raises:
         RunFailedError: a run failed; what it concerned is ingested by the next call.
     """
     while True:
-        planned, waiting = plan_tick(instance, platform, now_ms(), reject_ahead=reject_ahead)
+        planned, waiting = plan_tick(instance, platform, now_ms(), reject_ahead=reject_ahead, at_once=True)
         if planned:
             for run, request in planned:
                 done = run_job("ingestion", instance, request.tags or {}, request.run_config)
-                if (taken := _taken_in(done, run.messages)) > 0:
+                if (taken := _said(done, "messages", run.messages)) > 0:
+                    on_rejected(_said(done, "rejected", 0))
                     yield taken
         elif not waiting:
             tell_the_group(platform)

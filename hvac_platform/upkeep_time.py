@@ -31,7 +31,7 @@ def upkeep_time(store: Store, now_ms: int, *, accept_jump: bool = False) -> tupl
         return before, (
             f"time has jumped from {iso(before)} to {iso(at)} since the last upkeep, so nothing is deleted by the new time "
             f"yet ({refused + 1} of {REFUSALS} times): check this machine's clock. If it is right, launch the job "
-            "maintenance with accept_jump: true, or let a day pass"
+            "housekeeping with accept_jump: true, or let a day pass"
         )
     if at > before or REACHED not in remembered:
         store.remember(REACHED, str(at))

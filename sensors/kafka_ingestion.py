@@ -60,6 +60,7 @@ def plan_tick(
     pending: dict[int, str] | None = None,
     reject_ahead: bool = False,
     standing: bool = False,
+    at_once: bool = False,
 ) -> tuple[list[tuple[PlannedRun, dg.RunRequest]], list[str]]:
     """Runs to request now, and why some partitions wait.
 
@@ -73,6 +74,7 @@ def plan_tick(
         pending: why partitions wait that nobody owns, by partition.
         reject_ahead: passed on to the runs.
         standing: whether the runs go on with what arrives, see :mod:`hvac_platform.ingestion.standing`.
+        at_once: what has failed is not waited for, since a person asks.
     """
     settings, topic = platform.settings, platform.topic
     log_id, told = platform.log.identity(topic), told_offsets(platform.log, topic)
@@ -84,7 +86,7 @@ def plan_tick(
         entry = ledger.get(wanted.partition)
         if wanted.end == wanted.start and not wanted.skipped and entry is not None and entry.held_by(now) is not None:
             continue  # nothing waits: the windows that are open are those of whoever owns it
-        reason = _why_it_waits(wanted, entry, pending or {}, now)
+        reason = _why_it_waits(wanted, entry, pending or {}, now, at_once=at_once)
         if reason:
             waiting.append(reason)
         else:
@@ -127,13 +129,15 @@ def next_standing_run(instance: dg.DagsterInstance, platform: PlatformResource, 
     )
 
 
-def _why_it_waits(wanted: OffsetRange, entry: LedgerEntry | None, pending: dict[int, str], now: int) -> str | None:
+def _why_it_waits(
+    wanted: OffsetRange, entry: LedgerEntry | None, pending: dict[int, str], now: int, *, at_once: bool
+) -> str | None:
     holder = entry.held_by(now) if entry is not None else None
     if holder is not None:
         return f"partition {wanted.partition} is being ingested by run {holder[:8]}"
     if wanted.partition in pending:
         return f"partition {wanted.partition} {pending[wanted.partition]}"
-    seconds = retry_delay(entry, now) if entry is not None else 0.0
+    seconds = retry_delay(entry, now) if entry is not None and not at_once else 0.0
     if seconds > 0:
         said = entry.error if entry is not None else None
         return f"partition {wanted.partition} failed and is tried again in {seconds:.0f} s: {said}"

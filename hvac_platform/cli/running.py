@@ -89,6 +89,7 @@ def ingest(
     with progress_bar("messages") as progress:
         task = progress.add_task("ingest", total=waiting)
         messages = runs = 0
+        rejected: list[int] = []
         told: set[str] = set()
 
         def on_wait(reason: str) -> None:
@@ -97,7 +98,9 @@ def ingest(
                 errors.print(f"waiting: {reason}")
 
         try:
-            for taken in execution.ingest_everything(instance, platform, reject_ahead=reject_ahead, on_wait=on_wait):
+            for taken in execution.ingest_everything(
+                instance, platform, reject_ahead=reject_ahead, on_wait=on_wait, on_rejected=rejected.append
+            ):
                 messages, runs = messages + taken, runs + 1
                 progress.update(task, completed=messages, total=max(waiting, messages))
         except execution.RunFailedError as error:
@@ -109,7 +112,8 @@ def ingest(
     for partition, offsets in _skipped(platform).items():
         if lost := offsets - skipped.get(partition, 0):
             errors.print(f"hvac: partition {partition}: {lost} offsets were removed from the log before they were read")
-    console.print(f"ingested {messages} messages in {runs} run{'' if runs == 1 else 's'}")
+    aside = f"; {sum(rejected)} of them are dead letters, with the reason: hvac verify" if sum(rejected) else ""
+    console.print(f"ingested {messages} messages in {runs} run{'' if runs == 1 else 's'}{aside}")
 
 
 def _skipped(platform: PlatformResource) -> dict[int, int]:

@@ -12,7 +12,7 @@ from hvac_platform.embedding.learned import Encoders
 from hvac_platform.monitoring.judging import ready_to_judge
 from hvac_platform.monitoring.pending import completeness_limits, unjudged_windows
 from hvac_platform.stores.base import Device, Store
-from hvac_platform.stores.records import Verdict
+from hvac_platform.stores.records import Verdict, profile_updated_at
 from hvac_platform.timestamps import DAY_MS
 
 
@@ -41,8 +41,8 @@ def judge_unjudged(
 ) -> Unjudged:
     """Judge, as detection would and with the profile as it stands, what it has not come to yet; nothing is written.
 
-    A day at a time, as detection does. Of a device that was never judged at all there is nothing to go by: its first
-    profile is learned from everything.
+    A day at a time, as detection does. Of a device that has no profile and was never judged there is nothing to go by: its
+    first profile is learned from everything.
 
     Args:
         store: where snapshots, verdicts and the profile are.
@@ -54,7 +54,7 @@ def judge_unjudged(
         now_ms: the present.
     """
     nothing = np.zeros(0, dtype=np.int64)
-    if not was_ever_judged(store, device.device_id):
+    if profile_updated_at(store, device.device_id) is None and not was_ever_judged(store, device.device_id):
         return Unjudged(0, nothing, nothing)
     limit = completeness_limits(store, [device], settings, now_ms)[device.device_id]
     new, waiting = unjudged_windows(store, device.device_id, start_ms, end_ms, limit)

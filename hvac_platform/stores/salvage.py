@@ -17,6 +17,7 @@ from hvac_platform.stores.repacking import PACKED_SINCE, PlainStore, read_plain
 from hvac_platform.stores.tables import Table, tables
 from hvac_platform.timestamps import DAY_MS
 
+ROWS_AT_ONCE = 5_000
 SMALLEST_MS = 60_000
 """A stretch of time so short that can't be read is given up."""
 LEFT_OUT = frozenset({"ingestion_ledger", "touched_windows", "metric_aggregation_buffer", "embedding_backlog"})
@@ -72,27 +73,44 @@ def salvage(damaged: EmbeddedStore | PlainStore, new: EmbeddedStore) -> Salvage:
 
 
 def _slices(name: str, target: Table, spans: dict[str, tuple[int, int]]) -> Iterator[TableSlice]:
-    if target.time_column is None or "device_id" not in target.key:
+    if "device_id" not in target.key:
         yield TableSlice(name)
         return
     for device_id, (start, end) in spans.items():
-        yield TableSlice(name, (), device_id, start, end)
+        yield TableSlice(name, (), device_id, *((start, end) if target.time_column is not None else ()))
 
 
 def _copy(damaged: EmbeddedStore | PlainStore, new: EmbeddedStore, rows: TableSlice, found: Salvage) -> None:
-    """Copy a slice; where it can't be read to the end, each half of its time on its own."""
-    copied = 0
+    """Copy a slice; where it can't be read to the end, each half of its time on its own, at last up to the damage."""
     try:
-        for batch in damaged.scan(rows, batch_rows=5_000):
-            for part in writable(rows.table, batch):
-                copied += new.upsert(rows.table, part)
+        copied = _copied(damaged, new, rows, ROWS_AT_ONCE)
     except (*UNREADABLE, *GARBLED):
         if rows.start_ms is None or rows.end_ms is None or rows.end_ms - rows.start_ms <= SMALLEST_MS:
-            found.rows[rows.table] += copied
-            found.lost[rows.table] += 1
+            _up_to_the_damage(damaged, new, rows, found)
             return
         middle = (rows.start_ms + rows.end_ms) // 2
         _copy(damaged, new, TableSlice(rows.table, (), rows.device_id, rows.start_ms, middle), found)
         _copy(damaged, new, TableSlice(rows.table, (), rows.device_id, middle, rows.end_ms), found)
         return
     found.rows[rows.table] += copied
+
+
+def _copied(damaged: EmbeddedStore | PlainStore, new: EmbeddedStore, rows: TableSlice, at_once: int) -> int:
+    return sum(
+        new.upsert(rows.table, part)
+        for batch in damaged.scan(rows, batch_rows=at_once)
+        for part in writable(rows.table, batch)
+    )
+
+
+def _up_to_the_damage(
+    damaged: EmbeddedStore | PlainStore, new: EmbeddedStore, rows: TableSlice, found: Salvage
+) -> None:
+    """Copy the rows before the first that can't be read."""
+    found.lost[rows.table] += 1
+    try:
+        for batch in damaged.scan(rows, batch_rows=1):
+            for part in writable(rows.table, batch):
+                found.rows[rows.table] += new.upsert(rows.table, part)
+    except (*UNREADABLE, *GARBLED):
+        pass

@@ -97,6 +97,16 @@ def test_of_a_device_that_was_never_judged_everything_is_learned(platform):
     assert lesson.profile.snapshot_count == TEN_HOURS
 
 
+def test_what_a_device_with_a_profile_was_never_judged_for_is_judged_by_that_before_it_is_learned(platform):
+    """As where a recording is imported, a profile built, and more imported before anybody asks for detection."""
+    store = platform.store
+    machines.learn(store, bring_in(store, LATHE, lathe_readings(FIRST_MS, TEN_HOURS)))
+    lesson = machines.learn(store, bring_in(store, LATHE, newest()))
+    assert lesson.judged == TEN_HOURS + CALM_MINUTES + FAULTY_MINUTES
+    assert FAULTY_MINUTES <= lesson.left_out["anomalous, judged only now"] <= FAULTY_MINUTES + 5
+    assert lesson.profile.metric_stats["temperature"].max < 90
+
+
 def test_a_device_that_nobody_has_judged_for_long_still_learns_what_is_new(watched):
     """Judged first, not left out: hours without detection don't starve its profile."""
     hours = lathe_readings(MIDNIGHT_MS, 6 * 60)

@@ -478,3 +478,31 @@ def test_a_damaged_store_of_before_is_told_and_what_can_be_read_is_brought_over(
     assert brought <= set(zip(*(columns[name] for name in names), strict=True))
     assert len(brought) > len(columns["device_id"]) / 2
     new.close()
+
+
+def test_a_damaged_profile_costs_no_other_device_its_own(tmp_path):
+    path, names = tmp_path / "store.db", [f"RTU-{i}" for i in range(6)]
+    store = EmbeddedStore(path)
+    store.register_devices([Device(name, "rooftop_unit", "", "", 0, DAY_MS, 0) for name in names])
+    marks = {name: name.encode() * 3_000 for name in names}  # each reaches over many pages
+    profile = {"device_type": "rooftop_unit", "location": "", "building_id": "", "embedding_method": "state-1"}
+    counts = dict.fromkeys(("profile_version", "snapshot_count", "span_start", "span_end", "last_seen"), 1)
+    times = dict.fromkeys(("profile_created_at", "profile_updated_at"), 1)
+    vector = np.ones((1, 384), dtype=np.float32)
+    for name, detector in marks.items():
+        row = {"device_id": name, **profile, **counts, **times, "detector": detector}
+        whole = {key: [value] for key, value in row.items()} | {"profile_embedding": vector}
+        store.upsert("device_profiles", whole | {"metric_stats": [{}], "calibration": [{}]})
+    store.connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    store.close()
+    content = bytearray(path.read_bytes())
+    inside = content.find(marks["RTU-2"][:600]) // 4096 + 1
+    content[inside * 4096 : inside * 4096 + 4096] = b"\xff" * 4096
+    path.write_bytes(content)
+    new = EmbeddedStore(tmp_path / "new.db")
+    found = salvage(open_damaged(path), new)
+    assert found.lost["device_profiles"] >= 1
+    kept = {row[0] for row in rows(new, "device_profiles", "device_id")}
+    assert len(kept) >= len(names) - 2
+    assert {"RTU-0", "RTU-5"} <= kept
+    new.close()
