@@ -61,6 +61,8 @@ def asked(parameters: Mapping[str, str], known: frozenset[str]) -> Asked:
         after = _cursor(parameters["cursor"])
         if after.startswith("t"):
             start_ms, after = int(after[1:]), None
+    elif start_ms is not None and end_ms is not None and start_ms >= end_ms:
+        raise ProblemError(HTTPStatus.BAD_REQUEST, "until: not after from")
     return Asked(_limit(parameters), start_ms, end_ms, after[1:] if after is not None else None, parameters)
 
 

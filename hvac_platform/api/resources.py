@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from typing import Any
@@ -12,6 +12,7 @@ from hvac_platform.api.lists import Page, page_by_time, page_of
 from hvac_platform.api.paging import Asked
 from hvac_platform.api.problems import ProblemError
 from hvac_platform.config import Settings
+from hvac_platform.detection.methods import method_names
 from hvac_platform.ingestion.flow import flows
 from hvac_platform.ingestion.messages import format_timestamp
 from hvac_platform.ingestion.proof import newest_proofs
@@ -102,6 +103,7 @@ def points(request: Request) -> Page:
 
 def rows_by_time(request: Request, name: str) -> Page:
     """Rows of a table of one device in a span."""
+    _require_one_of("method", request.asked.given, method_names())
     equals = [(n, request.asked.given[n]) for n in FILTERS.get(name, ()) if n in request.asked.given]
     return page_by_time(request.store, table(name), device_of(request).device_id, request.asked, equals=equals)
 
@@ -162,6 +164,10 @@ MOST_SIMILAR = 50
 def incidents(request: Request) -> Page:
     """Incidents, the newest first, each with where it stands."""
     given, now = request.asked.given, now_ms()
+    _require_one_of("severity", given, lifecycle.SEVERITIES)
+    _require_one_of("state", given, [str(state) for state in lifecycle.State])
+    if "device" in given and given["device"] not in {one.device_id for one in request.store.devices()}:
+        raise ProblemError(HTTPStatus.BAD_REQUEST, f"device: no {given['device'][:100]!r}: /api/v1/devices has them")
     span = (request.asked.start_ms, request.asked.end_ms)
     found = Incident.read(
         request.store,
@@ -209,6 +215,11 @@ def incident(request: Request) -> dict[str, Any]:
         for one in lifecycle.history_of(request.store, found)
     ]
     return {**_incident(request.store, found, handling, now_ms()), "history": history}
+
+
+def _require_one_of(name: str, given: Mapping[str, str], known: Sequence[str]) -> None:
+    if name in given and given[name] not in known:
+        raise ProblemError(HTTPStatus.BAD_REQUEST, f"{name}: one of {', '.join(known)}, not {given[name][:60]!r}")
 
 
 def _incident(store: Store, key: Incident, handling: IncidentHandling | None, now: int) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from hvac_platform.stores.base import Store
 from hvac_platform.stores.records import OutboxMessage
 from hvac_platform.timestamps import DAY_MS, now_ms
 
-alerts = typer.Typer(no_args_is_help=True)
+alerts = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 PATIENCE_SECONDS = 6.0
 """The lease of a deliverer that was killed lapses after five seconds."""

@@ -68,7 +68,7 @@ CONTINUOUS_SECONDS = 30
 ALL_METHODS = "all"
 MOST_SHOWN = 60  # metrics of a state
 
-profiles = typer.Typer(no_args_is_help=True)
+profiles = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 
 @profiles.command("build")
@@ -605,6 +605,19 @@ def compare_methods(
         console.print("alone: windows that only this method calls anomalous")
 
 
+NARROW_STATES = 4
+"""Columns that fit 80 characters: the metric, its present value, and two past states."""
+
+
+def _short(value: float) -> float:
+    """A difference of floats without the digits that arithmetic adds.
+
+    >>> _short(99.90000000000002)
+    99.9
+    """
+    return float(f"{value:.9g}")
+
+
 def similar(
     name: OneName = None,
     option: OneDevice = None,
@@ -643,10 +656,12 @@ def similar(
         similar_rows = [
             {
                 "window": at(s.time_ms),
-                "cosine": s.cosine,
+                "cosine": round(s.cosine, 6),
                 "anomalous": s.anomalous,
                 "outcome": s.outcome,
-                "metrics": {name: {"then": then, "difference": d} for name, (then, d) in s.differences.items()},
+                "metrics": {
+                    name: {"then": _short(then), "difference": _short(d)} for name, (then, d) in s.differences.items()
+                },
             }
             for s in history.similar
         ]
@@ -664,7 +679,8 @@ def similar(
                 then, difference = s.differences.get(name, (np.nan, np.nan))
                 row[iso(s.time_ms)[5:16]] = f"{then:.4g} ({difference:+.3g})"
             metric_rows.append(row)
-        print_rows(metric_rows, as_json=False, title="Then (difference from now to then)")
+        narrow = list(metric_rows[0])[:NARROW_STATES]
+        print_rows(metric_rows, as_json=False, title="Then (difference from now to then)", narrow=narrow)
         if (more := len(history.state.metric_names) - len(metric_rows)) > 0:
             console.print(f"and {more} more metrics, which differ less: --json has them")
     seen = f"seen {history.seen} times before, last {last}" if history.seen else "never seen before"

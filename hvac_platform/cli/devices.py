@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from hvac_platform.cli.choosing import Devices, Names, chosen_devices, named
+from hvac_platform.cli.choosing import Devices, Names, OneDevice, OneName, chosen_device, chosen_devices, named
 from hvac_platform.cli.output import AsJson, Length, at, console, errors, print_rows, progress_bar
 from hvac_platform.config import load_settings
 from hvac_platform.monitoring.data_loss import spelled
@@ -18,7 +18,7 @@ from hvac_platform.stores.base import Store
 from hvac_platform.stores.records import WHOLE_DEVICE, read_points
 from hvac_platform.timestamps import day_windows, divides_day, now_ms
 
-devices = typer.Typer(no_args_is_help=True)
+devices = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 Device = Annotated[str, typer.Argument(help="Device.", metavar="DEVICE")]
 Point = Annotated[str | None, typer.Option("--point", help="One of its points (metric) alone.")]
@@ -67,10 +67,10 @@ def list_devices(names: Names = None, chosen: Devices = None, as_json: AsJson = 
 
 
 @devices.command("points")
-def list_points(name: Device, as_json: AsJson = False) -> None:
+def list_points(name: OneName = None, option: OneDevice = None, as_json: AsJson = False) -> None:
     """The points of a device: what each does now, at which pace it reports, and how good its readings are."""
     store = open_store(load_settings())
-    (device,) = chosen_devices(store, [name])
+    device = chosen_device(store, name, option)
     states = states_now(store, device)
     rows = [
         {
@@ -87,28 +87,28 @@ def list_points(name: Device, as_json: AsJson = False) -> None:
         }
         for point in read_points(store, device.device_id)[0]
     ]
-    empty = f"nothing was learned of the points of {name} yet: hvac profiles build {name}"
+    known = device.device_id
+    empty = f"nothing was learned of the points of {known} yet: hvac profiles build {known}"
     print_rows(
         rows,
         as_json=as_json,
-        title=f"Points of {name} ({len(rows)})",
+        title=f"Points of {known} ({len(rows)})",
         empty=empty,
         narrow=("point", "now", "interval", "grade", "complete", "stale"),
     )
 
 
 @devices.command("retire")
-def retire(name: Device, point: Point = None) -> None:
+def retire(name: OneName = None, option: OneDevice = None, point: Point = None) -> None:
     """A device, or one of its points, is no longer expected: its silence is no incident from now on."""
-    _retire(name, point, now_ms())
-    console.print(f"{name}{f': {point}' if point else ''} is retired; hvac devices return takes it back")
+    said = _retire(name, option, point, now_ms())
+    console.print(f"{said} is retired; hvac devices return takes it back")
 
 
 @devices.command("return")
-def take_back(name: Device, point: Point = None) -> None:
+def take_back(name: OneName = None, option: OneDevice = None, point: Point = None) -> None:
     """A device, or one of its points, that was retired is expected again."""
-    _retire(name, point, None)
-    console.print(f"{name}{f': {point}' if point else ''} is expected again")
+    console.print(f"{_retire(name, option, point, None)} is expected again")
 
 
 @devices.command("window")
@@ -210,12 +210,14 @@ def rename(
     console.print(f"{old} is {new} now: {told or 'it had no history'}")
 
 
-def _retire(name: str, point: str | None, since_ms: int | None) -> None:
+def _retire(name: str | None, option: str | None, point: str | None, since_ms: int | None) -> str:
+    """Retire a device or a point, or take it back; returns what it is called."""
     store = open_store(load_settings())
-    (device,) = chosen_devices(store, [name])
+    device = chosen_device(store, name, option).device_id
     if point is not None:
-        _require_point(store, device.device_id, point)
-    retire_point(store, device.device_id, WHOLE_DEVICE if point is None else point, since_ms)
+        _require_point(store, device, point)
+    retire_point(store, device, WHOLE_DEVICE if point is None else point, since_ms)
+    return device if point is None else f"{device}: {point}"
 
 
 def _require_point(store: Store, device_id: str, point: str) -> None:

@@ -44,8 +44,8 @@ from hvac_platform.runtime.connections import make_encoders, open_store
 from hvac_platform.stores.records import Incident, IncidentHandling, MaintenanceSpan
 from hvac_platform.timestamps import DAY_MS, iso, now_ms
 
-incidents = typer.Typer(no_args_is_help=True)
-maintenance = typer.Typer(no_args_is_help=True)
+incidents = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+maintenance = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 add_actions(incidents)
 

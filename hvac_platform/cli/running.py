@@ -170,15 +170,16 @@ def dashboard(
     ] = False,
 ) -> None:
     """Serve the dashboard: fleet, devices, incidents, methods and ingestion in a browser; Ctrl-C ends it."""
-    from hvac_platform.dashboard.serving import DashboardError, serve
+    from hvac_platform.dashboard.serving import DashboardError, require_free, serve
     from hvac_platform.hosts import is_loopback_name
 
     settings = load_settings()
     stop_on_signals()
-    console.print(f"Dashboard: http://{host}:{port}   (Ctrl-C ends it)")
-    if not is_loopback_name(host):
-        errors.print("hvac: the dashboard has no log-in: who reaches this address reads it")
     try:
+        require_free(host, port)
+        console.print(f"Dashboard: http://{host}:{port}   (Ctrl-C ends it)")
+        if not is_loopback_name(host):
+            errors.print("hvac: the dashboard has no log-in: who reaches this address reads it")
         serve(settings, host, port, debug=debug)
     except DashboardError as error:
         errors.print(f"hvac: {error}")

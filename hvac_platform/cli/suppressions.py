@@ -17,7 +17,7 @@ from hvac_platform.timestamps import DAY_MS, now_ms
 
 COUNTED_DAYS = 30
 
-suppressions = typer.Typer(no_args_is_help=True)
+suppressions = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 
 def _listed(texts: list[str] | None) -> list[str]:
@@ -27,7 +27,7 @@ def _listed(texts: list[str] | None) -> list[str]:
 @suppressions.command("add")
 def add_suppression(
     name: Annotated[str, typer.Argument(help="Name, such as 'weekends'.", metavar="NAME")],
-    device: Annotated[str | None, typer.Option(help="Devices, as a pattern: RTU-*.")] = None,
+    device: Annotated[str | None, typer.Option("--device", "--devices", help="Devices, as a pattern: RTU-*.")] = None,
     point: Annotated[str | None, typer.Option(help="Metric that moved most, as a pattern.")] = None,
     rule: Annotated[str | None, typer.Option(help="Rules that fired, as a pattern; data-loss for data losses.")] = None,
     building: Annotated[str | None, typer.Option(help="Buildings, as a pattern.")] = None,

@@ -48,7 +48,7 @@ from hvac_platform.stores.salvage import open_damaged, salvage
 from hvac_platform.stores.tables import tables
 from hvac_platform.timestamps import iso, now_ms
 
-schema = typer.Typer(no_args_is_help=True)
+schema = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 TYPES = "device types"
 PREFIXES = ("HVAC_", "KAFKA_", "SCYLLA_", "OLLAMA_")
 NEARLY = 0.85

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
 
 from dash import Dash, Input, Output, State, dcc, html
-from flask import Response
+from flask import Response, request
+from werkzeug.exceptions import HTTPException
 
 from hvac_platform.api import routes
 from hvac_platform.config import Settings
@@ -23,7 +26,9 @@ from hvac_platform.hosts import Address, parse_address
 from hvac_platform.runtime.request_guard import RequestGuard
 from hvac_platform.timestamps import iso, now_ms
 
+logger = logging.getLogger(__name__)
 REFRESH_SECONDS = 5
+CALLBACKS = "/_dash-update-component"
 NAVIGATION = {"/": "Fleet", "/incidents": "Incidents", "/methods": "Methods", "/ingestion": "Ingestion"}
 TITLE = "HVAC"
 INCIDENT_NAME = re.compile(r"[0-9]{1,15}(\.[0-9]{1,6})?")
@@ -72,6 +77,7 @@ def make_app(
     _serve_health(app, source)
     _serve_metrics(app, shared)
     routes.register(app.server, source)
+    _refuse_what_no_page_sends(app)
     _protect(app)
     server: Any = app.server
     server.wsgi_app = Front(server.wsgi_app, RequestGuard([*settings.allowed_hosts, *_own_address(host)]))
@@ -111,7 +117,7 @@ def route(path: str | None) -> Content:
     >>> route("/nowhere").className
     'empty'
     """
-    parts = [unquote(part) for part in (path or "/").split("/")[1:]]
+    parts = [unquote(part) for part in (path if isinstance(path, str) else "/").split("/")[1:]]
     match parts:
         case [""]:
             return fleet.layout()
@@ -142,9 +148,11 @@ def page_title(path: str | None) -> str:
     >>> page_title("/methods"), page_title("/device/RTU%2D001")
     ('Methods · HVAC', 'RTU-001 · HVAC')
     """
+    if not isinstance(path, str):
+        return TITLE
     if path in NAVIGATION:
         return f"{NAVIGATION[path]} · {TITLE}"
-    parts = [unquote(part) for part in (path or "").split("/")[2:3]]
+    parts = [unquote(part) for part in path.split("/")[2:3]]
     return f"{visible(parts[0], 60)} · {TITLE}" if parts else TITLE
 
 
@@ -210,6 +218,22 @@ def _serve_metrics(app: Dash, shared: SharedReadings) -> None:
         return Response(kept[0].text(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
     server.add_url_rule("/metrics", "metrics", metrics)
+
+
+def _refuse_what_no_page_sends(app: Dash) -> None:
+    """A callback that fails has been sent what no page sends: pages catch what may go wrong when they read."""
+    server: Any = app.server
+
+    def refused(error: Exception) -> Any:
+        if isinstance(error, HTTPException):
+            return error
+        if server.debug or not request.path.startswith(CALLBACKS):
+            raise error
+        logger.warning("a callback was refused: %s: %s", type(error).__name__, visible(error, 200))
+        logger.debug("where it failed", exc_info=error)
+        return Response("no page sends this\n", HTTPStatus.BAD_REQUEST, mimetype="text/plain")
+
+    server.register_error_handler(Exception, refused)
 
 
 def _own_address(host: str) -> list[Address]:

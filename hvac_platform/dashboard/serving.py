@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import resource
+import socket
 
 import waitress
 
@@ -63,11 +64,30 @@ def serve(settings: Settings, host: str, port: int, *, debug: bool = False) -> N
                 _quiet=True,
             )
     except OSError as error:
-        owner = port_owner(port)
-        by = f" by {owner}" if owner is not None else ""
-        raise DashboardError(
-            f"can't listen on {host}:{port}: {error.strerror or error}{by}; choose another port with --port"
-        ) from None
+        raise _taken(host, port, error) from None
+
+
+def require_free(host: str, port: int) -> None:
+    """Check that an address can be listened on.
+
+    Raises:
+        DashboardError: it can't; says who has it.
+    """
+    try:
+        for family, kind, _, _, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            with socket.socket(family, kind) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+    except OSError as error:
+        raise _taken(host, port, error) from None
+
+
+def _taken(host: str, port: int, error: OSError) -> DashboardError:
+    owner = port_owner(port)
+    by = f" by {owner}" if owner is not None else ""
+    return DashboardError(
+        f"can't listen on {host}:{port}: {error.strerror or error}{by}; choose another port with --port"
+    )
 
 
 def most_connections() -> int:

@@ -11,7 +11,9 @@ from hvac_platform.detection.nearest import DIMENSION
 
 MOST_METRICS = (DIMENSION - 3) // 2
 """What an embedding holds. Fitting to a week of minutes takes 6 s and 0.5 GB with so many, 13 s and 0.8 GB with 300."""
-NOT_CHOSEN = f"one too many: {MOST_METRICS} are judged, declared points first, then the most complete and most varying"
+NOT_CHOSEN = (
+    f"not among the {MOST_METRICS} that are judged: declared points come first, then the most complete and varying"
+)
 
 
 def chosen_metrics(

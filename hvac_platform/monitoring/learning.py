@@ -349,7 +349,7 @@ def learn_profile(
         detector, fitted, why, note = _detector_for(
             device, whole, fit, present, settings, end_ms, _wish(refit, looked, unlearned), worn=_is_worn(store, device)
         )
-    if start_ms > wanted_ms:
+    if start_ms > max(wanted_ms, device.first_seen):
         note = note or f"of its {len(every)} metrics only the history from {iso(start_ms)} on is read"
     metrics_left_out = dict.fromkeys(sorted(unread), NOT_CHOSEN)
     if detector is not None:

@@ -163,3 +163,19 @@ def test_no_request_whatever_it_says_is_an_error_of_the_server(
     assert answer.status_code < 500
     if answer.status_code != 200:
         assert answer.content_type.startswith("application/problem+json")
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/incidents?severity=purple", "severity: one of critical, warning, info"),
+        ("/incidents?state=new", "state: one of open"),
+        ("/incidents?device=NOPE", "device: no 'NOPE'"),
+        ("/devices/CH-001/verdicts?method=magic", "method: one of rules"),
+        ("/devices/CH-001/readings?from=2026-01-02&until=2026-01-01", "until: not after from"),
+    ],
+)
+def test_what_can_not_be_there_is_refused_and_not_answered_by_an_empty_list(client: Any, path: str, said: str) -> None:
+    answer = client.get(API + path)
+    assert answer.status_code == 400
+    assert answer.json["detail"].startswith(said)

@@ -132,6 +132,23 @@ def test_lists_and_texts_longer_than_any_page_has_are_refused(served: Served, va
     assert b"may" in said
 
 
+@pytest.mark.parametrize(
+    "document",
+    [{}, [1], 7, {"output": 3}, {"output": "page.children", "inputs": [{"id": "where", "property": "pathname", "value": 1}]}],
+        {},
+        [1],
+        7,
+        {"output": 3},
+        {"output": "page.children", "inputs": [{"id": "where", "property": "pathname", "value": {}}]},
+    ],
+)
+def test_what_no_page_sends_is_refused_in_one_line(served: Served, document: Any) -> None:
+    before = served.log.stat().st_size
+    status, body = served.post(document)
+    assert status < 500, body
+    assert b"Traceback" not in served.log.read_bytes()[before:]
+
+
 def test_nesting_without_end_is_refused(served: Served) -> None:
     body = b"[" * 200_000 + b"]" * 200_000
     assert served.ask("POST", UPDATE, body, Content_Type="application/json")[0] == 400
@@ -156,9 +173,9 @@ def test_what_a_browser_sent_fills_no_log(served: Served) -> None:
     references = [{"id": name, "property": "y"} for name in names]
     document = {"output": "..".join(["", *names, ""])[:LONGEST_TEXT], "outputs": references, "inputs": references}
     status, _ = served.post({**document, "changedPropIds": names})
-    assert status == 500
+    assert status == 400
     added = served.log.read_bytes()[logged:]
-    assert b"characters left out" in added
+    assert b"a callback was refused" in added
     assert len(added) <= LONGEST_LINE + 100
 
 

@@ -12,6 +12,7 @@ import pytest
 from hvac_platform.config import Settings
 from hvac_platform.dashboard.app import make_app, route
 from hvac_platform.dashboard.source import Source
+from hvac_platform.detection.methods import method_names
 from hvac_platform.monitoring.data_loss import DataLoss
 from hvac_platform.monitoring.incidents import data_loss_incident
 from hvac_platform.stores.base import Store, StoreError
@@ -140,7 +141,7 @@ def test_a_device_shows_charts_events_and_profile_in_every_range(browser: Browse
     assert len(figure["data"]) == 6
     assert any("kW" in note["text"] for note in figure["layout"]["annotations"])
     assert any(shape["yref"] == "y" for shape in figure["layout"]["shapes"]), "the normal band"
-    assert {trace["name"] for trace in answer["device-scores.figure"]["data"]} == {"rules", "profile", "vector"}
+    assert {trace["name"] for trace in answer["device-scores.figure"]["data"]} == set(method_names())
     tables = str(answer["device-tables.children"])
     for words in ("Anomalous windows", "Normal snapshots", "Smallest similarity", "Incidents"):
         assert words in tables

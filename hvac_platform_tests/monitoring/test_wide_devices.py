@@ -95,7 +95,7 @@ def test_a_detector_judges_a_bounded_number_of_metrics_and_says_which_it_left_ou
     detector = fit_detector(pd.DataFrame(values, index=times, columns=[f"m{j}" for j in range(800)]))
     assert len(detector.metric_names) == MOST_METRICS
     assert len(detector.left_out) == 800 - MOST_METRICS
-    assert "declared points first" in next(iter(detector.left_out.values()))
+    assert "declared points come first" in next(iter(detector.left_out.values()))
 
 
 # -- what it costs -------------------------------------------------------------------------------------------------------

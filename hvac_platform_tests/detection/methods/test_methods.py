@@ -29,9 +29,11 @@ class SeasonalNaive:
     most_sigmas = 12.0
 
     def context_start(self, due: Due) -> int:
+        """A day back, and as far as persistence looks."""
         return due.start_ms - self.day_ms - 3 * due.window_ms
 
     def judge(self, windows: Windows, history: History, state: Any) -> tuple[Verdicts, Any]:
+        """Far from yesterday, in units of each metric's own spread."""
         series, profile = windows.series, windows.profile
         if profile is None:
             return nothing(self.name, windows.times_ms), None
