@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from hvac_platform.detection.alarms import PERSISTENCE_WINDOWS
 from hvac_platform.detection.detector import Examination, FittedDetector
 from hvac_platform.detection.detector.judge import examine_rows
+from hvac_platform.detection.detector.side_by_side import examine_side_by_side
 from hvac_platform.detection.nearest import DIMENSION, padded
 from hvac_platform.detection.observations import observations_of
 from hvac_platform.detection.reasons import Deviation, deviations_of, titled, told, value_shown
 from hvac_platform.detection.reference import Memory
 from hvac_platform.detection.verdicts import Verdicts
 from hvac_platform.devices.registry import DeviceType
-from hvac_platform.snapshots import SnapshotSeries
+from hvac_platform.snapshots import SnapshotSeries, select
 
 Float64 = NDArray[np.float64]
 
@@ -146,6 +147,40 @@ def examine_windows(
         carried = Carried(block, memory, judged[0].take(slice(-PERSISTENCE_WINDOWS, None)))
     (known,) = judged
     return known.take(np.searchsorted(known.times_ms, series.times_ms[wanted])), carried
+
+
+def examine_newest(
+    newest: Sequence[tuple[SnapshotSeries, FittedDetector, Carried]],
+) -> list[tuple[Learned, Carried] | None]:
+    """What :func:`examine_windows` says of the last window of each series, of many devices at once.
+
+    Args:
+        newest: series of different devices, with their detectors and what the judgement of the window before returned.
+
+    Returns:
+        Of each device its recent windows with the last one, and what to pass on; None where it has to be judged by itself.
+    """
+    found: list[tuple[Learned, Carried] | None] = [None] * len(newest)
+    rows, values = [], []
+    for i, (series, detector, carried) in enumerate(newest):
+        last = len(series) - 1
+        new = last < 1 or int(series.times_ms[last - 1]) <= carried.time_ms < int(series.times_ms[last])
+        if new and int(series.times_ms[last]) // (BLOCK_WINDOWS * series.window_ms) == carried.block:
+            rows.append(i)
+            values.append(values_of(select(series, slice(last, None)), detector.metric_names))
+    times = [newest[i][0].times_ms[-1:] for i in rows]
+    detectors = [newest[i][1] for i in rows]
+    observations = [
+        observations_of(time, value, detector.interval_ms)
+        for time, value, detector in zip(times, values, detectors, strict=True)
+    ]
+    examined = examine_side_by_side(detectors, observations, [newest[i][2].memory for i in rows])
+    for i, value, answer in zip(rows, values, examined, strict=True):
+        if answer is not None:
+            carried = newest[i][2]
+            known = _joined([carried.recent, _learned(answer[0], value)])
+            found[i] = known, Carried(carried.block, answer[1], known.take(slice(-PERSISTENCE_WINDOWS, None)))
+    return found
 
 
 def values_of(series: SnapshotSeries, names: Sequence[str]) -> Float64:

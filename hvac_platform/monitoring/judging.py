@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from hvac_platform.config import Settings
 from hvac_platform.detection import methods
 from hvac_platform.detection.consensus import votes
-from hvac_platform.detection.methods.base import Due, JudgesTogether, Windows
+from hvac_platform.detection.methods.base import Due, JudgesTogether, Windows, examine_together
 from hvac_platform.detection.pace import last_readings, stale
 from hvac_platform.detection.profile import Profile
 from hvac_platform.detection.verdicts import Verdicts
@@ -156,6 +156,8 @@ def judge_together(ready: Sequence[Ready]) -> list[dict[str, Verdicts]]:
     if len(some) < 2:
         return said
     many = [windows for i in some if (windows := ready[i].windows) is not None]
+    with suppress(Exception):  # of one device, which shows when it is judged by itself
+        examine_together(many)
     for method in methods.METHODS:
         if isinstance(method, JudgesTogether):
             with suppress(Exception):  # of one device, which shows when each is judged by itself
@@ -208,7 +210,7 @@ def ready_to_judge(
         first_ms = int(changed[0])
         end_ms = min(end_ms, limit, int(changed[-1]) + (FOLLOWING_WINDOWS + 1) * window_ms)
     carried = own.carried if own is not None else None
-    last_ms = min(end_ms, limit) - window_ms
+    last_ms = int(changed[-1]) if unjudged_only else min(end_ms, limit) - window_ms
     if carried is not None and not carried.leads_to(first_ms, max(first_ms, last_ms), window_ms):
         carried = None
     due = Due(first_ms, window_ms, declared, profile, carried)
@@ -230,6 +232,17 @@ def ready_to_judge(
         before = select(before, before.times_ms >= begin_ms)
         states = states.after(len(before))  # those are judged already
         series = joined([before, series]) if len(series) else before
+    newest_ms = int(series.times_ms[-1]) if len(series) else first_ms
+    if own is not None and carried is not None and not carried.leads_to(first_ms, newest_ms, window_ms):
+        own.carried = None  # windows that follow reach beyond what it leads to
+        return ready_to_judge(
+            *(store, device, encoders, settings, start_ms, end_ms),
+            now_ms=now_ms,
+            unjudged_only=unjudged_only,
+            similarity_threshold=similarity_threshold,
+            sigma_threshold=sigma_threshold,
+            kept=kept,
+        )
     wanted = series.times_ms >= first_ms
     complete = series.times_ms + series.window_ms <= limit
     if unjudged_only:

@@ -183,7 +183,7 @@ def examine_rows(
     implied = expected(detector, followed)
     sigmas = conditional_sigmas(detector.levels.deviations(followed.level), detector.levels.precision)
     examined = Examination(
-        columns=_columns(detector, observations, followed.silent, implied, judged, no_rules, ()),
+        columns=columns_of(detector, observations, followed.silent, implied, judged, no_rules, ()),
         ratio=np.where(followed.silent, 0.0, judged.ratio),
         expected=implied,
         top=judged.top,
@@ -240,13 +240,13 @@ def _advance_record(
     judged = judge_rows(detector, observations, followed, departures_of(followed, detector.states), before)
     rules = rule_alarms(detector, observations, record)
     implied = expected(detector, followed)
-    columns = _columns(detector, observations, followed.silent, implied, judged, rules, maintenance)
+    columns = columns_of(detector, observations, followed.silent, implied, judged, rules, maintenance)
     earlier = record if len(observations.stretches) == 1 else None
     memory = _memory_after(observations, followed, judged, before)
     return _frame(index, columns), _remembered(detector, memory, observations, earlier)
 
 
-def _columns(
+def columns_of(
     detector: FittedDetector,
     observations: Observations,
     silent: Bool,

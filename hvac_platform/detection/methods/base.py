@@ -116,6 +116,30 @@ def _examined(windows: Windows, profile: Profile) -> Examined:
     return Examined(replace(recent, embeddings=learned.vectors), learned, learned.settling, carried)
 
 
+def examine_together(many: Sequence[Windows]) -> None:
+    """Work out :attr:`Windows.examined` for all devices at once that have one new window each; others do it by themselves.
+
+    Args:
+        many: windows of different devices.
+    """
+    from hvac_platform.detection.learned import examine_newest  # brings pandas
+
+    cases = [
+        (windows, (windows.series, windows.profile.detector, windows.carried))
+        for windows in many
+        if windows.profile is not None
+        and windows.profile.detector is not None
+        and windows.carried is not None
+        and windows.chosen.tolist() == [len(windows.series) - 1]
+    ]
+    for (windows, _), found in zip(cases, examine_newest([case for _, case in cases]), strict=True):
+        if found is not None:
+            recent = select(windows.series, slice(windows.first_recent, None))
+            learned = found[0].take(np.searchsorted(found[0].times_ms, recent.times_ms))
+            examined = Examined(replace(recent, embeddings=learned.vectors), learned, learned.settling, found[1])
+            windows.__dict__["examined"] = examined  # where the property keeps it
+
+
 @dataclass(frozen=True, slots=True)
 class Due:
     """Windows of one device that are to be judged, before anything of them is read.
