@@ -26,6 +26,7 @@ from hvac_platform.monitoring.standing import StandingDetection
 from hvac_platform.resources import PlatformResource
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
 from hvac_platform.simulation.streaming import stream_history
+from hvac_platform.standing_loop import look_for_garbage_seldom
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.window_lengths import WindowLengths
 from hvac_platform.timestamps import DAY_MS, day_of, now_ms
@@ -104,8 +105,8 @@ def run(arguments: argparse.Namespace, home: Path) -> None:
     before_bytes = size(home)
     taking_in = ingestion(platform)
     judging = StandingDetection(store, platform.encoders, settings, until=float("inf"))
-    began = time.process_time()
     judging.step()
+    look_for_garbage_seldom()  # as a run that stands does
     figures: list[tuple[float, float]] = []
     messages = 0
     per_minute = max(1, MINUTE_MS // interval_ms)

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
+
+
+def look_for_garbage_seldom() -> None:
+    """What a run keeps of its devices are many objects that live as long as it does.
+
+    To look through them for garbage again and again, as Python does by itself, took a sixth of what detection takes.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 1000)
 
 
 def stand(
@@ -32,6 +43,7 @@ def stand(
     Raises:
         Exception: one of those errors, again and again; any other at once.
     """
+    look_for_garbage_seldom()
     failures = 0
     while not over():
         try:

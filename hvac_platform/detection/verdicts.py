@@ -50,6 +50,8 @@ class Verdicts:
 
     def spread(self, mask: NDArray[np.bool_], times_ms: NDArray[np.int64]) -> Verdicts:
         """Verdicts on the rows of a mask, bool [m], as verdicts on all m rows: nothing is said of the others."""
+        if mask.all():
+            return self
         whole = nothing(self.method, times_ms)
         whole.score[mask], whole.anomalous[mask], whole.level[mask] = self.score, self.anomalous, self.level
         for i, row in enumerate(np.flatnonzero(mask)):

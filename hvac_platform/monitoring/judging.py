@@ -28,7 +28,7 @@ from hvac_platform.monitoring.wide_devices import metrics_to_read
 from hvac_platform.snapshots import Neighbours, SnapshotSeries, select
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.batches import TableBatch
-from hvac_platform.stores.records import MaintenanceSpan
+from hvac_platform.stores.records import MaintenanceSpan, StoredProfile, profile_updated_at
 from hvac_platform.stores.series import joined, read_series_and_states
 from hvac_platform.timestamps import iso
 
@@ -142,7 +142,9 @@ class Ready:
             if self.own is not None:
                 self.own.carried = windows.examined.carried if windows.examined is not None else None
                 self.own.recent, self.own.recent_from = windows.series, self.read_from
-                self.own.last_read_ms = last_readings(windows.series, self.own.last_read_ms)
+                since = int(windows.chosen[0]) if self.own.last_read_ms else 0  # what was before is known
+                newer = select(windows.series, slice(since, None))
+                self.own.last_read_ms = last_readings(newer, self.own.last_read_ms)
         return Judgement(
             *(self.device, self.series, verdicts, self.revisions, self.was_flagged, self.profile, self.left_open),
             stopped=self.stopped,
@@ -166,6 +168,34 @@ def judge_together(ready: Sequence[Ready]) -> list[dict[str, Verdicts]]:
     return said
 
 
+@dataclass(frozen=True, slots=True)
+class Common:
+    """What is asked of every device, read once for many of them.
+
+    Attributes:
+        limits: by device, windows that end at or before this instant are complete.
+        profiles_made: by device, when its profile was made, epoch milliseconds.
+        maintenance: by device, work on it that is known of.
+    """
+
+    limits: Mapping[str, int]
+    profiles_made: Mapping[str, int]
+    maintenance: Mapping[str, Sequence[MaintenanceSpan]]
+
+
+def read_common(store: Store, devices: Sequence[Device], settings: Settings, now_ms: int) -> Common:
+    """Read it for some devices."""
+    maintenance: dict[str, list[MaintenanceSpan]] = {}
+    for span in MaintenanceSpan.read(store):
+        maintenance.setdefault(span.device_id, []).append(span)
+    made = StoredProfile.read(store, only=("device_id", "profile_updated_at"))
+    return Common(
+        completeness_limits(store, devices, settings, now_ms),
+        {profile.device_id: profile.profile_updated_at for profile in made},
+        maintenance,
+    )
+
+
 def ready_to_judge(
     store: Store,
     device: Device,
@@ -179,6 +209,7 @@ def ready_to_judge(
     similarity_threshold: float | None = None,
     sigma_threshold: float | None = None,
     kept: KeptDevices | None = None,
+    common: Common | None = None,
 ) -> Ready:
     """Read a device's complete windows that start in [start_ms, end_ms), and what it takes to judge them.
 
@@ -194,13 +225,16 @@ def ready_to_judge(
         similarity_threshold: fixed limit in place of the calibrated one.
         sigma_threshold: likewise.
         kept: what this process keeps of the devices that it judges again and again; the verdicts are the same without.
+        common: what was read for many devices at once; read for this one when absent.
     """
     declared, window_ms = device_type(device.device_type), device.window(settings)
-    own = kept.of(device, encoders, settings) if kept is not None else None
+    made = profile_updated_at(store, device.device_id) if common is None else common.profiles_made.get(device.device_id)
+    own = kept.of(device, encoders, settings, made) if kept is not None else None
     profile = own.profile if own is not None else current_profile(store, device, encoders, settings)
     if profile is not None:
         profile = profile.with_limits(similarity_threshold, sigma_threshold)
-    limit = completeness_limits(store, [device], settings, now_ms)[device.device_id]
+    limits = completeness_limits(store, [device], settings, now_ms) if common is None else common.limits
+    limit = limits[device.device_id]
     first_ms, left_open, changed = start_ms, 0, np.zeros(0, dtype=np.int64)
     if unjudged_only:
         changed, still_open = unjudged_windows(store, device.device_id, start_ms, end_ms, limit)
@@ -229,7 +263,7 @@ def ready_to_judge(
         most_windows=(end_ms - read_from) // window_ms + 1,
     )
     if before is not None:
-        before = select(before, before.times_ms >= begin_ms)
+        before = select(before, slice(int(np.searchsorted(before.times_ms, begin_ms)), None))
         states = states.after(len(before))  # those are judged already
         series = joined([before, series]) if len(series) else before
     newest_ms = int(series.times_ms[-1]) if len(series) else first_ms
@@ -242,6 +276,7 @@ def ready_to_judge(
             similarity_threshold=similarity_threshold,
             sigma_threshold=sigma_threshold,
             kept=kept,
+            common=common,
         )
     wanted = series.times_ms >= first_ms
     complete = series.times_ms + series.window_ms <= limit
@@ -255,7 +290,12 @@ def ready_to_judge(
     if len(chosen):
         upto = select(series, slice(0, int(chosen[-1]) + 1))
         windows = Windows(upto, chosen, declared, profile, encoders.common.encode, carried)
-        muted = in_maintenance(windows.times_ms, MaintenanceSpan.read(store, device.device_id))
+        known = (
+            MaintenanceSpan.read(store, device.device_id)
+            if common is None
+            else common.maintenance.get(device.device_id)
+        )
+        muted = in_maintenance(windows.times_ms, known or ())
         points = points_of(store, device.device_id) if own is None else own.points
         watched = points.watched(profile)
         names = tuple(dict.fromkeys((*watched, *points.paces)))

@@ -25,7 +25,6 @@ from hvac_platform.monitoring.points import Points, points_of
 from hvac_platform.monitoring.profiles import current_profile
 from hvac_platform.snapshots import Neighbours, SnapshotSeries
 from hvac_platform.stores.base import Device, Store
-from hvac_platform.stores.records import profile_updated_at
 from hvac_platform.stores.series import normal_vectors
 from hvac_platform.stores.vectors import NearestSearch
 
@@ -171,12 +170,18 @@ class KeptDevices:
         self.states = KeptStates(store)
         self._store, self._kept = store, dict[str, Kept]()
 
-    def of(self, device: Device, encoders: Encoders, settings: Settings) -> Kept:
-        """What is kept of a device, with its profile as it is now; nothing from before the length of its windows changed."""
+    def of(self, device: Device, encoders: Encoders, settings: Settings, updated_at: int | None) -> Kept:
+        """What is kept of a device, with its profile as it is now; nothing from before the length of its windows changed.
+
+        Args:
+            device: which.
+            encoders: of all devices.
+            settings: the usual length of windows.
+            updated_at: when the device's profile was made, epoch milliseconds; None where it has none of its own.
+        """
         kept, window_ms = self._kept.get(device.device_id), device.window(settings)
         if kept is None or kept.window_ms != window_ms:
             kept = self._kept[device.device_id] = Kept(window_ms)
-        updated_at = profile_updated_at(self._store, device.device_id)
         if kept.profile is None or updated_at is None or updated_at != kept.updated_at:
             kept.profile, kept.updated_at = current_profile(self._store, device, encoders, settings), updated_at
             kept.carried, kept.points_at = None, -math.inf

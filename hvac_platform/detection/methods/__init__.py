@@ -18,4 +18,4 @@ def method_names() -> tuple[str, ...]:
 
 def knows_limits(name: str) -> bool:
     """Whether a method speaks of declared limits rather than of what is usual."""
-    return any(method.name == name and method.speaks_of == "limits" for method in METHODS)
+    return any(method.speaks_of == "limits" for method in METHODS if method.name == name)

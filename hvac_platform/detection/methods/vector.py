@@ -36,7 +36,7 @@ class VectorSearch(RestsOnExamined):
         embedded: NDArray[np.bool_] = np.asarray(np.isfinite(recent.embeddings).all(axis=1), dtype=np.bool_)
         if not embedded.any():
             return nothing(self.name, windows.times_ms), None
-        known = select(recent, embedded)
+        known = recent if embedded.all() else select(recent, embedded)
         assert known.embeddings is not None
         found = history.nearest_normal(known.embeddings, known.times_ms, NEIGHBOURS)
         bound = None if examined.bound is None else examined.bound[embedded]

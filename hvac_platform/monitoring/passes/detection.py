@@ -4,20 +4,33 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from hvac_platform.config import Settings
 from hvac_platform.detection.consensus import Comparison, compare
 from hvac_platform.embedding.learned import Encoders
-from hvac_platform.monitoring.judging import Judgement, Ready, judge_together, judgement_batches, ready_to_judge
+from hvac_platform.monitoring.judging import (
+    Common,
+    Judgement,
+    Ready,
+    judge_together,
+    judgement_batches,
+    read_common,
+    ready_to_judge,
+)
 from hvac_platform.monitoring.kept import KeptDevices
 from hvac_platform.monitoring.passes.base import Pass, Span
-from hvac_platform.stores.base import Store
+from hvac_platform.stores.base import Store, StoreError
 from hvac_platform.stores.batches import TableBatch
 from hvac_platform.timestamps import now_ms
 
 SPANS_TOGETHER, CELLS_TOGETHER = 256, 1_000_000
 """Devices whose windows are judged together, and how many readings of theirs are held for it."""
+
+
+READ_TOGETHER = 16
+"""From so many devices on, what is asked of each is read for all of them at once."""
 
 
 class _Turn(NamedTuple):
@@ -97,6 +110,11 @@ class DetectionPass(Pass):
         group: list[_Turn] = []
         devices: set[str] = set()
         cells = 0
+        devices_asked = list({span.device.device_id: span.device for span in self._spans}.values())
+        common: Common | None = None
+        if len(devices_asked) >= READ_TOGETHER:
+            with suppress(StoreError):  # it shows at the first device
+                common = read_common(self.store, devices_asked, self._settings, self._clock())
         for span in self._spans:
             device_id = span.device.device_id
             if device_id in devices or cells > CELLS_TOGETHER or len(group) >= SPANS_TOGETHER:
@@ -109,6 +127,7 @@ class DetectionPass(Pass):
                     now_ms=began,
                     unjudged_only=self._unjudged_only,
                     kept=self._kept,
+                    common=common,
                     similarity_threshold=self._similarity_threshold,
                     sigma_threshold=self._sigma_threshold,
                 )
