@@ -94,6 +94,7 @@ COMMANDS = {
     "alerts": Command(
         "alerts", "alerts", "Who is told of incidents and why; test receivers, see the outbox, send what waits."
     ),
+    "users": Command("users", "users", "Who may use the dashboard and the API: add, list and revoke users."),
     "maintenance": Command("incidents", "maintenance", "Known work on devices, in which nothing alarms."),
     "up": Command(
         "running",

@@ -15,10 +15,12 @@ from werkzeug.exceptions import HTTPException
 
 from hvac_platform.api import routes
 from hvac_platform.config import Settings
+from hvac_platform.dashboard import log_in
 from hvac_platform.dashboard.components import Content, empty_state, named
-from hvac_platform.dashboard.device_states import FleetBoard
+from hvac_platform.dashboard.device_states import FleetBoard, FleetBoards
 from hvac_platform.dashboard.formatting import visible
 from hvac_platform.dashboard.front import Front
+from hvac_platform.dashboard.log_in import current_buildings, current_person
 from hvac_platform.dashboard.pages import device, fleet, incident, incidents, ingestion, methods
 from hvac_platform.dashboard.shared_readings import SharedReadings
 from hvac_platform.dashboard.source import Source
@@ -54,8 +56,9 @@ def make_app(
         board: state of the fleet; a new one when absent.
     """
     source = source or Source(settings)
-    board = board or FleetBoard(settings)
+    source.buildings = current_buildings
     shared = SharedReadings(source)
+    boards = FleetBoards(settings, source.buildings, board)
     app = Dash(
         "hvac_platform.dashboard",
         title=TITLE,
@@ -67,9 +70,9 @@ def make_app(
         enable_mcp=False,
     )
     app.layout = shell()
-    fleet.register(app, board, shared)
+    fleet.register(app, boards, shared)
     device.register(app, source)
-    incidents.register(app, source, board)
+    incidents.register(app, source, boards)
     incident.register(app, source)
     methods.register(app, source)
     ingestion.register(app, shared)
@@ -78,6 +81,7 @@ def make_app(
     _serve_metrics(app, shared)
     routes.register(app.server, source)
     _refuse_what_no_page_sends(app)
+    log_in.register(app.server, source)
     _protect(app)
     server: Any = app.server
     server.wsgi_app = Front(server.wsgi_app, RequestGuard([*settings.allowed_hosts, *_own_address(host)]))
@@ -96,6 +100,7 @@ def shell() -> Content:
                     html.Nav(id="navigation", **named("Pages")),
                     html.Div(
                         [
+                            html.Span(id="who", className="small"),
                             html.Span(id="updated", className="small"),
                             html.Button("Pause", id="pause", n_clicks=0, type="button", title="Stop refreshing"),
                         ],
@@ -142,6 +147,18 @@ def navigation(path: str | None) -> list[Content]:
     ]
 
 
+def who() -> list[Content]:
+    """Who is logged in, and how to end it; nothing on a platform without users."""
+    found = current_person()
+    if not found.name:
+        return []
+    seen = f", {', '.join(sorted(found.buildings))}" if found.buildings is not None else ""
+    return [
+        html.Span(visible(f"{found.name} ({found.role}{seen})", 80)),
+        html.Button("Log out", id="log-out", type="button"),
+    ]
+
+
 def page_title(path: str | None) -> str:
     """Title of the browser's window.
 
@@ -161,10 +178,11 @@ def _register_shell(app: Dash) -> None:
         Output("page", "children"),
         Output("navigation", "children"),
         Output("titled", "children"),
+        Output("who", "children"),
         Input("where", "pathname"),
     )
-    def show(path: str | None) -> tuple[Content, list[Content], str]:
-        return route(path), navigation(path), page_title(path)
+    def show(path: str | None) -> tuple[Content, list[Content], str, list[Content]]:
+        return route(path), navigation(path), page_title(path), who()
 
     @app.callback(Output("updated", "children"), Input("tick", "n_intervals"), Input("where", "pathname"))
     def tell(_tick: int | None, _path: str | None) -> str:

@@ -42,6 +42,8 @@ SHARE_OF_TIME = 0.02
 SILENT_INTERVALS = 3
 OVERLAP_MS = 10_000
 """A look begins so long before the last reading of the one before: not all readings of an instant arrive together."""
+MOST_BOARDS = 50
+"""Parts of a site that are remembered at once."""
 MOST_SUSPECTS = 25
 """So many devices whose latest readings may be urgent are looked into at a refresh, besides those on the page."""
 
@@ -301,3 +303,40 @@ class FleetBoard:
 def _in_one_window(before: Device, now: Device, window_ms: int) -> bool:
     """Whether a device's newest reading still lies in the same window."""
     return before.last_seen // window_ms == now.last_seen // window_ms
+
+
+class FleetBoards:
+    """A board for each part of the site that somebody sees; what is known of one part is not shown to another.
+
+    Args:
+        settings: of this process.
+        buildings: of who asks at the moment; None for the whole site.
+        whole: board of the whole site; a new one when absent.
+    """
+
+    def __init__(
+        self, settings: Settings, buildings: Callable[[], frozenset[str] | None], whole: FleetBoard | None = None
+    ) -> None:
+        self._settings, self._buildings, self._lock = settings, buildings, threading.Lock()
+        self._boards: OrderedDict[frozenset[str] | None, FleetBoard] = OrderedDict()
+        self._whole = whole or FleetBoard(settings)
+
+    def refresh(self, store: Store, wanted: Iterable[str] = ()) -> Fleet:
+        """See :meth:`FleetBoard.refresh`."""
+        return self._own().refresh(store, wanted)
+
+    def states(self, store: Store, devices: Sequence[Device], at_ms: int) -> dict[str, DeviceState]:
+        """See :meth:`FleetBoard.states`."""
+        return self._own().states(store, devices, at_ms)
+
+    def _own(self) -> FleetBoard:
+        buildings = self._buildings()
+        if buildings is None:
+            return self._whole
+        with self._lock:
+            if buildings not in self._boards:
+                self._boards[buildings] = FleetBoard(self._settings)
+            self._boards.move_to_end(buildings)
+            while len(self._boards) > MOST_BOARDS:
+                self._boards.popitem(last=False)
+            return self._boards[buildings]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from hvac_platform.access.users import UserError
 from hvac_platform.dashboard.reading import Ingestion, ingestion
 from hvac_platform.dashboard.source import Remembered, Source
 from hvac_platform.ingestion.flow import FlowWatch
@@ -31,6 +32,7 @@ class SharedReadings:
     def ingestion(self) -> Ingestion | Exception | None:
         """Log and ledger; None while there is no topic."""
         try:
+            self._require_whole_site()
             return self._ingestion.get()
         except Exception as error:  # the page says so and shows the rest
             return error
@@ -38,6 +40,7 @@ class SharedReadings:
     def proofs(self) -> list[RangeProof] | Exception:
         """What became of the last messages of each partition that the ledger counts as in."""
         try:
+            self._require_whole_site()
             return self._proofs.get()
         except Exception as error:  # the page says so and shows the rest
             return error
@@ -45,9 +48,14 @@ class SharedReadings:
     def rejected(self) -> int | Exception:
         """Number of dead letters."""
         try:
+            self._require_whole_site()
             return self._rejected.get()
         except Exception as error:  # the page says so and shows the rest
             return error
+
+    def _require_whole_site(self) -> None:
+        if self.source.buildings() is not None:
+            raise UserError("messages are of the whole site, and you see some of its buildings")
 
     def _read_ingestion(self) -> Ingestion | None:
         found = ingestion(self.source.log(), self.source.store(), self.source.settings.kafka_topic)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
+from hvac_platform.access.scoped_store import ScopedStore
 from hvac_platform.config import Settings
 from hvac_platform.log.base import MessageLog
 from hvac_platform.runtime.connections import open_log_as_it_is, open_store, open_store_as_it_is
@@ -53,10 +54,15 @@ class Source:
 
     Nothing is created: where the embedded store or log has no file yet there is none, and a schema of another version is an
     error that says what to do.
+
+    Attributes:
+        settings: say which.
+        buildings: the buildings that who asks at the moment may see; None for the whole site.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.buildings: Callable[[], frozenset[str] | None] = lambda: None
         self._store_lock, self._log_lock = threading.Lock(), threading.Lock()
         self._store: Store | None = None
         self._log: MessageLog | None = None
@@ -64,7 +70,16 @@ class Source:
         self._schema_is_current = False
 
     def store(self) -> Store | None:
-        """The store; None while there is no embedded one yet.
+        """The store, as far as who asks may see it; None while there is no embedded one yet.
+
+        Raises:
+            Exception: as :meth:`whole_store` does.
+        """
+        store, buildings = self.whole_store(), self.buildings()
+        return store if store is None or buildings is None else ScopedStore(store, buildings)
+
+    def whole_store(self) -> Store | None:
+        """The store, whoever asks; None while there is no embedded one yet.
 
         Raises:
             Exception: it can't be reached, has the schema of another version, or was made with other settings.

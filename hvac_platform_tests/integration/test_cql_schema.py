@@ -80,7 +80,7 @@ def test_a_dry_run_prints_statements_that_work_and_does_nothing(node, keyspace):
     for statement in said.split(";\n")[:-1]:  # what cqlsh would be given
         client.execute_once(statement, timeout=60)
     client.close()
-    assert "schema version 10 of 10, nothing to do" in hvac("schema", "apply")
+    assert "schema version 11 of 11, nothing to do" in hvac("schema", "apply")
 
 
 def test_applying_says_what_it_does_and_then_has_nothing_to_do(node, keyspace):
@@ -90,7 +90,7 @@ def test_applying_says_what_it_does_and_then_has_nothing_to_do(node, keyspace):
     for name in (*tables(), "snapshot_vectors", "schema_versions", "unjudged_marks"):
         assert f"create table {name}" in lines
     assert "create index device_state_embedding_idx with 8 connections a node, found by a beam of 32" in lines
-    assert lines[-1].endswith("schema version 10 of 10")
+    assert lines[-1].endswith("schema version 11 of 11")
     again = hvac("schema", "apply")
     assert "nothing to do" in again
     assert "create" not in again
@@ -136,7 +136,7 @@ def test_version_1_becomes_the_current_one_with_its_vectors(node, keyspace):
     client.close()
 
     older = CqlStore(settings(node, keyspace), create=False)
-    assert older.schema_versions() == (1, 10)
+    assert older.schema_versions() == (1, 11)
     done = older.apply_schema()
     assert done[0].startswith("DROP INDEX IF EXISTS")
     assert "copy 5 vectors to snapshot_vectors" in done
@@ -154,7 +154,7 @@ def test_version_1_becomes_the_current_one_with_its_vectors(node, keyspace):
     older.upsert("device_profiles", {"device_id": ["d"], **later})
     (row,) = older.scan(TableSlice("device_profiles", ("device_id", *later), "d"))
     assert row == {"device_id": ["d"], **later}
-    assert older.schema_versions() == (10, 10)
+    assert older.schema_versions() == (11, 11)
     found = older.nearest("d", vectors[3:4], 1, embedding_method="m")
     assert found.times_ms.tolist() == [[START_MS + 3 * 60_000]]
     older.close()

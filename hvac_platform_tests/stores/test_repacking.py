@@ -149,7 +149,7 @@ def test_every_row_is_there_as_it_was_in_a_fraction_of_the_space(tmp_path, say):
     filled(path, windows=1_440).close()
     before, size = plain(path)[1], path.stat().st_size
     store = EmbeddedStore(path)
-    assert store.schema_versions() == (10, 10)
+    assert store.schema_versions() == (11, 11)
     after = contents(store)
     for name, columns in before.items():
         assert after[name] == columns, name
@@ -317,7 +317,7 @@ def test_devices_of_version_9_have_windows_of_the_stores_length(tmp_path):
     connection.execute("INSERT INTO devices VALUES ('CH-001', 'chiller', 'roof', 'b', 1, 2, 0)")
     connection.close()
     store, new = EmbeddedStore(tmp_path / "store.db"), EmbeddedStore(tmp_path / "new.db")
-    assert store.schema_versions() == (10, 10)
+    assert store.schema_versions() == (11, 11)
     assert shape(store.connection) == shape(new.connection)
     assert store.devices() == [Device("CH-001", "chiller", "roof", "b", 1, 2, 0, window_ms=None)]
     store.close()
@@ -332,7 +332,7 @@ def test_incidents_of_a_version_before_have_no_parent_and_what_people_said_stays
         index_without_its_extension(connection)
     connection.close()
     store, new = EmbeddedStore(tmp_path / "store.db"), EmbeddedStore(tmp_path / "new.db")
-    assert store.schema_versions() == (10, 10)
+    assert store.schema_versions() == (11, 11)
     assert shape(store.connection) == shape(new.connection)
     found = contents(store)
     assert found["incidents"] == INCIDENT | {"parent_id": [None], "urgency": [None]}
@@ -453,7 +453,7 @@ def test_a_link_stays_one_and_the_file_keeps_its_mode(tmp_path):
     assert target.stat().st_mode & 0o777 == 0o600
     assert [file.name for file in link.parent.iterdir()] == ["store.db"]
     store = EmbeddedStore(target)
-    assert store.schema_versions() == (10, 10)
+    assert store.schema_versions() == (11, 11)
     store.close()
 
 

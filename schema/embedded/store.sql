@@ -387,3 +387,14 @@ CREATE TABLE store_settings (
     value TEXT NOT NULL,
     set_at INTEGER NOT NULL
 ) WITHOUT ROWID;
+
+CREATE TABLE users (
+    scope TEXT NOT NULL,
+    name TEXT NOT NULL,
+    role TEXT NOT NULL,
+    buildings TEXT,
+    token_sha256 TEXT NOT NULL,
+    added_at INTEGER NOT NULL,
+    revoked_at INTEGER,
+    PRIMARY KEY (scope, name)
+) WITHOUT ROWID;

@@ -23,7 +23,7 @@ from hvac_platform.dashboard.components import (
     status_badge,
     total,
 )
-from hvac_platform.dashboard.device_states import Fleet, FleetBoard, Status
+from hvac_platform.dashboard.device_states import Fleet, FleetBoards, Status
 from hvac_platform.dashboard.figures import sparkline
 from hvac_platform.dashboard.formatting import (
     age,
@@ -214,7 +214,7 @@ class FleetView:
 
 def render(
     store: Store,
-    board: FleetBoard,
+    board: FleetBoards,
     shared: SharedReadings,
     filters: Filters,
     page: int,
@@ -233,7 +233,7 @@ def render(
     )
 
 
-def register(app: Dash, board: FleetBoard, shared: SharedReadings) -> None:
+def register(app: Dash, board: FleetBoards, shared: SharedReadings) -> None:
     """Callbacks of the page."""
     register_pager(app, "fleet", ("fleet-type", "fleet-building", "fleet-status", "fleet-search"))
 

@@ -24,7 +24,7 @@ from hvac_platform.dashboard.components import (
     severity_cell,
     table,
 )
-from hvac_platform.dashboard.device_states import FleetBoard
+from hvac_platform.dashboard.device_states import FleetBoards
 from hvac_platform.dashboard.formatting import (
     device_href,
     incident_href,
@@ -130,7 +130,7 @@ HEADINGS = (
 
 
 def render(
-    store: Store, board: FleetBoard, severity: str | None, device_id: str | None, state: str | None, page: int
+    store: Store, board: FleetBoards, severity: str | None, device_id: str | None, state: str | None, page: int
 ) -> IncidentsView:
     """One refresh."""
     fleet = board.refresh(store)
@@ -160,7 +160,7 @@ def render(
     return IncidentsView(content, here, devices)
 
 
-def register(app: Dash, source: Source, board: FleetBoard) -> None:
+def register(app: Dash, source: Source, board: FleetBoards) -> None:
     """Callbacks of the page."""
     register_pager(app, "incidents", ("incidents-severity", "incidents-device", "incidents-state"))
 

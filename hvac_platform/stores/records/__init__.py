@@ -29,6 +29,7 @@ from hvac_platform.stores.records.record import Record, Span
 from hvac_platform.stores.records.registry import Device, DeviceDay, StoreSetting
 from hvac_platform.stores.records.reports import DeviceReport, MethodReport
 from hvac_platform.stores.records.snapshots import BacklogDay, Snapshot
+from hvac_platform.stores.records.users import User
 
 __all__ = [
     "WHOLE_DEVICE",
@@ -68,6 +69,7 @@ __all__ = [
     "StoredProfile",
     "Suppression",
     "TouchedDevice",
+    "User",
     "Verdict",
     "profile_updated_at",
     "read_points",

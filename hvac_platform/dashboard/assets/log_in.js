@@ -1,0 +1,43 @@
+// The page to log in: a token becomes a session. A link may carry the token behind its #, which no server and no log sees.
+(function () {
+  function send(path, body) {
+    return fetch(path, {
+      method: "POST",
+      headers: { "Content-Type": "application/json" },
+      body: JSON.stringify(body),
+    });
+  }
+
+  function enter(form, token) {
+    send("/log-in", { token: token }).then(function (answer) {
+      if (answer.ok) {
+        window.location.replace(form.dataset.to);
+        return;
+      }
+      answer.json().then(function (told) {
+        document.getElementById("said").textContent = told.said;
+      });
+    });
+  }
+
+  var form = document.getElementById("log-in");
+  if (form) {
+    form.addEventListener("submit", function (event) {
+      event.preventDefault();
+      enter(form, document.getElementById("token").value);
+    });
+    var carried = window.location.hash.match(/^#token=([\w-]+)$/);
+    if (carried) {
+      history.replaceState(null, "", window.location.pathname + window.location.search);
+      enter(form, carried[1]);
+    }
+  }
+
+  document.addEventListener("click", function (event) {
+    if (event.target && event.target.id === "log-out") {
+      send("/log-out", {}).then(function () {
+        window.location.replace("/log-in");
+      });
+    }
+  });
+})();
