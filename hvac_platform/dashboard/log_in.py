@@ -29,6 +29,8 @@ OPEN_FOLDERS = ("/assets/", "/_favicon.ico")
 """What is shown to anybody: the page to log in and what it looks like."""
 OF_THE_SITE = ("/metrics", f"{PREFIX}/health")
 """What says something of the whole site and of no building alone."""
+NOBODY = Person("", Role.VIEWER, frozenset())
+"""Who asks while it can't be known who may see what: the pages are there, and no device."""
 USERS_SECONDS = 5.0
 """So long after it was revoked a token may still work."""
 PAGE = """<!doctype html>
@@ -90,8 +92,12 @@ class Door:
         try:
             if not self.closed:
                 return None
-        except Exception as error:  # it can't be known who may see what
-            return _refusal(HTTPStatus.SERVICE_UNAVAILABLE, f"the users can't be read: {' '.join(str(error).split())}")
+        except Exception as error:  # pages say why; should the store come back meanwhile, nothing of it is shown
+            g.person = NOBODY
+            if request.path in OF_THE_SITE:
+                told = f"the users can't be read: {' '.join(str(error).split())}"
+                return _refusal(HTTPStatus.SERVICE_UNAVAILABLE, told)
+            return None
         wait = self._failures.wait_seconds(_address())
         if wait > 0:
             return _too_many(wait)

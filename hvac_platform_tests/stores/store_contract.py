@@ -170,7 +170,7 @@ class StoreContract:
     examples = 60
     """Examples of each property; fewer where a server is asked."""
 
-    schema = 10
+    schema = 11
     """Version of the schema."""
 
     many_queries = 9
