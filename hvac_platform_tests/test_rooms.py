@@ -17,7 +17,7 @@ PACKAGE = PROJECT_ROOT / "hvac_platform"
 SCIENCE = ("detection", "embedding", "simulation")
 FEEDING = ("simulation/streaming.py", "simulation/fleet_seed.py")
 """Modules of simulation that put its readings into the log, for people and benchmarks."""
-WITHOUT_DAGSTER = (*SCIENCE, "monitoring", "ingestion", "log", "stores", "dashboard", "alerts")
+WITHOUT_DAGSTER = (*SCIENCE, "monitoring", "ingestion", "log", "stores", "dashboard", "alerts", "access")
 
 
 def room(path: Path) -> str:

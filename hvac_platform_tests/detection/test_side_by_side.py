@@ -1,4 +1,4 @@
-"""The newest rows of many devices examined at once: each is what it is by itself, to the last digit, and so is its memory."""
+"""The newest rows of many devices examined at once: each is what it is by itself, to the last digit; so is its memory."""
 
 from __future__ import annotations
 

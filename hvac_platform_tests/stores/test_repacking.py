@@ -27,6 +27,7 @@ from hvac_platform_tests.stores.store_contract import T0, profile, raw, snapshot
 SEVENTH = Path(__file__).with_name("store_7.sql").read_text(encoding="utf-8")
 EIGHTH = Path(__file__).with_name("store_8.sql").read_text(encoding="utf-8")
 NINTH = Path(__file__).with_name("store_9.sql").read_text(encoding="utf-8")
+TENTH = Path(__file__).with_name("store_10.sql").read_text(encoding="utf-8")
 METHODS = ("profile", "rules", "vector")
 
 
@@ -320,6 +321,22 @@ def test_devices_of_version_9_have_windows_of_the_stores_length(tmp_path):
     assert store.schema_versions() == (11, 11)
     assert shape(store.connection) == shape(new.connection)
     assert store.devices() == [Device("CH-001", "chiller", "roof", "b", 1, 2, 0, window_ms=None)]
+    store.close()
+    new.close()
+
+
+def test_a_store_of_version_10_gets_users_and_keeps_the_rest(tmp_path):
+    connection = apsw.Connection(str(tmp_path / "store.db"))
+    connection.pragma("journal_mode", "wal")
+    connection.execute(TENTH)
+    connection.pragma("user_version", 10)
+    connection.execute("INSERT INTO devices VALUES ('CH-001', 'chiller', 'roof', 'b', 1, 2, 0, 300000)")
+    connection.close()
+    store, new = EmbeddedStore(tmp_path / "store.db"), EmbeddedStore(tmp_path / "new.db")
+    assert store.schema_versions() == (11, 11)
+    assert shape(store.connection) == shape(new.connection)
+    assert store.devices() == [Device("CH-001", "chiller", "roof", "b", 1, 2, 0, window_ms=300_000)]
+    assert store.count("users") == 0
     store.close()
     new.close()
 
