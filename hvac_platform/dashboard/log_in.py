@@ -6,7 +6,9 @@ Without any user everybody who reaches the server reads everything, as on a mach
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
+from contextlib import suppress
 from html import escape
 from http import HTTPStatus
 from typing import Any
@@ -22,6 +24,7 @@ from hvac_platform.api.routes import PREFIX
 from hvac_platform.dashboard.source import Remembered, Source
 from hvac_platform.stores.records import User
 
+logger = logging.getLogger(__name__)
 COOKIE = "hvac_session"
 PATH = "/log-in"
 OPEN_PATHS = (PATH, "/healthz")
@@ -79,9 +82,14 @@ class Door:
         self._sessions, self._failures = Sessions(), Failures()
         self._users: Remembered[list[User]] = Remembered(lambda: _read_users(source), USERS_SECONDS)
 
-    @property
-    def closed(self) -> bool:
-        """Whether there are users, or have been: a platform whose last user was revoked is not open to all again."""
+    def _is_closed(self) -> bool:
+        """Whether there are users, or have been: a platform whose last user was revoked is not open to all again.
+
+        Asked twice where it fails: a store whose files were replaced says so once, and goes on in the new ones.
+        """
+        with suppress(Exception):
+            return bool(self._users.get())
+        self._users.forget()
         return bool(self._users.get())
 
     def check(self) -> Any:
@@ -90,12 +98,13 @@ class Door:
         if request.path in OPEN_PATHS or request.path.startswith(OPEN_FOLDERS):
             return None
         try:
-            if not self.closed:
+            if not self._is_closed():
                 return None
         except Exception as error:  # pages say why; should the store come back meanwhile, nothing of it is shown
             g.person = NOBODY
+            told = f"the users can't be read: {type(error).__name__}: {' '.join(str(error).split())}"
+            logger.warning("%s", told)
             if request.path in OF_THE_SITE:
-                told = f"the users can't be read: {' '.join(str(error).split())}"
                 return _refusal(HTTPStatus.SERVICE_UNAVAILABLE, told)
             return None
         wait = self._failures.wait_seconds(_address())

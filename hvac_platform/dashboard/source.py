@@ -48,6 +48,11 @@ class Remembered(Generic[T]):
                 raise self._failure
             return self._value  # type: ignore[return-value]
 
+    def forget(self) -> None:
+        """Read it anew when it is asked for next."""
+        with self._lock:
+            self._at = None
+
 
 class Source:
     """Store and log of some settings, for reading.
