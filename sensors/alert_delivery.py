@@ -22,8 +22,9 @@ LONGEST_SECONDS = 30.0
         "none stands or a receiver was away, is sent here; the tick says what it was."
     ),
 )
-def alert_delivery(context: dg.SensorEvaluationContext, platform: PlatformResource) -> dg.SkipReason:
-    """One look."""
+def alert_delivery(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    """One look; it asks for no resource, whose making costs more than the look."""
+    platform = PlatformResource()
     if platform.settings.hvac_alerts is None:
         return dg.SkipReason("HVAC_ALERTS names no file: nobody is told")
     waiting = late(platform.store, now_ms(), LATE_MS)

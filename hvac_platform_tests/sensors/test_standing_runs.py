@@ -122,6 +122,36 @@ def test_while_it_stands_nobody_else_is_launched(instance, platform, monkeypatch
     assert tick(instance, platform) == f"partition 2 is being ingested by run {run.run_id[:8]}"
 
 
+def test_a_run_that_owns_all_partitions_is_left_alone_until_it_loses_one_or_is_about_to_end(
+    instance, platform, monkeypatch
+):
+    monkeypatch.setenv("HVAC_RUN_MINUTES", "15")
+    platform.log.append(platform.topic, readings("RTU-001", MIDNIGHT_MS, 1))
+    (request,) = tick(instance, platform)
+    run = started(instance, request.tags)
+    for partition in platform.log.partitions(platform.topic):
+        assert platform.store.take_lease(platform.topic, partition, run.run_id, at=0)
+
+    def look(cursor):
+        context = dg.build_sensor_context(instance=instance, cursor=cursor)
+        return kafka_ingestion(context), context.cursor
+
+    found, cursor = look(None)
+    assert cursor.startswith(run.run_id)
+    asked = []
+    monkeypatch.setattr("hvac_platform.sensors.kafka_ingestion.pending_partitions", lambda *_: asked.append(1) or {})
+    found, same = look(cursor)
+    assert found.skip_message == f"run {run.run_id[:8]} stands and takes in what arrives"
+    assert (asked, same) == ([], cursor)
+    later(monkeypatch, "sensors.kafka_ingestion", 40)  # its lease has lapsed by then
+    look(cursor)
+    assert asked == [1]
+    later(monkeypatch, "sensors.kafka_ingestion", 0)
+    assert int(cursor.split()[1]) <= now_ms() + 30_000
+    assert look(f"{run.run_id} {now_ms() - 1}")[1] != cursor
+    assert asked == [1, 1]
+
+
 def test_the_next_one_is_launched_before_it_ends_and_only_once(instance, platform, monkeypatch):
     monkeypatch.setenv("HVAC_RUN_MINUTES", "15")
     platform.log.append(platform.topic, readings("RTU-001", MIDNIGHT_MS, 1))
