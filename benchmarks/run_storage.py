@@ -50,6 +50,7 @@ def copied(database: Path, table: str, run_id: str, new_id: str, when: float) ->
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--hours", type=int, default=30)
+    parser.add_argument("--runs-an-hour", type=int, default=RUNS_AN_HOUR, help="8 where runs stand for 15 minutes")
     arguments = parser.parse_args()
     kafka_ingestion.PACE_SECONDS = 0
     with tempfile.TemporaryDirectory(prefix="hvac-storage-") as folder:
@@ -83,9 +84,9 @@ def main() -> None:
         began = time.time() - arguments.hours * 3600
         highest = 0.0
         for hour in range(arguments.hours):
-            for n in range(RUNS_AN_HOUR):
+            for n in range(arguments.runs_an_hour):
                 source, new_id = made[n % len(made)], str(uuid.uuid4())
-                when = began + hour * 3600 + n * 3600 / RUNS_AN_HOUR
+                when = began + hour * 3600 + n * 3600 / arguments.runs_an_hour
                 for table in ("runs", "run_tags"):
                     copied(runs_db, table, source, new_id, when)
                 copied(index_db, "event_logs", source, new_id, when)

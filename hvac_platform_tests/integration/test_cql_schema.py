@@ -15,7 +15,7 @@ from hvac_platform.cli.main import app
 from hvac_platform.stores.base import Device, StoreError, TableSlice
 from hvac_platform.stores.cql import CqlSettings, CqlStore
 from hvac_platform.stores.cql_client import CqlClient
-from hvac_platform.stores.cql_schema import schema_statements
+from hvac_platform.stores.cql_schema import SCHEMA_VERSION, schema_statements
 from hvac_platform.stores.tables import tables
 from hvac_platform.timestamps import day_start
 
@@ -74,13 +74,13 @@ def there(node, keyspace):
 
 def test_a_dry_run_prints_statements_that_work_and_does_nothing(node, keyspace):
     said = hvac("schema", "apply", "--dry-run")
-    assert "would go from schema version 0 to 10; nothing was done" in said
+    assert f"would go from schema version 0 to {SCHEMA_VERSION}; nothing was done" in said
     assert there(node, keyspace) == set()
     client = CqlClient(settings(node, keyspace))
     for statement in said.split(";\n")[:-1]:  # what cqlsh would be given
         client.execute_once(statement, timeout=60)
     client.close()
-    assert "schema version 11 of 11, nothing to do" in hvac("schema", "apply")
+    assert f"schema version {SCHEMA_VERSION} of {SCHEMA_VERSION}, nothing to do" in hvac("schema", "apply")
 
 
 def test_applying_says_what_it_does_and_then_has_nothing_to_do(node, keyspace):
@@ -90,7 +90,7 @@ def test_applying_says_what_it_does_and_then_has_nothing_to_do(node, keyspace):
     for name in (*tables(), "snapshot_vectors", "schema_versions", "unjudged_marks"):
         assert f"create table {name}" in lines
     assert "create index device_state_embedding_idx with 8 connections a node, found by a beam of 32" in lines
-    assert lines[-1].endswith("schema version 11 of 11")
+    assert lines[-1].endswith(f"schema version {SCHEMA_VERSION} of {SCHEMA_VERSION}")
     again = hvac("schema", "apply")
     assert "nothing to do" in again
     assert "create" not in again
@@ -136,7 +136,7 @@ def test_version_1_becomes_the_current_one_with_its_vectors(node, keyspace):
     client.close()
 
     older = CqlStore(settings(node, keyspace), create=False)
-    assert older.schema_versions() == (1, 11)
+    assert older.schema_versions() == (1, SCHEMA_VERSION)
     done = older.apply_schema()
     assert done[0].startswith("DROP INDEX IF EXISTS")
     assert "copy 5 vectors to snapshot_vectors" in done
@@ -154,7 +154,7 @@ def test_version_1_becomes_the_current_one_with_its_vectors(node, keyspace):
     older.upsert("device_profiles", {"device_id": ["d"], **later})
     (row,) = older.scan(TableSlice("device_profiles", ("device_id", *later), "d"))
     assert row == {"device_id": ["d"], **later}
-    assert older.schema_versions() == (11, 11)
+    assert older.schema_versions() == (SCHEMA_VERSION, SCHEMA_VERSION)
     found = older.nearest("d", vectors[3:4], 1, embedding_method="m")
     assert found.times_ms.tolist() == [[START_MS + 3 * 60_000]]
     older.close()
@@ -162,9 +162,9 @@ def test_version_1_becomes_the_current_one_with_its_vectors(node, keyspace):
 
 def test_a_newer_schema_is_left_alone(node, keyspace):
     store = CqlStore(settings(node, keyspace))
-    store._client.execute(f"INSERT INTO {keyspace}.schema_versions (version, applied_at) VALUES (11, 0)")
+    store._client.execute(f"INSERT INTO {keyspace}.schema_versions (version, applied_at) VALUES (99, 0)")
     store.close()
-    with pytest.raises(StoreError, match="has schema version 11, this code knows 10"):
+    with pytest.raises(StoreError, match=f"has schema version 99, this code knows {SCHEMA_VERSION}"):
         CqlStore(settings(node, keyspace))
 
 

@@ -16,6 +16,7 @@ from hvac_platform.config import load_settings
 from hvac_platform.runtime.connections import open_store, open_store_as_it_is
 from hvac_platform.stores.base import StoreError
 from hvac_platform.stores.cql import CqlSettings, CqlStore, TlsSettings
+from hvac_platform.stores.cql_schema import SCHEMA_VERSION
 
 SECRET = f"Secret{secrets.token_hex(8)}"
 WRONG = f"Wrong{secrets.token_hex(8)}"
@@ -61,13 +62,16 @@ def test_with_user_password_and_ca_it_is_a_store_like_any_other(node, monkeypatc
     for name, value in (node.settings | {"SCYLLA_KEYSPACE": "hvac_secured"}).items():
         monkeypatch.setenv(name, value)
     store = open_store(load_settings())
-    assert store.schema_versions() == (11, 11)
+    assert store.schema_versions() == (SCHEMA_VERSION, SCHEMA_VERSION)
     assert store.advance_ledger("t", 0, 0, 5, run_id="r", watermark=None)
     assert store.ledger("t")[0].next_offset == 5
     for text in (caplog.text, repr(load_settings()), repr(store._client.settings), store.location, repr(vars(store))):
         assert SECRET not in text
     store.close()
-    assert open_store(load_settings()).schema_versions() == (11, 11)  # a closed session is replaced
+    assert open_store(load_settings()).schema_versions() == (
+        SCHEMA_VERSION,
+        SCHEMA_VERSION,
+    )  # a closed session is replaced
     open_store(load_settings()).close()
     monkeypatch.setenv("SCYLLA_SSL_CAFILE", "")
     with pytest.raises(StoreError, match="SCYLLA_TLS=true"):
@@ -151,7 +155,7 @@ def test_a_node_that_asks_for_a_client_s_certificate_gets_one(tmp_path_factory, 
             ca_file=asking.ca_file, certificate_file=tmp_path / "client.pem", key_file=tmp_path / "client.key"
         )
         store = CqlStore(settings(asking, **first_user, tls=tls))
-        assert store.schema_versions() == (11, 11)
+        assert store.schema_versions() == (SCHEMA_VERSION, SCHEMA_VERSION)
         store.close()
     finally:
         asking.kill()

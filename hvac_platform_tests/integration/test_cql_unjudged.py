@@ -12,6 +12,7 @@ import pytest
 from hvac_platform.stores import cql_unjudged
 from hvac_platform.stores.base import Device, TableSlice
 from hvac_platform.stores.cql import CqlSettings, CqlStore
+from hvac_platform.stores.cql_schema import SCHEMA_VERSION
 from hvac_platform.stores.cql_unjudged import FEW_LEFT, SKEW_MS, SLOT_MS
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform_tests.conftest import MIDNIGHT_MS, MINUTE_MS
@@ -227,7 +228,7 @@ def test_windows_of_version_7_are_marked_where_nobody_has_judged_them(store, set
     older.upsert("snapshot_verdicts", columns)
     keyspace = settings.keyspace
     older._client.execute_once(f"DROP TABLE {keyspace}.unjudged_marks", timeout=60)
-    older._client.execute(f"DELETE FROM {keyspace}.schema_versions WHERE version=10")
+    older._client.execute(f"DELETE FROM {keyspace}.schema_versions WHERE version={SCHEMA_VERSION}")
     older._client.execute(f"INSERT INTO {keyspace}.schema_versions (version, applied_at) VALUES (7, 0)")
     upgraded = CqlStore(settings, create=False)
     assert "mark 3 windows that nobody has judged" in upgraded.apply_schema()
