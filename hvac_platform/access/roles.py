@@ -1,4 +1,4 @@
-"""Roles: what somebody may do; each includes those before it."""
+"""Roles: what somebody is meant to do; the dashboard and the API are for reading, so none is asked for yet."""
 
 from __future__ import annotations
 
@@ -6,17 +6,8 @@ from enum import StrEnum
 
 
 class Role(StrEnum):
-    """A viewer reads; an operator acts on incidents; an admin also starts work on the whole platform."""
+    """Kept with each user and shown; all of them read."""
 
     VIEWER = "viewer"
     OPERATOR = "operator"
     ADMIN = "admin"
-
-    def includes(self, needed: Role) -> bool:
-        """Whether who has this role may do what another role is needed for.
-
-        >>> Role.OPERATOR.includes(Role.VIEWER), Role.OPERATOR.includes(Role.ADMIN)
-        (True, False)
-        """
-        order = list(Role)
-        return order.index(self) >= order.index(needed)

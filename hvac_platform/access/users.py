@@ -41,10 +41,6 @@ class Person:
     role: Role
     buildings: frozenset[str] | None = None
 
-    def may(self, needed: Role) -> bool:
-        """Whether they may do what needs a role."""
-        return self.role.includes(needed)
-
 
 ANYBODY = Person("", Role.VIEWER)
 """Who reaches a server of a platform without users: they read everything."""

@@ -163,7 +163,9 @@ def _claimed(lock: Path, port: int, otherwise: str) -> Iterator[None]:
 
 
 def dashboard(
-    host: Annotated[str, typer.Option(help="Address to listen on; the dashboard has no log-in.")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; without users (hvac users add) who reaches it reads it.")
+    ] = "127.0.0.1",
     port: DashboardPort = 8050,
     debug: Annotated[
         bool, typer.Option("--debug", help="For work on the dashboard: reloads, shows tracebacks.")
@@ -179,7 +181,7 @@ def dashboard(
         require_free(host, port)
         console.print(f"Dashboard: http://{host}:{port}   (Ctrl-C ends it)")
         if not is_loopback_name(host):
-            errors.print("hvac: the dashboard has no log-in: who reaches this address reads it")
+            errors.print("hvac: without users (hvac users add) there is no log-in: who reaches this address reads it")
         serve(settings, host, port, debug=debug)
     except DashboardError as error:
         errors.print(f"hvac: {error}")

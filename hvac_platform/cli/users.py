@@ -23,7 +23,10 @@ Name = Annotated[str, typer.Argument(help="Name of the user, such as ana or ana@
 def add(
     name: Name,
     role: Annotated[
-        Role, typer.Option(help="A viewer reads, an operator acts on incidents, an admin also on the platform.")
+        Role,
+        typer.Option(
+            help="What they are meant to do; kept and shown. Dashboard and API are for reading, whoever asks."
+        ),
     ] = Role.VIEWER,
     building: Annotated[
         list[str] | None, typer.Option(help="Building that they see, with this option several times; all when absent.")

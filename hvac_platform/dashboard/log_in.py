@@ -18,7 +18,7 @@ from flask import Flask, Response, g, has_request_context, redirect, request
 
 from hvac_platform.access.roles import Role
 from hvac_platform.access.sessions import LASTS_SECONDS, Failures, Sessions
-from hvac_platform.access.users import ANYBODY, Person, UserError, person, person_of, users
+from hvac_platform.access.users import ANYBODY, Person, person, person_of, users
 from hvac_platform.api.problems import problem_answer
 from hvac_platform.api.routes import PREFIX
 from hvac_platform.dashboard.source import Remembered, Source
@@ -56,19 +56,6 @@ def current_person() -> Person:
 def current_buildings() -> frozenset[str] | None:
     """The buildings that who asks may see; None for the whole site."""
     return current_person().buildings
-
-
-def require(needed: Role) -> Person:
-    """Who asks, if they may do what needs a role.
-
-    Raises:
-        UserError: they may not.
-    """
-    found = current_person()
-    if not found.may(needed):
-        who = f"{found.name} is a {found.role}" if found.name else "without users the dashboard is for reading"
-        raise UserError(f"{who}: this needs the role {needed} (hvac users add NAME --role {needed})")
-    return found
 
 
 class Door:
