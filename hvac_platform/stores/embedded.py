@@ -516,12 +516,12 @@ class EmbeddedStore(LedgerKeeping):
             yield
             return
         self._require_file()
-        self._connection.execute("BEGIN IMMEDIATE")
+        self._begin()
         try:
             if self._file.fate() is not Fate.SAME:  # nobody can put it right while this holds the write lock
                 self._connection.execute("ROLLBACK")
                 self._require_file()
-                self._connection.execute("BEGIN IMMEDIATE")
+                self._begin()
             self._require_known_schema()  # a newer version may have upgraded the file since it was opened
             yield
             self._connection.execute("COMMIT")
@@ -536,6 +536,16 @@ class EmbeddedStore(LedgerKeeping):
                 ) from error
             raise
         self._require_file()  # before anybody relies on what was committed
+
+    def _begin(self) -> None:
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except apsw.BusyError as error:  # only a process that is paused, or stuck on its disk, holds it for so long
+            raise StoreError(
+                f"{self._path}: another process has held the write lock for {BUSY_TIMEOUT_MS // 1000} s: is one of them "
+                "paused (SIGSTOP, a sleeping virtual machine)? Nothing was written; do it again as soon as that one "
+                "goes on or is ended"
+            ) from error
 
     def _require_known_schema(self) -> None:
         found, known = self.schema_versions()

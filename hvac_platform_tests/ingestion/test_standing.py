@@ -4,6 +4,7 @@ import os
 import signal
 import time
 
+import apsw
 import dagster as dg
 import numpy as np
 import pytest
@@ -317,6 +318,22 @@ def stand_for(seconds):
     standing(PlatformResource(), f"run-{os.getpid()}", lasts=seconds).run()
 
 
+def pause_between_writes(pid, path):
+    """SIGSTOP at a moment at which the process doesn't hold the write lock, which nobody else could get until it goes on."""
+    while True:
+        os.kill(pid, signal.SIGSTOP)
+        connection = apsw.Connection(str(path))
+        connection.set_busy_timeout(200)
+        try:
+            connection.execute("BEGIN IMMEDIATE; ROLLBACK")
+            return
+        except apsw.BusyError:
+            os.kill(pid, signal.SIGCONT)
+            time.sleep(0.01)
+        finally:
+            connection.close()
+
+
 def owners(platform):
     """Who owns something at this moment."""
     return {e.held_by(now_ms()) for e in platform.store.ledger(platform.topic).values()} - {None}
@@ -360,7 +377,7 @@ def test_one_that_was_stopped_for_longer_than_its_lease_moves_nothing_when_it_wa
     while owners(platform) != {f"run-{sleeper.pid}"}:
         assert sleeper.is_alive()
         time.sleep(0.005)
-    os.kill(sleeper.pid, signal.SIGSTOP)
+    pause_between_writes(sleeper.pid, platform.store.location)
     platform.log.append(platform.topic, good + wrong)
     one, deadline = standing(platform, "other"), time.monotonic() + 30
     while ledger(platform) != platform.log.end_offsets(platform.topic):

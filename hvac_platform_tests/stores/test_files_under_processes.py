@@ -298,3 +298,16 @@ def _wait_for_more(file: Path, process: object) -> None:
         said = Path(f"{file}.error")
         assert time.monotonic() < deadline, said.read_text() if said.exists() else "it waits"
         time.sleep(0.01)
+
+
+def test_a_store_whose_write_lock_another_process_keeps_says_so_and_writes_when_it_is_free(tmp_path, monkeypatch):
+    path = tmp_path / "store.db"
+    monkeypatch.setattr("hvac_platform.stores.embedded.BUSY_TIMEOUT_MS", 200)
+    store, keeper = EmbeddedStore(path), apsw.Connection(str(path))
+    keeper.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreError, match=r"store\.db: another process has held the write lock for .* s: is one of"):
+        store.remember("key", "value")
+    assert store.remembered() == {}
+    keeper.execute("ROLLBACK")
+    store.remember("key", "value")
+    assert store.remembered() == {"key": "value"}
