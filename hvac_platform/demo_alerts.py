@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from hvac_platform.access.roles import Role
+from hvac_platform.access.users import add_user
 from hvac_platform.alerts.outbox import read_outbox
 from hvac_platform.alerts.standing import StandingDelivery
 from hvac_platform.config import Settings
@@ -30,7 +32,9 @@ BEGINS_MS, LASTS_MS = 75_000, 240_000
 """The fault begins so long after the start: by then a run of detection stands."""
 QUIET_MINUTES = 2
 """In place of an hour: after so long without a sign of it the fault of the demonstration is over."""
-PERSON, LOOKS_SECONDS, READS_SECONDS = "demo", 1.0, 15.0
+PERSON, LOOKS_SECONDS, READS_SECONDS = "demo", 1.0, 60.0
+"""Who acknowledges what nobody has acknowledged for so long."""
+OPERATOR = "operator"
 
 
 def prepare_live(home: Path, at_ms: int) -> list[str]:
@@ -40,6 +44,11 @@ def prepare_live(home: Path, at_ms: int) -> list[str]:
     fault = Fault(DEVICE, "sensor_failure", begins, begins + LASTS_MS, METRIC)
     (home / FAULTS_FILE).write_text(json.dumps([fault.to_dict()], indent=1), encoding="utf-8")
     return ["--faults", str(home / FAULTS_FILE)]
+
+
+def operator_token(settings: Settings) -> str:
+    """Token of an operator of the demonstration's store, whom it makes."""
+    return add_user(open_store(settings), OPERATOR, Role.OPERATOR, None, now_ms())
 
 
 class LiveAlerts:
@@ -64,8 +73,8 @@ class LiveAlerts:
     def start(self) -> None:
         """Begin."""
         self._write(
-            f"In a minute a sensor of {DEVICE} fails for four: its message, somebody's acknowledgement and its end are "
-            "printed here (docs/alerts.md)."
+            f"In a minute a sensor of {DEVICE} fails for four: its message and its end are printed here. Acknowledge it on "
+            f"the page that the message names; after a minute somebody called {PERSON} does (docs/alerts.md)."
         )
         self._delivery.start()
         self._person.start()

@@ -1,4 +1,4 @@
-"""Roles: what somebody is meant to do; the dashboard and the API are for reading, so none is asked for yet."""
+"""Roles: what somebody may do."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Role(StrEnum):
-    """Kept with each user and shown; all of them read."""
+    """A viewer reads; an operator acts on incidents too; an admin may do all that a server lets anybody do."""
 
     VIEWER = "viewer"
     OPERATOR = "operator"

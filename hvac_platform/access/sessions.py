@@ -5,13 +5,11 @@ from __future__ import annotations
 import secrets
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable
 
 LASTS_SECONDS = 12 * 3600.0
 MOST_SESSIONS = 1_000
-MOST_FAILURES, FAILURES_SECONDS = 10, 60.0
-MOST_ADDRESSES = 1_000
 
 
 class Sessions:
@@ -47,31 +45,3 @@ class Sessions:
         """End a session, if it is one."""
         with self._lock:
             self._open.pop(session, None)
-
-
-class Failures:
-    """Tokens that were wrong, by address: after ten within a minute an address waits.
-
-    Args:
-        clock: seconds that only go forward.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock, self._lock = clock, threading.Lock()
-        self._of: OrderedDict[str, deque[float]] = OrderedDict()
-
-    def note(self, address: str) -> None:
-        """One more."""
-        with self._lock:
-            self._of.setdefault(address, deque(maxlen=MOST_FAILURES)).append(self._clock())
-            self._of.move_to_end(address)
-            while len(self._of) > MOST_ADDRESSES:
-                self._of.popitem(last=False)
-
-    def wait_seconds(self, address: str) -> float:
-        """How long an address must wait; 0 where it need not."""
-        with self._lock:
-            times = self._of.get(address)
-            if times is None or len(times) < MOST_FAILURES:
-                return 0.0
-            return max(0.0, times[0] + FAILURES_SECONDS - self._clock())

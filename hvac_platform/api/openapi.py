@@ -7,6 +7,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import Any
 
+from hvac_platform.api.actions import schema
 from hvac_platform.api.documents import schema_of
 from hvac_platform.api.paging import FEWEST, MOST, USUAL
 from hvac_platform.api.routes import PREFIX, ROUTES, Route
@@ -43,9 +44,9 @@ def openapi() -> dict[str, Any]:
         "info": {
             "title": "hvac_platform",
             "version": version("hvac_platform"),
-            "description": "What the platform knows of devices, for programs. Reading only; times are RFC 3339 in UTC.",
+            "description": "What the platform knows of devices, for programs. Times are RFC 3339 in UTC.",
         },
-        "paths": {_path(route): {"get": _operation(route)} for route in ROUTES},
+        "paths": {_path(route): {route.method.lower(): _operation(route)} for route in ROUTES},
         "components": {"schemas": {**{name: schema_of(table(name)) for name in named}, "problem": problem}},
     }
 
@@ -75,9 +76,14 @@ def _operation(route: Route) -> dict[str, Any]:
                 for n in route.takes
             ),
         ],
+        **({"requestBody": _body()} if route.takes_body else {}),
         "responses": {
             "200": {"description": "The answer.", "content": {"application/json": {"schema": document}}},
             "304": {"description": "The same as the client has, by If-None-Match."},
             "default": {"description": "What is wrong.", "content": problem},
         },
     }
+
+
+def _body() -> dict[str, Any]:
+    return {"required": True, "content": {"application/json": {"schema": schema()}}}

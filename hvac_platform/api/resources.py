@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from http import HTTPStatus
 from typing import Any
 
+from hvac_platform.access.acting import Acting, NoIncidentError, RoleError, TooOftenError
+from hvac_platform.access.users import Person
+from hvac_platform.api.actions import action_of
 from hvac_platform.api.documents import documents, plain, shown_columns
 from hvac_platform.api.lists import Page, page_by_time, page_of
 from hvac_platform.api.paging import Asked
@@ -35,6 +38,9 @@ class Request:
         store: where rows are.
         log: the message log; None while there is none.
         settings: of this process.
+        person: who asks.
+        acting: does what somebody asks for.
+        body: of the request, as JSON was read; None where it had none.
         path: parameters of the path.
         asked: parameters of the query.
     """
@@ -42,6 +48,9 @@ class Request:
     store: Store
     log: MessageLog | None
     settings: Settings
+    person: Person
+    acting: Acting
+    body: object
     path: Mapping[str, str]
     asked: Asked
 
@@ -215,6 +224,26 @@ def incident(request: Request) -> dict[str, Any]:
         for one in lifecycle.history_of(request.store, found)
     ]
     return {**_incident(request.store, found, handling, now_ms()), "history": history}
+
+
+def act(request: Request) -> dict[str, Any]:
+    """Do something with an incident, as hvac incidents does.
+
+    Raises:
+        ProblemError: the body is wrong, who asks may only read, there is no such incident, or it can't be done as it stands.
+    """
+    action, alone = action_of(request.body)
+    try:
+        done = request.acting.act(request.store, request.person, request.path["incident"], action, alone=alone)
+    except RoleError as error:
+        raise ProblemError(HTTPStatus.FORBIDDEN, str(error)) from None
+    except NoIncidentError as error:
+        raise ProblemError(HTTPStatus.NOT_FOUND, f"{error}: /api/v1/incidents has them") from None
+    except TooOftenError as error:
+        raise ProblemError(HTTPStatus.TOO_MANY_REQUESTS, str(error)) from None
+    except lifecycle.NotAllowedError as error:
+        raise ProblemError(HTTPStatus.CONFLICT, str(error)) from None
+    return {**incident(replace(request, path={"incident": done.incident_id})), "parts": done.parts}
 
 
 def _require_one_of(name: str, given: Mapping[str, str], known: Sequence[str]) -> None:

@@ -14,6 +14,8 @@ from typing import Any, Protocol
 from flask import Flask, Response, request
 from werkzeug.exceptions import NotFound
 
+from hvac_platform.access.acting import Acting
+from hvac_platform.access.users import Person
 from hvac_platform.api import resources
 from hvac_platform.api.paging import asked
 from hvac_platform.api.problems import ProblemError, problem_answer
@@ -39,6 +41,7 @@ class Route:
         takes: parameters of the query.
         table: whose rows it gives; empty where its documents are none of a table's.
         many: whether it is a list.
+        takes_body: whether it changes something: by POST, with a body.
     """
 
     path: str
@@ -47,6 +50,12 @@ class Route:
     takes: tuple[str, ...] = ()
     table: str = ""
     many: bool = False
+    takes_body: bool = False
+
+    @property
+    def method(self) -> str:
+        """POST or GET."""
+        return "POST" if self.takes_body else "GET"
 
 
 def _of_device(path: str, table: str) -> Route:
@@ -75,6 +84,7 @@ ROUTES = (
         many=True,
     ),
     Route("/incidents/<path:incident>", "incident", resources.incident, table="incidents"),
+    Route("/incidents/<path:incident>/actions", "act", resources.act, table="incidents", takes_body=True),
 )
 
 
@@ -89,13 +99,17 @@ class Source(Protocol):
     def log(self) -> MessageLog | None:
         """The log; None while there is none yet."""
 
+    def person(self) -> Person:
+        """Who asks."""
 
-def register(server: Flask, source: Source) -> None:
+
+def register(server: Flask, source: Source, acting: Acting) -> None:
     """Serve the API."""
     from hvac_platform.api.openapi import openapi
 
     for route in ROUTES:
-        server.add_url_rule(PREFIX + route.path, f"api-{route.name}", partial(_answer, source, route), methods=["GET"])
+        answer = partial(_answer, source, acting, route)
+        server.add_url_rule(PREFIX + route.path, f"api-{route.name}", answer, methods=[route.method])
     server.add_url_rule(f"{PREFIX}/openapi.json", "api-openapi", lambda: _json(openapi()), methods=["GET"])
     server.add_url_rule(f"{PREFIX}/<path:_other>", "api-other", _no_such_path, methods=["GET"])
     server.register_error_handler(HTTPStatus.NOT_FOUND, _not_found)
@@ -104,13 +118,15 @@ def register(server: Flask, source: Source) -> None:
     )
 
 
-def _answer(source: Source, route: Route, **path: str) -> Response:
+def _answer(source: Source, acting: Acting, route: Route, **path: str) -> Response:
     try:
         given = asked(request.args.to_dict(), frozenset(route.takes))
         store = source.store()
         if store is None:
             raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, "there is no store yet: ingest some messages first")
-        return _json(route.answer(Request(store, source.log(), source.settings, path, given)))
+        body = request.get_json(silent=True) if route.takes_body else None
+        log = source.log()
+        return _json(route.answer(Request(store, log, source.settings, source.person(), acting, body, path, given)))
     except ProblemError as problem:
         return problem_answer(problem.status, problem.detail)
     except Exception as error:  # whatever it is, the answer is one line, and the log has the rest
@@ -140,4 +156,5 @@ def _not_found(error: NotFound) -> Any:
 
 
 def _no_such_method(_other: str) -> Response:
-    return problem_answer(HTTPStatus.METHOD_NOT_ALLOWED, "the API is for reading: GET only")
+    changing = ", ".join(PREFIX + route.path.replace("<path:", "<") for route in ROUTES if route.takes_body)
+    return problem_answer(HTTPStatus.METHOD_NOT_ALLOWED, f"this is for reading, by GET; by POST there is {changing}")

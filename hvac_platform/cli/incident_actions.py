@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Callable
-from functools import partial
 from typing import Annotated
 
 import typer
@@ -13,9 +12,9 @@ from hvac_platform.cli.choosing import chosen_incident, finite, instant
 from hvac_platform.cli.output import console, errors
 from hvac_platform.config import load_settings
 from hvac_platform.monitoring import lifecycle
+from hvac_platform.monitoring.incident_actions import ACTIONS, Action, perform
 from hvac_platform.monitoring.lifecycle import NotAllowedError
 from hvac_platform.runtime.connections import open_store
-from hvac_platform.stores.base import Store
 from hvac_platform.stores.records import Incident
 from hvac_platform.timestamps import now_ms
 
@@ -40,7 +39,7 @@ def add_actions(app: typer.Typer) -> None:
 
 def acknowledge(incidents: ManyIncidents, by: By = None, note: Note = "", alone: Alone = False) -> None:
     """Say that you have seen an incident and take it on."""
-    _do(incidents, partial(lifecycle.acknowledge, note=note), by, alone, "acknowledged")
+    _do(incidents, Action(name="ack", note=note), by, alone, "acknowledged")
 
 
 def assign(
@@ -52,7 +51,7 @@ def assign(
 ) -> None:
     """Say who takes care of an incident."""
     told = f"assigned to {to}" if to else "assigned to nobody"
-    _do(incidents, partial(lifecycle.assign, assignee=to.strip(), note=note), by, alone, told)
+    _do(incidents, Action(name="assign", to=to, note=note), by, alone, told)
 
 
 def snooze(
@@ -70,22 +69,22 @@ def snooze(
         raise typer.BadParameter("say how long, by --hours or by --until", param_hint="--hours")
     given = instant(until, "--until")
     until_ms = given if given is not None else now_ms() + round(3_600_000 * (hours or 0.0))
-    _do(incidents, partial(lifecycle.snooze, until_ms=until_ms, note=note), by, alone, "snoozed")
+    _do(incidents, Action(name="snooze", until_ms=until_ms, note=note), by, alone, "snoozed")
 
 
 def resolve(incidents: ManyIncidents, by: By = None, note: Note = "", alone: Alone = False) -> None:
     """Say that it is put right: what is anomalous half an hour later is a new incident."""
-    _do(incidents, partial(lifecycle.resolve, note=note), by, alone, "resolved")
+    _do(incidents, Action(name="resolve", note=note), by, alone, "resolved")
 
 
 def reopen(incidents: ManyIncidents, by: By = None, note: Note = "", alone: Alone = False) -> None:
     """Say that it is not over after all."""
-    _do(incidents, partial(lifecycle.reopen, note=note), by, alone, "reopened")
+    _do(incidents, Action(name="reopen", note=note), by, alone, "reopened")
 
 
 def false_alarm(incidents: ManyIncidents, by: By = None, note: Note = "", alone: Alone = False) -> None:
     """Say that there was nothing wrong with the machine."""
-    _do(incidents, partial(lifecycle.mark_false_alarm, note=note), by, alone, "false alarm")
+    _do(incidents, Action(name="false-alarm", note=note), by, alone, "false alarm")
 
 
 def comment(
@@ -96,7 +95,7 @@ def comment(
     """Say something about an incident: it is kept in its history."""
     if not note.strip():
         raise typer.BadParameter("say something", param_hint="NOTE")
-    _do([incident], partial(lifecycle.comment, note=note.strip()), by, True, "commented")
+    _do([incident], Action(name="comment", note=note), by, True, "commented")
 
 
 def label(
@@ -108,24 +107,15 @@ def label(
     by: By = None,
 ) -> None:
     """Say what an incident was: later ones like it will say so too."""
-    said = [label.strip()] if label.strip() else []
-    told = label.strip() or "label removed"
-    _do([incident], partial(lifecycle.label, labels=said), by, True, told)
+    _do([incident], Action(name="label", label=label), by, True, label.strip() or "label removed")
 
 
-COMMANDS: dict[str, Callable[..., None]] = {
-    "ack": acknowledge,
-    "assign": assign,
-    "snooze": snooze,
-    "resolve": resolve,
-    "reopen": reopen,
-    "false-alarm": false_alarm,
-    "comment": comment,
-    "label": label,
-}
+COMMANDS: dict[str, Callable[..., None]] = dict(
+    zip(ACTIONS, (acknowledge, assign, snooze, resolve, reopen, false_alarm, comment, label), strict=True)
+)
 
 
-def _do(ids: list[str], act: Callable[..., object], by: str | None, alone: bool, told: str) -> None:
+def _do(ids: list[str], action: Action, by: str | None, alone: bool, told: str) -> None:
     """Do it to each incident, and to those that are part of it; one that can't be is named and makes the exit code 1."""
     store = open_store(load_settings())
     who = person(by)
@@ -140,24 +130,15 @@ def _do(ids: list[str], act: Callable[..., object], by: str | None, alone: bool,
             refused = True
     for incident in chosen:
         try:
-            act(store, incident, by=who, at_ms=now_ms())
+            parts = [] if alone else lifecycle.children_of(store, incident)
+            others = perform(store, incident, action, by=who, at_ms=now_ms(), parts=parts)
         except NotAllowedError as error:
             errors.print(f"hvac: {error}")
             refused = True
             continue
-        others = 0 if alone else sum(_also(store, child, act, who) for child in lifecycle.children_of(store, incident))
         console.print(f"{incident.incident_id}: {told}" + (f", and {others} that are part of it" if others else ""))
     if refused:
         raise typer.Exit(1)
-
-
-def _also(store: Store, child: Incident, act: Callable[..., object], who: str) -> bool:
-    """Do it to a part of an incident, where it is possible."""
-    try:
-        act(store, child, by=who, at_ms=now_ms())
-    except NotAllowedError:
-        return False
-    return True
 
 
 def person(by: str | None) -> str:

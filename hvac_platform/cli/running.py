@@ -220,8 +220,9 @@ def demo(
 
 def _demonstrate(home: Path, once: bool, port: int, dashboard_port: int | None) -> None:
     from hvac_platform.demo import demo_names, go_on_until_now, prepare_home, run_demo
-    from hvac_platform.demo_alerts import QUIET_MINUTES, LiveAlerts, prepare_live
+    from hvac_platform.demo_alerts import QUIET_MINUTES, LiveAlerts, operator_token, prepare_live
     from hvac_platform.execution import RunFailedError
+    from hvac_platform.runtime.live import HOST
 
     prepare_home(home)
     os.environ["HVAC_HOME"] = str(home)
@@ -255,17 +256,26 @@ def _demonstrate(home: Path, once: bool, port: int, dashboard_port: int | None) 
         simulator = [*LIVE_SIMULATOR, *prepare_live(home, now_ms())]
         os.environ.pop("HVAC_INCIDENT_PAST_HOURS", None)
         os.environ["HVAC_INCIDENT_QUIET_MINUTES"] = str(QUIET_MINUTES)
+        access = ""
+        if dashboard_port is not None:
+            os.environ["HVAC_DASHBOARD_URL"] = f"http://{HOST}:{dashboard_port}"
+            access = f"/log-in#token={operator_token(load_settings())}"
         alerts = LiveAlerts(load_settings(), lambda text: console.print(text, soft_wrap=True))
         alerts.start()
         try:
-            _run_live(settings, home, port, simulator, dashboard_port)
+            _run_live(settings, home, port, simulator, dashboard_port, access)
         finally:
             alerts.stop()
     console.print(report.line())
 
 
 def _run_live(
-    settings: Settings, folder: Path, port: int, simulator: list[str] | None, dashboard_port: int | None
+    settings: Settings,
+    folder: Path,
+    port: int,
+    simulator: list[str] | None,
+    dashboard_port: int | None,
+    access: str = "",
 ) -> None:
     import hvac_platform.execution as execution
     from hvac_platform.runtime.claims import STORAGE_LOCK
@@ -275,10 +285,27 @@ def _run_live(
     # Two homes of one checkout share Dagster's storage, and two daemons on it would launch everything twice.
     other = "start this one in a folder with a dagster.yaml of its own"
     with _claimed(Path(instance.root_directory) / STORAGE_LOCK, port, other):
-        _live(settings, folder, port, simulator, dashboard_port)
+        _live(settings, folder, port, simulator, dashboard_port, access)
 
 
-def _live(settings: Settings, folder: Path, port: int, simulator: list[str] | None, dashboard_port: int | None) -> None:
+def _live(
+    settings: Settings,
+    folder: Path,
+    port: int,
+    simulator: list[str] | None,
+    dashboard_port: int | None,
+    access: str,
+) -> None:
+    """Start the parts and watch them until Ctrl-C.
+
+    Args:
+        settings: of all parts.
+        folder: with Dagster's configuration.
+        port: of Dagster's pages.
+        simulator: arguments of the simulator; None for none.
+        dashboard_port: of the dashboard; None for none.
+        access: path of the dashboard that is printed; the path that logs in, where a token is needed.
+    """
     import hvac_platform.execution as execution
     from hvac_platform.lost_runs import end_runs_of_a_dead_platform
     from hvac_platform.resources import PlatformResource
@@ -335,7 +362,7 @@ def _live(settings: Settings, folder: Path, port: int, simulator: list[str] | No
             f"Dagster: {pages}   (log: {log})\nLineage: {pages}/asset-groups?expanded={groups}", soft_wrap=True
         )
         if dashboard_port is not None:
-            console.print(f"Dashboard: http://{HOST}:{dashboard_port}   (log: {dashboard_log})", soft_wrap=True)
+            console.print(f"Dashboard: http://{HOST}:{dashboard_port}{access}   (log: {dashboard_log})", soft_wrap=True)
         console.print("Ctrl-C stops everything that this command started.")
         watch(services, lambda line: errors.print(f"hvac: {line}"))
     except LiveError as error:

@@ -25,7 +25,7 @@ def add(
     role: Annotated[
         Role,
         typer.Option(
-            help="What they are meant to do; kept and shown. Dashboard and API are for reading, whoever asks."
+            help="viewer: reads; operator: acts on incidents too, on their pages and by the API; admin: as operator."
         ),
     ] = Role.VIEWER,
     building: Annotated[

@@ -1,1 +1,1 @@
-"""The dashboard: what the platform knows of each device, in a browser. It reads store and log, and writes nothing."""
+"""The dashboard: what the platform knows of each device, in a browser; operators act on incidents here."""

@@ -13,6 +13,7 @@ from dash import Dash, Input, Output, State, dcc, html
 from flask import Response, request
 from werkzeug.exceptions import HTTPException
 
+from hvac_platform.access.acting import Acting
 from hvac_platform.api import routes
 from hvac_platform.config import Settings
 from hvac_platform.dashboard import log_in
@@ -20,7 +21,7 @@ from hvac_platform.dashboard.components import Content, empty_state, named
 from hvac_platform.dashboard.device_states import FleetBoard, FleetBoards
 from hvac_platform.dashboard.formatting import visible
 from hvac_platform.dashboard.front import Front
-from hvac_platform.dashboard.log_in import current_buildings, current_person
+from hvac_platform.dashboard.log_in import current_person
 from hvac_platform.dashboard.pages import device, fleet, incident, incidents, ingestion, methods
 from hvac_platform.dashboard.shared_readings import SharedReadings
 from hvac_platform.dashboard.source import Source
@@ -56,7 +57,8 @@ def make_app(
         board: state of the fleet; a new one when absent.
     """
     source = source or Source(settings)
-    source.buildings = current_buildings
+    source.person = current_person
+    acting = Acting(source.whole_store)
     shared = SharedReadings(source)
     boards = FleetBoards(settings, source.buildings, board)
     app = Dash(
@@ -73,13 +75,13 @@ def make_app(
     fleet.register(app, boards, shared)
     device.register(app, source)
     incidents.register(app, source, boards)
-    incident.register(app, source)
+    incident.register(app, source, acting)
     methods.register(app, source)
     ingestion.register(app, shared)
     _register_shell(app)
     _serve_health(app, source)
     _serve_metrics(app, shared)
-    routes.register(app.server, source)
+    routes.register(app.server, source, acting)
     _refuse_what_no_page_sends(app)
     log_in.register(app.server, source)
     _protect(app)

@@ -16,8 +16,9 @@ from urllib.parse import quote
 
 from flask import Flask, Response, g, has_request_context, redirect, request
 
+from hvac_platform.access.limits import Limit
 from hvac_platform.access.roles import Role
-from hvac_platform.access.sessions import LASTS_SECONDS, Failures, Sessions
+from hvac_platform.access.sessions import LASTS_SECONDS, Sessions
 from hvac_platform.access.users import ANYBODY, Person, person, person_of, users
 from hvac_platform.api.problems import problem_answer
 from hvac_platform.api.routes import PREFIX
@@ -34,6 +35,8 @@ OF_THE_SITE = ("/metrics", f"{PREFIX}/health")
 """What says something of the whole site and of no building alone."""
 NOBODY = Person("", Role.VIEWER, frozenset())
 """Who asks while it can't be known who may see what: the pages are there, and no device."""
+MOST_FAILURES, FAILURES_SECONDS = 10, 60.0
+"""After so many wrong tokens within so long an address waits."""
 USERS_SECONDS = 5.0
 """So long after it was revoked a token may still work."""
 PAGE = """<!doctype html>
@@ -53,11 +56,6 @@ def current_person() -> Person:
     return getattr(g, "person", ANYBODY) if has_request_context() else ANYBODY
 
 
-def current_buildings() -> frozenset[str] | None:
-    """The buildings that who asks may see; None for the whole site."""
-    return current_person().buildings
-
-
 class Door:
     """Lets in whom the store knows.
 
@@ -66,7 +64,7 @@ class Door:
     """
 
     def __init__(self, source: Source) -> None:
-        self._sessions, self._failures = Sessions(), Failures()
+        self._sessions, self._failures = Sessions(), Limit(MOST_FAILURES, FAILURES_SECONDS)
         self._users: Remembered[list[User]] = Remembered(lambda: _read_users(source), USERS_SECONDS)
 
     def _is_closed(self) -> bool:
@@ -121,6 +119,10 @@ class Door:
         wait = self._failures.wait_seconds(_address())
         if wait > 0:
             return _too_many(wait)
+        if not self._is_closed():
+            return _plain(
+                HTTPStatus.CONFLICT, "this platform has no users, so nobody needs to log in: all of it is open"
+            )
         body = request.get_json(silent=True)
         token = body.get("token") if isinstance(body, Mapping) else None
         found = person_of(self._users.get(), token.strip()) if isinstance(token, str) else None

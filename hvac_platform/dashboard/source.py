@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from hvac_platform.access.scoped_store import ScopedStore
+from hvac_platform.access.users import ANYBODY, Person
 from hvac_platform.config import Settings
 from hvac_platform.log.base import MessageLog
 from hvac_platform.runtime.connections import open_log_as_it_is, open_store, open_store_as_it_is
@@ -55,24 +56,28 @@ class Remembered(Generic[T]):
 
 
 class Source:
-    """Store and log of some settings, for reading.
+    """Store and log of some settings.
 
     Nothing is created: where the embedded store or log has no file yet there is none, and a schema of another version is an
     error that says what to do.
 
     Attributes:
         settings: say which.
-        buildings: the buildings that who asks at the moment may see; None for the whole site.
+        person: who asks at the moment.
     """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.buildings: Callable[[], frozenset[str] | None] = lambda: None
+        self.person: Callable[[], Person] = lambda: ANYBODY
         self._store_lock, self._log_lock = threading.Lock(), threading.Lock()
         self._store: Store | None = None
         self._log: MessageLog | None = None
         self._failures: dict[str, tuple[float, Exception]] = {}
         self._schema_is_current = False
+
+    def buildings(self) -> frozenset[str] | None:
+        """The buildings that who asks may see; None for the whole site."""
+        return self.person().buildings
 
     def store(self) -> Store | None:
         """The store, as far as who asks may see it; None while there is no embedded one yet.

@@ -128,7 +128,7 @@ class Browser:
             "outputs": [_reference(name) for name in _outputs(found["output"])],
             "inputs": [{**i, "value": given.get(_key(i), _default(i))} for i in found["inputs"]],
             "state": [{**s, "value": given.get(_key(s))} for s in found["state"]],
-            "changedPropIds": [next(iter(given), _key(found["inputs"][0]))],
+            "changedPropIds": [_changed(found["inputs"], given)],
         }
         if len(body["outputs"]) == 1:
             body["outputs"] = body["outputs"][0]
@@ -153,6 +153,12 @@ def _reference(name: str) -> dict[str, str]:
 
 def _key(reference: dict[str, str]) -> str:
     return f"{reference['id']}.{reference['property']}".replace("_", "-")
+
+
+def _changed(inputs: list[dict[str, str]], given: dict[str, Any]) -> str:
+    """The first input that was given, as a browser names it; the first of all where none was."""
+    changed = next((i for name in given for i in inputs if _key(i) == name), inputs[0])
+    return f"{changed['id']}.{changed['property']}"
 
 
 def _default(reference: dict[str, str]) -> Any:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from dash import Dash, Input, Output, State, dcc, html
 
+from hvac_platform.access.acting import Acting
+from hvac_platform.dashboard import acting as acting_on_it
 from hvac_platform.dashboard.components import (
     Content,
     Heading,
@@ -33,6 +35,7 @@ from hvac_platform.dashboard.formatting import (
     type_title,
     visible,
 )
+from hvac_platform.dashboard.log_in import current_person
 from hvac_platform.dashboard.pages.device import lines_of, marks, marks_words
 from hvac_platform.dashboard.reading import (
     HOUR_MS,
@@ -45,6 +48,7 @@ from hvac_platform.dashboard.source import Source
 from hvac_platform.devices.registry import device_type
 from hvac_platform.monitoring import lifecycle
 from hvac_platform.monitoring.data_loss import DATA_LOSS, told_method
+from hvac_platform.monitoring.incident_actions import ACTIONS
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.records import Incident, IncidentHandling, IncidentTransition
 from hvac_platform.stores.series import read_series
@@ -60,6 +64,7 @@ def layout(device_id: str, name: str) -> Content:
     return html.Div(
         [
             html.H1(["Incident on ", dcc.Link(visible(device_id, 128), href=device_href(device_id))]),
+            acting_on_it.panel(current_person()),
             html.Div(note("reading …"), id="incident-content"),
             dcc.Store(id="incident-id", data=[device_id, name]),
         ]
@@ -256,16 +261,17 @@ class IncidentKey:
     name: str
 
 
-def render(store: Store, key: IncidentKey) -> Content:
-    """One refresh of the page of an incident."""
+def render(store: Store, key: IncidentKey) -> tuple[Content, list[bool]]:
+    """One refresh of the page of an incident, and which buttons are off."""
     incident = lifecycle.find_incident(store, f"{key.device_id}/{key.name}")
     if incident is None:
-        return empty_state("there is no such incident; it may have been taken back when its windows were judged again")
+        gone = "there is no such incident; it may have been taken back when its windows were judged again"
+        return empty_state(gone), [True] * len(ACTIONS)
     handling = lifecycle.handling_of(store, [incident]).get(incident.incident_id)
     device = next((d for d in store.devices() if d.device_id == key.device_id), None)
     kind = device.device_type if device is not None else ""
     lost = DATA_LOSS in incident.methods  # then there is nothing that could resemble anything
-    return html.Div(
+    content = html.Div(
         [
             summary(incident, kind, handling, now_ms()),
             history(lifecycle.history_of(store, incident)),
@@ -274,15 +280,25 @@ def render(store: Store, key: IncidentKey) -> Content:
             *figures(store, incident, kind),
         ]
     )
+    return content, acting_on_it.impossible(handling, now_ms())
 
 
-def register(app: Dash, source: Source) -> None:
+def register(app: Dash, source: Source, acting: Acting) -> None:
     """Callbacks of the page."""
+    acting_on_it.register(app, source, acting)
 
     @app.callback(
         Output("incident-content", "children"),
+        *acting_on_it.buttons_off(),
         Input("tick", "n_intervals"),
+        Input(acting_on_it.SAID, "children"),
         State("incident-id", "data"),
     )
-    def refresh(_tick: int, key: tuple[str, str]) -> Content:
-        return guarded(source, lambda store: render(store, IncidentKey(str(key[0]), str(key[1]))))
+    def refresh(_tick: int, _said: Content, key: tuple[str, str]) -> tuple[Content, ...]:
+        off = [True] * len(ACTIONS)
+
+        def read(store: Store) -> Content:
+            content, off[:] = render(store, IncidentKey(str(key[0]), str(key[1])))
+            return content
+
+        return guarded(source, read), *off

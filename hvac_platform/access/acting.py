@@ -1,0 +1,115 @@
+"""What somebody does with an incident that they see, as far as their role lets them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hvac_platform.access.limits import Limit
+from hvac_platform.access.roles import Role
+from hvac_platform.access.users import Person, UserError
+from hvac_platform.monitoring import lifecycle
+from hvac_platform.monitoring.incident_actions import Action, perform
+from hvac_platform.stores.base import Store, StoreError
+from hvac_platform.stores.records import Incident
+from hvac_platform.timestamps import now_ms
+
+logger = logging.getLogger(__name__)
+MOST_ACTIONS, ACTIONS_SECONDS = 60, 60.0
+"""Of one person within a minute: more is a program gone wrong."""
+
+
+class RoleError(UserError):
+    """Who asks may not do that; the message says who may."""
+
+
+class NoIncidentError(StoreError):
+    """There is no such incident, or none that who asks sees."""
+
+
+class TooOftenError(UserError):
+    """Who asks has done too much within a minute.
+
+    Args:
+        wait: seconds until it goes on.
+    """
+
+    def __init__(self, wait: float) -> None:
+        super().__init__(f"{MOST_ACTIONS} actions within a minute: try again in {wait:.0f} s")
+        self.wait = wait
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What was done.
+
+    Attributes:
+        incident_id: to which incident: of one that another took in, the other.
+        parts: number of incidents of other devices that it was done to with it.
+    """
+
+    incident_id: str
+    parts: int
+
+
+def require_acting(person: Person) -> None:
+    """Whether a person may change something.
+
+    Raises:
+        RoleError: they may read alone.
+    """
+    if not person.name:
+        raise RoleError(
+            "a platform without users is for reading: hvac users add NAME --role operator, or hvac incidents --help"
+        )
+    if person.role not in (Role.OPERATOR, Role.ADMIN):
+        raise RoleError(f"{person.name} is a viewer, who reads; an operator acts (hvac users add NAME --role operator)")
+
+
+class Acting:
+    """Does it for pages and API.
+
+    Args:
+        whole: the store, whoever asks: where an incident stands is written whole, also what its person doesn't see.
+        clock: epoch milliseconds.
+    """
+
+    def __init__(self, whole: Callable[[], Store | None], clock: Callable[[], int] = now_ms) -> None:
+        self._whole, self._clock = whole, clock
+        self._limit = Limit(MOST_ACTIONS, ACTIONS_SECONDS)
+
+    def act(self, seen: Store, person: Person, incident_id: str, action: Action, *, alone: bool = False) -> Done:
+        """Do something with an incident, and with those that are part of it, of devices that the person sees.
+
+        Args:
+            seen: the store as the person sees it.
+            person: who does it.
+            incident_id: to which incident.
+            action: what.
+            alone: leave those that are part of it.
+
+        Raises:
+            RoleError: the person may read alone.
+            NoIncidentError: there is none, or they don't see it.
+            TooOftenError: they did too much within a minute.
+            NotAllowedError: it can't be done where the incident stands; says why.
+        """
+        require_acting(person)
+        wait = self._limit.wait_seconds(person.name)
+        if wait > 0:
+            raise TooOftenError(wait)
+        self._limit.note(person.name)
+        found, whole = lifecycle.find_incident(seen, incident_id), self._whole()
+        if found is None or whole is None:
+            raise NoIncidentError(f"no incident {incident_id[:100]!r}")
+        parts = [] if alone else [_as_kept(whole, part) for part in lifecycle.children_of(seen, found)]
+        done = perform(whole, _as_kept(whole, found), action, by=person.name, at_ms=self._clock(), parts=parts)
+        logger.info("%s: %s by %s%s", found.incident_id, action.name, person.name, f", {done} parts" if done else "")
+        return Done(found.incident_id, done)
+
+
+def _as_kept(whole: Store, incident: Incident) -> Incident:
+    """An incident with all that is kept of it, from what its person sees of it."""
+    kept = Incident.first(whole, incident.device_id, (incident.started_at, incident.started_at + 1))
+    return incident if kept is None else kept
