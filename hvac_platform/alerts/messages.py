@@ -13,6 +13,7 @@ from hvac_platform.alerts.facts import PLATFORM, RANK
 from hvac_platform.alerts.routing import base_transition
 from hvac_platform.alerts.tree import RAISING
 from hvac_platform.devices.display_units import show_value
+from hvac_platform.devices.first_checks import FIRST_CHECKS
 from hvac_platform.devices.registry import device_type
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.records import AnomalyEvent, Incident, Reading, StoredProfile
@@ -60,6 +61,7 @@ class Content:
 
     Attributes:
         likely: kind of fault that it resembles most, in words; empty where it resembles none.
+        check: what to look at first, for that kind.
         similar: past incidents like it, a line each.
         text: what the platform says of itself, for an incident without a device.
     """
@@ -74,6 +76,7 @@ class Content:
     since_ms: int = 0
     until_ms: int = 0
     likely: str = ""
+    check: str = ""
     label: str = ""
     cause: str = ""
     moved: tuple[Moved, ...] = ()
@@ -215,6 +218,8 @@ class Message:
             lines.append(content.text)
         if content.likely:
             lines.append(f"likely: {content.likely}")
+        if content.check:
+            lines.append(f"check first: {content.check}")
         if content.label:
             lines.append(f"it is: {content.label}")
         if self.base in ("resolved", "taken_back") and content.until_ms:
@@ -262,6 +267,7 @@ def _document(content: Content) -> dict[str, Any]:
         "since": rfc3339(content.since_ms),
         "until": rfc3339(content.until_ms) if content.until_ms else None,
         "likely": content.likely,
+        "check": content.check,
         "label": content.label,
         "cause": content.cause,
         "moved": [
@@ -319,6 +325,7 @@ def content_of(store: Store, incident: Incident, dashboard_url: str, *, whole: b
         since_ms=incident.started_at,
         until_ms=incident.ended_at if incident.status == "closed" else 0,
         likely=likely,
+        check="" if kind is None or incident.label else FIRST_CHECKS.get(kind["kind"], ""),
         label=incident.label or "",
         cause=incident.cause if incident.scope == "fleet" else "",
         moved=_moved(store, incident) if whole else (),

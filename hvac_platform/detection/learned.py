@@ -131,7 +131,8 @@ def examine_windows(
     """
     values = values_of(series, detector.metric_names)
     blocks = series.times_ms // (BLOCK_WINDOWS * series.window_ms)
-    judged = [_nothing(len(detector.metric_names)) if carried is None else carried.recent]
+    recent = _nothing(len(detector.metric_names)) if carried is None else carried.recent
+    judged = [recent]
     new = wanted if carried is None else wanted & (series.times_ms > carried.time_ms)
     for block in dict.fromkeys(blocks[new].tolist()):
         if carried is not None and carried.block == block:
@@ -143,9 +144,11 @@ def examine_windows(
         observations = observations_of(series.times_ms[rows], values[rows], detector.interval_ms)
         examined, memory = examine_rows(detector, observations, memory)
         own = slice(int(np.searchsorted(blocks[rows], block)), None)  # those before the block are its context
-        judged = [_joined([*judged, _learned(examined, values[rows]).take(own)])]
-        carried = Carried(block, memory, judged[0].take(slice(-PERSISTENCE_WINDOWS, None)))
-    (known,) = judged
+        judged.append(_learned(examined, values[rows]).take(own))
+        recent = _joined([recent, judged[-1].take(slice(-PERSISTENCE_WINDOWS, None))])
+        recent = recent.take(slice(-PERSISTENCE_WINDOWS, None))
+        carried = Carried(block, memory, recent)
+    known = _joined(judged)
     return known.take(np.searchsorted(known.times_ms, series.times_ms[wanted])), carried
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from dash import Dash, Input, Output, State, dcc, html, no_update
 
+from hvac_platform.dashboard.attention import attention
 from hvac_platform.dashboard.components import (
     NO_PAGE,
     Content,
@@ -51,6 +52,7 @@ def layout() -> Content:
         [
             html.H1("Fleet"),
             html.Div(id="fleet-totals", className="totals"),
+            html.Div(id="fleet-attention"),
             html.Div(
                 [
                     chooser("fleet-type", "Type", []),
@@ -202,9 +204,10 @@ def cards(fleet: Fleet, devices: Sequence[Device], states: Mapping[str, DeviceSt
 
 @dataclass(frozen=True, slots=True)
 class FleetView:
-    """What a refresh shows: totals, cards, where one is, options of the filters, ids of the devices shown."""
+    """What a refresh shows: totals, what needs attention, cards, where one is, options of filters, the devices shown."""
 
     totals: list[Content]
+    attention: Content
     cards: Content
     page: Page
     types: list[dict[str, str]]
@@ -225,6 +228,7 @@ def render(
     here = page_of(chosen(fleet, filters), page, CARDS, "devices")
     return FleetView(
         totals(fleet, shared.ingestion(), shared.rejected()) if fleet.devices else [],
+        attention(store, fleet.incidents, fleet.at_ms) if fleet.devices else "",
         cards(fleet, here.rows, board.states(store, here.rows, fleet.at_ms)),
         here,
         [option(name, type_title(name)) for name in sorted({d.device_type for d in fleet.devices})],
@@ -239,6 +243,7 @@ def register(app: Dash, board: FleetBoards, shared: SharedReadings) -> None:
 
     @app.callback(
         Output("fleet-totals", "children"),
+        Output("fleet-attention", "children"),
         Output("fleet-cards", "children"),
         *pager_outputs("fleet"),
         Output("fleet-type", "options"),
@@ -270,6 +275,6 @@ def register(app: Dash, board: FleetBoards, shared: SharedReadings) -> None:
 
         content = guarded(shared.source, read)
         if not views:
-            return [], content, *pager_state(NO_PAGE), no_update, no_update, []
+            return [], "", content, *pager_state(NO_PAGE), no_update, no_update, []
         view = views[0]
-        return view.totals, content, *pager_state(view.page), view.types, view.buildings, view.shown
+        return view.totals, view.attention, content, *pager_state(view.page), view.types, view.buildings, view.shown

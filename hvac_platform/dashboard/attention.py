@@ -1,0 +1,83 @@
+"""What needs somebody now, in order, with what to look at first: the top of the home page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from dash import dcc, html
+
+from hvac_platform.dashboard.components import Content, named, severity_badge
+from hvac_platform.dashboard.formatting import incident_href, number, span_words, state_words, visible
+from hvac_platform.dashboard.reading import SEVERITIES, incidents_of
+from hvac_platform.devices.first_checks import FIRST_CHECKS
+from hvac_platform.monitoring import lifecycle
+from hvac_platform.stores.base import Store
+from hvac_platform.stores.records import Incident, IncidentHandling
+
+SHOWN, READ = 5, 15
+"""So many are shown, chosen among so many: what nobody has seen yet comes before what somebody has taken on."""
+
+
+def most_urgent(incidents: Mapping[str, Sequence[Incident]]) -> list[Incident]:
+    """Open incidents, the most severe first, then by urgency and the newest; parts of another one are left to it.
+
+    Args:
+        incidents: open ones by device.
+    """
+    found = [one for of_device in incidents.values() for one in of_device if one.parent_id is None]
+    return sorted(found, key=lambda one: (_rank(one.severity), -(one.urgency or 0.0), -one.started_at, one.device_id))
+
+
+def _rank(severity: str) -> int:
+    return SEVERITIES.index(severity) if severity in SEVERITIES else len(SEVERITIES)
+
+
+def attention(store: Store, incidents: Mapping[str, Sequence[Incident]], at_ms: int) -> Content:
+    """The list; a sentence where nothing is open.
+
+    Args:
+        store: has the rows of what is shown.
+        incidents: open ones by device.
+        at_ms: the present.
+    """
+    ordered = most_urgent(incidents)
+    if not ordered:
+        return html.P("Nothing needs attention: no incident is open.", className="note")
+    read = incidents_of(store, [(one.device_id, one.started_at) for one in ordered[:READ]])
+    handlings = lifecycle.handling_of(store, read)
+    states = {one.incident_id: lifecycle.state_of(handlings.get(one.incident_id), at_ms) for one in read}
+    last = len(lifecycle.ATTENTION)
+    shown = sorted(read, key=lambda one: lifecycle.ATTENTION.get(states[one.incident_id], last))[:SHOWN]
+    others = len(ordered) - len(shown)
+    more = [html.P(dcc.Link(f"{number(others, 0)} more that are open", href="/incidents"))] if others > 0 else []
+    items = [_item(one, handlings.get(one.incident_id), states[one.incident_id], at_ms) for one in shown]
+    return html.Section(
+        [html.H2("Needs attention"), html.Ol(items), *more], className="attention", **named("Needs attention")
+    )
+
+
+def _item(one: Incident, handling: IncidentHandling | None, state: lifecycle.State, at_ms: int) -> Content:
+    place = ", ".join(visible(part, 60) for part in (one.location, one.building_id) if part)
+    who = f", {visible(handling.assignee, 40)}" if handling is not None and handling.assignee else ""
+    kind = next(iter(one.kinds), None)
+    likely = one.label or (kind["kind"].replace("_", " ") if kind is not None else "")
+    said = visible(next(iter(one.reasons), "no reason was recorded"), 200)
+    check = "" if kind is None or one.label else FIRST_CHECKS.get(kind["kind"], "")
+    rest = [
+        part
+        for part in (f"Likely {visible(likely, 80)}." if likely else "", f"Check {check}." if check else "")
+        if part
+    ]
+    return html.Li(
+        [
+            severity_badge(one.severity),
+            " ",
+            dcc.Link(visible(one.device_id, 60), href=incident_href(one.incident_id)),
+            html.Span(
+                f" {place}{' · ' if place else ''}for {span_words(at_ms - one.started_at)} · {state_words(state)}{who}",
+                className="small",
+            ),
+            html.Div(f"{said[:1].upper()}{said[1:]}."),
+            *([html.Div(" ".join(rest), className="small")] if rest else []),
+        ]
+    )
