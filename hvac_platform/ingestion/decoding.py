@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from hvac_platform.coding import Coded, coded_as
 from hvac_platform.ingestion.messages import DecodedBatch, Rejected, decode_batch
 from hvac_platform.ingestion.prefetch import ahead
 from hvac_platform.ingestion.ranges import OffsetRange
@@ -20,7 +21,7 @@ from hvac_platform.stores.batches import TableBatch, TouchedWindows
 from hvac_platform.stores.window_lengths import WindowOf
 from hvac_platform.timestamps import DAY_MS, day_start, window_floor
 
-BATCH_MESSAGES = 20_000
+BATCH_MESSAGES = 60_000
 """Decoded and written together; the next ones are read meanwhile."""
 BUFFER_MS = 3_600_000
 MOST_TOLD = 100
@@ -229,18 +230,19 @@ def _rows(
         yield TableBatch(letters, table="dead_letters")
     if not len(decoded.offsets):
         return
-    devices = registered_devices(decoded, batch.partition)
-    claims = type_claims(devices, decoded.device_id, decoded.device_type)
+    coded = coded_as(decoded.device_id)
+    devices = registered_devices(decoded, coded, batch.partition)
+    claims = type_claims(devices, coded, decoded.device_type)
     register(settle(claims) if settle is not None else [claim.device for claim in claims])
     columns = reading_columns(decoded)
-    window_ms = windows_of_readings(decoded.device_id, window_of)  # of devices that are registered by now
+    window_ms = windows_of_readings(coded, window_of)  # of devices that are registered by now
     touched = None
     if only is None:
         touched = TouchedWindows(
             topic=batch.topic,
             partition=batch.partition,
             sequence=int(batch.offsets[0]),
-            starts_ms=touched_windows(decoded.device_id, decoded.timestamps_ms, window_ms),
+            starts_ms=touched_windows(coded, decoded.timestamps_ms, window_ms),
             latest_ms={d.device_id: d.last_seen for d in devices},
         )
     else:
@@ -319,26 +321,30 @@ def buffer_columns(
     }
 
 
-def registered_devices(decoded: DecodedBatch, partition: int) -> list[Device]:
-    """Devices of a batch, with what their last message says of them."""
-    last_row = {device_id: i for i, device_id in enumerate(decoded.device_id)}
-    code_of = {device_id: code for code, device_id in enumerate(last_row)}
-    codes = np.fromiter(map(code_of.__getitem__, decoded.device_id), dtype=np.int64, count=len(decoded.device_id))
-    first = np.full(len(code_of), np.iinfo(np.int64).max)
-    last = np.full(len(code_of), np.iinfo(np.int64).min)
-    np.minimum.at(first, codes, decoded.timestamps_ms)
-    np.maximum.at(last, codes, decoded.timestamps_ms)
+def registered_devices(decoded: DecodedBatch, coded: Coded[str], partition: int) -> list[Device]:
+    """Devices of a batch, with what their last message says of them.
+
+    Args:
+        decoded: at least one reading.
+        coded: its device ids.
+        partition: where it is from.
+    """
+    order = np.argsort(coded.codes, kind="stable")
+    begins = np.searchsorted(coded.codes[order], np.arange(len(coded.names)))
+    times = decoded.timestamps_ms[order]
+    first, last = np.minimum.reduceat(times, begins), np.maximum.reduceat(times, begins)
+    rows = order[np.append(begins[1:], len(order)) - 1]  # the last of each
     return [
         Device(
             device_id,
             decoded.device_type[row],
             decoded.location[row],
             decoded.building_id[row],
-            int(first[code_of[device_id]]),
-            int(last[code_of[device_id]]),
+            since,
+            until,
             partition,
         )
-        for device_id, row in last_row.items()
+        for device_id, row, since, until in zip(coded.names, rows.tolist(), first.tolist(), last.tolist(), strict=True)
     ]
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
+from hvac_platform.coding import Coded, coded_as
 from hvac_platform.devices.registry import device_type
 from hvac_platform.stores.base import Device
 
@@ -92,20 +94,28 @@ class TypeConflict:
         return f"{self.device_id}: stays {self.registered} though messages say {self.claimed}: {self.why}"
 
 
-def type_claims(devices: Iterable[Device], device_ids: Sequence[str], types: Sequence[str]) -> list[TypeClaims]:
-    """Claims of the messages of a batch, whose device ids and types are given; the type of most becomes each device's.
+def type_claims(devices: Sequence[Device], coded: Coded[str], types: Sequence[str]) -> list[TypeClaims]:
+    """Claims of the messages of a batch; the type of most becomes each device's.
 
     Of types that are named equally often the one named last counts.
+
+    Args:
+        devices: of the batch, in the order of ``coded``.
+        coded: device id of each message.
+        types: device type of each message.
     """
-    counted = Counter(zip(device_ids, types, strict=True))
-    by_device: dict[str, dict[str, int]] = {}
-    for (device_id, kind), n in counted.items():
-        by_device.setdefault(device_id, {})[kind] = n
+    kinds = coded_as(types)
+    pairs, counts = np.unique(coded.codes * len(kinds.names) + kinds.codes, return_counts=True)
+    by_device: list[dict[str, int]] = [{} for _ in coded.names]
+    for pair, n in zip(pairs.tolist(), counts.tolist(), strict=True):
+        of_device, kind = divmod(pair, len(kinds.names))
+        by_device[of_device][kinds.names[kind]] = n
     found = []
-    for device in devices:
-        named = by_device[device.device_id]
-        most = max(named, key=lambda kind: (named[kind], kind == device.device_type))
-        found.append(TypeClaims(replace(device, device_type=most), named))
+    for device, named in zip(devices, by_device, strict=True):
+        if len(named) > 1:
+            most = max(named, key=lambda kind: (named[kind], kind == device.device_type))
+            device = replace(device, device_type=most)
+        found.append(TypeClaims(device, named))
     return found
 
 

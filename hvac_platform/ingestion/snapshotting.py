@@ -158,11 +158,17 @@ def _in_context(
 
     Yields series and bool [n], which of its snapshots are to be encoded.
     """
-    found = Snapshot.read(part.store, part.device_id, part.span, only=("snapshot_time", "window_ms"))
-    if not found:
+    times: list[int] = []
+    longest_ms = 0
+    for batch in part.store.scan(
+        TableSlice(Snapshot.TABLE, ("snapshot_time", "window_ms"), part.device_id, *part.span)
+    ):
+        times += batch["snapshot_time"]
+        longest_ms = max(longest_ms, *batch["window_ms"])
+    if not times:
         return
-    times = [snapshot.snapshot_time for snapshot in found]
-    before_ms = times[0] - context_windows * max(snapshot.window_ms for snapshot in found)
+    times.sort()
+    before_ms = times[0] - context_windows * longest_ms
     before = Snapshot.times(part.store, part.device_id, (before_ms, part.start_ms)).tolist()
     ahead, together = len(before), before + times
     width = len(_read(part, device_type, times[0], times[0] + 1).metric_names)

@@ -167,13 +167,17 @@ class Registry:
     def register(self, found: list[Device]) -> None:
         """Write devices of a batch; new ones get the windows of their type."""
         now = now_ms()
-        new = {device.device_id for device in found if device.device_id not in self.devices}  # before they are written
+        before = self.devices
+        new = {device.device_id for device in found if device.device_id not in before}
         found = [_with_window_of_type(device) if device.device_id in new else device for device in found]
         self.store.register_devices(found)
         for device in found:
             known = self._known.get(device.device_id, device)
             last = max(known.last_seen, device.last_seen)
-            self._known[device.device_id] = replace(device, last_seen=last, window_ms=known.window_ms)
+            if (last, known.window_ms) != (device.last_seen, device.window_ms):
+                self._known[device.device_id] = replace(device, last_seen=last, window_ms=known.window_ms)
+            else:
+                self._known[device.device_id] = device
             stray = last - device.last_seen > STRAY_MS and last + SILENT_MS < now < last + GONE_MS
             if stray and device.device_id not in self.strays:
                 self.strays.add(device.device_id)

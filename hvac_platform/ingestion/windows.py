@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hvac_platform.coding import Coded
 from hvac_platform.stores.metric_maps import MetricGrid, MetricMaps
 from hvac_platform.stores.window_lengths import WindowOf
 from hvac_platform.timestamps import DAY_MS, window_floor
@@ -167,42 +168,40 @@ def _revisions(aggregate: WindowAggregate, stacked: NDArray[np.float64]) -> list
     ]
 
 
-def windows_of_readings(device_ids: Sequence[str], window_of: WindowOf) -> NDArray[np.int64]:
+def windows_of_readings(coded: Coded[str], window_of: WindowOf) -> NDArray[np.int64]:
     """Length of the windows of the device of each reading, int64 [r], milliseconds; each device is asked for once."""
-    lengths = {device_id: window_of(device_id) for device_id in dict.fromkeys(device_ids)}
-    if len(distinct := set(lengths.values())) == 1:
-        return np.full(len(device_ids), distinct.pop(), dtype=np.int64)
-    return np.fromiter(map(lengths.__getitem__, device_ids), dtype=np.int64, count=len(device_ids))
+    return np.array([window_of(device_id) for device_id in coded.names], dtype=np.int64)[coded.codes]
 
 
 def touched_windows(
-    device_ids: Sequence[str], timestamps_ms: NDArray[np.int64], window_ms: NDArray[np.int64]
+    coded: Coded[str], timestamps_ms: NDArray[np.int64], window_ms: NDArray[np.int64]
 ) -> dict[str, NDArray[np.int64]]:
     """Starts of the windows that some readings fall in, by device, increasing.
 
     Args:
-        device_ids: of each of r readings.
+        coded: device of each of r readings.
         timestamps_ms: int64 [r].
         window_ms: int64 [r], length of the windows of the device of each.
 
-    >>> touched = touched_windows(["a", "b", "a"], np.array([70_000, 70_000, 400_000]), np.array([60_000, 300_000, 60_000]))
+    >>> from hvac_platform.coding import coded_as
+    >>> devices = coded_as(["a", "b", "a"])
+    >>> touched = touched_windows(devices, np.array([70_000, 70_000, 400_000]), np.array([60_000, 300_000, 60_000]))
     >>> {device_id: starts.tolist() for device_id, starts in touched.items()}
     {'a': [60000, 360000], 'b': [0]}
     """
-    code_of = {device_id: code for code, device_id in enumerate(dict.fromkeys(device_ids))}
-    if len(code_of) <= 1:
-        return {device_id: np.unique(window_floor(timestamps_ms, window_ms)) for device_id in code_of}
-    codes = np.fromiter(map(code_of.__getitem__, device_ids), dtype=np.int64, count=len(device_ids))
+    codes = coded.codes
+    if len(coded.names) <= 1:
+        return {device_id: np.unique(window_floor(timestamps_ms, window_ms)) for device_id in coded.names}
     numbers = timestamps_ms // window_ms
-    lengths = np.zeros(len(code_of), dtype=np.int64)
+    lengths = np.zeros(len(coded.names), dtype=np.int64)
     lengths[codes] = window_ms
     earliest = int(numbers.min())
     width = int(numbers.max()) - earliest + 1
     pairs = np.unique(codes * width + (numbers - earliest))  # one integer a (device, window)
     owner, number = np.divmod(pairs, width)
-    edges = np.searchsorted(owner, np.arange(len(code_of) + 1))
+    edges = np.searchsorted(owner, np.arange(len(coded.names) + 1))
     starts = (number + earliest) * lengths[owner]
-    return {device_id: starts[edges[code] : edges[code + 1]] for device_id, code in code_of.items()}
+    return {device_id: starts[edges[code] : edges[code + 1]] for code, device_id in enumerate(coded.names)}
 
 
 def window_ranges(starts_ms: NDArray[np.int64], window_ms: int) -> list[tuple[int, int]]:

@@ -53,10 +53,12 @@ class StoreIOManager(dg.ConfigurableIOManager):
             return
         target = table_of(context.definition_metadata)
         output = TableOutput(iter([_batch_of_frame(obj)])) if isinstance(obj, pd.DataFrame) else obj
-        rows = 0
+        rows, store, chain = 0, self.platform.store, _chain_of(context)
         days: set[str] = set()
         for batch in output.batches:
-            written = self._write(context, target, batch)
+            written = write_batch(store, target.name, batch)
+            if batch.touched is not None:
+                self._keep_touched(store, chain, batch.touched)
             if batch.table is None and batch.action != "delete":
                 rows += written
                 if target.time_column is not None and target.time_column in batch.columns:
@@ -68,15 +70,9 @@ class StoreIOManager(dg.ConfigurableIOManager):
                 "dagster/row_count": rows,
                 "dagster/table_name": target.name,
                 "dagster/column_schema": column_schema(target),
-                "store": self.platform.store.location.rsplit("/", 1)[-1],
+                "store": store.location.rsplit("/", 1)[-1],
             }
         )
-
-    def _write(self, context: dg.OutputContext, target: Table, batch: TableBatch) -> int:
-        rows = write_batch(self.platform.store, target.name, batch)
-        if batch.touched is not None:
-            self._keep_touched(self.platform.store, _chain_of(context), batch.touched)
-        return rows
 
     @staticmethod
     def _keep_touched(store: Store, chain: str, touched: TouchedWindows) -> None:

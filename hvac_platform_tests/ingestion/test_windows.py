@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from hvac_platform.coding import coded_as
 from hvac_platform.ingestion.windows import (
     SPLIT_WINDOWS,
     aggregate_windows,
@@ -187,7 +188,8 @@ def test_a_revision_tells_contents_apart_and_nothing_else(readings, window_ms, d
 def test_the_touched_windows_are_those_that_readings_fall_in_each_of_the_length_of_its_device(readings, windows_ms):
     window_of = dict(zip("xyz", windows_ms, strict=True))
     ids, times = [d for d, _ in readings], np.array([t for _, t in readings], dtype=np.int64)
-    touched = touched_windows(ids, times, windows_of_readings(ids, window_of.__getitem__))
+    devices = coded_as(ids)
+    touched = touched_windows(devices, times, windows_of_readings(devices, window_of.__getitem__))
     expected: dict[str, set[int]] = {}
     for device, time in readings:
         expected.setdefault(device, set()).add(time - time % window_of[device])

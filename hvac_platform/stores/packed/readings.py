@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hvac_platform.coding import coded_as
 from hvac_platform.stores.base import Columns, RefusedError
 from hvac_platform.stores.packed.numbers import packed, together, unpacked
 from hvac_platform.stores.packed.vocabulary import Names, Vocabulary
@@ -42,14 +43,16 @@ class PackedReadings:
         if bool(np.isnan(values).any()):
             raise RefusedError("device_metrics_raw.metric_value has no value in some rows")
         times = np.asarray(columns["timestamp"], dtype=np.int64)
-        devices, device = _codes(device_ids)
-        pairs, pair = _codes(list(zip(columns["metric_name"], columns["unit"], strict=True)))
-        if not len(device_ids) == len(times) == len(pair) == len(values):
+        named, measured, of_device = coded_as(columns["metric_name"]), coded_as(columns["unit"]), coded_as(device_ids)
+        devices, device = of_device.names, of_device.codes
+        if not len(device) == len(times) == len(named.codes) == len(measured.codes) == len(values):
             raise ValueError("columns of device_metrics_raw have different lengths")
-        metrics = sorted({metric for metric, _ in pairs})
-        rank_of = {metric: rank for rank, metric in enumerate(metrics)}
-        metric = np.array([rank_of[metric] for metric, _ in pairs], dtype=np.int64)[pair]
-        order = np.lexsort((metric, times, device))  # stable: the last of a key stays last
+        units = max(1, len(measured.names))
+        both, pair = np.unique(named.codes * units + measured.codes, return_inverse=True)
+        pairs = [(named.names[code // units], measured.names[code % units]) for code in both.tolist()]
+        ranks = np.argsort(np.argsort(np.array(named.names, dtype=object), kind="stable"))
+        metric = ranks[named.codes].astype(np.int64)
+        order = _order(device, times, metric)
         device, times, metric, pair, values = device[order], times[order], metric[order], pair[order], values[order]
         new_row = np.ones(len(order), dtype=np.bool_)
         new_row[1:] = (np.diff(device) != 0) | (np.diff(times) != 0)
@@ -137,10 +140,15 @@ class PackedReadings:
         return layout, front + packed(np.array([[readings[metric][1] for metric in metrics]]))[0]
 
 
-def _codes(keys: Sequence[Any]) -> tuple[list[Any], Int64]:
-    """Distinct keys in order of their first place, and the place of each row's key among them, int64 [n]."""
-    place = {key: code for code, key in enumerate(dict.fromkeys(keys))}
-    return list(place), np.fromiter(map(place.__getitem__, keys), dtype=np.int64, count=len(keys))
+def _order(device: Int64, times: Int64, metric: Int64) -> Int64:
+    """Rows by device, time and metric; the last of a key stays last."""
+    if not len(times):
+        return np.zeros(0, dtype=np.int64)
+    earliest, devices, metrics = int(times.min()), int(device.max()) + 1, int(metric.max()) + 1
+    span = int(times.max()) - earliest + 1
+    if devices * span * metrics >= 2**62:
+        return np.lexsort((metric, times, device))
+    return np.argsort((device * span + (times - earliest)) * metrics + metric, kind="stable")  # a third of the time
 
 
 def _values(cells: Sequence[bytes], widths: Sequence[int]) -> NDArray[np.float64]:
