@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     hvac_embedding: Literal["state", "text"] = Field(default="state", description="Encoder of snapshots")
     hvac_start_date: date = Field(default=date(2020, 1, 1), description="First daily partition")
     hvac_max_messages_per_run: int = Field(
-        default=500_000, ge=1_000, le=50_000_000, description="Most messages that one run ingests"
+        default=2_000_000, ge=1_000, le=50_000_000, description="Most messages that one run ingests"
     )
     hvac_max_devices: int = Field(
         default=10_000,
