@@ -9,13 +9,13 @@ from typing import Any
 
 from hvac_platform.api.actions import schema
 from hvac_platform.api.documents import schema_of
-from hvac_platform.api.paging import FEWEST, MOST, USUAL
+from hvac_platform.api.paging import FEWEST, LONGEST_TEXT, MOST, USUAL
 from hvac_platform.api.routes import PREFIX, ROUTES, Route
 from hvac_platform.stores.tables import table
 
 PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {
     "limit": ({"type": "integer", "minimum": FEWEST, "maximum": MOST, "default": USUAL}, "Most rows of the page."),
-    "cursor": ({"type": "string"}, "What the page before had as next."),
+    "cursor": ({"type": "string", "minLength": 1, "maxLength": LONGEST_TEXT}, "What the page before had as next."),
     "from": ({"type": "string", "format": "date-time"}, "First instant of the span."),
     "until": ({"type": "string", "format": "date-time"}, "First instant after the span."),
     "metric_name": ({"type": "string"}, "Readings of this metric alone."),
@@ -80,9 +80,16 @@ def _operation(route: Route) -> dict[str, Any]:
         "responses": {
             "200": {"description": "The answer.", "content": {"application/json": {"schema": document}}},
             "304": {"description": "The same as the client has, by If-None-Match."},
+            **({"415": _NO_JSON} if route.takes_body else {}),
             "default": {"description": "What is wrong.", "content": problem},
         },
     }
+
+
+_NO_JSON = {
+    "description": "The body isn't sent as application/json.",
+    "content": {"text/plain": {"schema": {"type": "string"}}},
+}
 
 
 def _body() -> dict[str, Any]:

@@ -15,7 +15,8 @@ from hvac_platform.timestamps import parse_instant
 FEWEST, USUAL, MOST = 1, 500, 10_000
 """Rows of a page."""
 LONGEST_TEXT = 400
-EARLIEST_MS, LATEST_MS = 0, 7_258_118_400_000
+EARLIEST_MS, LATEST_MS = 0, 253_402_300_799_999
+"""Readings are of 1970 to 9999; an earlier instant asks for the same as the first of these."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +112,9 @@ def _instant(parameters: Mapping[str, str], name: str) -> int | None:
     if name not in parameters:
         return None
     try:
-        found = parse_instant(parameters[name])
+        return min(max(int(parse_instant(parameters[name])), EARLIEST_MS), LATEST_MS)
     except ValueError:
-        found = -1
-    if not EARLIEST_MS <= found <= LATEST_MS:
         raise ProblemError(
             HTTPStatus.BAD_REQUEST,
             f"{name}: a date or time of ISO 8601 such as 2026-11-29T12:00:00Z, with Z or an offset",
-        )
-    return found
+        ) from None

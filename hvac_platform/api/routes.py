@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Any, Protocol
 
 from flask import Flask, Response, request
-from werkzeug.exceptions import NotFound
+from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from hvac_platform.access.acting import Acting
 from hvac_platform.access.users import Person
@@ -113,9 +113,7 @@ def register(server: Flask, source: Source, acting: Acting) -> None:
     server.add_url_rule(f"{PREFIX}/openapi.json", "api-openapi", lambda: _json(openapi()), methods=["GET"])
     server.add_url_rule(f"{PREFIX}/<path:_other>", "api-other", _no_such_path, methods=["GET"])
     server.register_error_handler(HTTPStatus.NOT_FOUND, _not_found)
-    server.add_url_rule(
-        f"{PREFIX}/<path:_other>", "api-refused", _no_such_method, methods=["POST", "PUT", "PATCH", "DELETE"]
-    )
+    server.register_error_handler(HTTPStatus.METHOD_NOT_ALLOWED, _no_such_method)
 
 
 def _answer(source: Source, acting: Acting, route: Route, **path: str) -> Response:
@@ -155,6 +153,14 @@ def _not_found(error: NotFound) -> Any:
     return _no_such_path("") if request.path.startswith(PREFIX) else error
 
 
-def _no_such_method(_other: str) -> Response:
+def _no_such_method(error: MethodNotAllowed) -> Any:
+    """What a path doesn't take, with what it takes in ``Allow``."""
+    if not request.path.startswith(PREFIX):
+        return error
+    allowed = sorted(error.valid_methods or ())
     changing = ", ".join(PREFIX + route.path.replace("<path:", "<") for route in ROUTES if route.takes_body)
-    return problem_answer(HTTPStatus.METHOD_NOT_ALLOWED, f"this is for reading, by GET; by POST there is {changing}")
+    answer = problem_answer(
+        HTTPStatus.METHOD_NOT_ALLOWED, f"this path takes {', '.join(allowed)}; what changes something is {changing}"
+    )
+    answer.headers["Allow"] = ", ".join(allowed)
+    return answer

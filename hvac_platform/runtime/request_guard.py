@@ -14,7 +14,8 @@ from urllib.parse import parse_qs
 
 from hvac_platform.hosts import Address, is_loopback_name, parse_address
 
-HARMLESS = frozenset({"GET", "HEAD", "OPTIONS"})
+HARMLESS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+"""Methods that change nothing (RFC 9110, 9.2.1)."""
 DEFAULT_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443}
 SHOWN = 100  # characters of a header in an answer
 
