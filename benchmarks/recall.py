@@ -2,8 +2,8 @@
 
 `python benchmarks/recall.py --hosts 127.0.0.1 --port 9042` measures on a running server; without --port it starts a
 Cassandra. Queries are states of the day after the history, as in detection. Recall@10 is the share of the ten nearest that
-the index finds, where a state that is exactly as near as the tenth counts as well. Everything is asked twice: while the
-vectors are in the memtable, and after they were flushed.
+the index finds, where a state that is exactly as near as the tenth counts as well. Everything is asked three times: while
+the vectors are in the memtable, after they were flushed, and after a compaction (Cassandra).
 """
 
 from __future__ import annotations
@@ -32,12 +32,14 @@ from hvac_platform.timestamps import DAY_MS, day_start
 START = "2026-06-01"
 WINDOW_MS = 60_000
 NEIGHBOURS = 10
+ROWS_AT_ONCE = 20_000
+COMPACTION_SECONDS = 900.0
 METHOD = "state-1"
 
 
-def states(days: int) -> list[tuple[Device, dict, np.ndarray]]:
+def states(days: int, devices: int) -> list[tuple[Device, dict, np.ndarray]]:
     """Snapshots and state vectors of the default fleet, one reading of each metric a minute."""
-    fleet = default_fleet()
+    fleet = default_fleet()[:devices]
     start = day_start(START)
     found: list[tuple[Device, dict, np.ndarray]] = []
     times = np.arange(start, start + days * DAY_MS, WINDOW_MS, dtype=np.int64)
@@ -68,20 +70,23 @@ def seconds_of(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def run(hosts: Sequence[str], port: int, *, days: int = 7, queries: int = 50) -> dict[str, float]:
+def run(hosts: Sequence[str], port: int, *, days: int = 7, queries: int = 50, devices: int = 5) -> dict[str, float]:
     """Recall and latency of every device, and what the choice between index and pass rests on."""
     keyspace = f"hvac_recall_{secrets.token_hex(4)}"
     store = CqlStore(CqlSettings(tuple(hosts), port=port, keyspace=keyspace, replication_factor=1))
     recalls: dict[str, float] = {}
     try:
         history = slice(0, days * 1440)
-        fleet = states(days + 1)
+        fleet = states(days + 1, devices)
         for device, columns, vectors in fleet:
-            write(store, device, columns, vectors, history)
+            for first in range(0, history.stop, ROWS_AT_ONCE):
+                write(store, device, columns, vectors, slice(first, min(first + ROWS_AT_ONCE, history.stop)))
         chosen = np.linspace(0, 1439, queries).astype(int)
-        for where in ("just written", "flushed"):
+        for where in ("just written", "flushed", "compacted"):
             if where == "flushed":
                 flush(store, keyspace)
+            elif where == "compacted":
+                compact(store, keyspace)
             milliseconds: list[float] = []
             for device, _, vectors in fleet:
                 query = NearestQuery(device.device_id, vectors[days * 1440 :][chosen], NEIGHBOURS, METHOD)
@@ -104,6 +109,24 @@ def flush(store: CqlStore, keyspace: str) -> None:
         store._client.execute_once(f"{alter} 1000", timeout=60)
         time.sleep(8)
         store._client.execute_once(f"{alter} 0", timeout=600)  # it waits for the flush
+
+
+def compact(store: CqlStore, keyspace: str) -> None:
+    """What is on disk, written anew: a table of another strategy is compacted by the server by itself."""
+    client, name = store._client, cql_nearest.VECTOR_TABLE
+    for strategy in ("LeveledCompactionStrategy", "SizeTieredCompactionStrategy', 'min_threshold': '2"):
+        client.execute_once(f"ALTER TABLE {keyspace}.{name} WITH compaction = {{'class': '{strategy}'}}", timeout=60)
+        deadline = time.monotonic() + COMPACTION_SECONDS
+        quiet = 0
+        while quiet < 5 and time.monotonic() < deadline:
+            time.sleep(2)
+            tasks = list(client.execute_once("SELECT * FROM system_views.sstable_tasks", timeout=60))
+            quiet = 0 if tasks else quiet + 1
+    done = client.execute_once(
+        "SELECT keyspace_name, columnfamily_name, bytes_out FROM system.compaction_history", timeout=60
+    )
+    sizes = [row[2] for row in map(tuple, done) if tuple(row)[:2] == (keyspace, name)]
+    say(f"compactions of {name}", str(len(sizes)), f"the largest wrote {max(sizes, default=0) / 1e6:.0f} MB")
 
 
 def asked(store: CqlStore, query: NearestQuery, milliseconds: list[float]) -> float:
@@ -142,13 +165,15 @@ def main() -> None:
     parser.add_argument("--hosts", default="127.0.0.1")
     parser.add_argument("--port", type=int, help="of a running server; starts a Cassandra when absent")
     parser.add_argument("--days", type=int, default=7)
+    parser.add_argument("--devices", type=int, default=5, help="of the default fleet, the first ones")
     parser.add_argument("--queries", type=int, default=50)
     parser.add_argument("--overfetch", type=int, help="candidates for each neighbour, in place of the store's own")
     arguments = parser.parse_args()
     if arguments.overfetch:
         cql_nearest.OVERFETCH = arguments.overfetch
     with contextlib.nullcontext(arguments.port) if arguments.port else own_cassandra() as port:
-        run(arguments.hosts.split(","), port, days=arguments.days, queries=arguments.queries)
+        hosts = arguments.hosts.split(",")
+        run(hosts, port, days=arguments.days, queries=arguments.queries, devices=arguments.devices)
 
 
 if __name__ == "__main__":
