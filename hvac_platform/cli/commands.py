@@ -54,7 +54,7 @@ COMMANDS = {
         "Check every connection, the schema, and that data flow; says what to do where something fails.",
     ),
     "verify": Command("upkeep", "verify", "Row counts, gaps and freshness of every device."),
-    "lag": Command("upkeep", "lag", "How far ingestion is behind the log, by partition."),
+    "lag": Command("lagging", "lag", "How far ingestion is behind the log, by partition."),
     "schema": Command("upkeep", "schema", "Show or apply the store's schema."),
     "profiles": Command("detecting", "profiles", "Build, list and show device profiles."),
     "detect": Command(

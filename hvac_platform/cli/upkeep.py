@@ -1,4 +1,4 @@
-"""Commands about the state of the platform: ``check``, ``verify``, ``lag``, ``schema``."""
+"""Commands about the state of the platform: ``check``, ``verify``, ``schema``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hvac_platform.alerts.receivers import DeliveryError, make_sender
 from hvac_platform.alerts.tree import AlertsFileError, current_tree
 from hvac_platform.cli.choosing import Devices, Names, chosen_devices, named
 from hvac_platform.cli.output import AsJson, Length, age, at, console, errors, print_rows
-from hvac_platform.config import CONSUMER_GROUP, Settings, load_settings
+from hvac_platform.config import Settings, load_settings
 from hvac_platform.detection.profile import provisional_profile
 from hvac_platform.devices.registry import DeviceTypeError, device_types
 from hvac_platform.embedded_file import beside, close_as_it_is, users_of
@@ -413,35 +413,6 @@ def verify(names: Names = None, devices: Devices = None, as_json: AsJson = False
     print_rows(rows, as_json=as_json, title="Devices", narrow=narrow)
     if not as_json:
         console.print(f"dead letters: {store.count('dead_letters')}")
-
-
-def lag(as_json: AsJson = False) -> None:
-    """How far ingestion is behind the log, by partition."""
-    settings = load_settings()
-    log, store = open_log(settings), open_store(settings)
-    topic = settings.kafka_topic
-    committed, found = log.committed(CONSUMER_GROUP, topic), flows(log, store, topic, now_ms())
-    proofs = {p.partition: p for p in newest_proofs(log, store, topic, now_ms())} if as_json else {}
-    rows = [
-        {
-            "partition": flow.partition,
-            "begin": flow.begin,
-            "end": flow.end,
-            "ledger": flow.ledger,
-            "committed": committed.get(flow.partition),
-            "lag": flow.waiting,
-            "skipped": flow.skipped,
-            "watermark": at(flow.watermark),
-            "state": flow.state,
-            **({"proof": proof.document() if (proof := proofs.get(flow.partition)) else None} if as_json else {}),
-        }
-        for flow in found
-    ]
-    narrow = ("partition", "end", "ledger", "lag", "state")
-    print_rows(rows, as_json=as_json, title=f"{topic}, group {CONSUMER_GROUP}", narrow=narrow)
-    for flow in found:
-        if flow.said and not as_json:
-            console.print(f"partition {flow.partition}: {flow.said}")
 
 
 @schema.command("show")
