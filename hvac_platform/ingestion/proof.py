@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 from hvac_platform.ingestion.messages import decode_batch
 from hvac_platform.ingestion.windows import window_ranges
 from hvac_platform.log.base import LogError, MessageLog, OffsetOutOfRangeError
-from hvac_platform.stores.base import Store
+from hvac_platform.stores.base import Store, TableSlice
 from hvac_platform.stores.records import DeadLetter, Reading
 from hvac_platform.timestamps import day_of, iso, window_floor
 
@@ -236,8 +237,8 @@ def _readings_there(store: Store, keys: Mapping[Key, int]) -> set[Key]:
     for device_id, listed in times.items():
         starts: NDArray[np.int64] = np.unique(window_floor(np.array(listed, dtype=np.int64), TOGETHER_MS))
         for span in window_ranges(starts, TOGETHER_MS):
-            for batch in Reading.batches(store, device_id, span, only=("timestamp", "metric_name")):
-                there.update((device_id, reading.timestamp, reading.metric_name) for reading in batch)
+            for batch in store.scan(TableSlice(Reading.TABLE, ("timestamp", "metric_name"), device_id, *span)):
+                there.update(zip(repeat(device_id), batch["timestamp"], batch["metric_name"], strict=False))
     return there
 
 
