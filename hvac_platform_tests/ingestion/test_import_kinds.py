@@ -125,6 +125,15 @@ READ: dict[str, tuple[str | bytes, dict[str, Any], str, dict[int, float]]] = {
     "dates of weeks": (
         "time,supply_air_temp\n2024-W09-5T00:00:00,55\n2020-W53-7T00:00:00,56\n2024-W01-1T00:00:00,57\n", {}, SAT,
         {FIRST: 55, parse_instant("2021-01-03"): 56, parse_instant("2024-01-01"): 57}),
+    "dates a month apart, several readings each, of a given format": (
+        table("time,supply_air_temp", lambda t, i: f"{t:%Y-%d-%m %H:%M:%S},{i}", step=timedelta(hours=6)),
+        {"time_format": "%Y-%d-%m %H:%M:%S"}, SAT, {FIRST + 4 * 86_400_000: 16}),
+    "seconds with an exponent and all digits that are not zero": (
+        table("time,supply_air_temp", lambda t, i: f"{f'{1709251200 + 900 * i:.9e}'.rstrip('e+09').rstrip('0')}e+09,{i}"),
+        {}, SAT, {FIRST + 900_000: 1}),
+    "dates a month apart": (
+        table("time,supply_air_temp", lambda t, i: f"{2023 + i // 12}-{i % 12 + 1:02d}-01 06:00,{i}"), {}, SAT,
+        {FIRST + 6 * 3_600_000: 14}),
     "numbers with decimal comma and exponent": (
         table("time;supply_air_temp", lambda t, i: f"{t};5,525E+01"), {}, SAT, {FIRST: 55.25}),
     "thousands beside decimal commas": (
@@ -267,6 +276,23 @@ ASKED: dict[str, tuple[str, dict[str, Any], str]] = {
     "an unknown unit in a row of units": (
         "time;fan_speed;power_consumption\n-;rpm;smoot\n2024-03-01 00:00;;5\n2024-03-01 00:15;;5\n", {},
         "'smoot' is not known"),
+    "days that a spreadsheet took for months, beside those that it left": (
+        table("time,supply_air_temp", lambda t, i: f"{t:%Y-%d-%m %H:%M:%S},5" if t.day < 13 else f"{t:%d/%m/%Y %H:%M},5",
+              step=timedelta(days=1)), {}, "12 such as '2024-01-03 00:00:00' and 8 such as '13/03/2024 00:00'"),
+    "days that a spreadsheet took for months, as numbers": (
+        table("time,supply_air_temp", lambda t, i: f"{45294 + 30.5 * i},5" if i < 12 else f"{t:%d/%m/%Y %H:%M},5",
+              step=timedelta(days=2)), {}, "has times of 2 kinds"),
+    "days that a spreadsheet took for months, all of them": (
+        table("time,supply_air_temp", lambda t, i: f"{t:%Y-%d-%m %H:%M:%S},5", step=timedelta(hours=6)), {},
+        "'%Y-%d-%m %H:%M:%S' where they are swapped"),
+    "seconds that a spreadsheet rounded": (
+        table("time,supply_air_temp", lambda t, i: f"{1709251200 + 900 * i:.5E},5"), {}, "'1.70925E+09', are rounded"),
+    "milliseconds that a spreadsheet rounded": (
+        table("time,supply_air_temp", lambda t, i: f"{1709251200000 + 900_000 * i:.5E},5"), {}, "are rounded"),
+    "seconds that were rounded before they were written in full": (
+        table("time,supply_air_temp", lambda t, i: f"{float(f'{1709251200 + 9000 * i:.5E}'):.0f},5"), {}, "are rounded"),
+    "digits of date and time that a spreadsheet rounded": (
+        table("time,supply_air_temp", lambda t, i: f"{float(f'{t:%Y%m%d%H%M}'):.5E},5"), {}, "'2.02403E+11', are rounded"),
     "bytes that are no text": ("\0" * 600, {}, "its first lines hold 600 NUL bytes"),
 }  # fmt: skip
 

@@ -12,11 +12,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from hvac_platform.ingestion.importing.clocks import clock_digits
+from hvac_platform.ingestion.importing.doubtful_times import CLEAR, Doubts, Order
 from hvac_platform.ingestion.importing.instants import (
     DAY,
     HOUR,
     NAIVE,
-    Bools,
     Int64,
     Parts,
     Shape,
@@ -36,10 +36,6 @@ from hvac_platform.timestamps import now_ms
 ORDERS = {"day first": "cba", "month first": "cab", "year first": "abc"}
 """By order of three numbers, which of a, b, c are year, month and day."""
 _WRITTEN = {"day first": "day/month/year", "month first": "month/day/year", "year first": "year-month-day"}
-NEAR, FAR = 7 * DAY, 20 * DAY
-"""Readings that follow each other are nearer than a week; read in the wrong order, days are a month or a year apart."""
-CLEAR = 0.9
-"""So much of the changes of date must be near under one order and far under the others."""
 READABLE = 0.5
 """A column of which less can be read is no column of times."""
 FEW = 0.02
@@ -69,30 +65,6 @@ class TimeRules:
     year: int | None = None
     header: HeaderZone | None = None
     ahead: int | None = None
-
-
-@dataclass
-class _Order:
-    """How well an order of three numbers fits."""
-
-    good: int = 0
-    near: int = 0
-    far: int = 0
-    changes: int = 0
-    last: int | None = None
-
-    def see(self, day: Int64, good: Bools) -> None:
-        """Days of rows that follow each other."""
-        self.good += int(good.sum())
-        found = day[good]
-        if not len(found):
-            return
-        steps = np.diff(found, prepend=found[0] if self.last is None else self.last)
-        steps = np.abs(steps[steps != 0]) * DAY
-        self.changes += len(steps)
-        self.near += int((steps <= NEAR).sum())
-        self.far += int((steps >= FAR).sum())
-        self.last = int(found[-1])
 
 
 @dataclass(frozen=True)
@@ -132,7 +104,7 @@ class TimeEvidence:
         self.shapes = np.zeros(len(Shape), np.int64)
         self.unread: tuple[int, str] | None = None
         self.numbers: dict[str, int] = {}
-        self.orders = {name: _Order() for name in ORDERS}
+        self.orders = {name: Order() for name in ORDERS}
         self.short_year = 0
         self.with_time = 0
         self.zones: dict[str, int] = {}
@@ -147,6 +119,7 @@ class TimeEvidence:
         self.hours = [24, 0]
         self.falls = 0
         self.notes: list[str] = []
+        self.doubts = Doubts()
         self._last_clock: tuple[int, int, int, int] | None = None
         self.same_date = 0
         self._last: int | None = None
@@ -172,6 +145,7 @@ class TimeEvidence:
         parts = take_apart(texts, self.pattern)
         counts = np.bincount(parts.shape, minlength=len(Shape))
         self.shapes += counts
+        self.doubts.see(texts, parts.shape)
         self.total += int(counts.sum() - counts[Shape.EMPTY])
         bad = np.flatnonzero(parts.shape == Shape.UNREADABLE)
         if len(bad) and self.unread is None:
@@ -193,6 +167,7 @@ class TimeEvidence:
             for kind, count in zip(*np.unique(kinds[parts.shape == Shape.NUMBER], return_counts=True), strict=True):
                 name = "" if kind < 0 else NUMBERS[kind][0]
                 self.numbers[name] = self.numbers.get(name, 0) + int(count)
+            self.doubts.see_numbers(texts, parts.number, kinds)
             if self.unread is None and (odd := np.flatnonzero((parts.shape == Shape.NUMBER) & (kinds < 0))).size:
                 self.unread = (int(lines[odd[0]]), str(texts[odd[0]]))
         if counts[Shape.THREE_NUMBERS] or counts[Shape.NO_YEAR]:
@@ -200,7 +175,12 @@ class TimeEvidence:
         self._see_clock(parts)
         dated = parts.shape == Shape.YEAR_FIRST
         if dated.any():
-            day, good = days(full_years(parts.a, parts.short_year), parts.b, parts.c)
+            years = full_years(parts.a, parts.short_year)
+            day, good = days(years, parts.b, parts.c)
+            if self.pattern is None:
+                self.doubts.see_dates(
+                    str(texts[dated][0]), years[dated], parts.b[dated], parts.c[dated], parts.of_day[dated]
+                )
             self._direction((day * DAY + parts.of_day)[dated & good])
         elif counts[Shape.NUMBER]:
             self._direction(parts.number[parts.shape == Shape.NUMBER])
@@ -315,6 +295,8 @@ class TimeEvidence:
             raise ImportRefusedError(
                 f"{shapes[shape]} of {self.total} times in column {shown(self.column)} could be read{how}{where}{advice}"
             )
+        digits = number == "epoch seconds" and self.as_minutes == self.numbers[number]
+        self.doubts.check(self.column, shapes, number, self.total, may_be_digits=digits)
         if number == "epoch seconds":
             self._check_seconds()
         order, why = self._order(shape)
