@@ -131,6 +131,25 @@ READ: dict[str, tuple[str | bytes, dict[str, Any], str, dict[int, float]]] = {
     "seconds with an exponent and all digits that are not zero": (
         table("time,supply_air_temp", lambda t, i: f"{f'{1709251200 + 900 * i:.9e}'.rstrip('e+09').rstrip('0')}e+09,{i}"),
         {}, SAT, {FIRST + 900_000: 1}),
+    "local times beside UTC": (
+        table("Time (Local),Time (UTC),supply_air_temp", lambda t, i: f"{t - timedelta(hours=5)},{t},{i}"), {}, SAT,
+        {FIRST: 0, FIRST + 900_000: 1}),
+    "local times beside UTC, in other words": (
+        table("local_time,utc_time,supply_air_temp", lambda t, i: f"{t - timedelta(hours=5)},{t},{i}"), {}, SAT, {FIRST: 0}),
+    "times without a zone beside UTC": (
+        table("timestamp,DateTimeUTC,supply_air_temp", lambda t, i: f"{t - timedelta(hours=5)},{t},{i}"), {}, SAT,
+        {FIRST: 0}),
+    "UTC beside the local times of a timezone that is given": (
+        table("timestamp_utc,timestamp_local,supply_air_temp", lambda t, i: f"{t},{t - timedelta(hours=5)},{i}"),
+        {"timezone": "America/New_York"}, SAT, {FIRST: 0}),
+    "dates and times of day, local and UTC": (
+        table("Date (Local),Time (Local),Date (UTC),Time (UTC),supply_air_temp",
+              lambda t, i: f"{t - timedelta(hours=5):%Y-%m-%d,%H:%M},{t:%Y-%m-%d,%H:%M},{i}"), {}, SAT, {FIRST: 0}),
+    "local times of a timezone that is given": (
+        table("Timestamp (Local),supply_air_temp", lambda t, i: f"{t},{i}"), {"timezone": "America/New_York"}, SAT,
+        {FIRST + 5 * 3_600_000: 0}),
+    "local times with offsets": (
+        table("local_time,supply_air_temp", lambda t, i: f"{t}-05:00,{i}"), {}, SAT, {FIRST + 5 * 3_600_000: 0}),
     "dates a month apart": (
         table("time,supply_air_temp", lambda t, i: f"{2023 + i // 12}-{i % 12 + 1:02d}-01 06:00,{i}"), {}, SAT,
         {FIRST + 6 * 3_600_000: 14}),
@@ -276,6 +295,12 @@ ASKED: dict[str, tuple[str, dict[str, Any], str]] = {
     "an unknown unit in a row of units": (
         "time;fan_speed;power_consumption\n-;rpm;smoot\n2024-03-01 00:00;;5\n2024-03-01 00:15;;5\n", {},
         "'smoot' is not known"),
+    "local times of no place": (
+        table("Timestamp (Local),supply_air_temp", lambda t, i: f"{t},5"), {}, "local ones, as its header says"),
+    "local times of no place, in other words": (
+        table("Date,LocalTime,supply_air_temp", lambda t, i: f"{t:%Y-%m-%d,%H:%M},5"), {}, "give --timezone AREA/CITY"),
+    "UTC in front, against the timezone": (
+        table("UTC Time,supply_air_temp", lambda t, i: f"{t},5"), {"timezone": "America/New_York"}, "--timezone UTC"),
     "days that a spreadsheet took for months, beside those that it left": (
         table("time,supply_air_temp", lambda t, i: f"{t:%Y-%d-%m %H:%M:%S},5" if t.day < 13 else f"{t:%d/%m/%Y %H:%M},5",
               step=timedelta(days=1)), {}, "12 such as '2024-01-03 00:00:00' and 8 such as '13/03/2024 00:00'"),

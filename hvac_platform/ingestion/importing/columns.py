@@ -214,6 +214,16 @@ def role(columns: Sequence[str], usual: Sequence[str]) -> str | None:
     return next((by_slug[name] for name in usual if name in by_slug), None)
 
 
+def is_time_name(name: str) -> bool:
+    """Whether a column is called as columns of times are, whatever zone or "local" its name holds.
+
+    >>> is_time_name("Time (Local)"), is_time_name("utc_timestamp"), is_time_name("run time")
+    (True, True, False)
+    """
+    words = [word for word in slug(split_zone(name)).split("_") if word not in ("local", "utc", "gmt", "lt")]
+    return "_".join(words) in TIME_NAMES or slug(name) in TIME_NAMES
+
+
 def split_zone(name: str) -> str:
     """The header of a time without the zone behind it.
 

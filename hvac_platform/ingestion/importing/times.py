@@ -378,8 +378,13 @@ class TimeEvidence:
             ImportRefusedError: what it says contradicts the timezone that is given, or is no zone for certain.
         """
         rules, header = self.rules, self.rules.header
-        if header is None:
+        if header is None or (header.is_local and rules.timezone is not None):
             return rules
+        if header.is_local:
+            raise ImportRefusedError(
+                f"the times of column {shown(self.column)} are local ones, as its header says, and nothing says of which "
+                "place; give --timezone AREA/CITY"
+            )
         ahead = rules.zones.get(header.text, header.ahead)
         if header.timezone is not None and rules.timezone in (None, header.timezone):
             return replace(rules, timezone=header.timezone)
@@ -392,7 +397,7 @@ class TimeEvidence:
                 f"zones: {{{header.text}: 'OFFSET'}} with its hours ahead of UTC, such as '+05:30'"
             )
         if ahead is not None:
-            agrees = ahead in zone_names(rules.timezone, {}).values()
+            agrees = replace(header, ahead=ahead).may_be(rules.timezone)
         else:
             agrees = header.timezone is None and is_of(header.text, rules.timezone)
         if not agrees:
@@ -420,7 +425,9 @@ class TimeEvidence:
             return f"{text}, with {'a timezone' if self.typed else 'an offset'}"
         zone = self.rules.timezone or "UTC, since no timezone is given"
         if self.rules.ahead is not None or (
-            self.rules.header is not None and self.rules.timezone in ("UTC", self.rules.header.timezone)
+            self.rules.header is not None
+            and not self.rules.header.is_local
+            and self.rules.timezone in ("UTC", self.rules.header.timezone)
         ):
             zone = f"{self.rules.header.text if self.rules.header else zone}, as the header says"
         return f"{text}, {'offsets where there are some, else ' if self.zoned else ''}{zone}"

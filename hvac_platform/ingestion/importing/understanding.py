@@ -250,8 +250,41 @@ class _Understanding:
                 raise ImportRefusedError(f"there is no column {shown(given)}; the columns are {listed(there)}")
         else:
             candidates = [name for name in there if name not in self.mapping.ignore]
-            column = names.role(candidates, names.TIME_NAMES) or self._by_content(candidates)
+            column = self._by_zone(names.role(candidates, names.TIME_NAMES), candidates) or self._by_content(candidates)
+        mark = header_zone(column)
+        there.sort(key=lambda name: header_zone(name) != mark)
         return self._with_half(self._with_date(column, there))
+
+    def _by_zone(self, column: str | None, candidates: Sequence[str]) -> str | None:
+        """Of several columns of times the one whose zone is known, or that is in the timezone that is given.
+
+        Args:
+            column: the one with the most usual name, or None.
+            candidates: all columns.
+        """
+        times = [name for name in candidates if names.is_time_name(name) and self._looks_like_times(name)]
+        if len(times) < 2 or (column is not None and column not in times):
+            return column
+        zones = {name: header_zone(name) for name in times}
+        given = self.mapping.timezone
+        if given in (None, "UTC"):
+            fit = [name for name, zone in zones.items() if zone is not None and zone.is_known]
+        else:
+            fit = [name for name, zone in zones.items() if zone is None or zone.may_be(str(given))]
+        if column in fit or not fit:
+            return column
+        others = [name for name in times if name != fit[0]]
+        self.notes.append(
+            f"the time is column {shown(fit[0])}; {listed(others)} {'holds' if len(others) == 1 else 'hold'} times too"
+        )
+        return fit[0]
+
+    def _looks_like_times(self, name: str) -> bool:
+        if pa.types.is_timestamp(self.first.columns[name].type):
+            return True
+        evidence = self._sampled(name)
+        unread = evidence.shapes[Shape.UNREADABLE] + evidence.numbers.get("", 0)
+        return bool(evidence.total) and (bool(evidence.clock) or unread <= MOSTLY * evidence.total)
 
     def _with_date(self, column: str, there: Sequence[str]) -> tuple[str, ...]:
         """A column of times with the one of the date, or of the time of day, that it lacks."""
