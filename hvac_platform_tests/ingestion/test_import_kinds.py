@@ -295,6 +295,21 @@ ASKED: dict[str, tuple[str, dict[str, Any], str]] = {
     "an unknown unit in a row of units": (
         "time;fan_speed;power_consumption\n-;rpm;smoot\n2024-03-01 00:00;;5\n2024-03-01 00:15;;5\n", {},
         "'smoot' is not known"),
+    "quality beside its point": (
+        table("time,supply_air_temp,supply_air_temp_status", lambda t, i: f"{t},5,{['ok', 'fault'][i % 2]}"), {},
+        "status_columns: {'supply_air_temp': 'supply_air_temp_status'}"),
+    "quality beside its point, in brackets": (
+        table("time,supply_air_temp (°F),supply_air_temp (Status)", lambda t, i: f"{t},5,{['ok', 'fault'][i % 2]}"), {},
+        "status_columns: {'supply_air_temp (°F)': 'supply_air_temp (Status)'}"),
+    "validity of its point as numbers": (
+        table("time,supply_air_temp,supply_air_temp_valid", lambda t, i: f"{t},5,{i % 2}"), {},
+        "status_columns: {'supply_air_temp': 'supply_air_temp_valid'}"),
+    "quality of the second point": (
+        table("time,supply_air_temp,return_air_temp,supply_air_temp_q,return_air_temp_q", lambda t, i: f"{t},5,6,good,bad"),
+        {"status_columns": {SAT: "supply_air_temp_q"}}, "status_columns: {'return_air_temp': 'return_air_temp_q'}"),
+    "numbers of quality beside a point": (
+        table("time,supply_air_temp,x", lambda t, i: f"{t},5,{[192, 0][i % 2]}"), {"status_columns": {SAT: "x"}},
+        "good_status: [NUMBER]"),
     "local times of no place": (
         table("Timestamp (Local),supply_air_temp", lambda t, i: f"{t},5"), {}, "local ones, as its header says"),
     "local times of no place, in other words": (
@@ -334,6 +349,9 @@ def test_a_kind_is_asked_about_with_its_cause(tmp_path: Path, kind: str) -> None
 REFUSED: dict[str, tuple[str, dict[str, Any], int, tuple[int, str, str, str]]] = {
     "words among numbers": (table("time,supply_air_temp", lambda t, i: f"{t},{'No Data' if i == 3 else 5}"), {}, 1,
                             (5, SAT, "No Data", "not a number")),
+    "a value whose own status is bad": (
+        table("time,supply_air_temp,return_air_temp,q", lambda t, i: f"{t},5,6,{'fault' if i == 3 else 'ok'}"),
+        {"status_columns": {SAT: "q"}}, 1, (5, SAT, "5.0", "its status is 'fault'")),
     "a status": (
         table("Timestamp,Status,Value (°F)", lambda t, i: f"{t},{{{'fault' if i == 3 else 'ok'}}},5"), {"metric": SAT}, 1,
                  (5, "Status", "{fault}", "its status is not good")),

@@ -78,6 +78,8 @@ _AFTER = re.compile(r"^(.*?)(?:,\s*|\s+in\s+|\s*[-–/|:]\s+)([^,\s][^,]{0,20})$
 
 
 _SIGN_BEHIND = re.compile(r"^(.+?)\s*([%％Ω])$")
+_OF_STATES = ("status", "state", "mode", "enum", "binary", "number", "count")
+"""Words for a unit that behind the name of a temperature make another name: its status is none in another unit."""
 _SIGNS = re.compile(r"[%％‰‱Ω€$£¥]|Δ\s?°?[CFK]|°(?![CFKR])")
 _NO_SIGN = ("",)
 _LABELS = re.compile(r"""^(.*?)\s*\{\s*((?:[\w.]+\s*=\s*["'][^"']*["']\s*,?\s*)+)\}$""")
@@ -162,6 +164,8 @@ def match_column(name: str, declared: DeviceType | None) -> Match:
         (*_without_last_word(name), BY_NAME_WITHOUT_UNIT),
     ):
         if (point := _point(candidate, declared)) is not None:
+            if slug(inside) in _OF_STATES and declared.point(point[0]).kind != "binary":
+                continue
             return Match(point[0], inside, by or point[1])
     return Match(None, unit, "")
 

@@ -216,7 +216,7 @@ class Reading:
             by_device.setdefault(use.device, []).append(use)
         for name, uses in by_device.items():
             one = device if name is None else replace(device, device_id=name)
-            values = np.stack([self._values(use, chunk, chunk.columns[use.name], order) for use in uses], axis=1)
+            values = np.stack([self._good_values(use, chunk, order) for use in uses], axis=1)
             again = times[order][1:] == times[order][:-1]
             before, after = values[:-1][again], values[1:][again]
             self.twice += int((np.isfinite(before) & np.isfinite(after) & (before != after)).sum())
@@ -256,6 +256,17 @@ class Reading:
             self.values[use.name] = self.values.get(use.name, 0) + count
         if found.count:
             yield found
+
+    def _good_values(self, use: Use, chunk: Chunk, rows: Int64) -> Float64:
+        """Values of a column, without those of which its column of status says that they are not good."""
+        values = self._values(use, chunk, chunk.columns[use.name], rows)
+        status = self.of.roles.status_of.get(use.name)
+        if status is not None:
+            said = texts(chunk.columns[status]).take(pa.array(rows))
+            for i in np.flatnonzero(np.isfinite(values) & ~is_good_status(said, self.of.good_status)).tolist():
+                self._refuse(chunk, int(rows[i]), use.name, values[i], f"its status is {shown(said[i].as_py())}")
+                values[i] = np.nan
+        return values
 
     def _values(self, use: Use, chunk: Chunk, column: pa.Array, rows: Int64) -> Float64:
         """Values of a column in the metric's unit, float64 [k]; what is none is counted."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -45,6 +45,7 @@ class Roles:
         value: column of the value of a long file, or None.
         unit: column of the unit of a long file, or None.
         status: column that says which rows are good, or None.
+        status_of: by column, the one that says which of its values are good.
         clock: how numbers write the time of day, where it is apart: hours, hhmm or hhmmss; empty where it is text.
         has_half: whether the last column of the time says AM or PM.
     """
@@ -57,6 +58,7 @@ class Roles:
     status: str | None = None
     clock: str = ""
     has_half: bool = False
+    status_of: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_long(self) -> bool:
@@ -66,7 +68,12 @@ class Roles:
     @property
     def all(self) -> tuple[str, ...]:
         """All of them."""
-        others = (self.device, self.status, *((self.metric, self.value, self.unit) if self.is_long else ()))
+        others = (
+            self.device,
+            self.status,
+            *self.status_of.values(),
+            *((self.metric, self.value, self.unit) if self.is_long else ()),
+        )
         return (*self.time, *(name for name in others if name is not None))
 
 
@@ -185,6 +192,11 @@ class _Understanding:
             wanted = getattr(mapping, key)
             if wanted is not None and self._named(wanted) is None:
                 raise ImportRefusedError(f"there is no column {shown(wanted)} ({key}); the columns are {listed(there)}")
+        missing = [one for pair in mapping.status_columns.items() for one in pair if self._named(one) is None]
+        if missing:
+            raise ImportRefusedError(
+                f"there is no column {listed(missing)} (status_columns); the columns are {listed(there)}"
+            )
         if self.declared is not None:
             undeclared = [name for name in mapping.metrics if name not in self.declared.metric_names]
             if undeclared:
@@ -224,7 +236,8 @@ class _Understanding:
             metric = value = unit = None
         has_half = len(time) > 1 and self._is_half(time[-1])
         clock = self._sampled(time[1]).clock if len(time) - has_half > 1 else ""
-        return Roles(time, device, metric, value, unit, status, clock, has_half)
+        status_of = {str(self._named(name)): str(self._named(of)) for name, of in mapping.status_columns.items()}
+        return Roles(time, device, metric, value, unit, status, clock, has_half, status_of)
 
     def _given(self, wanted: str | None) -> str | None:
         return None if wanted is None else self._named(wanted)
@@ -369,8 +382,8 @@ class _Understanding:
                 self.time.see(joined_times(chunk, self.roles), chunk.lines)
                 self._see_long(chunk) if self.roles.is_long else self._see_wide(chunk)
                 self.overlooked.see({name: chunk.columns[name] for name in self._without_metric})
-                if self.roles.status is not None:
-                    self.overlooked.see_status(chunk.columns[self.roles.status])
+                for name in {*self.roles.status_of.values(), *filter(None, [self.roles.status])}:
+                    self.overlooked.see_status(name, chunk.columns[name])
         times = self.time.decide()
         self._check_dates()
         self.notes += self.time.notes
@@ -382,8 +395,9 @@ class _Understanding:
         if not uses:
             self._nothing_left()
         good = tuple(one.lower() for one in self.mapping.good_status)
-        if not good and self.mapping.status_column is not None:
-            self.overlooked.check_status(self.mapping.status_column)
+        if not good and (self.mapping.status_column is not None or self.roles.status_of):
+            for name in filter(None, [self.roles.status, *self.roles.status_of.values()]):
+                self.overlooked.check_status(name)
             good = GOOD_STATUS
         return Understanding(
             self.content, self.table, self.device, self.declared, self.roles, times, uses, self.left_out, self.refused,
