@@ -24,6 +24,8 @@ SAYS_NOTHING = frozenset(
     {"", "-", "--", "none", "null", "n/a", "na", "nan", "no units", "no-units", "no_units", "unitless", "no unit"}
 )
 """Spellings, in small letters, of no unit at all."""
+SAYS_FRACTION = frozenset({"-", "unitless"})
+"""Those of them that say dimensionless: of a point in percent, values from 0 to 1."""
 
 Dimensions = tuple[tuple[str, int], ...]
 """Exponents of base quantities, sorted by name; kelvin, metre, kilogram, second, ampere, turn, …"""
@@ -299,7 +301,7 @@ def conversion(given: str, wanted: str, *, difference: bool = False) -> Conversi
     """How values in a unit become values in another.
 
     Args:
-        given: unit that the values are in; empty is the wanted one.
+        given: unit that the values are in; empty is the wanted one, and ``-`` where that is percent is a fraction of 1.
         wanted: unit that they are wanted in.
         difference: whether they are differences of temperatures, not temperatures.
 
@@ -307,13 +309,17 @@ def conversion(given: str, wanted: str, *, difference: bool = False) -> Conversi
     212.0
     >>> conversion("K", "°F", difference=True).scale * 10
     18.0
+    >>> conversion("-", "%").scale, conversion("", "%").scale
+    (100.0, 1.0)
 
     Raises:
         UnitError: one of them is not known, or they measure different things.
     """
-    if (spelled := plain(given[: 2 * LONGEST_UNIT])) == plain(wanted) or spelled.lower() in SAYS_NOTHING:
-        return SAME
     source, target = parse_unit(given), parse_unit(wanted)
+    spelled = plain(given[: 2 * LONGEST_UNIT])
+    is_fraction = spelled.lower() in SAYS_FRACTION and target == _EXACT["%"]
+    if spelled == plain(wanted) or (spelled.lower() in SAYS_NOTHING and not is_fraction):
+        return SAME
     if source is None:
         raise UnitError(f"unit {_shown(given)} is not known")
     if target is None:

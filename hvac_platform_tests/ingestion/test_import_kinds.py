@@ -76,6 +76,22 @@ READ: dict[str, tuple[str | bytes, dict[str, Any], str, dict[int, float]]] = {
         table("time,supply_air_temp,fan_speed", lambda t, i: f'{t},55.25,"1,200"'), {}, "fan_speed", {FIRST: 1200}),
     "watts and kilowatts in cells": (table("time,power_consumption", lambda t, i: f"{t},{'500 W' if i else '0.5 kW'}"), {},
                                      "power_consumption", {FIRST: 0.5, FIRST + 900_000: 0.5}),
+    "a share whose unit is a dash": (
+        table("time,supply_air_humidity [-]", lambda t, i: f"{t},0.55"), {}, "supply_air_humidity", {FIRST: 55}),
+    "a share whose unit is one": (
+        table("time,supply_air_humidity (1)", lambda t, i: f"{t},0.55"), {}, "supply_air_humidity", {FIRST: 55}),
+    "a share in a row of a long file": (
+        table("time,point,value,unit", lambda t, i: f"{t},supply_air_humidity,{'0.55,-' if i % 2 else '56,%'}"),
+        {}, "supply_air_humidity", {FIRST: 56, FIRST + 900_000: 55}),
+    "a share, as the map says": (
+        table("time,supply_air_humidity", lambda t, i: f"{t},0.55"), {"units": {"supply_air_humidity": "fraction"}},
+        "supply_air_humidity", {FIRST: 55}),
+    "less than a percent, as the map says": (
+        table("time,supply_air_humidity", lambda t, i: f"{t},0.55"), {"units": {"supply_air_humidity": "%"}},
+        "supply_air_humidity", {FIRST: 0.55}),
+    "a valve that is open or closed": (
+        table("time,heating_valve_position", lambda t, i: f"{t},{i % 2}"), {}, "heating_valve_position",
+        {FIRST: 0, FIRST + 900_000: 1}),
     "a share for a valve": (
         table("time,heating_valve_position (fraction)", lambda t, i: f"{t},0.25"), {}, "heating_valve_position",
                             {FIRST: 25}),
@@ -310,6 +326,14 @@ ASKED: dict[str, tuple[str, dict[str, Any], str]] = {
     "numbers of quality beside a point": (
         table("time,supply_air_temp,x", lambda t, i: f"{t},5,{[192, 0][i % 2]}"), {"status_columns": {SAT: "x"}},
         "good_status: [NUMBER]"),
+    "shares without a unit": (
+        table("time,supply_air_humidity", lambda t, i: f"{t},0.5{i:02}"), {}, "units: {'supply_air_humidity': fraction}"),
+    "shares without a unit in a long file": (
+        table("time,point,value", lambda t, i: f"{t},supply_air_humidity,0.5"), {}, "lie from 0 to 1, the largest is 0.5"),
+    "shares with decimal commas": (
+        table("time;supply_air_humidity", lambda t, i: f"{t};0,5{i:02}"), {}, "lie from 0 to 1, the largest is 0.519"),
+    "percent whose unit says shares": (
+        table("time,supply_air_humidity [-]", lambda t, i: f"{t},55"), {}, "which says fractions of 1, and values up to 55"),
     "local times of no place": (
         table("Timestamp (Local),supply_air_temp", lambda t, i: f"{t},5"), {}, "local ones, as its header says"),
     "local times of no place, in other words": (
@@ -465,3 +489,10 @@ def test_an_unknown_type_takes_all_numbers_with_their_own_units(tmp_path: Path) 
     assert {(metric, series[FIRST]) for (_, metric), series in found.items()} == {("flow", 5.0), ("state", 1.0)}
     assert {use.metric: use.unit for use in reading.of.uses.values()} == {"flow": "l/min", "state": ""}
     assert reading.of.left_out == {"Remark": "no numbers, first 'ok'"}
+
+
+def test_a_percent_that_is_always_below_one_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(table("time,supply_air_humidity (%)", lambda t, i: f"{t},0.5"))
+    (note,) = read(tmp_path / "a.csv", {}, "rooftop_unit")[2].notes
+    assert "lie from 0 to 1" in note
+    assert "where they are fractions of 1, give units" in note

@@ -23,6 +23,7 @@ from hvac_platform.ingestion.importing.instants import Shape
 from hvac_platform.ingestion.importing.mapping import DEVICES, ColumnMeaning, ImportMap, squeezed
 from hvac_platform.ingestion.importing.overlooked import GOOD_STATUS, Overlooked, check_series
 from hvac_platform.ingestion.importing.refusing import ImportRefusedError, Refusal, listed, shown
+from hvac_platform.ingestion.importing.shares import check_shares
 from hvac_platform.ingestion.importing.times import TimeEvidence, TimeFormat, TimeRules
 from hvac_platform.ingestion.importing.uses import Meant, Use, use_of
 from hvac_platform.ingestion.importing.wording import MOSTLY
@@ -163,7 +164,7 @@ class _Understanding:
     ) -> None:
         self.content, self.table, self.declared, self.mapping = content, table, declared, mapping
         self.device = replace(device, device_id=mapping.device) if mapping.device else device
-        self.notes: list[str] = []
+        self.notes: list[str] = [*getattr(table, "notes", ())]
         self.left_out: dict[str, str] = {}
         self.refused: list[Refusal] = []
         self.rows = 0
@@ -394,6 +395,7 @@ class _Understanding:
         self._hint_at_type()
         if not uses:
             self._nothing_left()
+        self.notes += check_shares(uses, self._units_of_map(uses), self._cells_of(uses))
         good = tuple(one.lower() for one in self.mapping.good_status)
         if not good and (self.mapping.status_column is not None or self.roles.status_of):
             for name in filter(None, [self.roles.status, *self.roles.status_of.values()]):
@@ -403,6 +405,24 @@ class _Understanding:
             self.content, self.table, self.device, self.declared, self.roles, times, uses, self.left_out, self.refused,
             good or None, self.rows, self._left_out_values(), self.notes,
         )  # fmt: skip
+
+    def _units_of_map(self, uses: Mapping[str, Use]) -> set[str]:
+        """Columns whose unit the map says."""
+        meanings = {name: self.mapping.meaning(name) for name in uses}
+        said = {name for name, meaning in meanings.items() if meaning is not None and meaning.unit}
+        if self.mapping.unit or any(one.unit for one in self.mapping.files.values()):
+            return set(uses)
+        return said | (set(uses) & set(self.mapping.units))
+
+    def _cells_of(self, uses: Mapping[str, Use]) -> Iterator[dict[str, pa.Array]]:
+        """Cells by column, or by name in the column of metrics, chunk by chunk."""
+        for chunk in self.table.chunks():
+            if not self.roles.is_long:
+                yield {name: chunk.columns[name] for name in uses}
+                continue
+            values = chunk.columns[str(self.roles.value)]
+            rows = by_text(texts(chunk.columns[str(self.roles.metric)])) if len(chunk) else ()
+            yield {name: values.take(pa.array(of_name)) for name, of_name in rows if name in uses}
 
     def _hint_at_type(self) -> None:
         """A type that is not known may be one that is, misspelled."""

@@ -65,6 +65,7 @@ class RowsTable:
     columns: tuple[str, ...]
     rows: Iterable[tuple[int, Sequence[str]]]
     units: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
     def chunks(self) -> Iterator[Chunk]:
         """The rows, from the first one."""
