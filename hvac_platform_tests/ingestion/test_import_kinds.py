@@ -434,6 +434,30 @@ def test_a_header_further_on_says_the_order_of_the_rows_below_it(tmp_path: Path)
     assert [(one.line, one.reason) for one in refusals.first] == [(11, "the header again")]
 
 
+@pytest.mark.parametrize(
+    ("header", "ditto"),
+    [
+        ("time,supply_air_temp,return_air_temp", '{time},",{value}'),
+        ("time,return_air_temp,supply_air_temp", '{time},{value},"'),
+        ("time,supply_air_temp,return_air_temp", '",55,{value}'),
+        ("time,supply_air_temp,fan_speed,return_air_temp", '{time},",",{value}'),
+    ],
+)
+def test_ditto_marks_move_no_value_to_another_row_or_column(tmp_path: Path, header: str, ditto: str) -> None:
+    columns = header.split(",")
+    rows = []
+    for i in range(ROWS):
+        at = START + i * STEP
+        values = {"time": str(at), "return_air_temp": str(70 + i), SAT: "55", "fan_speed": "900"}
+        is_whole = i % 5 == 0
+        rows.append(",".join(values[name] for name in columns) if is_whole else ditto.format(time=at, value=70 + i))
+    (tmp_path / "a.csv").write_text("\n".join([header, *rows]) + "\n")
+    found, refusals, reading = read(tmp_path / "a.csv", {}, "rooftop_unit")
+    assert found["RTU-1", "return_air_temp"] == {FIRST + i * 900_000: 70.0 + i for i in range(0, ROWS, 5)}
+    assert [one.line for one in refusals.first] == [i + 2 for i in range(ROWS) if i % 5]
+    assert reading.rows == ROWS
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_lines_stay_numbered_behind_cells_with_line_ends_and_open_quotes_far_into_a_file(
     tmp_path: Path, end: str
