@@ -229,6 +229,33 @@ def test_a_workbook_is_read_with_its_dates(tmp_path: Path) -> None:
     assert set(readings().values()) == {54.5, 1.0}
 
 
+def test_files_that_contradict_each_other_are_told(tmp_path: Path) -> None:
+    for name, value in (("a", 55), ("b", 60)):
+        rows = "".join(f"2024-03-01 00:{i:02}:00,{value},72\n" for i in range(50))
+        (tmp_path / f"{name}.csv").write_text(f"time,supply_air_temp,return_air_temp\n{rows}")
+    first, second = imported(tmp_path / "a.csv", tmp_path / "b.csv", "--device-id", "RTU-1")
+    told = "50 readings have the device, metric and time of one in a.csv, with another value; those of b.csv count"
+    assert (first["notes"], second["notes"]) == ([], [told])
+    assert {value for (_, metric, _), value in readings().items() if metric == "supply_air_temp"} == {60}
+
+
+def test_the_hour_that_clocks_repeat_over_two_files_keeps_both_passes(tmp_path: Path) -> None:
+    def clock(first: int, count: int) -> str:
+        return "".join(f"2024-10-27 {i // 4:02}:{i % 4 * 15:02},{i}\n" for i in range(first, first + count))
+
+    (tmp_path / "a.csv").write_text(f"time,supply_air_temp\n{clock(0, 12)}")
+    (tmp_path / "b.csv").write_text(f"time,supply_air_temp\n{clock(8, 12)}")
+    first, second = imported(
+        tmp_path / "a.csv", tmp_path / "b.csv", "--device-id", "RTU-1", "--timezone", "Europe/Berlin"
+    )
+    start = parse_instant("2024-10-26T22:00:00Z")
+    assert sorted(at for *_, at in readings()) == [start + i * 900_000 for i in range(24)]
+    assert "taken as the first pass" in first["notes"][0]
+    assert second["notes"] == [
+        "4 times are of the hour that clocks repeat: the file before has the first pass, so this is the second one"
+    ]
+
+
 def test_cells_that_a_workbook_shows_as_percent_are_percent(tmp_path: Path) -> None:
     rows: list[list[str | float]] = [["time", "supply_air_humidity", "supply_air_temp"], *[[45352 + i / 96, 0.55, 55.0]
                                                                                           for i in range(30)]]  # fmt: skip

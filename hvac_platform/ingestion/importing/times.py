@@ -81,6 +81,8 @@ class TimeFormat:
         has_dates_only: whether no row has a time of day.
         newest_first: whether the file runs backwards.
         hourly: whether rows are an hour or more apart.
+        span: the earliest and the latest of its times as they are written, milliseconds without a zone; None where they are
+            numbers.
         description: the format in words.
     """
 
@@ -93,6 +95,7 @@ class TimeFormat:
     newest_first: bool
     hourly: bool
     description: str
+    span: tuple[int, int] | None = None
 
 
 class TimeEvidence:
@@ -123,6 +126,7 @@ class TimeEvidence:
         self._last_clock: tuple[int, int, int, int] | None = None
         self.same_date = 0
         self._last: int | None = None
+        self._span: tuple[int, int] | None = None
         self._last_date: tuple[int, ...] | None = None
         try:
             self.pattern = layout_of_format(rules.time_format) if rules.time_format else None
@@ -230,6 +234,9 @@ class TimeEvidence:
         """Whether times go up or down, and how far apart they are."""
         if not len(times):
             return
+        if times.dtype.kind == "i":
+            ends = int(times.min()), int(times.max())
+            self._span = ends if self._span is None else (min(ends[0], self._span[0]), max(ends[1], self._span[1]))
         steps = np.diff(times, prepend=times[0] if self._last is None else self._last)
         self.forwards += int((steps > 0).sum())
         self.backwards += int((steps < 0).sum())
@@ -314,6 +321,7 @@ class TimeEvidence:
             newest_first=self.backwards > self.forwards,
             hourly=bool(self.steps) and bool(np.median(self.steps) >= (HOUR if not number else 0)),
             description=self._described(shape, order, number, why),
+            span=None if number else self._span,
         )
 
     def _check_seconds(self) -> None:
