@@ -229,6 +229,14 @@ def test_a_workbook_is_read_with_its_dates(tmp_path: Path) -> None:
     assert set(readings().values()) == {54.5, 1.0}
 
 
+def test_an_archive_in_an_archive_is_named(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("b.zip", b"PK\x03\x04")
+    result = run(tmp_path / "a.zip")
+    assert result.exit_code == 1
+    assert "another archive, 'b.zip'; unpack it" in " ".join(result.output.split())
+
+
 def test_files_that_contradict_each_other_are_told(tmp_path: Path) -> None:
     for name, value in (("a", 55), ("b", 60)):
         rows = "".join(f"2024-03-01 00:{i:02}:00,{value},72\n" for i in range(50))

@@ -76,6 +76,16 @@ READ: dict[str, tuple[str | bytes, dict[str, Any], str, dict[int, float]]] = {
         table("time,supply_air_temp,fan_speed", lambda t, i: f'{t},55.25,"1,200"'), {}, "fan_speed", {FIRST: 1200}),
     "watts and kilowatts in cells": (table("time,power_consumption", lambda t, i: f"{t},{'500 W' if i else '0.5 kW'}"), {},
                                      "power_consumption", {FIRST: 0.5, FIRST + 900_000: 0.5}),
+    "degrees Celsius in words": (
+        table("time,supply air temp - degrees Celsius", lambda t, i: f"{t},12.5"), {}, SAT, {FIRST: 54.5}),
+    "halves of the day in one letter": (
+        table("time,supply_air_temp", lambda t, i: f"{t:%m/%d/%Y %I:%M}{f'{t:%p}'[0].lower()},{i}", step=timedelta(hours=6)),
+        {"day_first": False}, SAT, {FIRST: 0, FIRST + 6 * 3_600_000: 1, FIRST + 18 * 3_600_000: 3}),
+    "days of a spreadsheet beside times of day": (
+        table("Date,Time,supply_air_temp", lambda t, i: f"45352,{t:%H:%M},{i}"), {"time_column": ["Date", "Time"]}, SAT,
+        {FIRST: 0, FIRST + 900_000: 1}),
+    "inches of water": (
+        table("time,filter_pressure_drop (″H2O)", lambda t, i: f"{t},0.5"), {}, "filter_pressure_drop", {FIRST: 0.5}),
     "a share whose unit is a dash": (
         table("time,supply_air_humidity [-]", lambda t, i: f"{t},0.55"), {}, "supply_air_humidity", {FIRST: 55}),
     "a share whose unit is one": (
@@ -326,6 +336,13 @@ ASKED: dict[str, tuple[str, dict[str, Any], str]] = {
     "numbers of quality beside a point": (
         table("time,supply_air_temp,x", lambda t, i: f"{t},5,{[192, 0][i % 2]}"), {"status_columns": {SAT: "x"}},
         "good_status: [NUMBER]"),
+    "years, months and days in columns of their own": (
+        table("Year,Month,Day,Hour,supply_air_temp", lambda t, i: f"{t:%Y,%m,%d,%H},5"),
+        {"time_column": ["Year", "Month", "Day", "Hour"]}, "[DATE, TIME, AM_PM], and 4 are given"),
+    "averages": (
+        table("time,supply_air_temp_avg (°C)", lambda t, i: f"{t},5"), {}, "{'supply_air_temp_avg (°C)': supply_air_temp}"),
+    "averages behind the unit": (
+        table("time,supply_air_temp [°C] avg", lambda t, i: f"{t},5"), {}, "{'supply_air_temp [°C] avg': supply_air_temp}"),
     "shares without a unit": (
         table("time,supply_air_humidity", lambda t, i: f"{t},0.5{i:02}"), {}, "units: {'supply_air_humidity': fraction}"),
     "shares without a unit in a long file": (
@@ -373,6 +390,17 @@ def test_a_kind_is_asked_about_with_its_cause(tmp_path: Path, kind: str) -> None
 REFUSED: dict[str, tuple[str, dict[str, Any], int, tuple[int, str, str, str]]] = {
     "words among numbers": (table("time,supply_air_temp", lambda t, i: f"{t},{'No Data' if i == 3 else 5}"), {}, 1,
                             (5, SAT, "No Data", "not a number")),
+    "a decimal comma among points": (
+        "time,supply_air_temp\n" + "".join(
+            f"{START + i * STEP}," + ('"55,1"' if i == 3 else "55.2") + "\n" for i in range(100)), {}, 1,
+        (5, SAT, "55,1", "not a number")),
+    "a line that is no JSON": (
+        '{bad json\n' + "".join(json.dumps({"time": str(START + i * STEP), SAT: 55}) + "\n" for i in range(20)), {}, 1,
+        (1, "", "{bad json",
+         "not JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)")),
+    "a last line of JSON that is cut": (
+        "".join(json.dumps({"time": str(START + i * STEP), SAT: 55}) + "\n" for i in range(3)) + '{"time"', {}, 1,
+        (4, "", '{"time"', "not JSON: Expecting ':' delimiter: line 1 column 8 (char 7)")),
     "a value whose own status is bad": (
         table("time,supply_air_temp,return_air_temp,q", lambda t, i: f"{t},5,6,{'fault' if i == 3 else 'ok'}"),
         {"status_columns": {SAT: "q"}}, 1, (5, SAT, "5.0", "its status is 'fault'")),

@@ -254,7 +254,12 @@ class _Understanding:
         if isinstance(given, tuple):
             found = [self._named(name) for name in given]
             missing = [name for name, column in zip(given, found, strict=True) if column is None]
-            if missing or not 1 <= len(given) <= 3:
+            if not 1 <= len(given) <= 3:
+                raise ImportRefusedError(
+                    f"time_column takes up to three columns, [DATE, TIME, AM_PM], and {len(given)} are given, "
+                    f"{listed(given)}; join those of the date in the file"
+                )
+            if missing:
                 raise ImportRefusedError(f"there is no column {listed(missing)}; the columns are {listed(there)}")
             columns = tuple(name for name in found if name is not None)
             return columns if len(columns) > 2 else self._with_half(columns)

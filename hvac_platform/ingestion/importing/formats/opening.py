@@ -110,6 +110,11 @@ def contents(path: Path) -> list[Content]:
     if any(name in ("xl/workbook.xml", "xl/workbook.bin") for name in names) or "mimetype" in names:
         return [Content(path)]
     tables = [name for name in names if not name.lower().endswith(_NOT_TABLES) and not name.startswith("__MACOSX/")]
+    packed = [name for name in tables if name.lower().endswith((".zip", ".7z", ".rar", ".tar", ".tgz"))]
+    if packed:
+        raise ImportRefusedError(
+            f"the archive holds another archive, {listed(packed)}; unpack it, and import what is in it"
+        )
     if not tables:
         raise ImportRefusedError(f"the archive holds no table: {listed(names) or 'nothing at all'}")
     return [Content(path, name) for name in sorted(tables)]

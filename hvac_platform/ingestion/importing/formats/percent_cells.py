@@ -35,7 +35,7 @@ def _percent_styles(archive: zipfile.ZipFile) -> set[str]:
     tree = ElementTree.fromstring(archive.read("xl/styles.xml"))
     formats = {one.get("numFmtId"): one.get("formatCode", "") for one in tree.iter() if _tag(one) == "numFmt"}
     percent = {number for number, code in formats.items() if "%" in _NOT_SHOWN.sub("", code)} | set(BUILT_IN)
-    styles = next((one for one in tree if _tag(one) == "cellXfs"), [])
+    styles = [style for one in tree if _tag(one) == "cellXfs" for style in one]
     return {str(i) for i, one in enumerate(styles) if one.get("numFmtId") in percent}
 
 
