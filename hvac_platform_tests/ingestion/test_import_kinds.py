@@ -76,6 +76,8 @@ READ: dict[str, tuple[str | bytes, dict[str, Any], str, dict[int, float]]] = {
         table("time,supply_air_temp,fan_speed", lambda t, i: f'{t},55.25,"1,200"'), {}, "fan_speed", {FIRST: 1200}),
     "watts and kilowatts in cells": (table("time,power_consumption", lambda t, i: f"{t},{'500 W' if i else '0.5 kW'}"), {},
                                      "power_consumption", {FIRST: 0.5, FIRST + 900_000: 0.5}),
+    "one value a row with its unit beside it": (
+        table("Time,Value,Units", lambda t, i: f"{t},12.5,degC"), {"metric": SAT}, SAT, {FIRST: 54.5}),
     "degrees Celsius in words": (
         table("time,supply air temp - degrees Celsius", lambda t, i: f"{t},12.5"), {}, SAT, {FIRST: 54.5}),
     "halves of the day in one letter": (
@@ -394,6 +396,11 @@ REFUSED: dict[str, tuple[str, dict[str, Any], int, tuple[int, str, str, str]]] =
         "time,supply_air_temp\n" + "".join(
             f"{START + i * STEP}," + ('"55,1"' if i == 3 else "55.2") + "\n" for i in range(100)), {}, 1,
         (5, SAT, "55,1", "not a number")),
+    "a state of PI in the place of a number": (
+        json.dumps({"Items": [
+            {"Timestamp": f"2024-03-01T{i:02}:00:00Z", "Value": 55 if i else {"Name": "Bad", "Value": 255}, "Good": i > 0}
+            for i in range(9)]}),
+        {"metric": SAT, "ignore": ["Good"]}, 1, (1, "Value", "Bad", "not a number")),
     "a line that is no JSON": (
         '{bad json\n' + "".join(json.dumps({"time": str(START + i * STEP), SAT: 55}) + "\n" for i in range(20)), {}, 1,
         (1, "", "{bad json",

@@ -67,7 +67,19 @@ DEVICE_NAMES = (
     "host",
 )
 LABELS_OF_DEVICES = (*DEVICE_NAMES, "device_name", "equipment_name", "asset_name", "ahu", "rtu", "instance")
-UNIT_NAMES = ("unit", "units", "uom", "engineering_units", "eng_units", "einheit", "unit_of_measure", "unite")
+UNIT_NAMES = (
+    "unit",
+    "units",
+    "uom",
+    "engineering_units",
+    "eng_units",
+    "einheit",
+    "unit_of_measure",
+    "unite",
+    "units_abbreviation",
+    "unit_abbreviation",
+    "unit_symbol",
+)
 
 BY_MAP, BY_NAME, BY_TITLE, BY_NAME_WITHOUT_UNIT, AS_IT_IS = "map", "name", "title", "name without its unit", "own name"
 

@@ -27,6 +27,7 @@ QUALITY_NAMES = (
     ),
     *(
         "is_good",
+        "good",
         "isgood",
         "isquestionable",
         "questionable",

@@ -604,8 +604,22 @@ class _Understanding:
                 f"columns: {{{shown(values[0])}: METRIC}}, or metric: METRIC, or, of several files, "
                 f"files: {{{self.content.path.name}: METRIC}}{self._telling_columns(values[0])}"
             )
-        unit = names.split_header(values[0])[1]
+        unit = names.split_header(values[0])[1] or self._unit_beside()
         return [(name, meaning, unit, by) if name == values[0] else (name, *rest) for name, *rest in matched]
+
+    def _unit_beside(self) -> str:
+        """The unit that a column of units gives the one value of each row; empty where there is none.
+
+        Raises:
+            ImportRefusedError: it gives several.
+        """
+        column = names.role(self._candidates(), names.UNIT_NAMES)
+        units = sorted((self.overlooked.words.get(column or "") or set()) - {""})
+        if len(units) > 1:
+            raise ImportRefusedError(
+                f"column {shown(column)} gives the values of one metric the units {listed(units)}; part the file by them"
+            )
+        return units[0] if units else ""
 
     def _telling_columns(self, value: str) -> str:
         """Advice where a column of words may name the metrics."""

@@ -98,6 +98,8 @@ class _Lines:
                 except (json.JSONDecodeError, RecursionError) as error:
                     yield number, Refusal(number, "", line.strip()[:200], f"not JSON: {error}")
                     continue
+                except ValueError as error:
+                    raise ImportRefusedError(f"line {number} is not JSON: {error}") from None
                 yield (
                     number,
                     found if isinstance(found, dict) else Refusal(number, "", line.strip()[:200], "no JSON object"),
@@ -144,7 +146,9 @@ def _flat(value: dict[str, Any], before: str = "", depth: int = 0) -> dict[str, 
     found: dict[str, str] = {}
     for name, one in value.items():
         path = f"{before}{name}"
-        if isinstance(one, dict) and depth < DEEPEST:
+        if isinstance(one, dict) and {"Name", "Value"} <= set(one):  # how PI writes a state in the place of a number
+            found[path] = str(one["Name"])
+        elif isinstance(one, dict) and depth < DEEPEST:
             found |= _flat(one, f"{path}.", depth + 1)
         elif one is None:
             found[path] = ""
