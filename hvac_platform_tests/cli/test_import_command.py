@@ -229,6 +229,21 @@ def test_a_workbook_is_read_with_its_dates(tmp_path: Path) -> None:
     assert set(readings().values()) == {54.5, 1.0}
 
 
+def test_what_is_left_out_or_empty_is_told_without_being_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("time,supply_air_temp,remark\n2024-03-01 00:00,55,ok\n2024-03-01 00:15,,ok\n")
+    output = " ".join(run(tmp_path / "a.csv").output.split())
+    assert "left out: a.csv: remark: no metric of rooftop_unit" in output
+    assert "empty: a.csv: 1 cells" in output
+
+
+def test_what_is_no_table_of_an_archive_is_told(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("README.txt", "by hand")
+        archive.writestr("b.csv", "time,supply_air_temp\n2024-03-01 00:00,55\n")
+    (row,) = imported(tmp_path / "a.zip")
+    assert row["notes"] == ["of the archive 'README.txt' is no table"]
+
+
 def test_an_archive_in_an_archive_is_named(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
         archive.writestr("b.zip", b"PK\x03\x04")
@@ -249,7 +264,7 @@ def test_files_that_contradict_each_other_are_told(tmp_path: Path) -> None:
 
 def test_the_hour_that_clocks_repeat_over_two_files_keeps_both_passes(tmp_path: Path) -> None:
     def clock(first: int, count: int) -> str:
-        return "".join(f"2024-10-27 {i // 4:02}:{i % 4 * 15:02},{i}\n" for i in range(first, first + count))
+        return "".join(f"2024-10-27 {i // 4:02}:{i % 4 * 15:02},{50 + i}\n" for i in range(first, first + count))
 
     (tmp_path / "a.csv").write_text(f"time,supply_air_temp\n{clock(0, 12)}")
     (tmp_path / "b.csv").write_text(f"time,supply_air_temp\n{clock(8, 12)}")

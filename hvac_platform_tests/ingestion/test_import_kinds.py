@@ -78,6 +78,14 @@ READ: dict[str, tuple[str | bytes, dict[str, Any], str, dict[int, float]]] = {
                                      "power_consumption", {FIRST: 0.5, FIRST + 900_000: 0.5}),
     "one value a row with its unit beside it": (
         table("Time,Value,Units", lambda t, i: f"{t},12.5,degC"), {"metric": SAT}, SAT, {FIRST: 54.5}),
+    "days that are the month": (
+        table("time,supply_air_temp", lambda t, i: f"{t:03/03/2024 %H:%M},{i}"), {}, SAT, {FIRST + 2 * 86_400_000: 0}),
+    "days of a spreadsheet with six decimals": (
+        table("time,supply_air_temp", lambda t, i: f"{45352 + i / 96:.6f},{i}"), {}, SAT,
+        {FIRST + i * 900_000: i for i in range(ROWS)}),
+    "days of a spreadsheet with five decimals": (
+        table("time,supply_air_temp", lambda t, i: f"{45352 + i / 96:.5f},{i}"), {}, SAT,
+        {FIRST + i * 900_000: i for i in range(ROWS)}),
     "degrees Celsius in words": (
         table("time,supply air temp - degrees Celsius", lambda t, i: f"{t},12.5"), {}, SAT, {FIRST: 54.5}),
     "halves of the day in one letter": (
@@ -341,6 +349,11 @@ ASKED: dict[str, tuple[str, dict[str, Any], str]] = {
     "years, months and days in columns of their own": (
         table("Year,Month,Day,Hour,supply_air_temp", lambda t, i: f"{t:%Y,%m,%d,%H},5"),
         {"time_column": ["Year", "Month", "Day", "Hour"]}, "[DATE, TIME, AM_PM], and 4 are given"),
+    "an unknown unit of a map": (
+        table("time,supply_air_temp,return_air_temp", lambda t, i: f"{t},5,6"), {"units": {SAT: "degX"}},
+        "the map gives column 'supply_air_temp' a unit that is not known, 'degX'"),
+    "times of day with no date anywhere": (
+        table("time,supply_air_temp", lambda t, i: f"{t:%H:%M},55"), {}, "else write the date in each row"),
     "averages": (
         table("time,supply_air_temp_avg (°C)", lambda t, i: f"{t},5"), {}, "{'supply_air_temp_avg (°C)': supply_air_temp}"),
     "averages behind the unit": (
@@ -527,7 +540,7 @@ def test_a_misspelled_type_is_told(tmp_path: Path) -> None:
 
 
 def test_times_that_jump_back_are_told(tmp_path: Path) -> None:
-    rows = table("time,supply_air_temp", lambda t, i: f"{t},5")
+    rows = table("time,supply_air_temp", lambda t, i: f"{t},55")
     (tmp_path / "a.csv").write_text(rows + rows.partition("\n")[2])
     assert read(tmp_path / "a.csv", {}, "rooftop_unit")[2].notes == ["times jump back 1 times, first in line 22"]
 
@@ -555,3 +568,26 @@ def test_a_percent_that_is_always_below_one_is_told(tmp_path: Path) -> None:
     (note,) = read(tmp_path / "a.csv", {}, "rooftop_unit")[2].notes
     assert "lie from 0 to 1" in note
     assert "where they are fractions of 1, give units" in note
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "says"),
+    [
+        ("supply_air_temp", "12.8", "20 of 20 values of column 'supply_air_temp' lie outside"),
+        ("supply_air_temp", "12.8", "they would be right in °C: units: {'supply_air_temp': '°C'}"),
+        ("supply_air_temp (°F)", "-459", "what supply_air_temp can be"),
+    ],
+)
+def test_values_that_cannot_be_are_told_with_the_unit_in_which_they_can(
+    tmp_path: Path, header: str, value: str, says: str
+) -> None:
+    (tmp_path / "a.csv").write_text(table(f"time,{header}", lambda t, i: f"{t},{value}"))
+    (note,) = read(tmp_path / "a.csv", {}, "rooftop_unit")[2].notes
+    assert says in note
+
+
+@pytest.mark.parametrize("written", ["%A, %B %d, %Y %H:%M", "%d. %b %Y %H:%M"])
+def test_the_report_says_that_months_are_named(tmp_path: Path, written: str) -> None:
+    (tmp_path / "a.csv").write_text(table("time;supply_air_temp", lambda t, i: f"{t.strftime(written)};55"))
+    description = read(tmp_path / "a.csv", {}, "rooftop_unit")[2].of.times.description
+    assert description.startswith(f"dates with a named month, such as {START.strftime(written)!r}")

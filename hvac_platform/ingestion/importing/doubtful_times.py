@@ -107,6 +107,14 @@ class Doubts:
             self._missing_digits[name] = min(min(missing), self._missing_digits.get(name, 99))
             self._rounded = self._rounded or str(texts[mine][0])
 
+    @property
+    def named_month(self) -> str:
+        """How dates with a named month are written, in words; empty where dates are numbers."""
+        first = self.first_of.get(Shape.YEAR_FIRST, "")
+        if _WITH_NUMBERS.search(first) or not re.search(r"[^\W\d_]{3}", first):
+            return ""
+        return f"dates with a named month, such as {shown(first)}"
+
     def check(self, column: str, shapes: Mapping[Any, int], number: str, total: int, *, may_be_digits: bool) -> None:
         """Nothing speaks against the times of a column.
 

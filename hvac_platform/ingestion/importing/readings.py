@@ -17,6 +17,7 @@ from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.devices.units import Conversion
 from hvac_platform.ingestion.importing import cells
 from hvac_platform.ingestion.importing.formats import Chunk
+from hvac_platform.ingestion.importing.outside import Outside
 from hvac_platform.ingestion.importing.overlooked import is_good_status
 from hvac_platform.ingestion.importing.refusing import Refusal, Refusals, shown
 from hvac_platform.ingestion.importing.time_reading import REASONS, TimeReader
@@ -189,6 +190,11 @@ class Reading:
         self.seen: dict[str, int] = {}
         self.values: dict[str, int] = {}
         self.twice = 0
+        self.outside = {
+            name: Outside(understood.declared.point(use.metric), name, bool(use.given or use.cell_units))
+            for name, use in understood.uses.items()
+            if understood.declared is not None and use.declared
+        }
         self._conversions = {name: conversions_of(use, understood.declared) for name, use in understood.uses.items()}
         for refusal in understood.refused:
             refusals.add(refusal)
@@ -289,6 +295,9 @@ class Reading:
         self.seen[device.device_id] = self.seen.get(device.device_id, 0) + found.count
         for use, count in zip(uses, np.isfinite(values).sum(axis=0).tolist(), strict=True):
             self.values[use.name] = self.values.get(use.name, 0) + count
+        for use, column in zip(uses, values.T, strict=True):
+            if use.name in self.outside:
+                self.outside[use.name].see(column)
         if found.count:
             yield found
 
@@ -345,6 +354,7 @@ class Reading:
             told.append(self.times.note)
         if self.twice:
             told.append(f"{self.twice} readings have the device, metric and time of another one; the last counts")
+        told += [one.note for one in self.outside.values() if one.note]
         told += [f"device {shown(name)} has no values" for name, count in self.seen.items() if not count][:20]
         told += [
             f"{count} rows of {shown(name)} left out: {self.of.left_out.get(name, 'refused as a whole')}"

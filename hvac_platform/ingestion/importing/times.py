@@ -109,6 +109,7 @@ class TimeEvidence:
         self.numbers: dict[str, int] = {}
         self.orders = {name: Order() for name in ORDERS}
         self.short_year = 0
+        self.differ = False
         self.with_time = 0
         self.zones: dict[str, int] = {}
         self.zoned = 0
@@ -213,6 +214,7 @@ class TimeEvidence:
         a, b, c = parts.a[rows], parts.b[rows], parts.c[rows]
         if yearless:
             c = np.full_like(a, self.rules.year or 2000)
+        self.differ |= bool((a != b).any())
         short = parts.short_year[rows]
         self.short_year += int(short.sum())
         for name, order in ORDERS.items():
@@ -287,8 +289,8 @@ class TimeEvidence:
                     "date; write the date in each row of the file"
                 )
             raise ImportRefusedError(
-                f"column {shown(self.column)} has times of day without a date; name the columns of both: "
-                "time_column: [DATE, TIME] in the map"
+                f"column {shown(self.column)} has times of day without a date; where another column has it, "
+                "name both: time_column: [DATE, TIME] in the map; else write the date in each row of the file"
             )
         if shape == Shape.NO_YEAR and shapes[shape] >= READABLE * self.total and self.rules.year is None:
             raise ImportRefusedError(
@@ -348,6 +350,8 @@ class TimeEvidence:
             far = [n for n in fit if (one := self.orders[n]).changes and one.far >= CLEAR * one.changes]
             if len(near) == 1 and len(far) == len(fit) - 1:
                 return near[0], "only so do the days follow each other"
+        if not self.differ and "year first" not in fit and fit:
+            return fit[0], "the day is the month in all rows"
         fitting = " and ".join(_WRITTEN[name] for name in fit) or "no order of day, month and year"
         option = "--day-first or --month-first" if "year first" not in fit else "--time-format, such as %y-%m-%d %H:%M"
         raise ImportRefusedError(
@@ -422,7 +426,8 @@ class TimeEvidence:
         return rules
 
     def _described(self, shape: Shape, order: str, number: str, why: str) -> str:
-        text = number or (f"{_WRITTEN[order]} ({why})" if order else "instants" if self.typed else "year-month-day")
+        dates = self.doubts.named_month or "year-month-day"
+        text = number or (f"{_WRITTEN[order]} ({why})" if order else "instants" if self.typed else dates)
         if shape == Shape.NO_YEAR:
             text = text.replace("/year", "") + f" of {self.rules.year}"
         if self.rules.time_format:

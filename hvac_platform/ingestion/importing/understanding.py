@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.devices.registry import DeviceType, device_types
+from hvac_platform.devices.units import parse_unit
 from hvac_platform.ingestion.importing import clocks
 from hvac_platform.ingestion.importing import columns as names
 from hvac_platform.ingestion.importing.cells import ColumnEvidence
@@ -165,6 +166,10 @@ class _Understanding:
         self.content, self.table, self.declared, self.mapping = content, table, declared, mapping
         self.device = replace(device, device_id=mapping.device) if mapping.device else device
         self.notes: list[str] = [*getattr(table, "notes", ())]
+        if content.beside:
+            self.notes.append(
+                f"of the archive {listed(content.beside)} {'is' if len(content.beside) == 1 else 'are'} no table"
+            )
         self.left_out: dict[str, str] = {}
         self.refused: list[Refusal] = []
         self.rows = 0
@@ -648,6 +653,8 @@ class _Understanding:
         if isinstance(use, str):
             self.left_out[name] = use
         elif isinstance(use, Refusal):
+            if given and given in (mapping.units.get(name), meaning.unit) and parse_unit(given) is None and declared:
+                raise ImportRefusedError(f"the map gives column {shown(name)} a unit that is not known, {shown(given)}")
             self.refused.append(use)
         else:
             return use

@@ -36,10 +36,12 @@ class Content:
     Attributes:
         path: the file.
         member: name in the archive; empty where it is none.
+        beside: of the first one of an archive, the members that are no tables.
     """
 
     path: Path
     member: str = ""
+    beside: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -117,7 +119,8 @@ def contents(path: Path) -> list[Content]:
         )
     if not tables:
         raise ImportRefusedError(f"the archive holds no table: {listed(names) or 'nothing at all'}")
-    return [Content(path, name) for name in sorted(tables)]
+    others = tuple(name for name in names if name not in tables and not name.startswith("__MACOSX/"))
+    return [Content(path, name, () if i else others) for i, name in enumerate(sorted(tables))]
 
 
 def find_encoding(content: Content, given: str | None) -> tuple[str, str]:
