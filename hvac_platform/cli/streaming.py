@@ -273,6 +273,9 @@ def import_files(
         raise typer.Exit(1)
 
 
+MOST_LEFT_OUT = 20
+
+
 def _print_imported(
     plans: list[Plan], results: list[ImportResult], rows: list[dict[str, object]], *, dry_run: bool
 ) -> None:
@@ -336,8 +339,12 @@ def _print_understanding(name: str, result: ImportResult, *, at_length: bool) ->
             title=f"{name}: {result.format}",
             narrow=("unit_in_file", "unit", "values", "metric", "column"),
         )
-        for column, why in result.left_out.items():
-            console.print(f"left out: {column}: {why}")
+    for column, why in list(result.left_out.items())[:MOST_LEFT_OUT]:
+        console.print(f"left out: {name}: {column}: {why}")
+    if len(result.left_out) > MOST_LEFT_OUT:
+        console.print(f"left out: {name}: {len(result.left_out) - MOST_LEFT_OUT} columns more; --json has all of them")
+    if result.empty:
+        console.print(f"empty: {name}: {result.empty} cells")
     for note in result.notes:
         console.print(f"note: {name}: {note}")
     for reason, count in result.reasons.items():

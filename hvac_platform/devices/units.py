@@ -24,6 +24,8 @@ SAYS_NOTHING = frozenset(
     {"", "-", "--", "none", "null", "n/a", "na", "nan", "no units", "no-units", "no_units", "unitless", "no unit"}
 )
 """Spellings, in small letters, of no unit at all."""
+SAYS_FRACTION = frozenset({"-", "unitless"})
+"""Those of them that say dimensionless: of a point in percent, values from 0 to 1."""
 
 Dimensions = tuple[tuple[str, int], ...]
 """Exponents of base quantities, sorted by name; kelvin, metre, kilogram, second, ampere, turn, …"""
@@ -129,12 +131,14 @@ _TABLE: tuple[tuple[float, str, str], ...] = (
     (100, "kg1 m-1 s-2", "mbar|mBar|hPa|hpa|millibar|millibars|hectopascals|MilliBAR"),
     (_PSI, "kg1 m-1 s-2", "psi|PSI|[psi]|lb/in2|lbf/in2|pounds per square inch|pounds-force-per-square-inch|psid"),
     (249.08891, "kg1 m-1 s-2", "inH2O|[in_i'H2O]|in H2O|in. H2O|inWC|in WC|in. w.c.|in.wc|in wc|inwc|\"wc|\" w.c.|inwg|"
-     "in.w.g.|inWG|in wg|inches wc|inches of water|inches-of-water|IN_H2O|iwc|iwg|in.wg|in.H2O|in.W.C.|in/wc|in_wc|inh20"),
+     "in.w.g.|inWG|in wg|inches wc|inches of water|inches-of-water|IN_H2O|iwc|iwg|in.wg|in.H2O|in.W.C.|in/wc|in_wc|inh20|"
+     "\"H2O|\" H2O|''H2O|″H2O|″ H2O|″wc|″ w.c.|\"wg|″wg"),
     (9.80665, "kg1 m-1 s-2", "mmH2O|mm H2O|mmWC|mmwg|MilliM_H2O|millimeters-of-water"),
     (2989.06692, "kg1 m-1 s-2", "ftH2O|[ft_i'H2O]|ft H2O|ft wc|ftwc|feet of head|ft head|FT_H2O"),
     (9806.65, "kg1 m-1 s-2", "mH2O|m H2O|mWS|mWC|mwc"),
     (3386.389, "kg1 m-1 s-2", "inHg|[in_i'Hg]|in Hg|inches of mercury|inches-of-mercury|IN_HG"),
     (133.322387415, "kg1 m-1 s-2", "mmHg|torr|mm[Hg]|mm Hg"),
+    (98066.5, "kg1 m-1 s-2", "kgf/cm2|kg/cm2|kgf/cm^2|kg/cm^2|kgf/sqcm|kg/sqcm|kgf/sq cm|kg/sq cm|ksc|technical atmosphere"),
     (101325, "kg1 m-1 s-2", "atm|atmosphere"),
     # power, heat, energy
     (1, "kg1 m2 s-3", "W|w|watt|watts"),
@@ -186,16 +190,37 @@ _TEMPERATURES: tuple[tuple[float, float, str], ...] = (
     (5 / 9, 0.0, "°R|[degR]|rankine|degrees-rankine"),
 )  # fmt: skip
 
-_GAUGE = {"psig": "psi", "[psi]{gauge}": "psi", "psi g": "psi", "psi(g)": "psi", "psi gauge": "psi", "barg": "bar",
-          "bar g": "bar", "bar(g)": "bar", "bar{gauge}": "bar", "bar-g": "bar", "kPag": "kPa",
-          "kPa(g)": "kPa", "kPa g": "kPa",
-          "kPa{gauge}": "kPa", "mbarg": "mbar", "barü": "bar", "bar ü": "bar", "PSI_GAUGE": "psi"}  # fmt: skip
-_ABSOLUTE = {"psia": "psi", "[psi]{absolute}": "psi", "psi(a)": "psi", "psi a": "psi", "bara": "bar", "bar a": "bar",
-             "bar(a)": "bar", "bar{absolute}": "bar", "kPaa": "kPa", "kPa(a)": "kPa", "kPa a": "kPa", "kPa{absolute}": "kPa",
-             "mbara": "mbar"}  # fmt: skip
+_PRESSURES = ("psi", "bar", "mbar", "hPa", "kPa", "MPa", "Pa", "kg/cm2", "kgf/cm2", "inHg", "mmHg", "inH2O")
+_GAUGE = {
+    f"{unit}{sign}": unit
+    for unit in _PRESSURES
+    for sign in ("g", " g", "(g)", " (g)", "-g", ".g", "{gauge}", " gauge", "(gauge)", " (gauge)", " rel", "ü", " ü")
+}
+_GAUGE |= {"[psi]{gauge}": "psi", "PSI_GAUGE": "psi"}
+_ABSOLUTE = {
+    f"{unit}{sign}": unit
+    for unit in _PRESSURES
+    for sign in (
+        "a",
+        " a",
+        "(a)",
+        " (a)",
+        "-a",
+        ".a",
+        "{absolute}",
+        "abs",
+        " abs",
+        "(abs)",
+        " (abs)",
+        " absolute",
+        "(absolute)",
+    )
+}
+_ABSOLUTE |= {"[psi]{absolute}": "psi"}
 
 _PREFIXES = {"k": 1e3, "M": 1e6, "G": 1e9, "m": 1e-3, "c": 1e-2, "d": 0.1, "h": 100.0, "u": 1e-6, "µ": 1e-6, "μ": 1e-6}
 _PREFIXED = ("m", "g", "L", "l", "s", "Hz", "Pa", "bar", "W", "Wh", "J", "A", "V", "VA", "var", "Ohm", "K")
+_DEGREES = re.compile(r"(?i)(?:degrees?|deg|grade?|°)[\s._-]*(c|celsius|centigrade|f|fahrenheit|k|kelvin|r|rankine)\.?")
 _PART = re.compile(r"^(.*?[^\d^+-])\^?([+-]?\d)?$")
 
 
@@ -230,13 +255,20 @@ def _known() -> tuple[Mapping[str, Unit], Mapping[str, Unit | None]]:
             exact[plain(spelling)] = Unit((("K", 1),), factor, offset, TEMPERATURE)
     for reference, names in ((GAUGE, _GAUGE), (ABSOLUTE, _ABSOLUTE)):
         for spelling, name in names.items():
-            exact[plain(spelling)] = replace(exact[name], reference=reference)
+            exact[plain(spelling)] = replace(_of_table(exact, name), reference=reference)
     folded: dict[str, Unit | None] = {}
     for spelling, unit in exact.items():
         other = folded.setdefault(spelling.lower(), unit)
         if other != unit:
             folded[spelling.lower()] = None
     return MappingProxyType(exact), MappingProxyType(folded)
+
+
+def _of_table(exact: Mapping[str, Unit], name: str) -> Unit:
+    """A unit of the table, with or without a prefix before it."""
+    return (
+        exact[name] if name in exact else replace(exact[name[1:]], factor=exact[name[1:]].factor * _PREFIXES[name[0]])
+    )
 
 
 _EXACT, _FOLDED = _known()
@@ -258,10 +290,16 @@ def parse_unit(text: str) -> Unit | None:
         return _EXACT["1"]
     spellings = (text, text.removeprefix("unit:"), text.strip("[](){}"), text.rstrip("."))
     for spelling in spellings:
-        found = _EXACT.get(spelling) or _prefixed(spelling) or _compound(spelling)
+        found = _EXACT.get(spelling) or _prefixed(spelling) or _temperature(spelling) or _compound(spelling)
         if found is not None:
             return found
     return next((unit for name in spellings if len(name) > 1 and (unit := _FOLDED.get(name.lower()))), None)
+
+
+def _temperature(text: str) -> Unit | None:
+    """A temperature whose degrees are spelled out, in any letters: ``degrees Celsius``, ``Deg. F``."""
+    match = _DEGREES.fullmatch(text)
+    return None if match is None else _EXACT[{"c": "°C", "f": "°F", "k": "K", "r": "°R"}[match.group(1)[0].lower()]]
 
 
 def _prefixed(text: str) -> Unit | None:
@@ -299,7 +337,7 @@ def conversion(given: str, wanted: str, *, difference: bool = False) -> Conversi
     """How values in a unit become values in another.
 
     Args:
-        given: unit that the values are in; empty is the wanted one.
+        given: unit that the values are in; empty is the wanted one, and ``-`` where that is percent is a fraction of 1.
         wanted: unit that they are wanted in.
         difference: whether they are differences of temperatures, not temperatures.
 
@@ -307,13 +345,17 @@ def conversion(given: str, wanted: str, *, difference: bool = False) -> Conversi
     212.0
     >>> conversion("K", "°F", difference=True).scale * 10
     18.0
+    >>> conversion("-", "%").scale, conversion("", "%").scale
+    (100.0, 1.0)
 
     Raises:
         UnitError: one of them is not known, or they measure different things.
     """
-    if (spelled := plain(given[: 2 * LONGEST_UNIT])) == plain(wanted) or spelled.lower() in SAYS_NOTHING:
-        return SAME
     source, target = parse_unit(given), parse_unit(wanted)
+    spelled = plain(given[: 2 * LONGEST_UNIT])
+    is_fraction = spelled.lower() in SAYS_FRACTION and target == _EXACT["%"]
+    if spelled == plain(wanted) or (spelled.lower() in SAYS_NOTHING and not is_fraction):
+        return SAME
     if source is None:
         raise UnitError(f"unit {_shown(given)} is not known")
     if target is None:
@@ -330,7 +372,7 @@ def conversion(given: str, wanted: str, *, difference: bool = False) -> Conversi
         return Conversion(_rounded(scale), _rounded((source.offset - target.offset) / target.factor))
     if {source.reference, target.reference} == {GAUGE, ABSOLUTE}:
         raise UnitError(
-            f"unit {_shown(given)} counts from another zero than {_shown(wanted)}: the air pressure is not known"
+            f"the pressure of the air is not known, so unit {_shown(given)} counts from another zero than {_shown(wanted)}"
         )
     return _scaled(source, target)
 

@@ -23,13 +23,14 @@ def _treatment(declared: DeviceType | None, metric: str, unit: str) -> tuple[str
     """Unit that readings are stored in, and how they become it; None where they can't."""
     if declared is None or metric not in declared.index:
         return unit, SAME
-    if plain(unit[:20]).lower() in SAYS_NOTHING:
-        return "", SAME
     point = declared.point(metric)
     try:
-        return point.unit, point.conversion(unit)
+        how = point.conversion(unit)
     except UnitError:
         return unit, None
+    if how.changes_nothing and plain(unit[:20]).lower() in SAYS_NOTHING:
+        return "", SAME
+    return point.unit, how
 
 
 @lru_cache(maxsize=256)

@@ -177,13 +177,15 @@ def test_each_table_of_an_archive_is_a_file(tmp_path: Path) -> None:
     ]
 
 
-def workbook(rows: list[list[str | float]]) -> bytes:
-    """A workbook of Excel with one sheet, its first column formatted as dates."""
+def workbook(
+    rows: list[list[str | float]], *, percent: tuple[int, ...] = (), sheets: tuple[str, ...] = ("Trend",)
+) -> bytes:
+    """A workbook of Excel, its first column formatted as dates, and some as percent; all sheets hold the same."""
 
     def cell(value: str | float, column: int) -> str:
         if isinstance(value, str):
             return f'<c t="inlineStr"><is><t>{value}</t></is></c>'
-        return f'<c s="{1 if column == 0 else 0}"><v>{value!r}</v></c>'
+        return f'<c s="{1 if column == 0 else 2 if column in percent else 0}"><v>{value!r}</v></c>'
 
     space = "http://schemas.openxmlformats.org"
     office, package = f"{space}/officeDocument/2006", f"{space}/package/2006"
@@ -203,9 +205,11 @@ def workbook(rows: list[list[str | float]]) -> bytes:
         '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/></Types>',
         "_rels/.rels": relations(officeDocument="xl/workbook.xml"),
         "xl/workbook.xml": f'<workbook {main} xmlns:r="{office}/relationships"><sheets>'
-        '<sheet name="Trend" sheetId="1" r:id="worksheet"/></sheets></workbook>',
+        + "".join(f'<sheet name="{name}" sheetId="{i}" r:id="worksheet"/>' for i, name in enumerate(sheets, 1))
+        + "</sheets></workbook>",
         "xl/_rels/workbook.xml.rels": relations(worksheet="worksheets/sheet1.xml", styles="styles.xml"),
-        "xl/styles.xml": f'<styleSheet {main}><cellXfs><xf numFmtId="0"/><xf numFmtId="22"/></cellXfs></styleSheet>',
+        "xl/styles.xml": f'<styleSheet {main}><numFmts><numFmt numFmtId="164" formatCode="0.0\\ %"/></numFmts><cellXfs>'
+        '<xf numFmtId="0"/><xf numFmtId="22"/><xf numFmtId="164"/></cellXfs></styleSheet>',
         "xl/worksheets/sheet1.xml": f"<worksheet {main}><sheetData>{sheet}</sheetData></worksheet>",
     }
     buffer = io.BytesIO()
@@ -223,6 +227,77 @@ def test_a_workbook_is_read_with_its_dates(tmp_path: Path) -> None:
     assert (row["messages_sent"], row["refused"]) == (400, 0)
     assert (row["from"], row["to"]) == ("2024-03-01T00:00:00Z", "2024-03-03T01:45:00Z")
     assert set(readings().values()) == {54.5, 1.0}
+
+
+def test_what_is_left_out_or_empty_is_told_without_being_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("time,supply_air_temp,remark\n2024-03-01 00:00,55,ok\n2024-03-01 00:15,,ok\n")
+    output = " ".join(run(tmp_path / "a.csv").output.split())
+    assert "left out: a.csv: remark: no metric of rooftop_unit" in output
+    assert "empty: a.csv: 1 cells" in output
+
+
+def test_what_is_no_table_of_an_archive_is_told(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("README.txt", "by hand")
+        archive.writestr("b.csv", "time,supply_air_temp\n2024-03-01 00:00,55\n")
+    (row,) = imported(tmp_path / "a.zip")
+    assert row["notes"] == ["of the archive 'README.txt' is no table"]
+
+
+def test_an_archive_in_an_archive_is_named(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("b.zip", b"PK\x03\x04")
+    result = run(tmp_path / "a.zip")
+    assert result.exit_code == 1
+    assert "another archive, 'b.zip'; unpack it" in " ".join(result.output.split())
+
+
+def test_files_that_contradict_each_other_are_told(tmp_path: Path) -> None:
+    for name, value in (("a", 55), ("b", 60)):
+        rows = "".join(f"2024-03-01 00:{i:02}:00,{value},72\n" for i in range(50))
+        (tmp_path / f"{name}.csv").write_text(f"time,supply_air_temp,return_air_temp\n{rows}")
+    first, second = imported(tmp_path / "a.csv", tmp_path / "b.csv", "--device-id", "RTU-1")
+    told = "50 readings have the device, metric and time of one in a.csv, with another value; those of b.csv count"
+    assert (first["notes"], second["notes"]) == ([], [told])
+    assert {value for (_, metric, _), value in readings().items() if metric == "supply_air_temp"} == {60}
+
+
+def test_the_hour_that_clocks_repeat_over_two_files_keeps_both_passes(tmp_path: Path) -> None:
+    def clock(first: int, count: int) -> str:
+        return "".join(f"2024-10-27 {i // 4:02}:{i % 4 * 15:02},{50 + i}\n" for i in range(first, first + count))
+
+    (tmp_path / "a.csv").write_text(f"time,supply_air_temp\n{clock(0, 12)}")
+    (tmp_path / "b.csv").write_text(f"time,supply_air_temp\n{clock(8, 12)}")
+    first, second = imported(
+        tmp_path / "a.csv", tmp_path / "b.csv", "--device-id", "RTU-1", "--timezone", "Europe/Berlin"
+    )
+    start = parse_instant("2024-10-26T22:00:00Z")
+    assert sorted(at for *_, at in readings()) == [start + i * 900_000 for i in range(24)]
+    assert "taken as the first pass" in first["notes"][0]
+    assert second["notes"] == [
+        "4 times are of the hour that clocks repeat: the file before has the first pass, so this is the second one"
+    ]
+
+
+def test_cells_that_a_workbook_shows_as_percent_are_percent(tmp_path: Path) -> None:
+    rows: list[list[str | float]] = [["time", "supply_air_humidity", "supply_air_temp"], *[[45352 + i / 96, 0.55, 55.0]
+                                                                                          for i in range(30)]]  # fmt: skip
+    (tmp_path / "a.xlsx").write_bytes(workbook(rows, percent=(1,)))
+    imported(tmp_path / "a.xlsx", "--device-id", "RTU-1")
+    assert {(metric, value) for (_, metric, _), value in readings().items()} == {
+        ("supply_air_humidity", 55.0),
+        ("supply_air_temp", 55.0),
+    }
+
+
+def test_sheets_that_are_not_read_are_told(tmp_path: Path) -> None:
+    (tmp_path / "a.xlsx").write_bytes(
+        workbook([["time", "supply_air_temp"], [45352.0, 55.0]], sheets=("RTU-1", "RTU-2"))
+    )
+    (row,) = imported(tmp_path / "a.xlsx", "--device-id", "RTU-1")
+    (note,) = row["notes"]
+    assert "'RTU-2'" in note
+    assert "sheet: 'RTU-2'" in note
 
 
 def test_files_of_one_device_are_joined_row_by_row_and_none_is_read_ahead() -> None:

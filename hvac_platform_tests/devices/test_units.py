@@ -38,6 +38,11 @@ def convert(value: float, given: str, wanted: str, *, difference: bool = False) 
         (1, "in/s", 25.4, "mm/s"),
         (1, "kWh/m²", 0.3169983, "kBtu/ft²"),
         (2, "barg", 29.007548, "psig"),
+        (7.6, "kg/cm2", 108.097409, "psig"),
+        (7.6, "kgf/cm²(g)", 108.097409, "psig"),
+        (12.8, "degrees Celsius", 55.04, "°F"),
+        (12.8, "Deg. Celsius", 55.04, "°F"),
+        (0.5, "″H2O", 124.544455, "Pa"),
     ],
 )
 def test_units_of_the_field_convert(value: float, given: str, expected: float, wanted: str) -> None:
@@ -79,6 +84,8 @@ def test_small_and_large_letters_tell_units_apart_where_they_must() -> None:
         ("kVA", "kW", "does not measure"),
         ("kW/ton", "", "does not measure"),
         ("psia", "psig", "counts from another zero"),
+        ("kPa abs", "psig", "counts from another zero than 'psig'"),
+        ("bar a", "psig", "the pressure of the air is not known"),
         ("delta_degC", "°F", "is a difference of temperatures"),
         ("°C", "widgets", "can't become 'widgets'"),
     ],

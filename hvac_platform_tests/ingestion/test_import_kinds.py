@@ -76,6 +76,42 @@ READ: dict[str, tuple[str | bytes, dict[str, Any], str, dict[int, float]]] = {
         table("time,supply_air_temp,fan_speed", lambda t, i: f'{t},55.25,"1,200"'), {}, "fan_speed", {FIRST: 1200}),
     "watts and kilowatts in cells": (table("time,power_consumption", lambda t, i: f"{t},{'500 W' if i else '0.5 kW'}"), {},
                                      "power_consumption", {FIRST: 0.5, FIRST + 900_000: 0.5}),
+    "one value a row with its unit beside it": (
+        table("Time,Value,Units", lambda t, i: f"{t},12.5,degC"), {"metric": SAT}, SAT, {FIRST: 54.5}),
+    "days that are the month": (
+        table("time,supply_air_temp", lambda t, i: f"{t:03/03/2024 %H:%M},{i}"), {}, SAT, {FIRST + 2 * 86_400_000: 0}),
+    "days of a spreadsheet with six decimals": (
+        table("time,supply_air_temp", lambda t, i: f"{45352 + i / 96:.6f},{i}"), {}, SAT,
+        {FIRST + i * 900_000: i for i in range(ROWS)}),
+    "days of a spreadsheet with five decimals": (
+        table("time,supply_air_temp", lambda t, i: f"{45352 + i / 96:.5f},{i}"), {}, SAT,
+        {FIRST + i * 900_000: i for i in range(ROWS)}),
+    "degrees Celsius in words": (
+        table("time,supply air temp - degrees Celsius", lambda t, i: f"{t},12.5"), {}, SAT, {FIRST: 54.5}),
+    "halves of the day in one letter": (
+        table("time,supply_air_temp", lambda t, i: f"{t:%m/%d/%Y %I:%M}{f'{t:%p}'[0].lower()},{i}", step=timedelta(hours=6)),
+        {"day_first": False}, SAT, {FIRST: 0, FIRST + 6 * 3_600_000: 1, FIRST + 18 * 3_600_000: 3}),
+    "days of a spreadsheet beside times of day": (
+        table("Date,Time,supply_air_temp", lambda t, i: f"45352,{t:%H:%M},{i}"), {"time_column": ["Date", "Time"]}, SAT,
+        {FIRST: 0, FIRST + 900_000: 1}),
+    "inches of water": (
+        table("time,filter_pressure_drop (″H2O)", lambda t, i: f"{t},0.5"), {}, "filter_pressure_drop", {FIRST: 0.5}),
+    "a share whose unit is a dash": (
+        table("time,supply_air_humidity [-]", lambda t, i: f"{t},0.55"), {}, "supply_air_humidity", {FIRST: 55}),
+    "a share whose unit is one": (
+        table("time,supply_air_humidity (1)", lambda t, i: f"{t},0.55"), {}, "supply_air_humidity", {FIRST: 55}),
+    "a share in a row of a long file": (
+        table("time,point,value,unit", lambda t, i: f"{t},supply_air_humidity,{'0.55,-' if i % 2 else '56,%'}"),
+        {}, "supply_air_humidity", {FIRST: 56, FIRST + 900_000: 55}),
+    "a share, as the map says": (
+        table("time,supply_air_humidity", lambda t, i: f"{t},0.55"), {"units": {"supply_air_humidity": "fraction"}},
+        "supply_air_humidity", {FIRST: 55}),
+    "less than a percent, as the map says": (
+        table("time,supply_air_humidity", lambda t, i: f"{t},0.55"), {"units": {"supply_air_humidity": "%"}},
+        "supply_air_humidity", {FIRST: 0.55}),
+    "a valve that is open or closed": (
+        table("time,heating_valve_position", lambda t, i: f"{t},{i % 2}"), {}, "heating_valve_position",
+        {FIRST: 0, FIRST + 900_000: 1}),
     "a share for a valve": (
         table("time,heating_valve_position (fraction)", lambda t, i: f"{t},0.25"), {}, "heating_valve_position",
                             {FIRST: 25}),
@@ -125,6 +161,34 @@ READ: dict[str, tuple[str | bytes, dict[str, Any], str, dict[int, float]]] = {
     "dates of weeks": (
         "time,supply_air_temp\n2024-W09-5T00:00:00,55\n2020-W53-7T00:00:00,56\n2024-W01-1T00:00:00,57\n", {}, SAT,
         {FIRST: 55, parse_instant("2021-01-03"): 56, parse_instant("2024-01-01"): 57}),
+    "dates a month apart, several readings each, of a given format": (
+        table("time,supply_air_temp", lambda t, i: f"{t:%Y-%d-%m %H:%M:%S},{i}", step=timedelta(hours=6)),
+        {"time_format": "%Y-%d-%m %H:%M:%S"}, SAT, {FIRST + 4 * 86_400_000: 16}),
+    "seconds with an exponent and all digits that are not zero": (
+        table("time,supply_air_temp", lambda t, i: f"{f'{1709251200 + 900 * i:.9e}'.rstrip('e+09').rstrip('0')}e+09,{i}"),
+        {}, SAT, {FIRST + 900_000: 1}),
+    "local times beside UTC": (
+        table("Time (Local),Time (UTC),supply_air_temp", lambda t, i: f"{t - timedelta(hours=5)},{t},{i}"), {}, SAT,
+        {FIRST: 0, FIRST + 900_000: 1}),
+    "local times beside UTC, in other words": (
+        table("local_time,utc_time,supply_air_temp", lambda t, i: f"{t - timedelta(hours=5)},{t},{i}"), {}, SAT, {FIRST: 0}),
+    "times without a zone beside UTC": (
+        table("timestamp,DateTimeUTC,supply_air_temp", lambda t, i: f"{t - timedelta(hours=5)},{t},{i}"), {}, SAT,
+        {FIRST: 0}),
+    "UTC beside the local times of a timezone that is given": (
+        table("timestamp_utc,timestamp_local,supply_air_temp", lambda t, i: f"{t},{t - timedelta(hours=5)},{i}"),
+        {"timezone": "America/New_York"}, SAT, {FIRST: 0}),
+    "dates and times of day, local and UTC": (
+        table("Date (Local),Time (Local),Date (UTC),Time (UTC),supply_air_temp",
+              lambda t, i: f"{t - timedelta(hours=5):%Y-%m-%d,%H:%M},{t:%Y-%m-%d,%H:%M},{i}"), {}, SAT, {FIRST: 0}),
+    "local times of a timezone that is given": (
+        table("Timestamp (Local),supply_air_temp", lambda t, i: f"{t},{i}"), {"timezone": "America/New_York"}, SAT,
+        {FIRST + 5 * 3_600_000: 0}),
+    "local times with offsets": (
+        table("local_time,supply_air_temp", lambda t, i: f"{t}-05:00,{i}"), {}, SAT, {FIRST + 5 * 3_600_000: 0}),
+    "dates a month apart": (
+        table("time,supply_air_temp", lambda t, i: f"{2023 + i // 12}-{i % 12 + 1:02d}-01 06:00,{i}"), {}, SAT,
+        {FIRST + 6 * 3_600_000: 14}),
     "numbers with decimal comma and exponent": (
         table("time;supply_air_temp", lambda t, i: f"{t};5,525E+01"), {}, SAT, {FIRST: 55.25}),
     "thousands beside decimal commas": (
@@ -267,6 +331,64 @@ ASKED: dict[str, tuple[str, dict[str, Any], str]] = {
     "an unknown unit in a row of units": (
         "time;fan_speed;power_consumption\n-;rpm;smoot\n2024-03-01 00:00;;5\n2024-03-01 00:15;;5\n", {},
         "'smoot' is not known"),
+    "quality beside its point": (
+        table("time,supply_air_temp,supply_air_temp_status", lambda t, i: f"{t},5,{['ok', 'fault'][i % 2]}"), {},
+        "status_columns: {'supply_air_temp': 'supply_air_temp_status'}"),
+    "quality beside its point, in brackets": (
+        table("time,supply_air_temp (°F),supply_air_temp (Status)", lambda t, i: f"{t},5,{['ok', 'fault'][i % 2]}"), {},
+        "status_columns: {'supply_air_temp (°F)': 'supply_air_temp (Status)'}"),
+    "validity of its point as numbers": (
+        table("time,supply_air_temp,supply_air_temp_valid", lambda t, i: f"{t},5,{i % 2}"), {},
+        "status_columns: {'supply_air_temp': 'supply_air_temp_valid'}"),
+    "quality of the second point": (
+        table("time,supply_air_temp,return_air_temp,supply_air_temp_q,return_air_temp_q", lambda t, i: f"{t},5,6,good,bad"),
+        {"status_columns": {SAT: "supply_air_temp_q"}}, "status_columns: {'return_air_temp': 'return_air_temp_q'}"),
+    "numbers of quality beside a point": (
+        table("time,supply_air_temp,x", lambda t, i: f"{t},5,{[192, 0][i % 2]}"), {"status_columns": {SAT: "x"}},
+        "good_status: [NUMBER]"),
+    "years, months and days in columns of their own": (
+        table("Year,Month,Day,Hour,supply_air_temp", lambda t, i: f"{t:%Y,%m,%d,%H},5"),
+        {"time_column": ["Year", "Month", "Day", "Hour"]}, "[DATE, TIME, AM_PM], and 4 are given"),
+    "an unknown unit of a map": (
+        table("time,supply_air_temp,return_air_temp", lambda t, i: f"{t},5,6"), {"units": {SAT: "degX"}},
+        "the map gives column 'supply_air_temp' a unit that is not known, 'degX'"),
+    "times of day with no date anywhere": (
+        table("time,supply_air_temp", lambda t, i: f"{t:%H:%M},55"), {}, "else write the date in each row"),
+    "averages": (
+        table("time,supply_air_temp_avg (°C)", lambda t, i: f"{t},5"), {}, "{'supply_air_temp_avg (°C)': supply_air_temp}"),
+    "averages behind the unit": (
+        table("time,supply_air_temp [°C] avg", lambda t, i: f"{t},5"), {}, "{'supply_air_temp [°C] avg': supply_air_temp}"),
+    "shares without a unit": (
+        table("time,supply_air_humidity", lambda t, i: f"{t},0.5{i:02}"), {}, "units: {'supply_air_humidity': fraction}"),
+    "shares without a unit in a long file": (
+        table("time,point,value", lambda t, i: f"{t},supply_air_humidity,0.5"), {}, "lie from 0 to 1, the largest is 0.5"),
+    "shares with decimal commas": (
+        table("time;supply_air_humidity", lambda t, i: f"{t};0,5{i:02}"), {}, "lie from 0 to 1, the largest is 0.519"),
+    "percent whose unit says shares": (
+        table("time,supply_air_humidity [-]", lambda t, i: f"{t},55"), {}, "which says fractions of 1, and values up to 55"),
+    "local times of no place": (
+        table("Timestamp (Local),supply_air_temp", lambda t, i: f"{t},5"), {}, "local ones, as its header says"),
+    "local times of no place, in other words": (
+        table("Date,LocalTime,supply_air_temp", lambda t, i: f"{t:%Y-%m-%d,%H:%M},5"), {}, "give --timezone AREA/CITY"),
+    "UTC in front, against the timezone": (
+        table("UTC Time,supply_air_temp", lambda t, i: f"{t},5"), {"timezone": "America/New_York"}, "--timezone UTC"),
+    "days that a spreadsheet took for months, beside those that it left": (
+        table("time,supply_air_temp", lambda t, i: f"{t:%Y-%d-%m %H:%M:%S},5" if t.day < 13 else f"{t:%d/%m/%Y %H:%M},5",
+              step=timedelta(days=1)), {}, "12 such as '2024-01-03 00:00:00' and 8 such as '13/03/2024 00:00'"),
+    "days that a spreadsheet took for months, as numbers": (
+        table("time,supply_air_temp", lambda t, i: f"{45294 + 30.5 * i},5" if i < 12 else f"{t:%d/%m/%Y %H:%M},5",
+              step=timedelta(days=2)), {}, "has times of 2 kinds"),
+    "days that a spreadsheet took for months, all of them": (
+        table("time,supply_air_temp", lambda t, i: f"{t:%Y-%d-%m %H:%M:%S},5", step=timedelta(hours=6)), {},
+        "'%Y-%d-%m %H:%M:%S' where they are swapped"),
+    "seconds that a spreadsheet rounded": (
+        table("time,supply_air_temp", lambda t, i: f"{1709251200 + 900 * i:.5E},5"), {}, "'1.70925E+09', are rounded"),
+    "milliseconds that a spreadsheet rounded": (
+        table("time,supply_air_temp", lambda t, i: f"{1709251200000 + 900_000 * i:.5E},5"), {}, "are rounded"),
+    "seconds that were rounded before they were written in full": (
+        table("time,supply_air_temp", lambda t, i: f"{float(f'{1709251200 + 9000 * i:.5E}'):.0f},5"), {}, "are rounded"),
+    "digits of date and time that a spreadsheet rounded": (
+        table("time,supply_air_temp", lambda t, i: f"{float(f'{t:%Y%m%d%H%M}'):.5E},5"), {}, "'2.02403E+11', are rounded"),
     "bytes that are no text": ("\0" * 600, {}, "its first lines hold 600 NUL bytes"),
 }  # fmt: skip
 
@@ -283,6 +405,25 @@ def test_a_kind_is_asked_about_with_its_cause(tmp_path: Path, kind: str) -> None
 REFUSED: dict[str, tuple[str, dict[str, Any], int, tuple[int, str, str, str]]] = {
     "words among numbers": (table("time,supply_air_temp", lambda t, i: f"{t},{'No Data' if i == 3 else 5}"), {}, 1,
                             (5, SAT, "No Data", "not a number")),
+    "a decimal comma among points": (
+        "time,supply_air_temp\n" + "".join(
+            f"{START + i * STEP}," + ('"55,1"' if i == 3 else "55.2") + "\n" for i in range(100)), {}, 1,
+        (5, SAT, "55,1", "not a number")),
+    "a state of PI in the place of a number": (
+        json.dumps({"Items": [
+            {"Timestamp": f"2024-03-01T{i:02}:00:00Z", "Value": 55 if i else {"Name": "Bad", "Value": 255}, "Good": i > 0}
+            for i in range(9)]}),
+        {"metric": SAT, "ignore": ["Good"]}, 1, (1, "Value", "Bad", "not a number")),
+    "a line that is no JSON": (
+        '{bad json\n' + "".join(json.dumps({"time": str(START + i * STEP), SAT: 55}) + "\n" for i in range(20)), {}, 1,
+        (1, "", "{bad json",
+         "not JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)")),
+    "a last line of JSON that is cut": (
+        "".join(json.dumps({"time": str(START + i * STEP), SAT: 55}) + "\n" for i in range(3)) + '{"time"', {}, 1,
+        (4, "", '{"time"', "not JSON: Expecting ':' delimiter: line 1 column 8 (char 7)")),
+    "a value whose own status is bad": (
+        table("time,supply_air_temp,return_air_temp,q", lambda t, i: f"{t},5,6,{'fault' if i == 3 else 'ok'}"),
+        {"status_columns": {SAT: "q"}}, 1, (5, SAT, "5.0", "its status is 'fault'")),
     "a status": (
         table("Timestamp,Status,Value (°F)", lambda t, i: f"{t},{{{'fault' if i == 3 else 'ok'}}},5"), {"metric": SAT}, 1,
                  (5, "Status", "{fault}", "its status is not good")),
@@ -341,6 +482,30 @@ def test_a_header_further_on_says_the_order_of_the_rows_below_it(tmp_path: Path)
     assert [(one.line, one.reason) for one in refusals.first] == [(11, "the header again")]
 
 
+@pytest.mark.parametrize(
+    ("header", "ditto"),
+    [
+        ("time,supply_air_temp,return_air_temp", '{time},",{value}'),
+        ("time,return_air_temp,supply_air_temp", '{time},{value},"'),
+        ("time,supply_air_temp,return_air_temp", '",55,{value}'),
+        ("time,supply_air_temp,fan_speed,return_air_temp", '{time},",",{value}'),
+    ],
+)
+def test_ditto_marks_move_no_value_to_another_row_or_column(tmp_path: Path, header: str, ditto: str) -> None:
+    columns = header.split(",")
+    rows = []
+    for i in range(ROWS):
+        at = START + i * STEP
+        values = {"time": str(at), "return_air_temp": str(70 + i), SAT: "55", "fan_speed": "900"}
+        is_whole = i % 5 == 0
+        rows.append(",".join(values[name] for name in columns) if is_whole else ditto.format(time=at, value=70 + i))
+    (tmp_path / "a.csv").write_text("\n".join([header, *rows]) + "\n")
+    found, refusals, reading = read(tmp_path / "a.csv", {}, "rooftop_unit")
+    assert found["RTU-1", "return_air_temp"] == {FIRST + i * 900_000: 70.0 + i for i in range(0, ROWS, 5)}
+    assert [one.line for one in refusals.first] == [i + 2 for i in range(ROWS) if i % 5]
+    assert reading.rows == ROWS
+
+
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_lines_stay_numbered_behind_cells_with_line_ends_and_open_quotes_far_into_a_file(
     tmp_path: Path, end: str
@@ -375,7 +540,7 @@ def test_a_misspelled_type_is_told(tmp_path: Path) -> None:
 
 
 def test_times_that_jump_back_are_told(tmp_path: Path) -> None:
-    rows = table("time,supply_air_temp", lambda t, i: f"{t},5")
+    rows = table("time,supply_air_temp", lambda t, i: f"{t},55")
     (tmp_path / "a.csv").write_text(rows + rows.partition("\n")[2])
     assert read(tmp_path / "a.csv", {}, "rooftop_unit")[2].notes == ["times jump back 1 times, first in line 22"]
 
@@ -396,3 +561,33 @@ def test_an_unknown_type_takes_all_numbers_with_their_own_units(tmp_path: Path) 
     assert {(metric, series[FIRST]) for (_, metric), series in found.items()} == {("flow", 5.0), ("state", 1.0)}
     assert {use.metric: use.unit for use in reading.of.uses.values()} == {"flow": "l/min", "state": ""}
     assert reading.of.left_out == {"Remark": "no numbers, first 'ok'"}
+
+
+def test_a_percent_that_is_always_below_one_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(table("time,supply_air_humidity (%)", lambda t, i: f"{t},0.5"))
+    (note,) = read(tmp_path / "a.csv", {}, "rooftop_unit")[2].notes
+    assert "lie from 0 to 1" in note
+    assert "where they are fractions of 1, give units" in note
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "says"),
+    [
+        ("supply_air_temp", "12.8", "20 of 20 values of column 'supply_air_temp' lie outside"),
+        ("supply_air_temp", "12.8", "they would be right in °C: units: {'supply_air_temp': '°C'}"),
+        ("supply_air_temp (°F)", "-459", "what supply_air_temp can be"),
+    ],
+)
+def test_values_that_cannot_be_are_told_with_the_unit_in_which_they_can(
+    tmp_path: Path, header: str, value: str, says: str
+) -> None:
+    (tmp_path / "a.csv").write_text(table(f"time,{header}", lambda t, i: f"{t},{value}"))
+    (note,) = read(tmp_path / "a.csv", {}, "rooftop_unit")[2].notes
+    assert says in note
+
+
+@pytest.mark.parametrize("written", ["%A, %B %d, %Y %H:%M", "%d. %b %Y %H:%M"])
+def test_the_report_says_that_months_are_named(tmp_path: Path, written: str) -> None:
+    (tmp_path / "a.csv").write_text(table("time;supply_air_temp", lambda t, i: f"{t.strftime(written)};55"))
+    description = read(tmp_path / "a.csv", {}, "rooftop_unit")[2].of.times.description
+    assert description.startswith(f"dates with a named month, such as {START.strftime(written)!r}")

@@ -313,7 +313,7 @@ def alone(value):
             return None
         if not how.changes_nothing:
             value = float(f"{value * how.scale + how.offset:.12g}")
-        unit = "" if plain(unit).lower() in SAYS_NOTHING else point.unit
+        unit = "" if plain(unit).lower() in SAYS_NOTHING and how.changes_nothing else point.unit
     if not np.isfinite(value):
         return None
     where = (found.location or "", found.building_id or "")

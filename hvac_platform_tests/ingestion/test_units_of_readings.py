@@ -34,6 +34,12 @@ def decoded(*records: tuple[bytes, bytes, int]) -> tuple[DecodedBatch, list[Reje
         ("supply_air_temp", 55.4, "", (55.4, "")),
         ("supply_air_temp", 55.4, "no-units", (55.4, "")),
         ("heating_valve_position", 0.5, "fraction", (50.0, "%")),
+        ("outdoor_air_humidity", 0.5, "-", (0.5, "-")),
+        ("return_air_humidity", 0.5, "-", (50.0, "%")),
+        ("return_air_humidity", 0.5, "1", (50.0, "%")),
+        ("return_air_humidity", 0.5, "Unitless", (50.0, "%")),
+        ("return_air_humidity", 50.0, "no-units", (50.0, "")),
+        ("supply_air_temp", 55.4, "-", (55.4, "")),
         ("filter_pressure_drop", 0.25, "kPa", (1.00365768994, "inH2O")),
         ("power_consumption", 1500.0, "W", (1.5, "kW")),
         ("a point of its own", 13.0, "°C", (13.0, "°C")),
@@ -99,10 +105,16 @@ def test_a_run_tells_which_metrics_came_in_other_units() -> None:
         reading("RTU-2"),
         reading("X", metric="flow", unit="l/min"),
         reading("X", metric="flow", unit="gpm"),
+        reading("RTU-2", metric="return_air_humidity", value=0.5, unit="-"),
     )
     counts = IngestionCounts()
     counts.add(batch, rejected)
-    assert sorted(counts.other_units) == ["RTU-001: supply_air_temp in °C", "X: flow in gpm", "X: flow in l/min"]
+    assert sorted(counts.other_units) == [
+        "RTU-001: supply_air_temp in °C",
+        "RTU-2: return_air_humidity in -",
+        "X: flow in gpm",
+        "X: flow in l/min",
+    ]
 
 
 def test_rows_that_were_stored_in_another_unit_are_told_and_set_right_by_a_backfill(instance, platform) -> None:

@@ -6,6 +6,7 @@ and how its cells are read. Only then the second one sends (``readings``).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from hvac_platform.devices.registry import canonical_type, device_type
 from hvac_platform.ingestion.importing.columns import slug
 from hvac_platform.ingestion.importing.formats import Content, contents, open_table
 from hvac_platform.ingestion.importing.mapping import ColumnMeaning, ImportMap
-from hvac_platform.ingestion.importing.readings import Reading, Readings, joined
+from hvac_platform.ingestion.importing.readings import Reading, Readings, begins_in_second_pass, joined
 from hvac_platform.ingestion.importing.refusing import ImportRefusedError, Refusal, Refusals
 from hvac_platform.ingestion.importing.understanding import Understanding, understand
 from hvac_platform.ingestion.messages import encode_readings, name_problem
@@ -177,9 +178,11 @@ def send(
         refusals = Refusals(None if refused_rows is None else refused_rows / f"{name}.csv")
         of = plan.understood
         result = ImportResult(format=of.table.description, times=of.times.description)
-        passes.append((Reading(of, refusals), result, refusals))
+        goes_on = any(begins_in_second_pass(of, other.understood) for other in plans if other is not plan)
+        passes.append((Reading(of, refusals, goes_on=goes_on), result, refusals))
+    conflicts: Counter[tuple[int, int]] = Counter()
     try:
-        for readings in joined([_counted(reading, result) for reading, result, _ in passes]):
+        for readings in joined([_counted(reading, result) for reading, result, _ in passes], conflicts):
             if log is not None:
                 device, times = readings.device, readings.times_ms
                 log.append(topic, encode_readings(device, times, readings.metrics, readings.units, readings.values))
@@ -189,6 +192,11 @@ def send(
             refusals.close()
     for reading, result, refusals in passes:
         _finish(result, reading, refusals)
+    for (i, j), count in conflicts.items():
+        passes[j][1].notes.append(
+            f"{count} readings have the device, metric and time of one in {plans[i].content.name}, with another value; "
+            f"those of {plans[j].content.name} count"
+        )
     return [result for _, result, _ in passes]
 
 

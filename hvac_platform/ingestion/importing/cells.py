@@ -29,6 +29,8 @@ STATES: Mapping[str, float] = {
 }  # fmt: skip
 """Words for on and off, in small letters."""
 MOST_WORDS, MOST_UNITS = 1_000, 50
+FEW, MOSTLY = 0.02, 0.5
+"""Shares of the cells of a column."""
 
 _GAPS = rf"[{GAP}]"
 _PLAIN = rf"^[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+){EXPONENT}$"
@@ -67,6 +69,7 @@ class ColumnEvidence:
         words: cells by word, of those that are no numbers.
         first: the first cell that is no number.
         first_unclear_point: the first cell of ``unclear_point``.
+        first_comma: the first cell of ``comma``.
     """
 
     filled: int = 0
@@ -80,6 +83,7 @@ class ColumnEvidence:
     words: dict[str, int] = field(default_factory=dict)
     first: str = ""
     first_unclear_point: str = ""
+    first_comma: str = ""
 
     def see(self, values: pa.Array) -> None:
         """Some cells more."""
@@ -112,7 +116,9 @@ class ColumnEvidence:
         for name, count in _counted(unit.filter(pc.not_equal(unit, ""))):
             if name in self.units or len(self.units) < MOST_UNITS:
                 self.units[name] = self.units.get(name, 0) + count
-        self.comma += _count(bare, _COMMA_SURE)
+        commas = bare.filter(pc.match_substring_regex(bare, _COMMA_SURE))
+        self.comma += len(commas)
+        self.first_comma = self.first_comma or (commas[0].as_py() if len(commas) else "")
         self._see_points(bare.filter(pc.not_equal(unit, "")))
         self.unclear += _count(bare, _UNCLEAR)
         is_number = pc.match_substring_regex(bare, _HEAD + "(?:[eE][-+]?[0-9]+)?[.,]?$")
@@ -235,6 +241,11 @@ def decimal_of(column: ColumnEvidence, of_file: ColumnEvidence, separator: str =
     >>> decimal_of(ColumnEvidence(unclear_point=3, hundreds=2), ColumnEvidence()) is None
     True
     """
+    if column.comma and column.point:  # a slip in few cells refuses these cells alone
+        if column.comma <= FEW * column.filled:
+            return "."
+        if column.point <= FEW * column.filled and column.comma > MOSTLY * column.filled:
+            return ","
     if column.comma or column.point:
         return None if column.comma and column.point else "," if column.comma else "."
     if of_file.comma and not of_file.point:

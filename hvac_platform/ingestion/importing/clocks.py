@@ -11,6 +11,8 @@ MIDNIGHT_BEHIND = r"[T ]00:00(:00(\.0+)?)?$"
 NO_DATE = r"^(?:1899-12-3[01]|1900-01-0[01]|1904-01-01|1970-01-01|0001-01-01)(?:[T ]|$)"
 """What a spreadsheet or a database writes before a time of day that has no date."""
 _HALF = r"^([AaPp])(?:\.?\s?[Mm]\.?)?$"
+EXCEL_DAY = r"^(?:3[7-9]|[4-6][0-9])[0-9]{3}(?:\.0*)?$"
+"""Days since the end of 1899, of 2001 to 2091."""
 DIGITS = {"hours": 2, "hhmm": 4, "hhmmss": 6}
 """By kind of numbers that are times of day, how many digits they have."""
 
@@ -60,11 +62,22 @@ def joined(columns: Sequence[pa.Array], clock: str, *, has_half: bool) -> pa.Arr
         parts[0] = pc.replace_substring_regex(parts[0], MIDNIGHT_BEHIND, "")
         parts[1] = pc.replace_substring_regex(parts[1], NO_DATE.replace("(?:[T ]|$)", "$"), "00:00")
         parts[1] = pc.replace_substring_regex(parts[1], NO_DATE, "")
+        parts[0] = _of_days(parts[0])
         if clock:
             parts[1] = _of_digits(parts[1], clock)
     if has_half:
         parts[-1] = pc.replace_substring_regex(parts[-1], _HALF, r"\1M")
     return pc.utf8_trim_whitespace(pc.binary_join_element_wise(*parts, " "))
+
+
+def _of_days(cells: pa.Array) -> pa.Array:
+    """Excel's days, such as 45352, as dates; other cells as they are."""
+    is_day = pc.match_substring_regex(cells, EXCEL_DAY)
+    if not pc.any(is_day).as_py():
+        return cells
+    number = pc.cast(pc.replace_substring_regex(pc.if_else(is_day, cells, "0"), r"\.0*$", ""), pa.int32())
+    dates = pc.cast(pc.cast(pc.subtract(number, pa.scalar(25_569, pa.int32())), pa.date32()), pa.string())
+    return pc.if_else(is_day, dates, cells)
 
 
 def _of_digits(cells: pa.Array, clock: str) -> pa.Array:

@@ -67,17 +67,34 @@ DEVICE_NAMES = (
     "host",
 )
 LABELS_OF_DEVICES = (*DEVICE_NAMES, "device_name", "equipment_name", "asset_name", "ahu", "rtu", "instance")
-UNIT_NAMES = ("unit", "units", "uom", "engineering_units", "eng_units", "einheit", "unit_of_measure", "unite")
+UNIT_NAMES = (
+    "unit",
+    "units",
+    "uom",
+    "engineering_units",
+    "eng_units",
+    "einheit",
+    "unit_of_measure",
+    "unite",
+    "units_abbreviation",
+    "unit_abbreviation",
+    "unit_symbol",
+)
 
 BY_MAP, BY_NAME, BY_TITLE, BY_NAME_WITHOUT_UNIT, AS_IT_IS = "map", "name", "title", "name without its unit", "own name"
 
 _FREQUENCY = r"(?:\((?:TimeStep|Hourly|Daily|Monthly|Zone Timestep|Detailed|Each Call)\))?"
 """What EnergyPlus writes behind the unit."""
 _BRACKETS = re.compile(rf"^(.*?)\s*[(\[{{<]\s*([^()\[\]{{}}<>]+?)\s*[)\]}}>]\s*{_FREQUENCY}\s*$")
+_NESTED = re.compile(r"^(.*?)\s*[(\[{]\s*([^()\[\]{}]+[(\[{][^()\[\]{}]+[)\]}])\s*[)\]}]\s*$")
+"""A unit with brackets of its own: ``(bar(g))``."""
 _AFTER = re.compile(r"^(.*?)(?:,\s*|\s+in\s+|\s*[-–/|:]\s+)([^,\s][^,]{0,20})$")
 
 
 _SIGN_BEHIND = re.compile(r"^(.+?)\s*([%％Ω])$")
+_OF_STATES = ("status", "state", "mode", "enum", "binary", "number", "count")
+"""Words for a unit that behind the name of a temperature make another name: its status is none in another unit."""
+_KINDS = ("avg", "average", "mean", "min", "minimum", "max", "maximum", "std", "smp", "inst", "last", "first", "median")
 _SIGNS = re.compile(r"[%％‰‱Ω€$£¥]|Δ\s?°?[CFK]|°(?![CFKR])")
 _NO_SIGN = ("",)
 _LABELS = re.compile(r"""^(.*?)\s*\{\s*((?:[\w.]+\s*=\s*["'][^"']*["']\s*,?\s*)+)\}$""")
@@ -113,7 +130,7 @@ def split_header(name: str) -> tuple[str, str]:
     >>> split_header("Supply Air Temp (°F)"), split_header("Return Air Temp [degC]"), split_header("Fan (main)")
     (('Supply Air Temp', '°F'), ('Return Air Temp', 'degC'), ('Fan (main)', ''))
     """
-    for pattern in (_BRACKETS, _AFTER, _SIGN_BEHIND):
+    for pattern in (_BRACKETS, _NESTED, _AFTER, _SIGN_BEHIND):
         match = pattern.match(name.strip())
         if match is not None and match.group(1) and _is_unit(match.group(2)):
             return match.group(1), match.group(2)
@@ -122,7 +139,7 @@ def split_header(name: str) -> tuple[str, str]:
 
 def bracketed(name: str) -> str:
     """What stands in brackets at the end of a header, known as a unit or not."""
-    match = _BRACKETS.match(name.strip())
+    match = _NESTED.match(name.strip()) or _BRACKETS.match(name.strip())
     return match.group(2) if match is not None and match.group(1) else ""
 
 
@@ -162,6 +179,8 @@ def match_column(name: str, declared: DeviceType | None) -> Match:
         (*_without_last_word(name), BY_NAME_WITHOUT_UNIT),
     ):
         if (point := _point(candidate, declared)) is not None:
+            if slug(inside) in _OF_STATES and declared.point(point[0]).kind != "binary":
+                continue
             return Match(point[0], inside, by or point[1])
     return Match(None, unit, "")
 
@@ -195,7 +214,9 @@ def nearest(name: str, declared: DeviceType | None) -> str | None:
     if declared is None:
         return None
     by_text = {slug(text): point.name for point in declared.points for text in (point.title, point.name)}
-    wanted = slug(split_header(name)[0])
+    # Without the unit, and without the word for how a logger made the value, which is not part of any point's name.
+    words = slug(re.sub(r"[(\[{].*[)\]}]", " ", split_header(name)[0])).split("_")
+    wanted = "_".join([word for word in words if word not in _KINDS] or words)
     found = difflib.get_close_matches(wanted, list(by_text), 1, 0.75)
     if found:
         return by_text[found[0]]
@@ -212,6 +233,16 @@ def role(columns: Sequence[str], usual: Sequence[str]) -> str | None:
         by_slug.setdefault(slug(split_zone(name)), name)
         by_slug.setdefault(slug(name), name)
     return next((by_slug[name] for name in usual if name in by_slug), None)
+
+
+def is_time_name(name: str) -> bool:
+    """Whether a column is called as columns of times are, whatever zone or "local" its name holds.
+
+    >>> is_time_name("Time (Local)"), is_time_name("utc_timestamp"), is_time_name("run time")
+    (True, True, False)
+    """
+    words = [word for word in slug(split_zone(name)).split("_") if word not in ("local", "utc", "gmt", "lt")]
+    return "_".join(words) in TIME_NAMES or slug(name) in TIME_NAMES
 
 
 def split_zone(name: str) -> str:

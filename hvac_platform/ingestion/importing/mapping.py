@@ -48,6 +48,7 @@ class ImportMap:
         value_column: column of the value in a long file, or None to find it.
         unit_column: column of the unit in a long file, or None to find it.
         status_column: column that says which rows are good, or None.
+        status_columns: by column, the one that says which of its values are good.
         good_status: what it says of good rows.
         timezone: timezone of times that name none; None is UTC.
         zones: minutes ahead of UTC by the abbreviation of a zone.
@@ -75,6 +76,7 @@ class ImportMap:
     value_column: str | None = None
     unit_column: str | None = None
     status_column: str | None = None
+    status_columns: Mapping[str, str] = field(default_factory=dict)
     good_status: tuple[str, ...] = ()
     timezone: str | None = None
     zones: Mapping[str, int] = field(default_factory=dict)
@@ -128,7 +130,7 @@ class ImportMap:
             if not isinstance(given.get(key, []), list):
                 raise ImportRefusedError(f"{key} must be a list")
             given[key] = tuple(map(str, given.get(key, [])))
-        for key in ("columns", "states", "units", "zones", "files"):
+        for key in ("columns", "states", "status_columns", "units", "zones", "files"):
             if not isinstance(given.get(key, {}), dict):
                 what = "a mapping of column to metric" if key == "columns" else "a mapping"
                 raise ImportRefusedError(f"{key} must be {what}")
@@ -137,6 +139,7 @@ class ImportMap:
         given["columns"] = {str(name): _meaning("columns", name, one) for name, one in given.get("columns", {}).items()}
         given["files"] = {str(name): _meaning("files", name, one) for name, one in given.get("files", {}).items()}
         given["units"] = {str(name): str(unit) for name, unit in given.get("units", {}).items()}
+        given["status_columns"] = {str(name): str(one) for name, one in given.get("status_columns", {}).items()}
         given["zones"] = {str(name): offset_minutes(name, value) for name, value in given.get("zones", {}).items()}
         given["states"] = {_word(name): _states(name, value) for name, value in given.get("states", {}).items()}
         if not isinstance(given.get("day_first", False), bool):

@@ -40,7 +40,10 @@ def instants_of(numbers: NDArray[np.float64], kind: str) -> tuple[Int64, Bools]:
     if kind == "Excel days":  # days since the end of 1899; tenths of a millisecond are noise of the double
         milliseconds = np.round((values - 25_569) * DAY).astype(np.int64)
         nearest = (milliseconds + 500) // 1000 * 1000
-        return np.where(np.abs(milliseconds - nearest) <= 5, nearest, milliseconds), good
+        # Days that are written with five or six decimals are rounded to 864 or 86 milliseconds.
+        digits = [np.abs(values * 10**n - np.round(values * 10**n)) < 1e-4 for n in (5, 6)]
+        noise = np.where(digits[0], 433, np.where(digits[1], 44, 5))
+        return np.where(np.abs(milliseconds - nearest) <= noise, nearest, milliseconds), good
     digits = values.astype(np.int64) * 10 ** (14 - len(kind))
     date, clock = digits // 1_000_000, digits % 1_000_000
     hours, minutes, seconds = clock // 10_000, clock // 100 % 100, clock % 100

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hvac_platform.ingestion.importing.columns import slug
+from hvac_platform.ingestion.importing.columns import slug, split_header
 from hvac_platform.ingestion.importing.refusing import ImportRefusedError, listed, shown
 
 QUALITY_NAMES = (
@@ -27,6 +27,7 @@ QUALITY_NAMES = (
     ),
     *(
         "is_good",
+        "good",
         "isgood",
         "isquestionable",
         "questionable",
@@ -44,8 +45,13 @@ GOOD_STATUS = (
 )
 """What a status says of a good row, as ``status_word`` writes it."""
 _BAD_STATUS = r"(?i)fault|down|stale|disabled|null|invalid|offline|bad|error|unreliable|uncertain|no.?data"
-_BARE_STATUS = re.compile(r"(^|_)status$")
+_BARE_STATUS = re.compile(r"(^|_)(status|stat|state|health|flags?)$")
 """What may be the state of a machine, and says something of a row only where it has a word for bad ones."""
+_BESIDE = re.compile(
+    r"_(?:data_)?(?:quality(?:_code)?|status|stat|reliability|validity|is_?valid|valid|ok|good|flags?|qc(?:_flag)?|qual|q|"
+    r"health|fault|state|questionable|bad)$"
+)
+"""What follows the name of a point where a column says which of its values are good."""
 _BAD = re.compile(_BAD_STATUS)
 MOST_WORDS, MOST_SERIES, ROWS_LOOKED_AT = 1_000, 500, 50_000
 REPEATED = 0.1
@@ -85,18 +91,18 @@ class Overlooked:
 
     Attributes:
         quality: by column with a name of a quality, its rows by what they say.
-        status: rows by what the column of status says.
+        status: by column of a status that is given, its rows by what they say.
         words: by column of words, its different words; None where they are too many to be names of series.
     """
 
     quality: dict[str, dict[str, int]] = field(default_factory=dict)
     words: dict[str, set[str] | None] = field(default_factory=dict)
-    status: dict[str, int] = field(default_factory=dict)
+    status: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def see(self, columns: Mapping[str, pa.Array]) -> None:
         """Some rows more, of the columns that have no role."""
         for name, cells in columns.items():
-            if _is_quality(name) and not pa.types.is_nested(cells.type):
+            if (_is_quality(name) or _BESIDE.search(slug(name))) and not pa.types.is_nested(cells.type):
                 _count(self.quality.setdefault(name, {}), cells)
             if not pa.types.is_string(cells.type) or self.words.get(name, set()) is None:
                 continue
@@ -104,11 +110,11 @@ class Overlooked:
             seen = (self.words.get(name) or set()) | unique
             self.words[name] = None if len(seen) > MOST_SERIES else seen
 
-    def see_status(self, cells: pa.Array) -> None:
-        """Some rows more of the column of status."""
-        _count(self.status, cells)
+    def see_status(self, name: str, cells: pa.Array) -> None:
+        """Some rows more of a column of status."""
+        _count(self.status.setdefault(name, {}), cells)
 
-    def check_quality(self, taken: Iterable[str]) -> None:
+    def check_quality(self, taken: Collection[str]) -> None:
         """Nothing says that some rows are bad which nobody looks at.
 
         Args:
@@ -118,6 +124,8 @@ class Overlooked:
             ImportRefusedError: a column says that some are; the message names it.
         """
         for name, counts in self.quality.items():
+            if not _is_quality(name) and _of_column(name, taken) is None:
+                continue
             said = {word: count for word, count in counts.items() if word}
             numbers = _are_numbers(said)
             # One number everywhere tells nothing apart; of several, which one is good depends on the system.
@@ -131,11 +139,15 @@ class Overlooked:
             ):
                 continue
             first = (bad or doubtful)[0]
+            of = _of_column(name, taken)
+            key = f"status_column: {shown(name)}" if of is None else f"status_columns: {{{shown(of)}: {shown(name)}}}"
             words = [word for word in said if word not in doubtful] or ["WORD"]
+            which = "rows" if of is None else f"values of {shown(of)}"
+            good = ", ".join(map(shown, words[:4]))
             raise ImportRefusedError(
-                f"column {shown(name)} seems to say which rows are good, and {said[first]} rows have {shown(first)}; give "
-                f"status_column: {shown(name)} in the map, with good_status: [{', '.join(map(shown, words[:4]))}] for what "
-                f"good rows have, or ignore: [{shown(name)}] to take all of them"
+                f"column {shown(name)} seems to say which {which} are good, and {said[first]} rows have {shown(first)}; "
+                f"give {key} in the map, with good_status: [{good}] for what good rows have, or ignore: [{shown(name)}] to "
+                "take all of them"
             )
 
     def check_status(self, column: str) -> None:
@@ -144,7 +156,7 @@ class Overlooked:
         Raises:
             ImportRefusedError: there are several, and nothing says which of them is good.
         """
-        said = [word for word in self.status if word]
+        said = [word for word in self.status.get(column, {}) if word]
         if len(said) > 1 and _are_numbers(said):
             raise ImportRefusedError(
                 f"column {shown(column)} has the numbers {listed(said)}; say which of them good rows have: good_status: "
@@ -153,7 +165,7 @@ class Overlooked:
 
     def telling(self, taken: Iterable[str]) -> list[str]:
         """Columns whose words may be names of series."""
-        apart = set(taken) | set(self.quality)
+        apart = set(taken) | {name for name in self.quality if _is_quality(name)}
         return [
             name
             for name, words in self.words.items()
@@ -163,6 +175,12 @@ class Overlooked:
 
 def _is_quality(name: str) -> bool:
     return slug(name) in QUALITY_NAMES or slug(name).endswith(("_quality", "_reliability", "_status", "_validity"))
+
+
+def _of_column(name: str, taken: Iterable[str]) -> str | None:
+    """The column that a quality stands beside: its name goes on with a word for one."""
+    bare = _BESIDE.sub("", slug(name))
+    return next((one for one in taken if bare != slug(name) and bare in (slug(one), slug(split_header(one)[0]))), None)
 
 
 def _count(found: dict[str, int], cells: pa.Array) -> None:

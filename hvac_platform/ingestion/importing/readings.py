@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import combinations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
@@ -14,6 +17,7 @@ from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.devices.units import Conversion
 from hvac_platform.ingestion.importing import cells
 from hvac_platform.ingestion.importing.formats import Chunk
+from hvac_platform.ingestion.importing.outside import Outside
 from hvac_platform.ingestion.importing.overlooked import is_good_status
 from hvac_platform.ingestion.importing.refusing import Refusal, Refusals, shown
 from hvac_platform.ingestion.importing.time_reading import REASONS, TimeReader
@@ -55,11 +59,19 @@ class Readings:
         return int(np.isfinite(self.values).sum())
 
 
-def joined(sources: Sequence[Iterator[Readings]]) -> Iterator[Readings]:
+def joined(
+    sources: Sequence[Iterator[Readings]], conflicts: Counter[tuple[int, int]] | None = None
+) -> Iterator[Readings]:
     """Readings of several files by time: those of one device as if they stood in one file.
 
     Each file is read as far as the others have come, so memory is a chunk of each.
+
+    Args:
+        sources: the files.
+        conflicts: by two places in them, the first one before the second, becomes how many readings of one device, metric
+            and time have another value in the second, which then counts; or None.
     """
+    conflicts = Counter() if conflicts is None else conflicts
     waiting: list[list[Readings]] = [[] for _ in sources]
     open_ones = set(range(len(sources)))
     while open_ones or any(waiting):
@@ -71,17 +83,34 @@ def joined(sources: Sequence[Iterator[Readings]]) -> Iterator[Readings]:
                 else:
                     waiting[i].append(found)
         until = min((int(waiting[i][-1].times_ms[-1]) for i in open_ones), default=None)
-        due: dict[FleetDevice, list[Readings]] = {}
+        due: dict[FleetDevice, list[tuple[int, Readings]]] = {}
         for i, some in enumerate(waiting):
             waiting[i] = []
             for one in some:
                 end = len(one.times_ms) if until is None else int(np.searchsorted(one.times_ms, until, side="right"))
                 if end:
-                    due.setdefault(one.device, []).append(_part(one, 0, end))
+                    due.setdefault(one.device, []).append((i, _part(one, 0, end)))
                 if end < len(one.times_ms):
                     waiting[i].append(_part(one, end, len(one.times_ms)))
-        for device, parts in due.items():
+        for device, found_parts in due.items():
+            parts = [part for _, part in found_parts]
+            for (i, first), (j, second) in combinations(found_parts, 2):
+                if i != j and (count := _contradicting(first, second)):
+                    conflicts[i, j] += count
             yield parts[0] if len(parts) == 1 else _beside(device, parts)
+
+
+def _contradicting(first: Readings, second: Readings) -> int:
+    """How many readings of the same metric and time two have with different values."""
+    times, here, there = np.intersect1d(first.times_ms, second.times_ms, return_indices=True)
+    if not len(times):
+        return 0
+    count = 0
+    for i, metric in enumerate(first.metrics):
+        for j in [j for j, other in enumerate(second.metrics) if other == metric]:
+            ours, theirs = first.values[here, i], second.values[there, j]
+            count += int((np.isfinite(ours) & np.isfinite(theirs) & (ours != theirs)).sum())
+    return count
 
 
 def _part(of: Readings, start: int, end: int) -> Readings:
@@ -143,9 +172,16 @@ class Jumps:
 class Reading:
     """The second pass over a file."""
 
-    def __init__(self, understood: Understanding, refusals: Refusals) -> None:
+    def __init__(self, understood: Understanding, refusals: Refusals, *, goes_on: bool = False) -> None:
+        """Nothing is read yet.
+
+        Args:
+            understood: how the file is read.
+            refusals: what is told of what is refused.
+            goes_on: whether it begins in the second pass of an hour that clocks repeat, where another file has the first.
+        """
         self.of, self.refusals = understood, refusals
-        self.times = TimeReader(understood.times, now_ms())
+        self.times = TimeReader(understood.times, now_ms(), goes_on=goes_on)
         self.jumps = Jumps()
         self.rows = 0
         self.done = 0
@@ -154,6 +190,11 @@ class Reading:
         self.seen: dict[str, int] = {}
         self.values: dict[str, int] = {}
         self.twice = 0
+        self.outside = {
+            name: Outside(understood.declared.point(use.metric), name, bool(use.given or use.cell_units))
+            for name, use in understood.uses.items()
+            if understood.declared is not None and use.declared
+        }
         self._conversions = {name: conversions_of(use, understood.declared) for name, use in understood.uses.items()}
         for refusal in understood.refused:
             refusals.add(refusal)
@@ -216,7 +257,7 @@ class Reading:
             by_device.setdefault(use.device, []).append(use)
         for name, uses in by_device.items():
             one = device if name is None else replace(device, device_id=name)
-            values = np.stack([self._values(use, chunk, chunk.columns[use.name], order) for use in uses], axis=1)
+            values = np.stack([self._good_values(use, chunk, order) for use in uses], axis=1)
             again = times[order][1:] == times[order][:-1]
             before, after = values[:-1][again], values[1:][again]
             self.twice += int((np.isfinite(before) & np.isfinite(after) & (before != after)).sum())
@@ -254,8 +295,22 @@ class Reading:
         self.seen[device.device_id] = self.seen.get(device.device_id, 0) + found.count
         for use, count in zip(uses, np.isfinite(values).sum(axis=0).tolist(), strict=True):
             self.values[use.name] = self.values.get(use.name, 0) + count
+        for use, column in zip(uses, values.T, strict=True):
+            if use.name in self.outside:
+                self.outside[use.name].see(column)
         if found.count:
             yield found
+
+    def _good_values(self, use: Use, chunk: Chunk, rows: Int64) -> Float64:
+        """Values of a column, without those of which its column of status says that they are not good."""
+        values = self._values(use, chunk, chunk.columns[use.name], rows)
+        status = self.of.roles.status_of.get(use.name)
+        if status is not None:
+            said = texts(chunk.columns[status]).take(pa.array(rows))
+            for i in np.flatnonzero(np.isfinite(values) & ~is_good_status(said, self.of.good_status)).tolist():
+                self._refuse(chunk, int(rows[i]), use.name, values[i], f"its status is {shown(said[i].as_py())}")
+                values[i] = np.nan
+        return values
 
     def _values(self, use: Use, chunk: Chunk, column: pa.Array, rows: Int64) -> Float64:
         """Values of a column in the metric's unit, float64 [k]; what is none is counted."""
@@ -299,12 +354,29 @@ class Reading:
             told.append(self.times.note)
         if self.twice:
             told.append(f"{self.twice} readings have the device, metric and time of another one; the last counts")
+        told += [one.note for one in self.outside.values() if one.note]
         told += [f"device {shown(name)} has no values" for name, count in self.seen.items() if not count][:20]
         told += [
             f"{count} rows of {shown(name)} left out: {self.of.left_out.get(name, 'refused as a whole')}"
             for name, count in list(self.left_out.items())[:20]
         ]
         return told
+
+
+def begins_in_second_pass(of: Understanding, other: Understanding) -> bool:
+    """Whether a file begins in the hour that clocks repeat where another one of its device ends in that hour.
+
+    The first one then holds the first pass of it.
+    """
+    ours, theirs, zone = of.times.span, other.times.span, of.times.rules.timezone
+    same = of.device == other.device and zone == other.times.rules.timezone and of.times.rules.ahead is None
+    if ours is None or theirs is None or not same or zone in (None, "UTC") or of.times.newest_first:
+        return False
+    if not (theirs[0] < ours[0] <= theirs[1] < ours[1]):
+        return False
+    index = pd.DatetimeIndex(np.array([ours[0], theirs[1]]).astype("datetime64[ms]"))
+    found = [index.tz_localize(str(zone), ambiguous=np.full(2, one), nonexistent="NaT") for one in (True, False)]
+    return bool((found[0] != found[1]).all() and found[0].notna().all())
 
 
 def column_name(of: Understanding, use: Use) -> str:

@@ -50,8 +50,15 @@ REASONS = (
 class TimeReader:
     """Reads the times of a file in the one format, chunk by chunk and in order."""
 
-    def __init__(self, form: TimeFormat, now_ms: int) -> None:
-        self.form, self.now_ms = form, now_ms
+    def __init__(self, form: TimeFormat, now_ms: int, *, goes_on: bool = False) -> None:
+        """Nothing is read yet.
+
+        Args:
+            form: the format.
+            now_ms: now.
+            goes_on: whether another file of the device has the first pass of the repeated hour that this one begins in.
+        """
+        self.form, self.now_ms, self.goes_on = form, now_ms, goes_on
         self.pattern = layout_of_format(form.rules.time_format) if form.rules.time_format else None
         self.repeated = 0
         self.seen_twice = False
@@ -143,13 +150,17 @@ class TimeReader:
         told = f"{self.repeated} times are of the hour that clocks repeat: "
         if self.seen_twice:
             return told + "their order says which pass"
+        if self.goes_on:
+            return told + "the file before has the first pass, so this is the second one"
         return told + f"it is there once, and is taken as the {'second' if self.form.newest_first else 'first'} pass"
 
     def _is_first(self, group: Any, local: int) -> bool:
         """Whether a time of a repeated hour is of its first pass: times that go back begin the second one."""
         backwards = self.form.newest_first
         last, first = self._passes.get(group, (None, not backwards))
-        if last is None or abs(local - last) > LONGEST_HOUR:
+        if last is None:
+            first = not backwards and not self.goes_on
+        elif abs(local - last) > LONGEST_HOUR:
             first = not backwards
         elif ((local < last) != backwards and local != last) or (local == last and self.form.hourly):
             first = backwards

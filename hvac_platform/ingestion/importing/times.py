@@ -12,11 +12,11 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from hvac_platform.ingestion.importing.clocks import clock_digits
+from hvac_platform.ingestion.importing.doubtful_times import CLEAR, Doubts, Order
 from hvac_platform.ingestion.importing.instants import (
     DAY,
     HOUR,
     NAIVE,
-    Bools,
     Int64,
     Parts,
     Shape,
@@ -36,10 +36,6 @@ from hvac_platform.timestamps import now_ms
 ORDERS = {"day first": "cba", "month first": "cab", "year first": "abc"}
 """By order of three numbers, which of a, b, c are year, month and day."""
 _WRITTEN = {"day first": "day/month/year", "month first": "month/day/year", "year first": "year-month-day"}
-NEAR, FAR = 7 * DAY, 20 * DAY
-"""Readings that follow each other are nearer than a week; read in the wrong order, days are a month or a year apart."""
-CLEAR = 0.9
-"""So much of the changes of date must be near under one order and far under the others."""
 READABLE = 0.5
 """A column of which less can be read is no column of times."""
 FEW = 0.02
@@ -71,30 +67,6 @@ class TimeRules:
     ahead: int | None = None
 
 
-@dataclass
-class _Order:
-    """How well an order of three numbers fits."""
-
-    good: int = 0
-    near: int = 0
-    far: int = 0
-    changes: int = 0
-    last: int | None = None
-
-    def see(self, day: Int64, good: Bools) -> None:
-        """Days of rows that follow each other."""
-        self.good += int(good.sum())
-        found = day[good]
-        if not len(found):
-            return
-        steps = np.diff(found, prepend=found[0] if self.last is None else self.last)
-        steps = np.abs(steps[steps != 0]) * DAY
-        self.changes += len(steps)
-        self.near += int((steps <= NEAR).sum())
-        self.far += int((steps >= FAR).sum())
-        self.last = int(found[-1])
-
-
 @dataclass(frozen=True)
 class TimeFormat:
     """How the times of a file are read.
@@ -109,6 +81,8 @@ class TimeFormat:
         has_dates_only: whether no row has a time of day.
         newest_first: whether the file runs backwards.
         hourly: whether rows are an hour or more apart.
+        span: the earliest and the latest of its times as they are written, milliseconds without a zone; None where they are
+            numbers.
         description: the format in words.
     """
 
@@ -121,6 +95,7 @@ class TimeFormat:
     newest_first: bool
     hourly: bool
     description: str
+    span: tuple[int, int] | None = None
 
 
 class TimeEvidence:
@@ -132,8 +107,9 @@ class TimeEvidence:
         self.shapes = np.zeros(len(Shape), np.int64)
         self.unread: tuple[int, str] | None = None
         self.numbers: dict[str, int] = {}
-        self.orders = {name: _Order() for name in ORDERS}
+        self.orders = {name: Order() for name in ORDERS}
         self.short_year = 0
+        self.differ = False
         self.with_time = 0
         self.zones: dict[str, int] = {}
         self.zoned = 0
@@ -147,9 +123,11 @@ class TimeEvidence:
         self.hours = [24, 0]
         self.falls = 0
         self.notes: list[str] = []
+        self.doubts = Doubts()
         self._last_clock: tuple[int, int, int, int] | None = None
         self.same_date = 0
         self._last: int | None = None
+        self._span: tuple[int, int] | None = None
         self._last_date: tuple[int, ...] | None = None
         try:
             self.pattern = layout_of_format(rules.time_format) if rules.time_format else None
@@ -172,6 +150,7 @@ class TimeEvidence:
         parts = take_apart(texts, self.pattern)
         counts = np.bincount(parts.shape, minlength=len(Shape))
         self.shapes += counts
+        self.doubts.see(texts, parts.shape)
         self.total += int(counts.sum() - counts[Shape.EMPTY])
         bad = np.flatnonzero(parts.shape == Shape.UNREADABLE)
         if len(bad) and self.unread is None:
@@ -193,6 +172,7 @@ class TimeEvidence:
             for kind, count in zip(*np.unique(kinds[parts.shape == Shape.NUMBER], return_counts=True), strict=True):
                 name = "" if kind < 0 else NUMBERS[kind][0]
                 self.numbers[name] = self.numbers.get(name, 0) + int(count)
+            self.doubts.see_numbers(texts, parts.number, kinds)
             if self.unread is None and (odd := np.flatnonzero((parts.shape == Shape.NUMBER) & (kinds < 0))).size:
                 self.unread = (int(lines[odd[0]]), str(texts[odd[0]]))
         if counts[Shape.THREE_NUMBERS] or counts[Shape.NO_YEAR]:
@@ -200,7 +180,12 @@ class TimeEvidence:
         self._see_clock(parts)
         dated = parts.shape == Shape.YEAR_FIRST
         if dated.any():
-            day, good = days(full_years(parts.a, parts.short_year), parts.b, parts.c)
+            years = full_years(parts.a, parts.short_year)
+            day, good = days(years, parts.b, parts.c)
+            if self.pattern is None:
+                self.doubts.see_dates(
+                    str(texts[dated][0]), years[dated], parts.b[dated], parts.c[dated], parts.of_day[dated]
+                )
             self._direction((day * DAY + parts.of_day)[dated & good])
         elif counts[Shape.NUMBER]:
             self._direction(parts.number[parts.shape == Shape.NUMBER])
@@ -229,6 +214,7 @@ class TimeEvidence:
         a, b, c = parts.a[rows], parts.b[rows], parts.c[rows]
         if yearless:
             c = np.full_like(a, self.rules.year or 2000)
+        self.differ |= bool((a != b).any())
         short = parts.short_year[rows]
         self.short_year += int(short.sum())
         for name, order in ORDERS.items():
@@ -250,6 +236,9 @@ class TimeEvidence:
         """Whether times go up or down, and how far apart they are."""
         if not len(times):
             return
+        if times.dtype.kind == "i":
+            ends = int(times.min()), int(times.max())
+            self._span = ends if self._span is None else (min(ends[0], self._span[0]), max(ends[1], self._span[1]))
         steps = np.diff(times, prepend=times[0] if self._last is None else self._last)
         self.forwards += int((steps > 0).sum())
         self.backwards += int((steps < 0).sum())
@@ -300,8 +289,8 @@ class TimeEvidence:
                     "date; write the date in each row of the file"
                 )
             raise ImportRefusedError(
-                f"column {shown(self.column)} has times of day without a date; name the columns of both: "
-                "time_column: [DATE, TIME] in the map"
+                f"column {shown(self.column)} has times of day without a date; where another column has it, "
+                "name both: time_column: [DATE, TIME] in the map; else write the date in each row of the file"
             )
         if shape == Shape.NO_YEAR and shapes[shape] >= READABLE * self.total and self.rules.year is None:
             raise ImportRefusedError(
@@ -315,6 +304,8 @@ class TimeEvidence:
             raise ImportRefusedError(
                 f"{shapes[shape]} of {self.total} times in column {shown(self.column)} could be read{how}{where}{advice}"
             )
+        digits = number == "epoch seconds" and self.as_minutes == self.numbers[number]
+        self.doubts.check(self.column, shapes, number, self.total, may_be_digits=digits)
         if number == "epoch seconds":
             self._check_seconds()
         order, why = self._order(shape)
@@ -332,6 +323,7 @@ class TimeEvidence:
             newest_first=self.backwards > self.forwards,
             hourly=bool(self.steps) and bool(np.median(self.steps) >= (HOUR if not number else 0)),
             description=self._described(shape, order, number, why),
+            span=None if number else self._span,
         )
 
     def _check_seconds(self) -> None:
@@ -358,6 +350,8 @@ class TimeEvidence:
             far = [n for n in fit if (one := self.orders[n]).changes and one.far >= CLEAR * one.changes]
             if len(near) == 1 and len(far) == len(fit) - 1:
                 return near[0], "only so do the days follow each other"
+        if not self.differ and "year first" not in fit and fit:
+            return fit[0], "the day is the month in all rows"
         fitting = " and ".join(_WRITTEN[name] for name in fit) or "no order of day, month and year"
         option = "--day-first or --month-first" if "year first" not in fit else "--time-format, such as %y-%m-%d %H:%M"
         raise ImportRefusedError(
@@ -396,8 +390,13 @@ class TimeEvidence:
             ImportRefusedError: what it says contradicts the timezone that is given, or is no zone for certain.
         """
         rules, header = self.rules, self.rules.header
-        if header is None:
+        if header is None or (header.is_local and rules.timezone is not None):
             return rules
+        if header.is_local:
+            raise ImportRefusedError(
+                f"the times of column {shown(self.column)} are local ones, as its header says, and nothing says of which "
+                "place; give --timezone AREA/CITY"
+            )
         ahead = rules.zones.get(header.text, header.ahead)
         if header.timezone is not None and rules.timezone in (None, header.timezone):
             return replace(rules, timezone=header.timezone)
@@ -410,7 +409,7 @@ class TimeEvidence:
                 f"zones: {{{header.text}: 'OFFSET'}} with its hours ahead of UTC, such as '+05:30'"
             )
         if ahead is not None:
-            agrees = ahead in zone_names(rules.timezone, {}).values()
+            agrees = replace(header, ahead=ahead).may_be(rules.timezone)
         else:
             agrees = header.timezone is None and is_of(header.text, rules.timezone)
         if not agrees:
@@ -427,7 +426,8 @@ class TimeEvidence:
         return rules
 
     def _described(self, shape: Shape, order: str, number: str, why: str) -> str:
-        text = number or (f"{_WRITTEN[order]} ({why})" if order else "instants" if self.typed else "year-month-day")
+        dates = self.doubts.named_month or "year-month-day"
+        text = number or (f"{_WRITTEN[order]} ({why})" if order else "instants" if self.typed else dates)
         if shape == Shape.NO_YEAR:
             text = text.replace("/year", "") + f" of {self.rules.year}"
         if self.rules.time_format:
@@ -438,7 +438,9 @@ class TimeEvidence:
             return f"{text}, with {'a timezone' if self.typed else 'an offset'}"
         zone = self.rules.timezone or "UTC, since no timezone is given"
         if self.rules.ahead is not None or (
-            self.rules.header is not None and self.rules.timezone in ("UTC", self.rules.header.timezone)
+            self.rules.header is not None
+            and not self.rules.header.is_local
+            and self.rules.timezone in ("UTC", self.rules.header.timezone)
         ):
             zone = f"{self.rules.header.text if self.rules.header else zone}, as the header says"
         return f"{text}, {'offsets where there are some, else ' if self.zoned else ''}{zone}"

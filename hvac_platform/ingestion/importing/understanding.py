@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.devices.registry import DeviceType, device_types
+from hvac_platform.devices.units import parse_unit
 from hvac_platform.ingestion.importing import clocks
 from hvac_platform.ingestion.importing import columns as names
 from hvac_platform.ingestion.importing.cells import ColumnEvidence
@@ -23,6 +24,7 @@ from hvac_platform.ingestion.importing.instants import Shape
 from hvac_platform.ingestion.importing.mapping import DEVICES, ColumnMeaning, ImportMap, squeezed
 from hvac_platform.ingestion.importing.overlooked import GOOD_STATUS, Overlooked, check_series
 from hvac_platform.ingestion.importing.refusing import ImportRefusedError, Refusal, listed, shown
+from hvac_platform.ingestion.importing.shares import check_shares
 from hvac_platform.ingestion.importing.times import TimeEvidence, TimeFormat, TimeRules
 from hvac_platform.ingestion.importing.uses import Meant, Use, use_of
 from hvac_platform.ingestion.importing.wording import MOSTLY
@@ -45,6 +47,7 @@ class Roles:
         value: column of the value of a long file, or None.
         unit: column of the unit of a long file, or None.
         status: column that says which rows are good, or None.
+        status_of: by column, the one that says which of its values are good.
         clock: how numbers write the time of day, where it is apart: hours, hhmm or hhmmss; empty where it is text.
         has_half: whether the last column of the time says AM or PM.
     """
@@ -57,6 +60,7 @@ class Roles:
     status: str | None = None
     clock: str = ""
     has_half: bool = False
+    status_of: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_long(self) -> bool:
@@ -66,7 +70,12 @@ class Roles:
     @property
     def all(self) -> tuple[str, ...]:
         """All of them."""
-        others = (self.device, self.status, *((self.metric, self.value, self.unit) if self.is_long else ()))
+        others = (
+            self.device,
+            self.status,
+            *self.status_of.values(),
+            *((self.metric, self.value, self.unit) if self.is_long else ()),
+        )
         return (*self.time, *(name for name in others if name is not None))
 
 
@@ -156,7 +165,11 @@ class _Understanding:
     ) -> None:
         self.content, self.table, self.declared, self.mapping = content, table, declared, mapping
         self.device = replace(device, device_id=mapping.device) if mapping.device else device
-        self.notes: list[str] = []
+        self.notes: list[str] = [*getattr(table, "notes", ())]
+        if content.beside:
+            self.notes.append(
+                f"of the archive {listed(content.beside)} {'is' if len(content.beside) == 1 else 'are'} no table"
+            )
         self.left_out: dict[str, str] = {}
         self.refused: list[Refusal] = []
         self.rows = 0
@@ -185,6 +198,11 @@ class _Understanding:
             wanted = getattr(mapping, key)
             if wanted is not None and self._named(wanted) is None:
                 raise ImportRefusedError(f"there is no column {shown(wanted)} ({key}); the columns are {listed(there)}")
+        missing = [one for pair in mapping.status_columns.items() for one in pair if self._named(one) is None]
+        if missing:
+            raise ImportRefusedError(
+                f"there is no column {listed(missing)} (status_columns); the columns are {listed(there)}"
+            )
         if self.declared is not None:
             undeclared = [name for name in mapping.metrics if name not in self.declared.metric_names]
             if undeclared:
@@ -224,7 +242,8 @@ class _Understanding:
             metric = value = unit = None
         has_half = len(time) > 1 and self._is_half(time[-1])
         clock = self._sampled(time[1]).clock if len(time) - has_half > 1 else ""
-        return Roles(time, device, metric, value, unit, status, clock, has_half)
+        status_of = {str(self._named(name)): str(self._named(of)) for name, of in mapping.status_columns.items()}
+        return Roles(time, device, metric, value, unit, status, clock, has_half, status_of)
 
     def _given(self, wanted: str | None) -> str | None:
         return None if wanted is None else self._named(wanted)
@@ -240,7 +259,12 @@ class _Understanding:
         if isinstance(given, tuple):
             found = [self._named(name) for name in given]
             missing = [name for name, column in zip(given, found, strict=True) if column is None]
-            if missing or not 1 <= len(given) <= 3:
+            if not 1 <= len(given) <= 3:
+                raise ImportRefusedError(
+                    f"time_column takes up to three columns, [DATE, TIME, AM_PM], and {len(given)} are given, "
+                    f"{listed(given)}; join those of the date in the file"
+                )
+            if missing:
                 raise ImportRefusedError(f"there is no column {listed(missing)}; the columns are {listed(there)}")
             columns = tuple(name for name in found if name is not None)
             return columns if len(columns) > 2 else self._with_half(columns)
@@ -250,8 +274,41 @@ class _Understanding:
                 raise ImportRefusedError(f"there is no column {shown(given)}; the columns are {listed(there)}")
         else:
             candidates = [name for name in there if name not in self.mapping.ignore]
-            column = names.role(candidates, names.TIME_NAMES) or self._by_content(candidates)
+            column = self._by_zone(names.role(candidates, names.TIME_NAMES), candidates) or self._by_content(candidates)
+        mark = header_zone(column)
+        there.sort(key=lambda name: header_zone(name) != mark)
         return self._with_half(self._with_date(column, there))
+
+    def _by_zone(self, column: str | None, candidates: Sequence[str]) -> str | None:
+        """Of several columns of times the one whose zone is known, or that is in the timezone that is given.
+
+        Args:
+            column: the one with the most usual name, or None.
+            candidates: all columns.
+        """
+        times = [name for name in candidates if names.is_time_name(name) and self._looks_like_times(name)]
+        if len(times) < 2 or (column is not None and column not in times):
+            return column
+        zones = {name: header_zone(name) for name in times}
+        given = self.mapping.timezone
+        if given in (None, "UTC"):
+            fit = [name for name, zone in zones.items() if zone is not None and zone.is_known]
+        else:
+            fit = [name for name, zone in zones.items() if zone is None or zone.may_be(str(given))]
+        if column in fit or not fit:
+            return column
+        others = [name for name in times if name != fit[0]]
+        self.notes.append(
+            f"the time is column {shown(fit[0])}; {listed(others)} {'holds' if len(others) == 1 else 'hold'} times too"
+        )
+        return fit[0]
+
+    def _looks_like_times(self, name: str) -> bool:
+        if pa.types.is_timestamp(self.first.columns[name].type):
+            return True
+        evidence = self._sampled(name)
+        unread = evidence.shapes[Shape.UNREADABLE] + evidence.numbers.get("", 0)
+        return bool(evidence.total) and (bool(evidence.clock) or unread <= MOSTLY * evidence.total)
 
     def _with_date(self, column: str, there: Sequence[str]) -> tuple[str, ...]:
         """A column of times with the one of the date, or of the time of day, that it lacks."""
@@ -336,8 +393,8 @@ class _Understanding:
                 self.time.see(joined_times(chunk, self.roles), chunk.lines)
                 self._see_long(chunk) if self.roles.is_long else self._see_wide(chunk)
                 self.overlooked.see({name: chunk.columns[name] for name in self._without_metric})
-                if self.roles.status is not None:
-                    self.overlooked.see_status(chunk.columns[self.roles.status])
+                for name in {*self.roles.status_of.values(), *filter(None, [self.roles.status])}:
+                    self.overlooked.see_status(name, chunk.columns[name])
         times = self.time.decide()
         self._check_dates()
         self.notes += self.time.notes
@@ -348,14 +405,34 @@ class _Understanding:
         self._hint_at_type()
         if not uses:
             self._nothing_left()
+        self.notes += check_shares(uses, self._units_of_map(uses), self._cells_of(uses))
         good = tuple(one.lower() for one in self.mapping.good_status)
-        if not good and self.mapping.status_column is not None:
-            self.overlooked.check_status(self.mapping.status_column)
+        if not good and (self.mapping.status_column is not None or self.roles.status_of):
+            for name in filter(None, [self.roles.status, *self.roles.status_of.values()]):
+                self.overlooked.check_status(name)
             good = GOOD_STATUS
         return Understanding(
             self.content, self.table, self.device, self.declared, self.roles, times, uses, self.left_out, self.refused,
             good or None, self.rows, self._left_out_values(), self.notes,
         )  # fmt: skip
+
+    def _units_of_map(self, uses: Mapping[str, Use]) -> set[str]:
+        """Columns whose unit the map says."""
+        meanings = {name: self.mapping.meaning(name) for name in uses}
+        said = {name for name, meaning in meanings.items() if meaning is not None and meaning.unit}
+        if self.mapping.unit or any(one.unit for one in self.mapping.files.values()):
+            return set(uses)
+        return said | (set(uses) & set(self.mapping.units))
+
+    def _cells_of(self, uses: Mapping[str, Use]) -> Iterator[dict[str, pa.Array]]:
+        """Cells by column, or by name in the column of metrics, chunk by chunk."""
+        for chunk in self.table.chunks():
+            if not self.roles.is_long:
+                yield {name: chunk.columns[name] for name in uses}
+                continue
+            values = chunk.columns[str(self.roles.value)]
+            rows = by_text(texts(chunk.columns[str(self.roles.metric)])) if len(chunk) else ()
+            yield {name: values.take(pa.array(of_name)) for name, of_name in rows if name in uses}
 
     def _hint_at_type(self) -> None:
         """A type that is not known may be one that is, misspelled."""
@@ -532,8 +609,22 @@ class _Understanding:
                 f"columns: {{{shown(values[0])}: METRIC}}, or metric: METRIC, or, of several files, "
                 f"files: {{{self.content.path.name}: METRIC}}{self._telling_columns(values[0])}"
             )
-        unit = names.split_header(values[0])[1]
+        unit = names.split_header(values[0])[1] or self._unit_beside()
         return [(name, meaning, unit, by) if name == values[0] else (name, *rest) for name, *rest in matched]
+
+    def _unit_beside(self) -> str:
+        """The unit that a column of units gives the one value of each row; empty where there is none.
+
+        Raises:
+            ImportRefusedError: it gives several.
+        """
+        column = names.role(self._candidates(), names.UNIT_NAMES)
+        units = sorted((self.overlooked.words.get(column or "") or set()) - {""})
+        if len(units) > 1:
+            raise ImportRefusedError(
+                f"column {shown(column)} gives the values of one metric the units {listed(units)}; part the file by them"
+            )
+        return units[0] if units else ""
 
     def _telling_columns(self, value: str) -> str:
         """Advice where a column of words may name the metrics."""
@@ -562,6 +653,8 @@ class _Understanding:
         if isinstance(use, str):
             self.left_out[name] = use
         elif isinstance(use, Refusal):
+            if given and given in (mapping.units.get(name), meaning.unit) and parse_unit(given) is None and declared:
+                raise ImportRefusedError(f"the map gives column {shown(name)} a unit that is not known, {shown(given)}")
             self.refused.append(use)
         else:
             return use

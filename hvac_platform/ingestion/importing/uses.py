@@ -100,7 +100,7 @@ def use_of(meant: Meant, evidence: ColumnEvidence, of_file: ColumnEvidence, sepa
     decimal = meant.decimal or decimal_of(evidence, of_file, separator)
     if decimal is None and evidence.comma and evidence.point:
         reason = "some numbers have a decimal comma, others a decimal point; give --decimal"
-        return Refusal(0, name, evidence.first, reason, evidence.filled)
+        return Refusal(0, name, evidence.first_comma, reason, evidence.filled)
     if decimal is None:
         text, mark = (evidence.first, "comma") if evidence.unclear else (evidence.first_unclear_point, "point")
         raise ImportRefusedError(

@@ -10,6 +10,8 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import pandas as pd
 
+from hvac_platform.ingestion.importing.columns import slug
+
 _OFFSET = r"(?:UTC|GMT)?\s*([-+−±])\s*(\d{1,2})(?::?(\d{2}))?"
 _SIGNED = re.compile(rf"(?:UTC|GMT|Z)|{_OFFSET}|\(?(?:UTC|GMT){_OFFSET}\)?\s+\S.*", re.IGNORECASE)
 _BRACKETED = re.compile(r"[(\[{]\s*(.+?)\s*[)\]}]\s*$")
@@ -20,6 +22,9 @@ _ABBREVIATION = re.compile(r"[A-Z]{2,5}")
 _SPELLED = re.compile(
     r"(?i).*\b(?:standard|daylight|summer|winter|eastern|central|pacific|mountain|european)\b.*\btime"
 )
+_UTC = ("utc", "gmt", "zulu")
+_LOCAL = ("local", "locale", "lokal", "lokalzeit", "localtime", "ortszeit", "lt")
+"""Words that say that times are those of a place, and not of which."""
 _NOT_ZONES = (
     "HH",
     "MM",
@@ -48,20 +53,35 @@ class HeaderZone:
         text: what stands there.
         ahead: minutes ahead of UTC; None where that is not said.
         timezone: a timezone of the world; None where none is named.
+        is_local: whether it says that they are local times, without saying of where.
     """
 
     text: str
     ahead: int | None = None
     timezone: str | None = None
+    is_local: bool = False
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it is a zone for certain."""
+        return self.ahead is not None or self.timezone is not None
+
+    def may_be(self, timezone: str) -> bool:
+        """Whether it does not contradict a timezone."""
+        if self.timezone is not None:
+            return self.timezone == timezone
+        return self.ahead is None or self.ahead in zone_names(timezone, {}).values()
 
 
 def header_zone(header: str) -> HeaderZone | None:
     """The zone in a header of times; None where it has none.
 
     >>> header_zone("Timestamp (UTC+01:00)"), header_zone("Timestamp GMT-05:00").ahead, header_zone("time_utc").ahead
-    (HeaderZone(text='UTC+01:00', ahead=60, timezone=None), -300, 0)
+    (HeaderZone(text='UTC+01:00', ahead=60, timezone=None, is_local=False), -300, 0)
     >>> header_zone("time (Europe/Berlin)").timezone, header_zone("Time (EST)"), header_zone("Time (hh:mm)")
-    ('Europe/Berlin', HeaderZone(text='EST', ahead=None, timezone=None), None)
+    ('Europe/Berlin', HeaderZone(text='EST', ahead=None, timezone=None, is_local=False), None)
+    >>> header_zone("DateTimeUTC").ahead, header_zone("Time (Local)").is_local, header_zone("UTC Offset")
+    (0, True, None)
     """
     header = " ".join(header.split())
     inside = _BRACKETED.search(header)
@@ -77,6 +97,13 @@ def header_zone(header: str) -> HeaderZone | None:
         name = _names().get(text.replace(" ", "_").lower())
         if name is not None:
             return HeaderZone(text, None, name)
+    said = slug(header).split("_")
+    local = next((word for word in said if word in _LOCAL), None)
+    if local is not None:
+        return HeaderZone(local, is_local=True)
+    utc = next((i for i, word in enumerate(said) if word in _UTC), None)
+    if utc is not None and "offset" not in said and not (said[utc + 1 : utc + 2] or ["-"])[0].isdigit():
+        return HeaderZone(said[utc].upper(), 0)
     if inside is not None and _SPELLED.fullmatch(inside.group(1)):
         return HeaderZone(inside.group(1))
     words = [inside.group(1)] if inside is not None else re.split(r"[\s_]+", header)[1:][-1:]

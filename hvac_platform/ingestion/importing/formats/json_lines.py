@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from hvac_platform.ingestion.importing.formats.json_documents import (
@@ -17,10 +18,11 @@ from hvac_platform.ingestion.importing.formats.json_documents import (
 )
 from hvac_platform.ingestion.importing.formats.opening import Content, open_text
 from hvac_platform.ingestion.importing.formats.table import RowsTable
-from hvac_platform.ingestion.importing.refusing import ImportRefusedError, listed, shown
+from hvac_platform.ingestion.importing.refusing import ImportRefusedError, Refusal, listed, shown
 
 LARGEST_DOCUMENT = 256 << 20
 DEEPEST = 5
+LINES_LOOKED_AT = 50
 _VALUE_FIELDS, _UNIT_FIELDS = ("value", "val", "v"), ("unit", "units", "uom")
 
 
@@ -35,7 +37,7 @@ def open_json(content: Content, encoding: str, words: str) -> RowsTable:
     source: Any = _Lines(content, encoding) if is_lines else list(enumerate(document.rows, 1))
     found: dict[str, set[str]] = {}
     for _, one in source:
-        for path, text in _flat(one).items():
+        for path, text in _flat(one).items() if isinstance(one, dict) else ():
             seen = found.setdefault(path, set())
             if len(seen) < 2:
                 seen.add(text)
@@ -72,8 +74,11 @@ class _Rows:
     source: Any
     paths: Sequence[str]
 
-    def __iter__(self) -> Iterator[tuple[int, list[str]]]:
+    def __iter__(self) -> Iterator[tuple[int, list[str] | Refusal]]:
         for line, one in self.source:
+            if isinstance(one, Refusal):
+                yield line, one
+                continue
             cells = _flat(one)
             yield line, [cells.get(path, "") for path in self.paths]
 
@@ -83,30 +88,44 @@ class _Lines:
     content: Content
     encoding: str
 
-    def __iter__(self) -> Iterator[tuple[int, dict[str, Any]]]:
+    def __iter__(self) -> Iterator[tuple[int, dict[str, Any] | Refusal]]:
         with open_text(self.content, self.encoding) as handle:
             for number, line in enumerate(handle, 1):
                 if not line.strip():
                     continue
                 try:
                     found = json.loads(line, object_pairs_hook=unique_keys)
-                except (ValueError, RecursionError) as error:
+                except (json.JSONDecodeError, RecursionError) as error:
+                    yield number, Refusal(number, "", line.strip()[:200], f"not JSON: {error}")
+                    continue
+                except ValueError as error:
                     raise ImportRefusedError(f"line {number} is not JSON: {error}") from None
-                if not isinstance(found, dict):
-                    raise ImportRefusedError(f"line {number} is no JSON object: {shown(line.strip())}")
-                yield number, found
+                yield (
+                    number,
+                    found if isinstance(found, dict) else Refusal(number, "", line.strip()[:200], "no JSON object"),
+                )
 
 
 def _is_lines(content: Content, encoding: str) -> bool:
     with open_text(content, encoding) as handle:
-        first = next((line for line in handle if line.strip()), "")
-    try:
-        found = json.loads(first)
-    except (ValueError, RecursionError):
+        lines = list(islice((line for line in handle if line.strip()), LINES_LOOKED_AT))
+    objects = [one for line in lines if (one := _object(line)) is not None]
+    # A line that is broken is refused alone; of a document that is written over several lines, hardly one is an object.
+    if not objects or (_object(lines[0]) is None and len(objects) * 2 <= len(lines)):
         return False
-    if not isinstance(found, dict) or is_grid(found) or lists_in(found):
+    found = objects[0]
+    if is_grid(found) or lists_in(found):
         return False
     return not any(lists_in(one) for one in found.values())
+
+
+def _object(line: str) -> dict[str, Any] | None:
+    """The object of a line; None where it is none."""
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _document(content: Content, encoding: str) -> Rows:
@@ -127,7 +146,9 @@ def _flat(value: dict[str, Any], before: str = "", depth: int = 0) -> dict[str, 
     found: dict[str, str] = {}
     for name, one in value.items():
         path = f"{before}{name}"
-        if isinstance(one, dict) and depth < DEEPEST:
+        if isinstance(one, dict) and {"Name", "Value"} <= set(one):  # how PI writes a state in the place of a number
+            found[path] = str(one["Name"])
+        elif isinstance(one, dict) and depth < DEEPEST:
             found |= _flat(one, f"{path}.", depth + 1)
         elif one is None:
             found[path] = ""

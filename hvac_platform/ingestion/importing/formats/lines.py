@@ -20,6 +20,7 @@ from hvac_platform.ingestion.importing.refusing import ImportRefusedError, Refus
 BLOCK = 1 << 20
 MOST_LINES_OF_A_CELL, LARGEST_CELL, LARGEST_LINE = 100, 100_000, 1 << 20
 NOT_CLOSED = "a quote opens and is not closed"
+DITTO = "a quote stands alone in a cell"
 NO_TEXT = "bytes that are no text"
 _QUOTE, _CR, _LF, _NUL = 34, 13, 10, 0
 
@@ -127,8 +128,12 @@ class WholeLines(io.RawIOBase):
                 self._take_out(raw, self._line + i + 1, NO_TEXT)
                 taken, line = end, i + 1
                 continue
-            if not is_open(_content(raw), self._separator):
+            content = _content(raw)
+            if not is_open(content, self._separator):
                 taken, line = first, i + 1
+                if self._has_ditto(content):
+                    self._take_out(raw, self._line + i + 1, DITTO)
+                    taken = end
                 continue
             count, joined = self._closing(text, starts, ends, i)
             if count == 0 and joined is None:  # the lines that decide it are in what is not read yet
@@ -156,6 +161,9 @@ class WholeLines(io.RawIOBase):
             fits = self._bounds[codes[np.clip(beside, 0, len(codes) - 1)]] | (beside < 0) | (beside >= len(codes))
             odd = count % 2 == 1
             odd[np.searchsorted(starts, quotes[~fits], side="right") - 1] = True
+        if len(quotes):  # two quotes with nothing but separators between them
+            between = np.flatnonzero((np.diff(quotes) == 2) & (codes[quotes[:-1] + 1] == ord(self._separator)))
+            odd[np.searchsorted(starts, quotes[between], side="right") - 1] = True
         nothing = np.flatnonzero(codes == _NUL)
         odd[np.searchsorted(starts, nothing, side="right") - 1] = True
         return np.flatnonzero(odd)
@@ -172,11 +180,13 @@ class WholeLines(io.RawIOBase):
         Without lines and without a line where what follows is not there yet.
         """
         first = int(starts[i])
+        opening = _content(text[first : int(ends[i])])
         for count in range(1, MOST_LINES_OF_A_CELL + 1):
             j = i + count
             if j >= len(ends):
                 return (1, None) if self._ended else (0, None)
-            if int(ends[j]) - first > LARGEST_CELL or self._is_row(_content(text[int(starts[j]) : int(ends[j])])):
+            line = _content(text[int(starts[j]) : int(ends[j])])
+            if int(ends[j]) - first > LARGEST_CELL or self._is_row(line) or self._is_like(opening, line):
                 return 1, None
             joined = _content(text[first : int(ends[j])])
             if is_open(joined, self._separator):
@@ -191,6 +201,26 @@ class WholeLines(io.RawIOBase):
     def _is_row(self, line: str) -> bool:
         cells = cells_of(line, self._separator)
         return len(cells) >= self._width and any(map(looks_like_data, cells))
+
+    def _has_ditto(self, line: str) -> bool:
+        """Whether two quotes that stand alone in cells make one cell of the separators between them."""
+        return any(
+            self._separator in cell and not cell.strip(f"{self._separator} ")
+            for cell in cells_of(line, self._separator)
+        )
+
+    def _is_like(self, opening: str, line: str) -> bool:
+        """Whether a line is a row like the one before it, both with stray quotes, as ditto marks are.
+
+        Both have the cells of a row where quotes count for nothing, and data and words in the same places.
+        """
+        ours, theirs = opening.split(self._separator), line.split(self._separator)
+        if len(ours) < self._width or len(ours) != len(theirs):
+            return False
+        alike = [
+            looks_like_data(a) == looks_like_data(b) for a, b in zip(ours, theirs, strict=True) if '"' not in a + b
+        ]
+        return all(alike) and any(map(looks_like_data, ours))
 
     def _take_out(self, raw: bytes, line: int, why: str) -> None:
         self._refuse(Refusal(line, "", shortened(_content(raw)), why))

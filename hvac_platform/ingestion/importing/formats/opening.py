@@ -36,10 +36,12 @@ class Content:
     Attributes:
         path: the file.
         member: name in the archive; empty where it is none.
+        beside: of the first one of an archive, the members that are no tables.
     """
 
     path: Path
     member: str = ""
+    beside: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -110,9 +112,15 @@ def contents(path: Path) -> list[Content]:
     if any(name in ("xl/workbook.xml", "xl/workbook.bin") for name in names) or "mimetype" in names:
         return [Content(path)]
     tables = [name for name in names if not name.lower().endswith(_NOT_TABLES) and not name.startswith("__MACOSX/")]
+    packed = [name for name in tables if name.lower().endswith((".zip", ".7z", ".rar", ".tar", ".tgz"))]
+    if packed:
+        raise ImportRefusedError(
+            f"the archive holds another archive, {listed(packed)}; unpack it, and import what is in it"
+        )
     if not tables:
         raise ImportRefusedError(f"the archive holds no table: {listed(names) or 'nothing at all'}")
-    return [Content(path, name) for name in sorted(tables)]
+    others = tuple(name for name in names if name not in tables and not name.startswith("__MACOSX/"))
+    return [Content(path, name, () if i else others) for i, name in enumerate(sorted(tables))]
 
 
 def find_encoding(content: Content, given: str | None) -> tuple[str, str]:

@@ -32,6 +32,7 @@ class UnderOneHeader:
     def __post_init__(self) -> None:
         self.description, self.columns, self.units = self.table.description, self.table.columns, self.table.units
         self.separator: str = getattr(self.table, "separator", "")
+        self.notes: Sequence[str] = getattr(self.table, "notes", ())
         self._place = {_folded(name): i for i, name in reversed(list(enumerate(self.written))) if _folded(name)}
         self._names = pa.array([*self._place], pa.string())
 

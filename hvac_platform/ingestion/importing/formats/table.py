@@ -63,8 +63,9 @@ class RowsTable:
 
     description: str
     columns: tuple[str, ...]
-    rows: Iterable[tuple[int, Sequence[str]]]
+    rows: Iterable[tuple[int, Sequence[str] | Refusal]]
     units: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
 
     def chunks(self) -> Iterator[Chunk]:
         """The rows, from the first one."""
@@ -74,7 +75,9 @@ class RowsTable:
             refused: list[Refusal] = []
             lines, cells = [], []
             for line, row in some:
-                if len(row) > width and any(cell.strip() for cell in row[width:]):
+                if isinstance(row, Refusal):
+                    refused.append(row)
+                elif len(row) > width and any(cell.strip() for cell in row[width:]):
                     refused.append(too_long(line, row, width))
                 elif any(row):
                     lines.append(line)

@@ -8,6 +8,7 @@ from typing import Any
 
 from hvac_platform.ingestion.importing.formats.headers import find_header
 from hvac_platform.ingestion.importing.formats.opening import Content
+from hvac_platform.ingestion.importing.formats.percent_cells import percent_cells
 from hvac_platform.ingestion.importing.formats.repeated_header import UnderOneHeader
 from hvac_platform.ingestion.importing.formats.table import RowsTable, Table
 from hvac_platform.ingestion.importing.refusing import ImportRefusedError, listed
@@ -27,7 +28,8 @@ def open_workbook(content: Content, sheet: str | None, header: Sequence[str]) ->
 
     try:
         with content.open() as handle:
-            book = CalamineWorkbook.from_filelike(io.BytesIO(handle.read()))
+            whole = handle.read()
+        book = CalamineWorkbook.from_filelike(io.BytesIO(whole))
         names = book.sheet_names
         if sheet is not None and sheet not in names:
             raise ImportRefusedError(f"there is no sheet {sheet!r}; the sheets are {listed(names)}")
@@ -38,17 +40,35 @@ def open_workbook(content: Content, sheet: str | None, header: Sequence[str]) ->
                 break
         else:
             raise ImportRefusedError("the workbook has no rows")
+        others = [one for one in names if one != name and _has_rows(book, one)]
     except PasswordError:
         raise ImportRefusedError("the workbook is protected by a password") from None
     except (CalamineError, OSError, ValueError) as error:
         if isinstance(error, ImportRefusedError):
             raise
         raise ImportRefusedError(f"not a readable workbook: {error}") from None
+    for row, column in percent_cells(whole, name):
+        if row < len(rows) and column < len(rows[row]):
+            rows[row][column] = _as_percent(rows[row][column])
     head = find_header(rows[:ROWS_LOOKED_AT], header)
     body = [(number, row) for number, row in enumerate(rows[head.before :], head.before + 1) if any(row)]
-    others = f" of {len(names)}" if len(names) > 1 else ""
-    table = RowsTable(f"workbook, sheet {name!r}{others}", head.names, body, head.units)
+    table = RowsTable(
+        f"workbook, sheet {name!r}{f' of {len(names)}' if len(names) > 1 else ''}", head.names, body, head.units
+    )
+    if others:
+        table.notes = (
+            f"of the workbook's sheets only {name!r} is imported; {listed(others)} {'has' if len(others) == 1 else 'have'} "
+            f"rows too: import them one by one, with sheet: {others[0]!r} in the map",
+        )
     return UnderOneHeader(table, head.written) if head.written else table
+
+
+def _has_rows(book: Any, name: str) -> bool:
+    """Whether a sheet has a header and something below it, as sheets of charts and empty ones have not."""
+    try:
+        return int(book.get_sheet_by_name(name).height) > 1
+    except Exception:  # a sheet that is no table, such as one of a chart
+        return False
 
 
 def _text(cell: Any) -> str:
@@ -68,6 +88,18 @@ def _text(cell: Any) -> str:
         minutes, seconds = divmod(round(cell.total_seconds()), 60)
         return f"{minutes // 60:02d}:{minutes % 60:02d}:{seconds:02d}"
     return "" if cell is None else str(cell).strip()
+
+
+def _as_percent(text: str) -> str:
+    """A number as it is shown where its format is percent; other texts as they are.
+
+    >>> _as_percent("0.55"), _as_percent("n/a")
+    ('55 %', 'n/a')
+    """
+    try:
+        return f"{float(text) * 100:.12g} %"
+    except ValueError:
+        return text
 
 
 def _to_milliseconds(instant: datetime) -> datetime:
