@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import dagster as dg
 
-from hvac_platform.alerts.disputed_devices import dispute, settle, stray_text
+from hvac_platform.alerts.disputed_devices import dispute, settle, stray_text, tell_units, units_text
 from hvac_platform.assets.common import listed
 from hvac_platform.ingestion.decoding import IngestionCounts
 from hvac_platform.ingestion.registration import OLDER, TypeConflict, look_alikes
+from hvac_platform.ingestion.sent_units import UnitChange
 from hvac_platform.ingestion.standing import Registry
 from hvac_platform.io_managers.table_output import Metadata
 from hvac_platform.partitions import devices
@@ -38,9 +41,14 @@ def run_registry(context: dg.AssetExecutionContext, platform: PlatformResource) 
         context.log.warning("%s", text)
         dispute(platform.store, device.device_id, text, now_ms())
 
+    def on_units(device_id: str, changes: Sequence[UnitChange]) -> None:
+        text = units_text(device_id, changes)
+        context.log.warning("%s", text)
+        tell_units(platform.store, device_id, changes, now_ms())
+
     settings = platform.settings
     lengths = WindowLengths(platform.store, settings.window_ms)
-    return Registry(platform.store, on_new, on_conflict, settings.hvac_max_devices, lengths, on_stray)
+    return Registry(platform.store, on_new, on_conflict, settings.hvac_max_devices, lengths, on_stray, on_units)
 
 
 def tell_taken_in(metadata: Metadata, counts: IngestionCounts, registry: Registry, *, made_again: int) -> None:

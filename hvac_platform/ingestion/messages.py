@@ -112,6 +112,7 @@ class DecodedBatch:
         location: n locations; empty where the message has none.
         building_id: n buildings; empty where the message has none.
         told_units: device, metric and unit of readings that were converted, or that came in several units.
+        sent_unit: n units as they were sent; None where none was converted.
     """
 
     offsets: Int64
@@ -124,6 +125,7 @@ class DecodedBatch:
     location: list[str]
     building_id: list[str]
     told_units: frozenset[tuple[str, str, str]] = frozenset()
+    sent_unit: list[str] | None = None
 
     def __len__(self) -> int:
         """Number of readings."""
@@ -184,6 +186,9 @@ def decode_batch(batch: RecordBatch, *, now_ms: int) -> tuple[DecodedBatch, list
     good = np.isfinite(metric_values)
     if foreign_units.refused is not None:
         good &= ~foreign_units.refused
+    sent = foreign_units.sent
+    if sent is not None and not good.all():
+        sent = list(compress(sent, good))
     timestamps_ms, metric_values = _kept(columns, accepted, good, timestamps_ms, metric_values)
     decoded = DecodedBatch(
         offsets=batch.offsets if accepted.all() else batch.offsets[accepted],
@@ -196,6 +201,7 @@ def decode_batch(batch: RecordBatch, *, now_ms: int) -> tuple[DecodedBatch, list
         location=columns.location,
         building_id=columns.building_id,
         told_units=foreign_units.told,
+        sent_unit=sent,
     )
     if accepted.all():
         return decoded, []
@@ -243,7 +249,10 @@ class _Unfolded:
             return others
         mine = self.columns
         values = np.array(mine.metric_value, dtype=np.float64)
-        told = in_declared_units(mine.device_id, mine.device_type, mine.metric_name, mine.unit, values).told
+        units = in_declared_units(mine.device_id, mine.device_type, mine.metric_name, mine.unit, values)
+        sent = None
+        if others.sent_unit is not None or units.sent is not None:
+            sent = [*(others.sent_unit or others.unit), *(units.sent or mine.unit)]
         offsets = np.concatenate([others.offsets, np.array(self.offsets, np.int64)])
         order = np.argsort(offsets, kind="stable")
         rows = order.tolist()
@@ -262,7 +271,8 @@ class _Unfolded:
             unit=texts(others.unit, mine.unit),
             location=texts(others.location, mine.location),
             building_id=texts(others.building_id, mine.building_id),
-            told_units=others.told_units | told,
+            told_units=others.told_units | units.told,
+            sent_unit=None if sent is None else [sent[row] for row in rows],
         )
 
 

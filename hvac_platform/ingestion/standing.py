@@ -23,10 +23,11 @@ from hvac_platform.embedding.learned import Encoders
 from hvac_platform.ingestion.clock import require_right_clock
 from hvac_platform.ingestion.completing import Completing
 from hvac_platform.ingestion.decoding import IngestionCounts, ingest_ranges
-from hvac_platform.ingestion.messages import Rejected
+from hvac_platform.ingestion.messages import DecodedBatch, Rejected
 from hvac_platform.ingestion.ownership import LeaseKeeper, claim, give_back, may_be_the_messages, root_cause
 from hvac_platform.ingestion.ranges import OffsetRange, gone_message, next_ranges, retry_delay
 from hvac_platform.ingestion.registration import TypeClaims, TypeConflict, settled_types, stranger_reason, strangers
+from hvac_platform.ingestion.sent_units import SentUnits, UnitChange
 from hvac_platform.ingestion.snapshotting import (
     EmbeddingCounts,
     backlog_batches,
@@ -123,6 +124,7 @@ class Registry:
         most: so many devices may be registered.
         lengths: of the windows of each device.
         on_stray: told of each device, once, of which only readings of long ago arrive, with its newest reading, epoch ms.
+        on_units: told of a device and of its points whose unit has changed.
         conflicts: the last conflict of each of them.
         strays: devices that ``on_stray`` was told of.
     """
@@ -133,10 +135,19 @@ class Registry:
     most: int
     lengths: WindowLengths
     on_stray: Callable[[Device, int], object] = lambda _device, _newest_ms: None
+    on_units: Callable[[str, Sequence[UnitChange]], object] = lambda _device_id, _changes: None
     conflicts: dict[str, TypeConflict] = field(default_factory=dict)
     strays: set[str] = field(default_factory=set)
     _known: dict[str, Device] = field(default_factory=dict)
     _read_at: float = -np.inf
+
+    def __post_init__(self) -> None:
+        """The units that points are sent in are compared over the batches of the run."""
+        self._units = SentUnits(self.store, lambda: self.devices, lambda *told: self.on_units(*told))
+
+    def look(self, batch: DecodedBatch) -> None:
+        """See the readings of a batch before its devices are registered."""
+        self._units.look(batch)
 
     @property
     def devices(self) -> dict[str, Device]:
@@ -469,6 +480,7 @@ class StandingIngestion:
             check_clock=self._check_clock,
             settle=self.registry.settle,
             refuse=self._refuse,
+            look=self.registry.look,
         ):
             self._write("device_metrics_raw", batch)
             if batch.touched is not None:
