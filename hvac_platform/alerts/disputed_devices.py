@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from hvac_platform.alerts.troubles import Trouble, clear_trouble, open_troubles, raise_trouble
+from hvac_platform.ingestion.repeated import Repeated
 from hvac_platform.ingestion.sent_units import UnitChange
 from hvac_platform.stores.base import Store
 from hvac_platform.timestamps import iso
@@ -36,6 +37,14 @@ def stray_text(device_id: str, stray_ms: int, newest_ms: int) -> str:
     return (
         f"{device_id}: what arrives of it is of {iso(stray_ms)}, long before its newest reading of {iso(newest_ms)}: "
         "did its clock go back?"
+    )
+
+
+def repeated_text(device_id: str, told: Repeated) -> str:
+    """What is said of a device whose readings came again with another value."""
+    return (
+        f"{device_id}: readings came again with another value, {told.count} at first, such as {told.example}; the last one "
+        "counts: do two producers send under one id, or does one correct itself?"
     )
 
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from hvac_platform.alerts.disputed_devices import dispute, settle, stray_text, tell_units, units_text
+from hvac_platform.alerts.disputed_devices import dispute, repeated_text, settle, stray_text, tell_units, units_text
 from hvac_platform.assets.common import listed
 from hvac_platform.ingestion.decoding import IngestionCounts
 from hvac_platform.ingestion.registration import OLDER, TypeConflict, look_alikes
+from hvac_platform.ingestion.repeated import Repeated
 from hvac_platform.ingestion.sent_units import UnitChange
 from hvac_platform.ingestion.standing import Registry
 from hvac_platform.io_managers.table_output import Metadata
@@ -46,9 +47,15 @@ def run_registry(context: dg.AssetExecutionContext, platform: PlatformResource) 
         context.log.warning("%s", text)
         tell_units(platform.store, device_id, changes, now_ms())
 
+    def on_repeated(device_id: str, told: Repeated) -> None:
+        text = repeated_text(device_id, told)
+        context.log.warning("%s", text)
+        dispute(platform.store, device_id, text, now_ms())
+
     settings = platform.settings
     lengths = WindowLengths(platform.store, settings.window_ms)
-    return Registry(platform.store, on_new, on_conflict, settings.hvac_max_devices, lengths, on_stray, on_units)
+    most = settings.hvac_max_devices
+    return Registry(platform.store, on_new, on_conflict, most, lengths, on_stray, on_units, on_repeated)
 
 
 def tell_taken_in(metadata: Metadata, counts: IngestionCounts, registry: Registry, *, made_again: int) -> None:
@@ -61,7 +68,7 @@ def tell_taken_in(metadata: Metadata, counts: IngestionCounts, registry: Registr
         made_again: logs that were made again and so are read from their begin.
     """
     disputed = registry.conflicts.values()
-    unsettled = registry.strays | {conflict.device_id for conflict in disputed if conflict.why != OLDER}
+    unsettled = registry.strays | registry.repeated.keys() | {conflict.device_id for conflict in disputed if conflict.why != OLDER}
     settle(registry.store, counts.devices - unsettled, now_ms())
     metadata.update(
         messages=counts.messages,
@@ -74,6 +81,7 @@ def tell_taken_in(metadata: Metadata, counts: IngestionCounts, registry: Registr
         devices=len(counts.devices),
         rejections=dg.MetadataValue.json(counts.reasons),
         other_units=", ".join(sorted(counts.other_units)) or "none",
+        repeated_with_other_values=listed([f"{name}: {n}" for name, n in sorted(registry.repeated.items())]) or "none",
         type_changes=", ".join(str(c) for c in disputed if c.changed) or "none",
         type_conflicts=", ".join(str(c) for c in disputed if not c.changed) or "none",
     )

@@ -27,6 +27,7 @@ from hvac_platform.ingestion.messages import DecodedBatch, Rejected
 from hvac_platform.ingestion.ownership import LeaseKeeper, claim, give_back, may_be_the_messages, root_cause
 from hvac_platform.ingestion.ranges import OffsetRange, gone_message, next_ranges, retry_delay
 from hvac_platform.ingestion.registration import TypeClaims, TypeConflict, settled_types, stranger_reason, strangers
+from hvac_platform.ingestion.repeated import Repeated, repeated_readings
 from hvac_platform.ingestion.sent_units import SentUnits, UnitChange
 from hvac_platform.ingestion.snapshotting import (
     EmbeddingCounts,
@@ -125,7 +126,9 @@ class Registry:
         lengths: of the windows of each device.
         on_stray: told of each device, once, of which only readings of long ago arrive, with its newest reading, epoch ms.
         on_units: told of a device and of its points whose unit has changed.
+        on_repeated: told of each device, once, whose readings came again with another value.
         conflicts: the last conflict of each of them.
+        repeated: readings that came again with another value, by device.
         strays: devices that ``on_stray`` was told of.
     """
 
@@ -136,7 +139,9 @@ class Registry:
     lengths: WindowLengths
     on_stray: Callable[[Device, int], object] = lambda _device, _newest_ms: None
     on_units: Callable[[str, Sequence[UnitChange]], object] = lambda _device_id, _changes: None
+    on_repeated: Callable[[str, Repeated], object] = lambda _device_id, _told: None
     conflicts: dict[str, TypeConflict] = field(default_factory=dict)
+    repeated: dict[str, int] = field(default_factory=dict)
     strays: set[str] = field(default_factory=set)
     _known: dict[str, Device] = field(default_factory=dict)
     _read_at: float = -np.inf
@@ -148,6 +153,10 @@ class Registry:
     def look(self, batch: DecodedBatch) -> None:
         """See the readings of a batch before its devices are registered."""
         self._units.look(batch)
+        for device_id, told in repeated_readings(batch, self.store, self.devices).items():
+            if device_id not in self.repeated:
+                self.on_repeated(device_id, told)
+            self.repeated[device_id] = self.repeated.get(device_id, 0) + told.count
 
     @property
     def devices(self) -> dict[str, Device]:

@@ -188,3 +188,8 @@ def test_points_by_turns_in_two_units_are_told_once(instance, platform):
     for first in range(0, 8, 2):
         fed(instance, platform, *minutes(first, first + 1, "°F"), *minutes(first + 1, first + 2, "°C"))
     assert len(told_units(platform)) <= 1
+
+
+@pytest.mark.parametrize("hyphen", [*map(chr, range(0x2010, 0x2016)), "\u2212"])
+def test_hyphens_that_look_alike_are_told(hyphen: str) -> None:
+    assert look_alikes([f"RTU{hyphen}1"], ["RTU-1"]) == [(f"RTU{hyphen}1", "RTU-1")]
