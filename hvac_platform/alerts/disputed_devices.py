@@ -40,6 +40,19 @@ def stray_text(device_id: str, stray_ms: int, newest_ms: int) -> str:
     )
 
 
+def ahead_text(device_id: str, at_ms: int, now_ms: int) -> str:
+    """What is said of a device whose clock is ahead."""
+    return (
+        f"{device_id}: its clock is ahead by {_spelled(at_ms - now_ms)}: it sends readings of {iso(at_ms)}, which are "
+        "refused; set its clock, or that of its gateway, right. What was refused is among the dead letters: hvac verify"
+    )
+
+
+def _spelled(length_ms: int) -> str:
+    hours = length_ms / 3_600_000
+    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.0f} days"
+
+
 def repeated_text(device_id: str, told: Repeated) -> str:
     """What is said of a device whose readings came again with another value."""
     return (

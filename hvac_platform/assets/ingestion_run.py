@@ -6,13 +6,21 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from hvac_platform.alerts.disputed_devices import dispute, repeated_text, settle, stray_text, tell_units, units_text
+from hvac_platform.alerts.disputed_devices import (
+    ahead_text,
+    dispute,
+    repeated_text,
+    settle,
+    stray_text,
+    tell_units,
+    units_text,
+)
 from hvac_platform.assets.common import listed
 from hvac_platform.ingestion.decoding import IngestionCounts
 from hvac_platform.ingestion.registration import OLDER, TypeConflict, look_alikes
 from hvac_platform.ingestion.repeated import Repeated
 from hvac_platform.ingestion.sent_units import UnitChange
-from hvac_platform.ingestion.standing import Registry
+from hvac_platform.ingestion.standing import LEAST_AHEAD, Registry
 from hvac_platform.io_managers.table_output import Metadata
 from hvac_platform.partitions import devices
 from hvac_platform.resources import PlatformResource
@@ -47,6 +55,11 @@ def run_registry(context: dg.AssetExecutionContext, platform: PlatformResource) 
         context.log.warning("%s", text)
         tell_units(platform.store, device_id, changes, now_ms())
 
+    def on_ahead(device_id: str, at_ms: int) -> None:
+        text = ahead_text(device_id, at_ms, now_ms())
+        context.log.warning("%s", text)
+        dispute(platform.store, device_id, text, now_ms())
+
     def on_repeated(device_id: str, told: Repeated) -> None:
         text = repeated_text(device_id, told)
         context.log.warning("%s", text)
@@ -55,7 +68,7 @@ def run_registry(context: dg.AssetExecutionContext, platform: PlatformResource) 
     settings = platform.settings
     lengths = WindowLengths(platform.store, settings.window_ms)
     most = settings.hvac_max_devices
-    return Registry(platform.store, on_new, on_conflict, most, lengths, on_stray, on_units, on_repeated)
+    return Registry(platform.store, on_new, on_conflict, most, lengths, on_stray, on_units, on_ahead, on_repeated)
 
 
 def tell_taken_in(metadata: Metadata, counts: IngestionCounts, registry: Registry, *, made_again: int) -> None:
@@ -68,7 +81,13 @@ def tell_taken_in(metadata: Metadata, counts: IngestionCounts, registry: Registr
         made_again: logs that were made again and so are read from their begin.
     """
     disputed = registry.conflicts.values()
-    unsettled = registry.strays | registry.repeated.keys() | {conflict.device_id for conflict in disputed if conflict.why != OLDER}
+    ahead = {device_id for device_id, count in registry.ahead.items() if count >= LEAST_AHEAD}
+    unsettled = (
+        registry.strays
+        | ahead
+        | registry.repeated.keys()
+        | {conflict.device_id for conflict in disputed if conflict.why != OLDER}
+    )
     settle(registry.store, counts.devices - unsettled, now_ms())
     metadata.update(
         messages=counts.messages,

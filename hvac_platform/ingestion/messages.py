@@ -88,6 +88,7 @@ class Metric(msgspec.Struct, gc=False):
 
 
 _AHEAD = " ahead of "
+_TIME_AHEAD = re.compile(rf"timestamp '([^']+)' is more than \d+ s{_AHEAD}")
 _MIDNIGHT = re.compile(r"(.{10}[Tt ])24:00(?::00(?:[.,]0+)?)?([Zz]|[-+][0-9:]+)?")
 _decode = msgspec.json.Decoder(Metric).decode
 _encode = msgspec.json.Encoder().encode
@@ -159,6 +160,15 @@ class Rejected:
     def ahead(self) -> bool:
         """Whether the only fault is a time in the future; then it may be this machine's clock that is wrong."""
         return _AHEAD in self.reason
+
+    @property
+    def ahead_ms(self) -> int | None:
+        """The time that its only fault is to have, epoch milliseconds; None where that isn't its fault."""
+        found = _TIME_AHEAD.search(self.reason) if self.ahead else None
+        try:
+            return None if found is None else parse_timestamp(found[1])
+        except ValueError:
+            return None
 
 
 def decode_batch(batch: RecordBatch, *, now_ms: int) -> tuple[DecodedBatch, list[Rejected]]:

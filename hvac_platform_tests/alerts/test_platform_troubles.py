@@ -8,11 +8,12 @@ import pytest
 from hvac_platform.alerts.troubles import Trouble, clear_trouble, open_troubles, raise_trouble, tell_troubles
 from hvac_platform.execution import ingest_everything
 from hvac_platform.monitoring.counted import RunsCounted, runs_counted
+from hvac_platform.monitoring.refused import refusals
 from hvac_platform.sensors import ingestion_watch as ingestion_watch_module
 from hvac_platform.sensors.alert_delivery import alert_delivery
 from hvac_platform.sensors.ingestion_watch import ingestion_watch
 from hvac_platform.sensors.run_failure import run_failure, run_success
-from hvac_platform.timestamps import now_ms
+from hvac_platform.timestamps import DAY_MS, now_ms
 from hvac_platform_tests.alerts.conftest import Happenings, incident
 from hvac_platform_tests.conftest import HOUR_MS, MIDNIGHT_MS, MINUTE_MS, NOON_MS, reading, readings
 
@@ -182,5 +183,23 @@ def test_readings_that_come_again_with_another_value_are_counted_and_told_by_dev
     assert "came again with another value, 1 at first, such as supply_air_temp of 2025-03-10 12:01:00Z" in trouble.text
     assert "was 71 and then 99" in trouble.text
     platform.log.append(platform.topic, [reading(at_ms=NOON_MS + HOUR_MS)])
+    list(ingest_everything(instance, platform))
+    assert open_troubles(platform.store, now_ms()) == []
+
+
+def test_a_device_whose_clock_is_ahead_is_told_with_how_much_until_its_messages_agree(platform, instance):
+    now = now_ms()
+    platform.log.append(platform.topic, [reading(at_ms=now - MINUTE_MS)])
+    list(ingest_everything(instance, platform))
+    year = [reading(at_ms=now + 365 * DAY_MS + i * MINUTE_MS) for i in range(4)]
+    platform.log.append(platform.topic, [*year, *(reading("RTU-002", now - m * MINUTE_MS) for m in range(9))])
+    list(ingest_everything(instance, platform))
+    (trouble,) = open_troubles(platform.store, now_ms())
+    assert (trouble.kind, trouble.subject) == ("device", "RTU-001")
+    assert "its clock is ahead by 365 days" in trouble.text
+    (refusal,) = refusals(platform.store)
+    assert (refusal.count, refusal.devices) == (4, {"RTU-001"})
+    assert refusals(platform.store, since_ms=now_ms() + 1) == []
+    platform.log.append(platform.topic, [reading(at_ms=now)])
     list(ingest_everything(instance, platform))
     assert open_troubles(platform.store, now_ms()) == []
