@@ -14,6 +14,7 @@ import numpy as np
 import typer
 
 from hvac_platform.alerts.disputed_devices import disputes
+from hvac_platform.alerts.doubts import doubts
 from hvac_platform.alerts.receivers import DeliveryError, make_sender
 from hvac_platform.alerts.tree import AlertsFileError, current_tree
 from hvac_platform.cli.choosing import Devices, Names, chosen_devices, named
@@ -147,6 +148,9 @@ def _alerts_state(settings: Settings) -> str:
             make_sender(name, receiver, lambda _: None).close()
         except DeliveryError as error:
             raise AlertsFileError(f"receiver {name}: {error}") from None
+    store = open_store(settings) if _not_yet(settings, "store.db") is None else None
+    if tree is not None and (found := doubts(tree, store)):
+        raise AlertsFileError(f"{settings.hvac_alerts}: {'; '.join(found)}")
     return f"{settings.hvac_alerts}: receivers {', '.join(tree.receivers) if tree is not None else 'none'}"
 
 

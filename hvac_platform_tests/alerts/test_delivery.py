@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import hmac
+from dataclasses import replace
 from hashlib import sha256
 
+import numpy as np
 import pytest
 
 from hvac_platform.alerts.delivery import Deliverer
@@ -14,7 +16,7 @@ from hvac_platform.alerts.outbox import read_outbox
 from hvac_platform.alerts.receivers.webhook import webhook_id
 from hvac_platform.alerts.troubles import open_troubles
 from hvac_platform.config import Settings
-from hvac_platform.stores.records import IncidentTransition
+from hvac_platform.stores.records import AnomalyEvent, IncidentTransition
 from hvac_platform_tests.alerts.conftest import incident
 from hvac_platform_tests.alerts.servers import HttpReceiver, SmtpReceiver, free_port
 from hvac_platform_tests.conftest import HOUR_MS, MINUTE_MS, NOON_MS
@@ -520,3 +522,40 @@ def test_a_cool_down_goes_by_what_was_sent_and_not_by_what_became_of_it_since(al
     happenings.happens("opened", again, at_ms=clock.at_ms)
     made.deliver()
     assert made.titles()[-1].startswith("[critical] RTU-001")
+
+
+def test_what_stands_at_its_normal_has_not_moved_and_what_was_farthest_from_it_is_shown(
+    alerts, happenings, store, http
+):
+    one = incident()
+    happenings.record(one)
+    at_ms, normal = one.ended_at - 2 * MINUTE_MS, {"std": 2.0, "min": 0.0, "max": 200.0, "scale": 2.0}
+    (event,) = AnomalyEvent.read(store, one.device_id)
+    event = replace(event, detected_at=at_ms, event_id=f"{one.device_id}/{at_ms}")
+    event.metrics_snapshot["supply_air_temp"] = -9999.0
+    store.upsert(AnomalyEvent.TABLE, AnomalyEvent.columns([event]))
+    stats = {"supply_air_temp": normal | {"mean": 77.0}, "fan_speed": normal | {"mean": 90.5}}
+    numbers = (
+        "profile_version",
+        "snapshot_count",
+        "span_start",
+        "span_end",
+        "profile_created_at",
+        "profile_updated_at",
+    )
+    texts = ("embedding_method", "device_type", "location", "building_id")
+    store.upsert(
+        "device_profiles",
+        {
+            **dict.fromkeys((*numbers, "last_seen"), [1]),
+            **dict.fromkeys(texts, [""]),
+            "device_id": [one.device_id],
+            "profile_embedding": np.ones((1, 384), np.float32),
+            "metric_stats": [stats],
+            "calibration": [{}],
+        },
+    )
+    happenings.happens("opened", one)
+    alerts(hook(http.url), KEY=SECRET).deliver()
+    moved = http.taken[0].event["data"]["incidents"][0]["moved"]
+    assert [(m["metric"], m["value"]) for m in moved] == [("supply_air_temp", -9999.0)]
