@@ -547,8 +547,8 @@ def test_what_stands_at_its_normal_has_not_moved_and_what_was_farthest_from_it_i
     store.upsert(
         "device_profiles",
         {
-            **dict.fromkeys((*numbers, "last_seen"), [1]),
-            **dict.fromkeys(texts, [""]),
+            **{name: [1] for name in (*numbers, "last_seen")},
+            **{name: [""] for name in texts},
             "device_id": [one.device_id],
             "profile_embedding": np.ones((1, 384), np.float32),
             "metric_stats": [stats],
