@@ -308,7 +308,11 @@ class Deliverer:
                 message_key=key,
                 transition=kind,
                 incidents=list(dict.fromkeys(i for row in items for i in row.incidents)),
-                details={"reason": f"{len(items)} messages waited for it", "due": at_ms},
+                details={
+                    "reason": f"{len(items)} messages waited for it",
+                    "due": at_ms,
+                    "severities": {i: told for row in items for i, told in outbox.severities(row).items()},
+                },
                 state="waiting",
                 next_attempt_at=at_ms,
                 updated_at=now,

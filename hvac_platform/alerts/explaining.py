@@ -77,24 +77,34 @@ def explain(store: Store, tree: Tree, incident_id: str, device_id: str, now_ms: 
     """Decisions on every transition of an incident; of one without any, those if it opened now."""
     rows = outbox.read_outbox(store, now_ms)
     found = explain_rows(incident_id, rows)
-    fresh = [row for row in rows if row.kind == "transition" and row.state == "new" and row.incident_id == incident_id]
+    fresh = [row for row in rows if row.kind == "transition" and row.state == "new"]
     facts = outbox.KnownFacts(store)
-    if fresh:
+    if any(row.incident_id == incident_id for row in fresh):  # planned with all that is new, as they will be
         pending = [
-            Transition(facts.of(incident_id, device_id, row.details), outbox.transition_key(row), row.queued_at)
+            Transition(facts.of(row.incident_id, row.device_id, row.details), outbox.transition_key(row), row.queued_at)
             for row in fresh
         ]
-        found += explain_plan(tree, pending, outbox.told(store, now_ms), now_ms, facts, "planned")
+        found += explain_plan(tree, pending, outbox.told(store, now_ms), now_ms, facts, "planned", incident_id)
     elif not found:
         pending = [Transition(facts.of(incident_id, device_id), "opened", now_ms)]
-        found += explain_plan(tree, pending, outbox.told(store, now_ms), now_ms, facts, "if it opened now")
+        found += explain_plan(tree, pending, outbox.told(store, now_ms), now_ms, facts, "if it opened now", incident_id)
     return found
 
 
 def explain_plan(
-    tree: Tree, pending: Sequence[Transition], told: Told, now_ms: int, facts: outbox.KnownFacts, state: str
+    tree: Tree,
+    pending: Sequence[Transition],
+    told: Told,
+    now_ms: int,
+    facts: outbox.KnownFacts,
+    state: str,
+    incident_id: str,
 ) -> list[Explained]:
-    """Decisions that planning would write at this moment."""
+    """Decisions on one incident that planning would write at this moment."""
     planned = plan(tree, pending, told, now_ms, known=facts.known)
-    at = {transition.transition: transition.queued_at for transition in pending}
-    return [Explained(one.transition, at[one.transition], one.decision, state) for one in planned]
+    at = {t.transition: t.queued_at for t in pending if t.facts.incident_id == incident_id}
+    return [
+        Explained(one.transition, at[one.transition], one.decision, state)
+        for one in planned
+        if incident_id in one.incidents and one.transition in at
+    ]

@@ -342,16 +342,30 @@ def content_of(store: Store, incident: Incident, dashboard_url: str, *, whole: b
 
 
 def _moved(store: Store, incident: Incident) -> tuple[Moved, ...]:
-    """What moved, with the values of the last anomalous window and what is normal of the device."""
+    """What moved, with the value of its last hour that is farthest from what is normal of the device, and that.
+
+    What is less than one sigma from normal, such as a sensor that stands still, has not moved: reasons say what it is.
+    """
     span = (max(incident.started_at, incident.ended_at - 3_600_000), incident.ended_at)
     events = AnomalyEvent.read(store, incident.device_id, span, only=("detected_at", "metrics_snapshot"))
     if not events:
         return ()
-    values = events[-1].metrics_snapshot
     profile = StoredProfile.first(store, incident.device_id, only=("metric_stats",))
     stats = profile.metric_stats if profile is not None else {}
     declared = device_type(incident.device_type)
-    names = [name for name in incident.metrics[:MOST_MOVED] if name in values]
+    values = {}
+    for name in incident.metrics:
+        seen = [event.metrics_snapshot[name] for event in events if name in event.metrics_snapshot]
+        normal = stats.get(name)
+        if not seen:
+            continue
+        if normal is None:
+            values[name] = seen[-1]
+            continue
+        farthest = max(reversed(seen), key=lambda value: abs(value - normal["mean"]))
+        if abs(farthest - normal["mean"]) >= max(normal.get("scale", 0.0), normal.get("std", 0.0)):
+            values[name] = farthest
+    names = list(values)[:MOST_MOVED]
     points = {name: declared.point(name) for name in names if declared is not None and name in declared.index}
     sent = _units_sent(store, incident, events[-1].detected_at) if len(points) < len(names) else {}
     found = []

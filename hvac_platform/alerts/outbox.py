@@ -79,6 +79,7 @@ TOLD_COLUMNS = (
         "next_attempt_at",
     ),
     "queued_at",
+    "details",
 )
 
 
@@ -102,10 +103,22 @@ def told(store: Store, now_ms: int, *, without: Iterable[tuple[str, str]] = ()) 
 def tellings(row: OutboxMessage) -> list[Telling]:
     """What one message tells: something of each of its incidents."""
     at_ms = row.sent_at or row.next_attempt_at or row.queued_at
+    told = severities(row)
     return [
-        Telling(i, row.receiver or "", row.transition, purpose(row), row.state, at_ms, len(row.incidents))
+        Telling(
+            i, row.receiver or "", row.transition, purpose(row), row.state, at_ms, len(row.incidents), told.get(i, "")
+        )
         for i in row.incidents
     ]
+
+
+def severities(row: OutboxMessage) -> dict[str, str]:
+    """Severity by incident, as a message tells them; of one from before they were kept that of its transition."""
+    kept = row.details.get("severities")
+    if isinstance(kept, dict):
+        return {str(incident_id): str(severity) for incident_id, severity in kept.items()}
+    first = row.details.get("severity")
+    return {row.incident_id: first} if isinstance(first, str) else {}
 
 
 def rows_of(
@@ -137,7 +150,12 @@ def rows_of(
                 route=decision.route,
                 receiver=decision.receiver,
                 incidents=list(one.incidents),
-                details={**own, "reason": decision.reason, "due": decision.due_ms},
+                details={
+                    **own,
+                    "reason": decision.reason,
+                    "due": decision.due_ms,
+                    "severities": dict(zip(one.incidents, one.severities, strict=True)),
+                },
                 attempts=0,
                 next_attempt_at=decision.due_ms if decision.tells else None,
                 sent_at=None,

@@ -47,6 +47,7 @@ class Telling:
         state: of the message.
         at_ms: when it was sent, or is to be.
         among: how many incidents the message is of.
+        severity: of the incident when the message was planned; empty where that was not kept, which counts as the least.
     """
 
     incident_id: str
@@ -56,6 +57,27 @@ class Telling:
     state: str
     at_ms: int
     among: int = 1
+    severity: str = ""
+
+    @property
+    def rank(self) -> int:
+        """How severe the incident was of which it tells; more is worse."""
+        return RANK.get(self.severity, 0)
+
+    @property
+    def at_once(self) -> bool:
+        """Whether it was sent, or is sent as soon as its receiver takes it: it waits for no hour and for nobody."""
+        return self.state == "sent" or (self.state == "waiting" and not self.purpose)
+
+    @property
+    def in_digest(self) -> bool:
+        """Whether it is told in a digest, which says itself how things ended."""
+        return self.purpose == "digest" or self.transition == "digest"
+
+    @property
+    def message(self) -> tuple[str, int, int]:
+        """What is the same of all that one message tells."""
+        return self.transition, self.at_ms, self.among
 
     @property
     def raises(self) -> bool:
@@ -90,22 +112,30 @@ class Told:
 
     def raised(self, incident_id: str, receiver: str) -> Telling | None:
         """The last message by which a receiver knows, or will know, that an incident began; None where there is none."""
-        found = [t for t in self.tellings.get((incident_id, receiver), ()) if t.raises and t.state in LIVE]
+        return max(self.raising(incident_id, receiver), key=lambda t: t.at_ms, default=None)
+
+    def raising(self, incident_id: str, receiver: str) -> list[Telling]:
+        """All messages by which a receiver knows, or will know, that an incident began."""
+        return [t for t in self.tellings.get((incident_id, receiver), ()) if t.raises and t.state in LIVE]
+
+    def at_once(self, incident_id: str, receiver: str) -> Telling | None:
+        """The last of them that was sent or is about to be; what waits for an hour of the day is not."""
+        found = [t for t in self.raising(incident_id, receiver) if t.at_once]
         return max(found, key=lambda t: t.at_ms, default=None)
 
-    def storms(self, receiver: str, least: int, since_ms: int) -> list[str]:
-        """Some incidents of each message of many that a receiver was told since an instant."""
-        found: dict[tuple[str, int, int], list[str]] = defaultdict(list)
-        for (incident_id, of), told in self.tellings.items():
+    def storms(self, receiver: str, least: int, since_ms: int) -> list[Telling]:
+        """Something of each message of many that a receiver was told since an instant, the most severe of it first."""
+        found: dict[tuple[str, int, int], list[Telling]] = defaultdict(list)
+        for (_, of), told in self.tellings.items():
             for t in told if of == receiver else ():
-                if t.among >= least and t.raises and t.state in LIVE and t.at_ms >= since_ms and not t.purpose:
-                    found[t.transition, t.at_ms, t.among].append(incident_id)
-        return [incident_id for of_one in found.values() for incident_id in of_one[:STORM_LOOKED_AT]]
+                if t.among >= least and t.raises and t.at_once and t.at_ms >= since_ms and not t.purpose:
+                    found[t.message].append(t)
+        return [t for of_one in found.values() for t in sorted(of_one, key=lambda t: -t.rank)[:STORM_LOOKED_AT]]
 
     def of_device(self, device_id: str, receiver: str) -> list[str]:
-        """Incidents of a device of which a receiver knows."""
+        """Incidents of a device of which a receiver knows, or is about to."""
         prefix = f"{device_id}/"
-        return [i for i, of in self.tellings if of == receiver and i.startswith(prefix) and self.raised(i, of)]
+        return [i for i, of in self.tellings if of == receiver and i.startswith(prefix) and self.at_once(i, of)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +145,7 @@ class Planned:
     Attributes:
         key: of the message, the same whenever it is planned again.
         incidents: ids of the incidents that it is of, first the one whose page it leads to.
+        severities: of each of them, as they are told.
     """
 
     key: str
@@ -123,6 +154,7 @@ class Planned:
     queued_at: int
     device_id: str
     incidents: tuple[str, ...]
+    severities: tuple[str, ...]
 
 
 def escalation_of(purpose: str) -> str:
@@ -198,8 +230,8 @@ def decide(
     told: Told,
     at_ms: int,
     known: Callable[[str], Facts | None],
-    families: Mapping[tuple[str, str], str],
-    storms: Callable[[str], list[str]],
+    families: Mapping[tuple[str, str], Sequence[Telling]],
+    storms: Callable[[str], list[Telling]],
 ) -> list[Decision]:
     """Decisions on one transition, as the tree has them, less what receivers know already."""
     facts, key = transition.facts, transition.transition
@@ -219,75 +251,117 @@ def _known_already(
     told: Told,
     at_ms: int,
     known: Callable[[str], Facts | None],
-    families: Mapping[tuple[str, str], str],
-    storms: Callable[[str], list[str]],
+    families: Mapping[tuple[str, str], Sequence[Telling]],
+    storms: Callable[[str], list[Telling]],
 ) -> str | None:
     """Why a receiver needs not be told; None where it does."""
     facts, receiver = transition.facts, decision.receiver
     base = base_transition(transition.transition)
-    heard = told.raised(facts.incident_id, receiver)
-    family = families.get((facts.family, receiver))
+    family = families.get((facts.family, receiver), ())
     if base in ENDING:
-        if heard is None and facts.since_ms and at_ms - facts.since_ms > REMEMBERED_MS:
-            return None  # what was told so long ago is not kept
-        if heard is None:
-            return "it was not told that this began" if family is None else f"part of {family}, whose end is told"
-        parent = told.raised(facts.family, receiver) if facts.parent_id else None
-        return f"part of {facts.family}, whose end is told" if parent is not None else None
+        return _end_known(decision, facts, told, at_ms, family)
     if base not in RAISING:
         return None
     if base == "worsened" and decision.action is Action.ESCALATE:
-        found = told.tellings.get((facts.incident_id, receiver), ())
-        if any(t.purpose == decision.purpose and t.state in LIVE for t in found):
+        found = [t for t in told.tellings.get((facts.incident_id, receiver), ()) if t.purpose == decision.purpose]
+        if any(t.state == "waiting" or (t.state == "sent" and t.rank >= RANK.get(facts.severity, 0)) for t in found):
             return "it is called already since this began"
-    if base == "opened" and family is not None and family != facts.incident_id:
-        return f"part of {facts.family}, of which it knows by {family}"
     if base == "opened":
-        for incident_id in storms(receiver):
-            other = known(incident_id)
-            if other is not None and _of_one_storm(facts, other):
-                return f"one of many in building {facts.building_id or '-'}, of which it knows by {incident_id}"
+        if (reason := _part_known(decision, facts, family)) is not None:
+            return reason
+        for telling in storms(receiver):
+            other = known(telling.incident_id)
+            if other is not None and _of_one_storm(facts, other, telling):
+                return f"one of many in building {facts.building_id or '-'}, {_knows_by(telling)}"
     if base in ("opened", "reopened") and decision.cool_down_ms and decision.action is not Action.ESCALATE:
         for incident_id in told.of_device(facts.device_id, receiver):
             other = known(incident_id)
-            earlier = told.raised(incident_id, receiver)
+            earlier = told.at_once(incident_id, receiver)
             if (
                 other is not None
                 and earlier is not None
                 and (incident_id != facts.incident_id or base == "reopened")
                 and 0 <= at_ms - earlier.at_ms < decision.cool_down_ms
                 and other.alike(facts)
-                and RANK.get(facts.severity, 0) <= RANK.get(other.severity, 0)
+                and RANK.get(facts.severity, 0) <= earlier.rank
             ):
                 minutes = (at_ms - earlier.at_ms) // 60_000
-                return f"cool-down: it was told of {incident_id}, the same fault, {minutes} min ago"
+                when = f"was told of {incident_id}, the same fault, {minutes} min ago"
+                if earlier.state != "sent":
+                    when = f"is about to be told of {incident_id}, the same fault"
+                return f"cool-down: it {when}"
     return None
 
 
-def _of_one_storm(facts: Facts, other: Facts) -> bool:
-    """Whether an incident is alike another one, on whichever device of the same building, and no worse."""
+def _end_known(decision: Decision, facts: Facts, told: Told, at_ms: int, family: Sequence[Telling]) -> str | None:
+    """Why a receiver needs not be told of an end; None where it does."""
+    heard = told.raising(facts.incident_id, decision.receiver)
+    if not heard:
+        if facts.since_ms and at_ms - facts.since_ms > REMEMBERED_MS:
+            return None  # what was told so long ago is not kept
+        sent = [t for t in family if t.state == "sent"]
+        ends = next((t.incident_id for t in sent if not t.in_digest), None)
+        if ends is not None:
+            return f"part of {ends}, whose end is told"
+        return (
+            f"part of {facts.family}, and the digest says how it ended" if sent else "it was not told that this began"
+        )
+    if not facts.parent_id:
+        return None
+    # What was told apart from its parent, because it was worse than what was known of it, ends apart from it.
+    worst, messages = max(t.rank for t in heard), {t.message for t in heard}
+    parent = [t for t in told.raising(facts.family, decision.receiver) if not t.in_digest]
+    if any(t.rank >= worst or (t.among > 1 and t.message in messages) for t in parent):
+        return f"part of {facts.family}, whose end is told"
+    return None
+
+
+def _part_known(decision: Decision, facts: Facts, family: Sequence[Telling]) -> str | None:
+    """Why a receiver needs not be told of a part of an incident; None where it does.
+
+    It knows what it was sent, and no worse: what is queued, held or kept for a digest may come late or never.
+    """
+    no_less = [t for t in family if t.incident_id != facts.incident_id and t.rank >= RANK.get(facts.severity, 0)]
+    for telling in no_less:
+        if telling.state == "sent":
+            return f"part of {facts.family}, {_knows_by(telling)}"
+    if decision.action is Action.ESCALATE:
+        for telling in no_less:
+            if telling.purpose == decision.purpose and telling.at_ms <= decision.due_ms:
+                return f"part of {facts.family}, of which it is called by {telling.incident_id}"
+    return None
+
+
+def _knows_by(telling: Telling) -> str:
+    """By which incident a receiver knows, or is about to."""
+    knows = "knows" if telling.state == "sent" else "is about to be told"
+    return f"of which it {knows} by {telling.incident_id}"
+
+
+def _of_one_storm(facts: Facts, other: Facts, telling: Telling) -> bool:
+    """Whether an incident is alike another one, on whichever device of the same building, and no worse than was told."""
     alike = set(facts.rules) & set(other.rules) or set(facts.metrics[:FEW]) & set(other.metrics[:FEW])
-    no_worse = RANK.get(facts.severity, 0) <= RANK.get(other.severity, 0)
+    no_worse = RANK.get(facts.severity, 0) <= telling.rank
     return bool(alike) and no_worse and facts.building_id == other.building_id
 
 
 def _families_told(
     transitions: Sequence[Transition], told: Told, known: Callable[[str], Facts | None]
-) -> dict[tuple[str, str], str]:
-    """By family and receiver, an incident of the family of which the receiver knew before these transitions."""
+) -> dict[tuple[str, str], list[Telling]]:
+    """By family and receiver, what the receiver was told, or will be, of the family before these transitions."""
     wanted = {t.facts.family for t in transitions if t.facts.parent_id or t.facts.scope == "fleet"}
+    found: dict[tuple[str, str], list[Telling]] = {}
     if not wanted:
-        return {}
-    found: dict[tuple[str, str], str] = {}
+        return found
     latest = max(t.queued_at for t in transitions)
     for incident_id, receiver in list(told.tellings):
-        heard = told.raised(incident_id, receiver)
-        if heard is None or latest - heard.at_ms > FAMILY_MS:
+        heard = [t for t in told.raising(incident_id, receiver) if latest - t.at_ms <= FAMILY_MS]
+        if not heard:
             continue
         facts = known(incident_id)
         family = facts.family if facts is not None else incident_id
         if family in wanted:
-            found.setdefault((family, receiver), incident_id)
+            found.setdefault((family, receiver), []).extend(heard)
     return found
 
 
@@ -299,6 +373,7 @@ def _telling(transition: Transition, decided: Decision) -> Telling:
         decided.purpose,
         "waiting",
         decided.due_ms,
+        severity=transition.facts.severity,
     )
 
 
@@ -333,7 +408,8 @@ def _planned(members: Sequence[tuple[Transition, Decision]]) -> Planned:
     families = [transition.facts.family for transition, _ in members]
     first = next((i for i, (own, family) in enumerate(zip(ids, families, strict=True)) if own == family), 0)
     transition, decision = members[first]
-    ordered = (ids[first], *(own for i, own in enumerate(ids) if i != first))
+    ordered = dict.fromkeys((ids[first], *ids))
+    severities = {transition.facts.incident_id: transition.facts.severity for transition, _ in members}
     return Planned(
         key=message_key(
             ids[first], transition.transition, decision.receiver, decision.purpose if decision.tells else ""
@@ -342,5 +418,6 @@ def _planned(members: Sequence[tuple[Transition, Decision]]) -> Planned:
         transition=transition.transition,
         queued_at=transition.queued_at,
         device_id=transition.facts.device_id,
-        incidents=tuple(dict.fromkeys(ordered)),
+        incidents=tuple(ordered),
+        severities=tuple(severities[incident_id] for incident_id in ordered),
     )

@@ -166,6 +166,10 @@ def known_transitions(value: tuple[str, ...]) -> tuple[str, ...]:
     known = [str(name) for name in Transition if name not in KEPT_QUIET]
     for pattern in value:
         if not any(fnmatchcase(name, pattern) for name in known):
+            if any(fnmatchcase(name, pattern) for name in KEPT_QUIET):
+                raise ValueError(
+                    f"nobody is told of {pattern[:60]!r}, it is in the history alone; told are {', '.join(known)}"
+                )
             raise ValueError(f"there is no transition {pattern[:60]!r}; they are {', '.join(known)}")
     return value
 

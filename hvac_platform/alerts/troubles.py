@@ -23,6 +23,7 @@ KINDS = {
     "run": "warning",
     "receiver": "critical",
     "device": "warning",
+    "unit": "warning",
 }
 """Kinds of trouble, with their severity. Data loss of a device is an incident of that device."""
 

@@ -25,7 +25,7 @@ from hvac_platform.monitoring.points import states_now
 from hvac_platform.monitoring.similar import NoSnapshotError, similar_states
 from hvac_platform.runtime.connections import make_encoders
 from hvac_platform.stores.base import Device, Store, TableSlice
-from hvac_platform.stores.records import WHOLE_DEVICE, Incident, IncidentHandling
+from hvac_platform.stores.records import NO_POINTS, Incident, IncidentHandling
 from hvac_platform.stores.tables import table
 from hvac_platform.timestamps import now_ms
 
@@ -107,7 +107,7 @@ def points(request: Request) -> Page:
     keyed = _keyed(request, "device_points", "metric", of.device_id)
     for key, one in keyed.items():
         one["now"] = "retired" if one["retired_at"] is not None else states.get(key)
-    return page_of(sorted(keyed.keys() - {WHOLE_DEVICE}), keyed.__getitem__, request.asked)
+    return page_of(sorted(keyed.keys() - NO_POINTS), keyed.__getitem__, request.asked)
 
 
 def rows_by_time(request: Request, name: str) -> Page:

@@ -20,7 +20,7 @@ from hvac_platform.ingestion.proof import RangeProof, newest_proofs
 from hvac_platform.monitoring.profile_versions import VersionState
 from hvac_platform.resources import PlatformResource
 from hvac_platform.snapshots import EMBEDDING_DIMENSION
-from hvac_platform.stores.records import DevicePoint, ProfileVersion, Snapshot, StoredProfile
+from hvac_platform.stores.records import NO_POINTS, DevicePoint, ProfileVersion, Snapshot, StoredProfile
 from hvac_platform.timestamps import DAY_MS, now_ms
 
 MOST_REJECTED = 0.01
@@ -115,7 +115,9 @@ def snapshots_not_empty(context: dg.AssetCheckExecutionContext) -> dg.AssetCheck
 def points_are_good(platform: PlatformResource) -> dg.AssetCheckResult:
     """Points that are often missing, stale, stuck or out of range tell little of their machine."""
     points = [
-        point for point in DevicePoint.read(platform.store) if point.grade is not None and point.retired_at is None
+        point
+        for point in DevicePoint.read(platform.store)
+        if point.grade is not None and point.retired_at is None and point.metric not in NO_POINTS
     ]
     poor = sorted(
         f"{point.device_id}: {point.metric}" for point in points if point.grade and point.grade["grade"] == "poor"

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import dagster as dg
 
-from hvac_platform.alerts.disputed_devices import dispute, settle, stray_text
+from hvac_platform.alerts.disputed_devices import (
+    ahead_text,
+    dispute,
+    repeated_text,
+    settle,
+    stray_text,
+    tell_units,
+    units_text,
+)
 from hvac_platform.assets.common import listed
 from hvac_platform.ingestion.decoding import IngestionCounts
 from hvac_platform.ingestion.registration import OLDER, TypeConflict, look_alikes
-from hvac_platform.ingestion.standing import Registry
+from hvac_platform.ingestion.repeated import Repeated
+from hvac_platform.ingestion.sent_units import UnitChange
+from hvac_platform.ingestion.standing import LEAST_AHEAD, Registry
 from hvac_platform.io_managers.table_output import Metadata
 from hvac_platform.partitions import devices
 from hvac_platform.resources import PlatformResource
@@ -38,9 +50,25 @@ def run_registry(context: dg.AssetExecutionContext, platform: PlatformResource) 
         context.log.warning("%s", text)
         dispute(platform.store, device.device_id, text, now_ms())
 
+    def on_units(device_id: str, changes: Sequence[UnitChange]) -> None:
+        text = units_text(device_id, changes)
+        context.log.warning("%s", text)
+        tell_units(platform.store, device_id, changes, now_ms())
+
+    def on_ahead(device_id: str, at_ms: int) -> None:
+        text = ahead_text(device_id, at_ms, now_ms())
+        context.log.warning("%s", text)
+        dispute(platform.store, device_id, text, now_ms())
+
+    def on_repeated(device_id: str, told: Repeated) -> None:
+        text = repeated_text(device_id, told)
+        context.log.warning("%s", text)
+        dispute(platform.store, device_id, text, now_ms())
+
     settings = platform.settings
     lengths = WindowLengths(platform.store, settings.window_ms)
-    return Registry(platform.store, on_new, on_conflict, settings.hvac_max_devices, lengths, on_stray)
+    most = settings.hvac_max_devices
+    return Registry(platform.store, on_new, on_conflict, most, lengths, on_stray, on_units, on_ahead, on_repeated)
 
 
 def tell_taken_in(metadata: Metadata, counts: IngestionCounts, registry: Registry, *, made_again: int) -> None:
@@ -53,7 +81,13 @@ def tell_taken_in(metadata: Metadata, counts: IngestionCounts, registry: Registr
         made_again: logs that were made again and so are read from their begin.
     """
     disputed = registry.conflicts.values()
-    unsettled = registry.strays | {conflict.device_id for conflict in disputed if conflict.why != OLDER}
+    ahead = {device_id for device_id, count in registry.ahead.items() if count >= LEAST_AHEAD}
+    unsettled = (
+        registry.strays
+        | ahead
+        | registry.repeated.keys()
+        | {conflict.device_id for conflict in disputed if conflict.why != OLDER}
+    )
     settle(registry.store, counts.devices - unsettled, now_ms())
     metadata.update(
         messages=counts.messages,
@@ -66,6 +100,7 @@ def tell_taken_in(metadata: Metadata, counts: IngestionCounts, registry: Registr
         devices=len(counts.devices),
         rejections=dg.MetadataValue.json(counts.reasons),
         other_units=", ".join(sorted(counts.other_units)) or "none",
+        repeated_with_other_values=listed([f"{name}: {n}" for name, n in sorted(registry.repeated.items())]) or "none",
         type_changes=", ".join(str(c) for c in disputed if c.changed) or "none",
         type_conflicts=", ".join(str(c) for c in disputed if not c.changed) or "none",
     )

@@ -110,6 +110,7 @@ def raw_metrics(context: dg.AssetExecutionContext, config: IngestionConfig, plat
                 ranges,
                 reading=reading,
                 check_clock=check_clock,
+                look=registry.look,
                 **common,  # type: ignore[arg-type]
             )
         else:

@@ -14,6 +14,7 @@ import numpy as np
 import typer
 
 from hvac_platform.alerts.disputed_devices import disputes
+from hvac_platform.alerts.doubts import doubts
 from hvac_platform.alerts.receivers import DeliveryError, make_sender
 from hvac_platform.alerts.tree import AlertsFileError, current_tree
 from hvac_platform.cli.choosing import Devices, Names, chosen_devices, named
@@ -30,6 +31,7 @@ from hvac_platform.log.base import LogError, UnknownTopicError
 from hvac_platform.log.embedded import EmbeddedLog
 from hvac_platform.monitoring.data_loss import spelled
 from hvac_platform.monitoring.points import fitting_window_ms, points_of, window_command
+from hvac_platform.monitoring.refused import refusals
 from hvac_platform.monitoring.stored_units import foreign_units
 from hvac_platform.monitoring.suppression import suppressions_of_file
 from hvac_platform.runtime.claims import HOME_LOCK, is_held
@@ -40,7 +42,7 @@ from hvac_platform.runtime.connections import (
     open_store,
     open_store_as_it_is,
 )
-from hvac_platform.stores.base import StoreError
+from hvac_platform.stores.base import Store, StoreError
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.made_with import forget_device_types
 from hvac_platform.stores.records import Snapshot
@@ -56,6 +58,7 @@ NEARLY = 0.85
 NO_SETTINGS = frozenset({"HVAC_SERVICES", "HVAC_WORKER_PROCESSES", "HVAC_WORKER_NAME"})
 """What ``make`` takes, and no process of the platform."""
 SHOWN_ALIKE = 3
+HOUR_MS = 3_600_000
 PROOF_REMEDY = "launch the job backfill over the days of the missing readings; docs/recovery.md"
 
 
@@ -117,6 +120,7 @@ def check(
         _log_state,
     )
     if there:
+        probe("dead letters", "see hvac verify", _dead_letters_state)
         probe("devices", "correct the producer that makes up device ids, or raise it", _room_for_devices)
         probe("encoder", "see what it says, or set HVAC_EMBEDDING=state", _encoder_state)
         probe("window", "see what it says", _window_state)
@@ -144,6 +148,9 @@ def _alerts_state(settings: Settings) -> str:
             make_sender(name, receiver, lambda _: None).close()
         except DeliveryError as error:
             raise AlertsFileError(f"receiver {name}: {error}") from None
+    store = open_store(settings) if _not_yet(settings, "store.db") is None else None
+    if tree is not None and (found := doubts(tree, store)):
+        raise AlertsFileError(f"{settings.hvac_alerts}: {'; '.join(found)}")
     return f"{settings.hvac_alerts}: receivers {', '.join(tree.receivers) if tree is not None else 'none'}"
 
 
@@ -298,6 +305,21 @@ def _room_for_devices(settings: Settings) -> str:
     return f"{registered}, at most {most}{told}"
 
 
+def _dead_letters_state(settings: Settings) -> str:
+    """Messages of the last hour that were refused; the others are taken in, so nothing fails by it."""
+    store = open_store(settings)
+    found = refusals(store, since_ms=now_ms() - HOUR_MS)
+    if not found:
+        return "none in the last hour"
+    most = found[0]
+    more = f", {len(found) - 1} other reasons" if len(found) > 1 else ""
+    named = ", ".join(sorted(most.devices))
+    return (
+        f"{sum(one.count for one in found)} in the last hour, {most.count} of them such as {named}: "
+        f"{most.reason}{more}; hvac verify lists them"
+    )
+
+
 def _window_state(settings: Settings) -> str:
     """Whether windows fit the pace at which devices report; judging works in any case, so nothing fails by it."""
     store = open_store(settings)
@@ -410,9 +432,32 @@ def verify(names: Names = None, devices: Devices = None, as_json: AsJson = False
             }
         )
     narrow = ("device", "readings", "snapshots", "windows_missing", "age")
+    if as_json:
+        _with_dead_letters(store, rows)
     print_rows(rows, as_json=as_json, title="Devices", narrow=narrow)
-    if not as_json:
-        console.print(f"dead letters: {store.count('dead_letters')}")
+    if as_json:
+        return
+    console.print(f"dead letters: {store.count('dead_letters')}")
+    if refused := refusals(store):
+        shown = [
+            {"count": r.count, "devices": sorted(r.devices), "last": at(r.last_at), "example": r.reason}
+            for r in refused
+        ]
+        print_rows(shown, as_json=False, title="Dead letters by reason", narrow=("count", "example"))
+
+
+def _with_dead_letters(store: Store, rows: list[dict[str, Any]]) -> None:
+    """Say of each device which of its messages are dead letters; a last row without a device has those of none."""
+    known = {device.device_id for device in store.devices()}
+    by_device: dict[str | None, list[dict[str, Any]]] = {}
+    for refusal in refusals(store, by_device=True):
+        device_id = next(iter(refusal.devices))
+        told = {"count": refusal.count, "last": at(refusal.last_at), "example": refusal.reason}
+        by_device.setdefault(device_id if device_id in known else None, []).append(told)
+    for row in rows:
+        row["dead_letters"] = by_device.get(row["device"], [])
+    if rows and None in by_device:
+        rows.append({**dict.fromkeys(rows[0]), "dead_letters": by_device[None]})
 
 
 @schema.command("show")

@@ -130,6 +130,11 @@ def sensor_evidence(
     )
 
 
+def known_kinds() -> frozenset[str]:
+    """Names of all kinds of fault that some device type has, and those of sensors."""
+    return frozenset(SENSOR_KINDS).union(*(_library(path.stem) for path in FOLDER.iterdir()))
+
+
 def likely_kinds(
     signature: pd.Series, device_type: str | None, *, evidence: SensorEvidence | None = None, top: int = 3
 ) -> list[LikelyKind]:

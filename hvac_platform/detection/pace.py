@@ -301,7 +301,7 @@ def stops(
             over, until = i < len(begins) - 1, (retired_ms or {}).get(name)
             if until is not None and start >= until:
                 continue
-            if until is not None and end > until:
+            if until is not None and end >= until:
                 end, over = until, True
             found.setdefault((start, end, over), []).append(name)
     return [Stop(tuple(sorted(metrics)), start, end, over) for (start, end, over), metrics in sorted(found.items())]

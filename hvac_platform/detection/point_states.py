@@ -49,9 +49,25 @@ def _state(
         return "late"
     if impossible[rows[-1], j]:
         return "out of range"
-    values = series.last[rows, j]
-    same = (series.minimum[rows, j] == series.maximum[rows, j]) & np.r_[False, np.diff(values) == 0]
-    run = len(rows) - 1 - int(np.flatnonzero(~same)[-1])
+    same, run = _standing(series, rows, j)
     before = same[: len(rows) - run]
     moves = len(before) > STUCK_WINDOWS and float(before.mean()) <= RESTING_SHARE
     return "frozen" if run >= STUCK_WINDOWS and moves else "reporting"
+
+
+def _standing(series: SnapshotSeries, rows: NDArray[np.int64], j: int) -> tuple[NDArray[np.bool_], int]:
+    """Which of the windows of a point repeat the one before to the digit, and how many of the last ones do."""
+    values = series.last[rows, j]
+    same = (series.minimum[rows, j] == series.maximum[rows, j]) & np.r_[False, np.diff(values) == 0]
+    return same, len(rows) - 1 - int(np.flatnonzero(~same)[-1])
+
+
+def look_further_back(series: SnapshotSeries, paces: Mapping[str, Pace]) -> bool:
+    """Whether a point stands still for so long that the series doesn't say whether it moves otherwise."""
+    for j, name in enumerate(series.metric_names):
+        rows = np.flatnonzero(series.count[:, j] > 0)
+        if name in paces and len(rows):
+            _, run = _standing(series, rows, j)
+            if run >= STUCK_WINDOWS and len(rows) - run <= STUCK_WINDOWS:
+                return True
+    return False

@@ -364,7 +364,10 @@ def _frozen_findings(series: SnapshotSeries, device_type: DeviceType, values: _V
 def _frozen_sentence(point: Point, readings: Float64, held_ms: int) -> Callable[[int], str]:
     def sentence(i: int) -> str:
         minutes = show(held_ms / MINUTE_MS, "min")
-        return f"{point.title} has not moved from {show(readings[i], point.unit)} for {minutes} while other sensors did"
+        return (
+            f"{point.title} has not moved from {show(readings[i], point.unit)} for {minutes} or more "
+            "while other sensors did"
+        )
 
     return sentence
 

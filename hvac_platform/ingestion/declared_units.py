@@ -61,6 +61,16 @@ def unit_problem(kind: str, metric: str, unit: str) -> str | None:
     return None
 
 
+def conversion_of(kind: str, metric: str, unit: str) -> Conversion | None:
+    """How readings of a declared metric are converted; None where it is not declared, or the unit can't be converted.
+
+    >>> conversion_of("rooftop_unit", "supply_air_temp", "degF").changes_nothing
+    True
+    """
+    declared = device_type(kind)
+    return None if declared is None or metric not in declared.index else _treatment(declared, metric, unit)[1]
+
+
 def converted(kind: str, metric: str, unit: str, value: float) -> float:
     """One reading in the declared unit; as it is where that can't be."""
     how = _treatment(device_type(kind), metric, unit)[1]
@@ -74,10 +84,12 @@ class ForeignUnits:
     Attributes:
         refused: bool [n], which are in a unit that can't be converted; None where all can.
         told: device, metric and unit of those that were converted, and of undeclared metrics that came in several units.
+        sent: n units as they were sent; None where none was converted.
     """
 
     refused: NDArray[np.bool_] | None = None
     told: frozenset[tuple[str, str, str]] = frozenset()
+    sent: list[str] | None = None
 
 
 NONE = ForeignUnits()
@@ -120,10 +132,10 @@ def in_declared_units(
         values[changed] = [float(f"{value:.{SIGNIFICANT_DIGITS}g}") for value in new.tolist()]
     told = frozenset((device_ids[i], metrics[i], units[i]) for i in changed.tolist())
     told |= _changing(device_ids, metrics, units, own)
-    named = [unit for unit, _ in treatments]
+    named, sent = [unit for unit, _ in treatments], list(units)
     units[:] = map(named.__getitem__, codes.tolist())
     bad = np.array([how is None for _, how in treatments])
-    return ForeignUnits(bad[codes] if bad.any() else None, told)
+    return ForeignUnits(bad[codes] if bad.any() else None, told, sent)
 
 
 def _changing(

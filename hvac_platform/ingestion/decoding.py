@@ -33,6 +33,8 @@ Settle = Callable[[list[TypeClaims]], list[Device]]
 """From what the messages of a batch say of devices to what is registered of them."""
 Refuse = Callable[[Sequence[str]], tuple[set[str], str]]
 """From the device ids of a batch to those whose messages are set aside, and why."""
+Look = Callable[[DecodedBatch, Sequence[Rejected]], object]
+"""Told of the readings of a batch that is to be taken in, and of its messages that are not."""
 Gone = Callable[[int, int, int], object]
 """Told of a partition and offsets [first, last) of it that the log no longer had when they were to be read."""
 
@@ -85,6 +87,7 @@ def ingest_ranges(
     check_clock: Callable[[int, Sequence[Rejected], int], object] = lambda *_: None,
     settle: Settle | None = None,
     refuse: Refuse | None = None,
+    look: Look = lambda *_: None,
 ) -> Iterator[TableBatch]:
     """Rows of exactly these ranges, batch by batch; memory is two batches.
 
@@ -105,6 +108,7 @@ def ingest_ranges(
             that is wrong, and nothing of the batch is written then.
         settle: gives the devices of a batch the types that they are registered with.
         refuse: says which devices of a batch are not taken in.
+        look: sees what is in each batch before its devices are registered.
     """
     for wanted in ranges:
         reading(wanted.partition)
@@ -118,6 +122,7 @@ def ingest_ranges(
             check_clock(wanted.partition, rejected, len(batch))
             decoded, rejected = _without_refused(batch, decoded, rejected, refuse)
             counts.add(decoded, rejected, batch.unreadable)
+            look(decoded, rejected)
             yield from _rows(batch, decoded, rejected, now_ms, window_of, register, settle, only=None)
     reading(None)
 
@@ -154,6 +159,8 @@ def _without_refused(
         for i in places
     ]
     columns = {f.name: getattr(decoded, f.name) for f in fields(decoded) if f.name != "told_units"}
+    if decoded.sent_unit is None:
+        del columns["sent_unit"]
     kept = DecodedBatch(**_masked(columns, taken), told_units=decoded.told_units)
     return kept, sorted([*rejected, *letters], key=lambda bad: bad.offset)
 

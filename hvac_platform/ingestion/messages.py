@@ -88,6 +88,7 @@ class Metric(msgspec.Struct, gc=False):
 
 
 _AHEAD = " ahead of "
+_TIME_AHEAD = re.compile(rf"timestamp '([^']+)' is more than \d+ s{_AHEAD}")
 _MIDNIGHT = re.compile(r"(.{10}[Tt ])24:00(?::00(?:[.,]0+)?)?([Zz]|[-+][0-9:]+)?")
 _decode = msgspec.json.Decoder(Metric).decode
 _encode = msgspec.json.Encoder().encode
@@ -112,6 +113,7 @@ class DecodedBatch:
         location: n locations; empty where the message has none.
         building_id: n buildings; empty where the message has none.
         told_units: device, metric and unit of readings that were converted, or that came in several units.
+        sent_unit: n units as they were sent; None where none was converted.
     """
 
     offsets: Int64
@@ -124,6 +126,7 @@ class DecodedBatch:
     location: list[str]
     building_id: list[str]
     told_units: frozenset[tuple[str, str, str]] = frozenset()
+    sent_unit: list[str] | None = None
 
     def __len__(self) -> int:
         """Number of readings."""
@@ -158,6 +161,15 @@ class Rejected:
         """Whether the only fault is a time in the future; then it may be this machine's clock that is wrong."""
         return _AHEAD in self.reason
 
+    @property
+    def ahead_ms(self) -> int | None:
+        """The time that its only fault is to have, epoch milliseconds; None where that isn't its fault."""
+        found = _TIME_AHEAD.search(self.reason) if self.ahead else None
+        try:
+            return None if found is None else parse_timestamp(found[1])
+        except ValueError:
+            return None
+
 
 def decode_batch(batch: RecordBatch, *, now_ms: int) -> tuple[DecodedBatch, list[Rejected]]:
     """Decode and check a record batch; never raises, whatever the records hold.
@@ -184,6 +196,9 @@ def decode_batch(batch: RecordBatch, *, now_ms: int) -> tuple[DecodedBatch, list
     good = np.isfinite(metric_values)
     if foreign_units.refused is not None:
         good &= ~foreign_units.refused
+    sent = foreign_units.sent
+    if sent is not None and not good.all():
+        sent = list(compress(sent, good))
     timestamps_ms, metric_values = _kept(columns, accepted, good, timestamps_ms, metric_values)
     decoded = DecodedBatch(
         offsets=batch.offsets if accepted.all() else batch.offsets[accepted],
@@ -196,6 +211,7 @@ def decode_batch(batch: RecordBatch, *, now_ms: int) -> tuple[DecodedBatch, list
         location=columns.location,
         building_id=columns.building_id,
         told_units=foreign_units.told,
+        sent_unit=sent,
     )
     if accepted.all():
         return decoded, []
@@ -243,7 +259,10 @@ class _Unfolded:
             return others
         mine = self.columns
         values = np.array(mine.metric_value, dtype=np.float64)
-        told = in_declared_units(mine.device_id, mine.device_type, mine.metric_name, mine.unit, values).told
+        units = in_declared_units(mine.device_id, mine.device_type, mine.metric_name, mine.unit, values)
+        sent = None
+        if others.sent_unit is not None or units.sent is not None:
+            sent = [*(others.sent_unit or others.unit), *(units.sent or mine.unit)]
         offsets = np.concatenate([others.offsets, np.array(self.offsets, np.int64)])
         order = np.argsort(offsets, kind="stable")
         rows = order.tolist()
@@ -262,7 +281,8 @@ class _Unfolded:
             unit=texts(others.unit, mine.unit),
             location=texts(others.location, mine.location),
             building_id=texts(others.building_id, mine.building_id),
-            told_units=others.told_units | told,
+            told_units=others.told_units | units.told,
+            sent_unit=None if sent is None else [sent[row] for row in rows],
         )
 
 

@@ -51,10 +51,13 @@ def look_alikes(device_ids: Iterable[str], others: Iterable[str]) -> list[tuple[
 
 _LIKE_LATIN = str.maketrans("АВЕКМНОРСТХУІЈЅаеорсухіјѕΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "ABEKMHOPCTXYIJSaeopcyxijsABEZHIKMNOPTYX")
 
+_HYPHENS = dict.fromkeys((*range(0x2010, 0x2016), 0x2212), "-")
+"""Hyphens and dashes of other kinds, and the minus."""
+
 
 def _seen_as(device_id: str) -> str:
     """What people see of an id."""
-    text = unicodedata.normalize("NFKC", device_id).translate(_LIKE_LATIN).casefold()
+    text = unicodedata.normalize("NFKC", device_id.translate(_HYPHENS)).translate(_LIKE_LATIN).casefold()
     return re.sub(r"[\s_./:\\-]+", "-", text.strip())
 
 

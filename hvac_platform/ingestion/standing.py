@@ -23,10 +23,12 @@ from hvac_platform.embedding.learned import Encoders
 from hvac_platform.ingestion.clock import require_right_clock
 from hvac_platform.ingestion.completing import Completing
 from hvac_platform.ingestion.decoding import IngestionCounts, ingest_ranges
-from hvac_platform.ingestion.messages import Rejected
+from hvac_platform.ingestion.messages import DecodedBatch, Rejected
 from hvac_platform.ingestion.ownership import LeaseKeeper, claim, give_back, may_be_the_messages, root_cause
 from hvac_platform.ingestion.ranges import OffsetRange, gone_message, next_ranges, retry_delay
 from hvac_platform.ingestion.registration import TypeClaims, TypeConflict, settled_types, stranger_reason, strangers
+from hvac_platform.ingestion.repeated import Repeated, repeated_readings
+from hvac_platform.ingestion.sent_units import SentUnits, UnitChange
 from hvac_platform.ingestion.snapshotting import (
     EmbeddingCounts,
     backlog_batches,
@@ -63,6 +65,8 @@ OUTAGE_SECONDS, CAUGHT_UP = 30.0, 500
 
 Int64 = NDArray[np.int64]
 
+LEAST_AHEAD = 3
+"""So many messages of a device with a time in the future are no slip: its clock is ahead."""
 STRAY_MS, SILENT_MS, GONE_MS = DAY_MS, 600_000, 7 * DAY_MS
 """Readings a day before a device's newest one are strays where that is of late and yet some time ago: its clock went back.
 
@@ -123,7 +127,12 @@ class Registry:
         most: so many devices may be registered.
         lengths: of the windows of each device.
         on_stray: told of each device, once, of which only readings of long ago arrive, with its newest reading, epoch ms.
+        on_units: told of a device and of its points whose unit has changed.
+        on_ahead: told of each device, once, whose clock is ahead, with a time that it sent, epoch ms.
+        on_repeated: told of each device, once, whose readings came again with another value.
         conflicts: the last conflict of each of them.
+        ahead: messages with a time in the future, by device.
+        repeated: readings that came again with another value, by device.
         strays: devices that ``on_stray`` was told of.
     """
 
@@ -133,10 +142,38 @@ class Registry:
     most: int
     lengths: WindowLengths
     on_stray: Callable[[Device, int], object] = lambda _device, _newest_ms: None
+    on_units: Callable[[str, Sequence[UnitChange]], object] = lambda _device_id, _changes: None
+    on_ahead: Callable[[str, int], object] = lambda _device_id, _at_ms: None
+    on_repeated: Callable[[str, Repeated], object] = lambda _device_id, _told: None
     conflicts: dict[str, TypeConflict] = field(default_factory=dict)
+    repeated: dict[str, int] = field(default_factory=dict)
+    ahead: dict[str, int] = field(default_factory=dict)
     strays: set[str] = field(default_factory=set)
     _known: dict[str, Device] = field(default_factory=dict)
     _read_at: float = -np.inf
+
+    def __post_init__(self) -> None:
+        """The units that points are sent in are compared over the batches of the run."""
+        self._units = SentUnits(self.store, lambda: self.devices, lambda *told: self.on_units(*told))
+
+    def look(self, batch: DecodedBatch, rejected: Sequence[Rejected] = ()) -> None:
+        """See the readings of a batch before its devices are registered, and the messages that are refused."""
+        self._look_at_clocks(rejected)
+        self._units.look(batch)
+        for device_id, told in repeated_readings(batch, self.store, self.devices).items():
+            if device_id not in self.repeated:
+                self.on_repeated(device_id, told)
+            self.repeated[device_id] = self.repeated.get(device_id, 0) + told.count
+
+    def _look_at_clocks(self, rejected: Sequence[Rejected]) -> None:
+        """Tell of known devices whose messages have times in the future."""
+        for bad in rejected:
+            device_id = (bad.key or b"").decode(errors="replace")
+            if not bad.ahead or device_id not in self.devices or (at_ms := bad.ahead_ms) is None:
+                continue
+            self.ahead[device_id] = self.ahead.get(device_id, 0) + 1
+            if self.ahead[device_id] == LEAST_AHEAD:
+                self.on_ahead(device_id, at_ms)
 
     @property
     def devices(self) -> dict[str, Device]:
@@ -469,6 +506,7 @@ class StandingIngestion:
             check_clock=self._check_clock,
             settle=self.registry.settle,
             refuse=self._refuse,
+            look=self.registry.look,
         ):
             self._write("device_metrics_raw", batch)
             if batch.touched is not None:

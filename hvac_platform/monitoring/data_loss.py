@@ -174,7 +174,7 @@ def _due(paces: Mapping[str, Pace], length_ms: int, window_ms: int) -> tuple[str
 def _until(loss: DataLoss, at_ms: int) -> DataLoss:
     """The part of a loss before an instant, with which it is over."""
     if loss.end_ms <= at_ms:
-        return loss
+        return replace(loss, over=True)  # of what is still missing nothing is expected any more
     return replace(loss, end_ms=max(at_ms, loss.start_ms + loss.window_ms), over=True)
 
 

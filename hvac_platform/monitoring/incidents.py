@@ -209,7 +209,8 @@ def incident_batches(
         start, ended = one.found.start_ms, one.found.end_ms(window_ms)
         group = of_same_stop(stopped, one.found) if kind == STOPPED else None
         returned = group is None or group.over
-        over = one.found.over or one.incident_id in said.closed_ms
+        given_up = group is not None and group.given_up
+        over = one.found.over or given_up or one.incident_id in said.closed_ms
         held_open = ended <= said.reopened_ms.get(one.incident_id, -1)
         goes_on = (ended + grouping.quiet_ms >= device.last_seen or not returned or held_open) and not over
         status = "open" if goes_on else "closed"

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 
 from hvac_platform.detection.grades import grade_points, impossible_readings
 from hvac_platform.detection.pace import Pace, with_longest_rests
-from hvac_platform.detection.point_states import PointState, point_states
+from hvac_platform.detection.point_states import PointState, look_further_back, point_states
 from hvac_platform.detection.profile import Profile
 from hvac_platform.devices.registry import device_type
 from hvac_platform.ingestion.expected import pace_of_stored
@@ -63,8 +63,13 @@ def states_now(store: Store, device: Device) -> dict[str, PointState]:
     if not paces:
         return {}
     slowest_ms = max(pace.patience_ms(WINDOWS_MS[0]) for pace in paces.values())
-    since_ms = device.last_seen - min(max(2 * slowest_ms, LEAST_LOOK_MS), FURTHEST_LOOK_MS)
-    series = read_series(store, device.device_id, device.device_type, since_ms, device.last_seen + 1)
+    back_ms = min(max(2 * slowest_ms, LEAST_LOOK_MS), FURTHEST_LOOK_MS)
+    while True:  # a sensor that has stood still for a day is seen to only against the days in which it moved
+        since_ms = device.last_seen - back_ms
+        series = read_series(store, device.device_id, device.device_type, since_ms, device.last_seen + 1)
+        if back_ms >= FURTHEST_LOOK_MS or since_ms <= device.first_seen or not look_further_back(series, paces):
+            break
+        back_ms = min(6 * back_ms, FURTHEST_LOOK_MS)
     return point_states(series, paces, impossible_readings(series, device_type(device.device_type)))
 
 

@@ -34,11 +34,18 @@ class StoppedPoints:
         stops: the stops, by their start; at least one.
         paces: of the device's points.
         window_ms: length of a window.
+        retired: points that are no longer expected.
     """
 
     stops: tuple[Stop, ...]
     paces: Mapping[str, Pace]
     window_ms: int
+    retired: frozenset[str] = frozenset()
+
+    @property
+    def given_up(self) -> bool:
+        """Whether nobody expects readings of any of them, so that nothing is left to wait for."""
+        return self.over and self.retired.issuperset(self.metrics)
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -118,20 +125,26 @@ def stopped_points(
     if not len(series):
         return []
     names = tuple(sorted(paces))
+    observed_ms = int(series.times_ms[-1]) + window_ms
+    # Nothing newer came of the device: what was retired since then is no longer missed from now on.
+    last = observed_ms > device.last_seen - window_ms
     found = stops(
         series.times_ms,
         counts_of(series, names),
         names,
         paces,
         window_ms,
-        until_ms=int(series.times_ms[-1]) + window_ms,
+        until_ms=observed_ms,
         since_ms=since,
-        retired_ms={metric: at_ms for metric, (_, at_ms) in points.retired.items()},
+        retired_ms={m: min(at_ms, observed_ms) if last else at_ms for m, (_, at_ms) in points.retired.items()},
     )
     found = [stop for stop in found if stop.end_ms > start_ms and stop.start_ms < end_ms]
     maintenance = MaintenanceSpan.read(store, device.device_id) if found else []
     found = [stop for stop in found if not wholly_in_maintenance(stop.start_ms, stop.end_ms, window_ms, maintenance)]
-    return [StoppedPoints(tuple(group), paces, window_ms) for group in _together(found, paces, window_ms)]
+    return [
+        StoppedPoints(tuple(group), paces, window_ms, frozenset(points.retired))
+        for group in _together(found, paces, window_ms)
+    ]
 
 
 def of_same_stop(groups: Sequence[StoppedPoints], found: Found) -> StoppedPoints | None:

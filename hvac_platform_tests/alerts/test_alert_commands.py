@@ -114,3 +114,12 @@ def test_a_receiver_that_fails_its_test_makes_the_exit_code_1_and_shows_no_secre
     (row, other) = run("test", "all of it", as_json=True, code=1)
     assert (row["ok"], row["said"], other["ok"]) == (False, "HTTP 500 {}", True)
     assert http.url not in json.dumps(row)
+
+
+def test_a_test_of_a_route_without_receivers_fails_and_check_says_what_is_doubtful(run, home):
+    (home / "alerts.yaml").write_text("receivers: {a: {console: true}}\nroute: {name: first}\n")
+    assert "this route has no receivers: nobody is told" in run("test", "first", code=1)
+    result = CliRunner().invoke(app, ["check", "--json"])
+    (row,) = [row for row in json.loads(result.stdout) if row["part"] == "alerts"]
+    assert not row["ok"]
+    assert "route: it has no receivers" in row["state"]

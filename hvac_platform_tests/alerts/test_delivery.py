@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import base64
 import hmac
+from dataclasses import replace
 from hashlib import sha256
 
+import numpy as np
 import pytest
 
 from hvac_platform.alerts.delivery import Deliverer
+from hvac_platform.alerts.explaining import explain
 from hvac_platform.alerts.outbox import read_outbox
 from hvac_platform.alerts.receivers.webhook import webhook_id
 from hvac_platform.alerts.troubles import open_troubles
 from hvac_platform.config import Settings
-from hvac_platform.stores.records import IncidentTransition
+from hvac_platform.stores.records import AnomalyEvent, IncidentTransition
 from hvac_platform_tests.alerts.conftest import incident
 from hvac_platform_tests.alerts.servers import HttpReceiver, SmtpReceiver, free_port
 from hvac_platform_tests.conftest import HOUR_MS, MINUTE_MS, NOON_MS
@@ -402,3 +405,157 @@ def test_a_message_of_many_incidents_counts_devices_as_devices(alerts, happening
     alerts(hook(http.url), KEY=SECRET).deliver()
     (taken,) = http.taken
     assert "12 incidents of 4 devices at once: building bldg-001" in taken.event["data"]["title"]
+
+
+DIGEST = SCREEN.replace("}\n", "}\n", 1).replace(
+    "{receivers: [screen]}",
+    "\n  name: all\n  receivers: [screen]\n  routes: [{name: low, match: {severity: info}, digest: '18:00'}]",
+)
+
+
+def part(device_id, parent, at_ms=NOON_MS, **changes):
+    """An incident that joins another one."""
+    return incident(device_id, at_ms, scope="fleet", parent_id=parent.incident_id, **changes)
+
+
+@pytest.fixture
+def explained(store, clock):
+    """What `explain` says of an incident's opening, by receiver."""
+
+    def of(made, one):
+        found = explain(store, made.tree, one.incident_id, one.device_id, clock.at_ms)
+        return {
+            e.decision.receiver: (str(e.decision.action), e.decision.reason) for e in found if e.transition == "opened"
+        }
+
+    return of
+
+
+def test_what_joins_an_incident_that_waits_for_the_digest_is_told_and_so_is_its_end(
+    alerts, happenings, clock, explained
+):
+    parent = incident("AC-1", severity="info", scope="fleet")
+    later = clock.at_ms + MINUTE_MS
+    worse, alike = part("CH-1", parent, later), part("AC-2", parent, later, severity="info")
+    made = alerts(DIGEST)
+    happenings.record(parent, worse, alike)
+    happenings.happens("opened", parent)
+    made.deliver()
+    clock.passes(MINUTE_MS)
+    happenings.happens("opened", worse, alike, at_ms=later)
+    planned = {one.incident_id: explained(made, one) for one in (worse, alike)}
+    made.deliver()
+    assert made.titles() == ["[critical] CH-1 (roof east, bldg-001): stuck cooling valve (similarity 0.91)"]
+    assert explained(made, worse)["screen"][0] == "send"
+    assert explained(made, alike)["screen"][0] == "digest"  # the digest lists it, as everything that came
+    assert {one.incident_id: explained(made, one) for one in (worse, alike)} == planned
+    clock.passes(HOUR_MS)
+    happenings.happens("resolved", worse, at_ms=clock.at_ms)
+    made.deliver()
+    assert made.titles()[1].startswith("[critical] over: CH-1")  # its parent's end is told nowhere but in the digest
+
+
+def test_a_part_that_is_worse_than_what_was_sent_of_its_family_is_told_and_one_that_is_not_is_not(
+    alerts, happenings, clock, explained
+):
+    parent = incident("AC-1", severity="warning", scope="fleet")
+    made = alerts(SCREEN)
+    happenings.record(parent)
+    happenings.happens("opened", parent)
+    made.deliver()
+    joining = (("CH-1", "warning"), ("CH-2", "critical"), ("CH-3", "critical"), ("CH-4", "info"))
+    for i, (device_id, severity) in enumerate(joining, 1):
+        one = part(device_id, parent, NOON_MS + i, severity=severity)
+        happenings.record(one)
+        clock.passes(1_000)
+        happenings.happens("opened", one, at_ms=clock.at_ms)
+        made.deliver()
+    assert [title.partition(" (")[0] for title in made.titles()] == ["[warning] AC-1", "[critical] CH-2"]
+    reason = explained(made, one)["screen"][1]
+    assert reason == f"part of {parent.incident_id}, of which it knows by {parent.incident_id}"
+
+
+def test_who_was_called_of_a_warning_is_called_of_a_critical_part_and_who_was_not_reached_yet_knows_nothing(
+    alerts, happenings, clock, http
+):
+    parent = incident("AC-1", severity="warning", scope="fleet")
+    made = alerts(
+        f"receivers: {{cmms: {{webhook: {{url: '{http.url}'}}}}, second: {{console: true}}}}\n"
+        "route: {receivers: [cmms], escalate: [{after: 10m, receivers: [second]}]}\n"
+    )
+    happenings.record(parent)
+    happenings.happens("opened", parent)
+    http.answers.append(422)  # it has not taken the beginning when the part comes
+    made.deliver()
+    same = part("RTU-1", parent, NOON_MS + 1, severity="warning")
+    happenings.record(same)
+    happenings.happens("opened", same, at_ms=clock.at_ms)
+    made.deliver()
+    assert [taken.event["subject"] for taken in http.taken] == [same.incident_id]
+    clock.passes(11 * MINUTE_MS)
+    made.deliver()
+    assert [title.split(" (")[0] for title in made.titles()] == ["[warning] nobody has acknowledged: AC-1"]
+    worse = part("CH-1", parent, NOON_MS + 2)
+    happenings.record(worse)
+    happenings.happens("opened", worse, at_ms=clock.at_ms)
+    clock.passes(11 * MINUTE_MS)
+    made.deliver()
+    clock.passes(11 * MINUTE_MS)
+    made.deliver()
+    assert made.titles()[1].startswith("[critical] nobody has acknowledged: CH-1")
+
+
+@pytest.mark.parametrize("more", ["cool_down: 6h", "digest: '18:00', cool_down: 6h"])
+def test_a_cool_down_goes_by_what_was_sent_and_not_by_what_became_of_it_since(alerts, happenings, clock, more):
+    first = incident(severity="warning")
+    made = alerts(
+        f"receivers: {{screen: {{console: true}}}}\nroute:\n  receivers: [screen]\n  {more.split(', ')[-1]}\n"
+        + (f"  routes: [{{match: {{severity: warning}}, {more.split(', ')[0]}}}]\n" if "digest" in more else "")
+    )
+    happenings.record(first)
+    happenings.happens("opened", first)
+    made.deliver()
+    happenings.record(incident())  # it is critical by now
+    again = incident(started_at=NOON_MS + HOUR_MS)
+    happenings.record(again)
+    clock.passes(HOUR_MS)
+    happenings.happens("opened", again, at_ms=clock.at_ms)
+    made.deliver()
+    assert made.titles()[-1].startswith("[critical] RTU-001")
+
+
+def test_what_stands_at_its_normal_has_not_moved_and_what_was_farthest_from_it_is_shown(
+    alerts, happenings, store, http
+):
+    one = incident()
+    happenings.record(one)
+    at_ms, normal = one.ended_at - 2 * MINUTE_MS, {"std": 2.0, "min": 0.0, "max": 200.0, "scale": 2.0}
+    (event,) = AnomalyEvent.read(store, one.device_id)
+    event = replace(event, detected_at=at_ms, event_id=f"{one.device_id}/{at_ms}")
+    event.metrics_snapshot["supply_air_temp"] = -9999.0
+    store.upsert(AnomalyEvent.TABLE, AnomalyEvent.columns([event]))
+    stats = {"supply_air_temp": normal | {"mean": 77.0}, "fan_speed": normal | {"mean": 90.5}}
+    numbers = (
+        "profile_version",
+        "snapshot_count",
+        "span_start",
+        "span_end",
+        "profile_created_at",
+        "profile_updated_at",
+    )
+    texts = ("embedding_method", "device_type", "location", "building_id")
+    store.upsert(
+        "device_profiles",
+        {
+            **{name: [1] for name in (*numbers, "last_seen")},
+            **{name: [""] for name in texts},
+            "device_id": [one.device_id],
+            "profile_embedding": np.ones((1, 384), np.float32),
+            "metric_stats": [stats],
+            "calibration": [{}],
+        },
+    )
+    happenings.happens("opened", one)
+    alerts(hook(http.url), KEY=SECRET).deliver()
+    moved = http.taken[0].event["data"]["incidents"][0]["moved"]
+    assert [(m["metric"], m["value"]) for m in moved] == [("supply_air_temp", -9999.0)]

@@ -6,14 +6,16 @@ import dagster as dg
 import pytest
 
 from hvac_platform.alerts.troubles import Trouble, clear_trouble, open_troubles, raise_trouble, tell_troubles
+from hvac_platform.execution import ingest_everything
 from hvac_platform.monitoring.counted import RunsCounted, runs_counted
+from hvac_platform.monitoring.refused import refusals
 from hvac_platform.sensors import ingestion_watch as ingestion_watch_module
 from hvac_platform.sensors.alert_delivery import alert_delivery
 from hvac_platform.sensors.ingestion_watch import ingestion_watch
 from hvac_platform.sensors.run_failure import run_failure, run_success
-from hvac_platform.timestamps import now_ms
+from hvac_platform.timestamps import DAY_MS, now_ms
 from hvac_platform_tests.alerts.conftest import Happenings, incident
-from hvac_platform_tests.conftest import MIDNIGHT_MS, MINUTE_MS, NOON_MS, readings
+from hvac_platform_tests.conftest import HOUR_MS, MIDNIGHT_MS, MINUTE_MS, NOON_MS, reading, readings
 
 SCREEN = "receivers: {screen: {console: true}}\nroute: {receivers: [screen]}\n"
 
@@ -166,3 +168,38 @@ def test_a_detection_run_delivers_beside_its_work(platform, instance, home, told
     assert [taken.event["type"] for taken in http.taken][:1] == ["hvac.incident.opened"]
     (materialized,) = result.asset_materializations_for_node("anomaly_events")[-1:]
     assert materialized.metadata["alerts_sent"].value == len(http.taken)
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+def test_readings_that_come_again_with_another_value_are_counted_and_told_by_device(platform, instance, runs):
+    """Within a batch, and against what the store has; the same value again is nothing."""
+    first = [reading(at_ms=NOON_MS + m * MINUTE_MS, value=70.0 + m) for m in range(5)]
+    again = [reading(at_ms=NOON_MS + MINUTE_MS, value=99.0), reading(at_ms=NOON_MS + 2 * MINUTE_MS, value=72.0)]
+    for part in [[*first, *again]] if runs == 1 else [first, again]:
+        platform.log.append(platform.topic, part)
+        list(ingest_everything(instance, platform))
+    (trouble,) = open_troubles(platform.store, now_ms())
+    assert (trouble.kind, trouble.subject) == ("device", "RTU-001")
+    assert "came again with another value, 1 at first, such as supply_air_temp of 2025-03-10 12:01:00Z" in trouble.text
+    assert "was 71 and then 99" in trouble.text
+    platform.log.append(platform.topic, [reading(at_ms=NOON_MS + HOUR_MS)])
+    list(ingest_everything(instance, platform))
+    assert open_troubles(platform.store, now_ms()) == []
+
+
+def test_a_device_whose_clock_is_ahead_is_told_with_how_much_until_its_messages_agree(platform, instance):
+    now = now_ms()
+    platform.log.append(platform.topic, [reading(at_ms=now - MINUTE_MS)])
+    list(ingest_everything(instance, platform))
+    year = [reading(at_ms=now + 365 * DAY_MS + i * MINUTE_MS) for i in range(4)]
+    platform.log.append(platform.topic, [*year, *(reading("RTU-002", now - m * MINUTE_MS) for m in range(9))])
+    list(ingest_everything(instance, platform))
+    (trouble,) = open_troubles(platform.store, now_ms())
+    assert (trouble.kind, trouble.subject) == ("device", "RTU-001")
+    assert "its clock is ahead by 365 days" in trouble.text
+    (refusal,) = refusals(platform.store)
+    assert (refusal.count, refusal.devices) == (4, {"RTU-001"})
+    assert refusals(platform.store, since_ms=now_ms() + 1) == []
+    platform.log.append(platform.topic, [reading(at_ms=now)])
+    list(ingest_everything(instance, platform))
+    assert open_troubles(platform.store, now_ms()) == []

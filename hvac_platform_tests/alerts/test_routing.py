@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from hvac_platform.alerts import outbox
+from hvac_platform.alerts.doubts import doubts
 from hvac_platform.alerts.explaining import explain_rows
 from hvac_platform.alerts.facts import Facts
 from hvac_platform.alerts.planning import Told, Transition, plan
@@ -267,3 +268,44 @@ def test_what_is_wrong_in_the_file_is_named_with_its_line_and_path_and_without_s
 def test_a_secret_shows_nowhere(tree):
     hidden = parse_tree(TREE, {"TOPIC": "token-4711"})
     assert "token-4711" not in f"{hidden!r}{hidden.model_dump_json()}"
+
+
+@pytest.mark.parametrize(
+    ("route", "said"),
+    [
+        (
+            "receivers: [a], routes: [{match: {type: chillr}}]",
+            "match.type: nothing that is known is called 'chillr': is chiller",
+        ),
+        ("receivers: [a], routes: [{match: {rule: [ch-1, ch-99]}}]", "rule: nothing that is known is called 'ch-99'"),
+        (
+            "receivers: [a], routes: [{match: {metric: supply_temp}}]",
+            "metric: nothing that is known is called 'supply_temp'",
+        ),
+        ("receivers: [a], routes: [{match: {kind: bananas}}]", "kind: nothing that is known is called 'bananas'"),
+        (
+            "routes: [{match: {type: chiller}, receivers: [a]}]",
+            "route: it has no receivers, so nobody is told of what no",
+        ),
+        (
+            "receivers: [a], routes: [{}, {match: {severity: critical}}]",
+            "route.routes[1]: nothing comes to it, because",
+        ),
+        ("receivers: [a], routes: [{name: x, match: {type: chiller}}, {name: x}]", "2 routes are called 'x'"),
+    ],
+)
+def test_what_can_hardly_be_meant_is_doubtful_and_can_be_used_all_the_same(route, said):
+    (doubt,) = doubts(parse_tree(f"{A}route: {{{route}}}\n", {}))
+    assert said in doubt
+
+
+def test_names_that_are_known_and_patterns_of_them_are_not_doubtful():
+    match = (
+        "{type: [chiller, platform], rule: ['ch-*', device], metric: supply_air_temp, kind: 'stuck_*', building: b-9}"
+    )
+    assert (
+        doubts(parse_tree(f"{A}route: {{receivers: [a], routes: [{{match: {match}, continue: true}}, {{}}]}}\n", {}))
+        == []
+    )
+    with pytest.raises(AlertsFileError, match="nobody is told of 'commented', it is in the history alone"):
+        parse_tree(A + "route: {receivers: [a], tell: [commented]}\n", {})

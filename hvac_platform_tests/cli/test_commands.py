@@ -15,8 +15,10 @@ from typer.testing import CliRunner
 from devtools import PROJECT_ROOT
 from hvac_platform.cli import streaming
 from hvac_platform.cli.main import app, main
-from hvac_platform.config import Settings
+from hvac_platform.config import Settings, load_settings
+from hvac_platform.runtime.connections import open_log
 from hvac_platform.timestamps import DAY_MS, now_ms
+from hvac_platform_tests.conftest import NOON_MS, reading
 
 COMMANDS = [
     [],
@@ -108,6 +110,25 @@ def test_verify_counts_rows_gaps_and_freshness(ingested: Path) -> None:
     assert rows["CH-001"]["snapshots"] == 1440
     assert rows["CH-001"]["without_embedding"] == rows["CH-001"]["gaps"] == 0
     assert rows["CH-001"]["age_seconds"] > 86_400
+
+
+def test_dead_letters_are_told_with_reason_count_and_example(home: Path) -> None:
+    settings = load_settings()
+    bad = [reading(metric="supply_air_temp", value=1.0, unit=unit) for unit in ("kW", "smoots", "smoots")]
+    open_log(settings).append(settings.kafka_topic, [reading(), *bad, (None, b"{", NOON_MS)])
+    assert hvac("ingest").exit_code == 0
+    told = hvac("verify").stdout
+    assert "dead letters: 4" in told
+    assert "unit 'smoots' is not known, the unit of supply_air_temp" in told
+    device, others = as_json("verify")
+    assert [(one["count"], one["example"][:13]) for one in device["dead_letters"]] == [
+        (2, "unit 'smoots'"),
+        (1, "unit 'kW' doe"),
+    ]
+    assert others["device"] is None
+    assert [one["count"] for one in others["dead_letters"]] == [1]
+    (state,) = [row["state"] for row in as_json("check", "--wait", "0") if row["part"] == "dead letters"]
+    assert state.startswith("4 in the last hour, 2 of them such as RTU-001: unit 'smoots' is not known")
 
 
 def test_trends_need_days_and_say_so(ingested: Path) -> None:

@@ -80,6 +80,7 @@ def test_a_retired_device_is_not_missed_until_it_is_taken_back(store):
     assert [loss.start_ms for loss in losses()] == [MIDNIGHT_MS]
     assert run("devices", "retire", "CH-001").exit_code == 0
     assert points_of(store, "CH-001").paces == {}
+    assert [loss.over for loss in losses()] == [True]  # it was retired after the newest reading of all
     store.update("device_points", {"device_id": ["CH-001"], "metric": ["*"], "retired_at": [MIDNIGHT_MS]})
     assert losses() == []
     assert run("devices", "return", "CH-001").exit_code == 0

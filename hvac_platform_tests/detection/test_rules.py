@@ -955,7 +955,7 @@ class TestFrozenSensors:
         assert np.flatnonzero(self.told(series))[0] == 40 + self.WINDOWS - 1
         verdicts = judge(series)
         assert verdicts.reasons[-1] == (
-            "return air temperature has not moved from 74 °F for 30 min while other sensors did",
+            "return air temperature has not moved from 74 °F for 30 min or more while other sensors did",
         )
         assert (verdicts.level[-1], verdicts.metrics[-1]) == (4, ("return_air_temp",))
 

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hvac_platform.alerts.disputed_devices import disputes
+from hvac_platform.alerts.troubles import open_troubles
 from hvac_platform.devices.registry import device_types
 from hvac_platform.execution import ingest_everything, run_job
 from hvac_platform.ingestion.decoding import IngestionCounts
@@ -15,8 +17,8 @@ from hvac_platform.ingestion.registration import look_alikes
 from hvac_platform.log.base import RecordBatch
 from hvac_platform.monitoring.stored_units import foreign_units
 from hvac_platform.schedules import partition_tags
-from hvac_platform.timestamps import DAY_MS
-from hvac_platform_tests.conftest import DAY, NOON_MS, reading, rows
+from hvac_platform.timestamps import DAY_MS, iso, now_ms
+from hvac_platform_tests.conftest import DAY, MINUTE_MS, NOON_MS, reading, rows
 
 
 def decoded(*records: tuple[bytes, bytes, int]) -> tuple[DecodedBatch, list[Rejected]]:
@@ -140,3 +142,66 @@ def test_ids_that_look_alike_are_told() -> None:
         ("rtu_2", "RTU-2"),
         ("RТU-3", "RTU-3"),
     ]
+
+
+def fed(instance, platform, *records):
+    """Take in some messages, as a run of its own."""
+    platform.log.append(platform.topic, list(records))
+    list(ingest_everything(instance, platform))
+
+
+def minutes(first, last, unit, metric="supply_air_temp", device="RTU-001"):
+    value = {"°C": 13.0, "K": 286.15}.get(unit, 55.4)
+    return [reading(device, NOON_MS + m * MINUTE_MS, metric, value, unit=unit) for m in range(first, last)]
+
+
+def told_units(platform):
+    return [trouble for trouble in open_troubles(platform.store, now_ms()) if trouble.kind == "unit"]
+
+
+def test_a_unit_that_changes_is_an_incident_that_says_of_which_point_from_what_to_what_and_since_when(
+    instance, platform
+):
+    both = [*minutes(0, 10, "°F"), *minutes(0, 10, "°F", "return_air_temp")]
+    fed(instance, platform, *both, *minutes(10, 12, "°C"))  # within one batch
+    (told,) = told_units(platform)
+    assert told.text.startswith(
+        f"RTU-001: supply_air_temp was sent in °F until {iso(NOON_MS + 9 * MINUTE_MS)} "
+        f"and in °C since {iso(NOON_MS + 10 * MINUTE_MS)}. Readings are converted to the declared unit"
+    )
+    fed(instance, platform, *minutes(12, 14, "°C"))  # in a run of its own, which knows by the store
+    assert told_units(platform) == [told]
+    assert disputes(platform.store, now_ms()) == [told.text]
+    fed(instance, platform, *minutes(14, 16, ""))  # without a unit 13 would be taken for °F
+    assert told_units(platform) == []
+    fed(instance, platform, *minutes(16, 18, "°C"))
+    (again,) = told_units(platform)
+    assert "was sent in °F until" in again.text
+    assert set(rows(platform.store, "device_metrics_raw", "metric_value")) == {(55.4,)}
+
+
+@pytest.mark.parametrize("batches", [1, 2])
+def test_what_has_always_come_in_another_unit_is_no_change_until_it_changes(instance, platform, batches):
+    """Nor is a new point of a known device, another spelling, or history that comes late."""
+    some = [*minutes(0, 5, "°C"), *minutes(5, 10, "degC" if batches == 1 else "°C")]
+    for part in [some] if batches == 1 else [some[:1], some[1:]]:
+        fed(instance, platform, *part)
+    fed(instance, platform, *minutes(10, 12, "°C", "return_air_temp"), *minutes(-60, -50, "°F"))
+    assert told_units(platform) == []
+    fed(instance, platform, *minutes(12, 14, "°F"), *minutes(12, 14, "K", "return_air_temp"))
+    text = told_units(platform)[0].text
+    assert "return_air_temp was sent in °C until" in text
+    assert "in K since" in text
+    assert "supply_air_temp was sent in °C until" in text
+    assert "in °F since" in text
+
+
+def test_points_by_turns_in_two_units_are_told_once(instance, platform):
+    for first in range(0, 8, 2):
+        fed(instance, platform, *minutes(first, first + 1, "°F"), *minutes(first + 1, first + 2, "°C"))
+    assert len(told_units(platform)) <= 1
+
+
+@pytest.mark.parametrize("hyphen", [*map(chr, range(0x2010, 0x2016)), "\u2212"])
+def test_hyphens_that_look_alike_are_told(hyphen: str) -> None:
+    assert look_alikes([f"RTU{hyphen}1"], ["RTU-1"]) == [(f"RTU{hyphen}1", "RTU-1")]

@@ -136,6 +136,17 @@ def test_a_point_that_is_retired_is_no_longer_missed(store):
     assert closed.ended_at + 1 == MIDNIGHT_MS + 3 * HOUR_MS
 
 
+def test_a_point_that_is_retired_ends_its_incident_though_nothing_newer_has_come(store):
+    device = without(store, TWO, MIDNIGHT_MS + HOUR_MS, END_MS)
+    (found,) = detect(store, device, MIDNIGHT_MS, END_MS)
+    store.update(
+        "device_points", {"device_id": ["CH-001"] * 2, "metric": list(TWO), "retired_at": [END_MS + HOUR_MS] * 2}
+    )
+    write_pass(IncidentsPass(store, load_settings(), [], now_ms=END_MS + 2 * HOUR_MS))
+    (closed,) = (i for i in Incident.read(store, device.device_id) if "stopped" in i.methods)
+    assert (closed.incident_id, closed.status) == (found.incident_id, "closed")
+
+
 def test_of_windows_that_were_hardly_read_nobody_says_that_they_are_normal(store):
     names = {point.metric for point in DevicePoint.read(store, "CH-001")} - {"chilled_water_supply_temp"}
     device = without(store, names, MIDNIGHT_MS + HOUR_MS, MIDNIGHT_MS + 3 * HOUR_MS)
@@ -195,9 +206,10 @@ def test_what_each_point_does_now_is_told_late_before_it_has_stopped(store):
         assert {states[name] for name in states if name not in TWO} == {"reporting"}
 
 
-def test_a_point_that_repeats_itself_though_it_moves_is_frozen_and_one_that_rests_is_not(store):
+@pytest.mark.parametrize("hours", [2, 7, 21])
+def test_a_point_that_repeats_itself_though_it_moves_is_frozen_and_one_that_rests_is_not(store, hours):
     device = without(store, (), END_MS, END_MS)
-    last = Snapshot.read(store, device.device_id, (END_MS - 2 * HOUR_MS, None))
+    last = Snapshot.read(store, device.device_id, (END_MS - hours * HOUR_MS, None))
     store.upsert(
         "device_state_snapshots",
         {

@@ -15,7 +15,14 @@ from hvac_platform.stores.records.incidents import Incident, SimilarIncident, St
 from hvac_platform.stores.records.learning import LastingChange, ProfileVersion, StoredEvidence, StoredGate
 from hvac_platform.stores.records.ledger import LedgerEntry, TouchedDevice
 from hvac_platform.stores.records.maintenance import MaintenanceSpan
-from hvac_platform.stores.records.points import WHOLE_DEVICE, DevicePoint, StoredGrade, read_points
+from hvac_platform.stores.records.points import (
+    NO_POINTS,
+    SENT_UNITS,
+    WHOLE_DEVICE,
+    DevicePoint,
+    StoredGrade,
+    read_points,
+)
 from hvac_platform.stores.records.profiles import (
     StoredCalibration,
     StoredFit,
@@ -32,6 +39,8 @@ from hvac_platform.stores.records.snapshots import BacklogDay, Snapshot
 from hvac_platform.stores.records.users import User
 
 __all__ = [
+    "NO_POINTS",
+    "SENT_UNITS",
     "WHOLE_DEVICE",
     "AnomalyEvent",
     "BacklogDay",

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 WHOLE_DEVICE = "*"
 """Metric of the row that stands for all points of a device, later ones too, where the device itself is retired."""
 
+SENT_UNITS = "*units"
+"""Metric of the row whose grade has the units that a device's points are sent in, where those are not the declared ones."""
+NO_POINTS = frozenset({WHOLE_DEVICE, SENT_UNITS})
+
 
 class StoredGrade(TypedDict):
     """How good the readings of a point are, with the figures that it rests on; shares are between 0 and 1.
@@ -65,7 +69,7 @@ def read_points(store: Store, device_id: str) -> tuple[list[DevicePoint], int | 
     """
     rows = DevicePoint.read(store, device_id)
     gone = next((row.retired_at for row in rows if row.metric == WHOLE_DEVICE), None)
-    points = [row for row in rows if row.metric != WHOLE_DEVICE]
+    points = [row for row in rows if row.metric not in NO_POINTS]
     if gone is not None:
         points = [replace(point, retired_at=gone) if point.retired_at is None else point for point in points]
     return points, gone
