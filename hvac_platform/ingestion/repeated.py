@@ -9,7 +9,7 @@ import numpy as np
 
 from hvac_platform.coding import coded_as
 from hvac_platform.ingestion.messages import DecodedBatch
-from hvac_platform.stores.base import Device, Store
+from hvac_platform.stores.base import Device, Store, TableSlice
 from hvac_platform.stores.records import Reading
 from hvac_platform.timestamps import iso
 
@@ -73,13 +73,13 @@ def _within(batch: DecodedBatch, points: np.ndarray[tuple[int], np.dtype[np.int6
 def _against_store(batch: DecodedBatch, rows: list[int], store: Store, device_id: str) -> list[tuple[str, str]]:
     times = batch.timestamps_ms[rows]
     wanted = {(int(batch.timestamps_ms[row]), batch.metric_name[row]): row for row in rows}
-    span, only = (int(times.min()), int(times.max()) + 1), ("timestamp", "metric_name", "metric_value")
+    columns, span = ("timestamp", "metric_name", "metric_value"), (int(times.min()), int(times.max()) + 1)
     found = []
-    for some in Reading.batches(store, device_id, span, only=only):
-        for known in some:
-            row = wanted.get((known.timestamp, known.metric_name))
-            if row is not None and known.metric_value != float(batch.metric_value[row]):
-                found.append((device_id, _example(batch, row, known.metric_value)))
+    for some in store.scan(TableSlice(Reading.TABLE, columns, device_id, *span)):
+        for at_ms, metric, value in zip(*(some[name] for name in columns), strict=True):
+            row = wanted.get((at_ms, metric))
+            if row is not None and value != float(batch.metric_value[row]):
+                found.append((device_id, _example(batch, row, value)))
     return found
 
 
