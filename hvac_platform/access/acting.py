@@ -29,15 +29,7 @@ class NoIncidentError(StoreError):
 
 
 class TooOftenError(UserError):
-    """Who asks has done too much within a minute.
-
-    Args:
-        wait: seconds until it goes on.
-    """
-
-    def __init__(self, wait: float) -> None:
-        super().__init__(f"{MOST_ACTIONS} actions within a minute: try again in {wait:.0f} s")
-        self.wait = wait
+    """Who asks has done too much within a minute; the message says when it goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +90,7 @@ class Acting:
         require_acting(person)
         wait = self._limit.wait_seconds(person.name)
         if wait > 0:
-            raise TooOftenError(wait)
+            raise TooOftenError(f"{MOST_ACTIONS} actions within a minute: try again in {wait:.0f} s")
         self._limit.note(person.name)
         found, whole = lifecycle.find_incident(seen, incident_id), self._whole()
         if found is None or whole is None:
