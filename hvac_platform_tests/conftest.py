@@ -9,6 +9,7 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 from pathlib import Path
@@ -27,6 +28,8 @@ from hvac_platform.stores.base import TableSlice
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.timestamps import day_start
 
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a background job: it is inherited
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 os.environ.pop("COLUMNS", None)  # tables are as without a terminal, whatever the one is that tests run in
 for contract in ("stores.ledger_contract", "stores.store_contract", "log.log_contract"):
     pytest.register_assert_rewrite(f"hvac_platform_tests.{contract}")
