@@ -127,11 +127,22 @@ def in_home(home, function, *arguments):
     function(*arguments)
 
 
+_started = []
+
+
 def start_process(home, function, *arguments):
     """A child process that calls a function in a home folder."""
     process = processes.Process(target=in_home, args=(str(home), function, *arguments))
     process.start()
+    _started.append(process)
     return process
+
+
+def pytest_sessionfinish():
+    """End what a failed test has left running: this process would wait for it for ever."""
+    for process in _started:
+        if process.is_alive():
+            process.kill()
 
 
 def all_succeed(started):

@@ -13,7 +13,6 @@ from hvac_platform.detection.alarms import PERSISTENCE_WINDOWS
 from hvac_platform.detection.detector import Examination, FittedDetector
 from hvac_platform.detection.detector.judge import examine_rows
 from hvac_platform.detection.detector.side_by_side import examine_side_by_side
-from hvac_platform.detection.nearest import DIMENSION, padded
 from hvac_platform.detection.observations import observations_of
 from hvac_platform.detection.reasons import Deviation, deviations_of, titled, told, value_shown
 from hvac_platform.detection.reference import Memory
@@ -45,7 +44,7 @@ class Learned:
         observed: float64 [k, m], means of the window.
         expected: float64 [k, m], what the other metrics imply of each.
         sigmas: float64 [k, m], conditional deviations.
-        vectors: float32 [k, 384], state embeddings; NaN without readings.
+        vectors: float32 [k, 2m + 3], state embeddings without the zeros that end them when stored; NaN without readings.
         settling: float64 [k], bound on scores that rest on recent levels, while those settle; else infinite.
     """
 
@@ -148,8 +147,10 @@ def examine_windows(
         recent = _joined([recent, judged[-1].take(slice(-PERSISTENCE_WINDOWS, None))])
         recent = recent.take(slice(-PERSISTENCE_WINDOWS, None))
         carried = Carried(block, memory, recent)
-    known = _joined(judged)
-    return known.take(np.searchsorted(known.times_ms, series.times_ms[wanted])), carried
+    known, times = _joined(judged), series.times_ms[wanted]
+    if not np.array_equal(known.times_ms, times):
+        known = known.take(np.searchsorted(known.times_ms, times))
+    return known, carried
 
 
 def examine_newest(
@@ -197,8 +198,9 @@ def values_of(series: SnapshotSeries, names: Sequence[str]) -> Float64:
 
 def _learned(examined: Examination, values: Float64) -> Learned:
     columns = examined.columns
-    vectors = padded(examined.vectors)
-    vectors[examined.silent] = np.nan
+    vectors = examined.vectors
+    if examined.silent.any():
+        vectors = np.where(examined.silent[:, None], np.float32(np.nan), vectors)
     return Learned(
         times_ms=examined.times_ms,
         anomalous=np.asarray(columns["is_anomalous"], dtype=np.bool_),
@@ -234,7 +236,7 @@ def _nothing(m: int) -> Learned:
         observed=grid,
         expected=grid,
         sigmas=grid,
-        vectors=np.zeros((0, DIMENSION), dtype=np.float32),
+        vectors=np.zeros((0, 2 * m + 3), dtype=np.float32),
         settling=none,
     )
 

@@ -60,6 +60,6 @@ def mean_nearest_distance(queries: Float32, normal: Float32) -> Float64:
     result = np.empty(len(queries))
     for first in range(0, len(queries), _CHUNK):
         cosine = queries[first : first + _CHUNK] @ normal.T
-        top = np.partition(cosine, len(normal) - k, axis=1)[:, len(normal) - k :]
-        result[first : first + _CHUNK] = 1.0 - top.mean(axis=1, dtype=np.float64)
+        cosine.partition(len(normal) - k, axis=1)
+        result[first : first + _CHUNK] = 1.0 - cosine[:, len(normal) - k :].mean(axis=1, dtype=np.float64)
     return np.maximum(result, 0.0)

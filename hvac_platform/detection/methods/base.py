@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvac_platform.detection.alarms import PERSISTENCE_WINDOWS
+from hvac_platform.detection.nearest import padded
 from hvac_platform.detection.profile import Profile
 from hvac_platform.detection.verdicts import Verdicts
 from hvac_platform.devices.registry import DeviceType
@@ -113,7 +114,7 @@ def _examined(windows: Windows, profile: Profile) -> Examined:
     wanted = np.zeros(len(windows.series), dtype=np.bool_)
     wanted[rows] = True
     learned, carried = examine_windows(windows.series, wanted, profile.detector, windows.carried)
-    return Examined(replace(recent, embeddings=learned.vectors), learned, learned.settling, carried)
+    return Examined(replace(recent, embeddings=padded(learned.vectors)), learned, learned.settling, carried)
 
 
 def examine_together(many: Sequence[Windows]) -> None:
@@ -136,7 +137,7 @@ def examine_together(many: Sequence[Windows]) -> None:
         if found is not None:
             recent = select(windows.series, slice(windows.first_recent, None))
             learned = found[0].take(np.searchsorted(found[0].times_ms, recent.times_ms))
-            examined = Examined(replace(recent, embeddings=learned.vectors), learned, learned.settling, found[1])
+            examined = Examined(replace(recent, embeddings=padded(learned.vectors)), learned, learned.settling, found[1])
             windows.__dict__["examined"] = examined  # where the property keeps it
 
 
