@@ -33,7 +33,7 @@ def pytest_collection_modifyitems(items):
                 item.add_marker(pytest.mark.skip(reason="needs real servers: make integration (sets HVAC_SERVICES=1)"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def broker(tmp_path_factory):
     """A Kafka broker that tests may kill; whoever does starts it again."""
     secured = SecuredListener(free_port(), "hvac", secrets.token_hex(12))

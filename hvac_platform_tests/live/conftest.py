@@ -55,7 +55,7 @@ class LiveDagster:
         return result["data"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveDagster]:
     home = tmp_path_factory.mktemp("live")
     shutil.copy(PROJECT_ROOT / "dagster.yaml", home)
