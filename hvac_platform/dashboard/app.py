@@ -47,6 +47,12 @@ PAGES: dict[str, Callable[..., Content]] = {
 PARTS = {"<device>": re.compile(r".+", re.DOTALL), "<number>": re.compile(r"[0-9]{1,15}(\.[0-9]{1,6})?")}
 """What may stand for a part; the number is what an incident's id has after its device."""
 
+INDEX = """<!doctype html>
+<html lang="en"><head>{%metas%}<title>{%title%}</title>{%favicon%}{%css%}</head>
+<body>{%app_entry%}{%config%}{%scripts%}{%renderer%}</body></html>
+"""
+"""What stands around every page."""
+
 # Scripts come from here only; styles may stand in the page, because figures set them so. Nothing comes from elsewhere.
 POLICY = (
     "default-src 'self'; script-src 'self' {hashes}; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
@@ -74,6 +80,8 @@ def make_app(
     app = Dash(
         "hvac_platform.dashboard",
         title=TITLE,
+        index_string=INDEX,
+        meta_tags=[{"name": "color-scheme", "content": "light dark"}],
         update_title=None,  # type: ignore[arg-type]
         serve_locally=True,
         suppress_callback_exceptions=True,  # parts of a page exist while it is open only
@@ -150,7 +158,9 @@ def _stands_for(want: str, part: str) -> bool:
 def navigation(path: str | None) -> list[Content]:
     """Links to the pages; the present one is told to who can't see it, too."""
     return [
-        dcc.Link(name, href=href, className="here" if href == (path or "/") else "")
+        dcc.Link([name, html.Span(" (this page)", className="unseen")], href=href, className="here")
+        if href == (path or "/")
+        else dcc.Link(name, href=href)
         for href, name in NAVIGATION.items()
     ]
 
