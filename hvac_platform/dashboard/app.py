@@ -139,7 +139,7 @@ def shell() -> Content:
 def route(path: str | None) -> Content:
     """The page of an address.
 
-    >>> route("/nowhere").className
+    >>> route("/nowhere").children[1].className
     'empty'
     """
     parts = [unquote(part) for part in (path if isinstance(path, str) else "/").split("/")[1:]]
@@ -148,7 +148,7 @@ def route(path: str | None) -> Content:
         given = [part for want, part in zip(wanted, parts, strict=False) if want in PARTS]
         if len(wanted) == len(parts) and all(map(_stands_for, wanted, parts)):
             return layout(*given)
-    return empty_state(f"there is no page {visible(path, 200)}")
+    return html.Div([html.H1("No such page"), empty_state(f"there is no page {visible(path, 200)}")])
 
 
 def _stands_for(want: str, part: str) -> bool:
