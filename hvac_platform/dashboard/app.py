@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import unquote
@@ -34,8 +35,23 @@ REFRESH_SECONDS = 5
 CALLBACKS = "/_dash-update-component"
 NAVIGATION = {"/": "Fleet", "/incidents": "Incidents", "/methods": "Methods", "/ingestion": "Ingestion"}
 TITLE = "HVAC"
-INCIDENT_NAME = re.compile(r"[0-9]{1,15}(\.[0-9]{1,6})?")
-"""What an incident's id has after its device."""
+PAGES: dict[str, Callable[..., Content]] = {
+    "/": fleet.layout,
+    "/incidents": incidents.layout,
+    "/methods": methods.layout,
+    "/ingestion": ingestion.layout,
+    "/device/<device>": device.layout,
+    "/incident/<device>/<number>": incident.layout,
+}
+"""Layout of every page by its address; it is given what stands for the parts in brackets."""
+PARTS = {"<device>": re.compile(r".+", re.DOTALL), "<number>": re.compile(r"[0-9]{1,15}(\.[0-9]{1,6})?")}
+"""What may stand for a part; the number is what an incident's id has after its device."""
+
+INDEX = """<!doctype html>
+<html lang="en"><head>{%metas%}<title>{%title%}</title>{%favicon%}{%css%}</head>
+<body>{%app_entry%}{%config%}{%scripts%}{%renderer%}</body></html>
+"""
+"""What stands around every page."""
 
 # Scripts come from here only; styles may stand in the page, because figures set them so. Nothing comes from elsewhere.
 POLICY = (
@@ -64,6 +80,8 @@ def make_app(
     app = Dash(
         "hvac_platform.dashboard",
         title=TITLE,
+        index_string=INDEX,
+        meta_tags=[{"name": "color-scheme", "content": "light dark"}],
         update_title=None,  # type: ignore[arg-type]
         serve_locally=True,
         suppress_callback_exceptions=True,  # parts of a page exist while it is open only
@@ -121,30 +139,28 @@ def shell() -> Content:
 def route(path: str | None) -> Content:
     """The page of an address.
 
-    >>> route("/nowhere").className
+    >>> route("/nowhere").children[1].className
     'empty'
     """
     parts = [unquote(part) for part in (path if isinstance(path, str) else "/").split("/")[1:]]
-    match parts:
-        case [""]:
-            return fleet.layout()
-        case ["incidents"]:
-            return incidents.layout()
-        case ["methods"]:
-            return methods.layout()
-        case ["ingestion"]:
-            return ingestion.layout()
-        case ["device", device_id] if device_id:
-            return device.layout(device_id)
-        case ["incident", device_id, name] if device_id and INCIDENT_NAME.fullmatch(name):
-            return incident.layout(device_id, name)
-    return empty_state(f"there is no page {visible(path, 200)}")
+    for address, layout in PAGES.items():
+        wanted = address.split("/")[1:]
+        given = [part for want, part in zip(wanted, parts, strict=False) if want in PARTS]
+        if len(wanted) == len(parts) and all(map(_stands_for, wanted, parts)):
+            return layout(*given)
+    return html.Div([html.H1("No such page"), empty_state(f"there is no page {visible(path, 200)}")])
+
+
+def _stands_for(want: str, part: str) -> bool:
+    return bool(PARTS[want].fullmatch(part)) if want in PARTS else want == part
 
 
 def navigation(path: str | None) -> list[Content]:
     """Links to the pages; the present one is told to who can't see it, too."""
     return [
-        dcc.Link(name, href=href, className="here" if href == (path or "/") else "")
+        dcc.Link([name, html.Span(" (this page)", className="unseen")], href=href, className="here")
+        if href == (path or "/")
+        else dcc.Link(name, href=href)
         for href, name in NAVIGATION.items()
     ]
 

@@ -1,6 +1,7 @@
 """Figures as plain dictionaries, from arrays: nothing here knows a store or a browser.
 
 Colours are those of Okabe and Ito, which colour-blind people can tell apart; what matters is told by form and words too.
+They are for a light ground, and saved pictures keep them; on a dark page the style sheet replaces INK, GRID, MUTED and BLUE.
 """
 
 from __future__ import annotations
@@ -401,6 +402,7 @@ def _sparkline(content: bytes, width: int, height: int) -> str:
     points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x[known], y[known], strict=True))
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
-        f'<polyline points="{points}" fill="none" stroke="{BLUE}" stroke-width="1.5"/></svg>'
+        f"<style>polyline{{stroke:{BLUE}}}@media(prefers-color-scheme:dark){{polyline{{stroke:{SKY}}}}}</style>"
+        f'<polyline points="{points}" fill="none" stroke-width="1.5"/></svg>'
     )
     return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"

@@ -41,7 +41,8 @@ USERS_SECONDS = 5.0
 """So long after it was revoked a token may still work."""
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Log in · HVAC</title><link rel="stylesheet" href="/assets/dashboard.css"></head>
+<meta name="color-scheme" content="light dark"><title>Log in · HVAC</title>
+<link rel="stylesheet" href="/assets/dashboard.css"></head>
 <body><main class="log-in"><h1>HVAC platform</h1>
 <form id="log-in" data-to="{to}"><label for="token">Token</label>
 <input id="token" type="password" autocomplete="current-password" required autofocus>
