@@ -474,7 +474,7 @@ class _Understanding:
     def _left_out_values(self) -> int:
         if self.roles.is_long:
             return sum(self.counts.get(name, 0) for name in self.left_out)
-        return sum(self.evidence[name].filled for name in self.left_out if name in self.evidence)
+        return sum(one.filled + one.errors for name, one in self.evidence.items() if name in self.left_out)
 
     def _see_wide(self, chunk: Chunk) -> None:
         for name in self._candidates():

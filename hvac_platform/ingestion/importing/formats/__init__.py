@@ -11,6 +11,7 @@ from hvac_platform.ingestion.importing.formats.json_lines import open_json
 from hvac_platform.ingestion.importing.formats.opening import Content, contents, find_encoding, sample
 from hvac_platform.ingestion.importing.formats.table import Chunk, Table
 from hvac_platform.ingestion.importing.formats.workbook import open_workbook
+from hvac_platform.ingestion.importing.formats.xls_cells import OLE
 from hvac_platform.ingestion.importing.formats.zinc import open_zinc
 from hvac_platform.ingestion.importing.mapping import ImportMap
 from hvac_platform.ingestion.importing.refusing import ImportRefusedError, shown
@@ -20,7 +21,6 @@ __all__ = ["Chunk", "Content", "Table", "contents", "open_table"]
 _LINE_PROTOCOL = re.compile(
     r"""(?:#.*\n)*[^\s,="]+(?:,[^\s,="]+=[^\s,="]+)* [^\s,="]+=(?:"[^"]*"|[^\s,="]+)[^\n]*? \d{10,19}\s*(?:\n|$)"""
 )
-_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 
 def open_table(content: Content, mapping: ImportMap) -> Table:
@@ -34,7 +34,7 @@ def open_table(content: Content, mapping: ImportMap) -> Table:
         raise ImportRefusedError("the file is empty, so it is not readable")
     if head.startswith(b"PAR1"):
         return open_parquet(content)
-    if head.startswith((_OLE, b"PK\x03\x04")):
+    if head.startswith((OLE, b"PK\x03\x04")):
         return open_workbook(content, mapping.sheet, mapping.header)
     encoding, words = find_encoding(content, mapping.encoding)
     text, _ = sample(content, encoding)
