@@ -428,7 +428,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], int, tuple[int, str, str, str]]] =
         table("Timestamp,Status,Value (°F)", lambda t, i: f"{t},{{{'fault' if i == 3 else 'ok'}}},5"), {"metric": SAT}, 1,
                  (5, "Status", "{fault}", "its status is not good")),
     "a column of errors": (table("time,supply_air_temp,return_air_temp", lambda t, i: f"{t},#REF!,5"), {}, 20,
-                           (0, SAT, "#REF!", "0 of 20 values could be read, first '#REF!'")),
+        (0, SAT, "#REF!", "0 of 20 values could be read: all are errors of a spreadsheet, first '#REF!'")),
     "a local time that there is not": (
         "time,supply_air_temp\n2024-03-31 01:45,5\n2024-03-31 02:15,5\n2024-03-31 03:00,5\n",
         {"timezone": "Europe/Berlin"}, 1,

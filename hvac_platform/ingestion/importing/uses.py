@@ -86,7 +86,8 @@ def use_of(meant: Meant, evidence: ColumnEvidence, of_file: ColumnEvidence, sepa
     if not evidence.filled and not evidence.errors:
         return "empty"
     if not evidence.filled:
-        told = f"all {evidence.errors} values are errors of a spreadsheet, first {shown(evidence.first_error)}"
+        first = shown(evidence.first_error)
+        told = f"0 of {evidence.errors} values could be read: all are errors of a spreadsheet, first {first}"
         if point is None and meant.by == AS_IT_IS:
             return told
         return Refusal(0, name, evidence.first_error, told, evidence.errors)

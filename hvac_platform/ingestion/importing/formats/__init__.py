@@ -6,6 +6,7 @@ import re
 
 from hvac_platform.ingestion.importing.formats.columnar import open_parquet
 from hvac_platform.ingestion.importing.formats.delimited import open_delimited
+from hvac_platform.ingestion.importing.formats.hours import unfolded
 from hvac_platform.ingestion.importing.formats.influx import ANNOTATIONS, open_influx
 from hvac_platform.ingestion.importing.formats.json_lines import open_json
 from hvac_platform.ingestion.importing.formats.opening import Content, contents, find_encoding, sample
@@ -29,6 +30,10 @@ def open_table(content: Content, mapping: ImportMap) -> Table:
     Raises:
         ImportRefusedError: it is none that can be read; the message says why.
     """
+    return unfolded(_opened(content, mapping), mapping.hours, list(mapping.columns))
+
+
+def _opened(content: Content, mapping: ImportMap) -> Table:
     head = content.head(8_192)
     if not head:
         raise ImportRefusedError("the file is empty, so it is not readable")

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from hvac_platform.devices.units import SAYS_NOTHING, parse_unit, plain
+from hvac_platform.ingestion.importing.formats.hours import hour_columns
 from hvac_platform.ingestion.importing.formats.table import unique
 from hvac_platform.ingestion.importing.instants import Shape, layout_of
 from hvac_platform.ingestion.importing.refusing import ImportRefusedError, shown
@@ -168,7 +169,7 @@ def _is_header(row: Sequence[str], following: Sequence[Sequence[str]], width: in
         i for i, cell in enumerate(first) if looks_like_data(cell) and not (i < len(row) and looks_like_data(row[i]))
     ]
     if below:
-        return strictly or is_time(first[0])
+        return strictly or is_time(first[0]) or hour_columns(row) is not None
     # A row of units, or one whose cells are all empty or words, stands between the header and the first numbers.
     second = following[1] if len(following) > 1 else ()
     return bool(_units(unique(row), first)) and any(map(looks_like_data, second))
