@@ -36,15 +36,27 @@ def test_parts_of_a_time_in_columns_of_their_own_are_joined(tmp_path: Path, head
     assert (found, refusals.count) == ({SAT: QUARTERS}, 0)
 
 
-def test_parts_of_a_time_need_no_zeros_in_front_and_may_be_numbers_of_a_workbook(tmp_path: Path) -> None:
-    header: list[str | float] = ["Year", "Month", "Day", "Hour", "supply_air_temp"]
-    times = [START + timedelta(hours=i) for i in range(ROWS)]
-    rows: list[list[str | float]] = [
-        [float(t.year), float(t.month), float(t.day), float(t.hour), i] for i, t in enumerate(times)
-    ]
-    (tmp_path / "a.csv").write_text("\n".join(",".join(f"{one:g}" if isinstance(one, float) else str(one) for one in row)
-                                              for row in [header, *rows]))  # fmt: skip
+def test_parts_of_a_time_need_no_zeros_in_front(tmp_path: Path) -> None:
+    header = "Year,Month,Day,Hour,supply_air_temp"
+    (tmp_path / "a.csv").write_text(table(header, lambda t, i: f"2024.0,3,1,{i},{i}"))
     assert read(tmp_path / "a.csv", {}, "rooftop_unit")[0][SAT] == {FIRST + i * HOUR: i for i in range(ROWS)}
+
+
+def test_halves_of_the_day_are_heard_whatever_the_minutes_are(tmp_path: Path) -> None:
+    header = "Year,Month,Day,Hour,Minute,AM/PM,supply_air_temp"
+    text = table(header, lambda t, i: f"{t:%Y,%m,%d,%I},20,{t:%p},{i}", step=timedelta(hours=1))
+    (tmp_path / "a.csv").write_text(text)
+    expected = {FIRST + 20 * 60_000 + i * HOUR: float(i) for i in range(ROWS)}
+    assert read(tmp_path / "a.csv", {}, "rooftop_unit")[0][SAT] == expected
+
+
+def test_a_table_whose_columns_are_times_is_refused_as_such(tmp_path: Path) -> None:
+    times = ",".join(f"{START + timedelta(hours=i)}" for i in range(ROWS))
+    (tmp_path / "a.csv").write_text(f"point,{times}\nsupply_air_temp,{','.join(['55'] * ROWS)}\n")
+    with pytest.raises(
+        ImportRefusedError, match="each column is a time and each row a point; turn rows and columns round"
+    ):
+        read(tmp_path / "a.csv", {}, "mystery")
 
 
 def test_the_map_names_parts_of_a_time(tmp_path: Path) -> None:
@@ -184,6 +196,21 @@ def test_a_day_of_25_hours_is_refused_whole(tmp_path: Path) -> None:
     found, refusals, _ = read(tmp_path / "a.csv", POWER_OF_ALL, "rooftop_unit")
     assert len(found[POWER]) == 48
     assert (refusals.count, refusals.first[0].line, refusals.first[0].column) == (25, 4, "HE25")
+
+
+@pytest.mark.parametrize("again", ["02:00", "02:00*", "02:00 DST"])
+def test_a_day_whose_hour_stands_there_twice_is_refused_whole(tmp_path: Path, again: str) -> None:
+    names = [*CLOCK[:3], again, *CLOCK[3:]]
+    (tmp_path / "a.csv").write_text(f"Date,{','.join(names)}\n2024-11-02,1,1,1,,{','.join('1' * 21)}\n"
+                                    f"2024-11-03,1,1,1,1,{','.join('1' * 21)}\n")  # fmt: skip
+    found, refusals, _ = read(tmp_path / "a.csv", POWER_OF_ALL, "rooftop_unit")
+    assert (len(found[POWER]), refusals.count, refusals.first[0].line) == (24, 25, 3)
+
+
+def test_some_hours_of_a_day_are_enough_where_they_are_times(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("Date,06:00,12:00,18:00\n2024-03-01,1,2,3\n2024-03-02,4,5,6\n")
+    found, _, _ = read(tmp_path / "a.csv", POWER_OF_ALL, "mystery")
+    assert list(found[POWER].values()) == [1, 2, 3, 4, 5, 6]
 
 
 def test_numbered_sensors_stay_columns(tmp_path: Path) -> None:

@@ -43,6 +43,16 @@ def read(
 
 SAT, STATUS = "supply_air_temp", "compressor_status"
 READ: dict[str, tuple[str | bytes, dict[str, Any], str, dict[int, float]]] = {
+    "cells as formulas": (
+        table("time,supply_air_temp", lambda t, i: f'="{t}",="{i}"'), {}, SAT, {FIRST: 0, FIRST + 900_000: 1}),
+    "rows of values of a trend log": (
+        table("Timestamp,Type,supply_air_temp", lambda t, i: f"{t},{'log-status,1' if i % 5 == 0 else 'real-value,55'}"),
+        {"status_column": "Type", "good_status": ["real-value"]}, SAT, {FIRST + 900_000: 55}),
+    "the second one of two columns of times": (
+        table("Time,a,Time,supply_air_temp", lambda t, i: f"{t},1,{t + timedelta(minutes=7)},55"),
+        {"time_column": "Time (2)"}, SAT, {FIRST + 7 * 60_000: 55}),
+    "two columns of the same times": (
+        table("Time,return_air_temp,Time,supply_air_temp", lambda t, i: f"{t},1,{t},55"), {}, SAT, {FIRST: 55}),
     "a row of units": (table("Time;supply_air_temp", lambda t, i: f"{t};12,5", before="")
                        .replace("supply_air_temp\n", "supply_air_temp\n-;°C\n"), {}, SAT, {FIRST: 54.5}),
     "a line that says the separator": (
@@ -238,6 +248,15 @@ def test_a_kind_is_read(tmp_path: Path, kind: str) -> None:
 
 
 ASKED: dict[str, tuple[str, dict[str, Any], str]] = {
+    "columns with times of their own": (
+        table("Time,return_air_temp,Time,supply_air_temp", lambda t, i: f"{t},72,{t + timedelta(minutes=7)},55"), {},
+        "columns 'Time' and 'Time (2)' hold different times, in line 2 '2024-03-01 00:00:00' and '2024-03-01 00:07:00'"),
+    "events of a trend log": (
+        table("Timestamp,Type,supply_air_temp", lambda t, i: f"{t},{'log-status,1' if i % 5 == 0 else 'real-value,55'}"), {},
+        "give status_column: 'Type' in the map, with good_status: ['real-value']"),
+    "the least and the most of a temperature": (
+        table("time,supply_air_temp Min,supply_air_temp Max", lambda t, i: f"{t},50,60"), {},
+        "no column matches a metric"),
     "times of day alone": (table("time,supply_air_temp", lambda t, i: f"{t:%H:%M},55"), {}, "times of day without a date"),
     "dates that are rows of a day": (
         table("date,supply_air_temp", lambda t, i: f"{t:%Y-%m-%d},55"), {}, "several rows of one date"),
@@ -403,6 +422,12 @@ def test_a_kind_is_asked_about_with_its_cause(tmp_path: Path, kind: str) -> None
 
 
 REFUSED: dict[str, tuple[str, dict[str, Any], int, tuple[int, str, str, str]]] = {
+    "a column that was too narrow": (
+        table("time,supply_air_temp", lambda t, i: f"{t if i else '#######'},{55 if i else '####'}"), {}, 1,
+        (2, "time", "#######", "not a time like the others of the column")),
+    "a value that was too wide": (
+        table("time,supply_air_temp", lambda t, i: f"{t},{55 if i else '####'}"), {}, 1,
+        (2, SAT, "####", "the spreadsheet's column was too narrow to show it")),
     "words among numbers": (table("time,supply_air_temp", lambda t, i: f"{t},{'No Data' if i == 3 else 5}"), {}, 1,
                             (5, SAT, "No Data", "not a number")),
     "a decimal comma among points": (

@@ -171,8 +171,15 @@ class Style:
     states: Mapping[str, float] = field(default_factory=dict)
 
 
-OK, EMPTY, NOT_A_NUMBER, NOT_FINITE, ERROR = 0, 1, 2, 3, 4
-REASONS = ("", "empty", "not a number", "not a finite number", "an error of a spreadsheet")
+OK, EMPTY, NOT_A_NUMBER, NOT_FINITE, ERROR, NO_ROOM = 0, 1, 2, 3, 4, 5
+REASONS = (
+    "",
+    "empty",
+    "not a number",
+    "not a finite number",
+    "an error of a spreadsheet",
+    "the spreadsheet's column was too narrow to show it",
+)
 
 
 def read_cells(values: pa.Array, style: Style) -> tuple[Float64, NDArray[np.int8], list[str] | None]:
@@ -214,6 +221,7 @@ def read_cells(values: pa.Array, style: Style) -> tuple[Float64, NDArray[np.int8
             found[i], problem[i] = state, OK
     problem[is_empty] = EMPTY
     problem[np.asarray(pc.match_substring_regex(values, ERRORS)) & (problem == NOT_A_NUMBER)] = ERROR
+    problem[np.asarray(pc.match_substring_regex(values, "^#{2,}$")) & (problem == NOT_A_NUMBER)] = NO_ROOM
     infinite = np.asarray(pc.is_in(pc.utf8_lower(values), value_set=pa.array(_INFINITE)))
     problem[infinite | ((problem == OK) & ~np.isfinite(found))] = NOT_FINITE
     units = unit.to_pylist() if pc.any(pc.not_equal(unit, "")).as_py() else None

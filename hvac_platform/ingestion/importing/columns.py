@@ -196,7 +196,7 @@ def _without_last_word(name: str) -> tuple[str, str]:
     words = re.split(r"[_\s.-]+", name.strip())
     for count in (2, 1):
         unit = " ".join(words[-count:])
-        if len(words) > count and _is_unit(unit):
+        if len(words) > count and _is_unit(unit) and unit.lower() not in _KINDS:
             return "_".join(words[:-count]), unit
     return "", ""
 

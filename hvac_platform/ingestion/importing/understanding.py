@@ -251,6 +251,8 @@ class _Understanding:
         has_half = len(time) > 1 and self._is_half(time[-1])
         of_date = 3 if len(time) >= 3 and self._are_years(time[0]) else 1
         of_clock = max(1, len(time) - has_half - of_date)
+        if not all(self._is_sixtieth(name) for name in time[of_date + 1 : of_date + of_clock]):
+            of_clock = 1
         clock = ""
         if len(time) - has_half - of_date == 1:
             clock = self._sampled(time[of_date]).clock
@@ -392,12 +394,12 @@ class _Understanding:
         half = next((name for name in others if self._is_half(name)), None)
         if half is None or self._is_half(columns[-1]):
             return columns
-        if len(columns) > 2 and not self._is_clock(columns[-1]):  # the hour stands before the minute
-            columns_of_hours = [name for name in columns if names.slug(name) in names.HOUR_NAMES]
-            clock = self._sampled(columns_of_hours[0] if columns_of_hours else columns[-1])
-        else:
-            clock = self._sampled(columns[-1])
-        if clock.clock or self._is_without_date(columns[-1]):
+        place = -1 if len(columns) < 3 else 3 if self._are_years(columns[0]) else 1
+        if place >= len(columns):  # a date alone
+            return columns
+        hour = columns[place]
+        clock = self._sampled(hour)
+        if clock.clock or self._is_without_date(hour):
             fits = clock.largest <= (12 if clock.clock == "hours" else 1259 if clock.clock == "hhmm" else 125_959)
         else:
             fits = clock.hours[1] <= HOURS_OF_A_HALF
@@ -453,6 +455,7 @@ class _Understanding:
             self.rows += len(chunk) + len(chunk.refused)
             if len(chunk):
                 self.time.see(joined_times(chunk, self.roles), chunk.lines)
+                self._check_second_times(chunk)
                 self._see_long(chunk) if self.roles.is_long else self._see_wide(chunk)
                 self.overlooked.see({name: chunk.columns[name] for name in self._without_metric})
                 for name in {*self.roles.status_of.values(), *filter(None, [self.roles.status])}:
@@ -463,6 +466,7 @@ class _Understanding:
         uses = self._uses()
         self._check_twice(uses)
         self.overlooked.check_quality(uses)
+        self.overlooked.check_events(uses)
         self._check_series(uses)
         self._hint_at_type()
         if not uses:
@@ -477,6 +481,25 @@ class _Understanding:
             self.content, self.table, self.device, self.declared, self.roles, times, uses, self.left_out, self.refused,
             good or None, self.rows, self._left_out_values(), self.notes,
         )  # fmt: skip
+
+    def _check_second_times(self, chunk: Chunk) -> None:
+        """A second column of the same name with other times is that of the values behind it."""
+        name = self.roles.time[0]
+        if self.mapping.time_column is not None or len(self.roles.time) > 1:
+            return
+        for again in self.table.columns:
+            if again in self.mapping.ignore or not re.fullmatch(re.escape(name) + r" \(\d+\)", again):
+                continue
+            first, second = texts(chunk.columns[name]), texts(chunk.columns[again])
+            differ = np.flatnonzero(np.asarray(pc.and_(pc.not_equal(first, second), pc.not_equal(second, ""))))
+            if len(differ):
+                row = int(differ[0])
+                raise ImportRefusedError(
+                    f"columns {shown(name)} and {shown(again)} hold different times, in line {chunk.lines[row]} "
+                    f"{shown(first[row])} and {shown(second[row])}, so columns of values have times of their own; import "
+                    f"the file once for each, with time_column: {shown(again)} and columns: {{COLUMN: METRIC}} in the map, or "
+                    f"say that one counts for all, ignore: [{shown(again)}]"
+                )
 
     def _units_of_map(self, uses: Mapping[str, Use]) -> set[str]:
         """Columns whose unit the map says."""

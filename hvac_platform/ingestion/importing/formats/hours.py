@@ -18,9 +18,13 @@ TIME_OF_DAY, VALUE = "time of day", "value"
 """Columns that those of the hours become."""
 ENDING, BEGINNING = "ending", "beginning"
 DAY = 24 * 60
+LEAST = 3
+"""Fewer columns whose names are times of day are no series of them."""
 COUNTS = (24, 48, 96, 144, 288)
 """Columns that a day may be parted into."""
 
+_AGAIN = re.compile(r"(?i)\s*(?:\(\d+\)|\*|DST)$")
+"""What follows the name of an hour that stands there a second time."""
 _CLOCK = r"(?P<{0}h>\d{{1,2}})(?::(?P<{0}m>\d{{2}}))(?::00)?\s*(?:(?P<{0}p>[AaPp])\.?[Mm]\.?)?"
 _AT = re.compile(_CLOCK.format("a"))
 _FROM_TO = re.compile(rf"{_CLOCK.format('a')}\s*(?:-|–|to|bis)\s*{_CLOCK.format('b')}")
@@ -69,9 +73,10 @@ def hour_columns(names: Sequence[str], hours: str | None = None) -> HourColumns 
         (_NUMBERED, _bare_numbers),
     ):  # fmt: skip
         matches = {name: match for name in names if (match := pattern.fullmatch(name.strip())) is not None}
-        found = of_kind(matches, hours) if len(matches) >= min(COUNTS) else None
+        found = of_kind(matches, hours) if len(matches) >= LEAST else None
         if found is not None:
-            return found
+            again = [name for name in names if name not in found.minutes and _AGAIN.sub("", name) in found.minutes]
+            return replace(found, extra=(*found.extra, *again))
     return None
 
 
@@ -93,7 +98,8 @@ def _is_a_day(minutes: Sequence[int]) -> bool:
 
 def _times(matches: Mapping[str, re.Match[str]], hours: str | None) -> HourColumns | None:
     minutes = {name: _minute(match, "a") for name, match in matches.items()}
-    if not _is_a_day(list(minutes.values())):
+    times = list(minutes.values())
+    if not _is_a_day(times) and (times != sorted(set(times)) or times[-1] > DAY):
         return None
     last = list(minutes)[-1]
     if minutes[last] == 0:  # 01:00 … 23:00, 00:00
@@ -226,14 +232,15 @@ class UnfoldedTable:
         columns = {name: chunk.columns[name].take(repeated) for name in self.columns[:-2]}
         days = np.arange(len(rows) * count)
         columns[TIME_OF_DAY] = pa.array(clock, pa.string()).take(pa.array(days % count))
-        below = pa.concat_arrays([_common(chunk.columns[name]).take(pa.array(rows)) for name in names])
+        below = pa.concat_arrays(_common([chunk.columns[name].take(pa.array(rows)) for name in names]))
         columns[VALUE] = below.take(pa.array(days % count * len(rows) + days // count))
         return Chunk(columns, np.repeat(chunk.lines[rows], count), chunk.refused, chunk.done, names)
 
 
-def _common(values: pa.Array) -> pa.Array:
-    """Cells in the type that those of all hours have."""
-    return values if pa.types.is_string(values.type) else pc.cast(values, pa.float64())
+def _common(columns: Sequence[pa.Array]) -> list[pa.Array]:
+    """Cells of several columns in one type: texts where one of them has some, else numbers."""
+    kind = pa.string() if any(pa.types.is_string(one.type) for one in columns) else pa.float64()
+    return [one if one.type == kind else pc.cast(one, kind) for one in columns]
 
 
 def unfolded(table: Table, hours: str | None, given: Sequence[str]) -> Table:
