@@ -497,8 +497,8 @@ class _Understanding:
                 raise ImportRefusedError(
                     f"columns {shown(name)} and {shown(again)} hold different times, in line {chunk.lines[row]} "
                     f"{shown(first[row])} and {shown(second[row])}, so columns of values have times of their own; import "
-                    f"the file once for each, with time_column: {shown(again)} and columns: {{COLUMN: METRIC}} in the map, or "
-                    f"say that one counts for all, ignore: [{shown(again)}]"
+                    f"the file once for each, with time_column: {shown(again)} and columns: {{COLUMN: METRIC}} in the map, "
+                    f"or say that one counts for all, ignore: [{shown(again)}]"
                 )
 
     def _units_of_map(self, uses: Mapping[str, Use]) -> set[str]:
