@@ -45,9 +45,6 @@ SAT, STATUS = "supply_air_temp", "compressor_status"
 READ: dict[str, tuple[str | bytes, dict[str, Any], str, dict[int, float]]] = {
     "cells as formulas": (
         table("time,supply_air_temp", lambda t, i: f'="{t}",="{i}"'), {}, SAT, {FIRST: 0, FIRST + 900_000: 1}),
-    "rows of values of a trend log": (
-        table("Timestamp,Type,supply_air_temp", lambda t, i: f"{t},{'log-status,1' if i % 5 == 0 else 'real-value,55'}"),
-        {"status_column": "Type", "good_status": ["real-value"]}, SAT, {FIRST + 900_000: 55}),
     "the second one of two columns of times": (
         table("Time,a,Time,supply_air_temp", lambda t, i: f"{t},1,{t + timedelta(minutes=7)},55"),
         {"time_column": "Time (2)"}, SAT, {FIRST + 7 * 60_000: 55}),
@@ -365,9 +362,9 @@ ASKED: dict[str, tuple[str, dict[str, Any], str]] = {
     "numbers of quality beside a point": (
         table("time,supply_air_temp,x", lambda t, i: f"{t},5,{[192, 0][i % 2]}"), {"status_columns": {SAT: "x"}},
         "good_status: [NUMBER]"),
-    "years, months and days in columns of their own": (
-        table("Year,Month,Day,Hour,supply_air_temp", lambda t, i: f"{t:%Y,%m,%d,%H},5"),
-        {"time_column": ["Year", "Month", "Day", "Hour"]}, "[DATE, TIME, AM_PM], and 4 are given"),
+    "more columns than a time has": (
+        table("Date,h,n,s,half,zone,supply_air_temp", lambda t, i: f"{t:%Y-%m-%d,%I,%M,%S,%p},EST,5"),
+        {"time_column": ["Date", "h", "n", "s", "half", "zone"]}, "in place of TIME, and 6 are given"),
     "an unknown unit of a map": (
         table("time,supply_air_temp,return_air_temp", lambda t, i: f"{t},5,6"), {"units": {SAT: "degX"}},
         "the map gives column 'supply_air_temp' a unit that is not known, 'degX'"),
@@ -425,6 +422,9 @@ REFUSED: dict[str, tuple[str, dict[str, Any], int, tuple[int, str, str, str]]] =
     "a column that was too narrow": (
         table("time,supply_air_temp", lambda t, i: f"{t if i else '#######'},{55 if i else '####'}"), {}, 1,
         (2, "time", "#######", "not a time like the others of the column")),
+    "an event of a trend log": (
+        table("Timestamp,Type,supply_air_temp", lambda t, i: f"{t},{'real-value,55' if i else 'log-status,1'}"),
+        {"status_column": "Type", "good_status": ["real-value"]}, 1, (2, "Type", "log-status", "its status is not good")),
     "a value that was too wide": (
         table("time,supply_air_temp", lambda t, i: f"{t},{55 if i else '####'}"), {}, 1,
         (2, SAT, "####", "the spreadsheet's column was too narrow to show it")),
