@@ -183,6 +183,8 @@ def workbook(
     """A workbook of Excel, its first column formatted as dates, and some as percent; all sheets hold the same."""
 
     def cell(value: str | float, column: int) -> str:
+        if isinstance(value, str) and value.startswith("#"):
+            return f'<c t="e" s="{2 if column in percent else 0}"><v>{value}</v></c>'
         if isinstance(value, str):
             return f'<c t="inlineStr"><is><t>{value}</t></is></c>'
         return f'<c s="{1 if column == 0 else 2 if column in percent else 0}"><v>{value!r}</v></c>'

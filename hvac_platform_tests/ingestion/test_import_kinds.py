@@ -43,6 +43,13 @@ def read(
 
 SAT, STATUS = "supply_air_temp", "compressor_status"
 READ: dict[str, tuple[str | bytes, dict[str, Any], str, dict[int, float]]] = {
+    "cells as formulas": (
+        table("time,supply_air_temp", lambda t, i: f'="{t}",="{i}"'), {}, SAT, {FIRST: 0, FIRST + 900_000: 1}),
+    "the second one of two columns of times": (
+        table("Time,a,Time,supply_air_temp", lambda t, i: f"{t},1,{t + timedelta(minutes=7)},55"),
+        {"time_column": "Time (2)"}, SAT, {FIRST + 7 * 60_000: 55}),
+    "two columns of the same times": (
+        table("Time,return_air_temp,Time,supply_air_temp", lambda t, i: f"{t},1,{t},55"), {}, SAT, {FIRST: 55}),
     "a row of units": (table("Time;supply_air_temp", lambda t, i: f"{t};12,5", before="")
                        .replace("supply_air_temp\n", "supply_air_temp\n-;°C\n"), {}, SAT, {FIRST: 54.5}),
     "a line that says the separator": (
@@ -238,6 +245,15 @@ def test_a_kind_is_read(tmp_path: Path, kind: str) -> None:
 
 
 ASKED: dict[str, tuple[str, dict[str, Any], str]] = {
+    "columns with times of their own": (
+        table("Time,return_air_temp,Time,supply_air_temp", lambda t, i: f"{t},72,{t + timedelta(minutes=7)},55"), {},
+        "columns 'Time' and 'Time (2)' hold different times, in line 2 '2024-03-01 00:00:00' and '2024-03-01 00:07:00'"),
+    "events of a trend log": (
+        table("Timestamp,Type,supply_air_temp", lambda t, i: f"{t},{'log-status,1' if i % 5 == 0 else 'real-value,55'}"), {},
+        "give status_column: 'Type' in the map, with good_status: ['real-value']"),
+    "the least and the most of a temperature": (
+        table("time,supply_air_temp Min,supply_air_temp Max", lambda t, i: f"{t},50,60"), {},
+        "no column matches a metric"),
     "times of day alone": (table("time,supply_air_temp", lambda t, i: f"{t:%H:%M},55"), {}, "times of day without a date"),
     "dates that are rows of a day": (
         table("date,supply_air_temp", lambda t, i: f"{t:%Y-%m-%d},55"), {}, "several rows of one date"),
@@ -346,9 +362,9 @@ ASKED: dict[str, tuple[str, dict[str, Any], str]] = {
     "numbers of quality beside a point": (
         table("time,supply_air_temp,x", lambda t, i: f"{t},5,{[192, 0][i % 2]}"), {"status_columns": {SAT: "x"}},
         "good_status: [NUMBER]"),
-    "years, months and days in columns of their own": (
-        table("Year,Month,Day,Hour,supply_air_temp", lambda t, i: f"{t:%Y,%m,%d,%H},5"),
-        {"time_column": ["Year", "Month", "Day", "Hour"]}, "[DATE, TIME, AM_PM], and 4 are given"),
+    "more columns than a time has": (
+        table("Date,h,n,s,half,zone,supply_air_temp", lambda t, i: f"{t:%Y-%m-%d,%I,%M,%S,%p},EST,5"),
+        {"time_column": ["Date", "h", "n", "s", "half", "zone"]}, "in place of TIME, and 6 are given"),
     "an unknown unit of a map": (
         table("time,supply_air_temp,return_air_temp", lambda t, i: f"{t},5,6"), {"units": {SAT: "degX"}},
         "the map gives column 'supply_air_temp' a unit that is not known, 'degX'"),
@@ -403,6 +419,15 @@ def test_a_kind_is_asked_about_with_its_cause(tmp_path: Path, kind: str) -> None
 
 
 REFUSED: dict[str, tuple[str, dict[str, Any], int, tuple[int, str, str, str]]] = {
+    "a column that was too narrow": (
+        table("time,supply_air_temp", lambda t, i: f"{t if i else '#######'},{55 if i else '####'}"), {}, 1,
+        (2, "time", "#######", "not a time like the others of the column")),
+    "an event of a trend log": (
+        table("Timestamp,Type,supply_air_temp", lambda t, i: f"{t},{'real-value,55' if i else 'log-status,1'}"),
+        {"status_column": "Type", "good_status": ["real-value"]}, 1, (2, "Type", "log-status", "its status is not good")),
+    "a value that was too wide": (
+        table("time,supply_air_temp", lambda t, i: f"{t},{55 if i else '####'}"), {}, 1,
+        (2, SAT, "####", "the spreadsheet's column was too narrow to show it")),
     "words among numbers": (table("time,supply_air_temp", lambda t, i: f"{t},{'No Data' if i == 3 else 5}"), {}, 1,
                             (5, SAT, "No Data", "not a number")),
     "a decimal comma among points": (
@@ -428,7 +453,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any], int, tuple[int, str, str, str]]] =
         table("Timestamp,Status,Value (°F)", lambda t, i: f"{t},{{{'fault' if i == 3 else 'ok'}}},5"), {"metric": SAT}, 1,
                  (5, "Status", "{fault}", "its status is not good")),
     "a column of errors": (table("time,supply_air_temp,return_air_temp", lambda t, i: f"{t},#REF!,5"), {}, 20,
-                           (0, SAT, "#REF!", "0 of 20 values could be read, first '#REF!'")),
+        (0, SAT, "#REF!", "0 of 20 values could be read: all are errors of a spreadsheet, first '#REF!'")),
     "a local time that there is not": (
         "time,supply_air_temp\n2024-03-31 01:45,5\n2024-03-31 02:15,5\n2024-03-31 03:00,5\n",
         {"timezone": "Europe/Berlin"}, 1,

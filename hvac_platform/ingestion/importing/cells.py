@@ -17,8 +17,10 @@ from hvac_platform.ingestion.numerals import BY_COMMA, BY_POINT, EXPONENT, GAP
 Float64 = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-EMPTY_WORDS = ("", "-", "--", "---", "nan", "na", "n/a", "#n/a", "null", "none", "nil", "\\n", "<na>")
+EMPTY_WORDS = ("", "-", "--", "---", "nan", "na", "n/a", "null", "none", "nil", "\\n", "<na>")
 """What stands for no reading, in small letters; such cells are neither sent nor refused."""
+ERRORS = r"(?i)^(?:#(?:n/?a|nv|[^\W\d_][\w/]*[!?])|err:[0-9]{3})$"
+"""What spreadsheets write where a formula has no result: ``#DIV/0!``, ``#N/A``, ``#WERT!``, ``Err:502``."""
 STATES: Mapping[str, float] = {
     **dict.fromkeys(
         ("on", "true", "yes", "active", "enabled", "enable", "running", "run", "started", "start", "occupied", "open",
@@ -67,6 +69,8 @@ class ColumnEvidence:
         hundreds: whole numbers of three digits.
         units: cells by the unit that stands in them.
         words: cells by word, of those that are no numbers.
+        errors: cells that hold an error of a spreadsheet, which are not among the filled ones.
+        first_error: the first of them.
         first: the first cell that is no number.
         first_unclear_point: the first cell of ``unclear_point``.
         first_comma: the first cell of ``comma``.
@@ -81,6 +85,8 @@ class ColumnEvidence:
     hundreds: int = 0
     units: dict[str, int] = field(default_factory=dict)
     words: dict[str, int] = field(default_factory=dict)
+    errors: int = 0
+    first_error: str = ""
     first: str = ""
     first_unclear_point: str = ""
     first_comma: str = ""
@@ -102,6 +108,11 @@ class ColumnEvidence:
             self.numbers += good
             self._see_points(values)
             return
+        is_error = pc.match_substring_regex(values, ERRORS)
+        if count := int(pc.sum(is_error).as_py() or 0):
+            self.errors += count
+            self.first_error = self.first_error or values.filter(is_error)[0].as_py()
+            values = values.filter(pc.invert(is_error))
         is_empty = pc.is_in(pc.utf8_lower(values), value_set=pa.array(EMPTY_WORDS))
         is_plain = pc.match_substring_regex(values, _PLAIN)
         self.filled += len(values) - int(pc.sum(is_empty).as_py() or 0)
@@ -160,8 +171,15 @@ class Style:
     states: Mapping[str, float] = field(default_factory=dict)
 
 
-OK, EMPTY, NOT_A_NUMBER, NOT_FINITE = 0, 1, 2, 3
-REASONS = ("", "empty", "not a number", "not a finite number")
+OK, EMPTY, NOT_A_NUMBER, NOT_FINITE, ERROR, NO_ROOM = 0, 1, 2, 3, 4, 5
+REASONS = (
+    "",
+    "empty",
+    "not a number",
+    "not a finite number",
+    "an error of a spreadsheet",
+    "the spreadsheet's column was too narrow to show it",
+)
 
 
 def read_cells(values: pa.Array, style: Style) -> tuple[Float64, NDArray[np.int8], list[str] | None]:
@@ -202,6 +220,8 @@ def read_cells(values: pa.Array, style: Style) -> tuple[Float64, NDArray[np.int8
         if state is not None:
             found[i], problem[i] = state, OK
     problem[is_empty] = EMPTY
+    problem[np.asarray(pc.match_substring_regex(values, ERRORS)) & (problem == NOT_A_NUMBER)] = ERROR
+    problem[np.asarray(pc.match_substring_regex(values, "^#{2,}$")) & (problem == NOT_A_NUMBER)] = NO_ROOM
     infinite = np.asarray(pc.is_in(pc.utf8_lower(values), value_set=pa.array(_INFINITE)))
     problem[infinite | ((problem == OK) & ~np.isfinite(found))] = NOT_FINITE
     units = unit.to_pylist() if pc.any(pc.not_equal(unit, "")).as_py() else None

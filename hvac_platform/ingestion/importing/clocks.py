@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-MIDNIGHT_BEHIND = r"[T ]00:00(:00(\.0+)?)?$"
+MIDNIGHT_BEHIND = r"[T ](?:0?0:00(?::00(?:\.0+)?)?|12:00(?::00)? ?[Aa][Mm])$"
 NO_DATE = r"^(?:1899-12-3[01]|1900-01-0[01]|1904-01-01|1970-01-01|0001-01-01)(?:[T ]|$)"
 """What a spreadsheet or a database writes before a time of day that has no date."""
 _HALF = r"^([AaPp])(?:\.?\s?[Mm]\.?)?$"
 EXCEL_DAY = r"^(?:3[7-9]|[4-6][0-9])[0-9]{3}(?:\.0*)?$"
 """Days since the end of 1899, of 2001 to 2091."""
+YEAR = r"^(?:19|20)[0-9]{2}(?:\.0*)?$"
 DIGITS = {"hours": 2, "hhmm": 4, "hhmmss": 6}
 """By kind of numbers that are times of day, how many digits they have."""
 
@@ -48,15 +49,21 @@ def clock_digits(largest: float, whole: bool, over_minutes: bool, over_seconds: 
     return "hhmm" if largest > 24 or length == 4 else "hours"
 
 
-def joined(columns: Sequence[pa.Array], clock: str, *, has_half: bool) -> pa.Array:
+def joined(columns: Sequence[pa.Array], clock: str, *, has_half: bool, of_date: int = 1, of_clock: int = 1) -> pa.Array:
     """Date, time of day and half of the day as one text.
 
     Args:
         columns: n cells of each column, in this order; the half stands last.
         clock: how numbers write the time of day; empty where it is text.
         has_half: whether the last column is the half of the day.
+        of_date: columns of the date: 1, or 3 for year, month and day.
+        of_clock: columns of the time of day: 1, or 2 or 3 for hour, minute and second.
     """
     parts = [pc.utf8_trim_whitespace(pc.fill_null(pc.cast(column, pa.string()), "")) for column in columns]
+    if of_clock > 1:
+        parts[of_date : of_date + of_clock] = [_together(parts[of_date : of_date + of_clock], ":")]
+    if of_date > 1:
+        parts[:of_date] = [_together(parts[:of_date], "-")]
     if len(parts) - has_half > 1:
         # A date out of a spreadsheet brings a midnight along, a time of day a date.
         parts[0] = pc.replace_substring_regex(parts[0], MIDNIGHT_BEHIND, "")
@@ -68,6 +75,21 @@ def joined(columns: Sequence[pa.Array], clock: str, *, has_half: bool) -> pa.Arr
     if has_half:
         parts[-1] = pc.replace_substring_regex(parts[-1], _HALF, r"\1M")
     return pc.utf8_trim_whitespace(pc.binary_join_element_wise(*parts, " "))
+
+
+def are_years(cells: pa.Array) -> bool:
+    """Whether cells are years and nothing else."""
+    filled = cells.filter(pc.not_equal(cells, ""))
+    return bool(len(filled)) and bool(pc.all(pc.match_substring_regex(filled, YEAR)).as_py())
+
+
+def _together(parts: Sequence[pa.Array], mark: str) -> pa.Array:
+    """Parts of a date, or of a time of day, as one text; empty where all of them are, and with a gap where one is."""
+    whole = [pc.replace_substring_regex(part, r"\.0*$", "") for part in parts]
+    # One digit becomes two; a year has four, and a month may have a name.
+    padded = [pc.replace_substring_regex(part, r"^([0-9])$", r"0\1") for part in whole]
+    text = pc.binary_join_element_wise(*padded, mark)
+    return pc.if_else(pc.match_substring_regex(text, f"^{mark}+$"), "", text)
 
 
 def _of_days(cells: pa.Array) -> pa.Array:

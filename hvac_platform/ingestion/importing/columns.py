@@ -44,6 +44,12 @@ CLOCK_NAMES = (
     "hh",
     "hhmm",
 )
+YEAR_NAMES = ("year", "yr", "yyyy", "jahr", "annee", "année", "ano", "año", "anno")
+MONTH_NAMES = ("month", "mon", "mm", "monat", "mois", "mes", "mese", "mo")
+DAY_NAMES = ("day", "dd", "day_of_month", "dom", "tag", "jour", "dia", "día", "giorno", "dy")
+HOUR_NAMES = ("hour", "hr", "hh", "hours", "stunde", "heure", "hora", "ora")
+MINUTE_NAMES = ("minute", "min", "minutes", "mins", "mi", "minuto")
+SECOND_NAMES = ("second", "sec", "seconds", "secs", "ss", "sekunde", "seconde", "segundo")
 METRIC_NAMES = (
     *("metric_name", "metric", "point", "point_name", "pointname", "tag", "name", "field", "tagname", "tag_name"),
     *("sensor", "variable", "parameter", "measurement", "register", "history", "trend", "channel", "object_name"),
@@ -190,7 +196,7 @@ def _without_last_word(name: str) -> tuple[str, str]:
     words = re.split(r"[_\s.-]+", name.strip())
     for count in (2, 1):
         unit = " ".join(words[-count:])
-        if len(words) > count and _is_unit(unit):
+        if len(words) > count and _is_unit(unit) and unit.lower() not in _KINDS:
             return "_".join(words[:-count]), unit
     return "", ""
 

@@ -17,7 +17,7 @@ DEVICES, METRICS = "devices", "metrics"
 _LISTS = ("ignore", "header", "good_status")
 _TEXTS = (
     *("device_column", "metric_column", "value_column", "unit_column", "status_column", "timezone", "time_format"),
-    *("encoding", "decimal", "columns_are", "metric", "device", "sheet", "unit"),
+    *("encoding", "decimal", "columns_are", "metric", "device", "sheet", "unit", "hours"),
 )
 
 
@@ -59,6 +59,7 @@ class ImportMap:
         decimal: decimal mark, None to find out.
         states: number by word, for all columns or by column.
         units: unit by column.
+        hours: ``ending`` or ``beginning``, where each column is an hour of the day.
         columns_are: ``metrics`` or ``devices``.
         metric: metric of all columns where they are devices, or of the one value that a row has.
         unit: unit of that metric.
@@ -87,6 +88,7 @@ class ImportMap:
     decimal: str | None = None
     states: Mapping[str, Any] = field(default_factory=dict)
     units: Mapping[str, str] = field(default_factory=dict)
+    hours: str | None = None
     columns_are: str = METRICS
     metric: str | None = None
     unit: str | None = None
@@ -166,6 +168,8 @@ class ImportMap:
                 raise ImportRefusedError(f"unknown encoding {self.encoding!r}, e.g. cp1252 or utf-16") from None
         if self.decimal not in (None, ".", ","):
             raise ImportRefusedError("decimal must be '.' or ','")
+        if self.hours not in (None, "ending", "beginning"):
+            raise ImportRefusedError("hours must be ending or beginning")
         if self.columns_are not in (DEVICES, METRICS):
             raise ImportRefusedError(f"columns_are must be {DEVICES} or {METRICS}")
         if self.columns_are == DEVICES and not self.metric:

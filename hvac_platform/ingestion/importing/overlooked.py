@@ -53,6 +53,16 @@ _BESIDE = re.compile(
 )
 """What follows the name of a point where a column says which of its values are good."""
 _BAD = re.compile(_BAD_STATUS)
+LOGGED = frozenset(
+    {"real value", "boolean value", "enumerated value", "enum value", "unsigned value", "signed value", "integer value",
+     "double value", "value", "real", "data", "log value"}
+)  # fmt: skip
+"""What a trend log of BACnet calls records that hold a value, as ``status_word`` writes it."""
+EVENTS = frozenset(
+    {"log status", "log disabled", "buffer purged", "log interrupted", "time change", "failure", "error", "null value",
+     "any value", "event"}
+)  # fmt: skip
+"""What it calls those that tell of the log itself: a number in them is none of the point."""
 MOST_WORDS, MOST_SERIES, ROWS_LOOKED_AT = 1_000, 500, 50_000
 REPEATED = 0.1
 """Share of the rows whose time another row of another word has too, above which a column tells series apart."""
@@ -149,6 +159,27 @@ class Overlooked:
                 f"give {key} in the map, with good_status: [{good}] for what good rows have, or ignore: [{shown(name)}] to "
                 "take all of them"
             )
+
+    def check_events(self, taken: Collection[str]) -> None:
+        """No rows tell of a log itself among those that hold values.
+
+        Args:
+            taken: columns that are metrics themselves.
+
+        Raises:
+            ImportRefusedError: some do; the message names the column.
+        """
+        for name, said in self.words.items():
+            if name in taken or not said:
+                continue
+            events = sorted(word for word in said if status_word(word) in EVENTS)
+            values = sorted(word for word in said if status_word(word) in LOGGED)
+            if events and values and len(events) + len(values) == len(said - {""}):
+                raise ImportRefusedError(
+                    f"column {shown(name)} says which rows hold a value, {listed(values)}, and which tell of the log, "
+                    f"{listed(events)}; give status_column: {shown(name)} in the map, with good_status: "
+                    f"[{', '.join(map(shown, values))}]"
+                )
 
     def check_status(self, column: str) -> None:
         """Numbers of a column of status mean what its system says.

@@ -17,6 +17,7 @@ from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.devices.units import Conversion
 from hvac_platform.ingestion.importing import cells
 from hvac_platform.ingestion.importing.formats import Chunk
+from hvac_platform.ingestion.importing.formats.hours import VALUE
 from hvac_platform.ingestion.importing.outside import Outside
 from hvac_platform.ingestion.importing.overlooked import is_good_status
 from hvac_platform.ingestion.importing.refusing import Refusal, Refusals, shown
@@ -342,6 +343,8 @@ class Reading:
         return values
 
     def _refuse(self, chunk: Chunk, row: int, column: str, value: Any, reason: str) -> None:
+        if chunk.origins and column.startswith(VALUE):
+            column = chunk.origins[row % len(chunk.origins)] + column.removeprefix(VALUE)
         self.refusals.add(Refusal(int(chunk.lines[row]), column, "" if value is None else str(value), reason))
 
     @property

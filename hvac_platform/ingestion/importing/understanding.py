@@ -20,6 +20,7 @@ from hvac_platform.ingestion.importing import clocks
 from hvac_platform.ingestion.importing import columns as names
 from hvac_platform.ingestion.importing.cells import ColumnEvidence
 from hvac_platform.ingestion.importing.formats import Chunk, Content, Table
+from hvac_platform.ingestion.importing.formats.hours import TIME_OF_DAY, VALUE, UnfoldedTable, asked, hour_columns
 from hvac_platform.ingestion.importing.instants import Shape
 from hvac_platform.ingestion.importing.mapping import DEVICES, ColumnMeaning, ImportMap, squeezed
 from hvac_platform.ingestion.importing.overlooked import GOOD_STATUS, Overlooked, check_series
@@ -50,6 +51,8 @@ class Roles:
         status_of: by column, the one that says which of its values are good.
         clock: how numbers write the time of day, where it is apart: hours, hhmm or hhmmss; empty where it is text.
         has_half: whether the last column of the time says AM or PM.
+        of_date: columns of the time that are of the date: 1, or 3 for year, month and day.
+        of_clock: those behind them that are of the time of day: 1, or 2 or 3 for hour, minute and second.
     """
 
     time: tuple[str, ...]
@@ -60,6 +63,8 @@ class Roles:
     status: str | None = None
     clock: str = ""
     has_half: bool = False
+    of_date: int = 1
+    of_clock: int = 1
     status_of: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -118,7 +123,8 @@ def joined_times(chunk: Chunk, roles: Roles) -> pa.Array:
     """The times of a chunk; those of date, time of day and half of the day as one text."""
     if len(roles.time) == 1:
         return chunk.columns[roles.time[0]]
-    return clocks.joined([chunk.columns[name] for name in roles.time], roles.clock, has_half=roles.has_half)
+    columns = [chunk.columns[name] for name in roles.time]
+    return clocks.joined(columns, roles.clock, has_half=roles.has_half, of_date=roles.of_date, of_clock=roles.of_clock)
 
 
 def texts(values: pa.Array) -> pa.Array:
@@ -224,6 +230,8 @@ class _Understanding:
     def _roles(self) -> Roles:
         mapping, there = self.mapping, [n for n in self.table.columns if n not in self.mapping.ignore]
         time = self._time_columns()
+        if isinstance(self.table, UnfoldedTable) and TIME_OF_DAY not in time:
+            time = (*time, TIME_OF_DAY)
         others = [name for name in there if name not in time]
         bare = {name: names.split_header(name)[0] for name in others}
         metric = self._given(mapping.metric_column) or names.role(others, names.METRIC_NAMES)
@@ -241,9 +249,17 @@ class _Understanding:
         if not is_long:
             metric = value = unit = None
         has_half = len(time) > 1 and self._is_half(time[-1])
-        clock = self._sampled(time[1]).clock if len(time) - has_half > 1 else ""
+        of_date = 3 if len(time) >= 3 and self._are_years(time[0]) else 1
+        of_clock = max(1, len(time) - has_half - of_date)
+        if not all(self._is_sixtieth(name) for name in time[of_date + 1 : of_date + of_clock]):
+            of_clock = 1
+        clock = ""
+        if len(time) - has_half - of_date == 1:
+            clock = self._sampled(time[of_date]).clock
         status_of = {str(self._named(name)): str(self._named(of)) for name, of in mapping.status_columns.items()}
-        return Roles(time, device, metric, value, unit, status, clock, has_half, status_of)
+        return Roles(
+            time, device, metric, value, unit, status, clock, has_half, of_date, of_clock, status_of
+        )  # fmt: skip
 
     def _given(self, wanted: str | None) -> str | None:
         return None if wanted is None else self._named(wanted)
@@ -259,14 +275,15 @@ class _Understanding:
         if isinstance(given, tuple):
             found = [self._named(name) for name in given]
             missing = [name for name, column in zip(given, found, strict=True) if column is None]
-            if not 1 <= len(given) <= 3:
-                raise ImportRefusedError(
-                    f"time_column takes up to three columns, [DATE, TIME, AM_PM], and {len(given)} are given, "
-                    f"{listed(given)}; join those of the date in the file"
-                )
             if missing:
                 raise ImportRefusedError(f"there is no column {listed(missing)}; the columns are {listed(there)}")
             columns = tuple(name for name in found if name is not None)
+            most = 7 if columns and self._are_years(columns[0]) else 5
+            if not 1 <= len(given) <= most:
+                raise ImportRefusedError(
+                    f"time_column takes [DATE, TIME, AM_PM], with YEAR, MONTH, DAY in place of DATE, and HOUR, MINUTE, "
+                    f"SECOND in place of TIME, and {len(given)} are given, {listed(given)}"
+                )
             return columns if len(columns) > 2 else self._with_half(columns)
         if given is not None:
             column = self._named(given)
@@ -274,10 +291,50 @@ class _Understanding:
                 raise ImportRefusedError(f"there is no column {shown(given)}; the columns are {listed(there)}")
         else:
             candidates = [name for name in there if name not in self.mapping.ignore]
+            apart = self._apart(candidates)
+            if apart:
+                return self._with_half(apart)
             column = self._by_zone(names.role(candidates, names.TIME_NAMES), candidates) or self._by_content(candidates)
         mark = header_zone(column)
         there.sort(key=lambda name: header_zone(name) != mark)
         return self._with_half(self._with_date(column, there))
+
+    def _apart(self, candidates: Sequence[str]) -> tuple[str, ...]:
+        """Columns of year, month and day with those of the time of day, where no other column has the date."""
+        date = tuple(names.role(candidates, usual) for usual in (names.YEAR_NAMES, names.MONTH_NAMES, names.DAY_NAMES))
+        found = tuple(name for name in date if name is not None)
+        if len(found) < len(date) or not self._are_years(found[0]):
+            return ()
+        others = [name for name in candidates if name not in found]
+        dated = [name for name in others if names.is_time_name(name) and self._looks_like_times(name)]
+        if any(not self._is_clock(name) for name in dated):
+            return ()
+        hours = self._hours(others)
+        clock = names.role(others, names.CLOCK_NAMES)
+        return (*found, *(hours or ((clock,) if clock is not None and self._is_clock(clock) else ())))
+
+    def _hours(self, there: Sequence[str]) -> tuple[str, ...]:
+        """Columns of hour and minute, and of second where there is one."""
+        hour, minute, second = (
+            names.role(there, usual) for usual in (names.HOUR_NAMES, names.MINUTE_NAMES, names.SECOND_NAMES)
+        )
+        if hour is None or minute is None or self._sampled(hour).clock != "hours" or not self._is_sixtieth(minute):
+            return ()
+        return (hour, minute, second) if second is not None and self._is_sixtieth(second) else (hour, minute)
+
+    def _is_sixtieth(self, name: str) -> bool:
+        """Whether a column holds whole numbers of 0 to 59."""
+        cells = texts(self.first.columns[name].slice(0, SAMPLE_ROWS))
+        return bool(pc.all(pc.match_substring_regex(cells, r"^(?:[0-5]?[0-9](?:\.0*)?)?$")).as_py())
+
+    def _is_clock(self, name: str) -> bool:
+        """Whether a column holds times of day."""
+        sampled = self._sampled(name)
+        without = sampled.shapes[Shape.NO_DATE] > MOSTLY * sampled.total
+        return bool(without or sampled.clock or self._is_without_date(name))
+
+    def _are_years(self, name: str) -> bool:
+        return clocks.are_years(texts(self.first.columns[name].slice(0, SAMPLE_ROWS)))
 
     def _by_zone(self, column: str | None, candidates: Sequence[str]) -> str | None:
         """Of several columns of times the one whose zone is known, or that is in the timezone that is given.
@@ -314,6 +371,9 @@ class _Understanding:
         """A column of times with the one of the date, or of the time of day, that it lacks."""
         evidence = self._sampled(column)
         if evidence.total and evidence.has_dates_only and not self._is_without_date(column):
+            hours = self._hours([name for name in there if name != column and name not in self.mapping.ignore])
+            if hours:
+                return column, *hours
             clock = names.role([name for name in there if name != column], names.CLOCK_NAMES)
             sampled = None if clock is None else self._sampled(clock)
             if (
@@ -334,8 +394,12 @@ class _Understanding:
         half = next((name for name in others if self._is_half(name)), None)
         if half is None or self._is_half(columns[-1]):
             return columns
-        clock = self._sampled(columns[-1])
-        if clock.clock or self._is_without_date(columns[-1]):
+        place = -1 if len(columns) < 3 else 3 if self._are_years(columns[0]) else 1
+        if place >= len(columns):  # a date alone
+            return columns
+        hour = columns[place]
+        clock = self._sampled(hour)
+        if clock.clock or self._is_without_date(hour):
             fits = clock.largest <= (12 if clock.clock == "hours" else 1259 if clock.clock == "hhmm" else 125_959)
         else:
             fits = clock.hours[1] <= HOURS_OF_A_HALF
@@ -391,6 +455,7 @@ class _Understanding:
             self.rows += len(chunk) + len(chunk.refused)
             if len(chunk):
                 self.time.see(joined_times(chunk, self.roles), chunk.lines)
+                self._check_second_times(chunk)
                 self._see_long(chunk) if self.roles.is_long else self._see_wide(chunk)
                 self.overlooked.see({name: chunk.columns[name] for name in self._without_metric})
                 for name in {*self.roles.status_of.values(), *filter(None, [self.roles.status])}:
@@ -401,6 +466,7 @@ class _Understanding:
         uses = self._uses()
         self._check_twice(uses)
         self.overlooked.check_quality(uses)
+        self.overlooked.check_events(uses)
         self._check_series(uses)
         self._hint_at_type()
         if not uses:
@@ -415,6 +481,25 @@ class _Understanding:
             self.content, self.table, self.device, self.declared, self.roles, times, uses, self.left_out, self.refused,
             good or None, self.rows, self._left_out_values(), self.notes,
         )  # fmt: skip
+
+    def _check_second_times(self, chunk: Chunk) -> None:
+        """A second column of the same name with other times is that of the values behind it."""
+        name = self.roles.time[0]
+        if self.mapping.time_column is not None or len(self.roles.time) > 1:
+            return
+        for again in self.table.columns:
+            if again in self.mapping.ignore or not re.fullmatch(re.escape(name) + r" \(\d+\)", again):
+                continue
+            first, second = texts(chunk.columns[name]), texts(chunk.columns[again])
+            differ = np.flatnonzero(np.asarray(pc.and_(pc.not_equal(first, second), pc.not_equal(second, ""))))
+            if len(differ):
+                row = int(differ[0])
+                raise ImportRefusedError(
+                    f"columns {shown(name)} and {shown(again)} hold different times, in line {chunk.lines[row]} "
+                    f"{shown(first[row])} and {shown(second[row])}, so columns of values have times of their own; import "
+                    f"the file once for each, with time_column: {shown(again)} and columns: {{COLUMN: METRIC}} in the map, "
+                    f"or say that one counts for all, ignore: [{shown(again)}]"
+                )
 
     def _units_of_map(self, uses: Mapping[str, Use]) -> set[str]:
         """Columns whose unit the map says."""
@@ -463,6 +548,9 @@ class _Understanding:
 
     def _check_dates(self) -> None:
         """Rows of one date and no time of day would all be of one instant."""
+        hours = hour_columns(self._candidates(), self.mapping.hours) if self.time.has_dates_only else None
+        if hours is not None and hours.asks and not self.mapping.columns:
+            raise ImportRefusedError(asked(hours))
         if self.time.has_dates_only and self.roles.device is None and not self.roles.is_long:
             most = max(self.time.forwards, self.time.backwards) + 1
             if most < MOSTLY * self.time.total:
@@ -474,7 +562,7 @@ class _Understanding:
     def _left_out_values(self) -> int:
         if self.roles.is_long:
             return sum(self.counts.get(name, 0) for name in self.left_out)
-        return sum(self.evidence[name].filled for name in self.left_out if name in self.evidence)
+        return sum(one.filled + one.errors for name, one in self.evidence.items() if name in self.left_out)
 
     def _see_wide(self, chunk: Chunk) -> None:
         for name in self._candidates():
@@ -554,6 +642,8 @@ class _Understanding:
                 self.notes.append(f"the map names metrics that the file lacks: {listed(missing)}")
         found = list(self.counts) if self.roles.is_long else self._candidates()
         matched = [(name, *self._match(name)) for name in found if name]
+        if isinstance(self.table, UnfoldedTable) and not self.roles.is_long and not self.mapping.columns:
+            matched = [(name, None, "", "a value a day" if name != VALUE else "") for name, *_ in matched]
         if not self.roles.is_long and not any(meaning for _, meaning, _, _ in matched):
             matched = self._single_value(matched)
         of_file = ColumnEvidence(

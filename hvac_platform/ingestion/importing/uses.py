@@ -83,8 +83,14 @@ def use_of(meant: Meant, evidence: ColumnEvidence, of_file: ColumnEvidence, sepa
         ImportRefusedError: its cells can be read in two ways; the message says what to give.
     """
     name, point = meant.name, meant.point
-    if not evidence.filled:
+    if not evidence.filled and not evidence.errors:
         return "empty"
+    if not evidence.filled:
+        first = shown(evidence.first_error)
+        told = f"0 of {evidence.errors} values could be read: all are errors of a spreadsheet, first {first}"
+        if point is None and meant.by == AS_IT_IS:
+            return told
+        return Refusal(0, name, evidence.first_error, told, evidence.errors)
     states = states_for(evidence, point, meant.states)
     words = sum(count for word, count in evidence.words.items() if word.lower() not in states)
     as_it_is = point is None and meant.by == AS_IT_IS

@@ -6,11 +6,13 @@ import re
 
 from hvac_platform.ingestion.importing.formats.columnar import open_parquet
 from hvac_platform.ingestion.importing.formats.delimited import open_delimited
+from hvac_platform.ingestion.importing.formats.hours import unfolded
 from hvac_platform.ingestion.importing.formats.influx import ANNOTATIONS, open_influx
 from hvac_platform.ingestion.importing.formats.json_lines import open_json
 from hvac_platform.ingestion.importing.formats.opening import Content, contents, find_encoding, sample
 from hvac_platform.ingestion.importing.formats.table import Chunk, Table
 from hvac_platform.ingestion.importing.formats.workbook import open_workbook
+from hvac_platform.ingestion.importing.formats.xls_cells import OLE
 from hvac_platform.ingestion.importing.formats.zinc import open_zinc
 from hvac_platform.ingestion.importing.mapping import ImportMap
 from hvac_platform.ingestion.importing.refusing import ImportRefusedError, shown
@@ -20,7 +22,6 @@ __all__ = ["Chunk", "Content", "Table", "contents", "open_table"]
 _LINE_PROTOCOL = re.compile(
     r"""(?:#.*\n)*[^\s,="]+(?:,[^\s,="]+=[^\s,="]+)* [^\s,="]+=(?:"[^"]*"|[^\s,="]+)[^\n]*? \d{10,19}\s*(?:\n|$)"""
 )
-_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 
 def open_table(content: Content, mapping: ImportMap) -> Table:
@@ -29,12 +30,16 @@ def open_table(content: Content, mapping: ImportMap) -> Table:
     Raises:
         ImportRefusedError: it is none that can be read; the message says why.
     """
+    return unfolded(_opened(content, mapping), mapping.hours, list(mapping.columns))
+
+
+def _opened(content: Content, mapping: ImportMap) -> Table:
     head = content.head(8_192)
     if not head:
         raise ImportRefusedError("the file is empty, so it is not readable")
     if head.startswith(b"PAR1"):
         return open_parquet(content)
-    if head.startswith((_OLE, b"PK\x03\x04")):
+    if head.startswith((OLE, b"PK\x03\x04")):
         return open_workbook(content, mapping.sheet, mapping.header)
     encoding, words = find_encoding(content, mapping.encoding)
     text, _ = sample(content, encoding)

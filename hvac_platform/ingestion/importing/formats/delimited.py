@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -36,6 +37,7 @@ class DelimitedTable:
     width: int
     description: str
     units: Mapping[str, str] = field(default_factory=dict)
+    has_formulas: bool = False
 
     def chunks(self) -> Iterator[Chunk]:
         """The rows, from the first one."""
@@ -53,6 +55,8 @@ class DelimitedTable:
             if self.encoding == "utf-8-sig":
                 raw.read(3)
             text: Any = raw if self.encoding in ("utf-8", "utf-8-sig") else _AsUtf8(raw, self.encoding)
+            if self.has_formulas:
+                text = _WithoutFormulas(text, self.separator)
             stream: Any = WholeLines(text, self.separator, len(self.columns), taken_out.append)
             try:
                 reader = pacsv.open_csv(
@@ -204,6 +208,42 @@ class _AsUtf8(io.RawIOBase):
         return self._raw.tell()
 
 
+class _WithoutFormulas(io.RawIOBase):
+    """A text whose cells are written as formulas, ``="55"``, so that a spreadsheet leaves them as they are."""
+
+    def __init__(self, raw: Any, separator: str) -> None:
+        super().__init__()
+        self._raw, self._separator, self._left = raw, separator, b""
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        """The next bytes: what is there is read up to the end of a line."""
+        found = self._raw.read(size)
+        whole = self._left + found
+        end = len(whole) if not found else whole.rfind(b"\n") + 1
+        self._left = whole[end:]
+        if not end and found:
+            return self.read(size)
+        return without_formulas(whole[:end].decode("utf-8", "surrogateescape"), self._separator).encode(
+            "utf-8", "surrogateescape"
+        )
+
+    def tell(self) -> int:
+        """Bytes read of the file itself."""
+        return int(self._raw.tell())
+
+
+def without_formulas(text: str, separator: str) -> str:
+    """Cells that are written as formulas of a text alone, as that text.
+
+    >>> without_formulas('="a",="55"', ",")
+    '"a","55"'
+    """
+    return re.sub(rf'(^|{re.escape(separator)})="', r'\1"', text, flags=re.MULTILINE)
+
+
 def open_delimited(content: Content, encoding: str, words: str, header: Sequence[str]) -> Table:
     """The table of a text, its separator and header found.
 
@@ -219,6 +259,9 @@ def open_delimited(content: Content, encoding: str, words: str, header: Sequence
     if lines and lines[0].strip().strip('"').lower().startswith("sep=") and len(lines[0].strip().strip('"')) == 5:
         told, skipped = lines[0].strip().strip('"')[4], 1
     separator = told or _separator(lines)
+    plain = [without_formulas(line, separator) for line in lines]
+    has_formulas = plain != lines
+    lines = plain
     width = max((len(row) for row in _rows(lines, separator)), default=1)
     taken_out: list[Refusal] = []
     whole = WholeLines(io.BytesIO("\n".join(lines).encode()), separator, width, taken_out.append)
@@ -237,6 +280,7 @@ def open_delimited(content: Content, encoding: str, words: str, header: Sequence
         found.width,
         f"text with {_WORDS.get(separator, repr(separator))}, {words}",
         found.units,
+        has_formulas,
     )
     return UnderOneHeader(table, found.written) if found.written else table
 

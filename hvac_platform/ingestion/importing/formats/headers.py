@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from hvac_platform.devices.units import SAYS_NOTHING, parse_unit, plain
+from hvac_platform.ingestion.importing.cells import ERRORS
+from hvac_platform.ingestion.importing.formats.hours import hour_columns
 from hvac_platform.ingestion.importing.formats.table import unique
 from hvac_platform.ingestion.importing.instants import Shape, layout_of
 from hvac_platform.ingestion.importing.refusing import ImportRefusedError, shown
@@ -19,6 +21,9 @@ _KINDS = frozenset({"avg", "smp", "max", "min", "tot", "std", "med", "wvc", "mea
 _OF_TIMES = ("TS", "RN")
 """What a row of units has below a time and a number of the row."""
 _NUMBER = re.compile(r"^[-+−]?[\d.,'’\s]*\d[.,]?\d*(?:[eE][-+]?\d+)?(?:\s*[^\d\s]{1,12})?$")
+
+_NO_NAME = re.compile(rf"{ERRORS}|^#{{2,}}$")
+"""What stands in place of a value that a spreadsheet has none of, or had no room for."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class Header:
 def looks_like_data(cell: str) -> bool:
     """Whether a cell is a number or a time, not a name."""
     text = cell.strip()
-    return bool(text) and (bool(_NUMBER.match(text)) or is_time(text))
+    return bool(text) and (bool(_NUMBER.match(text)) or is_time(text) or bool(_NO_NAME.match(text)))
 
 
 def is_time(cell: str) -> bool:
@@ -79,12 +84,29 @@ def find_header(rows: Sequence[Sequence[str]], given: Sequence[str] = ()) -> Hea
                 units = _units(names, following[0]) if following else {}
                 before = (filled[place + 1] if units else i) + 1
                 return Header(names, max(width, len(names)), before, units, written)
+    _check_turned(rows[filled[0]], filled[0] + 1)
     if width < 2 and not any(looks_like_data(cell) for i in filled for cell in rows[i]):
         raise ImportRefusedError(f"not a readable table: line 1 is {shown(' '.join(rows[filled[0]]))}")
     raise ImportRefusedError(
         f"no line looks like a header; the first one is {shown(' | '.join(rows[filled[0]]))}. "
         "Name the columns in the map: header: [timestamp, …]"
     )
+
+
+def _check_turned(row: Sequence[str], line: int) -> None:
+    """A row of times is a table whose columns are times.
+
+    Raises:
+        ImportRefusedError: it is one.
+    """
+    cells = [cell.strip() for cell in row[1:] if cell.strip()]
+    shapes = [layout_of(re.sub(r"\d", "0", cell)[:64]).shape for cell in cells]
+    times = sum(shape in (Shape.YEAR_FIRST, Shape.THREE_NUMBERS, Shape.NO_YEAR) for shape in shapes)
+    if len(cells) > 1 and times * 2 > len(cells) and not is_time(row[0]):
+        raise ImportRefusedError(
+            f"line {line} has a time in {times} of {len(cells)} columns, the first {shown(cells[0])}: each column is a time "
+            "and each row a point; turn rows and columns round, so that each row is a time"
+        )
 
 
 def _above_kinds(rows: Sequence[Sequence[str]], places: Sequence[int]) -> tuple[int, Sequence[str]]:
@@ -168,7 +190,7 @@ def _is_header(row: Sequence[str], following: Sequence[Sequence[str]], width: in
         i for i, cell in enumerate(first) if looks_like_data(cell) and not (i < len(row) and looks_like_data(row[i]))
     ]
     if below:
-        return strictly or is_time(first[0])
+        return strictly or is_time(first[0]) or hour_columns(row) is not None
     # A row of units, or one whose cells are all empty or words, stands between the header and the first numbers.
     second = following[1] if len(following) > 1 else ()
     return bool(_units(unique(row), first)) and any(map(looks_like_data, second))

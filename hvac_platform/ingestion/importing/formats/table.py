@@ -27,12 +27,14 @@ class Chunk:
         lines: int64 [n], line of each row in the file, counted from 1.
         refused: rows between them that are none, with the reason.
         done: bytes of the file read so far.
+        origins: columns of the file that the cells of a value stand in, over and over; empty where that is its own.
     """
 
     columns: dict[str, pa.Array]
     lines: NDArray[np.int64]
     refused: Sequence[Refusal] = ()
     done: int = 0
+    origins: Sequence[str] = ()
 
     def __len__(self) -> int:
         """Number of rows."""

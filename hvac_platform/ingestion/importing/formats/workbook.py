@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from collections.abc import Sequence
 from datetime import date, datetime, time, timedelta
 from typing import Any
+from xml.etree import ElementTree
 
 from hvac_platform.ingestion.importing.formats.headers import find_header
+from hvac_platform.ingestion.importing.formats.marks import Marks
+from hvac_platform.ingestion.importing.formats.ods_cells import marks_of_ods
 from hvac_platform.ingestion.importing.formats.opening import Content
-from hvac_platform.ingestion.importing.formats.percent_cells import percent_cells
 from hvac_platform.ingestion.importing.formats.repeated_header import UnderOneHeader
 from hvac_platform.ingestion.importing.formats.table import RowsTable, Table
+from hvac_platform.ingestion.importing.formats.xls_cells import OLE, marks_of_xls
+from hvac_platform.ingestion.importing.formats.xlsx_cells import marks_of_xlsx
 from hvac_platform.ingestion.importing.refusing import ImportRefusedError, listed
 
 ROWS_LOOKED_AT = 300
@@ -22,8 +28,6 @@ def open_workbook(content: Content, sheet: str | None, header: Sequence[str]) ->
     Raises:
         ImportRefusedError: there is none.
     """
-    import io
-
     from python_calamine import CalamineError, CalamineWorkbook, PasswordError  # only where a workbook is read
 
     try:
@@ -47,7 +51,11 @@ def open_workbook(content: Content, sheet: str | None, header: Sequence[str]) ->
         if isinstance(error, ImportRefusedError):
             raise
         raise ImportRefusedError(f"not a readable workbook: {error}") from None
-    for row, column in percent_cells(whole, name):
+    marks = _marks(whole, name)
+    for (row, column), error in marks.errors.items():
+        if row < len(rows) and column < len(rows[row]):
+            rows[row][column] = error or "#ERROR!"
+    for row, column in marks.percent:
         if row < len(rows) and column < len(rows[row]):
             rows[row][column] = _as_percent(rows[row][column])
     head = find_header(rows[:ROWS_LOOKED_AT], header)
@@ -61,6 +69,20 @@ def open_workbook(content: Content, sheet: str | None, header: Sequence[str]) ->
             f"rows too: import them one by one, with sheet: {others[0]!r} in the map",
         )
     return UnderOneHeader(table, head.written) if head.written else table
+
+
+def _marks(workbook: bytes, sheet: str) -> Marks:
+    """Cells that are shown as percent or hold an error; none of a format that does not tell."""
+    try:
+        if workbook.startswith(OLE):
+            return marks_of_xls(workbook, sheet)
+        with zipfile.ZipFile(io.BytesIO(workbook)) as archive:
+            parts = archive.namelist()
+            if "content.xml" in parts:
+                return marks_of_ods(archive, sheet)
+            return marks_of_xlsx(archive, sheet) if "xl/workbook.xml" in parts else Marks()
+    except (KeyError, ValueError, zipfile.BadZipFile, ElementTree.ParseError):
+        return Marks()
 
 
 def _has_rows(book: Any, name: str) -> bool:

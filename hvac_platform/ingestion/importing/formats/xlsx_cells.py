@@ -1,42 +1,33 @@
-"""Cells of a workbook that are shown as percent: the number behind 55 % is 0.55, and only the format of the cell says so."""
+"""Cells of an xlsx that are shown as percent or hold an error."""
 
 from __future__ import annotations
 
-import io
-import re
 import zipfile
-from collections.abc import Iterator
 from xml.etree import ElementTree
 
-BUILT_IN = ("9", "10")
-"""Numbers of the formats 0% and 0.00%."""
-_NOT_SHOWN = re.compile(r'"[^"]*"|\\.|_.|\*.|\[[^\]]*\]')
-"""What a format writes as text, or not at all."""
+from hvac_platform.ingestion.importing.formats.marks import Marks, percent_formats
 
 
-def percent_cells(workbook: bytes, sheet: str) -> set[tuple[int, int]]:
-    """Row and column, counted from 0, of the cells of a sheet of an xlsx that are shown as percent; none of other formats.
+def marks_of_xlsx(archive: zipfile.ZipFile, sheet: str) -> Marks:
+    """What the cells of a sheet are marked as.
 
     Args:
-        workbook: the file.
+        archive: the file.
         sheet: name of the sheet.
     """
-    try:
-        with zipfile.ZipFile(io.BytesIO(workbook)) as archive:
-            styles = _percent_styles(archive)
-            part = _part(archive, sheet) if styles else None
-            return set() if part is None else set(_cells(archive, part, styles))
-    except (KeyError, ValueError, zipfile.BadZipFile, ElementTree.ParseError):
-        return set()
+    part = _part(archive, sheet)
+    return Marks() if part is None else _marks(archive, part, _percent_styles(archive))
 
 
 def _percent_styles(archive: zipfile.ZipFile) -> set[str]:
     """Numbers of the styles of cells that are shown as percent."""
+    if "xl/styles.xml" not in archive.namelist():
+        return set()
     tree = ElementTree.fromstring(archive.read("xl/styles.xml"))
-    formats = {one.get("numFmtId"): one.get("formatCode", "") for one in tree.iter() if _tag(one) == "numFmt"}
-    percent = {number for number, code in formats.items() if "%" in _NOT_SHOWN.sub("", code)} | set(BUILT_IN)
+    formats = {int(one.get("numFmtId", 0)): one.get("formatCode", "") for one in tree.iter() if _tag(one) == "numFmt"}
+    percent = percent_formats(formats)
     styles = [style for one in tree if _tag(one) == "cellXfs" for style in one]
-    return {str(i) for i, one in enumerate(styles) if one.get("numFmtId") in percent}
+    return {str(i) for i, one in enumerate(styles) if int(one.get("numFmtId", 0)) in percent}
 
 
 def _part(archive: zipfile.ZipFile, sheet: str) -> str | None:
@@ -52,21 +43,24 @@ def _part(archive: zipfile.ZipFile, sheet: str) -> str | None:
     return None
 
 
-def _cells(archive: zipfile.ZipFile, part: str, styles: set[str]) -> Iterator[tuple[int, int]]:
+def _marks(archive: zipfile.ZipFile, part: str, percent: set[str]) -> Marks:
+    found = Marks()
     row = column = -1
     with archive.open(part) as handle:
         for event, one in ElementTree.iterparse(handle, ("start", "end")):
             tag = _tag(one)
-            if event == "end":
-                if tag == "row":
-                    one.clear()
-            elif tag == "row":
+            if tag == "row" and event == "start":
                 row, column = int(one.get("r") or row + 2) - 1, -1
-            elif tag == "c":
+            elif tag == "row":
+                one.clear()
+            elif tag == "c" and event == "end":
                 place = one.get("r")
                 column = column + 1 if place is None else _column(place)
-                if one.get("s") in styles:
-                    yield row, column
+                if one.get("t") == "e":
+                    found.errors[row, column] = next((part.text or "" for part in one if _tag(part) == "v"), "")
+                elif one.get("s") in percent:
+                    found.percent.add((row, column))
+    return found
 
 
 def _column(place: str) -> int:
