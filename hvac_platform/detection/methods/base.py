@@ -137,7 +137,9 @@ def examine_together(many: Sequence[Windows]) -> None:
         if found is not None:
             recent = select(windows.series, slice(windows.first_recent, None))
             learned = found[0].take(np.searchsorted(found[0].times_ms, recent.times_ms))
-            examined = Examined(replace(recent, embeddings=padded(learned.vectors)), learned, learned.settling, found[1])
+            examined = Examined(
+                replace(recent, embeddings=padded(learned.vectors)), learned, learned.settling, found[1]
+            )
             windows.__dict__["examined"] = examined  # where the property keeps it
 
 
