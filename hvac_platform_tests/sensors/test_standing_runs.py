@@ -72,7 +72,8 @@ def test_one_run_takes_all_partitions_and_goes_on_with_what_arrives(instance, pl
     assert request.tags[STANDING_TAG] == "yes"
     assert request.run_config["ops"]["raw_metrics"]["config"]["standing"] is True
     result = run_job("ingestion", instance, request.tags, request.run_config)
-    assert {p: e.next_offset for p, e in platform.store.ledger(platform.topic).items()} == {0: 0, 1: 1, 2: 36}
+    moved = {p: e.next_offset for p, e in platform.store.ledger(platform.topic).items() if e.next_offset}
+    assert moved == {1: 1, 2: 36}
     assert {e.holder for e in platform.store.ledger(platform.topic).values()} == {None}
     assert len(rows(platform.store, "device_state_snapshots", "snapshot_time")) == 3
     assert platform.store.count("dead_letters") == 1

@@ -647,7 +647,9 @@ class KafkaLog:
             except kafka_errors.KafkaError as error:
                 unknown = isinstance(error, kafka_errors.UnknownTopicOrPartitionError)
                 patience = _SETTLING_SECONDS if unknown else self._answer_seconds - self._attempt_ms / 1000
-                if not error.retriable or time.monotonic() - began > patience:
+                # A partition that has no leader at the moment is asked of a broker -1, which the client takes for final.
+                passes = error.retriable or isinstance(error, kafka_errors.UnknownBrokerIdError)
+                if not passes or time.monotonic() - began > patience:
                     raise self._log_error(doing, error, topic) from error
             time.sleep(_PAUSE_SECONDS)
 

@@ -52,9 +52,9 @@ def open_workbook(content: Content, sheet: str | None, header: Sequence[str]) ->
             raise
         raise ImportRefusedError(f"not a readable workbook: {error}") from None
     marks = _marks(whole, name)
-    for (row, column), error in marks.errors.items():
+    for (row, column), mark in marks.errors.items():
         if row < len(rows) and column < len(rows[row]):
-            rows[row][column] = error or "#ERROR!"
+            rows[row][column] = mark or "#ERROR!"
     for row, column in marks.percent:
         if row < len(rows) and column < len(rows[row]):
             rows[row][column] = _as_percent(rows[row][column])
