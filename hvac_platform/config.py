@@ -81,7 +81,10 @@ class Settings(BaseSettings):
         default=5, ge=2, le=1_000_000, description="Fewest normal snapshots for a profile"
     )
     hvac_profile_processes: int = Field(
-        default=0, ge=0, le=64, description="Processes that learn profiles; 0: one a processor, at most four"
+        default=0,
+        ge=0,
+        le=64,
+        description="Processes that learn profiles and judge whole days; 0: one a processor, at most four",
     )
     hvac_false_alarms_per_day: float = Field(
         default=1.0, ge=0.001, le=10_000, description="False-alarm budget of each device and method"

@@ -25,6 +25,7 @@ from hvac_platform.monitoring.standing import PassDone, StandingDetection
 from hvac_platform.partitions import daily
 from hvac_platform.resources import PlatformResource
 from hvac_platform.runtime.connections import open_store
+from hvac_platform.runtime.judging_processes import judging_elsewhere
 from hvac_platform.stores.batches import TableBatch
 from hvac_platform.timestamps import day_windows, now_ms
 
@@ -65,18 +66,21 @@ def anomaly_events(
 
     Why: three independent methods (rules of the device type, similarity to the device's profile, vector search in its
     history) judge every complete window; where two agree it is a consensus. Keys are (device, window), so judging again
-    rewrites the same events, and takes back those that no longer hold.
+    rewrites the same events, and takes back those that no longer hold. Whole days of many devices are judged in several
+    processes (`HVAC_PROFILE_PROCESSES`).
     """
     if config.standing:
         return _stand(context, platform)
+    spans = list(_spans(context.partition_keys, config, platform))
     found = DetectionPass(
         platform.store,
         platform.encoders,
         platform.settings,
-        list(_spans(context.partition_keys, config, platform)),
+        spans,
         unjudged_only=config.unjudged_only,
         similarity_threshold=config.similarity_threshold,
         sigma_threshold=config.sigma_threshold,
+        elsewhere=None if config.unjudged_only else judging_elsewhere(platform.settings, spans),
     )
 
     found.on_judgement = partial(_tell, context)

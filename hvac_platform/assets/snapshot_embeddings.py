@@ -6,6 +6,7 @@ import dagster as dg
 
 from hvac_platform.assets.common import OWNERS, RETRIES
 from hvac_platform.assets.standing import stood
+from hvac_platform.assets.windowed_snapshots import embedded_with
 from hvac_platform.ingestion.prefetch import ahead
 from hvac_platform.ingestion.snapshotting import EmbeddingCounts, backlog_batches, embedding_batches
 from hvac_platform.io_managers.table_output import Metadata, TableOutput, table_output
@@ -40,7 +41,10 @@ def snapshot_embeddings(
     counts = EmbeddingCounts()
 
     def batches(metadata: Metadata) -> Iterator[TableBatch]:
-        yield from ahead(embedding_batches(windowed_snapshots, types, encoders, counts), parallel=store.parallel)
+        if (written := embedded_with(context.run.run_id)) is not None:
+            counts.add(written)
+        else:
+            yield from ahead(embedding_batches(windowed_snapshots, types, encoders, counts), parallel=store.parallel)
         lengths = WindowLengths(store, platform.settings.window_ms)
         yield from backlog_batches(store, types, encoders, lengths.of, counts)
         if (standing := stood(context.run.run_id)) is not None:

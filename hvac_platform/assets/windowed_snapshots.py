@@ -6,13 +6,21 @@ import dagster as dg
 
 from hvac_platform.assets.common import OWNERS, RETRIES
 from hvac_platform.assets.standing import stood
+from hvac_platform.ingestion.completing import Completing
 from hvac_platform.ingestion.prefetch import ahead
-from hvac_platform.ingestion.snapshotting import SnapshotCounts, snapshot_batches
+from hvac_platform.ingestion.snapshotting import EmbeddingCounts
 from hvac_platform.io_managers.table_output import Metadata, TableOutput, table_output
 from hvac_platform.partitions import daily
 from hvac_platform.resources import PlatformResource
 from hvac_platform.stores.batches import DeviceSlices, TableBatch
 from hvac_platform.stores.window_lengths import WindowLengths
+
+_embedded: dict[str, EmbeddingCounts] = {}
+
+
+def embedded_with(run_id: str) -> EmbeddingCounts | None:
+    """What a run of this process embedded with the snapshots that it wrote; None where none were."""
+    return _embedded.get(run_id)
 
 
 @dg.asset(
@@ -31,13 +39,20 @@ def windowed_snapshots(
     """Mean of every metric over each window (60 s by default) with count, min, max and last, in `device_state_snapshots`.
 
     Why: detectors judge states, not single readings. Exactly the windows that new readings touched are recomputed, always
-    from the raw rows, so a replay changes nothing and a late reading corrects its own window.
+    from the raw rows, so a replay changes nothing and a late reading corrects its own window. Where the encoder works in
+    this process, a row is written once, with its embedding.
     """
-    lengths = WindowLengths(platform.store, platform.settings.window_ms)
-    counts = SnapshotCounts()
+    store, encoders = platform.store, platform.encoders
+    lengths = WindowLengths(store, platform.settings.window_ms)
+    types = {device.device_id: device.device_type for device in store.devices()}
+    completing = Completing(store, encoders if encoders.learned else None, lengths.of)
+    embedded, counts = EmbeddingCounts(), completing.snapshots
+    _embedded.clear()
 
     def batches(metadata: Metadata) -> Iterator[TableBatch]:
-        yield from ahead(snapshot_batches(raw_metrics, lengths.of, counts), parallel=platform.store.parallel)
+        yield from ahead(completing.batches_of(raw_metrics, types, embedded), parallel=store.parallel)
+        if encoders.learned:
+            _embedded[context.run.run_id] = embedded
         if (standing := stood(context.run.run_id)) is not None:
             counts.add(standing.snapshots)
         context.log.info("%d windows, %d of them partial", counts.windows, counts.partial)

@@ -57,6 +57,7 @@ from hvac_platform.monitoring.profile_versions import VersionState, change_to, t
 from hvac_platform.monitoring.profiles import profile_of
 from hvac_platform.monitoring.similar import NoSnapshotError, similar_states
 from hvac_platform.runtime.connections import make_encoders, open_store
+from hvac_platform.runtime.judging_processes import judging_elsewhere
 from hvac_platform.runtime.learning_processes import learning_elsewhere
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.batches import write_batch
@@ -408,13 +409,15 @@ def detect(
         begin = start_ms if start_ms is not None else now - round(hours_back * 3_600_000)
         chosen, until = chosen_devices(store, named(names, devices)), now if end_ms is None else end_ms
         spans = [Span(d, max(begin, seen.get(d.device_id, 0)), until) for d in chosen]
+        days = [day for span in spans for day in days_of(span, span.device.window(settings))]
         found = DetectionPass(
             store,
             make_encoders(settings, store),
             settings,
-            [day for span in spans for day in days_of(span, span.device.window(settings))],
+            days,
             similarity_threshold=similarity_threshold,
             sigma_threshold=sigma_threshold,
+            elsewhere=judging_elsewhere(settings, days),
         )
         rows, counts = _judged(found, method, seen, record=record)
         if record:

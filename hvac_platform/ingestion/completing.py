@@ -1,9 +1,9 @@
-"""Snapshots of windows that have become complete, each written once, with its embedding."""
+"""From raw readings to snapshots: each is written once, with its embedding."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 from hvac_platform.embedding.base import Encoder
 from hvac_platform.embedding.learned import Encoders
 from hvac_platform.ingestion.expected import ExpectedReadings
-from hvac_platform.ingestion.snapshotting import EmbeddingCounts, SnapshotCounts, embedding_batches, read_aggregate
+from hvac_platform.ingestion.snapshotting import (
+    EmbeddingCounts,
+    SnapshotCounts,
+    embedding_batches,
+    read_aggregate,
+    snapshots_at_once,
+    whole_windows,
+)
 from hvac_platform.ingestion.windows import WindowAggregate, snapshot_columns, window_ranges
 from hvac_platform.snapshots import SnapshotSeries, select
 from hvac_platform.stores.base import Store
@@ -32,7 +39,7 @@ Int64 = NDArray[np.int64]
 
 
 class Completing:
-    """Turns raw readings of complete windows into snapshots.
+    """Turns raw readings of whole windows into snapshots.
 
     Where the encoder works in this process, a snapshot and its vector are one row, written once. What a server encodes is
     written without a vector first, so that ingestion never waits for it.
@@ -42,11 +49,11 @@ class Completing:
 
     Args:
         store: has the readings.
-        encoders: of all devices.
+        encoders: of all devices; None where embeddings are made by somebody else.
         window_of: length of the windows of each device.
     """
 
-    def __init__(self, store: Store, encoders: Encoders, window_of: WindowOf) -> None:
+    def __init__(self, store: Store, encoders: Encoders | None, window_of: WindowOf) -> None:
         self.snapshots = SnapshotCounts()
         self._store, self._encoders, self._window_of = store, encoders, window_of
         self._expected = ExpectedReadings(store)
@@ -62,24 +69,49 @@ class Completing:
             types: device type by device id.
             embedded: filled as batches pass.
         """
+
+        def spans() -> Iterator[tuple[str, tuple[int, int], int]]:
+            for device_id, starts in due.items():
+                window_ms = self._window_of(device_id)
+                whole = np.unique(window_floor(starts, window_ms))  # they are of another length after a change
+                for span in window_ranges(whole, window_ms):
+                    yield device_id, span, window_ms
+
+        yield from self._batches(spans(), types, embedded)
+
+    def batches_of(
+        self, slices: Iterable[DeviceSlice], types: Mapping[str, str], embedded: EmbeddingCounts
+    ) -> Iterator[TableBatch]:
+        """The same for every window that some slices of raw readings reach into."""
+
+        def spans() -> Iterator[tuple[str, tuple[int, int], int]]:
+            for part in slices:
+                window_ms = self._window_of(part.device_id)
+                yield part.device_id, whole_windows(part.start_ms, part.end_ms, window_ms), window_ms
+
+        yield from self._batches(spans(), types, embedded)
+
+    def _batches(
+        self, spans: Iterable[tuple[str, tuple[int, int], int]], types: Mapping[str, str], embedded: EmbeddingCounts
+    ) -> Iterator[TableBatch]:
         together: list[dict[str, Any]] = []
         rows = 0
-        for device_id, starts in due.items():
-            window_ms = self._window_of(device_id)
-            whole = np.unique(window_floor(starts, window_ms))  # they are of another length after a change
-            for start, end in window_ranges(whole, window_ms):
-                columns, later = self._rows(device_id, types.get(device_id, ""), (start, end), window_ms, embedded)
-                if columns is None:
-                    continue
-                if later is not None:  # one row can't hold both
-                    yield TableBatch(columns, table=TABLE)
-                    yield from later
-                    continue
-                together.append(columns)
-                rows += len(columns["snapshot_time"])
-                if rows >= WINDOWS_A_BATCH:
-                    yield _merged(together)
-                    together, rows = [], 0
+        for device_id, span, window_ms in spans:
+            columns, later = self._rows(device_id, types.get(device_id, ""), span, window_ms, embedded)
+            if columns is None:
+                continue
+            if later is not None:  # one row can't hold both
+                yield TableBatch(columns, table=TABLE)
+                yield from later
+                continue
+            if together and together[0].keys() != columns.keys():
+                yield _merged(together)
+                together, rows = [], 0
+            together.append(columns)
+            rows += len(columns["snapshot_time"])
+            if rows >= WINDOWS_A_BATCH:
+                yield _merged(together)
+                together, rows = [], 0
         if together:
             yield _merged(together)
 
@@ -93,11 +125,16 @@ class Completing:
         columns = snapshot_columns(device_id, aggregate, window_ms, self._expected.of(device_id, window_ms))
         self.snapshots.windows += len(aggregate.starts_ms)
         self.snapshots.partial += int((columns["completeness"] < 1).sum())
+        if self._encoders is None:
+            return columns, None
         if not self._encoders.learned:
             part = DeviceSlice(self._store, TABLE, device_id, *span)
             return columns, embedding_batches([part], {device_id: type_name}, self._encoders, embedded)
         encoder = self._encoders.of(device_id)
-        vectors = self._vectors(encoder, _series_of(device_id, type_name, aggregate, window_ms))
+        series = _series_of(device_id, type_name, aggregate, window_ms)
+        at_once = snapshots_at_once(encoder.context_windows, len(series.metric_names))
+        parts = [slice(first, first + at_once) for first in range(0, len(series), at_once)]
+        vectors = np.concatenate([self._vectors(encoder, select(series, part)) for part in parts])
         good = np.isfinite(vectors).all(axis=1)
         n = int(good.sum())
         embedded.encoded += n

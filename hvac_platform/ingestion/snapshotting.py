@@ -1,4 +1,4 @@
-"""From slices of raw readings to rows of snapshots, and from those to their embeddings."""
+"""From slices of snapshots to their embeddings."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from hvac_platform.detection import methods
 from hvac_platform.embedding.base import Encoder, EncoderUnavailableError
 from hvac_platform.embedding.learned import Encoders
-from hvac_platform.ingestion.expected import ExpectedReadings
-from hvac_platform.ingestion.windows import WindowAggregate, aggregate_windows, snapshot_columns
+from hvac_platform.ingestion.windows import WindowAggregate, aggregate_windows
 from hvac_platform.snapshots import SnapshotSeries, select
 from hvac_platform.stores.base import Device, Store, TableSlice
 from hvac_platform.stores.batches import DeviceSlice, TableBatch
@@ -53,7 +52,7 @@ def read_aggregate(store: Store, device_id: str, span: Span, window_ms: int) -> 
     return aggregate_windows(np.array(times, dtype=np.int64), names, np.array(values, dtype=np.float64), window_ms)
 
 
-def whole_windows(start_ms: int, end_ms: int, window_ms: int) -> Span:
+def whole_windows(start_ms: int, end_ms: int, window_ms: int) -> tuple[int, int]:
     """A span with the whole of the windows that it reaches into.
 
     >>> whole_windows(180_000, 660_000, 300_000)
@@ -62,29 +61,9 @@ def whole_windows(start_ms: int, end_ms: int, window_ms: int) -> Span:
     return start_ms - start_ms % window_ms, end_ms + -end_ms % window_ms
 
 
-def snapshot_batches(
-    slices: Iterable[DeviceSlice], window_of: WindowOf, counts: SnapshotCounts
-) -> Iterator[TableBatch]:
-    """Rows of ``device_state_snapshots`` for every window that some slices of raw readings reach into.
-
-    Args:
-        slices: slices of ``device_metrics_raw``.
-        window_of: length of the windows of each device.
-        counts: filled as batches pass.
-    """
-    expected: ExpectedReadings | None = None
-    for part in slices:
-        window_ms = window_of(part.device_id)
-        span = whole_windows(part.start_ms, part.end_ms, window_ms)
-        aggregate = read_aggregate(part.store, part.device_id, span, window_ms)
-        if aggregate is None:
-            continue
-        if expected is None or expected.store is not part.store:
-            expected = ExpectedReadings(part.store)
-        columns = snapshot_columns(part.device_id, aggregate, window_ms, expected.of(part.device_id, window_ms))
-        counts.windows += len(aggregate.starts_ms)
-        counts.partial += int((columns["completeness"] < 1).sum())
-        yield TableBatch(columns)
+def snapshots_at_once(context_windows: int, metrics: int) -> int:
+    """How many snapshots are encoded at once, where an encoder wants to see so many of those before."""
+    return min(ENCODED_SNAPSHOTS, max(1, context_windows, ENCODED_READINGS // max(1, metrics)))
 
 
 @dataclass
@@ -172,7 +151,7 @@ def _in_context(
     before = Snapshot.times(part.store, part.device_id, (before_ms, part.start_ms)).tolist()
     ahead, together = len(before), before + times
     width = len(_read(part, device_type, times[0], times[0] + 1).metric_names)
-    at_once = min(ENCODED_SNAPSHOTS, max(1, context_windows, ENCODED_READINGS // max(1, width)))
+    at_once = snapshots_at_once(context_windows, width)
     for first in range(ahead, len(together), at_once):
         begin, end = max(0, first - context_windows), min(first + at_once, len(together))
         series = _read(part, device_type, together[begin], together[end - 1] + 1)

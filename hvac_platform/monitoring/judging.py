@@ -48,7 +48,7 @@ class Judgement:
         verdicts: verdicts by method, each over those n snapshots.
         revisions: revision of each judged snapshot.
         was_flagged: bool [n], flagged by an earlier judgement.
-        profile: the profile that they rest on, or None.
+        profile_version: of the profile that they rest on; 0 where none was learned.
         left_open: windows that are not complete yet.
         stopped: whether a point of the device had stopped in any of the windows.
     """
@@ -58,7 +58,7 @@ class Judgement:
     verdicts: dict[str, Verdicts]
     revisions: list[int]
     was_flagged: NDArray[np.bool_]
-    profile: Profile | None
+    profile_version: int
     left_open: int
     stopped: bool = False
 
@@ -146,7 +146,9 @@ class Ready:
                 newer = select(windows.series, slice(since, None))
                 self.own.last_read_ms = last_readings(newer, self.own.last_read_ms)
         return Judgement(
-            *(self.device, self.series, verdicts, self.revisions, self.was_flagged, self.profile, self.left_open),
+            *(self.device, self.series, verdicts, self.revisions, self.was_flagged),
+            self.profile.version if self.profile else 0,
+            self.left_open,
             stopped=self.stopped,
         )
 
@@ -453,7 +455,7 @@ def verdict_batch(judgement: Judgement) -> TableBatch:
     """Rows of ``snapshot_verdicts``: every method's verdict on every window, normal ones too."""
     n = len(judgement.series)
     columns: dict[str, list[Any]] = {}
-    version = judgement.profile.version if judgement.profile else 0
+    version = judgement.profile_version
     for method, verdicts in judgement.verdicts.items():
         part: dict[str, list[Any]] = {
             "device_id": [judgement.device.device_id] * n,

@@ -87,7 +87,7 @@ def judge_table(
                     "; ".join(reason for v in judgement.verdicts.values() for reason in v.reasons[i])
                     for i in range(len(judgement.series))
                 ]
-                columns["learned"] = judgement.profile is not None and not judgement.profile.provisional
+                columns["learned"] = judgement.profile_version != 0
                 index = DatetimeIndex(judgement.series.times_ms.astype("datetime64[ms]"), tz="UTC", name="window")
                 parts.append(DataFrame(columns, index=index))
         finally:

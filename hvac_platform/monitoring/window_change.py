@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 
 from hvac_platform.config import Settings
 from hvac_platform.embedding.learned import Encoders
-from hvac_platform.ingestion.snapshotting import EmbeddingCounts, SnapshotCounts, embedding_batches, snapshot_batches
+from hvac_platform.ingestion.completing import Completing
+from hvac_platform.ingestion.snapshotting import EmbeddingCounts, SnapshotCounts
 from hvac_platform.stores.base import Device, Store, TableSlice
 from hvac_platform.stores.batches import DeviceSlice, write_batch
 from hvac_platform.stores.records import AnomalyEvent, LatestReading, Reading, Snapshot, Verdict
@@ -119,14 +120,11 @@ class WindowChange:
         # What an event is of is there as long as the event.
         for name in (AnomalyEvent.TABLE, Verdict.TABLE, Snapshot.TABLE):
             _delete(store, name, device_id, (since, end_ms))
-        counts, part = SnapshotCounts(), DeviceSlice(store, Reading.TABLE, device_id, start_ms, end_ms)
-        for batch in snapshot_batches([part], lambda _: length, counts):
+        completing = Completing(store, self.encoders, lambda _: length)
+        part = DeviceSlice(store, Reading.TABLE, device_id, start_ms, end_ms)
+        for batch in completing.batches_of([part], {device_id: self.device.device_type}, EmbeddingCounts()):
             write_batch(store, Snapshot.TABLE, batch)
-        made = DeviceSlice(store, Snapshot.TABLE, device_id, start_ms, end_ms)
-        types = {device_id: self.device.device_type}
-        for batch in embedding_batches([made], types, self.encoders, EmbeddingCounts()):
-            write_batch(store, Snapshot.TABLE, batch)
-        return counts
+        return completing.snapshots
 
     def _raw_written_at(self, date: str) -> int | None:
         """When readings were written to a day last."""

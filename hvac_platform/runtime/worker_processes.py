@@ -14,6 +14,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from itertools import islice
 from multiprocessing import current_process, get_context
 from multiprocessing.connection import Connection
 from types import ModuleType
@@ -51,7 +52,11 @@ def worth_starting(asked_for: int, items: int, least_items: int) -> int:
 
 
 def in_processes(
-    work: Callable[[Item], Result], items: Iterable[Item], processes: int
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    processes: int,
+    *,
+    follow: Callable[[Item, Item], bool] = lambda _item, _other: False,
 ) -> Generator[tuple[Item, Callable[[], Result]]]:
     """Each item with a function that waits for what came of it, in order; that raises what the work raised.
 
@@ -62,8 +67,9 @@ def in_processes(
         work: a function of a module, or a partial one of such; it and what it takes and gives can be pickled.
         items: what to work on.
         processes: how many at once.
+        follow: whether an item is to begin only when the next is asked for after another one was given.
     """
-    todo = iter(items)
+    todo = _Todo(items, follow)
     pool = _Pool[Item, Result](work, processes)
     try:
         while (taken := pool.next(todo)) is not None:
@@ -79,6 +85,23 @@ def in_processes(
         pool.end()
 
 
+class _Todo(Generic[Item]):
+    """Items that are still to be begun, in order."""
+
+    def __init__(self, items: Iterable[Item], follow: Callable[[Item, Item], bool]) -> None:
+        self._items, self._follow = iter(items), follow
+        self._waiting: list[Item] = []
+
+    def next(self, under_way: Iterable[Item]) -> list[Item]:
+        """The next item; none where none is left, or where it has to wait for one that is under way."""
+        if not self._waiting:
+            self._waiting = list(islice(self._items, 1))
+        if any(self._follow(item, other) for item in self._waiting for other in under_way):
+            return []
+        found, self._waiting = self._waiting, []
+        return found
+
+
 class _Pool(Generic[Item, Result]):
     """Some processes, what they work on, and a leash: they end when its other end is let go."""
 
@@ -89,14 +112,10 @@ class _Pool(Generic[Item, Result]):
         self._executor = ProcessPoolExecutor(processes, context, _end_with, (self._held_by_them,))
         self._under_way: deque[tuple[Item, Future[Result]]] = deque()
 
-    def next(self, todo: Iterator[Item]) -> tuple[Item, Future[Result]] | None:
+    def next(self, todo: _Todo[Item]) -> tuple[Item, Future[Result]] | None:
         """The next item with its result to come, after those behind it were begun; None when there is none left."""
-        while len(self._under_way) < self._most:
-            for item in todo:
-                self._under_way.append((item, self._submitted(item)))
-                break
-            else:
-                break
+        while len(self._under_way) < self._most and (found := todo.next(item for item, _ in self._under_way)):
+            self._under_way += [(item, self._submitted(item)) for item in found]
         return self._under_way.popleft() if self._under_way else None
 
     def _submitted(self, item: Item) -> Future[Result]:
@@ -129,7 +148,7 @@ def _alone(work: Callable[[Item], Result], item: Item) -> Callable[[], Result]:
     def result() -> Result:
         pool = _Pool[Item, Result](work, 1)
         try:
-            taken = pool.next(iter([item]))
+            taken = pool.next(_Todo([item], lambda *_: False))
             assert taken is not None
             return taken[1].result()
         except BrokenProcessPool:

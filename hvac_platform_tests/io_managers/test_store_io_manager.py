@@ -19,9 +19,10 @@ from hvac_platform.definitions import defs
 from hvac_platform.embedding.learned import Encoders
 from hvac_platform.embedding.state import StateEncoder
 from hvac_platform.execution import QUIET, RunFailedError, ingest_everything, run_job
+from hvac_platform.ingestion.completing import Completing
 from hvac_platform.ingestion.decoding import BUFFER_MS, IngestionCounts, ingest_ranges
 from hvac_platform.ingestion.ranges import OffsetRange
-from hvac_platform.ingestion.snapshotting import EmbeddingCounts, SnapshotCounts, embedding_batches, snapshot_batches
+from hvac_platform.ingestion.snapshotting import EmbeddingCounts
 from hvac_platform.ingestion.windows import window_ranges
 from hvac_platform.io_managers.store_io_manager import StoreIOManager
 from hvac_platform.io_managers.table_output import TableOutput
@@ -125,10 +126,8 @@ def replay(log, runs, window_ms):
             for span in window_ranges(np.array(sorted(starts)), window_ms)
         ]
         readings = [DeviceSlice(store, "device_metrics_raw", *span) for span in spans]
-        states = [DeviceSlice(store, "device_state_snapshots", *span) for span in spans]
-        for batch in snapshot_batches(readings, lambda _: window_ms, SnapshotCounts()):
-            write_batch(store, "device_state_snapshots", batch)
-        for batch in embedding_batches(states, types, Encoders(StateEncoder()), EmbeddingCounts()):
+        completing = Completing(store, Encoders(StateEncoder()), lambda _: window_ms)
+        for batch in completing.batches_of(readings, types, EmbeddingCounts()):
             write_batch(store, "device_state_snapshots", batch)
     devices = [(d.device_id, d.first_seen, d.last_seen) for d in store.devices()]
     result = contents(store) | {"devices": devices}

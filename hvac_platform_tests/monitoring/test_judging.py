@@ -17,7 +17,8 @@ from hvac_platform.detection.methods.base import Due
 from hvac_platform.detection.profile import TooFewSnapshotsError
 from hvac_platform.devices.registry import BUILT_IN_FOLDER, device_type
 from hvac_platform.execution import RunFailedError, run_job
-from hvac_platform.ingestion.snapshotting import EmbeddingCounts, SnapshotCounts, embedding_batches, snapshot_batches
+from hvac_platform.ingestion.completing import Completing
+from hvac_platform.ingestion.snapshotting import EmbeddingCounts
 from hvac_platform.monitoring.judging import judgement_batches, ready_to_judge
 from hvac_platform.monitoring.learning import normal_snapshots
 from hvac_platform.monitoring.pending import pending
@@ -76,12 +77,9 @@ def bring_in(store, device, readings, *, embedded=True):
     low, high = min(times) // MINUTE_MS * MINUTE_MS, (max(times) // MINUTE_MS + 1) * MINUTE_MS
     types = {device.device_id: device.device_type}
     raw = DeviceSlice(store, "device_metrics_raw", device.device_id, low, high)
-    for batch in snapshot_batches([raw], lambda _: MINUTE_MS, SnapshotCounts()):
+    completing = Completing(store, encoders(store) if embedded else None, lambda _: MINUTE_MS)
+    for batch in completing.batches_of([raw], types, EmbeddingCounts()):
         write_batch(store, "device_state_snapshots", batch)
-    if embedded:
-        states = DeviceSlice(store, "device_state_snapshots", device.device_id, low, high)
-        for batch in embedding_batches([states], types, encoders(store), EmbeddingCounts()):
-            write_batch(store, "device_state_snapshots", batch)
     store.register_devices([replace(device, first_seen=min(times), last_seen=max(times))])
     return next(d for d in store.devices() if d.device_id == device.device_id)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 from hvac_platform.config import Settings
 from hvac_platform.detection.consensus import Comparison, compare
+from hvac_platform.detection.verdicts import Verdicts
 from hvac_platform.embedding.learned import Encoders
 from hvac_platform.monitoring.judging import (
     Common,
@@ -33,12 +36,53 @@ READ_TOGETHER = 16
 """From so many devices on, what is asked of each is read for all of them at once."""
 
 
+@dataclass(frozen=True, slots=True)
+class JudgingOptions:
+    """What is judged of a span, and how strictly.
+
+    Attributes:
+        unjudged_only: only windows that are new or have changed since they were judged.
+        similarity_threshold: fixed limit in place of the calibrated one.
+        sigma_threshold: likewise.
+    """
+
+    unjudged_only: bool = False
+    similarity_threshold: float | None = None
+    sigma_threshold: float | None = None
+
+
+class Judged(NamedTuple):
+    """What came of a span, and when it was begun to be read, epoch milliseconds."""
+
+    began: int
+    judgement: Judgement
+
+
+Judging = tuple[Span, Callable[[], Judged]]
+"""A span, and what gives (or waits for) its judgement; that raises whatever judging raises."""
+Elsewhere = Callable[[Sequence[Span], JudgingOptions], Generator[Judging]]
+"""Judges spans in other processes; gives them in order. A device's next span is begun when the one before is written."""
+
+
 class _Turn(NamedTuple):
     """A span with what was read of it, and when that began, epoch milliseconds."""
 
     span: Span
     began: int
     ready: Ready
+
+
+def judge_span(store: Store, encoders: Encoders, settings: Settings, options: JudgingOptions, span: Span) -> Judged:
+    """Judge one span by itself."""
+    began = now_ms()
+    ready = ready_to_judge(
+        *(store, span.device, encoders, settings, span.start_ms, span.end_ms),
+        now_ms=began,
+        unjudged_only=options.unjudged_only,
+        similarity_threshold=options.similarity_threshold,
+        sigma_threshold=options.sigma_threshold,
+    )
+    return Judged(began, ready.judge())
 
 
 class DetectionPass(Pass):
@@ -62,6 +106,7 @@ class DetectionPass(Pass):
         sigma_threshold: likewise.
         clock: the present, epoch milliseconds.
         kept: what this process keeps of devices that it judges again and again.
+        elsewhere: judges in other processes; in this one when absent. Rows are the same, and all are written here.
     """
 
     table = "anomaly_events"
@@ -78,11 +123,12 @@ class DetectionPass(Pass):
         sigma_threshold: float | None = None,
         clock: Callable[[], int] = now_ms,
         kept: KeptDevices | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         super().__init__(store)
         self._encoders, self._settings, self._spans, self._clock = encoders, settings, spans, clock
-        self._unjudged_only, self._kept = unjudged_only, kept
-        self._similarity_threshold, self._sigma_threshold = similarity_threshold, sigma_threshold
+        self._options = JudgingOptions(unjudged_only, similarity_threshold, sigma_threshold)
+        self._kept, self._elsewhere = kept, elsewhere
         self.windows = self.left_open = self.not_judged = self.consensus = 0
         self.anomalies: Counter[str] = Counter()
         self.on_judgement: Callable[[Span, Judgement, Comparison], object] = lambda *_: None
@@ -94,16 +140,22 @@ class DetectionPass(Pass):
 
     def batches(self) -> Iterator[TableBatch]:
         """Flags, events and verdicts; a day all of whose windows are judged is marked so."""
-        for group in self._groups():
-            for (span, began, ready), said in zip(group, judge_together([turn.ready for turn in group]), strict=True):
+        turns = self._here() if self._elsewhere is None else self._elsewhere(self._spans, self._options)
+        with closing(turns):
+            for span, judging in turns:
                 with self.alone(span.device.device_id):
-                    judgement = ready.judge(said)
+                    began, judgement = judging()
                     yield from judgement_batches(judgement)
                     if span.day is not None and judgement.left_open == 0 and len(judgement.series):
                         # a day without data is none
                         judged = {"device_id": [span.device.device_id], "date": [span.day], "judged_at": [began]}
                         yield TableBatch(judged, table="device_days", action="update")
                     self._count(span, judgement)
+
+    def _here(self) -> Generator[Judging]:
+        for group in self._groups():
+            for (span, began, ready), said in zip(group, judge_together([turn.ready for turn in group]), strict=True):
+                yield span, partial(_judged, began, ready, said)
 
     def _groups(self) -> Iterator[list[_Turn]]:
         """Spans with what was read of them: as many of different devices as have few windows together."""
@@ -125,11 +177,11 @@ class DetectionPass(Pass):
                 ready = ready_to_judge(
                     *(self.store, span.device, self._encoders, self._settings, span.start_ms, span.end_ms),
                     now_ms=began,
-                    unjudged_only=self._unjudged_only,
+                    unjudged_only=self._options.unjudged_only,
                     kept=self._kept,
                     common=common,
-                    similarity_threshold=self._similarity_threshold,
-                    sigma_threshold=self._sigma_threshold,
+                    similarity_threshold=self._options.similarity_threshold,
+                    sigma_threshold=self._options.sigma_threshold,
                 )
             except Exception as error:
                 self.leave_out(device_id, error)
@@ -147,3 +199,7 @@ class DetectionPass(Pass):
         self.consensus += result.consensus
         self.anomalies.update(result.anomalies)
         self.on_judgement(span, judgement, result)
+
+
+def _judged(began: int, ready: Ready, said: Mapping[str, Verdicts]) -> Judged:
+    return Judged(began, ready.judge(said))
