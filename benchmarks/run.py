@@ -19,33 +19,38 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import apsw
-import numpy as np
 
-from hvac_platform.config import Settings
-from hvac_platform.detection import FittedDetector, fit_detector
-from hvac_platform.detection.learned import examine_windows, frame_of
-from hvac_platform.detection.profile import judge_profile
-from hvac_platform.detection.rules import evaluate_rules
-from hvac_platform.devices.fleet import FleetDevice, fleet_of_size
-from hvac_platform.devices.registry import device_type
-from hvac_platform.embedding.learned import Encoders
-from hvac_platform.embedding.state import StateEncoder
-from hvac_platform.ingestion.completing import Completing
-from hvac_platform.ingestion.decoding import IngestionCounts, ingest_ranges
-from hvac_platform.ingestion.prefetch import ahead
-from hvac_platform.ingestion.ranges import OffsetRange
-from hvac_platform.ingestion.snapshotting import EmbeddingCounts
-from hvac_platform.ingestion.windows import window_ranges
-from hvac_platform.log.embedded import EmbeddedLog
-from hvac_platform.monitoring.learning import learn_profile
-from hvac_platform.runtime.worker_processes import usable_processors
-from hvac_platform.simulation.fleet_simulation import FleetSimulation
-from hvac_platform.simulation.streaming import stream_history
-from hvac_platform.snapshots import SnapshotSeries
-from hvac_platform.stores.batches import DeviceSlice, TableBatch, write_batch
-from hvac_platform.stores.embedded import EmbeddedStore
-from hvac_platform.stores.series import read_series
-from hvac_platform.timestamps import DAY_MS, day_start, now_ms
+from hvac_platform.runtime.linear_algebra import one_thread
+
+one_thread()  # as all commands and runs of the platform do, before NumPy is loaded
+
+import numpy as np  # noqa: E402
+
+from hvac_platform.config import Settings  # noqa: E402
+from hvac_platform.detection import FittedDetector, fit_detector  # noqa: E402
+from hvac_platform.detection.learned import examine_windows, frame_of  # noqa: E402
+from hvac_platform.detection.profile import judge_profile  # noqa: E402
+from hvac_platform.detection.rules import evaluate_rules  # noqa: E402
+from hvac_platform.devices.fleet import FleetDevice, fleet_of_size  # noqa: E402
+from hvac_platform.devices.registry import device_type  # noqa: E402
+from hvac_platform.embedding.learned import Encoders  # noqa: E402
+from hvac_platform.embedding.state import StateEncoder  # noqa: E402
+from hvac_platform.ingestion.completing import Completing  # noqa: E402
+from hvac_platform.ingestion.decoding import IngestionCounts, ingest_ranges  # noqa: E402
+from hvac_platform.ingestion.prefetch import ahead  # noqa: E402
+from hvac_platform.ingestion.ranges import OffsetRange  # noqa: E402
+from hvac_platform.ingestion.snapshotting import EmbeddingCounts  # noqa: E402
+from hvac_platform.ingestion.windows import window_ranges  # noqa: E402
+from hvac_platform.log.embedded import EmbeddedLog  # noqa: E402
+from hvac_platform.monitoring.learning import learn_profile  # noqa: E402
+from hvac_platform.runtime.worker_processes import usable_processors  # noqa: E402
+from hvac_platform.simulation.fleet_simulation import FleetSimulation  # noqa: E402
+from hvac_platform.simulation.streaming import stream_history  # noqa: E402
+from hvac_platform.snapshots import SnapshotSeries  # noqa: E402
+from hvac_platform.stores.batches import DeviceSlice, TableBatch, write_batch  # noqa: E402
+from hvac_platform.stores.embedded import EmbeddedStore  # noqa: E402
+from hvac_platform.stores.series import read_series  # noqa: E402
+from hvac_platform.timestamps import DAY_MS, day_start, now_ms  # noqa: E402
 
 TOPIC = "iot-metrics"
 DAY = "2026-06-10"
