@@ -9,6 +9,7 @@ from hvac_platform.assets.standing import stood
 from hvac_platform.assets.windowed_snapshots import embedded_with
 from hvac_platform.ingestion.prefetch import ahead
 from hvac_platform.ingestion.snapshotting import EmbeddingCounts, backlog_batches, embedding_batches
+from hvac_platform.io_managers.store_io_manager import mark_other_days
 from hvac_platform.io_managers.table_output import Metadata, TableOutput, table_output
 from hvac_platform.partitions import daily
 from hvac_platform.resources import PlatformResource
@@ -42,7 +43,8 @@ def snapshot_embeddings(
 
     def batches(metadata: Metadata) -> Iterator[TableBatch]:
         if (written := embedded_with(context.run.run_id)) is not None:
-            counts.add(written)
+            counts.add(written.counts)
+            mark_other_days(context, written.days, context.partition_keys, daily)
         else:
             yield from ahead(embedding_batches(windowed_snapshots, types, encoders, counts), parallel=store.parallel)
         lengths = WindowLengths(store, platform.settings.window_ms)

@@ -1,6 +1,7 @@
 """windowed_snapshots: the state of a device over each window."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
 import dagster as dg
 
@@ -14,12 +15,22 @@ from hvac_platform.partitions import daily
 from hvac_platform.resources import PlatformResource
 from hvac_platform.stores.batches import DeviceSlices, TableBatch
 from hvac_platform.stores.window_lengths import WindowLengths
+from hvac_platform.timestamps import days_of
 
-_embedded: dict[str, EmbeddingCounts] = {}
+
+@dataclass
+class Embedded:
+    """What a run embedded with the snapshots that it wrote: how many, and of which UTC days."""
+
+    counts: EmbeddingCounts = field(default_factory=EmbeddingCounts)
+    days: set[str] = field(default_factory=set)
 
 
-def embedded_with(run_id: str) -> EmbeddingCounts | None:
-    """What a run of this process embedded with the snapshots that it wrote; None where none were."""
+_embedded: dict[str, Embedded] = {}
+
+
+def embedded_with(run_id: str) -> Embedded | None:
+    """What a run of this process embedded already; None where it is still to be done."""
     return _embedded.get(run_id)
 
 
@@ -46,11 +57,14 @@ def windowed_snapshots(
     lengths = WindowLengths(store, platform.settings.window_ms)
     types = {device.device_id: device.device_type for device in store.devices()}
     completing = Completing(store, encoders if encoders.learned else None, lengths.of)
-    embedded, counts = EmbeddingCounts(), completing.snapshots
+    embedded, counts = Embedded(), completing.snapshots
     _embedded.clear()
 
     def batches(metadata: Metadata) -> Iterator[TableBatch]:
-        yield from ahead(completing.batches_of(raw_metrics, types, embedded), parallel=store.parallel)
+        made = completing.batches_of(raw_metrics, types, embedded.counts)
+        for batch in ahead(made, parallel=store.parallel):
+            embedded.days.update(days_of(batch.columns["snapshot_time"]))
+            yield batch
         if encoders.learned:
             _embedded[context.run.run_id] = embedded
         if (standing := stood(context.run.run_id)) is not None:

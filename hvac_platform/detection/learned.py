@@ -141,9 +141,10 @@ def examine_windows(
         last = int(np.flatnonzero(new & (blocks == block))[-1])
         rows = slice(int(np.searchsorted(series.times_ms, begin)), last + 1)
         observations = observations_of(series.times_ms[rows], values[rows], detector.interval_ms)
-        examined, memory = examine_rows(detector, observations, memory)
-        own = slice(int(np.searchsorted(blocks[rows], block)), None)  # those before the block are its context
-        judged.append(_learned(examined, values[rows]).take(own))
+        own = int(np.searchsorted(blocks[rows], block))  # the rows before the block are its context
+        examined, memory = examine_rows(detector, observations, memory, own)
+        given = len(examined.times_ms)
+        judged.append(_learned(examined, values[rows][-given:]).take(slice(own - len(values[rows]) + given, None)))
         recent = _joined([recent, judged[-1].take(slice(-PERSISTENCE_WINDOWS, None))])
         recent = recent.take(slice(-PERSISTENCE_WINDOWS, None))
         carried = Carried(block, memory, recent)

@@ -106,6 +106,21 @@ def observe(
     return Observations(_bounded(values), times_ms, stretches, order, interval_ms)
 
 
+def since_row(observations: Observations, row: int) -> Observations:
+    """Without the rows before one."""
+    return Observations(
+        observations.values[row:],
+        observations.times_ms[row:],
+        tuple(
+            Stretch(max(0, part.start - row), part.stop - row, part.label)
+            for part in observations.stretches
+            if part.stop > row
+        ),
+        observations.order[row:],
+        observations.interval_ms,
+    )
+
+
 def observations_of(times_ms: Int64, values: Float64, interval_ms: int) -> Observations:
     """Observations of a single record whose times are known to be in order.
 

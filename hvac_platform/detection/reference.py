@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -112,6 +112,12 @@ class Trace:
     still: Float64
     silent: NDArray[np.bool_]
     memory: Memory
+
+    def since(self, row: int) -> Trace:
+        """Without the rows before one."""
+        averages = {name: getattr(self, name)[:, row:] for name in ("sustained", "cleared")}
+        others = {f.name: getattr(self, f.name)[row:] for f in fields(self) if f.name not in (*averages, "memory")}
+        return Trace(**others, **averages, memory=self.memory)
 
     def against_adapted(self) -> Float64:
         """Features [z, z - adapted level], float64 [n, 2m]."""

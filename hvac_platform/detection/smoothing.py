@@ -38,12 +38,14 @@ def ewma(values: Float64, weight: float, start: Float64) -> Float64:
         return weight * values + (1.0 - weight) * start
     kernel, decay = _kernel(weight)
     averaged = np.empty_like(values)
+    whole, (n, m) = len(values) // _BLOCK, values.shape
+    last = whole * _BLOCK
+    np.matmul(kernel, values[:last].reshape(whole, _BLOCK, m), out=averaged[:last].reshape(whole, _BLOCK, m))
+    np.matmul(kernel[: n - last, : n - last], values[last:], out=averaged[last:])
     before = start
-    for first in range(0, len(values), _BLOCK):
-        block = values[first : first + _BLOCK]
-        k = len(block)
-        averaged[first : first + k] = kernel[:k, :k] @ block + decay[:k] * before
-        before = averaged[first + k - 1]
+    for first in range(0, n, _BLOCK):
+        averaged[first : first + _BLOCK] += decay[: n - first] * before
+        before = averaged[min(first + _BLOCK, n) - 1]
     return averaged
 
 

@@ -59,11 +59,12 @@ class StoreIOManager(dg.ConfigurableIOManager):
             written = write_batch(store, target.name, batch)
             if batch.touched is not None:
                 self._keep_touched(store, chain, batch.touched)
-            if batch.table is None and batch.action != "delete":
+            if batch.table in (None, target.name) and batch.action != "delete":
                 rows += written
                 if target.time_column is not None and target.time_column in batch.columns:
                     days.update(days_of(np.asarray(batch.columns[target.time_column], dtype=np.int64)))
-        self._mark_other_days(context, days)
+        if context.has_asset_partitions:
+            mark_other_days(context, days, context.asset_partition_keys, context.asset_partitions_def)
         context.add_output_metadata(
             {
                 **output.metadata,
@@ -91,20 +92,6 @@ class StoreIOManager(dg.ConfigurableIOManager):
             for device_id in list(touched.starts_ms) or [NO_DEVICE]
         ]
         store.upsert(TouchedDevice.TABLE, TouchedDevice.columns(found))
-
-    @staticmethod
-    def _mark_other_days(context: dg.OutputContext, days: Iterable[str]) -> None:
-        """Late rows went to their own day: say so on that day's partition as well."""
-        if not context.has_asset_partitions:
-            return
-        own, known = set(context.asset_partition_keys), context.asset_partitions_def
-        for day in sorted(set(days) - own):
-            if known.has_partition_key(day):
-                context.log_event(
-                    dg.AssetMaterialization(
-                        context.asset_key, partition=day, metadata={"late_rows_of_run_for": ", ".join(sorted(own)[:3])}
-                    )
-                )
 
     # -- in ----------------------------------------------------------------------------------------------------------
 
@@ -135,6 +122,27 @@ class StoreIOManager(dg.ConfigurableIOManager):
         if context.dagster_type.typing_type is pd.DataFrame:
             return lazy.frame(*target.columns)
         return lazy
+
+
+def mark_other_days(
+    context: dg.OutputContext | dg.AssetExecutionContext,
+    days: Iterable[str],
+    own: Iterable[str],
+    known: dg.PartitionsDefinition[str],
+) -> None:
+    """Late rows went to their own day: say so on that day's partition of the asset as well.
+
+    Args:
+        context: of the asset.
+        days: UTC days that rows went to.
+        own: partitions of the run.
+        known: days that are partitions.
+    """
+    of_the_run = sorted(own)
+    for day in sorted(set(days) - set(of_the_run)):
+        if known.has_partition_key(day):
+            metadata = {"late_rows_of_run_for": ", ".join(of_the_run[:3])}
+            context.log_event(dg.AssetMaterialization(context.asset_key, partition=day, metadata=metadata))
 
 
 def touched_starts(store: Store, chain: str) -> dict[str, np.ndarray[Any, np.dtype[np.int64]]] | None:

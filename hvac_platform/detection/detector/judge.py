@@ -26,7 +26,14 @@ from hvac_platform.detection.detector.statistics import (
     situations_of,
     surprises_of,
 )
-from hvac_platform.detection.observations import Observations, Segments, UnusableMetricsError, observe, record_labels
+from hvac_platform.detection.observations import (
+    Observations,
+    Segments,
+    UnusableMetricsError,
+    observe,
+    record_labels,
+    since_row,
+)
 from hvac_platform.detection.reference import Memory, Trace
 from hvac_platform.detection.rules import evaluate_rules, rule_lookback_ms
 from hvac_platform.devices.registry import DeviceType
@@ -165,20 +172,27 @@ def examine(detector: FittedDetector, metrics: pd.DataFrame) -> Examination:
 
 
 def examine_rows(
-    detector: FittedDetector, observations: Observations, before: Memory | None
+    detector: FittedDetector, observations: Observations, before: Memory | None, wanted_from: int = 0
 ) -> tuple[Examination, Memory]:
     """Rows of a single record from all sides, and what is remembered at the last of them.
 
     Args:
         detector: of the device.
-        observations: at least one row.
+        observations: n rows, at least one.
         before: what is remembered of the rows before, if these follow them.
+        wanted_from: first row that is asked for. Rows long before it move the levels and are not examined themselves, so the
+            examination begins at it or some rows before.
     """
     if before is not None and not follows(detector, observations, before):
         before = None
     followed = followed_by(detector, observations, before)
+    modes = modes_of(detector.switches, detector.scale, detector.metric_names, followed, observations, before)
+    start = max(0, wanted_from - FORGOTTEN_ROWS)
+    if start:
+        observations, followed, before = since_row(observations, start), followed.since(start), None
+        modes = modes[0][start:], modes[1][start:]
     departures = departures_of(followed, detector.states)
-    judged = judge_rows(detector, observations, followed, departures, before)
+    judged = judge_rows(detector, observations, followed, departures, before, modes)
     no_rules = np.zeros(len(observations.values), dtype=np.bool_)
     implied = expected(detector, followed)
     sigmas = conditional_sigmas(detector.levels.deviations(followed.level), detector.levels.precision)
@@ -237,7 +251,8 @@ def _advance_record(
         record = None
     before = None if record is None else record.memory
     followed = followed_by(detector, observations, before)
-    judged = judge_rows(detector, observations, followed, departures_of(followed, detector.states), before)
+    modes = modes_of(detector.switches, detector.scale, detector.metric_names, followed, observations, before)
+    judged = judge_rows(detector, observations, followed, departures_of(followed, detector.states), before, modes)
     rules = rule_alarms(detector, observations, record)
     implied = expected(detector, followed)
     columns = columns_of(detector, observations, followed.silent, implied, judged, rules, maintenance)
@@ -302,12 +317,13 @@ def judge_rows(
     followed: Trace,
     departures: Departures,
     before: Memory | None,
+    modes: tuple[Int64, Int64],
 ) -> Judged:
-    """Both alarms, the score and what speaks most against each row of observations."""
+    """Both alarms, the score and what speaks most against each row of observations, whose modes are known."""
     statistics = row_statistics(
         followed, departures, observations.times_ms, detector.averages, detector.normal, detector.clock
     )
-    codes, since = modes_of(detector.switches, detector.scale, detector.metric_names, followed, observations, before)
+    codes, since = modes
     surprise = surprises_of(detector.surprises, statistics, detector.within, situations_of(codes, since))
     fast, slow, smoothed = combined(
         surprise,
@@ -387,6 +403,9 @@ def rule_alarms(detector: FittedDetector, observations: Observations, record: Re
         fired[stretch.start : stretch.stop] = severe[context:]
     return fired
 
+
+FORGOTTEN_ROWS = 128
+"""The score halves what it remembers at each row: of what was so long ago no bit is left. Alarms look back on less."""
 
 _COLUMNS = (
     "score",

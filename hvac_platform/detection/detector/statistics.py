@@ -203,13 +203,16 @@ def surprises_of(
     found: dict[str, Float64] = {}
     present = {str(number) for number in dict.fromkeys(situations.tolist())}
     members = {known: np.flatnonzero(situations == int(known)) for known in within if known in present}
+    others = np.flatnonzero(~np.isin(situations, [int(known) for known in members]))
     for prefix in ("", "alarm "):
         for name in (*NOW, *SUSTAINED):
             statistic = statistics[f"{prefix}{name}"]
             if prefix and statistic is statistics[name]:
                 found[f"{prefix}{name}"] = found[name]
                 continue
-            surprise = surprises[name].of(statistic)
+            surprise = np.empty(len(statistic))
+            if len(others):
+                surprise[others] = surprises[name].of(statistic[others])
             for situation, rows in members.items():
                 surprise[rows] = within[situation][name].of(statistic[rows])
             found[f"{prefix}{name}"] = surprise
