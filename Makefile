@@ -37,7 +37,7 @@ $(STAMP): requirements.lock requirements-installer.lock pyproject.toml $(OTHER_P
 	@touch $@
 
 # SERVICES=1: on Kafka and Cassandra, which it starts (make services-down stops them).
-demo: setup  ## two simulated days with labelled faults, a report, then live; ONCE=1, PORT=…, DASHBOARD_PORT=…, SERVICES=1
+demo: setup  ## simulated days that are learned from, one with labelled faults, a report, then live; ONCE=1, PORT=…, DASHBOARD_PORT=…, SERVICES=1
 	@$(if $(SERVICES),$(BIN)/python -m devtools.services run -- )$(BIN)/hvac demo $(if $(ONCE),--once) $(if $(PORT),--port $(PORT)) $(if $(DASHBOARD_PORT),--dashboard-port $(DASHBOARD_PORT))
 
 # Whole files go to one of three processes, on two cores: many tests wait for servers, clocks and processes. Coverage is of

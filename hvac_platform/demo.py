@@ -1,4 +1,4 @@
-"""The demonstration: two days of history with labelled faults, learned from and judged."""
+"""The demonstration: days of history that are learned from, and a day with labelled faults that is judged."""
 
 from __future__ import annotations
 
@@ -37,6 +37,8 @@ from hvac_platform.timestamps import day_of, day_start, days_before, iso, now_ms
 
 INTERVAL_MS = 10_000
 SEED = 2026
+LEARNED_DAYS = 3
+"""One day has one weather, and knows neither how another night begins nor what a warmer noon asks for."""
 FAULTS_FILE = "faults.json"
 
 
@@ -87,7 +89,7 @@ def demo_names(settings: Settings, at_ms: int) -> dict[str, str]:
 
 
 def run_demo(settings: Settings, console: Console, *, fleet: Sequence[FleetDevice] | None = None) -> DemoReport:
-    """Make, ingest, learn and judge two days; print a report.
+    """Make and ingest days of history, learn from all but the last, judge that one, and print a report.
 
     Works in the current directory, which must hold ``dagster.yaml``; the store and the log are where ``settings`` says.
 
@@ -100,15 +102,16 @@ def run_demo(settings: Settings, console: Console, *, fleet: Sequence[FleetDevic
     fleet = fleet or default_fleet()
     platform, instance = PlatformResource(), open_instance(Path.cwd())
     today = day_of(now_ms())
-    day_one, day_two = days_before(today, 2), days_before(today, 1)
-    start_ms, end_ms = day_start(day_one), day_start(today)
-    faults = plan_one_of_each(fleet, day_start(day_two), end_ms, seed=SEED)
+    first_day, judged_day = days_before(today, LEARNED_DAYS + 1), days_before(today, 1)
+    last_learned = days_before(today, 2)
+    start_ms, end_ms = day_start(first_day), day_start(today)
+    faults = plan_one_of_each(fleet, day_start(judged_day), end_ms, seed=SEED)
     (settings.hvac_home / FAULTS_FILE).write_text(json.dumps([f.to_dict() for f in faults], indent=1))
     report = DemoReport(faults=len(faults), device_days=len(fleet))
     seed, _ = seed_of_fleet(platform.store, SEED)  # what is simulated later into this store goes on with these machines
     with _progress(console) as progress:
         hours = (end_ms - start_ms) // 3_600_000
-        task = progress.add_task(f"simulate {day_one} and {day_two}", total=hours, unit="hours")
+        task = progress.add_task(f"simulate {first_day} to {judged_day}", total=hours, unit="hours")
         simulation = FleetSimulation(fleet, seed=seed, faults=faults)
         for reached, messages in stream_history(
             platform.log, platform.topic, simulation, fleet, start_ms, end_ms, INTERVAL_MS
@@ -119,18 +122,18 @@ def run_demo(settings: Settings, console: Console, *, fleet: Sequence[FleetDevic
         for taken in ingest_everything(instance, platform):
             progress.update(task, advance=taken)
         registered = list(instance.get_dynamic_partitions(str(device_partitions.name)))
-        task = progress.add_task(f"learn profiles from {day_one}", total=len(registered), unit="devices")
-        build_profiles(instance, registered, until=day_two)
+        task = progress.add_task(f"learn profiles until {last_learned}", total=len(registered), unit="devices")
+        build_profiles(instance, registered, until=judged_day)
         progress.update(task, completed=len(registered))
-        task = progress.add_task(f"judge {day_two}", total=1, unit="day")
-        judge_days(instance, day_two, day_two)
+        task = progress.add_task(f"judge {judged_day}", total=1, unit="day")
+        judge_days(instance, judged_day, judged_day)
         progress.update(task, completed=1)
     store = platform.store
     report.rejected = store.count("dead_letters")
     report.snapshots = store.count("device_state_snapshots")
     report.profiles = store.count("device_profiles")
     report.anomalies = store.count("anomaly_events")
-    report.by_method = score_methods(store, fleet, faults, day_start(day_two), end_ms)
+    report.by_method = score_methods(store, fleet, faults, day_start(judged_day), end_ms)
     report.seconds = time.monotonic() - began
     print_report(report, store, faults, console)
     return report

@@ -106,7 +106,7 @@ COMMANDS = {
         "dashboard",
         "Serve the dashboard: fleet, devices, incidents, methods and ingestion in a browser; Ctrl-C ends it.",
     ),
-    "demo": Command("running", "demo", "Two days of history with labelled faults, learned from and judged; then live."),
+    "demo": Command("running", "demo", "History learned from, a day of labelled faults judged, then live."),
 }
 
 

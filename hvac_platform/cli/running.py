@@ -198,7 +198,7 @@ def demo(
     ] = True,
     dashboard_port: DashboardPort = 8050,
 ) -> None:
-    """Two days of history with labelled faults, learned from and judged; then live.
+    """History learned from, a day of labelled faults judged, then live.
 
     In a folder of its own, and where servers are named in a topic and a keyspace of its own.
     """
