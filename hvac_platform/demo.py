@@ -160,6 +160,7 @@ def go_on_until_now(
     start_ms = day_start(today)
     seed, _ = seed_of_fleet(platform.store, SEED)
     simulation = FleetSimulation(fleet, seed=seed)
+    simulation.run_in(start_ms)
     taken = messages = 0
     with _progress(console) as progress:
         hours = -(-(until_ms - start_ms) // 3_600_000)

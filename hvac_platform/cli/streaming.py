@@ -148,6 +148,7 @@ def simulate(
                 progress.update(task, completed=round((reached - start_ms) / 3_600_000))
         console.print(f"simulated {len(fleet)} devices, {messages} messages, {iso(start_ms)} to {iso(end_ms)}")
         return
+    simulation.run_in(began)
     errors.print(f"simulating {len(fleet)} devices every {interval:g} s into {where}; Ctrl-C stops")
     messages = 0
     stop_on_signals()

@@ -60,6 +60,27 @@ def test_reading_by_reading_is_a_chunking_too():
         assert np.array_equal(np.concatenate([p[i].values for p in one_by_one]), whole[device.device_id].values)
 
 
+def test_who_runs_in_goes_on_where_others_of_the_same_day_stand():
+    begin = midnight("2025-03-11")
+    noon = begin + 12 * HOUR_MS
+    earlier, later, abrupt = (FleetSimulation(fleet(), seed=5) for _ in range(3))
+    earlier.run_in(begin)
+    earlier.advance(np.arange(begin, noon, 60_000))
+    later.run_in(noon + 1)
+    times = np.arange(noon + 10_000, noon + 600_000, 10_000)
+    stand, goes_on, begins = (simulation.advance(times) for simulation in (earlier, later, abrupt))
+
+    def apart(others):
+        """Largest difference of any metric's mean, in spreads of its readings (their noise is another each time)."""
+        return max(
+            float((np.abs(a.values.mean(axis=0) - b.values.mean(axis=0)) / (a.values.std(axis=0) + 0.01)).max())
+            for a, b in zip(stand, others, strict=True)
+        )
+
+    assert apart(goes_on) < 1
+    assert apart(begins) > 100, "a compressor that runs, a valve that is open"
+
+
 @settings(max_examples=8, deadline=None)
 @given(company=st.sampled_from([0, 3, 10]), own_type=st.sampled_from(TYPES))
 def test_a_device_does_not_depend_on_its_company(company, own_type):
