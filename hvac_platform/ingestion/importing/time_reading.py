@@ -76,7 +76,7 @@ class TimeReader:
             times, naive = typed_instants(values)
             problem = np.where(np.asarray(pc.is_valid(values)), 0, 1).astype(np.int8)
         else:
-            parts = take_apart(texts_of(values), self.pattern)
+            parts = take_apart(texts_of(values), self.pattern, form.rules.year)
             times, naive, problem = self._assembled(parts)
         if form.rules.ahead is not None:
             times = np.where(naive, times - form.rules.ahead * 60_000, times)
@@ -97,10 +97,7 @@ class TimeReader:
             return times, np.full(len(times), not form.number.startswith("epoch")), problem
         columns = {"a": parts.a, "b": parts.b, "c": parts.c}
         if form.shape == Shape.NO_YEAR:
-            # A format says which number is which by itself.
-            columns = {"a": np.full_like(parts.a, form.rules.year or 0), "b": parts.b, "c": parts.c}
-            if self.pattern is None:
-                columns = {"a": parts.a, "b": parts.b, "c": np.full_like(parts.a, form.rules.year or 0)}
+            columns = {"a": parts.a, "b": parts.b, "c": np.full_like(parts.a, form.rules.year or 0)}
         order = "abc" if self.pattern is not None or not form.order else ORDERS[form.order]
         year, month, day = (columns[part] for part in order)
         found, good = days(full_years(year, parts.short_year), month, day)

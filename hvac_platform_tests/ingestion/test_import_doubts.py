@@ -1,0 +1,65 @@
+"""What a file leaves open is asked for, and what it does say is not overlooked."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hvac_platform.ingestion.importing import ImportRefusedError
+from hvac_platform.timestamps import parse_instant
+from hvac_platform_tests.ingestion.test_import_kinds import SAT, read
+
+KEY = ("RTU-1", SAT)
+YEARLESS = datetime(2023, 12, 10, 6)  # noqa: DTZ001 - as files write it
+
+
+def rows(written: str, header: str = "time,supply_air_temp") -> str:
+    return "\n".join([header, *(f"{YEARLESS + timedelta(hours=6 * i):{written}},{i}" for i in range(30))]) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("written", "mapping"),
+    [
+        ("%m/%d %H:%M:%S", {}),
+        ("%m-%d %H:%M:%S", {}),
+        ("%m/%d %H:%M:%S.000", {}),
+        ("%d/%m %H:%M:%S", {"day_first": True}),
+        ("%d.%m. %H:%M:%S", {"day_first": True}),
+        ("%a %m/%d %H:%M:%S", {}),
+        ("%b %d %H:%M:%S", {}),
+        ("%b %d %H:%M", {}),
+        ("%d %b %H:%M", {}),
+        ("%d-%b %H:%M:%S", {}),
+        ("%a %d %b %I:%M:%S %p", {}),
+        ("%m/%d %H:%M:%S", {"time_format": "%m/%d %H:%M:%S"}),
+        ("%d %b %H:%M", {"time_format": "%d %b %H:%M"}),
+        ("%d %b %H:%M +0000", {"time_format": "%d %b %H:%M %z"}),
+    ],
+)
+def test_times_without_a_year_are_of_the_one_that_is_given(
+    tmp_path: Path, written: str, mapping: dict[str, Any]
+) -> None:
+    (tmp_path / "a.csv").write_text(rows(written))
+    found, refusals, _ = read(tmp_path / "a.csv", {**mapping, "year": 2023}, "rooftop_unit")
+    first = parse_instant("2023-12-10T06:00:00Z")
+    assert (found, refusals.count) == ({KEY: {first + i * 6 * 3_600_000: float(i) for i in range(30)}}, 0)
+    with pytest.raises(ImportRefusedError, match="have no year; give it with --year"):
+        read(tmp_path / "a.csv", mapping, "rooftop_unit")
+
+
+def test_a_format_without_a_day_is_refused_as_such(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(rows("%H:%M"))
+    with pytest.raises(ImportRefusedError, match="has no day, %d, or no month"):
+        read(tmp_path / "a.csv", {"time_format": "%H:%M", "year": 2023}, "rooftop_unit")
+
+
+@pytest.mark.parametrize(
+    "written", ["%m/%d/%y %H:%M:%S", "%d %b %y %H:%M:%S", "%d%b%y:%H:%M:%S", "%d/%b/%y:%H:%M:%S", "%m/%d/%y:%H:%M:%S"]
+)
+def test_two_digits_of_a_year_stay_one(tmp_path: Path, written: str) -> None:
+    (tmp_path / "a.csv").write_text(rows(written))
+    found, _, _ = read(tmp_path / "a.csv", {}, "rooftop_unit")
+    assert next(iter(found[KEY])) == parse_instant("2023-12-10T06:00:00Z")
