@@ -509,15 +509,21 @@ class _Understanding:
             return set(uses)
         return said | (set(uses) & set(self.mapping.units))
 
-    def _cells_of(self, uses: Mapping[str, Use]) -> Iterator[dict[str, pa.Array]]:
-        """Cells by column, or by name in the column of metrics, chunk by chunk."""
+    def _cells_of(self, uses: Mapping[str, Use]) -> Iterator[dict[str, tuple[pa.Array, list[str] | None]]]:
+        """Cells, and units of their rows, by column or by name in the column of metrics, chunk by chunk."""
         for chunk in self.table.chunks():
+            units = texts(chunk.columns[self.roles.unit]) if self.roles.unit is not None else None
             if not self.roles.is_long:
-                yield {name: chunk.columns[name] for name in uses}
+                of_rows = None if units is None else units.to_pylist()
+                yield {name: (chunk.columns[name], of_rows) for name in uses}
                 continue
             values = chunk.columns[str(self.roles.value)]
             rows = by_text(texts(chunk.columns[str(self.roles.metric)])) if len(chunk) else ()
-            yield {name: values.take(pa.array(of_name)) for name, of_name in rows if name in uses}
+            places = {name: pa.array(of_name) for name, of_name in rows if name in uses}
+            yield {
+                name: (values.take(place), None if units is None else units.take(place).to_pylist())
+                for name, place in places.items()
+            }
 
     def _hint_at_type(self) -> None:
         """A type that is not known may be one that is, misspelled."""
