@@ -63,3 +63,34 @@ def test_two_digits_of_a_year_stay_one(tmp_path: Path, written: str) -> None:
     (tmp_path / "a.csv").write_text(rows(written))
     found, _, _ = read(tmp_path / "a.csv", {}, "rooftop_unit")
     assert next(iter(found[KEY])) == parse_instant("2023-12-10T06:00:00Z")
+
+
+SHORT = timedelta(minutes=1)
+
+
+def block(header: str, count: int, value: float, start: int = 0) -> str:
+    times = (YEARLESS + i * SHORT for i in range(start, start + count))
+    if header.startswith("time,point"):
+        return "".join(f"{t},supply_air_temp,{value}\n" for t in times)
+    return "".join(f"{t},{value}\n" for t in times)
+
+
+@pytest.mark.parametrize("header", ["time,supply_air_temp", "time,point,value"])
+@pytest.mark.parametrize(
+    ("count", "again", "is_header_again"), [(96, 96, False), (96, 96, True), (30_000, 30_000, False), (50_000, 7, True)]
+)
+def test_readings_that_later_ones_replace_are_counted(
+    tmp_path: Path, header: str, count: int, again: int, is_header_again: bool
+) -> None:
+    between = f"{header}\n" if is_header_again else ""
+    (tmp_path / "a.csv").write_text(f"{header}\n{block(header, count, 55)}{between}{block(header, again, 56)}")
+    _, _, reading = read(tmp_path / "a.csv", {}, "rooftop_unit")
+    told = f"{again} readings are replaced by a later one of the same device, metric and time with another value"
+    assert told in reading.notes
+
+
+@pytest.mark.parametrize("header", ["time,supply_air_temp", "time,point,value"])
+def test_readings_that_are_there_twice_with_the_same_value_replace_none(tmp_path: Path, header: str) -> None:
+    text = f"{header}\n{block(header, 30_000, 55)}{header}\n{block(header, 30_000, 55)}{block(header, 9, 56, 30_000)}"
+    (tmp_path / "a.csv").write_text(text)
+    assert not any("replaced" in note for note in read(tmp_path / "a.csv", {}, "rooftop_unit")[2].notes)
