@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from hvac_platform.ingestion.importing import ImportRefusedError
+from hvac_platform.ingestion.importing.refusing import shown
 from hvac_platform.timestamps import parse_instant
 from hvac_platform_tests.ingestion.test_import_kinds import SAT, read
 
@@ -94,3 +95,47 @@ def test_readings_that_are_there_twice_with_the_same_value_replace_none(tmp_path
     text = f"{header}\n{block(header, 30_000, 55)}{header}\n{block(header, 30_000, 55)}{block(header, 9, 56, 30_000)}"
     (tmp_path / "a.csv").write_text(text)
     assert not any("replaced" in note for note in read(tmp_path / "a.csv", {}, "rooftop_unit")[2].notes)
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad", "says"),
+    [
+        ("Questionable", "False", "True", "good_status: ['False']"),
+        ("Questionable", "0", "1", "good_status: ['0']"),
+        ("IsBad", "False", "True", "good_status: ['False']"),
+        ("Substituted", "No", "Yes", "good_status: ['No']"),
+        ("supply_air_temp_questionable", "False", "True", "good_status: ['False']"),
+        ("Valid", "1", "0", "good_status: ['1']"),
+        ("IsGood", "True", "False", "good_status: ['True']"),
+        ("OPCQuality", "Good", "Bad", "good_status: ['Good']"),
+        ("OPCQuality", "192", "24", "good_status: ['192']"),
+        ("Quality", "1", "3", "good_status: [WORD] for what good rows have, one or more of '1', '3'"),
+        ("QualityDetail", "Good", "Sensor Failure", "good_status: ['Good']"),
+        ("Trend Flags", "{ }", "{outOfOrder}", "good_status: ['{ }']"),
+        ("Flag", "OK", "E", "good_status: ['OK']"),
+        ("Flag", "0", "1", "one or more of '0', '1'"),
+        ("Qualität", "gut", "schlecht", "one or more of 'gut', 'schlecht'"),
+    ],
+)
+def test_a_column_of_quality_is_asked_about_with_what_good_rows_have(
+    tmp_path: Path, name: str, good: str, bad: str, says: str
+) -> None:
+    text = "".join(f"{YEARLESS + i * SHORT},{i},{bad if 30 <= i < 40 else good}\n" for i in range(96))
+    (tmp_path / "a.csv").write_text(f"time,supply_air_temp,{name}\n{text}", encoding="utf-8")
+    with pytest.raises(ImportRefusedError) as refused:
+        read(tmp_path / "a.csv", {}, "rooftop_unit")
+    assert shown(name) in str(refused.value)
+    assert says in str(refused.value)
+
+
+@pytest.mark.parametrize(("words", "says"), [(("False", "True"), "good_status: ['False']"), (("0", "1"), "['0']")])
+def test_a_column_that_is_true_of_bad_rows_is_never_taken_the_other_way_round(
+    tmp_path: Path, words: tuple[str, str], says: str
+) -> None:
+    text = "".join(f"{YEARLESS + i * SHORT},{i},{words[i % 9 == 0]}\n" for i in range(96))
+    (tmp_path / "a.csv").write_text(f"time,supply_air_temp,Questionable\n{text}")
+    with pytest.raises(ImportRefusedError, match="says which rows are bad") as refused:
+        read(tmp_path / "a.csv", {"status_column": "Questionable"}, "rooftop_unit")
+    assert says in str(refused.value)
+    told = {"status_column": "Questionable", "good_status": [words[0]]}
+    assert read(tmp_path / "a.csv", told, "rooftop_unit")[1].count == 11
