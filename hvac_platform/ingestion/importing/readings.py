@@ -438,7 +438,9 @@ def begins_in_second_pass(of: Understanding, other: Understanding) -> bool:
         return False
     if not (theirs[0] < ours[0] <= theirs[1] < ours[1]):
         return False
-    index = pd.DatetimeIndex(np.array([ours[0], theirs[1]]).astype("datetime64[ms]"))
+    index = pd.DatetimeIndex(
+        np.array([ours[0] - of.times.length_ms, theirs[1] - other.times.length_ms]).astype("datetime64[ms]")
+    )
     found = [index.tz_localize(str(zone), ambiguous=np.full(2, one), nonexistent="NaT") for one in (True, False)]
     return bool((found[0] != found[1]).all() and found[0].notna().all())
 

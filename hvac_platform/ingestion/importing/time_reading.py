@@ -44,6 +44,7 @@ REASONS = (
     "a time in the future",
     "a local time that clocks leave out",
     "a timezone that is not known",
+    "the end of an hour that clocks leave out",
 )
 
 
@@ -82,8 +83,11 @@ class TimeReader:
             times = np.where(naive, times - form.rules.ahead * 60_000, times)
         elif form.rules.timezone not in (None, "UTC") and (local := naive & (problem == 0)).any():
             times = times.copy()
-            times[local], missing = self._localised(times[local], np.flatnonzero(local), groups)
-            problem[np.flatnonzero(local)[missing]] = 6
+            # An hour is there or not by its beginning: the end of one before a gap is none of the clock.
+            begins = times[local] - form.length_ms
+            found, missing = self._localised(begins, np.flatnonzero(local), groups)
+            times[local] = found + form.length_ms
+            problem[np.flatnonzero(local)[missing]] = 8 if form.length_ms else 6
         problem[(problem == 0) & (times < EARLIEST_MS)] = 4
         problem[(problem == 0) & (times > self.now_ms + MAX_AHEAD_MS)] = 5
         return times, problem

@@ -96,6 +96,7 @@ class TimeFormat:
     hourly: bool
     description: str
     span: tuple[int, int] | None = None
+    length_ms: int = 0
 
 
 class TimeEvidence:
