@@ -236,10 +236,9 @@ def take_apart(texts: NDArray[np.str_], forced: re.Pattern[str] | None = None, y
         layout = layout_of(text) if forced is None else _forced(forced, str(texts[first]))
         rows = np.flatnonzero(kinds == kind) if len(firsts) > 1 else slice(None)
         named = {name for name, _, _ in layout.spans}
-        is_of_year = layout.shape == Shape.NO_YEAR and year is not None and "a" not in named
-        shape[rows] = Shape.YEAR_FIRST if is_of_year else layout.shape
-        if is_of_year:
-            parts["a"][rows] = year
+        shape[rows] = layout.shape
+        if layout.shape == Shape.NO_YEAR and year is not None and "a" not in named:
+            shape[rows], parts["a"][rows] = Shape.YEAR_FIRST, year
         if layout.shape == Shape.NUMBER:
             number[rows] = [float(one.replace(",", ".")) for one in texts[rows].tolist()]
             continue
