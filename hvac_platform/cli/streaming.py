@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -270,7 +271,12 @@ def import_files(
     else:
         _print_imported(plans, results, rows, dry_run=dry_run)
     if not any(result.messages for result in results):
-        errors.print("hvac: nothing to send: no row has a time and a value that can be read")
+        reasons: Counter[str] = Counter()
+        for result in results:
+            reasons.update(result.reasons)
+        why = ", ".join(f"{count} x {reason}" for reason, count in reasons.most_common(4))
+        said = f"all is refused or empty: {why}" if why else "no row has a time and a value that can be read"
+        errors.print(f"hvac: nothing to send: {said}")
         raise typer.Exit(1)
 
 

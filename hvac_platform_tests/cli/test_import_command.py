@@ -157,13 +157,20 @@ def test_an_option_that_does_not_fit_says_so(options: tuple[str, ...], says: str
     assert sent() == []
 
 
-def test_a_file_whose_rows_are_all_refused_ends_with_1(tmp_path: Path) -> None:
-    tomorrow = [date.today() + timedelta(days=2 + i) for i in range(3)]  # noqa: DTZ011 - any day ahead will do
-    (tmp_path / "a.csv").write_text("time,supply_air_temp\n" + "\n".join(f"{day},55" for day in tomorrow))
+@pytest.mark.parametrize(
+    ("first", "reason"),
+    [
+        (date.today() + timedelta(days=2), "a time in the future"),  # noqa: DTZ011 - any day ahead will do
+        (date(1999, 1, 1), "a time before 2000"),
+    ],
+)
+def test_a_file_whose_rows_are_all_refused_ends_with_1_and_the_cause(tmp_path: Path, first: date, reason: str) -> None:
+    rows = [f"{first + timedelta(days=i)},55" for i in range(3)]
+    (tmp_path / "a.csv").write_text("\n".join(["time,supply_air_temp", *rows]))
     result = run(tmp_path / "a.csv")
     assert result.exit_code == 1
-    assert "3 x time: a time in the future" in result.output
-    assert "nothing to send" in result.stderr
+    assert f"3 x time: {reason}" in result.output
+    assert f"nothing to send: all is refused or empty: 3 x time: {reason}" in " ".join(result.stderr.split())
     assert "sensor picks them up" not in result.stdout
 
 

@@ -235,3 +235,32 @@ def test_the_hours_of_a_day_that_clocks_change_are_local_ones(tmp_path: Path) ->
     (refused,) = refusals.first
     assert (refused.value, refused.reason) == ("2024-03-31 02:00", "a local time that clocks leave out")
     assert len(found[POWER]) == 23
+
+
+BESIDE = "Date,HE,power_consumption\n" + "".join(f"2024-03-10,{hour},{hour}\n" for hour in range(1, 25))
+
+
+@pytest.mark.parametrize(
+    ("text", "mapping"),
+    [
+        (
+            f"Date,{','.join(f'HE{i}' for i in range(1, 25))}\n2024-03-10,{','.join(map(str, range(1, 25)))}\n",
+            POWER_OF_ALL,
+        ),
+        (
+            f"Date,{','.join(f'Hour {i}' for i in range(1, 25))}\n2024-03-10,{','.join(map(str, range(1, 25)))}\n",
+            POWER_OF_ALL | {"hours": "ending"},
+        ),
+        (BESIDE, {"time_column": ["Date", "HE"]}),
+    ],
+)
+def test_an_hour_that_is_named_by_its_end_is_left_out_where_clocks_leave_out_its_beginning(
+    tmp_path: Path, text: str, mapping: dict[str, Any]
+) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    found, refusals, _ = read(tmp_path / "a.csv", mapping | {"timezone": "America/New_York"}, "rooftop_unit")
+    (refused,) = refusals.first
+    assert (refused.line, refused.reason) == (2 if text != BESIDE else 4, "the end of an hour that clocks leave out")
+    begin = FIRST + 9 * DAY + 5 * HOUR
+    hours = [hour for hour in range(1, 25) if hour != 3]
+    assert found == {POWER: {begin + (i + 1) * HOUR: float(hour) for i, hour in enumerate(hours)}}

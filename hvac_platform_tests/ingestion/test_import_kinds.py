@@ -117,8 +117,16 @@ READ: dict[str, tuple[str | bytes, dict[str, Any], str, dict[int, float]]] = {
         table("time,supply_air_humidity", lambda t, i: f"{t},0.55"), {"units": {"supply_air_humidity": "%"}},
         "supply_air_humidity", {FIRST: 0.55}),
     "a valve that is open or closed": (
-        table("time,heating_valve_position", lambda t, i: f"{t},{i % 2}"), {}, "heating_valve_position",
-        {FIRST: 0, FIRST + 900_000: 1}),
+        table("time,heating_valve_position", lambda t, i: f"{t},{i % 2}"), {"units": {"heating_valve_position": "fraction"}},
+        "heating_valve_position", {FIRST: 0, FIRST + 900_000: 100}),
+    "a valve that is always closed": (
+        table("time,heating_valve_position", lambda t, i: f"{t},0"), {}, "heating_valve_position", {FIRST: 0}),
+    "percent in cells, beside fractions, as the map says": (
+        table("time,supply_air_humidity", lambda t, i: f"{t},{'0.42' if i % 2 else '41%'}"),
+        {"units": {"supply_air_humidity": "fraction"}}, "supply_air_humidity", {FIRST: 41, FIRST + 900_000: 42}),
+    "percent in cells, beside fractions, as the header says": (
+        table("time,supply_air_humidity [-]", lambda t, i: f"{t},{'0.42' if i % 2 else '41%'}"), {},
+        "supply_air_humidity", {FIRST: 41, FIRST + 900_000: 42}),
     "a share for a valve": (
         table("time,heating_valve_position (fraction)", lambda t, i: f"{t},0.25"), {}, "heating_valve_position",
                             {FIRST: 25}),
@@ -380,6 +388,18 @@ ASKED: dict[str, tuple[str, dict[str, Any], str]] = {
         table("time,point,value", lambda t, i: f"{t},supply_air_humidity,0.5"), {}, "lie from 0 to 1, the largest is 0.5"),
     "shares with decimal commas": (
         table("time;supply_air_humidity", lambda t, i: f"{t};0,5{i:02}"), {}, "lie from 0 to 1, the largest is 0.519"),
+    "a valve that is open or closed": (
+        table("time,heating_valve_position", lambda t, i: f"{t},{i % 2}"), {},
+        "are 0 or 1, and no unit says whether they are fractions of 1, off and on, or percent"),
+    "percent in cells beside numbers that may be fractions": (
+        table("time,supply_air_humidity", lambda t, i: f"{t},{f'0.4{i % 9}' if i % 2 else f'4{i % 9}%'}"), {},
+        "has values in %, and 10 that name no unit and lie from 0 to 1"),
+    "percent in cells and in the header beside numbers that may be fractions": (
+        table("time,supply_air_humidity (%)", lambda t, i: f"{t},{'0.42' if i == 7 else '41%'}"), {},
+        "has values in %, and 1 that name no unit"),
+    "percent in some rows of a column of units": (
+        table("time,point,value,unit", lambda t, i: f"{t},supply_air_humidity,{'0.42,' if i % 3 else '41,%'}"), {},
+        "has values in %, and 13 that name no unit"),
     "percent whose unit says shares": (
         table("time,supply_air_humidity [-]", lambda t, i: f"{t},55"), {}, "which says fractions of 1, and values up to 55"),
     "local times of no place": (

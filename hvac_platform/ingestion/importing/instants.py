@@ -7,7 +7,7 @@ The layout is found once, from one of them, and all of them are then read by pos
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import lru_cache
 from typing import Any
@@ -58,7 +58,9 @@ _TAIL = rf"(?:(?:\s*[T,;_]\s*|\s+|[-:](?=\d{{1,2}}[:.]))(?i:at\s+)?{_TIME})?{_ZO
 _TAIL_LOWER_T = _TAIL.replace("[T,;_]", "[Tt,;_]")
 _WEEKDAY = r"^(?:[^\W\d_]{2,10}\.?,?\s+)?"
 _MONTH = r"(?P<mon>[^\W\d_]{3,10})\.?"
-_DAY, _YEAR = r"(?P<c>\d{1,2})(?:st|nd|rd|th|\.)?", r"(?P<a>\d{4}|\d{2})"
+_DAY, _YEAR = r"(?P<c>\d{1,2})(?:st|nd|rd|th|\.)?", r"(?P<a>\d{4}|(?<![ ,])\d{2}|\d{2}(?![:.hH]\d))"
+"""Two digits behind a blank and before a colon are the hour of a time whose date has no year."""
+_MARKS = r"(?P<mark>[-/. ])(?P<b>\d{1,2})(?:(?P=mark)(?<! )|(?P=mark)(?!\d{2}[:.hH]\d)|[-/.](?=\d{4}))"
 _CLOCK = r"(?:(?P<H>\d{2}):?(?P<M>\d{2})(?::?(?P<S>\d{2})(?:[.,](?P<f>\d{1,9}))?)?)?"
 _LAYOUTS: tuple[tuple[Shape, re.Pattern[str]], ...] = tuple(
     (shape, re.compile(text))
@@ -67,7 +69,7 @@ _LAYOUTS: tuple[tuple[Shape, re.Pattern[str]], ...] = tuple(
         (Shape.NUMBER, r"^(?!\d{14}[.,]\d)[-+]?\d+(?:[.,]\d*)?(?:[eE][-+]?\d+)?$"),
         (Shape.YEAR_FIRST, r"^(?P<a>\d{4})-?W(?P<w>\d{2})-?(?P<c>\d)" + _TAIL_LOWER_T),
         (Shape.YEAR_FIRST, _WEEKDAY + r"(?P<a>\d{4})[-/. 年](?P<b>\d{1,2})[-/. 月](?P<c>\d{1,2})日?" + _TAIL_LOWER_T),
-        (Shape.THREE_NUMBERS, _WEEKDAY + r"(?P<a>\d{1,2})[-/. ](?P<b>\d{1,2})[-/. ](?P<c>\d{4}|\d{2})\.?" + _TAIL),
+        (Shape.THREE_NUMBERS, rf"{_WEEKDAY}(?P<a>\d{{1,2}}){_MARKS}(?P<c>\d{{4}}|\d{{2}})\.?{_TAIL}"),
         (Shape.YEAR_FIRST, rf"{_WEEKDAY}{_DAY}[-/. ]*{_MONTH}[-/. ,]*{_YEAR}{_TAIL}"),
         (Shape.YEAR_FIRST, rf"{_WEEKDAY}{_MONTH}[-/ ]*{_DAY}[-/ ,]+{_YEAR}{_TAIL}"),
         (Shape.YEAR_FIRST, rf"^(?P<a>\d{{4}})[-/. ]{_MONTH}[-/. ](?P<c>\d{{1,2}}){_TAIL}"),
@@ -76,7 +78,9 @@ _LAYOUTS: tuple[tuple[Shape, re.Pattern[str]], ...] = tuple(
             rf"^[^\W\d_]{{3,10}},?\s+{_MONTH}\s+{_DAY}\s+{_TIME}(?:\s+(?P<z>[A-Z]+))?\s+(?P<a>\d{{4}})$",
         ),
         (Shape.YEAR_FIRST, r"^(?P<a>\d{4})(?P<b>\d{2})(?P<c>\d{2})[Tt _-]?" + _CLOCK + _ZONE),
-        (Shape.NO_YEAR, rf"^(?P<a>\d{{1,2}})[-/.](?P<b>\d{{1,2}})\.?\s+{_TIME}{_ZONE}"),
+        (Shape.NO_YEAR, rf"{_WEEKDAY}(?P<a>\d{{1,2}})[-/.](?P<b>\d{{1,2}})\.?[\s,]+{_TIME}{_ZONE}"),
+        (Shape.NO_YEAR, rf"{_WEEKDAY}{_DAY}[-/. ]*{_MONTH}[\s,]+{_TIME}{_ZONE}"),
+        (Shape.NO_YEAR, rf"{_WEEKDAY}{_MONTH}[-/ ]*{_DAY}[\s,]+{_TIME}{_ZONE}"),
         (Shape.NO_DATE, rf"^{_TIME}$"),
     )
 )
@@ -202,8 +206,14 @@ def layout_of_format(text: str) -> re.Pattern[str]:
         raise ValueError(f"not a format of times: {error}") from None
 
 
-def take_apart(texts: NDArray[np.str_], forced: re.Pattern[str] | None = None) -> Parts:
-    """Parts of each text, [n]; with a pattern all others are unreadable."""
+def take_apart(texts: NDArray[np.str_], forced: re.Pattern[str] | None = None, year: int | None = None) -> Parts:
+    """Parts of each text, [n]; with a pattern all others are unreadable.
+
+    Args:
+        texts: n texts.
+        forced: pattern of a format that is given.
+        year: year of texts that have none; those that say which number is the month become ones with a year.
+    """
     n = len(texts)
     parts = {name: np.zeros(n, np.int64) for name in "abcHMSf"} | {
         "zh": np.zeros(n, np.int64),
@@ -225,7 +235,10 @@ def take_apart(texts: NDArray[np.str_], forced: re.Pattern[str] | None = None) -
         text = re.sub(r"[0-9]", "0", str(texts[first]))
         layout = layout_of(text) if forced is None else _forced(forced, str(texts[first]))
         rows = np.flatnonzero(kinds == kind) if len(firsts) > 1 else slice(None)
+        named = {name for name, _, _ in layout.spans}
         shape[rows] = layout.shape
+        if layout.shape == Shape.NO_YEAR and year is not None and "a" not in named:
+            shape[rows], parts["a"][rows] = Shape.YEAR_FIRST, year
         if layout.shape == Shape.NUMBER:
             number[rows] = [float(one.replace(",", ".")) for one in texts[rows].tolist()]
             continue
@@ -245,7 +258,7 @@ def take_apart(texts: NDArray[np.str_], forced: re.Pattern[str] | None = None) -
         if layout.of_week:
             dates = _of_week(parts["a"][rows], parts["b"][rows], parts["c"][rows])
             parts["a"][rows], parts["b"][rows], parts["c"][rows] = dates
-        has_time[rows] = any(name == "H" for name, _, _ in layout.spans)
+        has_time[rows] = "H" in named
         afternoon[rows] = layout.afternoon
         if layout.ahead:
             zone[rows] = layout.ahead * (parts["zh"][rows] * 60 + parts["zm"][rows])
@@ -267,7 +280,7 @@ def _forced(pattern: re.Pattern[str], text: str) -> Layout:
     if found is None:
         return Layout(Shape.UNREADABLE)
     named = {name for name, _, _ in found.spans}
-    return Layout(Shape.NO_YEAR, found.spans, found.month, found.afternoon) if "a" not in named else found
+    return replace(found, shape=Shape.NO_YEAR) if "a" not in named else found
 
 
 def _of_day(parts: dict[str, Int64], afternoon: NDArray[np.int8]) -> Int64:

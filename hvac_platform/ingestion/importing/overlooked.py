@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -38,14 +39,33 @@ QUALITY_NAMES = (
         "value_status",
     ),
     *("status", "state_flags", "status_flags", "point_status", "sample_status", "tag_quality", "q"),
+    *("quality_detail", "quality_details", "qualitat", "qualite", "calidad", "qualita", "kwaliteit"),
+    *(
+        "flag",
+        "flags",
+        "data_flag",
+        "data_flags",
+        "trend_flags",
+        "bad",
+        "is_bad",
+        "invalid",
+        "is_invalid",
+        "substituted",
+    ),
+    *("is_substituted", "suspect", "is_suspect", "estimated", "is_estimated"),
 )
+_QUALITIES = frozenset(name.replace("_", "") for name in QUALITY_NAMES)
 GOOD_STATUS = (
     *("ok", "good", "normal", "valid", "0", "192", "{ok}", "", "reliable", "good non specific", "no fault detected"),
-    *("true", "yes", "good local override", "in service", "none"),
+    *("true", "yes", "good local override", "in service", "none", "{}", "{ }", "{start}"),
 )
 """What a status says of a good row, as ``status_word`` writes it."""
 _BAD_STATUS = r"(?i)fault|down|stale|disabled|null|invalid|offline|bad|error|unreliable|uncertain|no.?data"
-_BARE_STATUS = re.compile(r"(^|_)(status|stat|state|health|flags?)$")
+_OF_BAD_ROWS = re.compile(r"(questionable|bad|invalid|substituted|suspect|estimated|unreliable|fault)$")
+"""Names of columns that are true of a bad row."""
+_OF_GOOD_ROWS = re.compile(r"(valid|good|ok)$")
+"""Names of columns that are true of a good one."""
+_BARE_STATUS = re.compile(r"(^|_)(status|stat|state|health|(status|state|point)_flags?)$")
 """What may be the state of a machine, and says something of a row only where it has a word for bad ones."""
 _BESIDE = re.compile(
     r"_(?:data_)?(?:quality(?:_code)?|status|stat|reliability|validity|is_?valid|valid|ok|good|flags?|qc(?:_flag)?|qual|q|"
@@ -139,7 +159,8 @@ class Overlooked:
             said = {word: count for word, count in counts.items() if word}
             numbers = _are_numbers(said)
             # One number everywhere tells nothing apart; of several, which one is good depends on the system.
-            doubtful = [word for word in said if status_word(word) not in GOOD_STATUS or (numbers and word != "192")]
+            words = _good_words(name, said)
+            doubtful = [word for word in said if word not in words]
             bad = [word for word in doubtful if _BAD.search(word)]
             if (
                 name in taken
@@ -151,13 +172,13 @@ class Overlooked:
             first = (bad or doubtful)[0]
             of = _of_column(name, taken)
             key = f"status_column: {shown(name)}" if of is None else f"status_columns: {{{shown(of)}: {shown(name)}}}"
-            words = [word for word in said if word not in doubtful] or ["WORD"]
             which = "rows" if of is None else f"values of {shown(of)}"
-            good = ", ".join(map(shown, words[:4]))
+            good = ", ".join(map(shown, words[:4])) or "WORD"
+            there = "" if words else f", one or more of {listed(list(said))}"
             raise ImportRefusedError(
                 f"column {shown(name)} seems to say which {which} are good, and {said[first]} rows have {shown(first)}; "
-                f"give {key} in the map, with good_status: [{good}] for what good rows have, or ignore: [{shown(name)}] to "
-                "take all of them"
+                f"give {key} in the map, with good_status: [{good}] for what good rows have{there}, or "
+                f"ignore: [{shown(name)}] to take all of them"
             )
 
     def check_events(self, taken: Collection[str]) -> None:
@@ -182,12 +203,18 @@ class Overlooked:
                 )
 
     def check_status(self, column: str) -> None:
-        """Numbers of a column of status mean what its system says.
+        """Numbers of a column of status mean what its system says, and a column such as Questionable is true of bad rows.
 
         Raises:
             ImportRefusedError: there are several, and nothing says which of them is good.
         """
         said = [word for word in self.status.get(column, {}) if word]
+        good = _good_words(column, said)
+        if _OF_BAD_ROWS.search(_squeezed(column)) and len(good) < len(said):
+            raise ImportRefusedError(
+                f"column {shown(column)} says which rows are bad, with {listed(said)}; say what good rows have: "
+                f"good_status: [{', '.join(map(shown, good[:4])) or 'WORD'}] in the map"
+            )
         if len(said) > 1 and _are_numbers(said):
             raise ImportRefusedError(
                 f"column {shown(column)} has the numbers {listed(said)}; say which of them good rows have: good_status: "
@@ -204,8 +231,30 @@ class Overlooked:
         ]
 
 
+def _squeezed(name: str) -> str:
+    """A name in small letters, without accents and what stands between its words.
+
+    >>> _squeezed("Qualität"), _squeezed("OPCQuality")
+    ('qualitat', 'opcquality')
+    """
+    return re.sub(r"[^a-z0-9]", "", unicodedata.normalize("NFKD", name).lower())
+
+
 def _is_quality(name: str) -> bool:
-    return slug(name) in QUALITY_NAMES or slug(name).endswith(("_quality", "_reliability", "_status", "_validity"))
+    suffixes = ("_quality", "_reliability", "_status", "_validity")
+    return _squeezed(name) in _QUALITIES or slug(name).endswith(suffixes)
+
+
+def _good_words(name: str, said: Collection[str]) -> list[str]:
+    """Of the words that a column of a name says, those that it says of good rows."""
+    squeezed = _squeezed(name)
+    if _OF_BAD_ROWS.search(squeezed):
+        good = {*GOOD_STATUS, "false", "no", "n", "f", "0.0"} - {"true", "yes", "valid"}
+        return [word for word in said if status_word(word) in good]
+    if _are_numbers(said):
+        is_yes_or_no = _OF_GOOD_ROWS.search(squeezed) and {"0", "1"} >= set(said)
+        return [word for word in said if word == ("1" if is_yes_or_no else "192")]
+    return [word for word in said if status_word(word) in GOOD_STATUS]
 
 
 def _of_column(name: str, taken: Iterable[str]) -> str | None:

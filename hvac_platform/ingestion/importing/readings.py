@@ -170,6 +170,55 @@ class Jumps:
         return f"times run backwards and jump forward {self.forwards} times, first in line {self.first_forwards}"
 
 
+@dataclass
+class Overlaps:
+    """Times of a series that a later part of a file goes back to.
+
+    Attributes:
+        spans: by device and metric, the first and the last of its times so far.
+        common: those between which it was gone back.
+    """
+
+    spans: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+    common: dict[tuple[str, str], tuple[int, int]] = field(default_factory=dict)
+
+    def see(self, of: Readings) -> None:
+        """A part more."""
+        for metric, values in zip(of.metrics, of.values.T, strict=True):
+            filled = np.flatnonzero(np.isfinite(values))
+            if not len(filled):
+                continue
+            series = of.device.device_id, metric
+            first, last = int(of.times_ms[filled[0]]), int(of.times_ms[filled[-1]])
+            low, high = self.spans.get(series, (first, last))
+            if series in self.spans and first <= high and last >= low:
+                start, end = self.common.get(series, (last, first))
+                self.common[series] = min(start, max(first, low)), max(end, min(last, high))
+            self.spans[series] = min(low, first), max(high, last)
+
+    def replaced(self, parts: Iterator[Readings]) -> int:
+        """How many readings of a part have another value in a later part.
+
+        Args:
+            parts: all of them once more. What is between the common times of a series is kept until they are through.
+        """
+        kept: dict[tuple[str, str], list[tuple[Int64, Float64]]] = {}
+        for of in parts:
+            for metric, values in zip(of.metrics, of.values.T, strict=True):
+                series = of.device.device_id, metric
+                if series not in self.common:
+                    continue
+                start, end = self.common[series]
+                mine = np.isfinite(values) & (of.times_ms >= start) & (of.times_ms <= end)
+                times, found = of.times_ms[mine], values[mine]
+                is_last = np.append(times[1:] != times[:-1], True)[: len(times)]
+                kept.setdefault(series, []).append((times[is_last], found[is_last]))
+        return sum(
+            _replaced(np.concatenate([times for times, _ in some]), np.concatenate([values for _, values in some]))
+            for some in kept.values()
+        )
+
+
 class Reading:
     """The second pass over a file."""
 
@@ -191,6 +240,7 @@ class Reading:
         self.seen: dict[str, int] = {}
         self.values: dict[str, int] = {}
         self.twice = 0
+        self._goes_on = goes_on
         self.outside = {
             name: Outside(understood.declared.point(use.metric), name, bool(use.given or use.cell_units))
             for name, use in understood.uses.items()
@@ -201,7 +251,16 @@ class Reading:
             refusals.add(refusal)
 
     def readings(self) -> Iterator[Readings]:
-        """Readings of each chunk and device."""
+        """Readings of each chunk and device; a file that goes back in time is then read once more to compare them."""
+        overlaps = Overlaps()
+        for readings in self._parts():
+            overlaps.see(readings)
+            yield readings
+        if overlaps.common:
+            again = Reading(self.of, Refusals(), goes_on=self._goes_on)
+            self.twice += overlaps.replaced(again._parts())
+
+    def _parts(self) -> Iterator[Readings]:
         for chunk in self.of.table.chunks():
             self.rows += len(chunk) + len(chunk.refused)
             self.done = chunk.done
@@ -286,7 +345,7 @@ class Reading:
             for j, (_, here, read) in enumerate(mine):
                 kept = np.isfinite(read)
                 at = np.searchsorted(instants, times[here[kept]])
-                self.twice += int(kept.sum()) - len(np.unique(at))
+                self.twice += _replaced(at, read[kept])
                 values[at, j] = read[kept]
             wanted = device if one is None else replace(device, device_id=one)
             yield from self._counted(wanted, instants, [use for use, _, _ in mine], values)
@@ -356,7 +415,9 @@ class Reading:
         if self.times.note:
             told.append(self.times.note)
         if self.twice:
-            told.append(f"{self.twice} readings have the device, metric and time of another one; the last counts")
+            told.append(
+                f"{self.twice} readings are replaced by a later one of the same device, metric and time with another value"
+            )
         told += [one.note for one in self.outside.values() if one.note]
         told += [f"device {shown(name)} has no values" for name, count in self.seen.items() if not count][:20]
         told += [
@@ -377,9 +438,18 @@ def begins_in_second_pass(of: Understanding, other: Understanding) -> bool:
         return False
     if not (theirs[0] < ours[0] <= theirs[1] < ours[1]):
         return False
-    index = pd.DatetimeIndex(np.array([ours[0], theirs[1]]).astype("datetime64[ms]"))
+    index = pd.DatetimeIndex(
+        np.array([ours[0] - of.times.length_ms, theirs[1] - other.times.length_ms]).astype("datetime64[ms]")
+    )
     found = [index.tz_localize(str(zone), ambiguous=np.full(2, one), nonexistent="NaT") for one in (True, False)]
     return bool((found[0] != found[1]).all() and found[0].notna().all())
+
+
+def _replaced(times: Int64, values: Float64) -> int:
+    """How many values a later one of the same time, with another value, takes the place of."""
+    order = np.argsort(times, kind="stable")
+    times, values = times[order], values[order]
+    return int(((times[1:] == times[:-1]) & (values[1:] != values[:-1])).sum())
 
 
 def column_name(of: Understanding, use: Use) -> str:

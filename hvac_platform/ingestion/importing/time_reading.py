@@ -44,6 +44,7 @@ REASONS = (
     "a time in the future",
     "a local time that clocks leave out",
     "a timezone that is not known",
+    "the end of an hour that clocks leave out",
 )
 
 
@@ -76,14 +77,17 @@ class TimeReader:
             times, naive = typed_instants(values)
             problem = np.where(np.asarray(pc.is_valid(values)), 0, 1).astype(np.int8)
         else:
-            parts = take_apart(texts_of(values), self.pattern)
+            parts = take_apart(texts_of(values), self.pattern, form.rules.year)
             times, naive, problem = self._assembled(parts)
         if form.rules.ahead is not None:
             times = np.where(naive, times - form.rules.ahead * 60_000, times)
         elif form.rules.timezone not in (None, "UTC") and (local := naive & (problem == 0)).any():
             times = times.copy()
-            times[local], missing = self._localised(times[local], np.flatnonzero(local), groups)
-            problem[np.flatnonzero(local)[missing]] = 6
+            # An hour is there or not by its beginning: the end of one before a gap is none of the clock.
+            begins = times[local] - form.length_ms
+            found, missing = self._localised(begins, np.flatnonzero(local), groups)
+            times[local] = found + form.length_ms
+            problem[np.flatnonzero(local)[missing]] = 8 if form.length_ms else 6
         problem[(problem == 0) & (times < EARLIEST_MS)] = 4
         problem[(problem == 0) & (times > self.now_ms + MAX_AHEAD_MS)] = 5
         return times, problem
@@ -97,10 +101,7 @@ class TimeReader:
             return times, np.full(len(times), not form.number.startswith("epoch")), problem
         columns = {"a": parts.a, "b": parts.b, "c": parts.c}
         if form.shape == Shape.NO_YEAR:
-            # A format says which number is which by itself.
-            columns = {"a": np.full_like(parts.a, form.rules.year or 0), "b": parts.b, "c": parts.c}
-            if self.pattern is None:
-                columns = {"a": parts.a, "b": parts.b, "c": np.full_like(parts.a, form.rules.year or 0)}
+            columns = {"a": parts.a, "b": parts.b, "c": np.full_like(parts.a, form.rules.year or 0)}
         order = "abc" if self.pattern is not None or not form.order else ORDERS[form.order]
         year, month, day = (columns[part] for part in order)
         found, good = days(full_years(year, parts.short_year), month, day)

@@ -96,6 +96,7 @@ class TimeFormat:
     hourly: bool
     description: str
     span: tuple[int, int] | None = None
+    length_ms: int = 0
 
 
 class TimeEvidence:
@@ -147,7 +148,7 @@ class TimeEvidence:
             self._direction(typed_instants(values)[0][good])
             return
         texts = texts_of(values)
-        parts = take_apart(texts, self.pattern)
+        parts = take_apart(texts, self.pattern, self.rules.year)
         counts = np.bincount(parts.shape, minlength=len(Shape))
         self.shapes += counts
         self.doubts.see(texts, parts.shape)
@@ -292,6 +293,9 @@ class TimeEvidence:
                 f"column {shown(self.column)} has times of day without a date; where another column has it, "
                 "name both: time_column: [DATE, TIME] in the map; else write the date in each row of the file"
             )
+        named = self.pattern.groupindex if self.pattern is not None and shapes[shape] >= READABLE * self.total else None
+        if named is not None and ("c" not in named or not {"b", "mon"} & set(named)):
+            raise ImportRefusedError(f"--time-format {self.rules.time_format!r} has no day, %d, or no month, %m or %b")
         if shape == Shape.NO_YEAR and shapes[shape] >= READABLE * self.total and self.rules.year is None:
             raise ImportRefusedError(
                 f"times in column {shown(self.column)} have no year; give it with --year, or as year in the map"

@@ -20,8 +20,15 @@ from hvac_platform.ingestion.importing import clocks
 from hvac_platform.ingestion.importing import columns as names
 from hvac_platform.ingestion.importing.cells import ColumnEvidence
 from hvac_platform.ingestion.importing.formats import Chunk, Content, Table
-from hvac_platform.ingestion.importing.formats.hours import TIME_OF_DAY, VALUE, UnfoldedTable, asked, hour_columns
-from hvac_platform.ingestion.importing.instants import Shape
+from hvac_platform.ingestion.importing.formats.hours import (
+    TIME_OF_DAY,
+    VALUE,
+    UnfoldedTable,
+    asked,
+    hour_columns,
+    is_hour_ending,
+)
+from hvac_platform.ingestion.importing.instants import HOUR, MINUTE, Shape
 from hvac_platform.ingestion.importing.mapping import DEVICES, ColumnMeaning, ImportMap, squeezed
 from hvac_platform.ingestion.importing.overlooked import GOOD_STATUS, Overlooked, check_series
 from hvac_platform.ingestion.importing.refusing import ImportRefusedError, Refusal, listed, shown
@@ -460,7 +467,7 @@ class _Understanding:
                 self.overlooked.see({name: chunk.columns[name] for name in self._without_metric})
                 for name in {*self.roles.status_of.values(), *filter(None, [self.roles.status])}:
                     self.overlooked.see_status(name, chunk.columns[name])
-        times = self.time.decide()
+        times = replace(self.time.decide(), length_ms=self._length_ms())
         self._check_dates()
         self.notes += self.time.notes
         uses = self._uses()
@@ -481,6 +488,13 @@ class _Understanding:
             self.content, self.table, self.device, self.declared, self.roles, times, uses, self.left_out, self.refused,
             good or None, self.rows, self._left_out_values(), self.notes,
         )  # fmt: skip
+
+    def _length_ms(self) -> int:
+        """Milliseconds of the hours that times are the end of, 0 where they are none."""
+        if isinstance(self.table, UnfoldedTable) and self.roles.time[-1] == TIME_OF_DAY:
+            return self.table.hours.length * MINUTE
+        is_apart = self.roles.of_clock == 1 and any(is_hour_ending(name) for name in self.roles.time[1:])
+        return HOUR if is_apart else 0
 
     def _check_second_times(self, chunk: Chunk) -> None:
         """A second column of the same name with other times is that of the values behind it."""
@@ -509,15 +523,21 @@ class _Understanding:
             return set(uses)
         return said | (set(uses) & set(self.mapping.units))
 
-    def _cells_of(self, uses: Mapping[str, Use]) -> Iterator[dict[str, pa.Array]]:
-        """Cells by column, or by name in the column of metrics, chunk by chunk."""
+    def _cells_of(self, uses: Mapping[str, Use]) -> Iterator[dict[str, tuple[pa.Array, list[str] | None]]]:
+        """Cells, and units of their rows, by column or by name in the column of metrics, chunk by chunk."""
         for chunk in self.table.chunks():
+            units = texts(chunk.columns[self.roles.unit]) if self.roles.unit is not None else None
             if not self.roles.is_long:
-                yield {name: chunk.columns[name] for name in uses}
+                of_rows = None if units is None else units.to_pylist()
+                yield {name: (chunk.columns[name], of_rows) for name in uses}
                 continue
             values = chunk.columns[str(self.roles.value)]
             rows = by_text(texts(chunk.columns[str(self.roles.metric)])) if len(chunk) else ()
-            yield {name: values.take(pa.array(of_name)) for name, of_name in rows if name in uses}
+            places = {name: pa.array(of_name) for name, of_name in rows if name in uses}
+            yield {
+                name: (values.take(place), None if units is None else units.take(place).to_pylist())
+                for name, place in places.items()
+            }
 
     def _hint_at_type(self) -> None:
         """A type that is not known may be one that is, misspelled."""

@@ -29,6 +29,7 @@ _CLOCK = r"(?P<{0}h>\d{{1,2}})(?::(?P<{0}m>\d{{2}}))(?::00)?\s*(?:(?P<{0}p>[AaPp
 _AT = re.compile(_CLOCK.format("a"))
 _FROM_TO = re.compile(rf"{_CLOCK.format('a')}\s*(?:-|–|to|bis)\s*{_CLOCK.format('b')}")
 _ENDING = re.compile(r"(?i)(?:HE|(?:hour|hr)[ _-]?end(?:ing)?|hrend)[ _-]?(?P<n>\d{1,2})(?::?00)?")
+_HOUR_ENDING = re.compile(r"(?i)HE|(?:hour|hr)[ _-]?end(?:ing)?|hrend")
 _BEGINNING = re.compile(r"(?i)(?:HB|(?:hour|hr)[ _-]?(?:begin(?:ning)?|start(?:ing)?))[ _-]?(?P<n>\d{1,2})(?::?00)?")
 _NAMED = re.compile(r"(?i)(?:hour|hr|stunde|heure|hora|interval|period)s?[ _-]?(?P<n>\d{1,3})")
 _NUMBERED = re.compile(r"(?i)(?:h)?[ _-]?(?P<n>\d{1,3})")
@@ -44,6 +45,7 @@ class HourColumns:
         told: how the times were taken.
         asks: what two readings there are, where nothing decides; else empty.
         is_sure: whether the names can be nothing else.
+        length: minutes that end at the time of a cell, where it says the end of its hour; else 0.
     """
 
     minutes: Mapping[str, int]
@@ -51,6 +53,12 @@ class HourColumns:
     told: str = ""
     asks: str = ""
     is_sure: bool = True
+    length: int = 0
+
+
+def is_hour_ending(name: str) -> bool:
+    """Whether a column's name says that its numbers are hours, each by its end."""
+    return _HOUR_ENDING.fullmatch(name.strip()) is not None
 
 
 def hour_columns(names: Sequence[str], hours: str | None = None) -> HourColumns | None:
@@ -108,7 +116,8 @@ def _times(matches: Mapping[str, re.Match[str]], hours: str | None) -> HourColum
                 minutes, asks=f"whether {shown(last)} behind the others is the end of the day or its beginning"
             )
         minutes[last] = DAY if hours == ENDING else 0
-    return HourColumns(minutes, told="each at the time that its column says")
+    length = DAY // len(minutes) if hours == ENDING and minutes[last] == DAY else 0
+    return HourColumns(minutes, told="each at the time that its column says", length=length)
 
 
 def _ranges(matches: Mapping[str, re.Match[str]], hours: str | None) -> HourColumns | None:
@@ -118,7 +127,7 @@ def _ranges(matches: Mapping[str, re.Match[str]], hours: str | None) -> HourColu
     if hours is None:
         return HourColumns(begins, asks="whether a value is of the beginning or of the end of its hour")
     step = DAY // len(begins) if hours == ENDING else 0
-    return HourColumns({name: begin + step for name, begin in begins.items()}, told=_as_said(hours))
+    return HourColumns({name: begin + step for name, begin in begins.items()}, told=_as_said(hours), length=step)
 
 
 def _ends(matches: Mapping[str, re.Match[str]], hours: str | None) -> HourColumns | None:
@@ -130,7 +139,7 @@ def _ends(matches: Mapping[str, re.Match[str]], hours: str | None) -> HourColumn
     extra = tuple(name for name, number in found.items() if number == 25)
     minutes = {name: number * 60 for name, number in found.items() if name not in extra}
     return (
-        HourColumns(minutes, extra, "each at the end of its hour, as HE says")
+        HourColumns(minutes, extra, "each at the end of its hour, as HE says", length=60)
         if _is_a_day(list(minutes.values()))
         else None
     )
@@ -166,7 +175,7 @@ def _numbers(matches: Mapping[str, re.Match[str]], hours: str | None, *, is_sure
             begins, extra, asks="whether a value is of the beginning or of the end of its hour", is_sure=is_sure
         )
     later = step if hours == ENDING else 0
-    return HourColumns({name: begin + later for name, begin in begins.items()}, extra, _as_said(hours))
+    return HourColumns({name: begin + later for name, begin in begins.items()}, extra, _as_said(hours), length=later)
 
 
 def _bare_numbers(matches: Mapping[str, re.Match[str]], hours: str | None) -> HourColumns | None:
