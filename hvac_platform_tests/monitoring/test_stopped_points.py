@@ -147,6 +147,14 @@ def test_a_point_that_is_retired_ends_its_incident_though_nothing_newer_has_come
     assert (closed.incident_id, closed.status) == (found.incident_id, "closed")
 
 
+def test_a_point_that_was_retired_before_its_stop_was_found_is_no_incident(store):
+    device = without(store, TWO, MIDNIGHT_MS + HOUR_MS, END_MS)
+    key = {"device_id": ["CH-001"] * 2, "metric": list(TWO)}
+    for retired_ms in (END_MS + HOUR_MS, MIDNIGHT_MS + 3 * HOUR_MS):
+        store.update("device_points", {**key, "retired_at": [retired_ms] * 2})
+        assert detect(store, device, MIDNIGHT_MS, END_MS) == []
+
+
 def test_of_windows_that_were_hardly_read_nobody_says_that_they_are_normal(store):
     names = {point.metric for point in DevicePoint.read(store, "CH-001")} - {"chilled_water_supply_temp"}
     device = without(store, names, MIDNIGHT_MS + HOUR_MS, MIDNIGHT_MS + 3 * HOUR_MS)
