@@ -313,6 +313,7 @@ class Deliverer:
                 details={
                     "reason": f"{len(items)} messages waited for it",
                     "due": at_ms,
+                    "planned_at": now,
                     "severities": {i: told for row in items for i, told in outbox.severities(row).items()},
                 },
                 state="waiting",

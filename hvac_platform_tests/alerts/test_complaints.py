@@ -12,8 +12,12 @@ import re
 
 import pytest
 
+from hvac_platform.alerts import outbox
+from hvac_platform.alerts.composing import build_message
 from hvac_platform.alerts.delivery import Deliverer
 from hvac_platform.alerts.explaining import explain
+from hvac_platform.alerts.messages import rfc3339
+from hvac_platform.alerts.receivers.webhook import cloud_event
 from hvac_platform.alerts.tree import parse_tree
 from hvac_platform.config import Settings
 from hvac_platform.monitoring import lifecycle
@@ -122,6 +126,19 @@ def test_the_same_fault_again_within_its_cool_down_is_neither_begun_nor_ended(si
         phone.look(begin + 70)
     assert len(incidents(phone.store)) == 3
     assert [line.startswith("over") for line in phone.told()] == [False, True, False, True]
+
+
+def test_an_end_has_the_time_of_the_end_and_age_counts_since_it_was_queued(site):
+    phone = site()
+    anomalous(phone.store, DEVICE, range(117, 133))
+    phone.look(200)  # both are found long after
+    incident_id = f"{DEVICE}/{minute(117)}"
+    at = {e.transition: e.at_ms for e in explain(phone.store, phone.tree, incident_id, DEVICE, minute(201))}
+    assert at == {"opened": minute(117), "resolved": minute(133)}
+    rows = {(row.kind, row.transition): row for row in outbox.read_outbox(phone.store, minute(201))}
+    message = build_message(phone.store, Settings(), phone.tree, rows["message", "resolved"])
+    assert cloud_event(message)["time"] == cloud_event(message)["data"]["at"] == rfc3339(minute(133))
+    assert {outbox.queued_ms(row) for row in rows.values()} == {minute(200)} == {message.made_at}
 
 
 @pytest.mark.parametrize(("cool_down", "at_once"), [("30m", [False, True, False, True, False]), ("6h", [False, True])])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 from dataclasses import replace
+from email.utils import parsedate_to_datetime
 from hashlib import sha256
 
 import numpy as np
@@ -99,7 +100,9 @@ def test_a_message_that_is_sent_again_has_the_same_message_id(alerts, happenings
     happenings.record(one)
     happenings.happens("opened", one)
     made = alerts(mail(smtp.port))
+    clock.passes(HOUR_MS)  # it was found an hour after it began
     made.deliver()
+    assert {parsedate_to_datetime(found["date"]).timestamp() * 1000 for found in smtp.mails} == {clock.at_ms}
     (row,) = made.rows()
     store.update(
         "alert_outbox", {"queued_at": [row.queued_at], "message_key": [row.message_key], "state": ["waiting"]}
