@@ -213,6 +213,14 @@ def test_quiet_hours_and_digests_go_by_the_clock_of_the_site(tree, local, severi
     assert decisions(tree, local, severity=severity) == [pytest.approx(expected)]
 
 
+def test_what_comes_through_quiet_hours_is_explained_by_them(tree):
+    at_ms = to_ms(datetime(2026, 3, 10, 23, tzinfo=BERLIN))
+    (decision,) = route(tree, Facts("D/1", "D", severity="critical"), "opened", at_ms)
+    assert decision.reason.endswith("; quiet hours let critical through")
+    (decision,) = route(tree, Facts("D/1", "D", severity="critical"), "opened", at_ms + 12 * 3_600_000)
+    assert "quiet" not in decision.reason
+
+
 A = "receivers: {a: {console: true}}\n"
 
 
