@@ -213,9 +213,13 @@ def plan(
     for transition in ordered:
         for decided in decide(tree, transition, told, at_ms, recalled, families, storms):
             if decided.tells:
-                # An incident may worsen in several ways at once: one message says all of it.
-                named = transition.facts.incident_id, base_transition(transition.transition)
-                first = together.setdefault((*named, decided.receiver, decided.purpose), transition.transition)
+                # An incident may worsen in several ways at once, or as it opens: one message says all of it, as it is now.
+                incident_id, base = transition.facts.incident_id, base_transition(transition.transition)
+                of_receiver = decided.receiver, decided.purpose
+                begun = [together.get((incident_id, began, *of_receiver)) for began in ("opened", "reopened")]
+                first = together.setdefault((incident_id, base, *of_receiver), transition.transition)
+                if base == "worsened":
+                    first = next((key for key in begun if key is not None), first)
                 if first != transition.transition:
                     decided = decided.nothing(f"told together with {first}")
             settled.append((transition, decided))

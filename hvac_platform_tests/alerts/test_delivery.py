@@ -390,6 +390,18 @@ def test_what_is_opened_again_is_told_after_its_end_and_an_end_that_comes_too_la
     assert [taken.event["type"].rpartition(".")[2] for taken in http.taken][3:] == ["reopened"]
 
 
+def test_what_has_worsened_by_the_time_it_is_first_told_is_one_message(alerts, happenings):
+    one = incident(severity="warning")
+    happenings.record(one)
+    happenings.happens("opened", one)
+    happenings.happens("worsened/rtu-1", one, at_ms=NOON_MS + MINUTE_MS)
+    made = alerts(SCREEN)
+    made.deliver()
+    assert [title.startswith("[warning] RTU-001") for title in made.titles()] == [True]
+    (row,) = (row for row in made.rows() if row.transition.startswith("worsened"))
+    assert (row.state, row.error) == ("suppressed", "told together with opened")
+
+
 def test_a_false_alarm_ends_what_was_opened_at_the_receiver(alerts, happenings, http):
     one = incident()
     happenings.record(one)
