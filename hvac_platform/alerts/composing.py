@@ -30,7 +30,8 @@ def build_message(store: Store, settings: Settings, tree: Tree, row: OutboxMessa
     return Message(
         key=row.message_key.removesuffix(f"#{row.receiver}"),
         transition=row.transition,
-        queued_at=row.queued_at,
+        happened_at=outbox.happened_ms(row),
+        made_at=outbox.made_ms(row),
         contents=tuple(contents),
         count=len(row.incidents),
         devices=len({device_of(incident_id) for incident_id in row.incidents}),

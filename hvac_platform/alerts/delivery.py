@@ -289,7 +289,9 @@ class Deliverer:
         for row in items:
             base = base_transition(row.transition)
             if base in RAISING and not any(self._state(i, now) in ACTIVE for i in row.incidents):
-                self._finish(row, "superseded", "it was over before the quiet hours were", now)
+                self._finish(row, "superseded", "it was over by the time until which it was held", now)
+            elif base in RAISING and len(row.incidents) == 1 and "sent" in self._states_raised(row, now, later=True):
+                self._finish(row, "superseded", "it was told meanwhile that this is worse or goes on", now)
             elif base in ENDING and (raised := self._states_raised(row, now)) and not {"sent", "waiting"} & raised:
                 self._finish(row, "superseded", "it was not told that this began", now)
             else:
@@ -311,6 +313,7 @@ class Deliverer:
                 details={
                     "reason": f"{len(items)} messages waited for it",
                     "due": at_ms,
+                    "planned_at": now,
                     "severities": {i: told for row in items for i, told in outbox.severities(row).items()},
                 },
                 state="waiting",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hvac_platform.alerts import outbox
@@ -63,13 +63,13 @@ def explain_rows(incident_id: str, rows: Sequence[OutboxMessage]) -> list[Explai
         for message in messages:
             state = "" if message.state == "suppressed" else message.state
             said = "" if message.state == "suppressed" else message.error or ""
-            found.append(Explained(key, row.queued_at, decision_of(message), state or "nothing", said))
+            found.append(Explained(key, outbox.happened_ms(row), decision_of(message), state or "nothing", said))
         if not messages:
             reason = row.error or "nobody is told"
             if row.state == "suppressed":
                 reason = f"suppressed: {reason}"
             nothing = Decision(NOBODY, "", Action.NOTHING, row.queued_at, reason)
-            found.append(Explained(key, row.queued_at, nothing, "nothing"))
+            found.append(Explained(key, outbox.happened_ms(row), nothing, "nothing"))
     return found
 
 
@@ -79,15 +79,18 @@ def explain(store: Store, tree: Tree, incident_id: str, device_id: str, now_ms: 
     found = explain_rows(incident_id, rows)
     fresh = [row for row in rows if row.kind == "transition" and row.state == "new"]
     facts = outbox.KnownFacts(store)
-    if any(row.incident_id == incident_id for row in fresh):  # planned with all that is new, as they will be
+    mine = {outbox.transition_key(row): outbox.happened_ms(row) for row in fresh if row.incident_id == incident_id}
+    if mine:  # planned with all that is new, as they will be
         pending = [
             Transition(facts.of(row.incident_id, row.device_id, row.details), outbox.transition_key(row), row.queued_at)
             for row in fresh
         ]
-        found += explain_plan(tree, pending, outbox.told(store, now_ms), now_ms, facts, "planned", incident_id)
+        found += explain_plan(tree, pending, outbox.told(store, now_ms), now_ms, facts, "planned", incident_id, mine)
     elif not found:
         pending = [Transition(facts.of(incident_id, device_id), "opened", now_ms)]
-        found += explain_plan(tree, pending, outbox.told(store, now_ms), now_ms, facts, "if it opened now", incident_id)
+        told = outbox.told(store, now_ms)
+        opened = {"opened": now_ms}
+        found += explain_plan(tree, pending, told, now_ms, facts, "if it opened now", incident_id, opened)
     return found
 
 
@@ -99,12 +102,12 @@ def explain_plan(
     facts: outbox.KnownFacts,
     state: str,
     incident_id: str,
+    happened: Mapping[str, int],
 ) -> list[Explained]:
-    """Decisions on one incident that planning would write at this moment."""
+    """Decisions on one incident that planning would write at this moment; its transitions by when they happened."""
     planned = plan(tree, pending, told, now_ms, known=facts.known)
-    at = {t.transition: t.queued_at for t in pending if t.facts.incident_id == incident_id}
     return [
-        Explained(one.transition, at[one.transition], one.decision, state)
+        Explained(one.transition, happened[one.transition], one.decision, state)
         for one in planned
-        if incident_id in one.incidents and one.transition in at
+        if incident_id in one.incidents and one.transition in happened
     ]

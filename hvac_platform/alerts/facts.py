@@ -24,6 +24,7 @@ class Facts:
         scope: local, fleet, or platform for an incident of the platform itself.
         parent_id: the incident that this one is part of, or None.
         since_ms: when it began; 0 where that is not known.
+        until_ms: when it ended by the data; 0 where it goes on, or that is not known.
     """
 
     incident_id: str
@@ -38,6 +39,7 @@ class Facts:
     scope: str = "local"
     parent_id: str | None = None
     since_ms: int = 0
+    until_ms: int = 0
 
     @property
     def family(self) -> str:
@@ -67,4 +69,5 @@ def facts_of(incident: Incident) -> Facts:
         scope=incident.scope,
         parent_id=incident.parent_id,
         since_ms=incident.started_at,
+        until_ms=incident.ended_at if incident.status == "closed" else 0,
     )

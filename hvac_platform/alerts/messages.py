@@ -99,6 +99,8 @@ class Message:
     Attributes:
         key: of the message; the same whenever it is sent again.
         transition: key of the transition, or a bundle: digest, held.
+        happened_at: when the transition happened, by the data where the platform found it in them.
+        made_at: when the message was made.
         contents: of its incidents, first the one that it is about.
         count: how many incidents it is of, contents or not.
         devices: how many devices those are of.
@@ -110,7 +112,8 @@ class Message:
 
     key: str
     transition: str
-    queued_at: int
+    happened_at: int
+    made_at: int
     contents: tuple[Content, ...]
     count: int = 1
     devices: int = 1
@@ -191,7 +194,7 @@ class Message:
             "severity": self.severity,
             "title": self.title,
             "text": self.text(),
-            "at": rfc3339(self.queued_at),
+            "at": rfc3339(self.happened_at),
             "count": self.count,
             "escalation": self.escalation,
             "note": self.note,

@@ -66,6 +66,29 @@ def purpose(row: OutboxMessage) -> str:
     return purpose_of(row.message_key, row.receiver or "", row.transition)
 
 
+def happened_ms(row: OutboxMessage) -> int:
+    """When what a row tells happened: by the data where the platform found it in them, else when it was decided.
+
+    ``queued_at`` orders the transitions of an incident, and is that of its opening where both were found at once.
+    """
+    ended, noted = row.details.get("ended_at"), row.details.get("at")
+    if row.transition == "resolved" and isinstance(ended, int):
+        return ended
+    return noted if row.transition in ("taken_back", "merged") and isinstance(noted, int) else row.queued_at
+
+
+def queued_ms(row: OutboxMessage) -> int:
+    """When a row was written first: a transition when it was found, a message when it was planned."""
+    written = row.details.get("at" if row.kind == "transition" else "planned_at")
+    return written if isinstance(written, int) else row.queued_at
+
+
+def made_ms(row: OutboxMessage) -> int:
+    """When a message was made: when it was planned, or at the end of the time that it waited on purpose."""
+    due = row.details.get("due")
+    return max(queued_ms(row), due if isinstance(due, int) else 0)
+
+
 TOLD_COLUMNS = (
     *(
         "kind",
@@ -154,6 +177,7 @@ def rows_of(
                     **own,
                     "reason": decision.reason,
                     "due": decision.due_ms,
+                    "planned_at": now_ms,
                     "severities": dict(zip(one.incidents, one.severities, strict=True)),
                 },
                 attempts=0,

@@ -213,9 +213,13 @@ def plan(
     for transition in ordered:
         for decided in decide(tree, transition, told, at_ms, recalled, families, storms):
             if decided.tells:
-                # An incident may worsen in several ways at once: one message says all of it.
-                named = transition.facts.incident_id, base_transition(transition.transition)
-                first = together.setdefault((*named, decided.receiver, decided.purpose), transition.transition)
+                # An incident may worsen in several ways at once, or as it opens: one message says all of it, as it is now.
+                incident_id, base = transition.facts.incident_id, base_transition(transition.transition)
+                of_receiver = decided.receiver, decided.purpose
+                begun = [together.get((incident_id, began, *of_receiver)) for began in ("opened", "reopened")]
+                first = together.setdefault((incident_id, base, *of_receiver), transition.transition)
+                if base == "worsened":
+                    first = next((key for key in begun if key is not None), first)
                 if first != transition.transition:
                     decided = decided.nothing(f"told together with {first}")
             settled.append((transition, decided))
@@ -241,8 +245,55 @@ def decide(
             found.append(decision)
         elif not told.covered(facts.incident_id, decision.receiver, key, decision.purpose):
             reason = _known_already(decision, transition, told, at_ms, known, families, storms)
-            found.append(decision if reason is None else decision.nothing(reason))
+            if reason is not None:
+                found.append(decision.nothing(reason))
+            else:
+                found.append(_cooled_down(tree, decision, transition, told, at_ms, known))
     return found
+
+
+def _cooled_down(
+    tree: Tree,
+    decision: Decision,
+    transition: Transition,
+    told: Told,
+    at_ms: int,
+    known: Callable[[str], Facts | None],
+) -> Decision:
+    """A decision, held until its cool-down has ended where the receiver was told of the same fault in that time.
+
+    Whether it still goes on is asked then, so that nothing that is open stays untold. A fault that began later than the
+    cool-down after the end of the one that was told is told at once, also where both are found together.
+    """
+    facts, receiver = transition.facts, decision.receiver
+    base = base_transition(transition.transition)
+    if base not in ("opened", "reopened") or decision.action not in (Action.SEND, Action.HOLD):
+        return decision
+    cool_ms, held = decision.cool_down_ms, decision
+    for incident_id in told.of_device(facts.device_id, receiver) if cool_ms else ():
+        same = incident_id == facts.incident_id
+        other, earlier = known(incident_id), told.at_once(incident_id, receiver)
+        if other is None or earlier is None or (same and base != "reopened"):
+            continue
+        until_ms, ended_ms = earlier.at_ms + cool_ms, 0 if same else other.until_ms
+        if (
+            at_ms < earlier.at_ms
+            or until_ms <= max(at_ms, held.due_ms)
+            or (ended_ms and facts.since_ms - ended_ms >= cool_ms)
+            or not other.alike(facts)
+            or RANK.get(facts.severity, 0) > earlier.rank
+        ):
+            continue
+        knows = f"was told of {incident_id}, the same fault, {(at_ms - earlier.at_ms) // 60_000} min ago"
+        if earlier.state != "sent":
+            knows = f"is about to be told of {incident_id}, the same fault"
+        reason = f"cool-down: it {knows}; of this one it is told when that has ended, if it still goes on"
+        held = replace(decision, action=Action.HOLD, due_ms=until_ms, reason=reason)
+    if held is not decision:  # the cool-down may end in quiet hours
+        for then in route(tree, facts, transition.transition, held.due_ms):
+            if (then.receiver, then.step) == (receiver, 0) and then.action is Action.HOLD:
+                held = replace(held, due_ms=then.due_ms)
+    return held
 
 
 def _known_already(
@@ -273,23 +324,6 @@ def _known_already(
             other = known(telling.incident_id)
             if other is not None and _of_one_storm(facts, other, telling):
                 return f"one of many in building {facts.building_id or '-'}, {_knows_by(telling)}"
-    if base in ("opened", "reopened") and decision.cool_down_ms and decision.action is not Action.ESCALATE:
-        for incident_id in told.of_device(facts.device_id, receiver):
-            other = known(incident_id)
-            earlier = told.at_once(incident_id, receiver)
-            if (
-                other is not None
-                and earlier is not None
-                and (incident_id != facts.incident_id or base == "reopened")
-                and 0 <= at_ms - earlier.at_ms < decision.cool_down_ms
-                and other.alike(facts)
-                and RANK.get(facts.severity, 0) <= earlier.rank
-            ):
-                minutes = (at_ms - earlier.at_ms) // 60_000
-                when = f"was told of {incident_id}, the same fault, {minutes} min ago"
-                if earlier.state != "sent":
-                    when = f"is about to be told of {incident_id}, the same fault"
-                return f"cool-down: it {when}"
     return None
 
 

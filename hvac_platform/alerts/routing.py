@@ -167,7 +167,9 @@ def _decided(matched: _Matched, incident: Facts, transition: str, local: datetim
             continue
         until = quiet_until(matched.quiet, incident.severity, local)
         if until is None:
-            yield replace(base, reason=f"{path}: {_why(matched.route.match)}")
+            through = quiet_until(matched.quiet, "", local) is not None  # no severity of that name comes through
+            told = f"; quiet hours let {incident.severity} through" if through else ""
+            yield replace(base, reason=f"{path}: {_why(matched.route.match)}{told}")
         else:
             told = f"{path}: quiet hours, held until {_clock(until, local)}"
             yield replace(base, action=Action.HOLD, due_ms=until, reason=told)

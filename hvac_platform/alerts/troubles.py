@@ -11,7 +11,7 @@ from typing import Any
 
 from hvac_platform.alerts.facts import PLATFORM
 from hvac_platform.alerts.outbox import read_outbox, transition_key, write
-from hvac_platform.monitoring.lifecycle import handling_by_id
+from hvac_platform.monitoring.lifecycle import State, handling_by_id
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.records import Incident, IncidentHandling, IncidentTransition, OutboxMessage
 from hvac_platform.timestamps import day_of
@@ -120,12 +120,14 @@ def trouble_incident(store: Store, incident_id: str) -> Incident | None:
     details, since_ms = trouble_details(store, incident_id)
     if not since_ms:
         return None
+    handling = handling_by_id(store, incident_id)
+    over = handling is not None and handling.state in (State.RESOLVED, State.FALSE_ALARM)
     return Incident(
         device_id=PLATFORM,
         started_at=since_ms,
-        ended_at=since_ms,
+        ended_at=handling.since if handling is not None and over else since_ms,
         incident_id=incident_id,
-        status="open",
+        status="closed" if over else "open",
         severity=str(details.get("severity", "warning")),
         level=4,
         windows=0,
@@ -148,6 +150,13 @@ def trouble_incident(store: Store, incident_id: str) -> Incident | None:
         parent_id=None,
         urgency=None,
     )
+
+
+def trouble_incidents(store: Store, span: tuple[int, int]) -> list[Incident]:
+    """Incidents of the platform that began in a span, as people handle incidents."""
+    opened = IncidentTransition.read(store, PLATFORM, equals={"transition_key": "opened"})
+    ids = [one.incident_id for one in opened if span[0] <= one.at < span[1]]
+    return [found for incident_id in ids if (found := trouble_incident(store, incident_id)) is not None]
 
 
 def _of(row: OutboxMessage) -> Trouble:

@@ -113,7 +113,8 @@ def try_receivers(
         message = Message(
             key=f"{PLATFORM}/test/{now}#opened",
             transition="opened",
-            queued_at=now,
+            happened_at=now,
+            made_at=now,
             contents=(content,),
             zone=tree.zone_of(""),
             extra={"route": "", "receiver": receiver},
@@ -185,7 +186,7 @@ def _outbox_row(row: OutboxMessage, now: int) -> dict[str, Any]:
         "key": row.message_key,
         "state": row.state,
         "receiver": row.receiver,
-        "minutes": round((now - row.queued_at) / 60_000, 1),
+        "minutes": round((now - outbox.queued_ms(row)) / 60_000, 1),
         "attempts": row.attempts,
         "next": at(row.next_attempt_at) if row.state == "waiting" else None,
         "sent": at(row.sent_at),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import enum
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
+from hvac_platform.alerts.troubles import trouble_incidents
 from hvac_platform.cli.choosing import (
     MOST_DAYS,
     Devices,
@@ -41,7 +43,7 @@ from hvac_platform.monitoring.lifecycle import (
 from hvac_platform.monitoring.notifying import explained_urgency
 from hvac_platform.monitoring.similar import NoSnapshotError, similar_states
 from hvac_platform.runtime.connections import make_encoders, open_store
-from hvac_platform.stores.records import Incident, IncidentHandling, MaintenanceSpan
+from hvac_platform.stores.records import Incident, IncidentHandling, IncidentTransition, MaintenanceSpan
 from hvac_platform.timestamps import DAY_MS, iso, now_ms
 
 incidents = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -96,8 +98,10 @@ def list_incidents(
     states = {*(state or State)} & ({*ATTENTION} if only_open else {*State})
     span = (begin, now + 1 if end_ms is None else end_ms)
     found: list[tuple[Incident, IncidentHandling | None]] = []
-    for device in chosen_devices(store, named(names, devices)):
-        of_device = [i for i in Incident.read(store, device.device_id, span) if i.severity in wanted]
+    chosen = named(names, devices)
+    by_device = [Incident.read(store, device.device_id, span) for device in chosen_devices(store, chosen)]
+    for several in by_device if chosen else [*by_device, trouble_incidents(store, span)]:
+        of_device = [i for i in several if i.severity in wanted]
         handlings = handling_of(store, of_device)
         found += [
             (incident, handling)
@@ -166,10 +170,11 @@ def show_incident(incident: IncidentId, as_json: AsJson = False) -> None:
     found = chosen_incident(store, incident)
     handling = handling_of(store, [found]).get(found.incident_id)
     history, parts = history_of(store, found), children_of(store, found)
-    device = chosen_devices(store, [found.device_id])[0]
-    lost = DATA_LOSS in found.methods
+    of_platform = found.device_id == PLATFORM
+    lost = DATA_LOSS in found.methods or of_platform
     states = None
     if not lost:
+        device = chosen_devices(store, [found.device_id])[0]
         middle = (found.started_at + found.ended_at) // 2
         with contextlib.suppress(NoSnapshotError):
             states = similar_states(
@@ -197,6 +202,11 @@ def show_incident(incident: IncidentId, as_json: AsJson = False) -> None:
         handled = {"handling": stands, "history": told, "children": children}
         print_json({**asdict(found), **times, **handled, "similar_states": past})
         return
+    if of_platform:
+        console.print(f"{found.incident_id}  {found.severity}, {_stands(handling)}\nsince {iso(found.started_at)}")
+        _print_history(history)
+        console.print(f"\nwhy\n  {found.reasons[0]}")
+        return
     console.print(
         f"{found.incident_id}  {found.severity} (level {found.level}), {_stands(handling)}\n"
         f"{found.device_id} ({found.device_type}, {found.location}): {iso(found.started_at)} to {iso(found.ended_at)}, "
@@ -215,10 +225,7 @@ def show_incident(incident: IncidentId, as_json: AsJson = False) -> None:
         console.print(f"energy: {found.excess_kwh:+.1f} kWh against what its state calls for")
     if found.label:
         console.print(f"it was: {found.label}")
-    if history:
-        console.print("\nhistory")
-        for one in history:
-            console.print(f"  {iso(one.at)}  {told_transition(one)}")
+    _print_history(history)
     console.print("\nwhy")
     for reason in found.reasons or ["no reason was given"]:
         console.print(f"  {reason}")
@@ -253,6 +260,13 @@ def show_incident(incident: IncidentId, as_json: AsJson = False) -> None:
     )
 
 
+def _print_history(history: Sequence[IncidentTransition]) -> None:
+    if history:
+        console.print("\nhistory")
+        for one in history:
+            console.print(f"  {iso(one.at)}  {told_transition(one)}")
+
+
 def _stands(handling: IncidentHandling | None) -> str:
     """Where an incident stands, in words."""
     state = state_of(handling, now_ms())
@@ -260,7 +274,8 @@ def _stands(handling: IncidentHandling | None) -> str:
         return "past: it was over when it was found"
     told = str(state).replace("_", " ")
     if state in (State.ACKNOWLEDGED, State.FALSE_ALARM, State.RESOLVED):
-        told += f" by {'the return of the machine' if handling.actor == PLATFORM else handling.actor}"
+        itself = "the platform" if handling.device_id == PLATFORM else "the return of the machine"
+        told += f" by {itself if handling.actor == PLATFORM else handling.actor}"
     if state is State.SNOOZED and handling.snoozed_until is not None:
         told += f" until {iso(handling.snoozed_until)}"
     return told + (f", assigned to {handling.assignee}" if handling.assignee else "")

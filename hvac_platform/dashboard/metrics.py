@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from hvac_platform.alerts.facts import PLATFORM
-from hvac_platform.alerts.outbox import messages, new_transitions, read_outbox
+from hvac_platform.alerts.outbox import made_ms, messages, new_transitions, read_outbox
 from hvac_platform.dashboard.reading import open_incidents
 from hvac_platform.dashboard.shared_readings import SharedReadings
 from hvac_platform.dashboard.source import Remembered
@@ -183,7 +183,7 @@ def _outbox(store: Store) -> Iterator[Metric]:
     for state in OUTBOX_STATES:
         states.add_metric([state], len(rows[state]))
     due = [row for row in rows["waiting"] if row.attempts or (row.next_attempt_at or 0) <= now]
-    oldest = min((row.queued_at for row in [*rows["new"], *due]), default=now)
+    oldest = min((made_ms(row) for row in [*rows["new"], *due]), default=now)
     yield states
     yield GaugeMetricFamily(
         "hvac_alerts_oldest_seconds", "Age of the oldest alert that should have arrived", value=(now - oldest) / 1000

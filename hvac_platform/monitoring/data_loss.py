@@ -38,6 +38,7 @@ class DataLoss:
         longest_ms: a gap of this length is usual of the device.
         window_ms: length of a window.
         metrics: points of which readings were due, in the order of their names, as far as their paces are known.
+        given_up: whether it is over because the device was retired, so that nothing is left to wait for.
     """
 
     start_ms: int
@@ -46,6 +47,7 @@ class DataLoss:
     longest_ms: int
     window_ms: int
     metrics: tuple[str, ...] = ()
+    given_up: bool = False
 
     @property
     def level(self) -> int:
@@ -174,8 +176,8 @@ def _due(paces: Mapping[str, Pace], length_ms: int, window_ms: int) -> tuple[str
 def _until(loss: DataLoss, at_ms: int) -> DataLoss:
     """The part of a loss before an instant, with which it is over."""
     if loss.end_ms <= at_ms:
-        return replace(loss, over=True)  # of what is still missing nothing is expected any more
-    return replace(loss, end_ms=max(at_ms, loss.start_ms + loss.window_ms), over=True)
+        return replace(loss, over=True, given_up=not loss.over)  # nothing that is missing is expected any more
+    return replace(loss, end_ms=max(at_ms, loss.start_ms + loss.window_ms), over=True, given_up=True)
 
 
 def _times_around(store: Store, device: Device, start_ms: int, end_ms: int, until_ms: int) -> NDArray[np.int64]:

@@ -161,11 +161,13 @@ def incident_batches(
     """
     window_ms, begin_ms = grouping.window_ms, start_ms - grouping.quiet_ms
     of_windows = fault_windows(store, device.device_id, grouping, begin_ms, end_ms)
+    losses = _expected(store, device.device_id, losses)
     of_losses = loss_windows(losses, grouping)
     spans = [(begin_ms, end_ms), *((g.start_ms, g.end_ms(window_ms)) for g in (*of_windows, *of_losses))]
     earliest, latest = min(begin_ms - BEYOND_MS, *(a for a, _ in spans)), max(b for _, b in spans)
     near = Incident.read(store, device.device_id, (earliest - FURTHEST_MS, latest))
     stopped = stopped_points(store, device, window_ms, begin_ms, end_ms, near) if points else []
+    stopped = [group for group in stopped if not group.given_up or _was_told(group, near)]
     spans += [(group.found.start_ms, group.found.end_ms(window_ms)) for group in stopped]
     known = [
         incident
@@ -210,6 +212,8 @@ def incident_batches(
         group = of_same_stop(stopped, one.found) if kind == STOPPED else None
         returned = group is None or group.over
         given_up = group is not None and group.given_up
+        if kind == DATA_LOSS:
+            given_up = _within(losses, one.found, window_ms)[-1].given_up
         over = one.found.over or given_up or one.incident_id in said.closed_ms
         held_open = ended <= said.reopened_ms.get(one.incident_id, -1)
         goes_on = (ended + grouping.quiet_ms >= device.last_seen or not returned or held_open) and not over
@@ -236,6 +240,27 @@ def incident_batches(
         yield TableBatch(
             Incident.columns(gone, only=("device_id", "started_at")), table=Incident.TABLE, action="delete"
         )
+
+
+def _expected(store: Store, device_id: str, losses: Sequence[DataLoss]) -> list[DataLoss]:
+    """Losses without those that the device's retiring ended before they were an incident: nobody missed anything."""
+    given_up = [loss for loss in losses if loss.given_up]
+    if not given_up:
+        return list(losses)
+    span = (min(loss.start_ms for loss in given_up) - BEYOND_MS, max(loss.end_ms for loss in given_up))
+    known = Incident.read(store, device_id, span, only=("started_at", "ended_at", "methods"))
+    told = [(i.started_at, i.ended_at) for i in known if DATA_LOSS in i.methods]
+    return [loss for loss in losses if not loss.given_up or any(a < loss.end_ms and b > loss.start_ms for a, b in told)]
+
+
+def _was_told(group: StoppedPoints, known: Sequence[Incident]) -> bool:
+    """Whether there is an incident of some of the points that stopped, from before they were retired."""
+    return any(
+        STOPPED in incident.methods
+        and group.found.overlaps(incident.started_at, incident.ended_at)
+        and not group.found.faults.isdisjoint(incident.metrics)
+        for incident in known
+    )
 
 
 def _is_used(store: Store, device_id: str, incident_id: str) -> bool:

@@ -143,14 +143,14 @@ def after_pass(before: IncidentHandling | None, incident: Incident, rules: Rules
             return Step(before, before)
         made.opened(incident)
         if over:
-            made.ended(Transition.RESOLVED, State.RESOLVED)
+            made.ended(Transition.RESOLVED, State.RESOLVED, ended_at=incident.ended_at)
         return made.step(before, incident.started_at)
     handling = made.handling
     if handling.state in ACTIVE:
         made.worsened(incident)
         made.joined(incident)
         if over and not (handling.reopened_at is not None and incident.ended_at <= handling.reopened_at):
-            made.ended(Transition.RESOLVED, State.RESOLVED)
+            made.ended(Transition.RESOLVED, State.RESOLVED, ended_at=incident.ended_at)
         elif handling.snoozed_until is not None and (handling.snoozed_until <= now_ms or made.worse):
             made.woken()
     elif _closed_by_platform(handling) and not over:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, field
+from itertools import chain, islice
 
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.records import DeadLetter
+from hvac_platform.timestamps import DAY_MS, day_of
 
 MOST_READ = 500_000
 """Dead letters that are looked at; a count of so many is a count of at least so many."""
 MOST_DEVICES = 10
+MOST_OF_A_DAY, MOST_DAYS = 50_000, 2
+"""Letters of a day, and days, that are looked at for what was refused of a point; the newest days count."""
 _VARYING = re.compile(r"'[^']*'|\"[^\"]*\"|\d[\d.,:TZ+-]*")
 """What differs between reasons of one kind: what was sent, numbers and times."""
 
@@ -57,3 +62,23 @@ def refusals(store: Store, *, since_ms: int | None = None, by_device: bool = Fal
         if read >= MOST_READ:
             break
     return sorted(found.values(), key=lambda kind: -kind.count)
+
+
+def refused_points(
+    store: Store, device_id: str, metrics: Collection[str], start_ms: int, end_ms: int
+) -> dict[str, str]:
+    """Why readings of some points of a device were refused in a span, by metric, as far as the reason names the metric."""
+    found: dict[str, str] = {}
+    days = range(max(start_ms, end_ms - MOST_DAYS * DAY_MS) // DAY_MS, end_ms // DAY_MS + 1)
+    only = ("record_key", "record_time", "reason")
+    for day in days:
+        batches = DeadLetter.batches(store, only=only, equals={"date": day_of(day * DAY_MS)})
+        for letter in islice(chain.from_iterable(batches), MOST_OF_A_DAY):
+            if (letter.record_key or b"").decode(errors="replace") != device_id:
+                continue
+            if start_ms <= letter.record_time < end_ms:
+                words = set(re.findall(r"\w+", letter.reason))
+                found |= {metric: letter.reason for metric in metrics if metric in words and metric not in found}
+        if len(found) == len(metrics):
+            break
+    return found

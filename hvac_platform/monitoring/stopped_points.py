@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from hvac_platform.monitoring.data_loss import spelled
 from hvac_platform.monitoring.incident_identity import Found
 from hvac_platform.monitoring.maintenance import wholly_in_maintenance
 from hvac_platform.monitoring.points import points_of
+from hvac_platform.monitoring.refused import refused_points
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.records import Incident, MaintenanceSpan
 from hvac_platform.stores.series import read_series
@@ -35,12 +36,14 @@ class StoppedPoints:
         paces: of the device's points.
         window_ms: length of a window.
         retired: points that are no longer expected.
+        refused: why readings of a point that came in that time were refused, by metric.
     """
 
     stops: tuple[Stop, ...]
     paces: Mapping[str, Pace]
     window_ms: int
     retired: frozenset[str] = frozenset()
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def given_up(self) -> bool:
@@ -91,7 +94,11 @@ class StoppedPoints:
         usual = f"each {spelled(pace.interval_ms)}" if pace.regular else f"after {spelled(pace.longest_ms)} at most"
         length = spelled(stop.end_ms - stop.start_ms)
         of = f" ({len(stop.metrics)} of {len(self.paces)} points)" if len(stop.metrics) > 1 else ""
-        return f"no readings of {named}{of} for {length} after {iso(stop.start_ms)}; usually one comes {usual}"
+        span = f"for {length} after {iso(stop.start_ms)}"
+        why = "; ".join(dict.fromkeys(self.refused[metric] for metric in stop.metrics if metric in self.refused))
+        if why:
+            return f"readings of {named}{of} come and are refused {span}: {why}"
+        return f"no readings of {named}{of} {span}; usually one comes {usual}"
 
 
 def stopped_points(
@@ -142,9 +149,17 @@ def stopped_points(
     maintenance = MaintenanceSpan.read(store, device.device_id) if found else []
     found = [stop for stop in found if not wholly_in_maintenance(stop.start_ms, stop.end_ms, window_ms, maintenance)]
     return [
-        StoppedPoints(tuple(group), paces, window_ms, frozenset(points.retired))
+        StoppedPoints(
+            tuple(group), paces, window_ms, frozenset(points.retired), _refused(store, device.device_id, group)
+        )
         for group in _together(found, paces, window_ms)
     ]
+
+
+def _refused(store: Store, device_id: str, group: Sequence[Stop]) -> dict[str, str]:
+    metrics = {metric for stop in group for metric in stop.metrics}
+    begin_ms, end_ms = min(stop.start_ms for stop in group), max(stop.end_ms for stop in group)
+    return refused_points(store, device_id, metrics, begin_ms, end_ms)
 
 
 def of_same_stop(groups: Sequence[StoppedPoints], found: Found) -> StoppedPoints | None:

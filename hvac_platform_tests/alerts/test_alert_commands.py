@@ -8,7 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from hvac_platform.alerts.delivery import LEASE_TOPIC
-from hvac_platform.alerts.troubles import Trouble, raise_trouble
+from hvac_platform.alerts.troubles import Trouble, clear_trouble, raise_trouble
 from hvac_platform.cli.main import app
 from hvac_platform.config import load_settings
 from hvac_platform.runtime.connections import open_store
@@ -101,6 +101,19 @@ def test_people_acknowledge_the_platforms_own_incidents_too(run, one):
         "opened",
         "acknowledged",
     }
+
+
+def test_the_platforms_own_incidents_are_listed_and_shown(run, one):
+    raise_trouble(one.store, Trouble("unit", "RTU-001/power", "warning", "power came in kW and comes in W"), one.now)
+    listed = json.loads(CliRunner().invoke(app, ["incidents", "list", "--json"]).stdout)
+    (found,) = (row for row in listed if row["scope"] == "platform")
+    assert (found["state"], found["why"]) == ("open", "power came in kW and comes in W")
+    shown = CliRunner().invoke(app, ["incidents", "show", found["incident"]])
+    assert shown.exit_code == 0, shown.output
+    assert "power came in kW and comes in W" in shown.stdout
+    clear_trouble(one.store, "unit", "RTU-001/power", one.now + 1)
+    shown = CliRunner().invoke(app, ["incidents", "show", found["incident"], "--json"])
+    assert json.loads(shown.stdout)["handling"]["state"] == "resolved"
 
 
 @pytest.mark.parametrize("words", [("test", "screen"), ("send",), ("explain", "x/1")])

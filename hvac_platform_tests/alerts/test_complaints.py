@@ -12,7 +12,12 @@ import re
 
 import pytest
 
+from hvac_platform.alerts import outbox
+from hvac_platform.alerts.composing import build_message
 from hvac_platform.alerts.delivery import Deliverer
+from hvac_platform.alerts.explaining import explain
+from hvac_platform.alerts.messages import rfc3339
+from hvac_platform.alerts.receivers.webhook import cloud_event
 from hvac_platform.alerts.tree import parse_tree
 from hvac_platform.config import Settings
 from hvac_platform.monitoring import lifecycle
@@ -121,6 +126,38 @@ def test_the_same_fault_again_within_its_cool_down_is_neither_begun_nor_ended(si
         phone.look(begin + 70)
     assert len(incidents(phone.store)) == 3
     assert [line.startswith("over") for line in phone.told()] == [False, True, False, True]
+
+
+def test_an_end_has_the_time_of_the_end_and_age_counts_since_it_was_queued(site):
+    phone = site()
+    anomalous(phone.store, DEVICE, range(117, 133))
+    phone.look(200)  # both are found long after
+    incident_id = f"{DEVICE}/{minute(117)}"
+    at = {e.transition: e.at_ms for e in explain(phone.store, phone.tree, incident_id, DEVICE, minute(201))}
+    assert at == {"opened": minute(117), "resolved": minute(133)}
+    rows = {(row.kind, row.transition): row for row in outbox.read_outbox(phone.store, minute(201))}
+    message = build_message(phone.store, Settings(), phone.tree, rows["message", "resolved"])
+    assert cloud_event(message)["time"] == cloud_event(message)["data"]["at"] == rfc3339(minute(133))
+    assert {outbox.queued_ms(row) for row in rows.values()} == {minute(200)} == {message.made_at}
+
+
+@pytest.mark.parametrize(("cool_down", "at_once"), [("30m", [False, True, False, True, False]), ("6h", [False, True])])
+def test_what_is_open_when_a_cool_down_ends_is_told_and_what_began_after_it_at_once(site, cool_down, at_once):
+    """Detection catches up on three hours in one pass: two faults that are over, and one that is on."""
+    phone = site(PHONE + f"  cool_down: {cool_down}\n")
+    for begin, end in ((17, 33), (107, 123), (197, 210)):
+        anomalous(phone.store, DEVICE, range(begin, end))
+    phone.look(210)
+    assert [line.startswith("over") for line in phone.told()] == at_once
+    newest = f"{DEVICE}/{minute(197)}"
+    (opened,) = explain(phone.store, phone.tree, newest, DEVICE, minute(210))
+    assert (opened.decision.action, opened.state) == (("hold", "waiting") if cool_down == "6h" else ("send", "sent"))
+    anomalous(phone.store, DEVICE, range(210, 580))
+    phone.look(580)
+    assert [line.startswith("over") for line in phone.told()][-1] is False
+    assert phone.messages[-1].count(newest) == 1
+    (opened,) = explain(phone.store, phone.tree, newest, DEVICE, minute(580))
+    assert opened.state == "sent"
 
 
 def test_what_is_suppressed_or_held_until_it_is_over_is_told_neither_at_its_beginning_nor_at_its_end(site):

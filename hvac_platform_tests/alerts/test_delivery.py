@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 from dataclasses import replace
+from email.utils import parsedate_to_datetime
 from hashlib import sha256
 
 import numpy as np
@@ -99,7 +100,9 @@ def test_a_message_that_is_sent_again_has_the_same_message_id(alerts, happenings
     happenings.record(one)
     happenings.happens("opened", one)
     made = alerts(mail(smtp.port))
+    clock.passes(HOUR_MS)  # it was found an hour after it began
     made.deliver()
+    assert {parsedate_to_datetime(found["date"]).timestamp() * 1000 for found in smtp.mails} == {clock.at_ms}
     (row,) = made.rows()
     store.update(
         "alert_outbox", {"queued_at": [row.queued_at], "message_key": [row.message_key], "state": ["waiting"]}
@@ -385,6 +388,18 @@ def test_what_is_opened_again_is_told_after_its_end_and_an_end_that_comes_too_la
     clock.passes(HOUR_MS)
     made.deliver()
     assert [taken.event["type"].rpartition(".")[2] for taken in http.taken][3:] == ["reopened"]
+
+
+def test_what_has_worsened_by_the_time_it_is_first_told_is_one_message(alerts, happenings):
+    one = incident(severity="warning")
+    happenings.record(one)
+    happenings.happens("opened", one)
+    happenings.happens("worsened/rtu-1", one, at_ms=NOON_MS + MINUTE_MS)
+    made = alerts(SCREEN)
+    made.deliver()
+    assert [title.startswith("[warning] RTU-001") for title in made.titles()] == [True]
+    (row,) = (row for row in made.rows() if row.transition.startswith("worsened"))
+    assert (row.state, row.error) == ("suppressed", "told together with opened")
 
 
 def test_a_false_alarm_ends_what_was_opened_at_the_receiver(alerts, happenings, http):

@@ -131,7 +131,11 @@ def test_what_is_explained_is_what_is_written_and_nothing_goes_unrouted_without_
         assert {(d.receiver, d.step) for d in explained if d.receiver} == routed.keys()
         for decision in explained:
             wanted = routed.get((decision.receiver, decision.step), decision)
-            known = decision.reason.startswith(("cool-down", "it was not told", "part of"))
+            if decision.reason.startswith("cool-down"):
+                assert (decision.action, decision.route) == (Action.HOLD, wanted.route)
+                assert decision.due_ms >= at_ms + wanted.cool_down_ms
+                continue
+            known = decision.reason.startswith(("it was not told", "part of"))
             assert (decision.action, decision.due_ms, decision.route) == (
                 Action.NOTHING if known else wanted.action,
                 wanted.due_ms,
@@ -207,6 +211,14 @@ def test_routes_match_by_facts_and_local_time_and_continue_only_where_told_to(tr
 )
 def test_quiet_hours_and_digests_go_by_the_clock_of_the_site(tree, local, severity, expected):
     assert decisions(tree, local, severity=severity) == [pytest.approx(expected)]
+
+
+def test_what_comes_through_quiet_hours_is_explained_by_them(tree):
+    at_ms = to_ms(datetime(2026, 3, 10, 23, tzinfo=BERLIN))
+    (decision,) = route(tree, Facts("D/1", "D", severity="critical"), "opened", at_ms)
+    assert decision.reason.endswith("; quiet hours let critical through")
+    (decision,) = route(tree, Facts("D/1", "D", severity="critical"), "opened", at_ms + 12 * 3_600_000)
+    assert "quiet" not in decision.reason
 
 
 A = "receivers: {a: {console: true}}\n"

@@ -12,9 +12,11 @@ from hvac_platform.cli.main import app
 from hvac_platform.config import load_settings
 from hvac_platform.monitoring.data_loss import Listening
 from hvac_platform.monitoring.incidents import fleet_scope_batches
+from hvac_platform.monitoring.passes import IncidentsPass, Span, write_pass
+from hvac_platform.monitoring.points import retire_point
 from hvac_platform.stores.base import Device
 from hvac_platform.stores.batches import write_batch
-from hvac_platform.stores.records import Incident
+from hvac_platform.stores.records import WHOLE_DEVICE, Incident, IncidentHandling
 from hvac_platform.timestamps import DAY_MS
 from hvac_platform_tests.conftest import HOUR_MS, MIDNIGHT_MS, MINUTE_MS
 from hvac_platform_tests.monitoring.machines import gather_incidents
@@ -162,6 +164,35 @@ def test_a_data_loss_is_one_incident_that_grows_and_then_closes(store):
     (row,) = Incident.read(store, "CH-001", (MIDNIGHT_MS, END))
     assert (row.status, row.windows, row.ended_at) == ("closed", 140, MIDNIGHT_MS + 200 * MINUTE_MS)
     assert gather_incidents(store, device, MIDNIGHT_MS, END, only_changed=True) == []
+
+
+def passed(store, now_ms):
+    """What the next pass leaves of CH-001, where none of its windows is new."""
+    write_pass(IncidentsPass(store, load_settings(), [], now_ms=now_ms))
+    return [(i.status, i.windows) for i in Incident.read(store, "CH-001")]
+
+
+def test_a_device_that_was_retired_before_its_silence_was_found_is_no_incident(store):
+    device = heard(store, "CH-001", (0, 60))
+    heard(store, "CH-002", (0, 360), partition=1)
+    for retired_ms in (END + DAY_MS, MIDNIGHT_MS + 5 * HOUR_MS):
+        retire_point(store, "CH-001", WHOLE_DEVICE, retired_ms)
+        gather_incidents(store, device, MIDNIGHT_MS, END)
+        assert Incident.read(store, "CH-001") == []
+
+
+@pytest.mark.parametrize("retired_ms", [END + HOUR_MS, MIDNIGHT_MS + 5 * HOUR_MS])
+def test_the_incident_of_a_silence_ends_with_the_next_pass_when_the_device_is_retired(store, retired_ms):
+    device = heard(store, "CH-001", (0, 60))
+    heard(store, "CH-002", (0, 360), partition=1)
+    write_pass(IncidentsPass(store, load_settings(), [Span(device, MIDNIGHT_MS, END)], now_ms=END))
+    assert [i.status for i in Incident.read(store, "CH-001")] == ["open"]
+    retire_point(store, "CH-001", WHOLE_DEVICE, retired_ms)
+    ended = passed(store, END + 2 * HOUR_MS)
+    assert [status for status, _ in ended] == ["closed"]
+    assert [h.state for h in IncidentHandling.read(store, "CH-001")] == ["resolved"]
+    heard(store, "CH-002", (360, 600), partition=1)
+    assert passed(store, END + 4 * HOUR_MS) == ended
 
 
 def test_readings_that_come_late_take_the_incident_back(store):

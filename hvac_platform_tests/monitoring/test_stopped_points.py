@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 from hvac_platform.config import load_settings
 from hvac_platform.devices.fleet import FleetDevice
+from hvac_platform.ingestion.messages import rejection_reason
 from hvac_platform.monitoring.passes import DetectionPass, IncidentsPass, Span, write_pass
 from hvac_platform.monitoring.points import states_now
 from hvac_platform.monitoring.standing import StandingDetection
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
-from hvac_platform.stores.records import DevicePoint, Incident, Snapshot, Verdict
-from hvac_platform.timestamps import DAY_MS
+from hvac_platform.stores.records import DeadLetter, DevicePoint, Incident, Snapshot, Verdict
+from hvac_platform.timestamps import DAY_MS, day_of
 from hvac_platform_tests.conftest import HOUR_MS, MIDNIGHT_MS, MINUTE_MS
 from hvac_platform_tests.monitoring.machines import encoders, learn, simulated_windows
 
@@ -145,6 +148,26 @@ def test_a_point_that_is_retired_ends_its_incident_though_nothing_newer_has_come
     write_pass(IncidentsPass(store, load_settings(), [], now_ms=END_MS + 2 * HOUR_MS))
     (closed,) = (i for i in Incident.read(store, device.device_id) if "stopped" in i.methods)
     assert (closed.incident_id, closed.status) == (found.incident_id, "closed")
+
+
+def test_a_point_that_was_retired_before_its_stop_was_found_is_no_incident(store):
+    device = without(store, TWO, MIDNIGHT_MS + HOUR_MS, END_MS)
+    key = {"device_id": ["CH-001"] * 2, "metric": list(TWO)}
+    for retired_ms in (END_MS + HOUR_MS, MIDNIGHT_MS + 3 * HOUR_MS):
+        store.update("device_points", {**key, "retired_at": [retired_ms] * 2})
+        assert detect(store, device, MIDNIGHT_MS, END_MS) == []
+
+
+def test_of_a_point_whose_readings_are_refused_it_is_said_that_they_come_and_why_they_are(store):
+    stopped = MIDNIGHT_MS + HOUR_MS
+    reading = {"device_id": "CH-001", "device_type": "chiller", "metric_name": TWO[0], "metric_value": 3.0}
+    value = json.dumps(reading | {"unit": "furlong", "timestamp": "2025-03-11T07:00:00Z"}).encode()
+    reason = rejection_reason(value, now_ms=END_MS)
+    letter = DeadLetter("t", day_of(END_MS), 0, 1, END_MS - HOUR_MS, b"CH-001", value, len(value), None, reason, END_MS)
+    store.upsert(DeadLetter.TABLE, DeadLetter.columns([letter]))
+    (found,) = detect(store, without(store, TWO[:1], stopped, END_MS), MIDNIGHT_MS, END_MS)
+    assert found.reasons[0].startswith(f"readings of {TWO[0]} come and are refused for 7.0 h after ")
+    assert "furlong" in found.reasons[0]
 
 
 def test_of_windows_that_were_hardly_read_nobody_says_that_they_are_normal(store):

@@ -94,7 +94,7 @@ class EmailSender:
         mail["Subject"] = " ".join(message.title.split())[:LONGEST_SUBJECT]
         mail["From"] = self._settings.sender
         mail["To"] = ", ".join(self._settings.to)
-        mail["Date"] = formatdate(message.queued_at / 1000)
+        mail["Date"] = formatdate(message.made_at / 1000)
         digest = sha256(message.key.encode()).hexdigest()[:40]
         mail["Message-ID"] = f"<{digest}@hvac-platform>"
         thread = sha256(message.contents[0].incident_id.encode()).hexdigest()[:40]

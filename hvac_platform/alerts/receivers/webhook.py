@@ -50,7 +50,7 @@ def cloud_event(message: Message) -> dict[str, Any]:
         "source": SOURCE,
         "type": f"hvac.incident.{message.base}",
         "subject": message.contents[0].incident_id,
-        "time": rfc3339(message.queued_at),
+        "time": rfc3339(message.happened_at),
         "datacontenttype": "application/json",
         "data": message.document(),
     }
