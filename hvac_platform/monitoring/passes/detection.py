@@ -74,15 +74,31 @@ class _Turn(NamedTuple):
 
 def judge_span(store: Store, encoders: Encoders, settings: Settings, options: JudgingOptions, span: Span) -> Judged:
     """Judge one span by itself."""
-    began = now_ms()
+    turn = _read(store, encoders, settings, options, span, now_ms())
+    return Judged(turn.began, turn.ready.judge())
+
+
+def _read(
+    store: Store,
+    encoders: Encoders,
+    settings: Settings,
+    options: JudgingOptions,
+    span: Span,
+    began: int,
+    *,
+    kept: KeptDevices | None = None,
+    common: Common | None = None,
+) -> _Turn:
     ready = ready_to_judge(
         *(store, span.device, encoders, settings, span.start_ms, span.end_ms),
         now_ms=began,
         unjudged_only=options.unjudged_only,
+        kept=kept,
+        common=common,
         similarity_threshold=options.similarity_threshold,
         sigma_threshold=options.sigma_threshold,
     )
-    return Judged(began, ready.judge())
+    return _Turn(span, began, ready)
 
 
 class DetectionPass(Pass):
@@ -172,23 +188,15 @@ class DetectionPass(Pass):
             if device_id in devices or cells > CELLS_TOGETHER or len(group) >= SPANS_TOGETHER:
                 yield group
                 group, devices, cells = [], set(), 0
-            began = self._clock()
+            reading = self.store, self._encoders, self._settings, self._options, span, self._clock()
             try:
-                ready = ready_to_judge(
-                    *(self.store, span.device, self._encoders, self._settings, span.start_ms, span.end_ms),
-                    now_ms=began,
-                    unjudged_only=self._options.unjudged_only,
-                    kept=self._kept,
-                    common=common,
-                    similarity_threshold=self._options.similarity_threshold,
-                    sigma_threshold=self._options.sigma_threshold,
-                )
+                turn = _read(*reading, kept=self._kept, common=common)
             except Exception as error:
                 self.leave_out(device_id, error)
                 continue
-            group.append(_Turn(span, began, ready))
+            group.append(turn)
             devices.add(device_id)
-            cells += ready.windows.series.mean.size if ready.windows is not None else 0
+            cells += turn.ready.windows.series.mean.size if turn.ready.windows is not None else 0
         yield group
 
     def _count(self, span: Span, judgement: Judgement) -> None:
