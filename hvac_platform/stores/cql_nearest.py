@@ -1,7 +1,7 @@
 """Nearest stored states on a CQL cluster: by the vector index where that is cheaper, by an exact pass otherwise.
 
 The index gives candidates; their own vectors, which come with them, rank them exactly. What a filter may have hidden is made
-good: a search that ran into its limit before it had k states of the right kind is done again by the exact pass.
+good: where the index gives too few states of the right kind, or fewer than it was asked for, the exact pass takes its place.
 """
 
 from __future__ import annotations
@@ -191,9 +191,12 @@ class CqlNearest:
         for date, limit, found in zip(parts, limits, parts_found, strict=True):
             times, vectors, flags = found.kept(query)
             enough = int((~_excluded(query, times)).sum()) >= query.k
-            if not enough and len(found.times_ms) >= limit:
-                self._pass_over(query, search, date)  # the limit may hide states that the filters would keep
-            elif len(times):
+            # Too few after a full answer: the limit hides states that the filters would keep. Less than a full answer: this
+            # part has few states, and reading them all costs little, or its index isn't whole (Cassandra answers while it
+            # builds one, with what it has).
+            if not enough or len(found.times_ms) < limit:
+                self._pass_over(query, search, date)
+            else:
                 search.add(times, vectors, flags)
         return search.result()
 
