@@ -29,7 +29,15 @@ class NoIncidentError(StoreError):
 
 
 class TooOftenError(UserError):
-    """Who asks has done too much within a minute; the message says when it goes on."""
+    """Who asks has done too much within a minute; the message says when it goes on.
+
+    Args:
+        wait_seconds: so long it takes until then.
+    """
+
+    def __init__(self, wait_seconds: float) -> None:
+        super().__init__(f"{MOST_ACTIONS} actions within a minute: try again in {wait_seconds:.0f} s")
+        self.wait_seconds = wait_seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +98,7 @@ class Acting:
         require_acting(person)
         wait = self._limit.wait_seconds(person.name)
         if wait > 0:
-            raise TooOftenError(f"{MOST_ACTIONS} actions within a minute: try again in {wait:.0f} s")
+            raise TooOftenError(wait)
         self._limit.note(person.name)
         found, whole = lifecycle.find_incident(seen, incident_id), self._whole()
         if found is None or whole is None:

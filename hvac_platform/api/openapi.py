@@ -10,7 +10,8 @@ from typing import Any
 from hvac_platform.api.actions import schema
 from hvac_platform.api.documents import schema_of
 from hvac_platform.api.paging import FEWEST, LONGEST_TEXT, MOST, USUAL
-from hvac_platform.api.routes import PREFIX, ROUTES, Route
+from hvac_platform.api.problems import PREFIX
+from hvac_platform.api.routes import ROUTES, Route
 from hvac_platform.stores.tables import table
 
 PARAMETERS: dict[str, tuple[dict[str, Any], str]] = {

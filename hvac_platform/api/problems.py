@@ -7,6 +7,8 @@ from http import HTTPStatus
 
 from flask import Response
 
+PREFIX = "/api/v1"
+
 
 class ProblemError(Exception):
     """A request that can't be answered.
@@ -14,14 +16,18 @@ class ProblemError(Exception):
     Args:
         status: of the answer.
         detail: what is wrong with this request, and what would be right.
+        retry_seconds: how long to wait with the next one; None where waiting doesn't help.
     """
 
-    def __init__(self, status: HTTPStatus, detail: str) -> None:
+    def __init__(self, status: HTTPStatus, detail: str, *, retry_seconds: float | None = None) -> None:
         super().__init__(detail)
-        self.status, self.detail = status, detail
+        self.status, self.detail, self.retry_seconds = status, detail, retry_seconds
 
 
-def problem_answer(status: int, detail: str) -> Response:
-    """The answer that says it."""
+def problem_answer(status: int, detail: str, retry_seconds: float | None = None) -> Response:
+    """The answer that says it, with ``Retry-After`` (RFC 9110, 10.2.3) where it helps to wait."""
     document = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
-    return Response(json.dumps(document), status, content_type="application/problem+json")
+    answer = Response(json.dumps(document), status, content_type="application/problem+json")
+    if retry_seconds is not None:
+        answer.headers["Retry-After"] = str(int(retry_seconds) + 1)
+    return answer

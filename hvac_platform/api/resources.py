@@ -240,7 +240,7 @@ def act(request: Request) -> dict[str, Any]:
     except NoIncidentError as error:
         raise ProblemError(HTTPStatus.NOT_FOUND, f"{error}: /api/v1/incidents has them") from None
     except TooOftenError as error:
-        raise ProblemError(HTTPStatus.TOO_MANY_REQUESTS, str(error)) from None
+        raise ProblemError(HTTPStatus.TOO_MANY_REQUESTS, str(error), retry_seconds=error.wait_seconds) from None
     except lifecycle.NotAllowedError as error:
         raise ProblemError(HTTPStatus.CONFLICT, str(error)) from None
     return {**incident(replace(request, path={"incident": done.incident_id})), "parts": done.parts}

@@ -18,13 +18,12 @@ from hvac_platform.access.acting import Acting
 from hvac_platform.access.users import Person
 from hvac_platform.api import resources
 from hvac_platform.api.paging import asked
-from hvac_platform.api.problems import ProblemError, problem_answer
+from hvac_platform.api.problems import PREFIX, ProblemError, problem_answer
 from hvac_platform.api.resources import Request
 from hvac_platform.config import Settings
 from hvac_platform.log.base import MessageLog
 from hvac_platform.stores.base import Store
 
-PREFIX = "/api/v1"
 LIST = ("limit", "cursor")
 SPAN = ("from", "until", *LIST)
 logger = logging.getLogger(__name__)
@@ -126,7 +125,7 @@ def _answer(source: Source, acting: Acting, route: Route, **path: str) -> Respon
         log = source.log()
         return _json(route.answer(Request(store, log, source.settings, source.person(), acting, body, path, given)))
     except ProblemError as problem:
-        return problem_answer(problem.status, problem.detail)
+        return problem_answer(problem.status, problem.detail, problem.retry_seconds)
     except Exception as error:  # whatever it is, the answer is one line, and the log has the rest
         logger.exception("%s %s", request.method, request.path)
         return problem_answer(

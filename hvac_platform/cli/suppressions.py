@@ -10,7 +10,15 @@ import typer
 from hvac_platform.cli.incident_actions import By, person
 from hvac_platform.cli.output import AsJson, console, errors, print_rows
 from hvac_platform.config import load_settings
-from hvac_platform.monitoring.suppression import MATCHES, SCOPE, WEEKDAYS, checked, in_words, read_suppressions
+from hvac_platform.monitoring.suppression import (
+    MATCHES,
+    SCOPE,
+    WEEKDAYS,
+    checked,
+    in_words,
+    read_suppressions,
+    without_devices,
+)
 from hvac_platform.runtime.connections import open_store
 from hvac_platform.stores.records import OutboxMessage, StoredCalendar, StoredMatches, Suppression
 from hvac_platform.timestamps import DAY_MS, now_ms
@@ -66,6 +74,8 @@ def add_suppression(
     before = next((rule for rule in known.rules if rule.suppression_id == name), None)
     store.upsert(Suppression.TABLE, Suppression.columns([made]))
     console.print(f"{name}: {in_words(made.calendar)}")
+    for line in without_devices(made.matches, store.devices()):
+        errors.print(f"hvac: {line}")
     if before is not None:
         note = f" ({before.note})" if before.note else ""
         console.print(f"it takes the place of what had that name: {in_words(before.calendar)}{note}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from werkzeug.wrappers import Response
 
+from hvac_platform.api.problems import PREFIX, problem_answer
 from hvac_platform.runtime.request_guard import Request, RequestGuard
 
 if TYPE_CHECKING:
@@ -33,34 +34,39 @@ class Front:
         """Answer, or refuse."""
         refusal = self._guard.refusal(_request(environ))
         if refusal is not None:
-            return _refuse(refusal.status, refusal.reason)(environ, start_response)
+            return _refuse(environ, refusal.status, refusal.reason)(environ, start_response)
         if environ["REQUEST_METHOD"] == "POST":
             length = _length(environ)
             if length > LONGEST_BODY:
-                return _refuse(413, f"a body may be {LONGEST_BODY:,} bytes long")(environ, start_response)
+                return _refuse(environ, 413, f"a body may be {LONGEST_BODY:,} bytes long")(environ, start_response)
             body = environ["wsgi.input"].read(length)
             try:
                 check_bounds(json.loads(body))
             except (ValueError, RecursionError) as error:
-                return _refuse(400, str(error)[:LONGEST_TEXT])(environ, start_response)
+                reason = str(error) if isinstance(error, BoundsError) else f"the body isn't JSON: {error}"
+                return _refuse(environ, 400, reason[:LONGEST_TEXT])(environ, start_response)
             environ["wsgi.input"] = BytesIO(body)
         return self._app(environ, start_response)
+
+
+class BoundsError(ValueError):
+    """A list or a text of a document is longer than any page has it."""
 
 
 def check_bounds(document: Any) -> None:
     """Check that no list or text of a document is longer than any page has it.
 
     Raises:
-        ValueError: one is.
+        BoundsError: one is.
     """
     waiting = [document]
     while waiting:
         value = waiting.pop()
         if isinstance(value, str) and len(value) > LONGEST_TEXT:
-            raise ValueError(f"a text may be {LONGEST_TEXT:,} characters long")
+            raise BoundsError(f"a text may be {LONGEST_TEXT:,} characters long")
         if isinstance(value, (list, dict)):
             if len(value) > LONGEST_LIST:
-                raise ValueError(f"a list may have {LONGEST_LIST:,} entries")
+                raise BoundsError(f"a list may have {LONGEST_LIST:,} entries")
             waiting.extend(value if isinstance(value, list) else [*value.keys(), *value.values()])
 
 
@@ -89,5 +95,11 @@ def _length(environ: WSGIEnvironment) -> int:
     return int(said) if said.isascii() and said.isdigit() else 0
 
 
-def _refuse(status: int, reason: str) -> Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]]:
+def _refuse(
+    environ: WSGIEnvironment, status: int, reason: str
+) -> Callable[[WSGIEnvironment, StartResponse], Iterable[bytes]]:
+    if environ.get("PATH_INFO", "").startswith(PREFIX):  # programs read one kind of answer
+        answer = problem_answer(status, reason)
+        answer.headers["X-Content-Type-Options"] = "nosniff"
+        return answer
     return Response(f"{reason}\n", status, {"X-Content-Type-Options": "nosniff"}, mimetype="text/plain")

@@ -20,8 +20,7 @@ from hvac_platform.access.limits import Limit
 from hvac_platform.access.roles import Role
 from hvac_platform.access.sessions import LASTS_SECONDS, Sessions
 from hvac_platform.access.users import ANYBODY, Person, person, person_of, users
-from hvac_platform.api.problems import problem_answer
-from hvac_platform.api.routes import PREFIX
+from hvac_platform.api.problems import PREFIX, problem_answer
 from hvac_platform.dashboard.source import Remembered, Source
 from hvac_platform.stores.records import User
 

@@ -7,7 +7,7 @@ then. Suppressions come from commands (table ``alert_suppressions``) and from a 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, time, timedelta
 from fnmatch import fnmatchcase
@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from hvac_platform.config import ConfigError
 from hvac_platform.devices.bounded_yaml import TextRefusedError, load_yaml, read_text
 from hvac_platform.monitoring.data_loss import DATA_LOSS
-from hvac_platform.stores.base import Store
+from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.records import Incident, StoredCalendar, StoredMatches, Suppression
 from hvac_platform.timestamps import to_datetime
 
@@ -184,6 +184,19 @@ def fits(matches: StoredMatches, incident: Incident) -> bool:
         for name, pattern in matches.items()
         if pattern
     )
+
+
+def without_devices(matches: StoredMatches, devices: Sequence[Device]) -> list[str]:
+    """What to tell of patterns for device or building that fit none of the devices there are: likely a slip of the pen."""
+    ids, buildings = {d.device_id for d in devices}, {d.building_id for d in devices}
+    return [
+        f"no {what} that is known fits {pattern!r}, so it holds for none until one does; {known}"
+        for what, there, known in (
+            ("device", ids, "hvac devices list has all of them"),
+            ("building", buildings, f"there are {', '.join(sorted(filter(None, buildings))) or 'none'}"),
+        )
+        if (pattern := matches.get(what)) and not any(fnmatchcase(one, str(pattern)) for one in there)
+    ]
 
 
 def holds(calendar: StoredCalendar, holidays: Mapping[str, frozenset[date]], at_ms: int) -> bool:

@@ -309,6 +309,16 @@ def test_sheets_that_are_not_read_are_told(tmp_path: Path) -> None:
     assert "sheet: 'RTU-2'" in note
 
 
+def test_a_device_that_is_given_where_a_column_names_them_is_told_to_be_unused(tmp_path: Path) -> None:
+    file = tmp_path / "both.csv"
+    file.write_text("time,device,supply_air_temp\n2026-01-01T00:00:00Z,A,60\n2026-01-01T00:01:00Z,B,61\n")
+    (row,) = imported(file, "--device-id", "RTU-9")
+    assert row["device"] == ["A", "B"]
+    assert any("--device-id RTU-9 is not used" in note for note in row["notes"])
+    (row,) = imported(file)
+    assert not any("--device-id" in note for note in row["notes"])
+
+
 def test_files_of_one_device_are_joined_row_by_row_and_none_is_read_ahead() -> None:
     device = FleetDevice("RTU-1", "rooftop_unit")
     taken = {"a": 0, "b": 0}

@@ -138,6 +138,11 @@ def test_suppressions_are_entered_counted_and_removed(store, tmp_path, monkeypat
     )
     said = done("suppressions", "add", "weekends", "--device", "CH-*", *options, "--note", "closed")
     assert said == "weekends: sat, sun, national 22:00-06:00 (Europe/Berlin)"
+    slips = hvac("suppressions", "add", "slip", "--device", "XX-*", "--building", "nowhere")
+    assert slips.exit_code == 0
+    assert "no device that is known fits 'XX-*'" in slips.stderr
+    assert "no building that is known fits 'nowhere'" in slips.stderr
+    done("suppressions", "remove", "slip")
     rows = {row["name"]: (row["entered_by"], row["suppressed"]) for row in as_json("suppressions", "list")}
     assert rows == {"roof": ("file", 0), "weekends": ("kim", 0)}
     for wrong, code in (

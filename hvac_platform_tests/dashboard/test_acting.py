@@ -206,10 +206,32 @@ def test_the_page_of_who_reads_alone_hides_the_buttons_and_says_who_may_act(app:
 
 def test_a_program_gone_wrong_waits(app: Any, store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
     ana, incident = visitor(app, store, "ana", Role.OPERATOR), incident_of(store, "CH-001")
-    found = [
-        post(ana, incident, action="comment", note=str(n)).status_code for n in range(acting_module.MOST_ACTIONS + 1)
-    ]
-    assert (set(found[:-1]), found[-1]) == ({200}, 429)
+    found = [post(ana, incident, action="comment", note=str(n)) for n in range(acting_module.MOST_ACTIONS + 1)]
+    assert ({answer.status_code for answer in found[:-1]}, found[-1].status_code) == ({200}, 429)
+    assert 0 < int(found[-1].headers["Retry-After"]) <= acting_module.ACTIONS_SECONDS + 1
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status", "told"),
+    [
+        (b"{not json", {}, 400, "the body isn't JSON"),
+        (b"[" * 100_000, {}, 400, "the body isn't JSON"),
+        (b"", {}, 400, "the body isn't JSON"),
+        (b'"' + b"x" * 3_000 + b'"', {}, 400, "2,000 characters"),
+        (b"x" * 1_000_001, {}, 413, "1,000,000 bytes"),
+        (b"{}", {"Content-Type": "text/plain"}, 415, "application/json"),
+        (b"{}", {"Host": "evil.example"}, 403, "evil.example"),
+    ],
+)
+def test_what_is_refused_before_a_path_is_looked_at_is_a_problem_too(
+    app: Any, store: EmbeddedStore, body: bytes, headers: dict[str, str], status: int, told: str
+) -> None:
+    ana = visitor(app, store, "ana", Role.OPERATOR)
+    answer = ana.client.post(
+        "/api/v1/incidents/x/actions", data=body, headers={"Content-Type": "application/json", **headers}
+    )
+    assert (answer.status_code, answer.content_type) == (status, "application/problem+json")
+    assert told in answer.json["detail"]
 
 
 def test_the_document_describes_what_may_be_asked() -> None:

@@ -19,7 +19,7 @@ from hvac_platform.ingestion.importing.columns import slug
 from hvac_platform.ingestion.importing.formats import Content, contents, open_table
 from hvac_platform.ingestion.importing.mapping import ColumnMeaning, ImportMap
 from hvac_platform.ingestion.importing.readings import Reading, Readings, begins_in_second_pass, joined
-from hvac_platform.ingestion.importing.refusing import ImportRefusedError, Refusal, Refusals
+from hvac_platform.ingestion.importing.refusing import ImportRefusedError, Refusal, Refusals, shown
 from hvac_platform.ingestion.importing.understanding import Understanding, understand
 from hvac_platform.ingestion.messages import encode_readings, name_problem
 from hvac_platform.log.base import MessageLog
@@ -144,12 +144,20 @@ def plan_import(
         try:
             table = open_table(content, mapping)
             declared = device_type(one.device_type)
-            plans.append(
-                Plan(content, understand(content, table, one, declared, mapping, alone=alone and len(found) == 1))
-            )
+            understood = understand(content, table, one, declared, mapping, alone=alone and len(found) == 1)
+            if device is not None and understood.roles.device is not None:
+                understood = replace(understood, notes=[*understood.notes, _unused_id(device, understood.roles.device)])
+            plans.append(Plan(content, understood))
         except ImportRefusedError as error:
             raise ImportRefusedError(f"{content.member}: {error}" if content.member else str(error)) from None
     return plans
+
+
+def _unused_id(device: FleetDevice, column: str) -> str:
+    return (
+        f"column {shown(column)} says whose the rows are, so --device-id {device.device_id} is not used; to take all rows "
+        f"as of {device.device_id}, give a map with 'device: {device.device_id}'"
+    )
 
 
 def send(
