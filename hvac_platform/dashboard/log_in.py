@@ -21,6 +21,7 @@ from hvac_platform.access.roles import Role
 from hvac_platform.access.sessions import LASTS_SECONDS, Sessions
 from hvac_platform.access.users import ANYBODY, Person, person, person_of, users
 from hvac_platform.api.problems import PREFIX, problem_answer
+from hvac_platform.dashboard.formatting import visible
 from hvac_platform.dashboard.source import Remembered, Source
 from hvac_platform.stores.records import User
 
@@ -108,11 +109,16 @@ class Door:
         if kind.lower() == "bearer":
             found = person_of(self._users.get(), token.strip())
             if found is None:
-                self._failures.note(_address())
+                self._note_wrong_token()
             return found
         name = self._sessions.name_of(request.cookies.get(COOKIE, ""))
         mine = (user for user in self._users.get() if user.name == name and user.revoked_at is None)
         return next(map(person, mine), None)
+
+    def _note_wrong_token(self) -> None:
+        """Who tries tokens is slowed down, and is in the log."""
+        self._failures.note(_address())
+        logger.warning("a token that nobody has came from %s, for %s", _address(), visible(request.path, 100))
 
     def log_in(self) -> Response:
         """A session for a token."""
@@ -127,8 +133,9 @@ class Door:
         token = body.get("token") if isinstance(body, Mapping) else None
         found = person_of(self._users.get(), token.strip()) if isinstance(token, str) else None
         if found is None:
-            self._failures.note(_address())
+            self._note_wrong_token()
             return _plain(HTTPStatus.UNAUTHORIZED, "no such token, or it was revoked")
+        logger.info("%s logged in from %s as %s", found.name, _address(), found.role)
         answer = _plain(HTTPStatus.OK, f"logged in as {found.name}")
         answer.set_cookie(
             COOKIE,
@@ -142,7 +149,10 @@ class Door:
 
     def log_out(self) -> Response:
         """End the session of who asks."""
-        self._sessions.end(request.cookies.get(COOKIE, ""))
+        token = request.cookies.get(COOKIE, "")
+        if (name := self._sessions.name_of(token)) is not None:
+            logger.info("%s logged out from %s", name, _address())
+        self._sessions.end(token)
         answer = _plain(HTTPStatus.OK, "logged out")
         answer.delete_cookie(COOKIE)
         return answer

@@ -149,6 +149,26 @@ def test_who_tries_many_tokens_waits(home: Path, store: EmbeddedStore) -> None:
     assert 0 < int(waiting.headers["Retry-After"]) <= 61
 
 
+def test_who_comes_and_goes_is_in_the_log_and_no_token_is(
+    home: Path, store: EmbeddedStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    token = add_user(store, "ana", Role.OPERATOR, None, now_ms())
+    client = make_app(settings_of(home)).server.test_client()
+    with caplog.at_level("INFO"):
+        client.post("/log-in", json={"token": token[:-1] + "!"})
+        client.get("/api/v1/devices", headers={"Authorization": "Bearer hvac_wrong"})
+        client.post("/log-in", json={"token": token})
+        client.post("/log-out", json={})
+        client.post("/log-out", json={})
+    assert [record.getMessage() for record in caplog.records if record.name.endswith("log_in")] == [
+        "a token that nobody has came from 127.0.0.1, for /log-in",
+        "a token that nobody has came from 127.0.0.1, for /api/v1/devices",
+        "ana logged in from 127.0.0.1 as operator",
+        "ana logged out from 127.0.0.1",
+    ]
+    assert token[:-1] not in caplog.text
+
+
 def test_who_sees_one_building_reads_nothing_of_another(home: Path, store: EmbeddedStore) -> None:
     """Every path of the API, every callback, every page, and what belongs to the other building asked for by name."""
     visitor = Visitor(make_app(settings_of(home)), add_user(store, "ben", Role.OPERATOR, [SOUTH], now_ms()))
