@@ -8,7 +8,7 @@ from hvac_platform.alerts.standing import told
 from hvac_platform.resources import PlatformResource
 from hvac_platform.timestamps import now_ms
 
-LOOK_SECONDS = 30
+LOOK_SECONDS = 60
 LATE_MS = 30_000
 """What is due for longer is nobody else's work."""
 LONGEST_SECONDS = 30.0

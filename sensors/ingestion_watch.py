@@ -18,6 +18,8 @@ WATCHED = ("ingestion", "proof", "lag")
 """Kinds of the platform's own incidents that a look opens and resolves."""
 LONGEST_BEHIND_MS = 900_000
 """A partition in which messages wait for so long without a break lags."""
+RESTORE_MS = 600_000
+"""Devices come to Dagster with their first messages; its storage may have been lost since, and the cursor with it."""
 REPEAT_MS = 3_600_000
 """An evaluation that is the same as before is repeated after this long, so that its age tells that somebody looks."""
 
@@ -31,12 +33,19 @@ REPEAT_MS = 3_600_000
         "both as the check data_flow."
     ),
 )
-def ingestion_watch(context: dg.SensorEvaluationContext, platform: PlatformResource) -> dg.SensorResult | dg.SkipReason:
-    """One look; the cursor holds what the looks before have seen."""
-    if restored := restore_devices(context.instance, platform.store):
-        context.log.info("devices that Dagster did not know: %s", ", ".join(restored))
+def ingestion_watch(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """One look; the cursor holds what the looks before have seen.
+
+    It asks for no resource, and seldom for the instance: to make either costs more than the look.
+    """
+    platform, now = PlatformResource(), now_ms()
     memory = json.loads(context.cursor) if context.cursor else {}
-    watch, now = FlowWatch(memory.get("seen")), now_ms()
+    restored_at = memory.get("restored_at", 0)
+    if now - restored_at >= RESTORE_MS:
+        restored_at = now
+        if restored := restore_devices(context.instance, platform.store):
+            context.log.info("devices that Dagster did not know: %s", ", ".join(restored))
+    watch = FlowWatch(memory.get("seen"))
     found = watch.look(flows(platform.log, platform.store, platform.topic, now), now)
     ledger = LedgerWatch(memory.get("proven"), memory.get("unproven"))
     proofs = ledger.look(platform.log, platform.store, platform.topic, now)
@@ -54,7 +63,7 @@ def ingestion_watch(context: dg.SensorEvaluationContext, platform: PlatformResou
     unchanged = memory.get("ok") == (not troubles) and now - memory.get("told_at", 0) < REPEAT_MS
     told_at = memory.get("told_at", 0) if unchanged else now
     seen = {"behind": behind, "seen": watch.seen, "proven": ledger.proven, "unproven": ledger.unproven}
-    context.update_cursor(json.dumps({**seen, "ok": not troubles, "told_at": told_at}))
+    context.update_cursor(json.dumps({**seen, "ok": not troubles, "told_at": told_at, "restored_at": restored_at}))
     if unchanged:
         return dg.SkipReason("; ".join(troubles) or "data flow")
     result = evaluate_flow(found, proofs)

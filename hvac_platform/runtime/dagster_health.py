@@ -53,7 +53,7 @@ class DagsterParts:
     """
 
     def __init__(self) -> None:
-        self._session, self._seen = 0, set[str]()
+        self._session, self._pids = 0, dict[str, int]()
         self._missed: dict[str, int] = {}
 
     def gone(self, session: int) -> str | None:
@@ -63,26 +63,35 @@ class DagsterParts:
             session: id of the session that ``dagster dev`` leads.
         """
         if session != self._session:
-            self._session, self._seen, self._missed = session, set(), {}
-        lines = _command_lines(session)
-        there = {part for part, mark in PARTS.items() if any(mark in line for line in lines)}
-        self._missed = {part: self._missed.get(part, 0) + 1 for part in sorted(self._seen - there)}
-        self._seen |= there
+            self._session, self._pids, self._missed = session, {}, {}
+        if len(self._pids) < len(PARTS) or not all(_is_of(session, pid) for pid in self._pids.values()):
+            lines = _command_lines(session)  # a look at every process of the machine, where one is new or gone
+            there = {part: pid for pid, line in lines.items() for part, mark in PARTS.items() if mark in line}
+            self._missed = {part: self._missed.get(part, 0) + 1 for part in sorted(self._pids.keys() - there.keys())}
+            self._pids |= there
+        else:
+            self._missed = {}
         told = [part for part, looks in self._missed.items() if looks >= GONE_LOOKS]
         return f"its {' and its '.join(told)} ended" if told else None
 
 
-def _command_lines(session: int) -> list[str]:
-    """Command lines of the living processes of a session."""
-    found = []
+def _is_of(session: int, pid: int) -> bool:
+    """Whether a process lives and belongs to a session."""
+    with suppress(OSError):
+        state, _parent, _group, its_session = (PROCESSES / str(pid) / "stat").read_text().rsplit(")", 1)[1].split()[:4]
+        return int(its_session) == session and state != "Z"
+    return False
+
+
+def _command_lines(session: int) -> dict[int, str]:
+    """Command lines of the living processes of a session, by their pid."""
+    found = {}
     with suppress(OSError):
         for entry in PROCESSES.iterdir():
-            if not entry.name.isdigit():
-                continue
-            with suppress(OSError):  # it may end meanwhile
-                state, _parent, _group, its_session = (entry / "stat").read_text().rsplit(")", 1)[1].split()[:4]
-                if int(its_session) == session and state != "Z":
-                    found.append((entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+            if entry.name.isdigit() and _is_of(session, int(entry.name)):
+                with suppress(OSError):  # it may end meanwhile
+                    line = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+                    found[int(entry.name)] = line
     return found
 
 
