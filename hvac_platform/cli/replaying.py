@@ -10,8 +10,9 @@ from hvac_platform.cli.choosing import Devices, Names, chosen_devices, finite, i
 from hvac_platform.cli.detecting import days_of
 from hvac_platform.cli.output import AsJson, Share, at, console, print_json, print_rows, progress_bar
 from hvac_platform.config import load_settings
+from hvac_platform.detection.methods import method_names
 from hvac_platform.monitoring.passes import Span
-from hvac_platform.monitoring.what_if import Compared, Episode, Limits, what_if
+from hvac_platform.monitoring.what_if import Compared, Episode, Limits, OfScores, what_if, what_scores_say
 from hvac_platform.runtime.connections import make_encoders, open_store
 from hvac_platform.timestamps import DAY_MS, now_ms
 
@@ -33,12 +34,37 @@ def replay(
         float | None,
         typer.Option(help="Fixed sigma limit, e.g. 3.0; calibrated when absent.", min=0.1, max=1e6, callback=finite),
     ] = None,
+    times_limit: Annotated[
+        float | None,
+        typer.Option(
+            "--times-limit",
+            help="So many times the limit that each window had, e.g. 1.5; from kept scores.",
+            min=0.01,
+            max=1e6,
+            callback=finite,
+        ),
+    ] = None,
+    methods: Annotated[
+        str | None, typer.Option(help=f"Methods that count, of {','.join(method_names())}; from kept scores.")
+    ] = None,
+    agreeing: Annotated[
+        int | None,
+        typer.Option(help="So many methods have to agree; from kept scores.", min=1, max=len(method_names())),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """What other limits would have shown: past windows judged again beside the record, which stays as it is.
+    """What other limits would have shown, beside the record, which stays as it is.
 
-    Without limits of your own it says what the present profiles would have shown.
+    Past windows are judged again, by the present profiles and with the limits that you give. Where you ask for a multiple of
+    the limits that windows had, for some of the methods, or for agreement, the scores that are kept for 90 days answer, and
+    nothing is judged again.
     """
+    tried = _of_scores(times_limit, methods, agreeing)
+    if tried is not None and not (similarity is None and sigma is None):
+        raise typer.BadParameter(
+            "to judge again with a fixed limit is one question, what kept scores say another: ask them apart",
+            param_hint="--similarity/--sigma with --times-limit/--methods/--agreeing",
+        )
     settings = load_settings()
     store, now = open_store(settings), now_ms()
     start_ms, end_ms = instant(start, "--from"), instant(end, "--until")
@@ -46,16 +72,23 @@ def replay(
     until = now if end_ms is None else end_ms
     begin = until - USUAL_DAYS * DAY_MS if start_ms is None else start_ms
     chosen = chosen_devices(store, named(names, devices))
-    spans = [day for device in chosen for day in days_of(Span(device, begin, until), device.window(settings))]
     found: list[Compared] = []
-    with progress_bar("device-days") as progress:
-        task = progress.add_task("judge again", total=len(spans))
-        for _, compared in what_if(
-            store, make_encoders(settings, store), settings, spans, Limits(similarity, sigma), now
-        ):
-            progress.advance(task)
-            if compared is not None:
-                found.append(compared)
+    if tried is not None:
+        with progress_bar("devices") as progress:
+            task = progress.add_task("read scores", total=len(chosen))
+            for device in chosen:
+                found.append(what_scores_say(store, settings, Span(device, begin, until), tried))
+                progress.advance(task)
+    else:
+        spans = [day for device in chosen for day in days_of(Span(device, begin, until), device.window(settings))]
+        with progress_bar("device-days") as progress:
+            task = progress.add_task("judge again", total=len(spans))
+            for _, compared in what_if(
+                store, make_encoders(settings, store), settings, spans, Limits(similarity, sigma), now
+            ):
+                progress.advance(task)
+                if compared is not None:
+                    found.append(compared)
     if as_json:
         print_json([_document(one) for one in found])
         return
@@ -70,6 +103,21 @@ def replay(
         for word, episodes in (("won", one.won), ("lost", one.lost)):
             for episode in episodes:
                 console.print(f"{word}: {one.device.device_id}  {_span(episode)}")
+
+
+def _of_scores(times_limit: float | None, methods: str | None, agreeing: int | None) -> OfScores | None:
+    """What kept scores are asked; None where windows are to be judged again."""
+    if times_limit is None and methods is None and agreeing is None:
+        return None
+    chosen = None if methods is None else frozenset(methods.replace(",", " ").split())
+    strange = sorted((chosen or frozenset()) - set(method_names()))
+    if chosen is not None and (strange or not chosen):
+        told = f"no method {', '.join(strange)}" if strange else "no method named"
+        raise typer.BadParameter(f"{told}: there are {', '.join(method_names())}", param_hint="--methods")
+    needed = 1 if agreeing is None else agreeing
+    if chosen is not None and needed > len(chosen):
+        raise typer.BadParameter(f"{needed} can't agree where {len(chosen)} count", param_hint="--agreeing")
+    return OfScores(1.0 if times_limit is None else times_limit, chosen, needed)
 
 
 def _row(one: Compared, days: float) -> dict[str, Any]:

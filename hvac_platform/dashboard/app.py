@@ -23,7 +23,7 @@ from hvac_platform.dashboard.device_states import FleetBoard, FleetBoards
 from hvac_platform.dashboard.formatting import visible
 from hvac_platform.dashboard.front import Front
 from hvac_platform.dashboard.log_in import current_person
-from hvac_platform.dashboard.pages import device, fleet, incident, incidents, ingestion, methods
+from hvac_platform.dashboard.pages import device, fleet, incident, incidents, ingestion, methods, what_if
 from hvac_platform.dashboard.shared_readings import SharedReadings
 from hvac_platform.dashboard.source import Source
 from hvac_platform.hosts import Address, parse_address
@@ -33,12 +33,19 @@ from hvac_platform.timestamps import iso, now_ms
 logger = logging.getLogger(__name__)
 REFRESH_SECONDS = 5
 CALLBACKS = "/_dash-update-component"
-NAVIGATION = {"/": "Fleet", "/incidents": "Incidents", "/methods": "Methods", "/ingestion": "Ingestion"}
+NAVIGATION = {
+    "/": "Fleet",
+    "/incidents": "Incidents",
+    "/methods": "Methods",
+    "/what-if": "What if",
+    "/ingestion": "Ingestion",
+}
 TITLE = "HVAC"
 PAGES: dict[str, Callable[..., Content]] = {
     "/": fleet.layout,
     "/incidents": incidents.layout,
     "/methods": methods.layout,
+    "/what-if": what_if.layout,
     "/ingestion": ingestion.layout,
     "/device/<device>": device.layout,
     "/incident/<device>/<number>": incident.layout,
@@ -95,6 +102,7 @@ def make_app(
     incidents.register(app, source, boards)
     incident.register(app, source, acting)
     methods.register(app, source)
+    what_if.register(app, source)
     ingestion.register(app, shared)
     _register_shell(app)
     _serve_health(app, source)

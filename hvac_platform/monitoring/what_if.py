@@ -1,8 +1,13 @@
-"""What other limits would have shown: past windows judged again beside what is on record, and nothing is written."""
+"""What other limits would have shown, beside the record: past windows judged again, or the scores that are kept of them.
+
+To judge again takes what detection takes, and answers for limits of any kind. A kept score says how far a window was from
+the limit that it had, so what a multiple of that limit, fewer methods or more agreement would have shown is read from the
+verdicts alone. Nothing is written either way.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,13 +15,16 @@ from numpy.typing import NDArray
 
 from hvac_platform.config import Settings
 from hvac_platform.detection.incidents import group_windows
+from hvac_platform.detection.methods import knows_limits
 from hvac_platform.embedding.learned import Encoders
 from hvac_platform.monitoring.judging import ready_to_judge
 from hvac_platform.monitoring.passes import Span
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.records import AnomalyEvent
+from hvac_platform.stores.series import VerdictSeries, verdict_series
 
 Int64 = NDArray[np.int64]
+Bool = NDArray[np.bool_]
 Episode = tuple[int, int]
 """Start of the first and end of the last of some anomalous windows that are of one incident, epoch milliseconds."""
 
@@ -32,6 +40,21 @@ class Limits:
 
     similarity: float | None = None
     sigma: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OfScores:
+    """What is tried on kept scores.
+
+    Attributes:
+        times_limit: so many times the limit that a window had; rules, whose limits are declared, stay as they are.
+        methods: methods that count; None for all.
+        agreeing: so many of them have to call a window anomalous.
+    """
+
+    times_limit: float = 1.0
+    methods: frozenset[str] | None = None
+    agreeing: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,3 +154,53 @@ def what_if(
         would_be = episodes_of(np.concatenate(anomalous), window_ms, quiet_ms)
         yield span, compare(span.device, windows, was, would_be)
         windows, anomalous, recorded = 0, [], []
+
+
+def anomalous_by_scores(verdicts: Mapping[str, VerdictSeries], tried: OfScores) -> tuple[Int64, Bool]:
+    """Windows that anything is kept of, int64 [n] ascending, and whether each would have been anomalous, bool [n].
+
+    With the limits that they had it is what was recorded; with wider ones what was recorded and scored beyond them; with
+    tighter ones also what only scored beyond them.
+
+    Args:
+        verdicts: by method.
+        tried: what is tried.
+
+    >>> scores = np.array([0.7, 1.2, 2.5])
+    >>> kept = {"profile": VerdictSeries(np.array([0, 1, 2]), scores, scores > 1)}
+    >>> [anomalous_by_scores(kept, OfScores(n))[1].tolist() for n in (0.5, 1.0, 2.0)]
+    [[True, True, True], [False, True, True], [False, False, True]]
+    """
+    times = [series.times_ms for series in verdicts.values()]
+    windows = np.unique(np.concatenate(times)) if times else np.zeros(0, dtype=np.int64)
+    votes = np.zeros(len(windows), dtype=np.int64)
+    for name, series in verdicts.items():
+        if tried.methods is not None and name not in tried.methods:
+            continue
+        flags = series.anomalous
+        if not knows_limits(name) and tried.times_limit != 1.0:
+            beyond = series.scores >= tried.times_limit  # of what was not judged there is no score, and no alarm
+            flags = flags & beyond if tried.times_limit > 1 else flags | beyond
+        votes[np.searchsorted(windows, series.times_ms)] += flags
+    return windows, votes >= tried.agreeing
+
+
+def what_scores_say(store: Store, settings: Settings, span: Span, tried: OfScores) -> Compared:
+    """What would have been of one device, from the verdicts that are kept of it.
+
+    Args:
+        store: has the verdicts and the record.
+        settings: the quiet time of incidents.
+        span: part of the past.
+        tried: what is tried.
+    """
+    within = span.start_ms, span.end_ms
+    windows, anomalous = anomalous_by_scores(verdict_series(store, span.device.device_id, within), tried)
+    window_ms, quiet_ms = span.device.window(settings), settings.incident_quiet_ms
+    recorded = AnomalyEvent.times(store, span.device.device_id, within)
+    return compare(
+        span.device,
+        len(windows),
+        episodes_of(recorded, window_ms, quiet_ms),
+        episodes_of(windows[anomalous], window_ms, quiet_ms),
+    )

@@ -35,6 +35,7 @@ PAGES = {
     "/incidents": "fouled condenser",
     f"/incident/CH-001/{START_MS + 20 * HOUR_MS}": "Similar past incidents",
     "/methods": "By day and device",
+    "/what-if": "Choose a device",
     "/ingestion": "Dead letters",
 }
 

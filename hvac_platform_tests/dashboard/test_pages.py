@@ -36,6 +36,7 @@ PAGES = {
     "incidents-table.children": {},
     "incident-content.children": {"incident_id__data": ["CH-001", START_MS + 20 * HOUR_MS]},
     "methods-content.children": {},
+    "what-if-content.children": {"what_if_device__value": "CH-001"},
     "ingestion-freshness.children": {},
 }
 

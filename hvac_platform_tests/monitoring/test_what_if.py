@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,11 +15,12 @@ from hvac_platform.cli.main import app
 from hvac_platform.config import load_settings
 from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.monitoring.passes import Span
-from hvac_platform.monitoring.what_if import Limits, compare, what_if
+from hvac_platform.monitoring.what_if import Limits, OfScores, anomalous_by_scores, compare, what_if
 from hvac_platform.simulation.faults import Fault
 from hvac_platform.stores.base import Device, TableSlice
+from hvac_platform.stores.series import VerdictSeries
 from hvac_platform.stores.tables import tables
-from hvac_platform.timestamps import DAY_MS
+from hvac_platform.timestamps import DAY_MS, parse_instant
 from hvac_platform_tests.conftest import HOUR_MS, MIDNIGHT_MS
 from hvac_platform_tests.monitoring.machines import encoders, judge, learn, simulated_windows
 
@@ -69,10 +72,61 @@ def test_tighter_limits_tell_incidents_earlier_and_wider_ones_flag_fewer_windows
     assert lengths[1] < lengths[0]
 
 
-def test_the_record_stays_as_it_is(store):
+@pytest.mark.parametrize("options", [("--sigma", "0.5"), ("--times-limit", "0.5")])
+def test_the_record_stays_as_it_is(store, options):
     before = contents(store)
-    replayed("--sigma", "0.5")
+    replayed(*options)
     assert contents(store) == before
+
+
+def test_kept_scores_with_the_limits_that_they_had_are_the_record(store):
+    for options in (("--times-limit", "1"), ("--methods", "rules,profile,vector"), ("--agreeing", "1")):
+        found = replayed(*options)
+        assert found["windows"] == 360
+        assert found["replayed"] == found["recorded"] != []
+
+
+def test_kept_scores_say_what_wider_and_tighter_limits_fewer_methods_and_agreement_would_have_shown(store):
+    def length(*options):
+        told = replayed(*options)["replayed"]
+        return sum(parse_instant(one["until"]) - parse_instant(one["from"]) for one in told)
+
+    recorded = length("--times-limit", "1")
+    assert length("--times-limit", "0.3") > recorded > length("--times-limit", "1000")
+    assert recorded >= length("--methods", "profile")
+    assert recorded > length("--agreeing", "3")
+    assert length("--times-limit", "1000") == length("--methods", "rules")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--times-limit", "2", "--sigma", "3"),
+        ("--methods", "guess"),
+        ("--methods", ","),
+        ("--methods", "rules", "--agreeing", "2"),
+        ("--agreeing", "0"),
+        ("--times-limit", "nan"),
+    ],
+)
+def test_what_kept_scores_cannot_answer_is_refused(store, options):
+    assert CliRunner().invoke(app, ["replay", *options]).exit_code == 2
+
+
+SCORES = st.lists(st.floats(0, 10), min_size=1, max_size=20)
+
+
+@given(st.dictionaries(st.sampled_from(["rules", "profile", "vector"]), SCORES), st.integers(1, 3))
+def test_fewer_windows_alarm_the_wider_the_limit_and_the_more_have_to_agree(scores, agreeing):
+    verdicts = {
+        name: VerdictSeries(np.arange(len(values)), np.array(values), np.array(values) > 1)
+        for name, values in scores.items()
+    }
+    found = [anomalous_by_scores(verdicts, OfScores(limit, None, agreeing))[1] for limit in (0.5, 1.0, 2.0)]
+    assert all((wider <= tighter).all() for tighter, wider in pairwise(found))
+    windows, all_of_them = anomalous_by_scores(verdicts, OfScores(agreeing=1))
+    assert (found[1] <= all_of_them).all()
+    assert len(windows) == max(map(len, scores.values()), default=0)
 
 
 EPISODES = st.lists(st.integers(1, 50), min_size=0, max_size=6).map(
