@@ -1,4 +1,4 @@
-"""What somebody does with an incident that they see, as far as their role lets them."""
+"""What somebody does with an incident or a device that they see, as far as their role lets them."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from hvac_platform.access.roles import Role
 from hvac_platform.access.users import Person, UserError
 from hvac_platform.monitoring import lifecycle
 from hvac_platform.monitoring.incident_actions import Action, perform
+from hvac_platform.monitoring.maintenance import enter
 from hvac_platform.stores.base import Store, StoreError
-from hvac_platform.stores.records import Incident
-from hvac_platform.timestamps import now_ms
+from hvac_platform.stores.records import Incident, MaintenanceSpan
+from hvac_platform.timestamps import iso, now_ms
 
 logger = logging.getLogger(__name__)
 MOST_ACTIONS, ACTIONS_SECONDS = 60, 60.0
@@ -26,6 +27,10 @@ class RoleError(UserError):
 
 class NoIncidentError(StoreError):
     """There is no such incident, or none that who asks sees."""
+
+
+class NoDeviceError(StoreError):
+    """There is no such device, or none that who asks sees."""
 
 
 class TooOftenError(UserError):
@@ -95,11 +100,7 @@ class Acting:
             TooOftenError: they did too much within a minute.
             NotAllowedError: it can't be done where the incident stands; says why.
         """
-        require_acting(person)
-        wait = self._limit.wait_seconds(person.name)
-        if wait > 0:
-            raise TooOftenError(wait)
-        self._limit.note(person.name)
+        self._let(person)
         found, whole = lifecycle.find_incident(seen, incident_id), self._whole()
         if found is None or whole is None:
             raise NoIncidentError(f"no incident {incident_id[:100]!r}")
@@ -107,6 +108,34 @@ class Acting:
         done = perform(whole, _as_kept(whole, found), action, by=person.name, at_ms=self._clock(), parts=parts)
         logger.info("%s: %s by %s%s", found.incident_id, action.name, person.name, f", {done} parts" if done else "")
         return Done(found.incident_id, done)
+
+    def enter_maintenance(
+        self, seen: Store, person: Person, device_id: str, start_ms: int, end_ms: int, note: str
+    ) -> MaintenanceSpan:
+        """Enter known work on a device: nothing alarms in it, and nothing is learned from it.
+
+        Raises:
+            RoleError: the person may read alone.
+            NoDeviceError: there is none, or they don't see it.
+            TooOftenError: they did too much within a minute.
+            MaintenanceError: the span can't be; says why.
+        """
+        self._let(person)
+        whole = self._whole()
+        if whole is None or device_id not in {device.device_id for device in seen.devices()}:
+            raise NoDeviceError("there is no such device, or none that you see")
+        by = f"{note} ({person.name})" if note else f"entered by {person.name}"
+        span = enter(whole, device_id, start_ms, end_ms, by, self._clock())
+        logger.info("%s: maintenance from %s to %s by %s", device_id, iso(start_ms), iso(end_ms), person.name)
+        return span
+
+    def _let(self, person: Person) -> None:
+        """Whether a person may do one thing more."""
+        require_acting(person)
+        wait = self._limit.wait_seconds(person.name)
+        if wait > 0:
+            raise TooOftenError(wait)
+        self._limit.note(person.name)
 
 
 def _as_kept(whole: Store, incident: Incident) -> Incident:

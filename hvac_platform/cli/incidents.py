@@ -40,6 +40,7 @@ from hvac_platform.monitoring.lifecycle import (
     state_of,
     told_transition,
 )
+from hvac_platform.monitoring.maintenance import enter
 from hvac_platform.monitoring.notifying import explained_urgency
 from hvac_platform.monitoring.similar import NoSnapshotError, similar_states
 from hvac_platform.runtime.connections import make_encoders, open_store
@@ -296,8 +297,7 @@ def add_span(
     require_order(start_ms, end_ms)
     assert start_ms is not None
     assert end_ms is not None
-    span = MaintenanceSpan(device, start_ms, end_ms, note, added_at=now_ms())
-    store.upsert(MaintenanceSpan.TABLE, MaintenanceSpan.columns([span]))
+    enter(store, device, start_ms, end_ms, note, now_ms())
     console.print(f"{device}: maintenance from {iso(start_ms)} to {iso(end_ms)}")
     if start_ms < now_ms():
         console.print(

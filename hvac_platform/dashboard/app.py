@@ -17,7 +17,7 @@ from werkzeug.exceptions import HTTPException
 from hvac_platform.access.acting import Acting
 from hvac_platform.api import routes
 from hvac_platform.config import Settings
-from hvac_platform.dashboard import log_in
+from hvac_platform.dashboard import log_in, maintaining
 from hvac_platform.dashboard.components import Content, empty_state, named
 from hvac_platform.dashboard.device_states import FleetBoard, FleetBoards
 from hvac_platform.dashboard.formatting import visible
@@ -99,6 +99,7 @@ def make_app(
     app.layout = shell()
     fleet.register(app, boards, shared)
     device.register(app, source)
+    maintaining.register(app, source, acting)
     incidents.register(app, source, boards)
     incident.register(app, source, acting)
     methods.register(app, source)

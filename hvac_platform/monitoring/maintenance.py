@@ -7,7 +7,30 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from hvac_platform.stores.base import Store, StoreError
 from hvac_platform.stores.records import MaintenanceSpan
+from hvac_platform.timestamps import DAY_MS, iso
+
+LONGEST_MS = 366 * DAY_MS
+
+
+class MaintenanceError(StoreError):
+    """A span can't be entered; the message says why."""
+
+
+def enter(store: Store, device_id: str, start_ms: int, end_ms: int, note: str, at_ms: int) -> MaintenanceSpan:
+    """Enter known work on a device.
+
+    Raises:
+        MaintenanceError: it ends before it begins, or lasts for more than a year.
+    """
+    if end_ms <= start_ms:
+        raise MaintenanceError(f"maintenance from {iso(start_ms)} can't end at {iso(end_ms)}")
+    if end_ms - start_ms > LONGEST_MS:
+        raise MaintenanceError("maintenance of more than a year is no maintenance: hvac devices retire")
+    span = MaintenanceSpan(device_id, start_ms, end_ms, note, added_at=at_ms)
+    store.upsert(MaintenanceSpan.TABLE, MaintenanceSpan.columns([span]))
+    return span
 
 
 def within(times_ms: NDArray[np.int64], spans: Iterable[tuple[int, int]]) -> NDArray[np.bool_]:

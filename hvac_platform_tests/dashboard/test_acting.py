@@ -18,8 +18,8 @@ from hvac_platform.dashboard.app import make_app
 from hvac_platform.monitoring import lifecycle
 from hvac_platform.monitoring.incident_actions import ACTIONS
 from hvac_platform.stores.embedded import EmbeddedStore
-from hvac_platform.stores.records import Incident, IncidentHandling
-from hvac_platform.timestamps import now_ms
+from hvac_platform.stores.records import Incident, IncidentHandling, MaintenanceSpan
+from hvac_platform.timestamps import iso, now_ms
 from hvac_platform_tests.dashboard.conftest import settings_of
 from hvac_platform_tests.dashboard.test_access import Visitor
 
@@ -202,6 +202,47 @@ def test_the_page_of_who_reads_alone_hides_the_buttons_and_says_who_may_act(app:
     ben = visitor(app, store, "ben", Role.VIEWER)
     assert "ben is a viewer" not in ana.text("page.children", **where)
     assert "Ben is a viewer" in ben.text("page.children", **where)
+
+
+def enter(who: Visitor, device: str, start: str, until: str, note: str = "") -> str:
+    """What the page of a device says after maintenance was entered."""
+    given = {"device_maintenance_from__value": start, "device_maintenance_until__value": until}
+    return who.text(
+        "device-maintenance-said.children",
+        device_maintenance_do__n_clicks=1,
+        device_id__data=device,
+        device_maintenance_note__value=note,
+        **given,
+    )
+
+
+def test_an_operator_enters_maintenance_on_the_page_of_a_device(app: Any, store: EmbeddedStore) -> None:
+    ana = visitor(app, store, "ana", Role.OPERATOR, [NORTH])
+    assert "Entered: 2026-01-31 06:00 to 2026-01-31 18:00" in enter(
+        ana, "CH-001", "2026-01-31T06:00", "2026-01-31T18:00Z", "tubes"
+    )
+    before = len(MaintenanceSpan.read(store, "CH-001")) - 1
+    span = min(MaintenanceSpan.read(store, "CH-001"), key=lambda span: span.starts_at)
+    assert (iso(span.starts_at), iso(span.ends_at)) == ("2026-01-31 06:00:00Z", "2026-01-31 18:00:00Z")
+    assert span.note == "tubes (ana)"
+    assert "tubes (ana)" in str(ana.ask("device-message.children", device_id__data="CH-001"))
+    for start, until, told in (
+        ("2026-01-31T06:00", "2026-01-31T06:00", "can't end at"),
+        ("2026-01-31", "2028-01-31", "more than a year"),
+        ("tomorrow", "2026-01-31", "From: a time such as"),
+        ("2026-01-31", "", "Until: a time such as"),
+    ):
+        assert told in enter(ana, "CH-001", start, until), until
+    assert "no such device" in enter(ana, "RTU-001", "2026-01-31", "2026-02-01"), "it is in the south"
+    assert "who reads" in enter(visitor(app, store, "ben", Role.VIEWER), "CH-001", "2026-01-31", "2026-02-01")
+    assert len(MaintenanceSpan.read(store, "CH-001")) == before + 1
+    assert MaintenanceSpan.read(store, "RTU-001") == []
+
+
+def test_who_reads_alone_has_no_fields_for_maintenance(app: Any, store: EmbeddedStore) -> None:
+    where = {"where__pathname": "/device/CH-001"}
+    assert "Enter maintenance" in visitor(app, store, "ana", Role.OPERATOR).text("page.children", **where)
+    assert "Enter maintenance" not in visitor(app, store, "ben", Role.VIEWER).text("page.children", **where)
 
 
 def test_a_program_gone_wrong_waits(app: Any, store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from dash import Dash, Input, Output, Patch, State, dcc, html, no_update
 
 from hvac_platform.config import Settings
+from hvac_platform.dashboard import maintaining
 from hvac_platform.dashboard.components import (
     GRAPH_CONFIG,
     Content,
@@ -54,6 +55,7 @@ from hvac_platform.dashboard.formatting import (
     visible,
 )
 from hvac_platform.dashboard.front import LONGEST_LIST, texts_once
+from hvac_platform.dashboard.log_in import current_person
 from hvac_platform.dashboard.reading import (
     HOUR_MS,
     device_events,
@@ -134,6 +136,7 @@ def layout(device_id: str) -> Content:
         [
             html.H1(visible(device_id, 128)),
             html.Div(id="device-head"),
+            maintaining.panel(current_person(), now_ms()),
             html.Div(
                 [
                     html.Fieldset(
@@ -754,6 +757,7 @@ def _whole(store: Store, newest: _Now, asked: Asked, top: Content, state: str) -
                 changes_section(lasting_changes(store, device_id)),
                 wear_section(device_trends(store, device_id), kind),
                 points_section(read_points(store, device_id)[0], kind),
+                maintaining.entered(store, device_id),
                 profile_facts(profile, device),
                 versions_section(profile_history(store, device_id)),
             ]
