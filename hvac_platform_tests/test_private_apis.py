@@ -28,6 +28,10 @@ ATTRIBUTES = {
     "_coordinator",
     "_statements_and_parameters",
     "_base_dir",
+    "_conn_string",
+    "_db_lock",
+    "_initdb",
+    "_initialized_dbs",
     "_get_grpc_client_for_termination",
     "_decompressed",
 }

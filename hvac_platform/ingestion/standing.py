@@ -43,7 +43,7 @@ from hvac_platform.stores.records import Reading
 from hvac_platform.stores.window_lengths import WindowLengths, WindowOf
 from hvac_platform.timestamps import DAY_MS, day_of, now_ms, window_floor
 
-POLL_SECONDS = 0.25
+POLL_SECONDS = 0.4
 """How often the log is asked for its end."""
 LOOK_SECONDS = 1.0
 """How often the ledger is asked for partitions that nobody owns."""

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import dagster as dg
+import sqlalchemy as sa
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.launcher.base import CheckRunHealthResult, WorkerStatus
 from dagster._core.storage.event_log.sqlite import SqliteEventLogStorage
 from dagster._core.storage.local_compute_log_manager import LocalComputeLogManager
+from dagster._core.storage.runs import SqliteRunStorage
+from dagster._core.storage.schedules import SqliteScheduleStorage
+from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._grpc.client import DagsterGrpcClient
 from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult
 
@@ -26,6 +31,7 @@ __all__ = [
     "CheckRunHealthResult",
     "DagsterGrpcClient",
     "DagsterUserCodeUnreachableError",
+    "KeptEnginesStorage",
     "UnresolvedAssetJobDefinition",
     "WorkerStatus",
     "code_server_of",
@@ -38,6 +44,8 @@ __all__ = [
 
 CHECKED_ON = ("1.13.27",)
 """Versions of dagster and dagster-webserver on which all tests passed, the live ones too."""
+BUSY_SECONDS = 30.0
+"""So long a statement waits for another process's transaction on the same file."""
 
 
 # -- runs --------------------------------------------------------------------------------------------------------------
@@ -60,6 +68,103 @@ def has_process(code_server: DagsterGrpcClient, run_id: str) -> bool:
 
 
 # -- storage -----------------------------------------------------------------------------------------------------------
+
+
+S = TypeVar("S", SqliteRunStorage, SqliteScheduleStorage)
+_checked: dict[Path, list[Path]] = {}
+
+
+@lru_cache(maxsize=64)
+def _engine(url: str, busy_seconds: float) -> sa.Engine:
+    """The engine of a file, kept with the statements that it has compiled. It keeps no connection open."""
+    return sa.create_engine(url, poolclass=sa.NullPool, connect_args={"timeout": busy_seconds})
+
+
+@contextmanager
+def _connection(url: str, busy_seconds: float = BUSY_SECONDS) -> Iterator[sa.Connection]:
+    with _engine(url, busy_seconds).begin() as connection:
+        yield connection
+
+
+class _Runs(SqliteRunStorage):
+    """Dagster's storage of runs with its engine kept, and what has been migrated once."""
+
+    def connect(self) -> Any:
+        """A connection in a transaction."""
+        return _connection(self._conn_string)
+
+    def has_built_index(self, migration_name: str) -> bool:
+        """Whether a migration is done; once it is, it stays so."""
+        return _stays(self, migration_name, super().has_built_index)
+
+
+class _Schedules(SqliteScheduleStorage):
+    """Dagster's storage of schedules and sensors, likewise."""
+
+    def connect(self) -> Any:
+        """A connection in a transaction."""
+        return _connection(self._conn_string)
+
+    def has_built_index(self, migration_name: str) -> bool:
+        """Whether a migration is done; once it is, it stays so."""
+        return _stays(self, migration_name, super().has_built_index)
+
+    def has_instigators_table(self) -> bool:
+        """Whether there is the table of states; once there is, it stays."""
+        return _stays(self, "instigators", lambda _: super(_Schedules, self).has_instigators_table())
+
+
+class _Events(SqliteEventLogStorage):
+    """Dagster's event logs, one file a run, likewise."""
+
+    @contextmanager
+    def _connect(self, shard: str) -> Iterator[sa.Connection]:
+        with self._db_lock:
+            url = self.conn_string_for_shard(shard)
+            if shard not in self._initialized_dbs:
+                self._initdb(_engine(url, BUSY_SECONDS))
+                self._initialized_dbs.add(shard)
+            with _connection(url) as connection:
+                yield connection
+
+
+def _opened(kind: type[S], folder: Path) -> S:
+    """A storage in a folder; its revision is looked at once a process, as long as its file is there."""
+    files = _checked.setdefault(folder, [])
+    if not files or not files[0].exists():
+        made = kind.from_local(str(folder))
+        files[:] = folder.glob("*.db")
+        return made
+    return kind(f"sqlite:///{files[0]}")
+
+
+def _stays(storage: Any, name: str, ask: Callable[[str], bool]) -> bool:
+    """What is asked until it is so, and not again."""
+    known: set[str] = storage.__dict__.setdefault("_known_to_be", set())
+    if name not in known and ask(name):
+        known.add(name)
+    return name in known
+
+
+class KeptEnginesStorage(DagsterSqliteStorage):
+    """Dagster's storage in SQLite files, the same files, for less processor time.
+
+    Dagster's own makes an engine for each statement, which compiles it anew, and asks before many whether a migration of
+    years ago is done. ``dagster.yaml`` names this one; a file that names Dagster's own goes on to work.
+    """
+
+    def __init__(self, base_dir: str, inst_data: Any = None) -> None:
+        super(DagsterSqliteStorage, self).__init__()  # type: ignore[no-untyped-call]
+        self.base_dir, self._inst_data = base_dir, inst_data
+        history = Path(base_dir).absolute() / "history"
+        self._run_storage = _opened(_Runs, history)
+        self._event_log_storage = _Events(str(history / "runs"))
+        self._schedule_storage = _opened(_Schedules, history.parent / "schedules")
+
+    @classmethod
+    def from_config_value(cls, inst_data: Any, config_value: Any) -> KeptEnginesStorage:
+        """As Dagster makes it from its file."""
+        return cls.from_local(inst_data=inst_data, **config_value)
 
 
 def event_log_folder(instance: dg.DagsterInstance) -> Path | None:
