@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 
 from hvac_platform.alerts.facts import Facts
-from hvac_platform.alerts.tree import DAYS, ENDING, RAISING, TOLD, Escalation, Hours, Match, Quiet, Route, Tree
+from hvac_platform.alerts.tree import ENDING, RAISING, TOLD, Escalation, Hours, Match, Quiet, Route, Tree
+from hvac_platform.devices.written_times import DAYS
 from hvac_platform.timestamps import to_datetime, to_ms
 
 NOBODY = ""

@@ -10,13 +10,12 @@ import binascii
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import time
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
 import yaml
 from pydantic import (
@@ -32,10 +31,10 @@ from pydantic import (
     model_validator,
 )
 
-from hvac_platform.devices.bounded_yaml import TextRefusedError, load_yaml, read_text
+from hvac_platform.devices.bounded_yaml import TextRefusedError, load_yaml, place_of, read_text
+from hvac_platform.devices.written_times import known_timezone, time_of_day, weekdays
 from hvac_platform.monitoring.lifecycle import KEPT_QUIET, Transition
 
-DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 RAISING = ("opened", "worsened", "reopened", "woken")
 """Transitions that say that something needs somebody."""
 ENDING = ("resolved", "taken_back", "false_alarm")
@@ -70,42 +69,6 @@ def period_ms(value: object) -> object:
     if found is None:
         raise ValueError("must be a period such as 30s, 10m, 2h or 1d")
     return round(float(found[1]) * _UNITS_MS[found[2]])
-
-
-def time_of_day(value: object) -> object:
-    """Minutes since midnight of a time that people write; YAML reads 08:00 without quotes as a number, which it is here too.
-
-    >>> time_of_day("08:30"), time_of_day("24:00"), time_of_day(510)
-    (510, 1440, 510)
-
-    Raises:
-        ValueError: it is none.
-    """
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 1440:
-        return value  # YAML 1.1 takes 22:00 as 22 * 60
-    found = re.fullmatch(r"(\d{1,2}):([0-5]\d)", value) if isinstance(value, str) else None
-    if found is None or (minutes := int(found[1]) * 60 + int(found[2])) > 1440:
-        raise ValueError("must be a time of day such as 07:30, up to 24:00")
-    return minutes
-
-
-def weekdays(value: object) -> object:
-    """Days of the week, 0 for Monday, from names and ranges of them.
-
-    >>> sorted(weekdays(["mon-wed", "sun"])), sorted(weekdays("fri-mon"))
-    ([0, 1, 2, 6], [0, 4, 5, 6])
-
-    Raises:
-        ValueError: a name is none.
-    """
-    found: set[int] = set()
-    for text in [value] if isinstance(value, str) else value if isinstance(value, list) else [None]:
-        first, _, last = str(text).lower().partition("-")
-        if first not in DAYS or (last and last not in DAYS):
-            raise ValueError(f"{text!r} is no day: days are {', '.join(DAYS)}, and ranges such as mon-fri")
-        begin, end = DAYS.index(first), DAYS.index(last or first)
-        found.update((begin + i) % 7 for i in range((end - begin) % 7 + 1))
-    return frozenset(found)
 
 
 def listed(value: object) -> object:
@@ -309,7 +272,7 @@ class Building(_Part):
     @field_validator("timezone")
     @classmethod
     def _known(cls, value: str) -> str:
-        return _known_timezone(value)
+        return known_timezone(value)
 
 
 class Delivery(_Part):
@@ -334,7 +297,7 @@ class Tree(_Part):
     @field_validator("timezone")
     @classmethod
     def _known(cls, value: str) -> str:
-        return _known_timezone(value)
+        return known_timezone(value)
 
     @field_validator("receivers")
     @classmethod
@@ -362,23 +325,7 @@ class Tree(_Part):
         return sorted((value for value in found if value), key=len, reverse=True)
 
 
-def _known_timezone(value: str) -> str:
-    try:
-        ZoneInfo(value)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        raise ValueError(f"unknown timezone {value[:60]!r}, e.g. Europe/Berlin") from None
-    return value
-
-
 # -- reading the file ----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where something stands in the file."""
-
-    path: str
-    line: int
 
 
 def load_tree(path: Path, environment: Mapping[str, str] = os.environ) -> Tree:
@@ -411,7 +358,7 @@ def parse_tree(text: str, environment: Mapping[str, str] = os.environ) -> Tree:
         tree = Tree.model_validate(filled)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-        place = _place(root, first["loc"])
+        place = place_of(root, first["loc"])
         said = first["msg"].removeprefix("Value error, ")
         if first["type"] == "extra_forbidden":
             said = "there is no such key here"
@@ -460,33 +407,14 @@ def _filled(value: Any, loc: tuple[str | int, ...], root: yaml.Node, environment
     def of(found: re.Match[str]) -> str:
         held = environment.get(found[1])
         if held is None:
-            place = _place(root, loc)
+            place = place_of(root, loc)
             raise AlertsFileError(f"line {place.line}: {place.path}: the environment has no {found[1]}")
         if not held:
-            place = _place(root, loc)
+            place = place_of(root, loc)
             raise AlertsFileError(f"line {place.line}: {place.path}: {found[1]} is empty in the environment")
         return held
 
     return _VARIABLE.sub(of, value)
-
-
-def _place(root: yaml.Node, loc: tuple[str | int, ...]) -> _Place:
-    """Path and line of what an error is about, as far as the file has it."""
-    node, line, path = root, root.start_mark.line + 1, ""
-    for part in loc:
-        if isinstance(node, yaml.MappingNode):
-            found = next(((k, v) for k, v in node.value if getattr(k, "value", None) == str(part)), None)
-            if found is None:
-                # Keys that lack, aliases of a field, and names of the checker's own branches.
-                if isinstance(part, str) and re.fullmatch(r"\w+", part) and part == loc[-1]:
-                    path += f".{part}"
-                continue
-            key, node = found
-            line, path = key.start_mark.line + 1, f"{path}.{part}"
-        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            node = node.value[part]
-            line, path = node.start_mark.line + 1, f"{path}[{part}]"
-    return _Place(path.lstrip(".") or "the file", line)
 
 
 def _check_routes(tree: Tree, root: yaml.Node) -> None:
@@ -494,7 +422,7 @@ def _check_routes(tree: Tree, root: yaml.Node) -> None:
     count = 0
 
     def refuse(loc: tuple[str | int, ...], said: str) -> None:
-        place = _place(root, loc)
+        place = place_of(root, loc)
         raise AlertsFileError(f"line {place.line}: {place.path}: {said}")
 
     def check(route: Route, loc: tuple[str | int, ...], above: Texts | None) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import stat
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -102,3 +104,30 @@ def read_text(path: Path, most_bytes: int = MOST_BYTES) -> str:
         raise TextRefusedError(f"not UTF-8: byte 0x{error.object[error.start]:02x} at {error.start}") from None
     except OSError as error:
         raise TextRefusedError(error.strerror or str(error)) from None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something stands in a file."""
+
+    path: str
+    line: int
+
+
+def place_of(root: yaml.Node, loc: Sequence[str | int]) -> Place:
+    """Path and line of what an error is about, as far as the file has it."""
+    node, line, path = root, root.start_mark.line + 1, ""
+    for part in loc:
+        if isinstance(node, yaml.MappingNode):
+            found = next(((k, v) for k, v in node.value if getattr(k, "value", None) == str(part)), None)
+            if found is None:
+                # Keys that lack, aliases of a field, and names of the checker's own branches.
+                if isinstance(part, str) and re.fullmatch(r"\w+", part) and part == loc[-1]:
+                    path += f".{part}"
+                continue
+            key, node = found
+            line, path = key.start_mark.line + 1, f"{path}.{part}"
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            node = node.value[part]
+            line, path = node.start_mark.line + 1, f"{path}[{part}]"
+    return Place(path.lstrip(".") or "the file", line)
