@@ -126,6 +126,9 @@ class Settings(BaseSettings):
     hvac_alerts: Path | None = Field(
         default=None, description="Routing tree of alerts (YAML); nobody is told without it"
     )
+    hvac_tariffs: Path | None = Field(
+        default=None, description="What a kWh costs when (YAML); energy is told without money where there is none"
+    )
     hvac_dashboard_url: str = Field(
         default="", description="Address at which people reach the dashboard; messages lead to its pages"
     )
@@ -171,7 +174,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         *("kafka_ssl_cafile", "scylla_ssl_cafile", "scylla_ssl_certfile", "scylla_ssl_keyfile"),
-        *("hvac_suppressions", "hvac_alerts"),
+        *("hvac_suppressions", "hvac_alerts", "hvac_tariffs"),
         mode="before",
     )
     @classmethod
@@ -191,7 +194,7 @@ class Settings(BaseSettings):
             raise ValueError("must be an address such as https://hvac.example.com")
         return value.rstrip("/")
 
-    @field_validator("hvac_alerts")
+    @field_validator("hvac_alerts", "hvac_tariffs")
     @classmethod
     def _file(cls, value: Path | None) -> Path | None:
         return value.expanduser().resolve() if value is not None else None

@@ -34,6 +34,7 @@ from hvac_platform.monitoring.points import fitting_window_ms, points_of, window
 from hvac_platform.monitoring.refused import refusals
 from hvac_platform.monitoring.stored_units import foreign_units
 from hvac_platform.monitoring.suppression import suppressions_of_file
+from hvac_platform.monitoring.tariffs import current_tariffs
 from hvac_platform.runtime.claims import HOME_LOCK, is_held
 from hvac_platform.runtime.connections import (
     make_encoders,
@@ -103,6 +104,8 @@ def check(
     probe(TYPES, "correct that file, or HVAC_DEVICE_TYPES", lambda _: ", ".join(sorted(device_types())))
     if settings.hvac_suppressions is not None:
         probe("suppressions", "correct the file that HVAC_SUPPRESSIONS names; docs/incidents.md", _suppressions_state)
+    if settings.hvac_tariffs is not None:
+        probe("tariffs", "correct the file that HVAC_TARIFFS names; docs/worth.md", _tariffs_state)
     if settings.hvac_message_map:
         probe("message map", "correct that file, or HVAC_MESSAGE_MAP", _message_map_state)
     servers = "check {} and that the server is up; docs/troubleshooting.md lists the usual causes"
@@ -139,6 +142,15 @@ def check(
     print_rows(rows, as_json=as_json, title="Check")
     if not all(row["ok"] for row in rows):
         raise typer.Exit(1)
+
+
+def _tariffs_state(settings: Settings) -> str:
+    found = current_tariffs(settings)
+    if found is None:
+        return "none"
+    of = len(found.written.buildings)
+    own = f", {of} building{'s' if of != 1 else ''} with their own" if of else ""
+    return f"{settings.hvac_tariffs}: {found.price:g} {found.currency} a kWh, {len(found.written.periods)} periods{own}"
 
 
 def _alerts_state(settings: Settings) -> str:
