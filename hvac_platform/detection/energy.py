@@ -92,8 +92,12 @@ class EnergyModel:
         Args:
             metrics: n rows with power and the drivers, UTC DatetimeIndex.
         """
-        difference = _hourly(metrics[[self.power]])[self.power] - self.expected(metrics)
+        difference = self.difference(metrics)
         return difference.where(difference.isna() | (difference.abs() > self.band_kw), 0.0).rename("excess_kw")
+
+    def difference(self, metrics: pd.DataFrame) -> pd.Series:
+        """As :meth:`excess`, without a dead band: of many hours its mean is what they drew beyond the expected, kW."""
+        return _hourly(metrics[[self.power]])[self.power] - self.expected(metrics)
 
     def to_document(self) -> dict[str, Any]:
         """The model as plain values for JSON."""

@@ -13,7 +13,7 @@ Everything is causal: the verdict on a row rests on that row and rows before it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -78,6 +78,20 @@ class Firing:
     metrics: tuple[str, ...]
     level: int
     fired: Bool
+
+
+def quantities(series: SnapshotSeries, device_type: DeviceType, names: Iterable[str]) -> dict[str, Float64 | Bool]:
+    """Values of points, parameters, derived quantities and conditions, [n] each, as rules see them.
+
+    Readings beyond hard limits and the marks of broken sensors are NaN; a condition is false where it can't be known.
+
+    Args:
+        series: n snapshots of one device.
+        device_type: has the names.
+        names: of what.
+    """
+    values = _Variables(series, device_type, _fresh(series), mask_out_of_range=True)
+    return {name: np.broadcast_to(values[name], len(series)) for name in names}
 
 
 def evaluate_rules(series: SnapshotSeries, device_type: DeviceType | None, rows: Int64 | None = None) -> Verdicts:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from hvac_platform.devices.registry import DeviceType, Point, Rule, load_device_types, show
+from hvac_platform.devices.registry import Comfort, DeviceType, Point, Rule, load_device_types, show
 
 _HEAD = """# Device specifications
 
@@ -73,7 +73,21 @@ def _section(device_type: DeviceType) -> str:
         ("Parameter", "Value", "Meaning", "Source"),
         ((f"`{p.name}`", show(p.value, p.unit), p.note, p.source) for p in parameters),
     )
+    if device_type.comfort is not None:
+        lines += ["", f"Comfort: {_comfort(device_type.comfort)}."]
     return "\n".join([*lines, ""])
+
+
+def _comfort(comfort: Comfort) -> str:
+    limits = [
+        f"{said} `{name}`"
+        for said, name in (("above", comfort.warmest), ("below", comfort.coldest))
+        if name is not None
+    ]
+    room = f" by more than `{comfort.tolerance}`" if comfort.tolerance else ""
+    then = f", while `{comfort.condition}`" if comfort.condition else ""
+    where = f"is to be neither {' nor '.join(limits)}" if len(limits) > 1 else f"is not to be {limits[0]}"
+    return f"`{comfort.temperature}` {where}{room}{then}"
 
 
 def _point_row(point: Point) -> tuple[str, ...]:

@@ -199,6 +199,31 @@ class Energy:
     power_factor: float = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Comfort:
+    """Between what a temperature should stay: that of the zone, or of what the machine supplies.
+
+    Attributes:
+        temperature: point of the temperature.
+        warmest: point or parameter that it should not be above, or None.
+        coldest: point or parameter that it should not be below, or None.
+        tolerance: parameter that says how far beyond them is still well, or None for not at all.
+        condition: condition while which it is to be so, or None for always.
+    """
+
+    temperature: str
+    warmest: str | None = None
+    coldest: str | None = None
+    tolerance: str | None = None
+    condition: str | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Points, parameters and the condition, those that there are."""
+        named = (self.temperature, self.warmest, self.coldest, self.tolerance, self.condition)
+        return tuple(name for name in named if name is not None)
+
+
 @dataclass(frozen=True, eq=False)
 class DeviceType:
     """A kind of machine. Compared and hashed by identity: the registry holds one instance of each.
@@ -214,6 +239,7 @@ class DeviceType:
         conditions: boolean expressions by name; each uses only those before it.
         rules: relationship rules, in the order of the file.
         energy: electric power and what drives it, or None where it isn't known.
+        comfort: the temperature that people feel or that is asked for, and its setpoints, or None.
         sentinels: values that devices send in place of a reading, e.g. -999.
         frozen_windows: number of windows without any change after which a sensor counts as frozen.
         memory_minutes: longest time that a ``minutes_<condition>`` variable counts.
@@ -230,6 +256,7 @@ class DeviceType:
     conditions: Mapping[str, str] = field(default_factory=dict)
     rules: tuple[Rule, ...] = ()
     energy: Energy | None = None
+    comfort: Comfort | None = None
     sentinels: tuple[float, ...] = (-999.0,)
     frozen_windows: int = 30
     memory_minutes: float = 60.0
@@ -485,6 +512,14 @@ class _EnergyFile(msgspec.Struct, forbid_unknown_fields=True):
     power_factor: Annotated[float, msgspec.Meta(gt=0, le=1)] = 1.0
 
 
+class _ComfortFile(msgspec.Struct, forbid_unknown_fields=True, rename={"condition": "while"}):
+    temperature: str
+    warmest: str | None = None
+    coldest: str | None = None
+    tolerance: str | None = None
+    condition: str | None = None
+
+
 class _TypeFile(msgspec.Struct, forbid_unknown_fields=True):
     """What a file may hold; msgspec refuses other keys and other kinds of value, and says where."""
 
@@ -498,6 +533,7 @@ class _TypeFile(msgspec.Struct, forbid_unknown_fields=True):
     conditions: dict[_Identifier, _Text] = {}
     rules: list[_RuleFile] = []
     energy: _EnergyFile | None = None
+    comfort: _ComfortFile | None = None
     sentinels: Annotated[tuple[float, ...], msgspec.Meta(max_length=100)] = (-999.0,)
     frozen_windows: Annotated[int, msgspec.Meta(ge=2, le=LONGEST_MINUTES)] = 30
     memory_minutes: Annotated[float, msgspec.Meta(ge=1, le=LONGEST_MINUTES)] = 60.0
@@ -620,7 +656,34 @@ def _build(content: _TypeFile) -> DeviceType:
     for i, rule in enumerate(rules):
         _require(rule.id not in [other.id for other in rules[:i]], f"rules[{rule.id}].id", "is used twice")
     energy = None if content.energy is None else _build_energy(content.energy, device_type)
-    return replace(device_type, rules=rules, energy=energy)
+    comfort = None if content.comfort is None else _build_comfort(content.comfort, device_type)
+    return replace(device_type, rules=rules, energy=energy, comfort=comfort)
+
+
+def _build_comfort(item: _ComfortFile, device_type: DeviceType) -> Comfort:
+    """Comfort after its checks: a temperature with at least one setpoint in the same unit."""
+    place = "comfort"
+    _require(item.temperature in device_type.index, f"{place}.temperature", f"{item.temperature} is not a point")
+    _require(item.warmest is not None or item.coldest is not None, place, "needs warmest or coldest")
+    unit = device_type.point(item.temperature).unit
+    for field_name, name in (("warmest", item.warmest), ("coldest", item.coldest)):
+        if name is not None:
+            found = device_type.quantity(name)
+            known = name in device_type.index or name in device_type.parameters
+            _require(known, f"{place}.{field_name}", f"{name} is not a point or parameter")
+            assert found is not None
+            _require(found.unit in ("", unit), f"{place}.{field_name}", f"{name} is in {found.unit}, not {unit}")
+    tolerance = item.tolerance
+    _require(
+        tolerance is None or tolerance in device_type.parameters,
+        f"{place}.tolerance",
+        f"{tolerance} is not a parameter",
+    )
+    condition = item.condition
+    _require(
+        condition is None or condition in device_type.conditions, f"{place}.while", f"{condition} is not a condition"
+    )
+    return Comfort(item.temperature, item.warmest, item.coldest, tolerance, condition)
 
 
 def _build_energy(item: _EnergyFile, device_type: DeviceType) -> Energy:

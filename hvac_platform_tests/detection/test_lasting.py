@@ -21,7 +21,7 @@ from hvac_platform.detection.lasting import (
     weather_evidence,
 )
 from hvac_platform.detection.promotion import Trial, judge_candidate
-from hvac_platform.detection.urgency import Standing, notification_level, urgency
+from hvac_platform.detection.urgency import MOST, Standing, notification_level, urgency
 from hvac_platform.devices.registry import device_type
 from hvac_platform_tests.conftest import MINUTE_MS
 
@@ -156,8 +156,8 @@ STANDINGS = st.builds(
 
 
 @given(STANDINGS)
-def test_urgency_is_between_0_and_100_and_earlier_false_alarms_never_raise_it(standing):
-    assert 0.0 <= urgency(standing) <= 100.0
+def test_urgency_is_not_negative_and_earlier_false_alarms_never_raise_it(standing):
+    assert 0.0 <= urgency(standing) <= MOST
     quiet = Standing(standing.severity, standing.minutes, standing.windows, standing.methods, standing.peak_score)
     doubted = Standing(
         standing.severity, standing.minutes, standing.windows, standing.methods, standing.peak_score, false_alarms=2

@@ -427,3 +427,35 @@ class TestEnergy:
     def test_a_mistake_is_refused_with_its_place(self, text, problem):
         with pytest.raises(DeviceTypeError, match=re.escape(problem)):
             self.energy(text)
+
+
+class TestComfort:
+    ROOM = (
+        "name: coil\npoints:\n  - {name: zone, unit: °F}\n  - {name: target, unit: °F}\n  - {name: kelvin, unit: K}\n"
+        "parameters: {room: 2}\nconditions: {warm: zone > 70}\ncomfort: "
+    )
+
+    def comfort(self, text):
+        return parse_device_type(self.ROOM + text, "coil.yaml").comfort
+
+    def test_is_a_temperature_with_its_setpoints(self):
+        found = self.comfort("{temperature: zone, warmest: target, tolerance: room, while: warm}")
+        assert found.names == ("zone", "target", "room", "warm")
+        assert parse_device_type(FAN, "fan.yaml").comfort is None
+
+    @pytest.mark.parametrize(
+        ("text", "problem"),
+        [
+            ("{temperature: zone}", "comfort: needs warmest or coldest"),
+            ("{temperature: attic, warmest: target}", "comfort.temperature: attic is not a point"),
+            ("{temperature: zone, warmest: attic}", "comfort.warmest: attic is not a point or parameter"),
+            ("{temperature: zone, coldest: warm}", "comfort.coldest: warm is not a point or parameter"),
+            ("{temperature: zone, coldest: kelvin}", "comfort.coldest: kelvin is in K, not °F"),
+            ("{temperature: zone, warmest: target, tolerance: target}", "comfort.tolerance: target is not a parameter"),
+            ("{temperature: zone, warmest: target, while: cold}", "comfort.while: cold is not a condition"),
+            ("{temperature: zone, warmest: target, if: warm}", "if"),
+        ],
+    )
+    def test_a_mistake_is_refused_with_its_place(self, text, problem):
+        with pytest.raises(DeviceTypeError, match=re.escape(problem)):
+            self.comfort(text)
