@@ -416,7 +416,7 @@ def test_a_printed_table_has_the_columns_that_the_command_prints(printed, where,
 
 
 def test_beginnings_are_those_of_lines_that_say_of_what_they_are():
-    text = "limits: similarity 0.1\nurgency 7 of 100\n  metrics: a, b\n  10:31 no\nCH-1: acknowledged\n"
+    text = "limits: similarity 0.1\nurgency 7 (severity +5)\n  metrics: a, b\n  10:31 no\nCH-1: acknowledged\n"
     assert beginnings(text) == {"limits", "metrics"}
 
 

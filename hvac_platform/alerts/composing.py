@@ -12,6 +12,7 @@ from hvac_platform.alerts.troubles import trouble_details
 from hvac_platform.config import Settings
 from hvac_platform.devices.registry import device_type
 from hvac_platform.monitoring.lifecycle import device_of, incident_by_id
+from hvac_platform.monitoring.worth import Prices
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.records import IncidentTransition, OutboxMessage
 
@@ -51,7 +52,7 @@ def _content(store: Store, settings: Settings, row: OutboxMessage, incident_id: 
         return platform_content(incident_id, {**details, **row.details}, since or row.queued_at, url)
     incident = incident_by_id(store, incident_id)
     if incident is not None:
-        return content_of(store, incident, url, whole=whole)
+        return content_of(store, incident, url, whole=whole, prices=Prices.of(settings))
     facts = outbox.KnownFacts(store).of(incident_id, device_id, row.details)
     declared = device_type(facts.device_type)
     return Content(

@@ -15,6 +15,7 @@ from hvac_platform.alerts.tree import RAISING
 from hvac_platform.devices.display_units import show_value
 from hvac_platform.devices.first_checks import FIRST_CHECKS
 from hvac_platform.devices.registry import device_type
+from hvac_platform.monitoring.worth import Prices, short_cost, worth_of
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.records import AnomalyEvent, Incident, Reading, StoredProfile
 from hvac_platform.timestamps import iso, to_datetime
@@ -64,6 +65,7 @@ class Content:
         check: what to look at first, for that kind.
         similar: past incidents like it, a line each.
         text: what the platform says of itself, for an incident without a device.
+        cost: what is avoidable a day, in a few words; empty where it isn't known.
     """
 
     incident_id: str
@@ -85,6 +87,7 @@ class Content:
     rules: tuple[str, ...] = ()
     link: str = ""
     text: str = ""
+    cost: str = ""
 
     @property
     def what(self) -> str:
@@ -223,6 +226,8 @@ class Message:
             lines.append(f"likely: {content.likely}")
         if content.check:
             lines.append(f"check first: {content.check}")
+        if content.cost and self.base in RAISING:
+            lines.append(f"costs about {content.cost}")
         if content.label:
             lines.append(f"it is: {content.label}")
         if self.base in ("resolved", "taken_back") and content.until_ms:
@@ -273,6 +278,7 @@ def _document(content: Content) -> dict[str, Any]:
         "check": content.check,
         "label": content.label,
         "cause": content.cause,
+        "cost": content.cost,
         "moved": [
             {"metric": m.metric, "title": m.title, "value": m.value, "unit": m.unit, "normal": m.normal}
             for m in content.moved
@@ -304,7 +310,9 @@ def incident_link(dashboard_url: str, device_id: str, started_at: int) -> str:
     return f"{dashboard_url}/incident/{quote(device_id, safe='')}/{started_at}" if dashboard_url else ""
 
 
-def content_of(store: Store, incident: Incident, dashboard_url: str, *, whole: bool = True) -> Content:
+def content_of(
+    store: Store, incident: Incident, dashboard_url: str, *, whole: bool = True, prices: Prices | None = None
+) -> Content:
     """What is to be said of a stored incident.
 
     Args:
@@ -312,6 +320,7 @@ def content_of(store: Store, incident: Incident, dashboard_url: str, *, whole: b
         incident: the incident.
         dashboard_url: where people reach the dashboard; empty where nobody said.
         whole: with values, reasons and what is similar; else what a line needs.
+        prices: of energy, to say what it costs; nothing is said of that where they aren't given.
     """
     declared = device_type(incident.device_type)
     kind = next(iter(incident.kinds), None)
@@ -341,6 +350,7 @@ def content_of(store: Store, incident: Incident, dashboard_url: str, *, whole: b
         ),
         rules=tuple(incident.rules),
         link=incident_link(dashboard_url, incident.device_id, incident.started_at),
+        cost=short_cost(worth_of(store, incident, prices)) if whole and prices is not None else "",
     )
 
 

@@ -48,7 +48,69 @@ def openapi() -> dict[str, Any]:
             "description": "What the platform knows of devices, for programs. Times are RFC 3339 in UTC.",
         },
         "paths": {_path(route): {route.method.lower(): _operation(route)} for route in ROUTES},
-        "components": {"schemas": {**{name: schema_of(table(name)) for name in named}, "problem": problem}},
+        "components": {
+            "schemas": {
+                **{name: schema_of(table(name)) for name in named},
+                "incident_worth": _worth(),
+                "problem": problem,
+            }
+        },
+    }
+
+
+def _worth() -> dict[str, Any]:
+    """What one incident has beside the columns of its table: its worth, and what its repair has saved."""
+    amount = {
+        "type": ["object", "null"],
+        "description": "An estimate and its interval of 95 %.",
+        "properties": {name: {"type": "number"} for name in ("value", "low", "high")},
+    }
+    points = {"type": "number", "minimum": 0, "maximum": 10}
+    by_name = {"type": "object", "additionalProperties": {"type": "number"}}
+    hours = {"type": ["number", "null"], "description": "Hours that were compared."}
+    currency = {"type": ["string", "null"], "description": "As the file of prices has it; null without one."}
+    return {
+        "type": "object",
+        "properties": {
+            "worth": {
+                "type": "object",
+                "properties": {
+                    "avoidable_kwh_a_day": amount,
+                    "avoidable_cost_a_day": amount,
+                    "currency": currency,
+                    "compared_hours": hours,
+                    "extrapolated": {
+                        "type": ["boolean", "null"],
+                        "description": "Whether less than a day was compared.",
+                    },
+                    "degree_hours": {
+                        "type": ["number", "null"],
+                        "description": "K·h beyond setpoints in its last 24 h.",
+                    },
+                    "cost": points,
+                    "comfort": points,
+                    "maintenance_risk": points,
+                    "maintenance_risk_parts": by_name,
+                    "unknown": {
+                        "type": "object",
+                        "additionalProperties": {"type": "string"},
+                        "description": "Why cost, money or comfort are not known.",
+                    },
+                },
+            },
+            "urgency_parts": {**by_name, "description": "Points by what they are for; their sum is the urgency."},
+            "savings": {
+                "type": ["object", "null"],
+                "description": "Of a resolved incident: what has been saved since.",
+                "properties": {
+                    **dict.fromkeys(("kwh", "kwh_a_day", "cost", "cost_a_day"), amount),
+                    "currency": currency,
+                    "hours_before": hours,
+                    "hours_after": hours,
+                    "unknown": {"type": "string", "description": "Why it isn't known; empty where it is."},
+                },
+            },
+        },
     }
 
 
@@ -59,6 +121,8 @@ def _path(route: Route) -> str:
 def _operation(route: Route) -> dict[str, Any]:
     in_path = re.findall(r"<(?:path:)?(\w+)>", route.path)
     document: dict[str, Any] = {"$ref": f"#/components/schemas/{route.table}"} if route.table else {"type": "object"}
+    if route.name in ("incident", "act"):
+        document = {"allOf": [document, {"$ref": "#/components/schemas/incident_worth"}]}
     if route.many:
         document = {
             "type": "object",

@@ -21,8 +21,10 @@ from hvac_platform.ingestion.messages import format_timestamp
 from hvac_platform.ingestion.proof import newest_proofs
 from hvac_platform.log.base import MessageLog, UnknownTopicError
 from hvac_platform.monitoring import lifecycle
+from hvac_platform.monitoring.notifying import urgency_now
 from hvac_platform.monitoring.points import states_now
 from hvac_platform.monitoring.similar import NoSnapshotError, similar_states
+from hvac_platform.monitoring.worth import Prices, savings_document, savings_of, worth_document, worth_of
 from hvac_platform.runtime.connections import make_encoders
 from hvac_platform.stores.base import Device, Store, TableSlice
 from hvac_platform.stores.records import NO_POINTS, Incident, IncidentHandling
@@ -203,7 +205,7 @@ def incidents(request: Request) -> Page:
 
 
 def incident(request: Request) -> dict[str, Any]:
-    """One incident, with where it stands and its history.
+    """One incident, with where it stands, its history, what it is worth and what its repair has saved.
 
     Raises:
         ProblemError: there is none of this id.
@@ -223,7 +225,15 @@ def incident(request: Request) -> dict[str, Any]:
         }
         for one in lifecycle.history_of(request.store, found)
     ]
-    return {**_incident(request.store, found, handling, now_ms()), "history": history}
+    now, prices = now_ms(), Prices.of(request.settings)
+    worth = worth_of(request.store, found, prices)
+    return {
+        **_incident(request.store, found, handling, now),
+        "history": history,
+        "worth": worth_document(worth),
+        "urgency_parts": urgency_now(request.store, found, worth),
+        "savings": savings_document(*savings_of(request.store, found, handling, prices, now), worth.currency),
+    }
 
 
 def act(request: Request) -> dict[str, Any]:

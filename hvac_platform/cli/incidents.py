@@ -29,6 +29,7 @@ from hvac_platform.cli.choosing import (
 from hvac_platform.cli.incident_actions import add_actions
 from hvac_platform.cli.output import AsJson, at, console, errors, print_json, print_rows
 from hvac_platform.config import load_settings
+from hvac_platform.detection.urgency import points_in_order
 from hvac_platform.monitoring.data_loss import DATA_LOSS, told_method
 from hvac_platform.monitoring.lifecycle import (
     ATTENTION,
@@ -41,8 +42,20 @@ from hvac_platform.monitoring.lifecycle import (
     told_transition,
 )
 from hvac_platform.monitoring.maintenance import enter
-from hvac_platform.monitoring.notifying import explained_urgency
+from hvac_platform.monitoring.notifying import explained_urgency, urgency_now
 from hvac_platform.monitoring.similar import NoSnapshotError, similar_states
+from hvac_platform.monitoring.worth import (
+    Prices,
+    Worth,
+    comfort_words,
+    cost_words,
+    maintenance_words,
+    savings_document,
+    savings_of,
+    savings_words,
+    worth_document,
+    worth_of,
+)
 from hvac_platform.runtime.connections import make_encoders, open_store
 from hvac_platform.stores.records import Incident, IncidentHandling, IncidentTransition, MaintenanceSpan
 from hvac_platform.timestamps import DAY_MS, iso, now_ms
@@ -129,7 +142,8 @@ def _attention(incident: Incident, handling: IncidentHandling | None, at_ms: int
     state = state_of(handling, at_ms)
     if state not in ATTENTION:
         return len(ATTENTION), 0.0, 0, -incident.started_at
-    return ATTENTION[state], -(incident.urgency or 0.0), incident.level, -incident.started_at
+    points = points_in_order(incident.urgency, incident.severity)
+    return ATTENTION[state], -points, incident.level, -incident.started_at
 
 
 def _summary(found: Incident, handling: IncidentHandling | None, at_ms: int) -> dict[str, object]:
@@ -172,6 +186,9 @@ def show_incident(incident: IncidentId, as_json: AsJson = False) -> None:
     handling = handling_of(store, [found]).get(found.incident_id)
     history, parts = history_of(store, found), children_of(store, found)
     of_platform = found.device_id == PLATFORM
+    prices = Prices.of(settings)
+    worth = worth_of(store, found, prices)
+    saved = savings_of(store, found, handling, prices, now_ms())
     lost = DATA_LOSS in found.methods or of_platform
     states = None
     if not lost:
@@ -201,7 +218,12 @@ def show_incident(incident: IncidentId, as_json: AsJson = False) -> None:
         told = [{**asdict(one), "at": at(one.at)} for one in history]
         children = [child.incident_id for child in parts]
         handled = {"handling": stands, "history": told, "children": children}
-        print_json({**asdict(found), **times, **handled, "similar_states": past})
+        valued = {
+            "worth": worth_document(worth),
+            "urgency_parts": urgency_now(store, found, worth),
+            "savings": savings_document(*saved, worth.currency),
+        }
+        print_json({**asdict(found), **times, **handled, **valued, "similar_states": past})
         return
     if of_platform:
         console.print(f"{found.incident_id}  {found.severity}, {_stands(handling)}\nsince {iso(found.started_at)}")
@@ -221,7 +243,10 @@ def show_incident(incident: IncidentId, as_json: AsJson = False) -> None:
     elif parts:
         of_others = "" if parts[0].device_id == found.device_id else " of other devices"
         console.print(f"{len(parts)} incidents{of_others} are part of it")
-    console.print(explained_urgency(store, settings, found))
+    console.print(explained_urgency(store, settings, found, worth))
+    _print_worth(worth)
+    if said := savings_words(*saved, worth.currency):
+        console.print(f"saved since: {said}")
     if found.excess_kwh is not None:
         console.print(f"energy: {found.excess_kwh:+.1f} kWh against what its state calls for")
     if found.label:
@@ -259,6 +284,15 @@ def show_incident(incident: IncidentId, as_json: AsJson = False) -> None:
     print_rows(
         past, as_json=False, title="Past states of the device most like it", empty="no past state to compare with"
     )
+
+
+def _print_worth(worth: Worth) -> None:
+    """What the incident is worth, a line each."""
+    console.print(f"avoidable cost: {cost_words(worth)}")
+    if worth.daily is not None and worth.money_unknown:
+        console.print(f"  {worth.money_unknown}")
+    console.print(f"comfort: {comfort_words(worth)}")
+    console.print(f"maintenance risk: {maintenance_words(worth)}")
 
 
 def _print_history(history: Sequence[IncidentTransition]) -> None:

@@ -8,9 +8,12 @@ from dash import dcc, html
 
 from hvac_platform.dashboard.components import Content, named, severity_badge
 from hvac_platform.dashboard.formatting import incident_href, number, span_words, state_words, visible
-from hvac_platform.dashboard.reading import SEVERITIES, incidents_of
+from hvac_platform.dashboard.known_worth import KnownWorth
+from hvac_platform.dashboard.reading import incidents_of
+from hvac_platform.detection.urgency import points_in_order
 from hvac_platform.devices.first_checks import FIRST_CHECKS
 from hvac_platform.monitoring import lifecycle
+from hvac_platform.monitoring.worth import short_cost
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.records import Incident, IncidentHandling
 
@@ -19,26 +22,25 @@ SHOWN, READ = 5, 15
 
 
 def most_urgent(incidents: Mapping[str, Sequence[Incident]]) -> list[Incident]:
-    """Open incidents, the most severe first, then by urgency and the newest; parts of another one are left to it.
+    """Open incidents, the most urgent first, then the newest; parts of another one are left to it.
 
     Args:
         incidents: open ones by device.
     """
     found = [one for of_device in incidents.values() for one in of_device if one.parent_id is None]
-    return sorted(found, key=lambda one: (_rank(one.severity), -(one.urgency or 0.0), -one.started_at, one.device_id))
+    return sorted(found, key=lambda one: (-points_in_order(one.urgency, one.severity), -one.started_at, one.device_id))
 
 
-def _rank(severity: str) -> int:
-    return SEVERITIES.index(severity) if severity in SEVERITIES else len(SEVERITIES)
-
-
-def attention(store: Store, incidents: Mapping[str, Sequence[Incident]], at_ms: int) -> Content:
+def attention(
+    store: Store, incidents: Mapping[str, Sequence[Incident]], at_ms: int, known: KnownWorth | None = None
+) -> Content:
     """The list; a sentence where nothing is open.
 
     Args:
         store: has the rows of what is shown.
         incidents: open ones by device.
         at_ms: the present.
+        known: what incidents are worth; nothing is said of it where it isn't given.
     """
     ordered = most_urgent(incidents)
     if not ordered:
@@ -50,13 +52,17 @@ def attention(store: Store, incidents: Mapping[str, Sequence[Incident]], at_ms: 
     shown = sorted(read, key=lambda one: lifecycle.ATTENTION.get(states[one.incident_id], last))[:SHOWN]
     others = len(ordered) - len(shown)
     more = [html.P(dcc.Link(f"{number(others, 0)} more that are open", href="/incidents"))] if others > 0 else []
-    items = [_item(one, handlings.get(one.incident_id), states[one.incident_id], at_ms) for one in shown]
+    costs = {one.incident_id: short_cost(known.of(store, one, at_ms)) for one in shown} if known is not None else {}
+    items = [
+        _item(one, handlings.get(one.incident_id), states[one.incident_id], at_ms, costs.get(one.incident_id, ""))
+        for one in shown
+    ]
     return html.Section(
         [html.H2("Needs attention"), html.Ol(items), *more], className="attention", **named("Needs attention")
     )
 
 
-def _item(one: Incident, handling: IncidentHandling | None, state: lifecycle.State, at_ms: int) -> Content:
+def _item(one: Incident, handling: IncidentHandling | None, state: lifecycle.State, at_ms: int, cost: str) -> Content:
     place = ", ".join(visible(part, 60) for part in (one.location, one.building_id) if part)
     who = f", {visible(handling.assignee, 40)}" if handling is not None and handling.assignee else ""
     kind = next(iter(one.kinds), None)
@@ -65,7 +71,11 @@ def _item(one: Incident, handling: IncidentHandling | None, state: lifecycle.Sta
     check = "" if kind is None or one.label else FIRST_CHECKS.get(kind["kind"], "")
     rest = [
         part
-        for part in (f"Likely {visible(likely, 80)}." if likely else "", f"Check {check}." if check else "")
+        for part in (
+            f"Likely {visible(likely, 80)}." if likely else "",
+            f"Check {check}." if check else "",
+            f"Costs about {cost}." if cost else "",
+        )
         if part
     ]
     return html.Li(

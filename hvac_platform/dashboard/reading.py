@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvac_platform.detection.methods import method_names
+from hvac_platform.detection.urgency import points_in_order
 from hvac_platform.ingestion.flow import PartitionFlow, flows
 from hvac_platform.log.base import MessageLog, UnknownTopicError
 from hvac_platform.monitoring.lifecycle import ATTENTION, State
@@ -176,14 +177,21 @@ def newest_incidents(
         states: state by id of those that were ever handled, see :func:`incident_states`.
         state: only those in one state.
     """
-    columns: dict[str, list[Any]] = {"device_id": [], "started_at": [], "incident_id": [], "urgency": []}
+    columns: dict[str, list[Any]] = {
+        name: [] for name in ("device_id", "started_at", "incident_id", "severity", "urgency")
+    }
     wanted = (("severity", severity),) if severity else ()
     for batch in store.scan(TableSlice(Incident.TABLE, tuple(columns), None, since_ms, equals=wanted)):
         for name, values in columns.items():
             values += batch[name]
     found = [
-        (ATTENTION.get(there, len(ATTENTION)), -(urgency or 0.0) if there in ATTENTION else 0.0, -started_at, device_id)
-        for device_id, started_at, incident_id, urgency in zip(*columns.values(), strict=True)
+        (
+            ATTENTION.get(there, len(ATTENTION)),
+            -points_in_order(urgency, rank) if there in ATTENTION else 0.0,
+            -started_at,
+            device_id,
+        )
+        for device_id, started_at, incident_id, rank, urgency in zip(*columns.values(), strict=True)
         for there in [states.get(incident_id, State.PAST)]
         if not state or state == there
     ]

@@ -32,6 +32,7 @@ from hvac_platform.monitoring.profiles import load_profile
 from hvac_platform.monitoring.provisional import awaits_judgement
 from hvac_platform.monitoring.stopped_points import FURTHEST_MS, STOPPED, StoppedPoints, of_same_stop, stopped_points
 from hvac_platform.monitoring.wide_devices import metrics_to_read
+from hvac_platform.monitoring.worth import NO_PRICES, Prices
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.batches import TableBatch
 from hvac_platform.stores.records import Incident, SimilarIncident, StoredKind, Verdict
@@ -140,6 +141,7 @@ def incident_batches(
     points: bool = True,
     only_changed: bool = False,
     changes: IncidentChanges | None = None,
+    prices: Prices = NO_PRICES,
 ) -> Iterator[TableBatch]:
     """Rows of ``incidents`` for what reaches into [start_ms, end_ms); incidents that no longer exist are taken back.
 
@@ -158,6 +160,7 @@ def incident_batches(
         points: look for points that have stopped too; else the incidents of such stay as they are.
         only_changed: leave out incidents with the same windows as when they were last computed.
         changes: where to put what became of them.
+        prices: of energy, for what each is worth.
     """
     window_ms, begin_ms = grouping.window_ms, start_ms - grouping.quiet_ms
     of_windows = fault_windows(store, device.device_id, grouping, begin_ms, end_ms)
@@ -178,7 +181,7 @@ def incident_batches(
         if not awaits_judgement(store, incident, now_ms)
     ]
     changes = changes if changes is not None else IncidentChanges()
-    said_before = Known.of(store)
+    said_before = Known.of(store, prices)
     present = changes.present
     said = words_of_people(store, device.device_id) if known else WordsOfPeople({}, {})
 
@@ -230,7 +233,7 @@ def incident_batches(
             times = one.found.times_ms
             windows = IncidentWindows(device, times, window_ms, _verdicts(store, device.device_id, times, window_ms))
             incident = windows_incident(store, windows, profile, past, status=status, now_ms=now_ms)
-        incident = said_before.applied(_continued(incident, one))
+        incident = said_before.applied(_continued(incident, one), profile.energy if profile is not None else None)
         past.add(incident)
         here = rows.get(start)
         stays = here is not None and here.incident_id == incident.incident_id

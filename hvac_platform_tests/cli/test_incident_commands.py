@@ -161,3 +161,23 @@ def test_suppressions_are_entered_counted_and_removed(store, tmp_path, monkeypat
     assert not checked["suppressions"]["ok"]
     file.write_text("suppressions: [{name: roof, building: roof}]\n")
     assert [row["name"] for row in as_json("suppressions", "list")] == ["roof"]
+
+
+def test_show_says_what_an_incident_is_worth_and_why_what_is_unknown_is(store, tmp_path, monkeypatch):
+    shown = done("incidents", "show", FIRST)
+    assert "avoidable cost: not known: " in shown
+    assert "comfort: not known: " in shown
+    assert "maintenance risk: " in shown
+    found = as_json("incidents", "show", FIRST)
+    assert found["worth"]["unknown"].keys() == {"cost", "money", "comfort"}
+    assert found["worth"]["avoidable_kwh_a_day"] is None
+    assert found["urgency"] == pytest.approx(sum(found["urgency_parts"].values()), abs=0.11)
+    assert found["savings"] is None
+    monkeypatch.setenv("HVAC_TARIFFS", str(tmp_path / "gone.yaml"))
+    assert done("incidents", "show", FIRST).count("avoidable cost") == 1
+    checked = hvac("check", "--json")
+    (row,) = [row for row in json.loads(checked.stdout) if row["part"] == "tariffs"]
+    assert (row["ok"], "gone.yaml" in row["state"], "docs/worth.md" in row["what_to_do"]) == (False, True, True)
+    (tmp_path / "gone.yaml").write_text("currency: EUR\nprice: 0.3\n")
+    (row,) = [row for row in json.loads(hvac("check", "--json").stdout) if row["part"] == "tariffs"]
+    assert row["state"].endswith("0.3 EUR a kWh, 0 periods")

@@ -62,8 +62,8 @@ def test_every_path_of_the_document_answers_with_what_its_schema_has(client: Any
         items = answer["items"] if "items" in schema.get("properties", {}) else [answer]
         assert items or path.endswith("/similar"), path
         reference = schema.get("$ref") or schema.get("properties", {}).get("items", {}).get("items", {}).get("$ref")
-        if reference is not None:
-            described = document["components"]["schemas"][reference.rpartition("/")[2]]["properties"]
+        for one in [reference] if reference is not None else [part["$ref"] for part in schema.get("allOf", [])]:
+            described = document["components"]["schemas"][one.rpartition("/")[2]]["properties"]
             assert described.keys() <= items[0].keys(), path
 
 
@@ -181,3 +181,20 @@ def test_what_can_not_be_there_is_refused_and_not_answered_by_an_empty_list(clie
     answer = client.get(API + path)
     assert answer.status_code == 400
     assert answer.json["detail"].startswith(said)
+
+
+def test_an_incident_has_what_it_is_worth_with_the_reason_where_that_is_not_known(client: Any, filled: Path) -> None:
+    first, *_ = Incident.read(EmbeddedStore(filled / "store.db"), "CH-001")
+    one = get(client, f"/incidents/{first.incident_id}")
+    worth = one["worth"]
+    assert worth["avoidable_kwh_a_day"] is not None or worth["unknown"]["cost"]
+    assert "HVAC_TARIFFS" in worth["unknown"]["money"]
+    assert worth["avoidable_cost_a_day"] is None
+    for name in ("cost", "comfort", "maintenance_risk"):
+        assert 0 <= worth[name] <= 10
+    assert one["urgency_parts"]["severity"] == 25.0
+    assert one["urgency_parts"]["maintenance risk"] == worth["maintenance_risk"]
+    assert one["savings"] is None, "it is not resolved"
+    listed = get(client, "/incidents", device="CH-001")["items"][0]
+    assert "urgency" in listed
+    assert "worth" not in listed, "a list reads what was kept"

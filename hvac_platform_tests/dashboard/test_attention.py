@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from hvac_platform.config import Settings
+from hvac_platform.dashboard import known_worth
 from hvac_platform.dashboard.attention import SHOWN, attention, most_urgent
-from hvac_platform.dashboard.reading import open_incidents
+from hvac_platform.dashboard.reading import incident_states, newest_incidents, open_incidents
 from hvac_platform.detection.fault_kinds import SENSOR_KINDS, signature_library
+from hvac_platform.detection.worth import DailyExcess, Interval
 from hvac_platform.devices.first_checks import FIRST_CHECKS
 from hvac_platform.devices.registry import device_types
 from hvac_platform.monitoring import lifecycle
+from hvac_platform.monitoring.worth import Prices, Worth
+from hvac_platform.stores.base import Store
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.records import Incident
 from hvac_platform_tests.conftest import HOUR_MS
@@ -42,13 +48,15 @@ def told(store: EmbeddedStore) -> str:
     )
 
 
-def test_what_nobody_has_seen_comes_first_then_the_most_severe_then_the_most_urgent(store: EmbeddedStore) -> None:
-    a = incident("A", START_MS, severity="critical", urgency=1.0)
-    b = incident("B", START_MS, severity="warning", urgency=9.0)
-    c = incident("C", START_MS, severity="warning", urgency=2.0)
-    d = incident("D", START_MS, severity="critical", urgency=5.0)
+def test_what_nobody_has_seen_comes_first_then_the_most_urgent(store: EmbeddedStore) -> None:
+    a = incident("A", START_MS, severity="critical", urgency=None)  # not judged yet: its severity alone
+    b = incident("B", START_MS, severity="info", urgency=90.0)
+    c = incident("C", START_MS, severity="warning", urgency=20.0)
+    d = incident("D", START_MS, severity="critical", urgency=190.0)
     opened(store, a, b, c, d)
     assert [one.device_id for one in most_urgent(open_incidents(store))] == ["D", "A", "B", "C"]
+    board = newest_incidents(store, 0, None, incident_states(store), None)
+    assert [device_id for device_id, _ in board] == ["D", "A", "B", "C"]
     lifecycle.acknowledge(store, d, by="ana", at_ms=NOW)
     text = told(store)
     places = [text.index(f'"{device}"') for device in ("A", "B", "C", "D")]
@@ -85,3 +93,38 @@ def test_every_kind_of_fault_that_is_told_apart_has_a_first_check() -> None:
     kinds = {kind for name in device_types() for kind in signature_library(name)}
     assert kinds
     assert kinds | set(SENSOR_KINDS) == set(FIRST_CHECKS)
+
+
+def test_it_says_what_an_incident_costs_a_day_where_that_is_known_and_computes_it_once(
+    store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened(store, incident("A", START_MS), incident("B", START_MS))
+    daily = DailyExcess(Interval(48.0, 36.0, 60.0), Interval(12.0, 9.0, 15.0), 24.0, extrapolated=False)
+    asked: list[str] = []
+
+    def worth_of(_store: Store, one: Incident, _prices: Prices) -> Worth:
+        asked.append(one.device_id)
+        known = daily if one.device_id == "A" else None
+        return Worth(known, "" if known else "nothing came of it meanwhile", "EUR", "", 2.0, None, "", 0.0, {})
+
+    monkeypatch.setattr(known_worth, "worth_of", worth_of)
+    known = known_worth.KnownWorth(Settings(_env_file=None))  # type: ignore[call-arg]
+    for _ in range(3):
+        shown = attention(store, open_incidents(store), NOW, known).to_plotly_json()
+        text = json.dumps(shown, default=lambda c: c.to_plotly_json(), ensure_ascii=False)
+    assert text.count("Costs about") == 1
+    assert "Costs about 12.00 EUR (9.00 to 15.00) a day." in text
+    assert sorted(asked) == ["A", "B"]
+
+
+def test_a_thousand_incidents_are_put_in_order_without_looking_at_what_each_is_worth(
+    store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = [incident(f"D{n:04d}", START_MS, urgency=float(n % 97)) for n in range(1000)]
+    store.upsert(Incident.TABLE, Incident.columns(many))
+    monkeypatch.setattr(known_worth, "worth_of", lambda *_: pytest.fail("a list reads what was kept"))
+    began = time.process_time()
+    found = newest_incidents(store, 0, None, {one.incident_id: lifecycle.State.OPEN for one in many}, None)
+    seconds = time.process_time() - began
+    assert [one[0] for one in found[:2]] == ["D0096", "D0193"]
+    assert seconds < 0.1

@@ -355,3 +355,23 @@ def test_everything_comes_from_this_server(browser: Browser) -> None:
     assert "http" not in policy
     assert "unsafe-eval" not in policy
     assert browser.client.get("/assets/dashboard.css").status_code == 200
+
+
+def test_an_incident_says_what_it_is_worth_in_energy_and_with_prices_in_money(filled: Path, tmp_path: Path) -> None:
+    for file in filled.glob("store.db*"):
+        shutil.copy(file, tmp_path)
+    asked = {"incident_id__data": ["CH-001", START_MS + 20 * HOUR_MS]}
+    page = Browser(make_app(settings_of(tmp_path))).text("incident-content.children", **asked)
+    for words in ("What it is worth", "Avoidable cost", "Comfort", "Maintenance risk", "severity +25", "kWh", "a day"):
+        assert words in page
+    assert "HVAC_TARIFFS names no file" in page
+    assert "Saved since" not in page
+    tariffs = tmp_path / "tariffs.yaml"
+    tariffs.write_text("currency: EUR\nprice: 0.3\n")
+    page = Browser(make_app(settings_of(tmp_path, hvac_tariffs=tariffs))).text("incident-content.children", **asked)
+    assert " EUR (" in page
+    assert "HVAC_TARIFFS names no file" not in page
+    tariffs.write_text("currency: EUR\n")
+    page = Browser(make_app(settings_of(tmp_path, hvac_tariffs=tariffs))).text("incident-content.children", **asked)
+    assert "tariffs.yaml: line 1: price: is missing" in page, "a file that is wrong is told, and the energy is there"
+    assert " kWh (" in page

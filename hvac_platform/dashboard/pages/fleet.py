@@ -37,6 +37,7 @@ from hvac_platform.dashboard.formatting import (
     visible,
 )
 from hvac_platform.dashboard.front import texts_once
+from hvac_platform.dashboard.known_worth import KnownWorth
 from hvac_platform.dashboard.paging import pager_outputs, pager_state, register_pager
 from hvac_platform.dashboard.reading import DeviceState, Ingestion
 from hvac_platform.dashboard.shared_readings import SharedReadings
@@ -222,13 +223,14 @@ def render(
     filters: Filters,
     page: int,
     shown_before: Sequence[str] = (),
+    known: KnownWorth | None = None,
 ) -> FleetView:
     """One refresh; devices that were shown before are looked at first."""
     fleet = board.refresh(store, shown_before)
     here = page_of(chosen(fleet, filters), page, CARDS, "devices")
     return FleetView(
         totals(fleet, shared.ingestion(), shared.rejected()) if fleet.devices else [],
-        attention(store, fleet.incidents, fleet.at_ms) if fleet.devices else "",
+        attention(store, fleet.incidents, fleet.at_ms, known) if fleet.devices else "",
         cards(fleet, here.rows, board.states(store, here.rows, fleet.at_ms)),
         here,
         [option(name, type_title(name)) for name in sorted({d.device_type for d in fleet.devices})],
@@ -240,6 +242,7 @@ def render(
 def register(app: Dash, board: FleetBoards, shared: SharedReadings) -> None:
     """Callbacks of the page."""
     register_pager(app, "fleet", ("fleet-type", "fleet-building", "fleet-status", "fleet-search"))
+    known = KnownWorth(shared.source.settings)
 
     @app.callback(
         Output("fleet-totals", "children"),
@@ -270,7 +273,7 @@ def register(app: Dash, board: FleetBoards, shared: SharedReadings) -> None:
 
         def read(store: Store) -> Content:
             filters = Filters(device_type, building, status, search)
-            views.append(render(store, board, shared, filters, page or 0, texts_once(shown, CARDS)))
+            views.append(render(store, board, shared, filters, page or 0, texts_once(shown, CARDS), known))
             return views[0].cards
 
         content = guarded(shared.source, read)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,6 +35,7 @@ from hvac_platform.dashboard.formatting import (
     type_title,
     visible,
 )
+from hvac_platform.dashboard.known_worth import KnownWorth
 from hvac_platform.dashboard.log_in import current_person
 from hvac_platform.dashboard.pages.device import lines_of, marks, marks_words
 from hvac_platform.dashboard.reading import (
@@ -45,10 +46,13 @@ from hvac_platform.dashboard.reading import (
     profile_row,
 )
 from hvac_platform.dashboard.source import Source
+from hvac_platform.detection.urgency import total
 from hvac_platform.devices.registry import device_type
 from hvac_platform.monitoring import lifecycle
 from hvac_platform.monitoring.data_loss import DATA_LOSS, told_method
 from hvac_platform.monitoring.incident_actions import ACTIONS
+from hvac_platform.monitoring.notifying import urgency_now
+from hvac_platform.monitoring.worth import Worth, comfort_words, cost_words, maintenance_words, savings_words
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.records import Incident, IncidentHandling, IncidentTransition
 from hvac_platform.stores.series import read_series
@@ -86,7 +90,6 @@ def summary(incident: Incident, kind: str, handling: IncidentHandling | None, at
     if incident.parent_id is not None:
         parent = dcc.Link(visible(incident.parent_id, 80), href=incident_href(incident.parent_id))
         scope = html.Span([scope, "; part of ", parent])
-    excess = incident.excess_kwh
     windows = "Missing windows" if DATA_LOSS in incident.methods else "Anomalous windows"
     return facts(
         [
@@ -99,10 +102,44 @@ def summary(incident: Incident, kind: str, handling: IncidentHandling | None, at
             ("Duration", span_words(incident.ended_at - incident.started_at)),
             (windows, f"{number(incident.windows, 0)} ({by_method})" if by_method else None),
             ("Peak score", f"{number(incident.peak_score, 2)} (1 is the limit)"),
-            ("Excess energy", "–" if excess is None else f"{number(excess, 1)} kWh"),
+            ("Excess energy", _excess_words(incident.excess_kwh)),
             ("Scope", scope),
             ("Device type", type_title(kind)),
             ("It turned out to be", visible(incident.label, 80) if incident.label else "not said yet"),
+        ]
+    )
+
+
+def _excess_words(excess: float | None) -> str:
+    """Energy beyond the expected while an incident lasted, and why that isn't what was used minus what was expected."""
+    if excess is None:
+        return "–"
+    return f"{number(excess, 1)} kWh while it lasted (hours within the usual error of what is expected count as none)"
+
+
+def worth_of_it(worth: Worth, parts: Mapping[str, float], saved: str) -> Content:
+    """What an incident is worth: its place in lists and of what that is the sum, each part with how it is known.
+
+    Args:
+        worth: of it.
+        parts: points of its urgency by what they are for.
+        saved: what has been saved since it was resolved, in words; empty where there is nothing to be said.
+    """
+    listed = ", ".join(f"{name} {points:+g}" for name, points in parts.items())
+    no_money = worth.money_unknown if worth.daily is not None else ""
+    return html.Section(
+        [
+            html.H2("What it is worth"),
+            facts(
+                [
+                    ("Urgency, the sum that lists are ordered by", f"{total(parts):g} ({listed})"),
+                    ("Avoidable cost", visible(cost_words(worth), 400)),
+                    ("Comfort", visible(comfort_words(worth), 400)),
+                    ("Maintenance risk", visible(maintenance_words(worth), 400)),
+                    *([("Saved since it was resolved", visible(saved, 400))] if saved else []),
+                ]
+            ),
+            *([html.P(visible(f"{no_money}.", 400), className="small")] if no_money else []),
         ]
     )
 
@@ -261,7 +298,7 @@ class IncidentKey:
     name: str
 
 
-def render(store: Store, key: IncidentKey) -> tuple[Content, list[bool]]:
+def render(store: Store, key: IncidentKey, known: KnownWorth) -> tuple[Content, list[bool]]:
     """One refresh of the page of an incident, and which buttons are off."""
     incident = lifecycle.find_incident(store, f"{key.device_id}/{key.name}")
     if incident is None:
@@ -271,21 +308,26 @@ def render(store: Store, key: IncidentKey) -> tuple[Content, list[bool]]:
     device = next((d for d in store.devices() if d.device_id == key.device_id), None)
     kind = device.device_type if device is not None else ""
     lost = DATA_LOSS in incident.methods  # then there is nothing that could resemble anything
+    at_ms = now_ms()
+    worth = known.of(store, incident, at_ms)
+    saved = savings_words(*known.savings(store, incident, handling, at_ms), worth.currency)
     content = html.Div(
         [
-            summary(incident, kind, handling, now_ms()),
+            summary(incident, kind, handling, at_ms),
+            worth_of_it(worth, urgency_now(store, incident, worth), saved),
             history(lifecycle.history_of(store, incident)),
             why(incident, kind),
             *([] if lost else [html.Div([likely(incident), similar(incident)], className="columns")]),
             *figures(store, incident, kind),
         ]
     )
-    return content, acting_on_it.impossible(handling, now_ms())
+    return content, acting_on_it.impossible(handling, at_ms)
 
 
 def register(app: Dash, source: Source, acting: Acting) -> None:
     """Callbacks of the page."""
     acting_on_it.register(app, source, acting)
+    known = KnownWorth(source.settings)
 
     @app.callback(
         Output("incident-content", "children"),
@@ -298,7 +340,7 @@ def register(app: Dash, source: Source, acting: Acting) -> None:
         off = [True] * len(ACTIONS)
 
         def read(store: Store) -> Content:
-            content, off[:] = render(store, IncidentKey(str(key[0]), str(key[1])))
+            content, off[:] = render(store, IncidentKey(str(key[0]), str(key[1])), known)
             return content
 
         return guarded(source, read), *off

@@ -16,6 +16,7 @@ from hvac_platform.monitoring.incidents import (
     incident_batches,
 )
 from hvac_platform.monitoring.passes.base import Pass, Span
+from hvac_platform.monitoring.worth import Prices
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.batches import TableBatch
 from hvac_platform.stores.records import Incident
@@ -74,6 +75,7 @@ class IncidentsPass(Pass):
         listening = Listening(self.store, self._settings, self._now_ms)
         past = PastIncidents(self.store, start_ms - LIBRARY_MS)
         changes: dict[str, IncidentChanges] = {}
+        prices = Prices.of(self._settings)
         for span in self._spans:
             grouping = Grouping(span.device.window(self._settings), self._settings.incident_quiet_ms)
             with self.alone(span.device.device_id):
@@ -89,6 +91,7 @@ class IncidentsPass(Pass):
                     points=self._points_of is None or span.device.device_id in self._points_of,
                     only_changed=self._only_changed,
                     changes=changes.setdefault(span.device.device_id, IncidentChanges()),
+                    prices=prices,
                 ):
                     if batch.action == "upsert":
                         self.computed += 1

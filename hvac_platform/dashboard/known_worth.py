@@ -1,0 +1,79 @@
+"""What incidents that are shown are worth: computed once, however often pages are refreshed and however many look."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from hvac_platform.config import Settings
+from hvac_platform.detection.worth import Savings
+from hvac_platform.monitoring.worth import Prices, Worth, savings_of, worth_of
+from hvac_platform.stores.base import Store
+from hvac_platform.stores.records import Incident, IncidentHandling
+
+MOST = 500
+"""So many are remembered."""
+FRESH_MS = 600_000
+"""For so long, unless the incident or the prices change: a profile may be learned anew, and time goes on after a repair."""
+
+
+class KnownWorth:
+    """What incidents are worth, as far as it was asked for lately.
+
+    It answers for incidents that the caller has read, so who may not see one doesn't learn of it here.
+
+    Args:
+        settings: name the file of prices.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings, self._lock = settings, threading.Lock()
+        self._prices: Prices | None = None
+        self._known: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
+
+    def of(self, store: Store, incident: Incident, at_ms: int) -> Worth:
+        """What an incident is worth.
+
+        Args:
+            store: has its windows.
+            incident: as it is.
+            at_ms: the present.
+        """
+        prices = self._prices_now()
+        key = ("worth", incident.incident_id, incident.ended_at, incident.updated_at, incident.label, at_ms // FRESH_MS)
+        found: Worth = self._remembered(key, lambda: worth_of(store, incident, prices))
+        return found
+
+    def savings(
+        self, store: Store, incident: Incident, handling: IncidentHandling | None, at_ms: int
+    ) -> tuple[Savings | None, str]:
+        """What has been saved since an incident was resolved, or why it isn't known; empty of one that isn't."""
+        prices = self._prices_now()
+        stands = None if handling is None else (handling.state, handling.since, handling.continues)
+        key = ("savings", incident.incident_id, incident.updated_at, stands, at_ms // FRESH_MS)
+        found: tuple[Savings | None, str] = self._remembered(
+            key, lambda: savings_of(store, incident, handling, prices, at_ms)
+        )
+        return found
+
+    def _prices_now(self) -> Prices:
+        prices = Prices.of(self._settings)
+        with self._lock:
+            if prices != self._prices:
+                self._prices = prices
+                self._known.clear()
+        return prices
+
+    def _remembered(self, key: tuple[Any, ...], compute: Callable[[], Any]) -> Any:
+        with self._lock:
+            if key in self._known:
+                self._known.move_to_end(key)
+                return self._known[key]
+        found = compute()
+        with self._lock:
+            self._known[key] = found
+            while len(self._known) > MOST:
+                self._known.popitem(last=False)
+        return found
