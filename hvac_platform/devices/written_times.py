@@ -39,10 +39,10 @@ def weekdays(value: object) -> object:
     return _places(value, DAYS, "day", "days", "mon-fri")
 
 
-def months(value: object) -> object:
+def calendar_months(value: object) -> object:
     """Months, 1 for January, from names and ranges of them.
 
-    >>> sorted(months("nov-feb")), sorted(months(["jun", "jul"]))
+    >>> sorted(calendar_months("nov-feb")), sorted(calendar_months(["jun", "jul"]))
     ([1, 2, 11, 12], [6, 7])
 
     Raises:

@@ -29,7 +29,7 @@ from hvac_platform.config import ConfigError, Settings
 from hvac_platform.detection.tariffs import EVERY_DAY, EVERY_MONTH, Period, Tariff
 from hvac_platform.devices.bounded_yaml import TextRefusedError, load_yaml, place_of, read_text
 from hvac_platform.devices.local_time import timezone_of
-from hvac_platform.devices.written_times import known_timezone, months, time_of_day, weekdays
+from hvac_platform.devices.written_times import calendar_months, known_timezone, time_of_day, weekdays
 
 MOST_PERIODS, MOST_PRICE = 100, 1e6
 LONGEST_CURRENCY = 8
@@ -77,7 +77,7 @@ class WrittenPeriod(_Part):
     days: Annotated[frozenset[int], BeforeValidator(weekdays)] = EVERY_DAY
     start: TimeOfDay = Field(default=0, validation_alias=AliasChoices("from", "start"))
     until: TimeOfDay = 1440
-    months: Annotated[frozenset[int], BeforeValidator(months)] = EVERY_MONTH
+    months: Annotated[frozenset[int], BeforeValidator(calendar_months)] = EVERY_MONTH
 
     @model_validator(mode="after")
     def _some(self) -> Self:
