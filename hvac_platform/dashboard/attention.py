@@ -52,7 +52,8 @@ def attention(
     shown = sorted(read, key=lambda one: lifecycle.ATTENTION.get(states[one.incident_id], last))[:SHOWN]
     others = len(ordered) - len(shown)
     more = [html.P(dcc.Link(f"{number(others, 0)} more that are open", href="/incidents"))] if others > 0 else []
-    costs = {one.incident_id: short_cost(known.of(store, one, at_ms)) for one in shown} if known is not None else {}
+    worths = known.of_several(store, shown, at_ms) if known is not None else {}
+    costs = {incident_id: short_cost(worth) for incident_id, worth in worths.items()}
     items = [
         _item(one, handlings.get(one.incident_id), states[one.incident_id], at_ms, costs.get(one.incident_id, ""))
         for one in shown

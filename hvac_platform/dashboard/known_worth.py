@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hvac_platform.config import Settings
@@ -42,9 +42,22 @@ class KnownWorth:
             at_ms: the present.
         """
         prices = self._prices_now()
-        key = ("worth", incident.incident_id, incident.ended_at, incident.updated_at, incident.label, at_ms // FRESH_MS)
-        found: Worth = self._remembered(key, lambda: worth_of(store, incident, prices))
+        found: Worth = self._remembered(_key(incident, at_ms), lambda: worth_of(store, incident, prices))
         return found
+
+    def of_several(self, store: Store, incidents: Sequence[Incident], at_ms: int) -> dict[str, Worth]:
+        """What incidents are worth, by id: those that are known and the first that isn't; the others come later.
+
+        Args:
+            store: has their windows.
+            incidents: as they are, the most important first.
+            at_ms: the present.
+        """
+        self._prices_now()
+        with self._lock:
+            unknown = [one for one in incidents if _key(one, at_ms) not in self._known]
+        later = {one.incident_id for one in unknown[1:]}
+        return {one.incident_id: self.of(store, one, at_ms) for one in incidents if one.incident_id not in later}
 
     def savings(
         self, store: Store, incident: Incident, handling: IncidentHandling | None, at_ms: int
@@ -77,3 +90,8 @@ class KnownWorth:
             while len(self._known) > MOST:
                 self._known.popitem(last=False)
         return found
+
+
+def _key(incident: Incident, at_ms: int) -> tuple[Any, ...]:
+    """The worth of an incident is the same for as long as this is."""
+    return ("worth", incident.incident_id, incident.ended_at, incident.updated_at, incident.label, at_ms // FRESH_MS)

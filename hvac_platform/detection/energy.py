@@ -68,17 +68,19 @@ class EnergyModel:
     error_kw: float
     relative_error: float
 
-    def expected(self, metrics: pd.DataFrame) -> pd.Series:
+    def expected(self, metrics: pd.DataFrame, *, every: int = 1) -> pd.Series:
         """Expected mean power over the hour up to each row, kW; [n] with the index of ``metrics``.
 
         NaN where less than half of the hour is known, and where the drivers lie outside what was learned: no extrapolation.
 
         Args:
             metrics: n rows with the drivers, UTC DatetimeIndex.
+            every: told of every so-manieth row, counted from the last; NaN of the others. Means of hours move slowly.
         """
         drivers = _hourly(metrics[list(self.drivers)])
         scaled = (drivers.to_numpy() - self.centre) / self.spread
         rows = np.flatnonzero(np.isfinite(scaled).all(axis=1))
+        rows = rows[(len(metrics) - 1 - rows) % every == 0]
         result = np.full(len(metrics), np.nan)
         near = rows[_nearest(scaled[rows], self.known) <= self.reach]
         result[near] = _basis(scaled[near], _hours(metrics.index[near]) if self.clock else None) @ self.coefficients
@@ -95,9 +97,14 @@ class EnergyModel:
         difference = self.difference(metrics)
         return difference.where(difference.isna() | (difference.abs() > self.band_kw), 0.0).rename("excess_kw")
 
-    def difference(self, metrics: pd.DataFrame) -> pd.Series:
-        """As :meth:`excess`, without a dead band: of many hours its mean is what they drew beyond the expected, kW."""
-        return _hourly(metrics[[self.power]])[self.power] - self.expected(metrics)
+    def difference(self, metrics: pd.DataFrame, *, every: int = 1) -> pd.Series:
+        """As :meth:`excess`, without a dead band: of many hours its mean is what they drew beyond the expected, kW.
+
+        Args:
+            metrics: n rows with power and the drivers, UTC DatetimeIndex.
+            every: told of every so-manieth row, as :meth:`expected` has it.
+        """
+        return _hourly(metrics[[self.power]])[self.power] - self.expected(metrics, every=every)
 
     def to_document(self) -> dict[str, Any]:
         """The model as plain values for JSON."""

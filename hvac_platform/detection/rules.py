@@ -80,10 +80,11 @@ class Firing:
     fired: Bool
 
 
-def quantities(series: SnapshotSeries, device_type: DeviceType, names: Iterable[str]) -> dict[str, Float64 | Bool]:
-    """Values of points, parameters, derived quantities and conditions, [n] each, as rules see them.
+def quantities(series: SnapshotSeries, device_type: DeviceType, names: Iterable[str]) -> dict[str, Float64]:
+    """Values of points, parameters, derived quantities and conditions, float64 [n] each, as rules see them.
 
-    Readings beyond hard limits and the marks of broken sensors are NaN; a condition is false where it can't be known.
+    Readings beyond hard limits and the marks of broken sensors are NaN; a condition is 1 where it holds, and 0 where it
+    doesn't or can't be known.
 
     Args:
         series: n snapshots of one device.
@@ -91,7 +92,7 @@ def quantities(series: SnapshotSeries, device_type: DeviceType, names: Iterable[
         names: of what.
     """
     values = _Variables(series, device_type, _fresh(series), mask_out_of_range=True)
-    return {name: np.broadcast_to(values[name], len(series)) for name in names}
+    return {name: np.broadcast_to(values[name].astype(np.float64), len(series)) for name in names}
 
 
 def evaluate_rules(series: SnapshotSeries, device_type: DeviceType | None, rows: Int64 | None = None) -> Verdicts:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from hvac_platform.config import Settings
 from hvac_platform.detection.tariffs import mean_price, prices
 from hvac_platform.detection.worth import (
+    LEAST_HOURS,
     LEAST_HOURS_AFTER,
     DailyExcess,
     Interval,
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from hvac_platform.snapshots import SnapshotSeries
 
 HOUR_MS = 3_600_000
+STEP_MS = 300_000
+"""Means of hours are compared so often: they move slowly."""
 MOST_BEFORE_MS = MOST_AFTER_MS = 7 * DAY_MS
 """So much of a long incident, and of the time after a repair, is compared for what it has saved."""
 NOTHING_CAME = "nothing came of it meanwhile"
@@ -182,15 +185,14 @@ def savings_of(
     before = _differences(
         store, incident, energy, max(incident.started_at, incident.ended_at - MOST_BEFORE_MS), incident.ended_at
     )
+    hours = compared_hours(before.kw, before.window_hours)
+    if hours < LEAST_HOURS:
+        return None, f"{hours:.1f} h of the incident can be compared, an hour is needed"
     after = _differences(store, incident, energy, since_ms, until_ms)
-    hours = compared_hours(before.kw, before.window_hours), compared_hours(after.kw, after.window_hours)
-    if hours[0] < 1.0:
-        return None, f"{hours[0]:.1f} h of the incident can be compared, an hour is needed"
-    if hours[1] < LEAST_HOURS_AFTER:
-        return (
-            None,
-            f"{hours[1]:.1f} h since it was resolved can be compared, {LEAST_HOURS_AFTER:.0f} are needed{ended_by}",
-        )
+    hours = compared_hours(after.kw, after.window_hours)
+    if hours < LEAST_HOURS_AFTER:
+        needed = f"{LEAST_HOURS_AFTER:.0f} are needed{ended_by}"
+        return None, f"{hours:.1f} h since it was resolved can be compared, {needed}"
     price = None
     if prices_.tariffs is not None:
         price = prices(after.middles_ms, *prices_.tariffs.of(incident.building_id))
@@ -204,7 +206,7 @@ class _Differences:
     Attributes:
         middles_ms: int64 [n], the middle of each hour.
         kw: float64 [n]; NaN where it isn't known.
-        window_hours: length of a window; an hour ends with each.
+        window_hours: from one to the next.
     """
 
     middles_ms: NDArray[np.int64]
@@ -221,16 +223,19 @@ def _differences(store: Store, incident: Incident, energy: EnergyModel, start_ms
 
 
 def _beyond(series: SnapshotSeries, type_name: str, energy: EnergyModel, start_ms: int) -> _Differences:
-    """Power beyond the expected, of windows whose hour began at ``start_ms`` or later."""
+    """Power beyond the expected, of hours that began at ``start_ms`` or later, one each five minutes."""
     from hvac_platform.detection.learned import frame_of
     from hvac_platform.monitoring.energy import power_frame
 
-    whole = series.times_ms >= start_ms + HOUR_MS - series.window_ms
-    middles = series.times_ms[whole] + series.window_ms - HOUR_MS // 2
-    if not whole.any():
-        return _Differences(middles, np.zeros(0), series.window_ms / HOUR_MS)
-    difference = energy.difference(power_frame(frame_of(series), type_name)).to_numpy(dtype=np.float64)
-    return _Differences(middles, difference[whole], series.window_ms / HOUR_MS)
+    every = max(1, STEP_MS // series.window_ms)
+    hours = every * series.window_ms / HOUR_MS
+    rows = np.arange((len(series) - 1) % every, len(series), every) if len(series) else np.zeros(0, dtype=np.int64)
+    rows = rows[series.times_ms[rows] >= start_ms + HOUR_MS - series.window_ms]
+    middles = series.times_ms[rows] + series.window_ms - HOUR_MS // 2
+    if not len(rows):
+        return _Differences(middles, np.zeros(0), hours)
+    difference = energy.difference(power_frame(frame_of(series), type_name), every=every)
+    return _Differences(middles, difference.to_numpy(dtype=np.float64)[rows], hours)
 
 
 def _daily(

@@ -109,9 +109,10 @@ def test_it_says_what_an_incident_costs_a_day_where_that_is_known_and_computes_i
 
     monkeypatch.setattr(known_worth, "worth_of", worth_of)
     known = known_worth.KnownWorth(Settings(_env_file=None))  # type: ignore[call-arg]
-    for _ in range(3):
+    for looked in range(1, 5):
         shown = attention(store, open_incidents(store), NOW, known).to_plotly_json()
         text = json.dumps(shown, default=lambda c: c.to_plotly_json(), ensure_ascii=False)
+        assert len(asked) == min(looked, 2), "at most one that isn't known yet at a refresh"
     assert text.count("Costs about") == 1
     assert "Costs about 12.00 EUR (9.00 to 15.00) a day." in text
     assert sorted(asked) == ["A", "B"]

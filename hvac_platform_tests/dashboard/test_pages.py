@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -13,13 +14,14 @@ from hvac_platform.config import Settings
 from hvac_platform.dashboard.app import make_app, route
 from hvac_platform.dashboard.source import Source
 from hvac_platform.detection.methods import method_names
+from hvac_platform.monitoring import lifecycle
 from hvac_platform.monitoring.data_loss import DataLoss
 from hvac_platform.monitoring.incidents import data_loss_incident
 from hvac_platform.stores.base import Store, StoreError
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.records import DevicePoint, Incident, StoredGrade
 from hvac_platform.timestamps import DAY_MS, days_before
-from hvac_platform_tests.conftest import HOUR_MS
+from hvac_platform_tests.conftest import HOUR_MS, MIDNIGHT_MS
 from hvac_platform_tests.dashboard.conftest import (
     EVIL,
     START_MS,
@@ -29,6 +31,7 @@ from hvac_platform_tests.dashboard.conftest import (
     CountingStore,
     settings_of,
 )
+from hvac_platform_tests.monitoring import metered
 
 PAGES = {
     "fleet-cards.children": {},
@@ -357,21 +360,38 @@ def test_everything_comes_from_this_server(browser: Browser) -> None:
     assert browser.client.get("/assets/dashboard.css").status_code == 200
 
 
-def test_an_incident_says_what_it_is_worth_in_energy_and_with_prices_in_money(filled: Path, tmp_path: Path) -> None:
-    for file in filled.glob("store.db*"):
-        shutil.copy(file, tmp_path)
-    asked = {"incident_id__data": ["CH-001", START_MS + 20 * HOUR_MS]}
-    page = Browser(make_app(settings_of(tmp_path))).text("incident-content.children", **asked)
-    for words in ("What it is worth", "Avoidable cost", "Comfort", "Maintenance risk", "severity +25", "kWh", "a day"):
-        assert words in page
-    assert "HVAC_TARIFFS names no file" in page
-    assert "Saved since" not in page
+def test_an_incident_says_what_it_is_worth_in_energy_with_prices_in_money_and_what_its_repair_saved(
+    tmp_path: Path,
+) -> None:
+    """Six hours at 40 kW beyond 100, then two days at 104: 960 kWh a day, and 36 kW less since."""
+    store, over = EmbeddedStore(tmp_path / "store.db"), MIDNIGHT_MS + 6 * HOUR_MS
+    metered.metered_chiller(store)
+    metered.draws(store, MIDNIGHT_MS, over, 140.0)
+    metered.draws(store, over, over + 2 * DAY_MS, 104.0)
+    one = metered.incident(MIDNIGHT_MS, 6)
+    store.upsert("incidents", Incident.columns([one]))
+    opened = lifecycle.after_pass(None, replace(one, status="open"), lifecycle.Rules(10_000 * DAY_MS), over)
+    lifecycle.write_steps(store, [opened], over)
+
+    def page(**more: Any) -> str:
+        browser = Browser(make_app(settings_of(tmp_path, hvac_window_seconds=300, **more)))
+        return browser.text("incident-content.children", incident_id__data=["CH-001", MIDNIGHT_MS])
+
+    said = page()
+    for words in ("What it is worth", "Avoidable cost", "Comfort", "severity +25", "maintenance risk +", "cost +10"):
+        assert words in said
+    assert "960.0 kWh (840.0 to 1,080.0) a day, if all of a day were as the 6.0 h" in said
+    assert "HVAC_TARIFFS names no file" in said
+    assert "Saved since" not in said
     tariffs = tmp_path / "tariffs.yaml"
-    tariffs.write_text("currency: EUR\nprice: 0.3\n")
-    page = Browser(make_app(settings_of(tmp_path, hvac_tariffs=tariffs))).text("incident-content.children", **asked)
-    assert " EUR (" in page
-    assert "HVAC_TARIFFS names no file" not in page
+    tariffs.write_text("currency: EUR\nprice: 0.25\n")
+    lifecycle.resolve(store, one, by="kim", at_ms=over)
+    said = page(hvac_tariffs=tariffs)
+    assert "240.00 EUR (210.00 to 270.00) a day" in said
+    assert "HVAC_TARIFFS names no file" not in said
+    assert "Saved since it was resolved" in said
+    assert "432.00 EUR (" in said, "36 kW in 48 h at 0.25"
     tariffs.write_text("currency: EUR\n")
-    page = Browser(make_app(settings_of(tmp_path, hvac_tariffs=tariffs))).text("incident-content.children", **asked)
-    assert "tariffs.yaml: line 1: price: is missing" in page, "a file that is wrong is told, and the energy is there"
-    assert " kWh (" in page
+    said = page(hvac_tariffs=tariffs)
+    assert "tariffs.yaml: line 1: price: is missing" in said, "a file that is wrong is told, and the energy is there"
+    assert " kWh (" in said

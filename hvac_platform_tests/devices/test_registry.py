@@ -112,6 +112,7 @@ class TestBuiltInTypes:
                 used |= variables(text)
             for rule in loaded.rules:
                 used |= variables(rule.when) | set(message_fields(rule.message))
+            used |= set(loaded.comfort.names if loaded.comfort is not None else ())
             assert loaded.parameters.keys() <= used
 
     def test_the_document_is_in_step_with_the_files(self):
