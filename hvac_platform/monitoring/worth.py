@@ -6,6 +6,7 @@ of many reads what was kept with each.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,7 @@ from hvac_platform.detection.worth import (
     maintenance_parts,
     savings,
 )
-from hvac_platform.devices.registry import device_type
+from hvac_platform.devices.registry import DeviceType, device_type
 from hvac_platform.monitoring.data_loss import DATA_LOSS
 from hvac_platform.monitoring.lifecycle import PLATFORM, State, handling_of, state_of
 from hvac_platform.monitoring.tariffs import NO_FILE, Tariffs, usable_tariffs
@@ -53,6 +54,7 @@ TOO_SHORT = "it has lasted less than an hour, and power is compared as the mean 
 NOT_COMPARABLE = (
     "for less than an hour of it what the machine should draw is known: it was in states that were not learned"
 )
+SUSPECTED = "the sensor that it rests on is suspected itself"
 NO_COMFORT = "its type declares no temperature with a setpoint"
 NO_TEMPERATURE = "its temperature says nothing then: it stands still, or the readings are missing"
 
@@ -144,7 +146,7 @@ def worth_of(store: Store, incident: Incident, prices_: Prices, energy: EnergyMo
         return _unknown(NOT_KEPT, prices_, risk)
     energy = energy or stored_energy_model(store, incident.device_id)
     daily, daily_unknown = _daily(series, incident, prices_, energy)
-    found, comfort_unknown = _discomfort(series, incident.device_type)
+    found, comfort_unknown = _discomfort(series, incident)
     tariffs = prices_.tariffs
     return Worth(
         daily,
@@ -174,6 +176,8 @@ def savings_of(
     declared = device_type(incident.device_type)
     if declared is None or declared.energy is None:
         return None, NO_POWER
+    if _rests_on_a_suspect(incident, _power_metrics(declared)):
+        return None, SUSPECTED
     energy = stored_energy_model(store, incident.device_id)
     if energy is None:
         return None, NO_MODEL
@@ -247,6 +251,8 @@ def _daily(
         return None, NO_POWER
     if energy is None:
         return None, NO_MODEL
+    if _rests_on_a_suspect(incident, _power_metrics(declared)):
+        return None, SUSPECTED
     if incident.ended_at - incident.started_at < HOUR_MS:
         return None, TOO_SHORT
     found = _beyond(series, incident.device_type, energy, max(incident.started_at, incident.ended_at - DAY_MS))
@@ -259,27 +265,42 @@ def _daily(
     return daily, "" if daily is not None else NOT_COMPARABLE
 
 
-def _discomfort(series: SnapshotSeries, type_name: str) -> tuple[float | None, str]:
+def _discomfort(series: SnapshotSeries, incident: Incident) -> tuple[float | None, str]:
     """Degree-hours, or why they aren't known."""
-    declared = device_type(type_name)
+    declared = device_type(incident.device_type)
     if declared is None or declared.comfort is None:
         return None, NO_COMFORT
-    from hvac_platform.detection.comfort import discomfort
+    from hvac_platform.detection.comfort import comfort_metrics, discomfort
 
+    if _rests_on_a_suspect(incident, comfort_metrics(declared)):
+        return None, SUSPECTED
     found = discomfort(series, declared)
     return found, "" if found is not None else NO_TEMPERATURE
 
 
-def _metrics(type_name: str) -> set[str]:
+def _metrics(type_name: str) -> frozenset[str]:
     """Points that the worth of a device's incidents rests on."""
     from hvac_platform.detection.comfort import comfort_metrics
 
     declared = device_type(type_name)
     if declared is None:
-        return set()
+        return frozenset()
+    return _power_metrics(declared) | comfort_metrics(declared)
+
+
+def _power_metrics(declared: DeviceType) -> frozenset[str]:
+    """Points that electric power and what is expected of it are computed of."""
     energy = declared.energy
-    power = [] if energy is None else [energy.power or energy.current or "", *energy.drivers]
-    return {name for name in power if name} | comfort_metrics(declared)
+    named = () if energy is None else (energy.power, energy.current, *energy.drivers)
+    return frozenset(name for name in named if name)
+
+
+def _rests_on_a_suspect(incident: Incident, metrics: Collection[str]) -> bool:
+    """Whether what moved most is one of some points, and the likeliest is that its sensor is wrong, not the machine."""
+    from hvac_platform.detection.fault_kinds import SENSOR_KINDS
+
+    likeliest = next((kind["kind"] for kind in incident.kinds), "")
+    return likeliest in SENSOR_KINDS and next(iter(incident.metrics), "") in metrics
 
 
 def _next_start(store: Store, incident: Incident, since_ms: int, until_ms: int) -> int | None:

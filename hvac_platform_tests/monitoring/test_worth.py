@@ -155,6 +155,16 @@ def test_discomfort_is_what_is_beyond_setpoint_and_tolerance_while_it_runs(
     assert (still.degree_hours, still.comfort_unknown) == (None, worth.NO_TEMPERATURE)
 
 
+def test_a_sensor_that_is_suspected_says_nothing_of_cost_or_comfort(chiller: EmbeddedStore, prices: Prices) -> None:
+    draws(chiller, MIDNIGHT_MS, MIDNIGHT_MS + 3 * HOUR_MS, 140.0, supply=50.2)
+    bias = [{"kind": "sensor_bias", "title": "sensor bias", "similarity": 0.9}]
+    of_power = worth_of(chiller, replace(incident(MIDNIGHT_MS, 3), kinds=bias, metrics=["power_consumption"]), prices)
+    assert (of_power.daily_unknown, of_power.cost, of_power.comfort) == (worth.SUSPECTED, 0.0, 1.4)
+    of_water = replace(incident(MIDNIGHT_MS, 3), kinds=bias, metrics=["chilled_water_supply_temp", "cop"])
+    found = worth_of(chiller, of_water, prices)
+    assert (found.comfort_unknown, found.comfort, found.cost) == (worth.SUSPECTED, 0.0, 10.0)
+
+
 def test_types_that_people_feel_or_that_supply_a_temperature_declare_their_comfort() -> None:
     assert {name for name, kind in device_types().items() if kind.comfort is not None} == {
         *("rooftop_unit", "makeup_air_unit", "chiller")
