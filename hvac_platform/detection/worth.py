@@ -57,7 +57,7 @@ PERSISTENCE_RISK, PERSISTENT_HOURS = 2.0, 24.0
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate, with an interval that holds the truth about 95 times of 100."""
+    """An estimate, with an interval that is to hold the truth 95 times of 100."""
 
     value: float
     low: float
