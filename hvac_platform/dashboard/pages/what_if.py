@@ -51,7 +51,7 @@ def layout() -> Content:
             html.Div(
                 [
                     chooser("what-if-device", "Device", [], placeholder="choose one"),
-                    chooser("what-if-times", "Times the limit", [_times(n) for n in TIMES], "1"),
+                    _limits(),
                     chooser("what-if-methods", "Methods", [option(name) for name in method_names()], multi=True),
                     _radio("what-if-agreeing", "Anomalous where", list(AGREEING), "any method"),
                     _radio("what-if-span", "Range", list(SPANS), "7 days"),
@@ -63,8 +63,10 @@ def layout() -> Content:
     )
 
 
-def _times(n: float) -> dict[str, str]:
-    return option(f"{n:g}", f"{n:g}" if n != 1 else "1 (as they were)")
+def _limits() -> Content:
+    options = [option(f"{n:g}", f"{n:g}" if n != 1 else "1 (as they were)") for n in TIMES]
+    drop_down = dcc.Dropdown(id="what-if-times", options=options, value="1", clearable=False)
+    return html.Div([html.Label("Times the limit", htmlFor="what-if-times"), drop_down], className="chooser")
 
 
 def _radio(element: str, legend: str, names: list[str], value: str) -> Content:
@@ -128,7 +130,7 @@ def render(store: Store, settings: Settings, wanted: Asked, now: int) -> Content
     return html.Div(
         [
             html.H2(dcc.Link(visible(device.device_id, 80), href=device_href(device.device_id))),
-            facts(_facts(found, wanted.days)),
+            facts(_facts(found, device.window(settings))),
             graph(figure, label="Scores of the methods, incidents on record and with these limits"),
             note(
                 "Orange: on record. Green: with these limits. Dashed: the limit as it was; dotted: the one that you try."
@@ -148,7 +150,9 @@ def _draw_limit(figure: Figure, times_limit: float) -> None:
     figure["layout"]["shapes"].append({"type": "line", "line": line, **place})
 
 
-def _facts(found: Compared, days: int) -> list[tuple[str, Content]]:
+def _facts(found: Compared, window_ms: int) -> list[tuple[str, Content]]:
+    days = found.windows * window_ms / DAY_MS  # of the span, what was judged
+
     def told(episodes: tuple[Episode, ...]) -> str:
         lasted = sum(end - start for start, end in episodes)
         return (
