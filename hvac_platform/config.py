@@ -107,6 +107,9 @@ class Settings(BaseSettings):
         le=24 * LONGEST_DAYS,
         description="An incident that ended longer ago than that when it was first found is recorded, and nobody is told",
     )
+    hvac_fleet: Path | None = Field(
+        default=None, description="JSON file that says which device feeds which; devices stand alone without it"
+    )
     hvac_suppressions: Path | None = Field(
         default=None, description="YAML file of recurring times at which nobody is told of certain incidents"
     )
@@ -174,7 +177,7 @@ class Settings(BaseSettings):
 
     @field_validator(
         *("kafka_ssl_cafile", "scylla_ssl_cafile", "scylla_ssl_certfile", "scylla_ssl_keyfile"),
-        *("hvac_suppressions", "hvac_alerts", "hvac_tariffs"),
+        *("hvac_fleet", "hvac_suppressions", "hvac_alerts", "hvac_tariffs"),
         mode="before",
     )
     @classmethod
@@ -194,7 +197,7 @@ class Settings(BaseSettings):
             raise ValueError("must be an address such as https://hvac.example.com")
         return value.rstrip("/")
 
-    @field_validator("hvac_alerts", "hvac_tariffs")
+    @field_validator("hvac_alerts", "hvac_fleet", "hvac_tariffs")
     @classmethod
     def _file(cls, value: Path | None) -> Path | None:
         return value.expanduser().resolve() if value is not None else None

@@ -10,9 +10,11 @@ import typer
 from hvac_platform.cli.choosing import Devices, Names, OneDevice, OneName, chosen_device, chosen_devices, named
 from hvac_platform.cli.output import AsJson, Length, at, console, errors, print_rows, progress_bar
 from hvac_platform.config import load_settings
+from hvac_platform.devices.topology import NO_TOPOLOGY
 from hvac_platform.monitoring.data_loss import spelled
 from hvac_platform.monitoring.points import fitting_window_ms, points_of, retire_point, states_now, window_command
 from hvac_platform.monitoring.renaming import rename_device
+from hvac_platform.monitoring.site_topology import topology_of_site
 from hvac_platform.runtime.connections import make_encoders, open_store
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.records import WHOLE_DEVICE, read_points
@@ -26,9 +28,10 @@ Point = Annotated[str | None, typer.Option("--point", help="One of its points (m
 
 @devices.command("list")
 def list_devices(names: Names = None, chosen: Devices = None, as_json: AsJson = False) -> None:
-    """Every device: what it is, when it was heard, how good its points are."""
+    """Every device: what it is, when it was heard, how good its points are, what it feeds."""
     settings = load_settings()
     store = open_store(settings)
+    topology = topology_of_site(settings) or NO_TOPOLOGY
     rows = []
     fitting: dict[str, int | None] = {}
     for device in chosen_devices(store, named(names, chosen)):
@@ -52,6 +55,8 @@ def list_devices(names: Names = None, chosen: Devices = None, as_json: AsJson = 
                 "retired": at(points.gone_ms) if points.gone_ms is not None else None,
                 "window": Length(device.window(settings), spelled(device.window(settings))),
                 "fitting_window": None if fitting_ms is None else Length(fitting_ms, spelled(fitting_ms)),
+                "feeds": ", ".join(topology.feeds.get(device.device_id, ())) or None,
+                "fed_by": ", ".join(topology.fed_by.get(device.device_id, ())) or None,
             }
         )
     print_rows(
@@ -59,7 +64,7 @@ def list_devices(names: Names = None, chosen: Devices = None, as_json: AsJson = 
         as_json=as_json,
         title=f"Devices ({len(rows)})",
         empty="no device was heard of yet: hvac simulate",
-        narrow=("device", "type", "points", "poor", "age"),
+        narrow=("device", "type", "points", "poor", "age", *(("fed_by",) if topology else ())),
     )
     unfit = next(((name, length) for name, length in fitting.items() if length is not None), None)
     if unfit is not None and not as_json:

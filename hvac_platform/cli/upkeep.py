@@ -21,6 +21,7 @@ from hvac_platform.cli.choosing import Devices, Names, chosen_devices, named
 from hvac_platform.cli.output import AsJson, Length, age, at, console, errors, print_rows
 from hvac_platform.config import Settings, load_settings
 from hvac_platform.detection.profile import provisional_profile
+from hvac_platform.devices.fleet import load_topology
 from hvac_platform.devices.registry import DeviceTypeError, device_types
 from hvac_platform.embedded_file import beside, close_as_it_is, users_of
 from hvac_platform.ingestion.flow import STANDS_STILL_MS, PartitionFlow, flows
@@ -106,6 +107,8 @@ def check(
         probe("suppressions", "correct the file that HVAC_SUPPRESSIONS names; docs/incidents.md", _suppressions_state)
     if settings.hvac_tariffs is not None:
         probe("tariffs", "correct the file that HVAC_TARIFFS names; docs/worth.md", _tariffs_state)
+    if settings.hvac_fleet is not None:
+        probe("plant", "correct the file that HVAC_FLEET names; docs/plant.md", _plant_state)
     if settings.hvac_message_map:
         probe("message map", "correct that file, or HVAC_MESSAGE_MAP", _message_map_state)
     servers = "check {} and that the server is up; docs/troubleshooting.md lists the usual causes"
@@ -272,6 +275,18 @@ def _suppressions_state(settings: Settings) -> str:
     assert settings.hvac_suppressions is not None
     known = suppressions_of_file(settings.hvac_suppressions)
     return f"{settings.hvac_suppressions}: {', '.join(rule.suppression_id for rule in known.rules) or 'none'}"
+
+
+def _plant_state(settings: Settings) -> str:
+    assert settings.hvac_fleet is not None
+    topology = load_topology(settings.hvac_fleet)
+    links = sum(len(fed) for fed in topology.feeds.values())
+    told = f"{settings.hvac_fleet}: {len(topology.devices)} devices, {links} of them fed by another (feeds)"
+    if _not_yet(settings, "store.db") is None and topology:
+        registered = {device.device_id for device in open_store(settings).devices()}
+        if unheard := sorted(topology.devices - registered):
+            told += f"; not heard of yet: {', '.join(unheard[:MOST_NAMED])}"
+    return told
 
 
 def _store_state(settings: Settings) -> str:

@@ -1,15 +1,17 @@
-"""Fleets: which devices there are, of which type, and where."""
+"""Fleets: which devices there are, of which type, where, and which feeds which."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from hvac_platform.devices.bounded_yaml import TextRefusedError, read_text
 from hvac_platform.devices.registry import canonical_type
+from hvac_platform.devices.topology import Topology, TopologyError, topology_of
 
 MOST_BYTES = 64 * 1_048_576  # some 400,000 devices
 LONGEST_NAME = 128
@@ -23,6 +25,8 @@ _MIX = (
     ("cooling_tower", "CT", 1),
     ("air_compressor", "AC", 2),
 )
+
+_File = TypeVar("_File", bound=msgspec.Struct)
 
 
 class FleetError(ValueError):
@@ -48,6 +52,12 @@ class _DeviceFile(msgspec.Struct, forbid_unknown_fields=True):
 
 class _FleetFile(msgspec.Struct, forbid_unknown_fields=True):
     devices: list[_DeviceFile]
+    feeds: dict[str, list[str]] = {}
+
+
+class _TopologyFile(msgspec.Struct, forbid_unknown_fields=True):
+    devices: list[_DeviceFile] | None = None
+    feeds: dict[str, list[str]] = {}
 
 
 def default_fleet() -> list[FleetDevice]:
@@ -62,20 +72,37 @@ def default_fleet() -> list[FleetDevice]:
 def load_fleet(path: Path) -> list[FleetDevice]:
     """The fleet of a JSON file ``{"devices": [{"device_id", "device_type", "location", "building_id"}]}``.
 
-    Location and building may be left out. Types are canonicalised, see ``canonical_type``.
+    Location and building may be left out. Types are canonicalised, see ``canonical_type``. What the file says of ``feeds``
+    is checked here and read by :func:`load_topology`.
 
     Raises:
-        FleetError: the file can't be read, is not such JSON, has no device, or names a device twice.
+        FleetError: the file can't be read, is not such JSON, has no device, names a device twice, or what it says of
+            ``feeds`` can't be.
     """
-    try:
-        content = msgspec.json.decode(read_text(Path(path), MOST_BYTES), type=_FleetFile)
-    except (TextRefusedError, msgspec.MsgspecError, RecursionError) as error:
-        raise FleetError(f"{path}: {error}") from None
+    content = _decoded(path, _FleetFile)
     if not content.devices:
         raise FleetError(f"{path}: devices: the fleet is empty")
     try:
-        return check_fleet([_device(d.device_id, d.device_type, d.location, d.building_id) for d in content.devices])
-    except FleetError as error:
+        devices = _devices(content.devices)
+        topology_of(content.feeds, {device.device_id for device in devices})
+    except (FleetError, TopologyError) as error:
+        raise FleetError(f"{path}: {error}") from None
+    return devices
+
+
+def load_topology(path: Path) -> Topology:
+    """What feeds what, of a JSON file ``{"feeds": {DEVICE: [DEVICE, …]}}``: that of a fleet, or one without ``devices``.
+
+    Without ``devices``, any may be named: a site knows its devices by the messages that they send.
+
+    Raises:
+        FleetError: the file can't be read, is not such JSON, or what it says of ``feeds`` can't be.
+    """
+    content = _decoded(path, _TopologyFile)
+    try:
+        known = None if content.devices is None else {device.device_id for device in _devices(content.devices)}
+        return topology_of(content.feeds, known)
+    except (FleetError, TopologyError) as error:
         raise FleetError(f"{path}: {error}") from None
 
 
@@ -131,6 +158,17 @@ def check_fleet(devices: Sequence[FleetDevice]) -> list[FleetDevice]:
             raise FleetError(f"device {device.device_id} is named twice")
         seen.add(device.device_id)
     return list(devices)
+
+
+def _decoded(path: Path, kind: type[_File]) -> _File:
+    try:
+        return msgspec.json.decode(read_text(Path(path), MOST_BYTES), type=kind)
+    except (TextRefusedError, msgspec.MsgspecError, RecursionError) as error:
+        raise FleetError(f"{path}: {error}") from None
+
+
+def _devices(listed: Sequence[_DeviceFile]) -> list[FleetDevice]:
+    return check_fleet([_device(d.device_id, d.device_type, d.location, d.building_id) for d in listed])
 
 
 def _device(device_id: str, type_name: str, location: str = "", building_id: str = "") -> FleetDevice:

@@ -150,3 +150,27 @@ def test_check_says_which_window_would_fit(platform):
     rows = {row["part"]: row for row in json.loads(run("check", "--json").stdout)}
     assert rows["window"]["state"] == "60 s, another one for 1 of 1 devices, no longer than any device reports"
     assert {snapshot.window_ms for snapshot in Snapshot.read(platform.store, "CH-001")} == {MINUTE_MS}  # no readings
+
+
+def test_devices_are_listed_with_what_they_feed_and_what_feeds_them(store, tmp_path, monkeypatch):
+    assert {row["feeds"] for row in json.loads(run("devices", "list", "--json").stdout)} == {None}
+    file = tmp_path / "plant.json"
+    file.write_text('{"feeds": {"CT-001": ["CH-001"], "CH-001": ["RTU-001"]}}')
+    monkeypatch.setenv("HVAC_FLEET", str(file))
+    listed = {
+        row["device"]: (row["feeds"], row["fed_by"]) for row in json.loads(run("devices", "list", "--json").stdout)
+    }
+    assert listed == {"CH-001": ("RTU-001", "CT-001"), "RTU-001": (None, "CH-001")}
+    rows = {row["part"]: row for row in json.loads(run("check", "--json", "--wait", "0").stdout)}
+    assert rows["plant"]["ok"]
+    assert rows["plant"]["state"].endswith("not heard of yet: CT-001")
+
+
+def test_a_plant_that_can_not_be_is_told_by_check_and_stops_no_list(store, tmp_path, monkeypatch):
+    file = tmp_path / "plant.json"
+    file.write_text('{"feeds": {"CH-001": ["CH-001"]}}')
+    monkeypatch.setenv("HVAC_FLEET", str(file))
+    assert len(json.loads(run("devices", "list", "--json").stdout)) == 2
+    rows = {row["part"]: row for row in json.loads(run("check", "--json", "--wait", "0").stdout)}
+    assert not rows["plant"]["ok"]
+    assert "CH-001 feeds itself" in rows["plant"]["state"]
