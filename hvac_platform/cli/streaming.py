@@ -14,13 +14,22 @@ import typer
 from hvac_platform.cli.choosing import MOST_SECONDS, finite, instant
 from hvac_platform.cli.output import AsJson, at, console, errors, print_json, print_rows, progress_bar
 from hvac_platform.config import Settings, load_settings
-from hvac_platform.devices.fleet import FleetDevice, check_fleet, default_fleet, fleet_of_size, load_fleet, parse_device
+from hvac_platform.devices.fleet import (
+    FleetDevice,
+    check_fleet,
+    default_fleet,
+    fleet_of_size,
+    load_fleet,
+    load_topology,
+    parse_device,
+)
 from hvac_platform.ingestion.messages import name_problem, type_problem
 from hvac_platform.runtime.connections import open_log, open_store
 from hvac_platform.runtime.signals import stop_on_signals
 from hvac_platform.simulation.faults import Fault, plan_faults
 from hvac_platform.simulation.fleet_seed import FIRST_SEED, seed_of_fleet
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
+from hvac_platform.simulation.plant import Plant
 from hvac_platform.simulation.streaming import stream_history, stream_live
 from hvac_platform.timestamps import DAY_MS, iso, now_ms
 
@@ -56,7 +65,9 @@ def simulate(
     devices: Annotated[
         list[str] | None, typer.Option("--device", "--devices", help="Devices as ID:type, e.g. RTU-001:rooftop_unit.")
     ] = None,
-    fleet_config: Annotated[Path | None, typer.Option(help="Fleet as JSON.", exists=True, dir_okay=False)] = None,
+    fleet_config: Annotated[
+        Path | None, typer.Option(help="Fleet as JSON, with what feeds what.", exists=True, dir_okay=False)
+    ] = None,
     fleet_size: Annotated[
         int | None, typer.Option(help="A made-up fleet of this many devices.", min=1, max=100_000)
     ] = None,
@@ -132,7 +143,8 @@ def simulate(
         )
         if faults_file is not None:
             faults += [Fault.from_dict(given) for given in json.loads(faults_file.read_text(encoding="utf-8"))]
-        simulation = FleetSimulation(fleet, seed=chosen_seed, faults=faults)
+        plant = None if fleet_config is None else Plant(load_topology(fleet_config))
+        simulation = FleetSimulation(fleet, seed=chosen_seed, faults=faults, plant=plant)
     except (ValueError, TypeError, KeyError) as error:
         raise typer.BadParameter(str(error)) from None
     _announce(faults, labels)

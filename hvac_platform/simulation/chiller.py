@@ -3,7 +3,8 @@
 Evaporator: tons = gpm dT / 24. Condenser: 500 gpm_cw dT_cw = 500 gpm_chw dT_chw + 3412 kW (AHRI 550/590). Efficiency
 is a share of Carnot's between the refrigerant's saturation temperatures, COP = eta T_evap / (T_cond - T_evap) in °R, so
 capacity, temperatures, pressures and power hang together. Capacity follows leaving water by a proportional-integral
-controller; the loop's water and the building behind it are first-order lags.
+controller; the loop's water and the building behind it are first-order lags. Condenser water comes from a tower of the
+chiller's own that isn't simulated, or, in a plant, from the one that feeds it.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.simulation.device_group import Block, DeviceGroup, State, lag, working_hours
 from hvac_platform.simulation.faults import Fault
+from hvac_platform.simulation.media import CHILLED_WATER, CONDENSER_WATER
 from hvac_platform.simulation.refrigerant import saturation_pressure_psig
 
 Float64 = NDArray[np.float64]
@@ -40,6 +42,7 @@ class Chillers(DeviceGroup):
     """Centrifugal chillers of 280 to 390 tons."""
 
     device_type: ClassVar[str] = "chiller"
+    delivers: ClassVar[tuple[str, str] | None] = (CHILLED_WATER, "supply")
     correlated_offsets: ClassVar[Mapping[str, float]] = {
         "chilled_water_supply_temp": 1.2,
         "chilled_water_return_temp": 1.2,
@@ -76,7 +79,9 @@ class Chillers(DeviceGroup):
             "load": plr * self._capacity,
             "flow": flow,
             "condenser_flow": self._condenser_flow * (1.0 - 0.02 * dirt),
-            "condenser_supply": np.maximum(block.wet_bulb + self._tower_approach, _LEAST_CONDENSER_WATER_F),
+            "condenser_supply": np.maximum(
+                block.delivered(CONDENSER_WATER, block.wet_bulb + self._tower_approach), _LEAST_CONDENSER_WATER_F
+            ),
             "setpoint": self._setpoint + 5.5 * block.fault("wrong_mode") + block.setpoint_change,
             "forced": (block.fault("compressor_stuck_on") > 0).astype(np.float64),
             "works": (block.fault("compressor_stuck_off") == 0).astype(np.float64),

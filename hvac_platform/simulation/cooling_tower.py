@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.simulation.device_group import STEP_HOURS, Block, DeviceGroup, State, lag, working_hours
 from hvac_platform.simulation.faults import Fault
+from hvac_platform.simulation.media import CONDENSER_WATER
 
 Float64 = NDArray[np.float64]
 
@@ -37,6 +38,7 @@ class CoolingTowers(DeviceGroup):
     """Open induced-draft towers of 650 to 1,100 gpm."""
 
     device_type: ClassVar[str] = "cooling_tower"
+    delivers: ClassVar[tuple[str, str] | None] = (CONDENSER_WATER, "outlet")
     correlated_offsets: ClassVar[Mapping[str, float]] = {
         "inlet_water_temp": 2.5,
         "outlet_water_temp": 2.2,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
@@ -98,6 +98,7 @@ class Block:
         setpoint_change: float64 [S, d], by how much setpoints have been moved, in their unit.
         faults: severity [S, d] of each fault kind that is active in the block.
         none: zeros [S, d], the severity of the others.
+        fed: by medium, its temperature as others of the plant deliver it, float64 [S, d], °F; NaN where nobody does.
     """
 
     times_s: Float64
@@ -109,6 +110,13 @@ class Block:
     setpoint_change: Float64
     faults: Mapping[str, Float64]
     none: Float64
+    fed: Mapping[str, Float64] = field(default_factory=dict)
+
+    def delivered(self, medium: str, otherwise: Float64) -> Float64:
+        """Temperature of a medium as it arrives, float64 [S, d], °F; ``otherwise`` for devices that nobody feeds."""
+        if medium not in self.fed:
+            return otherwise
+        return np.where(np.isfinite(self.fed[medium]), self.fed[medium], otherwise)
 
     def fault(self, kind: str) -> Float64:
         """Severity of a fault kind, float64 [S, d]; zeros where there is none."""
@@ -135,6 +143,8 @@ class DeviceGroup(ABC):
     #: Offsets of a correlated deviation at severity 1, in the metrics' units: small enough to stay in normal ranges,
     #: in a combination that the machine's physics does not produce.
     correlated_offsets: ClassVar[Mapping[str, float]]
+    #: What machines of the type deliver to those that they feed: the medium, and the series with its temperature.
+    delivers: ClassVar[tuple[str, str] | None] = None
 
     def __init__(self, devices: Sequence[FleetDevice], seed: int, faults: Sequence[Fault]) -> None:
         self.devices = tuple(devices)
@@ -222,9 +232,24 @@ class DeviceGroup(ABC):
         self._fail(readings, times_ms)
         return readings
 
-    def advance(self, outdoors: Outdoors) -> None:
-        """Compute the next block of control steps, from the state after the one before."""
-        block = self._block(outdoors)
+    def delivered(self) -> Float64:
+        """Temperature of what the devices deliver in the block last advanced to, float64 [S, d], °F.
+
+        Raises:
+            ValueError: machines of the type deliver nothing.
+        """
+        if self.delivers is None:
+            raise ValueError(f"a {self.device_type} delivers nothing")
+        return self._series[self.delivers[1]]
+
+    def advance(self, outdoors: Outdoors, fed: Mapping[str, Float64] | None = None) -> None:
+        """Compute the next block of control steps, from the state after the one before.
+
+        Args:
+            outdoors: what all devices share.
+            fed: what others deliver, see ``Block.fed``.
+        """
+        block = self._block(outdoors, fed or {})
         shape = block.none.shape
         drive = {name: np.ascontiguousarray(np.broadcast_to(v, shape)) for name, v in self.drive(block).items()}
         initial = self.initial_states()
@@ -236,7 +261,7 @@ class DeviceGroup(ABC):
         self._series = drive | {name: states[:, i, :] for i, name in enumerate(initial)}
         self._start_ms = int(outdoors.times_ms[0])
 
-    def _block(self, outdoors: Outdoors) -> Block:
+    def _block(self, outdoors: Outdoors, fed: Mapping[str, Float64]) -> Block:
         times_ms = outdoors.times_ms
         shape = (STEPS_PER_BLOCK, len(self.devices))
         severity: dict[str, Float64] = {}
@@ -253,6 +278,7 @@ class DeviceGroup(ABC):
             setpoint_change=self._setpoint_change(times_ms),
             faults=severity,
             none=np.zeros(shape),
+            fed=fed,
         )
 
     def _setpoint_change(self, times_ms: Int64) -> Float64:

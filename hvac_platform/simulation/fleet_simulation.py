@@ -17,6 +17,7 @@ from hvac_platform.simulation.device_group import BLOCK_MS, DeviceGroup, Outdoor
 from hvac_platform.simulation.faults import FAULT_KINDS, Fault
 from hvac_platform.simulation.habits import Habits
 from hvac_platform.simulation.makeup_air_unit import MakeupAirUnits
+from hvac_platform.simulation.plant import Pipes, Plant, in_order
 from hvac_platform.simulation.recording import Recorder, Recording
 from hvac_platform.simulation.rooftop_unit import RooftopUnits
 from hvac_platform.simulation.sensors import SENSORS
@@ -65,7 +66,7 @@ class FleetSimulation:
     """Simulates a fleet.
 
     The same seed gives the same values, whether a span is asked for at once or in chunks and whatever other devices
-    the fleet has. All devices stand in one climate and share its weather.
+    the fleet has, those of the plant that feed a device aside. All devices stand in one climate and share its weather.
 
     Args:
         devices: the fleet; ids must differ and types be simulated ones.
@@ -73,10 +74,11 @@ class FleetSimulation:
         faults: what breaks, and when.
         climate: where the fleet stands.
         habits: schedules, changes of setpoints, and how readings are logged; none unless told otherwise.
+        plant: which machines feed which; each runs by itself unless told otherwise.
 
     Raises:
         ValueError: a device id twice, a type without simulation, or a fault of an unknown device or not of its type; a
-            habit of a device or metric that there isn't.
+            habit of a device or metric that there isn't, or a plant of one.
 
     >>> fleet = FleetSimulation([FleetDevice("RTU-001", "rooftop_unit")], seed=1)
     >>> readings, = fleet.advance(np.arange(0, 600_000, 60_000))
@@ -92,6 +94,7 @@ class FleetSimulation:
         faults: Sequence[Fault] = (),
         climate: Climate | None = None,
         habits: Habits | None = None,
+        plant: Plant | None = None,
     ) -> None:
         self.devices = tuple(devices)
         types = {device.device_id: device.device_type for device in self.devices}
@@ -122,6 +125,9 @@ class FleetSimulation:
             for device in one.devices
             if habits.recording != Recording()
         }
+        self._pipes = Pipes(plant or Plant())
+        if unknown := sorted(self._pipes.plant.topology.devices - types.keys()):
+            raise ValueError(f"a plant of devices that are not in the fleet: {', '.join(unknown)}")
         self._block_start_ms: int | None = None
         self._latest_ms: int | None = None
 
@@ -164,9 +170,20 @@ class FleetSimulation:
         )
         for start in range(first, block_start + 1, BLOCK_MS):
             outdoors = Outdoors.of_block(self._weather, start, self._schedule)
-            for group in self._groups:
-                group.advance(outdoors)
+            self._advance_plant(outdoors)
         self._block_start_ms = block_start
+
+    def _advance_plant(self, outdoors: Outdoors) -> None:
+        """Advance every group by a block, those that feed others first."""
+        feeding = self._pipes.plant.topology.feeds
+        delivered: dict[str, tuple[str, Float64]] = {}
+        for group in in_order(self._groups):
+            group.advance(outdoors, self._pipes.fed(group.devices, delivered) if delivered else None)
+            if group.delivers is not None and any(device.device_id in feeding for device in group.devices):
+                series = group.delivered()
+                for column, device in enumerate(group.devices):
+                    if device.device_id in feeding:
+                        delivered[device.device_id] = group.delivers[0], series[:, column]
 
     def _readings(self, times_ms: Int64, values: Sequence[Float64]) -> list[SimulatedReadings]:
         by_id: dict[str, SimulatedReadings] = {}

@@ -3,7 +3,8 @@
 Air side, quasi-steady: the fan's pressure A n² less its own fall with flow B q² feeds filter and duct, r q² + p, where
 the terminals take q = o sqrt(p / p_set) at opening o. A drive turns the fan so that p keeps its setpoint (fan laws:
 flow ~ n, pressure ~ n², power ~ n³). Air temperature: a modulating burner or cooling coil on an integral controller,
-each enabled by outdoor temperature with hysteresis.
+each enabled by outdoor temperature with hysteresis. In a plant the coil cools as well as the chilled
+water that feeds it can.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.simulation.device_group import Block, DeviceGroup, State, lag, working_hours
 from hvac_platform.simulation.faults import Fault
+from hvac_platform.simulation.media import CHILLED_WATER, DESIGN_CHILLED_WATER_F, coil_capacity
 from hvac_platform.simulation.psychrometrics import relative_humidity, saturation_humidity_ratio
 
 Float64 = NDArray[np.float64]
@@ -33,6 +35,8 @@ _INTEGRAL_GAIN, _PRESSURE_GAIN = 0.0012, 0.06
 #: Static pressure setpoint, inH2O, and the fan's fall of pressure with flow.
 _STATIC_SETPOINT, _FAN_DROOP = 1.0, 0.8
 _FULL_FREQUENCY_HZ = 60.0
+#: So much of what chilled water is warmer than designed shows on the coil's surface.
+_SURFACE_SHARE = 0.6
 
 
 class MakeupAirUnits(DeviceGroup):
@@ -66,6 +70,7 @@ class MakeupAirUnits(DeviceGroup):
         dirt = self.slow_drift(block)
         wrong_mode = block.fault("wrong_mode")
         degradation = block.fault("efficiency_degradation")
+        water = block.delivered(CHILLED_WATER, np.full_like(block.none, DESIGN_CHILLED_WATER_F))
         return {
             "opening": opening * (1.0 - 0.6 * block.fault("low_flow")),
             "outdoor": block.dry_bulb,
@@ -79,6 +84,8 @@ class MakeupAirUnits(DeviceGroup):
             "capacity": 1.0 - 0.5 * degradation,
             "power_factor": 1.0 + 0.5 * degradation,
             "setpoint_change": block.setpoint_change,
+            "chilled_water": water,
+            "coil_capacity": coil_capacity(water),
         }
 
     def initial_states(self) -> Mapping[str, float | Float64]:
@@ -111,6 +118,7 @@ class MakeupAirUnits(DeviceGroup):
             drive["hunting"],
             drive["capacity"],
             drive["setpoint_change"],
+            drive["coil_capacity"],
         )
         fan, output, static, terminal, heating, cooling, gas, demand, burner, coil = states
         heating, cooling = heating > 0, cooling > 0
@@ -126,6 +134,7 @@ class MakeupAirUnits(DeviceGroup):
             hunting,
             capacity,
             moved,
+            by_water,
         ) in rows:
             terminal = terminal + _DAMPER_LAG * (opening - terminal)
             output = low(high(output + _PRESSURE_GAIN * (_STATIC_SETPOINT - static), 0.2), 1.0)
@@ -135,7 +144,7 @@ class MakeupAirUnits(DeviceGroup):
             cooling = (outdoor > _COOL_ABOVE_F) | (cooling & (outdoor > _NO_COOL_BELOW_F))
             # Flow without the root: near the setpoint pressure q = opening, and the controller needs no more than that.
             air = high(terminal, 0.25)
-            change = (_BURNER_RISE_F * burner - _COIL_DROP_F * coil) * capacity / air
+            change = (_BURNER_RISE_F * burner - _COIL_DROP_F * coil * by_water) * capacity / air
             supply = outdoor + _FAN_HEAT_F + change
             # An airflow switch stops burner and coil when the fan fails.
             gas = high(low(gas + _INTEGRAL_GAIN * (_HEATING_TARGET_F + moved - supply), 1.0), 0.06) * heating
@@ -153,11 +162,13 @@ class MakeupAirUnits(DeviceGroup):
         air = np.maximum(flow, 0.25)
         rise = _BURNER_RISE_F * burner * series["capacity"] / air
         # Refrigerant near freezing carries the coil no further down.
-        drop = np.minimum(_COIL_DROP_F * coil * series["capacity"] / air, np.maximum(outdoor - 33.0, 0.0))
+        full_drop = _COIL_DROP_F * coil * series["coil_capacity"] * series["capacity"] / air
+        drop = np.minimum(full_drop, np.maximum(outdoor - 33.0, 0.0))
         off_coil = outdoor - drop
         supply = off_coil + rise + _FAN_HEAT_F * np.minimum(fan * 2.0, 1.0)
         active = np.minimum(coil * 10.0, 1.0)
-        coil_surface = np.maximum(off_coil - (9.0 + 0.2 * drop) * active, np.minimum(32.5, outdoor))
+        warmer = _SURFACE_SHARE * (series["chilled_water"] - DESIGN_CHILLED_WATER_F)
+        coil_surface = np.maximum(off_coil - (9.0 + 0.2 * drop - warmer) * active, np.minimum(32.5, outdoor))
         wet = np.maximum(series["outdoor_ratio"] - saturation_humidity_ratio(coil_surface), 0.0)
         supply_ratio = series["outdoor_ratio"] - 0.75 * active * wet
         gas = np.maximum(series["gas"], series["forced_heat"]) * series["fan_works"]

@@ -3,7 +3,8 @@
 The zone is one air node: C dT/dt = UA (T_out - T) + gains + m cp (T_supply - T), written in °F/h. The thermostat
 switches the compressor with hysteresis, so zone, supply temperature and power cycle together. In cool weather the
 compressor is locked out and the economizer damper modulates instead. Fan laws: flow ~ n, pressure ~ n², power ~ n³
-(ASHRAE Handbook - HVAC Systems and Equipment, Fans).
+(ASHRAE Handbook - HVAC Systems and Equipment, Fans). In a plant the cooling stage is a coil that cools as well as the
+chilled water that feeds it can; the stage's status and power stay those of the type.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.simulation.device_group import STEP_HOURS, Block, DeviceGroup, State, lag, working_hours
 from hvac_platform.simulation.faults import Fault
+from hvac_platform.simulation.media import CHILLED_WATER, DESIGN_CHILLED_WATER_F, coil_capacity
 from hvac_platform.simulation.psychrometrics import relative_humidity, saturation_humidity_ratio
 
 Float64 = NDArray[np.float64]
@@ -77,6 +79,7 @@ class RooftopUnits(DeviceGroup):
         hunting = block.swing("novel", 240.0)
         fouling, low_flow = block.fault("fouling"), block.fault("low_flow")
         degradation = block.fault("efficiency_degradation")
+        water = block.delivered(CHILLED_WATER, np.full_like(block.none, DESIGN_CHILLED_WATER_F))
         return {
             "gain": (self._night_gain + self._day_gain * people + self._solar_gain * sun) * wander,
             "moisture_gain": (0.0007 + 0.0012 * people) * wander,
@@ -92,7 +95,7 @@ class RooftopUnits(DeviceGroup):
             "flow_factor": (1.0 - 0.25 * fouling) * (1.0 - 0.5 * low_flow),
             "filter_factor": (1.0 + 0.3 * dirt) * (1.0 + 4.0 * fouling),
             "belt_factor": 1.0 - 0.5 * low_flow,
-            "capacity": (1.0 - 0.02 * dirt) * (1.0 - 0.55 * degradation),
+            "capacity": (1.0 - 0.02 * dirt) * (1.0 - 0.55 * degradation) * coil_capacity(water),
             "power_factor": 1.0 + 0.15 * degradation,
             "setpoint_change": block.setpoint_change,
         }
