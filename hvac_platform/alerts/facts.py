@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 PLATFORM = "platform"
 """Device of the platform's own incidents: ingestion that stands, runs that fail, receivers that can't be reached."""
 RANK = {"info": 0, "warning": 1, "critical": 2}
+SHARED_SCOPES = ("fleet", "plant")
+"""Scopes of incidents that have others as their parts."""
 FEW = 3
 
 
@@ -21,7 +23,7 @@ class Facts:
     Attributes:
         metrics: what moved, most important first.
         kinds: kinds of fault that it resembles, most alike first.
-        scope: local, fleet, or platform for an incident of the platform itself.
+        scope: local, fleet, plant, or platform for an incident of the platform itself.
         parent_id: the incident that this one is part of, or None.
         since_ms: when it began; 0 where that is not known.
         until_ms: when it ended by the data; 0 where it goes on, or that is not known.

@@ -9,7 +9,7 @@ from html import escape
 from typing import Any
 from urllib.parse import quote
 
-from hvac_platform.alerts.facts import PLATFORM, RANK
+from hvac_platform.alerts.facts import PLATFORM, RANK, SHARED_SCOPES
 from hvac_platform.alerts.routing import base_transition
 from hvac_platform.alerts.tree import RAISING
 from hvac_platform.devices.display_units import show_value
@@ -156,7 +156,7 @@ class Message:
             if self.devices == self.count
             else f"{_counted(self.count)} of {self.devices} devices"
         )
-        return f"[{self.severity}] {verb}{of} at once: {first.cause or _where(self.contents)}"
+        return f"[{self.severity}] {verb}{of} at once: {_short(first.cause) or _where(self.contents)}"
 
     @property
     def said(self) -> str:
@@ -168,7 +168,8 @@ class Message:
 
     def text(self) -> str:
         """Plain text."""
-        lines: list[str] = []
+        first = self.contents[0]
+        lines = [first.cause] if _short(first.cause) != first.cause else []
         for content in self.contents[: MOST_LISTED if self.count > 1 else 1]:
             lines += self._brief(content) if self.count > 1 else self._full(content)
         if self.count > len(self.contents[:MOST_LISTED]) and self.count > 1:
@@ -295,6 +296,12 @@ def _counted(n: int) -> str:
     return f"{n} incident{'' if n == 1 else 's'}"
 
 
+def _short(cause: str) -> str:
+    """A cause without its evidence, which follows a semicolon."""
+    head, cut, _ = cause.partition("; ")
+    return f"{head})" if cut else cause
+
+
 def _where(contents: Sequence[Content]) -> str:
     buildings = Counter(c.building_id for c in contents if c.building_id)
     if len(buildings) == 1:
@@ -339,7 +346,7 @@ def content_of(
         likely=likely,
         check="" if kind is None or incident.label else FIRST_CHECKS.get(kind["kind"], ""),
         label=incident.label or "",
-        cause=incident.cause if incident.scope == "fleet" else "",
+        cause=incident.cause if incident.scope in SHARED_SCOPES else "",
         moved=_moved(store, incident) if whole else (),
         reasons=tuple(incident.reasons[:MOST_REASONS]),
         similar=tuple(

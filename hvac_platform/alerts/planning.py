@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 
-from hvac_platform.alerts.facts import FEW, RANK, Facts
+from hvac_platform.alerts.facts import FEW, RANK, SHARED_SCOPES, Facts
 from hvac_platform.alerts.routing import NOBODY, Action, Decision, base_transition, route
 from hvac_platform.alerts.tree import ENDING, RAISING, Tree
 
@@ -383,7 +383,7 @@ def _families_told(
     transitions: Sequence[Transition], told: Told, known: Callable[[str], Facts | None]
 ) -> dict[tuple[str, str], list[Telling]]:
     """By family and receiver, what the receiver was told, or will be, of the family before these transitions."""
-    wanted = {t.facts.family for t in transitions if t.facts.parent_id or t.facts.scope == "fleet"}
+    wanted = {t.facts.family for t in transitions if t.facts.parent_id or t.facts.scope in SHARED_SCOPES}
     found: dict[tuple[str, str], list[Telling]] = {}
     if not wanted:
         return found

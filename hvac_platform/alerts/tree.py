@@ -150,7 +150,7 @@ class Match(_Part):
     rule: Texts = ()
     metric: Texts = ()
     kind: Texts = ()
-    scope: Annotated[tuple[Literal["local", "fleet", "platform"], ...], BeforeValidator(listed)] = ()
+    scope: Annotated[tuple[Literal["local", "fleet", "plant", "platform"], ...], BeforeValidator(listed)] = ()
     transition: Transitions = ()
     during: tuple[Hours, ...] = ()
 

@@ -238,6 +238,8 @@ def show_incident(incident: IncidentId, as_json: AsJson = False) -> None:
     )
     if found.scope == "fleet":
         console.print(f"one of many devices at once: {found.cause}")
+    if found.scope == "plant":
+        console.print(found.cause)
     if found.parent_id is not None:
         console.print(f"part of {found.parent_id}")
     elif parts:

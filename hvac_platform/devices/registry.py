@@ -224,6 +224,30 @@ class Comfort:
         return tuple(name for name in named if name is not None)
 
 
+@dataclass(frozen=True, slots=True)
+class Medium:
+    """What machines of a type give to others of a plant, or take from them, such as chilled water.
+
+    Attributes:
+        name: of the medium.
+        gives: point with the temperature at which it leaves the machine, or None where others aren't fed with it.
+        takes: point with the temperature at which it arrives, or None where there is none.
+        led_by: point that moves what is given in normal operation, such as the wet bulb that a tower's water follows.
+        moves: other points that its temperature moves, or that show it.
+    """
+
+    name: str
+    gives: str | None = None
+    takes: str | None = None
+    moves: tuple[str, ...] = ()
+    led_by: str | None = None
+
+    @property
+    def points(self) -> tuple[str, ...]:
+        """All points in which the medium shows."""
+        return tuple(name for name in (self.gives, self.takes) if name is not None) + self.moves
+
+
 @dataclass(frozen=True, eq=False)
 class DeviceType:
     """A kind of machine. Compared and hashed by identity: the registry holds one instance of each.
@@ -240,6 +264,7 @@ class DeviceType:
         rules: relationship rules, in the order of the file.
         energy: electric power and what drives it, or None where it isn't known.
         comfort: the temperature that people feel or that is asked for, and its setpoints, or None.
+        media: what machines of the type give to others and take from them.
         sentinels: values that devices send in place of a reading, e.g. -999.
         frozen_windows: number of windows without any change after which a sensor counts as frozen.
         memory_minutes: longest time that a ``minutes_<condition>`` variable counts.
@@ -257,6 +282,7 @@ class DeviceType:
     rules: tuple[Rule, ...] = ()
     energy: Energy | None = None
     comfort: Comfort | None = None
+    media: tuple[Medium, ...] = ()
     sentinels: tuple[float, ...] = (-999.0,)
     frozen_windows: int = 30
     memory_minutes: float = 60.0
@@ -520,6 +546,14 @@ class _ComfortFile(msgspec.Struct, forbid_unknown_fields=True, rename={"conditio
     condition: str | None = None
 
 
+class _MediumFile(msgspec.Struct, forbid_unknown_fields=True):
+    medium: _Text
+    gives: str | None = None
+    takes: str | None = None
+    moves: str | list[str] = []
+    led_by: str | None = None
+
+
 class _TypeFile(msgspec.Struct, forbid_unknown_fields=True):
     """What a file may hold; msgspec refuses other keys and other kinds of value, and says where."""
 
@@ -534,6 +568,7 @@ class _TypeFile(msgspec.Struct, forbid_unknown_fields=True):
     rules: list[_RuleFile] = []
     energy: _EnergyFile | None = None
     comfort: _ComfortFile | None = None
+    media: Annotated[list[_MediumFile], msgspec.Meta(max_length=20)] = []
     sentinels: Annotated[tuple[float, ...], msgspec.Meta(max_length=100)] = (-999.0,)
     frozen_windows: Annotated[int, msgspec.Meta(ge=2, le=LONGEST_MINUTES)] = 30
     memory_minutes: Annotated[float, msgspec.Meta(ge=1, le=LONGEST_MINUTES)] = 60.0
@@ -657,7 +692,10 @@ def _build(content: _TypeFile) -> DeviceType:
         _require(rule.id not in [other.id for other in rules[:i]], f"rules[{rule.id}].id", "is used twice")
     energy = None if content.energy is None else _build_energy(content.energy, device_type)
     comfort = None if content.comfort is None else _build_comfort(content.comfort, device_type)
-    return replace(device_type, rules=rules, energy=energy, comfort=comfort)
+    media = tuple(_build_medium(item, device_type) for item in content.media)
+    for i, medium in enumerate(media):
+        _require(medium.name not in [other.name for other in media[:i]], f"media[{medium.name}]", "is given twice")
+    return replace(device_type, rules=rules, energy=energy, comfort=comfort, media=media)
 
 
 def _build_comfort(item: _ComfortFile, device_type: DeviceType) -> Comfort:
@@ -684,6 +722,18 @@ def _build_comfort(item: _ComfortFile, device_type: DeviceType) -> Comfort:
         condition is None or condition in device_type.conditions, f"{place}.while", f"{condition} is not a condition"
     )
     return Comfort(item.temperature, item.warmest, item.coldest, tolerance, condition)
+
+
+def _build_medium(item: _MediumFile, device_type: DeviceType) -> Medium:
+    """A medium after its checks: all that it names are points, and there is one."""
+    medium = Medium(item.medium.strip(), item.gives, item.takes, _listed(item.moves), item.led_by)
+    place = f"media[{medium.name}]"
+    _require(bool(medium.points), place, "needs a point: gives, takes or moves")
+    _require(item.gives is None or item.takes is None, place, "a machine gives it or takes it, not both")
+    for name in (*medium.points, *((item.led_by,) if item.led_by is not None else ())):
+        _require(name in device_type.index, place, f"{name} is not a point")
+    _require(item.led_by is None or item.gives is not None, place, "led_by is of what it gives")
+    return medium
 
 
 def _build_energy(item: _EnergyFile, device_type: DeviceType) -> Energy:

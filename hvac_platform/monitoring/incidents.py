@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -22,14 +22,17 @@ from hvac_platform.detection.incidents import (
 from hvac_platform.detection.methods import knows_limits, method_names
 from hvac_platform.detection.profile import Profile
 from hvac_platform.devices.registry import device_type
+from hvac_platform.devices.topology import Topology
 from hvac_platform.monitoring.data_loss import DATA_LOSS, DataLoss
 from hvac_platform.monitoring.incident_identity import Found, Identity, identify
 from hvac_platform.monitoring.incident_windows import BEYOND_MS, RULE_ID, Grouping, fault_windows, loss_windows
 from hvac_platform.monitoring.lasting import LASTING
 from hvac_platform.monitoring.lifecycle import LASTING_ENDING, PROVISIONAL, WordsOfPeople, words_of_people
 from hvac_platform.monitoring.notifying import Known
+from hvac_platform.monitoring.plant_faults import PLANT, PlantScope, plant_scopes
 from hvac_platform.monitoring.profiles import load_profile
 from hvac_platform.monitoring.provisional import awaits_judgement
+from hvac_platform.monitoring.site_topology import topology_of_site
 from hvac_platform.monitoring.stopped_points import FURTHEST_MS, STOPPED, StoppedPoints, of_same_stop, stopped_points
 from hvac_platform.monitoring.wide_devices import metrics_to_read
 from hvac_platform.monitoring.worth import NO_PRICES, Prices
@@ -564,15 +567,21 @@ def incident_excess_kwh(frame: pd.DataFrame, incident: IncidentWindows, profile:
 
 
 def fleet_scope_batches(store: Store, settings: Settings, start_ms: int, end_ms: int) -> Iterator[TableBatch]:
-    """Updates of ``incidents`` that began in a span: which belong to an event of many devices, and its likely cause.
+    """Updates of ``incidents`` that began in a span: which belong to an event of many devices or to a fault of a plant.
 
-    The earliest incident of an event is the parent of the others, and stays so.
+    The earliest incident of an event is the parent of the others, and stays so. That of the root of a plant's fault is the
+    parent of those that follow from it, see :mod:`hvac_platform.detection.plant`.
     """
     begin = start_ms - LEADING_HOURS * 3_600_000
     incidents = Incident.read(store, None, (begin, end_ms))
     devices = store.devices()
+    events = fleet_events_of(store, incidents, devices, settings)
+    topology = topology_of_site(settings)
+    plant: dict[str, PlantScope] = {}
+    if topology:
+        events, plant = _events_and_plant(store, topology, incidents, events, (begin, end_ms))
     part_of: dict[int, tuple[str, str, str | None]] = {}
-    for event in fleet_events_of(store, incidents, devices, settings):
+    for event in events:
         parent = parent_of([incidents[i] for i in event.incidents])
         for i in event.incidents:
             name = incidents[i].incident_id
@@ -580,13 +589,40 @@ def fleet_scope_batches(store: Store, settings: Settings, start_ms: int, end_ms:
     changed = [
         replace(incident, scope=scope, cause=cause, parent_id=parent_id)
         for i, incident in enumerate(incidents)
+        if incident.incident_id not in plant and not (topology is None and incident.scope == PLANT)
         for scope, cause, parent_id in [part_of.get(i, ("local", "", _kept_parent(incident)))]
         if (incident.scope, incident.cause, incident.parent_id) != (scope, cause, parent_id)
         and (i in part_of or incident.started_at >= start_ms)  # what began earlier is seen in part only
     ]
+    changed += [
+        replace(one.incident, scope=one.scope, cause=one.cause, parent_id=one.parent_id)
+        for one in plant.values()
+        if (one.incident.scope, one.incident.cause, one.incident.parent_id) != (one.scope, one.cause, one.parent_id)
+    ]
     if changed:
         columns = Incident.columns(changed, only=("device_id", "started_at", "scope", "cause", "parent_id"))
         yield TableBatch(columns, table=Incident.TABLE, action="update")
+
+
+def _events_and_plant(
+    store: Store, topology: Topology, incidents: Sequence[Incident], events: Sequence[FleetEvent], span: tuple[int, int]
+) -> tuple[list[FleetEvent], dict[str, PlantScope]]:
+    """Events of many devices, less those that a fault of the plant explains better, and what the plant says of the others.
+
+    Weather and network explain all that they befall; without such a cause a root does, where it does so for most of them.
+    """
+
+    def named(of: Iterable[FleetEvent]) -> set[str]:
+        return {incidents[i].incident_id for event in of for i in event.incidents}
+
+    kept = [event for event in events if event.cause in (Cause.WEATHER, Cause.NETWORK)]
+    plant = plant_scopes(store, topology, incidents, *span, of_events=named(kept))
+    rooted = {name for name, one in plant.items() if one.cause}
+    others = [e for e in events if e not in kept and 2 * len(named([e]) & rooted) <= len(e.incidents)]
+    if others:
+        kept = [event for event in events if event in kept or event in others]
+        plant = plant_scopes(store, topology, incidents, *span, of_events=named(kept))
+    return kept, plant
 
 
 def _kept_parent(incident: Incident) -> str | None:

@@ -23,6 +23,8 @@ PLATFORM = "platform"
 """Who did what no person did."""
 LASTING_ENDING = "-lasting"
 """How the id of an incident ends that asks about a lasting change of a device."""
+SHARED_SCOPES = ("fleet", "plant")
+"""Scopes of incidents that have others as their parts."""
 PROVISIONAL = "provisional"
 """What stands in place of a method's name in an incident whose window nobody has judged yet."""
 SEVERITIES = tuple(Severity)
@@ -443,9 +445,9 @@ def find_incident(store: Store, incident_id: str) -> Incident | None:
 
 
 def children_of(store: Store, incident: Incident) -> list[Incident]:
-    """Incidents that are of the same event, or of the same lasting change, as a parent."""
+    """Incidents that are of the same event, plant fault or lasting change as a parent."""
     lasting = incident.incident_id.endswith(LASTING_ENDING)
-    if (incident.scope != "fleet" and not lasting) or incident.parent_id is not None:
+    if (incident.scope not in SHARED_SCOPES and not lasting) or incident.parent_id is not None:
         return []
     return Incident.read(store, equals={"parent_id": incident.incident_id})
 

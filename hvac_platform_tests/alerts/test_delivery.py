@@ -428,6 +428,41 @@ DIGEST = SCREEN.replace("}\n", "}\n", 1).replace(
 )
 
 
+CAUSE = (
+    "condenser water (root CT-1; since 2026-07-10T08:04Z; CH-1 3 min later, 88% of its deviation in condenser water)"
+)
+
+
+def test_a_towers_fault_and_what_it_does_to_chillers_are_one_message_that_names_the_root(alerts, happenings, clock):
+    tower = incident("CT-1", scope="plant", cause=CAUSE)
+    fed = [incident(f"CH-{i}", NOON_MS + i, scope="plant", cause=CAUSE, parent_id=tower.incident_id) for i in (1, 2)]
+    made = alerts(SCREEN)
+    happenings.record(tower, *fed)
+    happenings.happens("opened", tower, *fed)
+    made.deliver()
+    assert made.titles() == ["[critical] 3 devices at once: condenser water (root CT-1)"]
+    assert CAUSE in made.printed[0]
+    clock.passes(HOUR_MS)
+    happenings.happens("resolved", tower, *fed, at_ms=clock.at_ms)
+    made.deliver()
+    assert len(made.titles()) == 2
+
+
+def test_who_was_told_of_a_chiller_is_not_told_again_when_its_tower_is_found_to_be_the_root(alerts, happenings, clock):
+    chiller = incident("CH-1")
+    made = alerts(SCREEN)
+    happenings.record(chiller)
+    happenings.happens("opened", chiller)
+    made.deliver()
+    tower = incident("CT-1", NOON_MS - MINUTE_MS, scope="plant", cause=CAUSE)
+    joined = incident("CH-1", scope="plant", cause=CAUSE, parent_id=tower.incident_id)
+    happenings.record(tower, joined)
+    clock.passes(MINUTE_MS)
+    happenings.happens("opened", tower, at_ms=clock.at_ms)
+    made.deliver()
+    assert [title.partition(" (")[0] for title in made.titles()] == ["[critical] CH-1"]
+
+
 def part(device_id, parent, at_ms=NOON_MS, **changes):
     """An incident that joins another one."""
     return incident(device_id, at_ms, scope="fleet", parent_id=parent.incident_id, **changes)

@@ -17,6 +17,7 @@ from hvac_platform.access.users import UserError, add_user, revoke_user, users
 from hvac_platform.api.openapi import openapi
 from hvac_platform.dashboard import log_in
 from hvac_platform.dashboard.app import make_app
+from hvac_platform.dashboard.pages.device import Asked, plant_around, render
 from hvac_platform.stores.base import TableSlice
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.records import Incident
@@ -239,6 +240,19 @@ def test_a_scoped_store_gives_the_rows_of_its_devices_of_every_table(store: Embe
         scoped.upsert("users", {"scope": ["all"], "name": ["eve"]})
     with pytest.raises(UserError, match="whole site"):
         scoped.purge(0)
+
+
+def test_of_the_plant_a_page_names_devices_that_are_seen(home: Path, store: EmbeddedStore, tmp_path: Path) -> None:
+    file = tmp_path / "plant.json"
+    file.write_text('{"feeds": {"CH-001": ["RTU-001", "RTU-999"]}}')
+    settings = settings_of(home).model_copy(update={"hvac_fleet": file})
+    assert plant_around(store, settings, "RTU-001") == [("Fed by", ["CH-001"]), ("Feeds", [])]
+    assert plant_around(store, settings, "CH-001") == [("Fed by", []), ("Feeds", ["RTU-001"])]
+    south = ScopedStore(store, frozenset({SOUTH}))
+    assert plant_around(south, settings, "RTU-001") == [("Fed by", []), ("Feeds", [])]
+    assert plant_around(store, settings_of(home), "RTU-001") == []
+    page = str(render(store, "RTU-001", settings, Asked("24 h")).head)
+    assert "/device/CH-001" in page
 
 
 def test_users_are_added_once_with_buildings_that_there_are(store: EmbeddedStore) -> None:

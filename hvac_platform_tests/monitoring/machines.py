@@ -20,14 +20,14 @@ from hvac_platform.stores.batches import DeviceSlice, write_batch
 from hvac_platform_tests.conftest import MINUTE_MS
 
 
-def simulated_windows(store, fleet, start_ms, end_ms, *, faults=(), seed=3, silence_ms=0, window_ms=None):
+def simulated_windows(store, fleet, start_ms, end_ms, *, faults=(), seed=3, silence_ms=0, window_ms=None, plant=None):
     """Snapshots of a simulated fleet straight into the store, six readings a window; the registered devices.
 
     Windows are of a minute, or have the length that the devices are then registered with.
 
     ``silence_ms`` from the start on nothing is written: the simulation runs in.
     """
-    simulation = FleetSimulation(fleet, seed=seed, faults=list(faults))
+    simulation = FleetSimulation(fleet, seed=seed, faults=list(faults), plant=plant)
     length = window_ms or MINUTE_MS
     times = np.arange(start_ms, end_ms, length // 6, dtype=np.int64)
     begins = times[::6]

@@ -42,6 +42,7 @@ from hvac_platform.dashboard.figures import (
 )
 from hvac_platform.dashboard.formatting import (
     age,
+    device_href,
     incident_href,
     key_metrics,
     level_words,
@@ -74,11 +75,13 @@ from hvac_platform.dashboard.reading import (
 from hvac_platform.dashboard.source import Source
 from hvac_platform.devices.display_units import Display
 from hvac_platform.devices.registry import device_type
+from hvac_platform.devices.topology import NO_TOPOLOGY
 from hvac_platform.monitoring.data_loss import spelled
 from hvac_platform.monitoring.degradation import FORESEEN_DAYS
 from hvac_platform.monitoring.learning import mode_calibration
 from hvac_platform.monitoring.profile_versions import told_gate
 from hvac_platform.monitoring.provisional import ProvisionalEvent, provisional_events
+from hvac_platform.monitoring.site_topology import topology_of_site
 from hvac_platform.snapshots import SnapshotSeries
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.records import (
@@ -107,6 +110,8 @@ MOST_METRICS = 24
 """Metrics in the figure at once."""
 MOST_OPTIONS = 400
 """Metrics to choose from, and listed with their newest values."""
+MOST_NEIGHBOURS = 50
+"""Devices that are named as feeding one, or fed by it."""
 BAND_SIGMAS = 3.0
 RECENT_WINDOWS = 10
 HOLD_MS = 60_000
@@ -274,8 +279,8 @@ def marks_words(spans: Sequence[Span]) -> str:
     return "Light blue band: mean ± 3 sigma of the normal windows. Shaded: " + (", ".join(told) or "nothing") + "."
 
 
-def head(device: Device, at_ms: int) -> Content:
-    """What the device is and where."""
+def head(device: Device, at_ms: int, plant: Sequence[tuple[str, Sequence[str]]] = ()) -> Content:
+    """What the device is and where; in a plant, devices that feed it and that it feeds."""
     return facts(
         [
             ("Type", type_title(device.device_type)),
@@ -284,8 +289,27 @@ def head(device: Device, at_ms: int) -> Content:
             ("First reading", iso(device.first_seen)),
             ("Last reading", f"{iso(device.last_seen)} ({age(at_ms - device.last_seen)} ago)"),
             ("Partition of the topic", str(device.kafka_partition)),
+            *((name, html.Span(_device_links(others))) for name, others in plant if others),
         ]
     )
+
+
+def plant_around(store: Store, settings: Settings, device_id: str) -> list[tuple[str, list[str]]]:
+    """Devices that feed a device and that it feeds, those that are seen; the file is read once until it changes."""
+    topology = topology_of_site(settings) or NO_TOPOLOGY
+    if device_id not in topology.devices:
+        return []
+    seen = {device.device_id for device in store.devices()}
+    around = (("Fed by", topology.fed_by), ("Feeds", topology.feeds))
+    return [(name, [one for one in of.get(device_id, ()) if one in seen][:MOST_NEIGHBOURS]) for name, of in around]
+
+
+def _device_links(device_ids: Sequence[str]) -> list[Content]:
+    links: list[Content] = []
+    for device_id in device_ids:
+        links += [", "] if links else []
+        links.append(dcc.Link(visible(device_id, 80), href=device_href(device_id)))
+    return links
 
 
 def events_table(events: Sequence[AnomalyEvent], kind: str) -> Content:
@@ -643,7 +667,7 @@ def render(
         registered = Device.first(store) is not None
         missing = empty_state("no device of this name is registered") if registered else nothing_registered()
         return DeviceView(None, missing)
-    top, window_ms = head(device, now), device.window(settings)
+    top, window_ms = head(device, now, plant_around(store, settings, device_id)), device.window(settings)
     try:
         span = span_of(asked.chosen, asked.start, asked.until, device, window_ms, now)
     except SpanError as error:

@@ -86,7 +86,7 @@ def summary(incident: Incident, kind: str, handling: IncidentHandling | None, at
     by_method = ", ".join(f"{visible(told_method(m), 20)} {number(n, 0)}" for m, n in incident.methods.items())
     scope: Content = visible(incident.scope, 20)
     if incident.cause:
-        scope = f"{scope}; likely cause: {visible(incident.cause, 80)}"
+        scope = f"{scope}; likely cause: {visible(incident.cause, 400)}"
     if incident.parent_id is not None:
         parent = dcc.Link(visible(incident.parent_id, 80), href=incident_href(incident.parent_id))
         scope = html.Span([scope, "; part of ", parent])

@@ -114,7 +114,8 @@ def _likeliest(row: Incident) -> Content:
     if row.label:
         return f"{visible(row.label, 60)} (said by somebody)"
     if row.parent_id is not None:
-        return dcc.Link("part of a fleet-wide event", href=incident_href(row.parent_id))
+        of = "of a plant's fault" if row.scope == "plant" else "of a fleet-wide event"
+        return dcc.Link(f"part {of}", href=incident_href(row.parent_id))
     if row.scope == "fleet":
         return f"fleet-wide: {visible(row.cause or 'unknown cause', 60)}"
     return visible(row.kinds[0]["kind"].replace("_", " "), 60) if row.kinds else "–"
