@@ -26,6 +26,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from benchmarks import quality_habits
+from benchmarks.quality_plant import FIRST_SEED, SCENARIOS, plant_figures
 from benchmarks.quality_platform import METHODS, judged, wear_figures
 from hvac_platform.detection import fit_detector
 from hvac_platform.detection.energy import believable, fit_energy, kwh
@@ -48,7 +49,7 @@ Bool = NDArray[np.bool_]
 DAY_MS, HOUR_MS, MINUTE_MS = 86_400_000, 3_600_000, 60_000
 TRAIN_ROWS_SKAB, OTHER_ROWS_SKAB = 400, (370, 380, 390, 400, 410, 420, 430, 440)
 TRAIN_SHARE_NAB = 0.15
-PARTS = ("skab", "simulator", "intervals", "nab", "platform", "wear", *quality_habits.PARTS)
+PARTS = ("skab", "simulator", "intervals", "nab", "platform", "wear", *quality_habits.PARTS, "plant")
 WEAR_START = "2026-06-01"
 UNSEEN_SEEDS = (911, 912, 913, 914)
 START_DATES = ("2026-07-06", "2026-04-13", "2026-10-05", "2026-01-12")
@@ -746,6 +747,9 @@ def main() -> None:
         default=list(quality_habits.SEEDS),
         help="of the parts habits, season, small and slow; fewer take less time",
     )
+    parser.add_argument(
+        "--plant-scenarios", type=int, default=SCENARIOS, help="of the part plant; fewer take less time"
+    )
     parser.add_argument("--only", choices=PARTS, nargs="+", default=PARTS)
     parser.add_argument("--cache", type=Path, default=Path("build/text-vectors"), help="where text vectors are kept")
     parser.add_argument("--texts", type=int, default=TEXTS, help="texts to embed in each data set, at most")
@@ -868,6 +872,10 @@ def main() -> None:
         for name, machines in said.items():
             print(f"worst of {name}: {quality_habits.worst_of(machines)}")
         page += [f"<h2>{html.escape(title)}</h2>", table_html(figures[part])]
+    if "plant" in options.only:
+        figures["plant"] = plant_figures(range(FIRST_SEED, FIRST_SEED + options.plant_scenarios))
+        print_table(f"plant, seeds {FIRST_SEED} to {FIRST_SEED + options.plant_scenarios - 1}", figures["plant"])
+        page += ["<h2>Plants: one incident a fault, with its root</h2>", table_html(figures["plant"])]
     for name in left_out:
         print(f"left out: {name}")
         page.append(f"<p>Left out: {html.escape(name)}.</p>")
