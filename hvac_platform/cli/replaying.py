@@ -55,6 +55,9 @@ def replay(
 ) -> None:
     """What other limits would have shown, beside the record, which stays as it is.
 
+    Incidents are anomalous windows without a longer pause between them, on either side; the record may join several of one
+    fault.
+
     Past windows are judged again, by the present profiles and with the limits that you give. Where you ask for a multiple of
     the limits that windows had, for some of the methods, or for agreement, the scores that are kept for 90 days answer, and
     nothing is judged again.
@@ -71,6 +74,7 @@ def replay(
     require_order(start_ms, end_ms)
     until = now if end_ms is None else end_ms
     begin = until - USUAL_DAYS * DAY_MS if start_ms is None else start_ms
+    require_order(begin, until)
     chosen = chosen_devices(store, named(names, devices))
     found: list[Compared] = []
     if tried is not None:
@@ -93,7 +97,7 @@ def replay(
         print_json([_document(one) for one in found])
         return
     print_rows(
-        [_row(one, (until - begin) / DAY_MS) for one in found],
+        [_row(one, one.device.window(settings)) for one in found if one.windows],
         as_json=False,
         title="Incidents on record, and with these limits",
         empty="no window in that span: hvac verify shows what there is",
@@ -120,7 +124,8 @@ def _of_scores(times_limit: float | None, methods: str | None, agreeing: int | N
     return OfScores(1.0 if times_limit is None else times_limit, chosen, needed)
 
 
-def _row(one: Compared, days: float) -> dict[str, Any]:
+def _row(one: Compared, window_ms: int) -> dict[str, Any]:
+    days = one.windows * window_ms / DAY_MS  # of the span, what was judged
     minutes = sum(end - start for start, end in one.replayed) / 60_000
     return {
         "device": one.device.device_id,

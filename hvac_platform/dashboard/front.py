@@ -50,18 +50,20 @@ class Front:
 
 
 class BoundsError(ValueError):
-    """A list or a text of a document is longer than any page has it."""
+    """A list or a text of a document is longer than any page has it, or is no text at all."""
 
 
 def check_bounds(document: Any) -> None:
-    """Check that no list or text of a document is longer than any page has it.
+    """Check that no list or text of a document is longer than any page has it, and that its texts can be written as UTF-8.
 
     Raises:
-        BoundsError: one is.
+        BoundsError: one is, or can't.
     """
     waiting = [document]
     while waiting:
         value = waiting.pop()
+        if isinstance(value, str) and not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
+            raise BoundsError("a text has half of a character in it: a surrogate without its other half")
         if isinstance(value, str) and len(value) > LONGEST_TEXT:
             raise BoundsError(f"a text may be {LONGEST_TEXT:,} characters long")
         if isinstance(value, (list, dict)):

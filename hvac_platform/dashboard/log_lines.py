@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 
+AUDITED = ("hvac_platform.dashboard.log_in", "hvac_platform.access.acting")
+"""Loggers that say who came, went and did what: docs/security.md promises it."""
 LONGEST_LINE = 4_000
 """Characters of a message with its traceback."""
 
@@ -33,3 +35,5 @@ def log_bounded() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(BoundedFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    for told in AUDITED:
+        logging.getLogger(told).setLevel(logging.INFO)

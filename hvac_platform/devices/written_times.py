@@ -11,7 +11,9 @@ MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", 
 
 
 def time_of_day(value: object) -> object:
-    """Minutes since midnight of a time that people write; YAML reads 08:00 without quotes as a number, which it is here too.
+    """Minutes since midnight of a time that people write; YAML reads 8:30 without quotes as a number, which it is here too.
+
+    A number below 60 is no time that YAML has read, but an hour without its minutes, and refused.
 
     >>> time_of_day("08:30"), time_of_day("24:00"), time_of_day(510)
     (510, 1440, 510)
@@ -19,11 +21,11 @@ def time_of_day(value: object) -> object:
     Raises:
         ValueError: it is none.
     """
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 1440:
+    if isinstance(value, int) and not isinstance(value, bool) and 60 <= value <= 1440:
         return value  # YAML 1.1 takes 22:00 as 22 * 60
     found = re.fullmatch(r"(\d{1,2}):([0-5]\d)", value) if isinstance(value, str) else None
     if found is None or (minutes := int(found[1]) * 60 + int(found[2])) > 1440:
-        raise ValueError("must be a time of day such as 07:30, up to 24:00")
+        raise ValueError('must be a time of day in quotes such as "07:30", up to "24:00"')
     return minutes
 
 
@@ -54,6 +56,8 @@ def calendar_months(value: object) -> object:
 def _places(value: object, names: Sequence[str], one: str, many: str, example: str) -> frozenset[int]:
     """Places among some names that come round, of names and ranges of them."""
     found: set[int] = set()
+    if value == []:
+        raise ValueError(f"no {one} is named: leave {many} out for all of them")
     for text in [value] if isinstance(value, str) else value if isinstance(value, list) else [None]:
         first, _, last = str(text).lower().partition("-")
         if first not in names or (last and last not in names):

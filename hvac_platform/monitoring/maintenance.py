@@ -22,12 +22,19 @@ def enter(store: Store, device_id: str, start_ms: int, end_ms: int, note: str, a
     """Enter known work on a device.
 
     Raises:
-        MaintenanceError: it ends before it begins, or lasts for more than a year.
+        MaintenanceError: it ends before it begins, lasts for more than a year, or begins with one that is there.
     """
     if end_ms <= start_ms:
         raise MaintenanceError(f"maintenance from {iso(start_ms)} can't end at {iso(end_ms)}")
     if end_ms - start_ms > LONGEST_MS:
         raise MaintenanceError("maintenance of more than a year is no maintenance: hvac devices retire")
+    there = [span for span in MaintenanceSpan.read(store, device_id) if span.starts_at == start_ms]
+    if there and (there[0].ends_at, there[0].note) != (end_ms, note):
+        raise MaintenanceError(
+            f"there is maintenance of {device_id} from {iso(start_ms)} to {iso(there[0].ends_at)} already"
+            f"{f', {there[0].note!r}' if there[0].note else ''}: begin a minute apart, or take that back first "
+            f"(hvac maintenance remove {device_id} --from {iso(start_ms)[:16].replace(' ', 'T')})"
+        )
     span = MaintenanceSpan(device_id, start_ms, end_ms, note, added_at=at_ms)
     store.upsert(MaintenanceSpan.TABLE, MaintenanceSpan.columns([span]))
     return span

@@ -18,9 +18,10 @@ from hvac_platform.detection.incidents import group_windows
 from hvac_platform.detection.methods import knows_limits
 from hvac_platform.embedding.learned import Encoders
 from hvac_platform.monitoring.judging import ready_to_judge
+from hvac_platform.monitoring.maintenance import in_maintenance
 from hvac_platform.monitoring.passes import Span
 from hvac_platform.stores.base import Device, Store
-from hvac_platform.stores.records import AnomalyEvent
+from hvac_platform.stores.records import AnomalyEvent, MaintenanceSpan
 from hvac_platform.stores.series import VerdictSeries, verdict_series
 
 Int64 = NDArray[np.int64]
@@ -195,7 +196,11 @@ def what_scores_say(store: Store, settings: Settings, span: Span, tried: OfScore
         tried: what is tried.
     """
     within = span.start_ms, span.end_ms
-    windows, anomalous = anomalous_by_scores(verdict_series(store, span.device.device_id, within), tried)
+    verdicts = verdict_series(store, span.device.device_id, within)
+    windows, anomalous = anomalous_by_scores(verdicts, tried)
+    _, was = anomalous_by_scores(verdicts, OfScores())
+    quiet = in_maintenance(windows, MaintenanceSpan.read(store, span.device.device_id))
+    anomalous &= was | ~quiet  # no limit makes an alarm of what is done in maintenance
     window_ms, quiet_ms = span.device.window(settings), settings.incident_quiet_ms
     recorded = AnomalyEvent.times(store, span.device.device_id, within)
     return compare(

@@ -56,7 +56,10 @@ NOT_COMPARABLE = (
 )
 SUSPECTED = "the sensor that it rests on is suspected itself"
 NO_COMFORT = "its type declares no temperature with a setpoint"
-NO_TEMPERATURE = "its temperature says nothing then: it stands still, or the readings are missing"
+NO_TEMPERATURE = (
+    "its temperature says nothing then: it stands still, doesn't do what the temperature is for (docs/worth.md), or the "
+    "readings are missing"
+)
 
 
 @dataclass(frozen=True, slots=True)

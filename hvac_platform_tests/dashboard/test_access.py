@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -168,6 +170,17 @@ def test_who_comes_and_goes_is_in_the_log_and_no_token_is(
         "ana logged out from 127.0.0.1",
     ]
     assert token[:-1] not in caplog.text
+
+
+def test_what_is_audited_is_written_by_the_dashboard_as_it_is_served() -> None:
+    """Beside what is wrong, which is all that others write."""
+    program = (
+        "import logging; from hvac_platform.dashboard.log_lines import AUDITED, log_bounded; log_bounded(); "
+        "[logging.getLogger(name).info('told') for name in (*AUDITED, 'werkzeug')]"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stderr.count("INFO") == 2
+    assert "log_in: told" in done.stderr
 
 
 def test_who_sees_one_building_reads_nothing_of_another(home: Path, store: EmbeddedStore) -> None:

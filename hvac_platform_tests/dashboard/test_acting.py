@@ -229,6 +229,7 @@ def test_an_operator_enters_maintenance_on_the_page_of_a_device(app: Any, store:
     for start, until, told in (
         ("2026-01-31T06:00", "2026-01-31T06:00", "can't end at"),
         ("2026-01-31", "2028-01-31", "more than a year"),
+        ("2026-01-31T06:00", "2026-01-31T07:00", "there is maintenance of CH-001"),
         ("tomorrow", "2026-01-31", "From: a time such as"),
         ("2026-01-31", "", "Until: a time such as"),
     ):
@@ -258,6 +259,8 @@ def test_a_program_gone_wrong_waits(app: Any, store: EmbeddedStore, monkeypatch:
         (b"{not json", {}, 400, "the body isn't JSON"),
         (b"[" * 100_000, {}, 400, "the body isn't JSON"),
         (b"", {}, 400, "the body isn't JSON"),
+        (b'{"action": "comment", "note": "\\ud800"}', {}, 400, "half of a character"),
+        (b'{"\\udfff": 1}', {}, 400, "half of a character"),
         (b'"' + b"x" * 3_000 + b'"', {}, 400, "2,000 characters"),
         (b"x" * 1_000_001, {}, 413, "1,000,000 bytes"),
         (b"{}", {"Content-Type": "text/plain"}, 415, "application/json"),

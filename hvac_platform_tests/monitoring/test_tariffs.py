@@ -55,6 +55,22 @@ def test_a_building_has_what_it_does_not_say_from_the_site(tmp_path):
     assert prices(WINTER_NOON + 9 * 3_600_000, *tariffs.of("annex")).tolist() == [0.35]
 
 
+@pytest.mark.parametrize(
+    ("period", "told"),
+    [
+        ("{from: 8, until: 20, price: 1}", "in quotes"),
+        ('{from: "08:00", until: 20, price: 1}', "in quotes"),
+        ("{days: [], price: 1}", "no day is named"),
+        ("{months: [], price: 1}", "no month is named"),
+    ],
+)
+def test_hours_without_minutes_and_periods_that_never_hold_are_refused(tmp_path, period, told):
+    path = tmp_path / "tariffs.yaml"
+    path.write_text(f"currency: EUR\nprice: 0.3\nperiods:\n  - {period}\n")
+    with pytest.raises(TariffsFileError, match=told):
+        load_tariffs(path)
+
+
 def test_where_no_timezone_is_said_it_is_that_of_the_file_of_alerts(tmp_path):
     path, alerts = tmp_path / "tariffs.yaml", tmp_path / "alerts.yaml"
     path.write_text(FILE.replace("timezone: Europe/Berlin\n", ""))

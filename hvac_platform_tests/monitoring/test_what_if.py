@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 from hvac_platform.cli.main import app
 from hvac_platform.config import load_settings
 from hvac_platform.devices.fleet import FleetDevice
+from hvac_platform.monitoring.maintenance import enter
 from hvac_platform.monitoring.passes import Span
 from hvac_platform.monitoring.what_if import Limits, OfScores, anomalous_by_scores, compare, what_if
 from hvac_platform.simulation.faults import Fault
@@ -98,9 +99,24 @@ def test_kept_scores_say_what_wider_and_tighter_limits_fewer_methods_and_agreeme
     assert length("--times-limit", "1000") == length("--methods", "rules")
 
 
+def test_tighter_limits_alarm_of_nothing_in_maintenance(store):
+    hours = [(MIDNIGHT_MS, MIDNIGHT_MS + 2 * HOUR_MS), (MIDNIGHT_MS + 5 * HOUR_MS, MIDNIGHT_MS + 6 * HOUR_MS)]
+    tight = ("--times-limit", "0.05")
+
+    def within(told):
+        spans = [(parse_instant(one["from"]), parse_instant(one["until"])) for one in told]
+        return any(start < b and a < end for start, end in spans for a, b in hours)
+
+    assert within(replayed(*tight)["replayed"])
+    for start_ms, end_ms in hours:
+        enter(store, "CH-001", start_ms, end_ms, "", MIDNIGHT_MS)
+    assert not within(replayed(*tight)["replayed"])
+
+
 @pytest.mark.parametrize(
     "options",
     [
+        ("--from", "2030-01-01"),
         ("--times-limit", "2", "--sigma", "3"),
         ("--methods", "guess"),
         ("--methods", ","),

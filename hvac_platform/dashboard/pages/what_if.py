@@ -106,6 +106,9 @@ def render(store: Store, settings: Settings, wanted: Asked, now: int) -> Content
         return nothing_registered()
     if wanted.device_id is None:
         return empty_state("choose a device, and what to try on it")
+    counting = len(wanted.tried.methods or method_names())
+    if wanted.tried.agreeing > counting:
+        return empty_state(f"{wanted.tried.agreeing} methods can't agree where {counting} count: choose more of them")
     device = next((one for one in devices if one.device_id == wanted.device_id), None)
     if device is None:
         return empty_state("there is no such device: choose another")
@@ -133,7 +136,8 @@ def render(store: Store, settings: Settings, wanted: Asked, now: int) -> Content
             facts(_facts(found, device.window(settings))),
             graph(figure, label="Scores of the methods, incidents on record and with these limits"),
             note(
-                "Orange: on record. Green: with these limits. Dashed: the limit as it was; dotted: the one that you try."
+                "Orange: on record. Green: with these limits. Dashed: the limit as it was; dotted: the one that you try. "
+                "Incidents are anomalous windows without a longer pause between them; the record may join some of one fault."
             ),
             html.H2("Incidents"),
             _incidents(found),

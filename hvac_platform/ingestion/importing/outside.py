@@ -86,11 +86,17 @@ class Outside:
                 fit = [
                     unit
                     for unit, how in found.items()
-                    if _inside(kept * how.scale + how.offset, limits).mean() >= MOSTLY_INSIDE
+                    if _inside(_converted(kept, how), limits).mean() >= MOSTLY_INSIDE
                 ]
                 if fit:
                     return fit[:3]
         return []
+
+
+def _converted(values: NDArray[np.float64], how: Conversion) -> NDArray[np.float64]:
+    """Values in another unit; what no float can hold is infinite, and so outside of every limit."""
+    with np.errstate(over="ignore"):
+        return values * how.scale + how.offset
 
 
 def _inside(values: NDArray[np.float64], limits: tuple[float, float]) -> NDArray[np.bool_]:
