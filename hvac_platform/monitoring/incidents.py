@@ -17,6 +17,7 @@ from hvac_platform.detection.incidents import (
     data_losses,
     fleet_events,
     incident_level,
+    outdoor_metrics,
     severity,
 )
 from hvac_platform.detection.methods import knows_limits, method_names
@@ -607,22 +608,40 @@ def fleet_scope_batches(store: Store, settings: Settings, start_ms: int, end_ms:
 def _events_and_plant(
     store: Store, topology: Topology, incidents: Sequence[Incident], events: Sequence[FleetEvent], span: tuple[int, int]
 ) -> tuple[list[FleetEvent], dict[str, PlantScope]]:
-    """Events of many devices, less those that a fault of the plant explains better, and what the plant says of the others.
+    """Events of many devices, less what a fault of the plant explains better, and what the plant says of the others.
 
-    Weather and network explain all that they befall; without such a cause a root does, where it does so for most of them.
+    Weather explains what shows it, and a network all that it befalls; of devices that only began in the same hours, and of
+    events without such a cause, a root explains what it explains.
     """
 
-    def named(of: Iterable[FleetEvent]) -> set[str]:
-        return {incidents[i].incident_id for event in of for i in event.incidents}
+    def named(positions: Iterable[int]) -> set[str]:
+        return {incidents[i].incident_id for i in positions}
 
-    kept = [event for event in events if event.cause in (Cause.WEATHER, Cause.NETWORK)]
-    plant = plant_scopes(store, topology, incidents, *span, of_events=named(kept))
+    def firm(event: FleetEvent) -> list[int]:
+        if event.cause is Cause.WEATHER:
+            return [i for i in event.incidents if _shows_weather(incidents[i])]
+        return list(event.incidents) if event.cause is Cause.NETWORK else []
+
+    taken = named(i for event in events for i in firm(event))
+    plant = plant_scopes(store, topology, incidents, *span, of_events=taken)
     rooted = {name for name, one in plant.items() if one.cause}
-    others = [e for e in events if e not in kept and 2 * len(named([e]) & rooted) <= len(e.incidents)]
-    if others:
-        kept = [event for event in events if event in kept or event in others]
-        plant = plant_scopes(store, topology, incidents, *span, of_events=named(kept))
+    kept: list[FleetEvent] = []
+    for event in events:
+        if event.cause is Cause.WEATHER:
+            left = tuple(i for i in event.incidents if incidents[i].incident_id not in rooted)
+            kept.append(replace(event, incidents=left, devices=tuple(sorted({incidents[i].device_id for i in left}))))
+        elif 2 * len(named(event.incidents) & rooted) <= len(event.incidents):
+            kept.append(event)
+    of_kept = named(i for event in kept for i in event.incidents)
+    if of_kept & rooted:
+        plant = plant_scopes(store, topology, incidents, *span, of_events=of_kept)
     return kept, plant
+
+
+def _shows_weather(incident: Incident) -> bool:
+    """Whether a device has points that weather alone decides."""
+    declared = device_type(incident.device_type)
+    return declared is not None and bool(outdoor_metrics(declared))
 
 
 def _kept_parent(incident: Incident) -> str | None:

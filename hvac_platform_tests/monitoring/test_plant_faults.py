@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,11 +14,13 @@ from hvac_platform.config import load_settings
 from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.devices.topology import topology_of
 from hvac_platform.monitoring import lifecycle
+from hvac_platform.monitoring.incidents import blank_incident
 from hvac_platform.monitoring.lifecycle import children_of
 from hvac_platform.monitoring.passes import IncidentsPass, Span, write_pass
 from hvac_platform.monitoring.plant_faults import shift_of
 from hvac_platform.simulation.faults import Fault
 from hvac_platform.simulation.plant import Plant
+from hvac_platform.stores.base import Device
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.records import Incident, IncidentTransition
 from hvac_platform.timestamps import DAY_MS
@@ -177,3 +180,29 @@ def test_a_file_that_can_not_be_used_changes_nothing_until_it_is_mended(store, h
 )
 def test_a_shift_is_told_where_both_sides_are_known(values, expected):
     assert shift_of(np.arange(6, dtype=np.int64), np.array(values), 3, 3) == expected
+
+
+def test_weather_in_the_same_hours_takes_what_shows_it_and_leaves_the_chillers_to_their_tower(store):
+    """Units led by outdoor air, hours before: they are the weather's, as a tower that is led by its wet bulb is."""
+    hot = OF_TOWER.start_ms - 2 * HOUR_MS
+    units = [Device(f"RTU-{i}", "rooftop_unit", "roof", "b-1", START, END - 1, 0) for i in range(4)]
+    store.register_devices(units)
+    rows = [
+        replace(
+            blank_incident(unit, hot + i * MINUTE_MS, hot + 10 * MINUTE_MS, 3),
+            status="closed",
+            methods={"profile": 9},
+            signature={"outdoor_air_temp": 1.0},
+            metrics=["outdoor_air_temp"],
+        )
+        for i, unit in enumerate(units)
+    ]
+    store.upsert(Incident.TABLE, Incident.columns(rows))
+    look(store, devices={device.device_id for device in FLEET})
+    found = during(store)
+    for device in ("CH-1", "CH-2"):
+        assert found[device].scope == "plant"
+        assert "root CT-1" in found[device].cause
+    weather = [i for i in Incident.read(store) if i.device_id.startswith("RTU-")]
+    assert {i.scope for i in weather} == {"fleet"}
+    assert weather[0].cause.startswith("weather (")
