@@ -629,7 +629,10 @@ def _events_and_plant(
     for event in events:
         if event.cause is Cause.WEATHER:
             left = tuple(i for i in event.incidents if incidents[i].incident_id not in rooted)
-            kept.append(replace(event, incidents=left, devices=tuple(sorted({incidents[i].device_id for i in left}))))
+            if left:
+                kept.append(
+                    replace(event, incidents=left, devices=tuple(sorted({incidents[i].device_id for i in left})))
+                )
         elif 2 * len(named(event.incidents) & rooted) <= len(event.incidents):
             kept.append(event)
     of_kept = named(i for event in kept for i in event.incidents)
