@@ -70,7 +70,7 @@ COMMANDS = {
     "replay": Command(
         "replaying",
         "replay",
-        "What other limits would have shown: past windows judged again beside the record, which stays as it is.",
+        "What other limits would have shown, beside the record, which stays as it is.",
     ),
     "similar": Command(
         "detecting",
