@@ -36,8 +36,10 @@ from hvac_platform.monitoring.lifecycle import (
     PLATFORM,
     State,
     children_of,
+    find_incident,
     handling_of,
     history_of,
+    history_of_gone,
     state_of,
     told_transition,
 )
@@ -182,6 +184,9 @@ def show_incident(incident: IncidentId, as_json: AsJson = False) -> None:
     """One incident: where it stands, its history, rules that fired, what moved, likely kinds, and what is like it."""
     settings = load_settings()
     store = open_store(settings)
+    if find_incident(store, incident) is None and (gone := history_of_gone(store, incident)):
+        _show_gone(incident, gone, as_json=as_json)
+        return
     found = chosen_incident(store, incident)
     handling = handling_of(store, [found]).get(found.incident_id)
     history, parts = history_of(store, found), children_of(store, found)
@@ -295,6 +300,16 @@ def _print_worth(worth: Worth) -> None:
         console.print(f"  {worth.money_unknown}")
     console.print(f"comfort: {comfort_words(worth)}")
     console.print(f"maintenance risk: {maintenance_words(worth)}")
+
+
+def _show_gone(incident_id: str, history: Sequence[IncidentTransition], *, as_json: bool) -> None:
+    """What is left of an incident that was taken back: who said and did what."""
+    if as_json:
+        told = [{**asdict(one), "at": at(one.at)} for one in history]
+        print_json({"incident_id": incident_id, "handling": {"state": str(State.TAKEN_BACK)}, "history": told})
+        return
+    console.print(f"{incident_id}  taken back: its windows are not anomalous after all")
+    _print_history(history)
 
 
 def _print_history(history: Sequence[IncidentTransition]) -> None:

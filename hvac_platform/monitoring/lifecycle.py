@@ -480,7 +480,16 @@ def words_of_people(store: Store, device_id: str) -> WordsOfPeople:
 
 def history_of(store: Store, incident: Incident) -> list[IncidentTransition]:
     """What has happened to an incident, oldest first."""
-    found = IncidentTransition.read(store, incident.device_id, equals={"incident_id": incident.incident_id})
+    return _history(store, incident.device_id, incident.incident_id)
+
+
+def history_of_gone(store: Store, incident_id: str) -> list[IncidentTransition]:
+    """What has happened to an incident whose windows are not anomalous after all: its rows are gone, this is kept."""
+    return _history(store, device_of(incident_id), incident_id)
+
+
+def _history(store: Store, device_id: str, incident_id: str) -> list[IncidentTransition]:
+    found = IncidentTransition.read(store, device_id, equals={"incident_id": incident_id})
     return sorted(found, key=lambda one: (one.at, one.transition != Transition.OPENED))
 
 

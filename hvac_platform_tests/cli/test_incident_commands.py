@@ -122,6 +122,19 @@ def test_a_parent_is_handled_with_its_children_unless_alone(store):
     assert f"part of {parent}" in done("incidents", "show", f"RTU-1/{minute(200)}")
 
 
+def test_what_people_said_of_an_incident_that_was_taken_back_can_be_read(store):
+    done("incidents", "comment", FIRST, "belt ordered")
+    store.delete("anomaly_events", {"device_id": ["CH-001"] * 30, "detected_at": [minute(m) for m in range(60, 90)]})
+    Clock(store).look(92)
+    shown = done("incidents", "show", FIRST)
+    assert "taken back" in shown
+    assert "belt ordered" in shown
+    document = as_json("incidents", "show", FIRST)
+    assert document["handling"]["state"] == "taken_back"
+    assert "belt ordered" in [one["note"] for one in document["history"]]
+    assert hvac("incidents", "show", "CH-001/7").exit_code == 2
+
+
 def test_suppressions_are_entered_counted_and_removed(store, tmp_path, monkeypatch):
     file = tmp_path / "suppressions.yaml"
     file.write_text("holidays: {national: [2026-12-25]}\nsuppressions: [{name: roof, building: roof}]\n")
