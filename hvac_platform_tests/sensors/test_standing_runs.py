@@ -23,8 +23,8 @@ ALL = {f"hvac/kafka_partition_{p}" for p in range(3)}
 
 @pytest.fixture(autouse=True)
 def short(home, monkeypatch):
-    """Runs stand for two seconds and wait for nobody."""
-    monkeypatch.setenv("HVAC_RUN_MINUTES", f"{2 / 60}")
+    """Runs stand for four seconds, so that one begins in them on a busy machine too, and wait for nobody."""
+    monkeypatch.setenv("HVAC_RUN_MINUTES", f"{4 / 60}")
     monkeypatch.setattr(standing, "HAND_OVER_SECONDS", 0)
     monkeypatch.setattr(standing_detection, "HAND_OVER_SECONDS", 0)
     monkeypatch.setattr(standing, "ALONE_SECONDS", 1)
