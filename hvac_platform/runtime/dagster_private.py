@@ -75,14 +75,14 @@ _checked: dict[Path, list[Path]] = {}
 
 
 @lru_cache(maxsize=64)
-def _engine(url: str, busy_seconds: float) -> sa.Engine:
+def _engine(url: str) -> sa.Engine:
     """The engine of a file, kept with the statements that it has compiled. It keeps no connection open."""
-    return sa.create_engine(url, poolclass=sa.NullPool, connect_args={"timeout": busy_seconds})
+    return sa.create_engine(url, poolclass=sa.NullPool, connect_args={"timeout": BUSY_SECONDS})
 
 
 @contextmanager
-def _connection(url: str, busy_seconds: float = BUSY_SECONDS) -> Iterator[sa.Connection]:
-    with _engine(url, busy_seconds).begin() as connection:
+def _connection(url: str) -> Iterator[sa.Connection]:
+    with _engine(url).begin() as connection:
         yield connection
 
 
@@ -122,7 +122,7 @@ class _Events(SqliteEventLogStorage):
         with self._db_lock:
             url = self.conn_string_for_shard(shard)
             if shard not in self._initialized_dbs:
-                self._initdb(_engine(url, BUSY_SECONDS))
+                self._initdb(_engine(url))
                 self._initialized_dbs.add(shard)
             with _connection(url) as connection:
                 yield connection
