@@ -91,7 +91,7 @@ def chosen_incident(store: Store, incident_id: str) -> Incident:
     Raises:
         typer.BadParameter: there is none.
     """
-    found = find_incident(store, incident_id) or _of_the_platform(store, incident_id)
+    found = known_incident(store, incident_id)
     if found is None:
         raise typer.BadParameter(
             f"no incident {incident_id[:200]!r}; `hvac incidents list` shows them", param_hint="INCIDENT"
@@ -101,9 +101,11 @@ def chosen_incident(store: Store, incident_id: str) -> Incident:
     return found
 
 
-def _of_the_platform(store: Store, incident_id: str) -> Incident | None:
-    if not incident_id.startswith(f"{PLATFORM}/"):
-        return None
+def known_incident(store: Store, incident_id: str) -> Incident | None:
+    """The incident of an id, of a machine or of the platform; of one that another took in, the other; or None."""
+    found = find_incident(store, incident_id)
+    if found is not None or not incident_id.startswith(f"{PLATFORM}/"):
+        return found
     from hvac_platform.alerts.troubles import trouble_incident
 
     return trouble_incident(store, incident_id)

@@ -23,6 +23,7 @@ from hvac_platform.cli.choosing import (
     chosen_incident,
     finite,
     instant,
+    known_incident,
     named,
     require_order,
 )
@@ -36,7 +37,6 @@ from hvac_platform.monitoring.lifecycle import (
     PLATFORM,
     State,
     children_of,
-    find_incident,
     handling_of,
     history_of,
     history_of_gone,
@@ -184,7 +184,7 @@ def show_incident(incident: IncidentId, as_json: AsJson = False) -> None:
     """One incident: where it stands, its history, rules that fired, what moved, likely kinds, and what is like it."""
     settings = load_settings()
     store = open_store(settings)
-    if find_incident(store, incident) is None and (gone := history_of_gone(store, incident)):
+    if known_incident(store, incident) is None and (gone := history_of_gone(store, incident)):
         _show_gone(incident, gone, as_json=as_json)
         return
     found = chosen_incident(store, incident)
