@@ -63,7 +63,7 @@ check: setup  ## lint, format and types
 
 # SERVICES=1: on Kafka and Cassandra, beside stream processors in an environment of their own. Some parts: ONLY="streams cql"
 bench: setup $(if $(SERVICES),$(PEERS)/.installed)  ## how fast; SERVICES=1 measures on servers, beside stream processors
-	@$(if $(SERVICES),$(BIN)/python -m devtools.services run kafka cassandra -- env PYTHONPATH=$(CURDIR) $(BIN)/python benchmarks/servers.py $(ONLY) --peers-python $(PEERS)/bin/python $(if $(DAYS),--days $(DAYS)),$(BIN)/python benchmarks/run.py)
+	@$(if $(SERVICES),$(BIN)/python -m devtools.services run kafka cassandra -- env PYTHONPATH=$(CURDIR) $(BIN)/python -m benchmarks.servers $(ONLY) --peers-python $(PEERS)/bin/python $(if $(DAYS),--days $(DAYS)),$(BIN)/python -m benchmarks.run)
 
 $(PEERS)/.installed: benchmarks/peers/requirements.lock | $(STAMP)
 	@test -x $(PEERS)/bin/python || $(PYTHON) -m venv $(PEERS)
@@ -81,7 +81,7 @@ bench-truth: setup  ## points that stop: how many are told, how soon, and how ma
 # How well faults are found, beside PyOD in an environment of its own. DATA=path adds SKAB and NAB, a server at
 # OLLAMA_BASE_URL the text embedding; further options: make bench-quality OPTIONS="--only skab --seeds 921 922"
 bench-quality: setup $(QUALITY)/.installed  ## how well faults are found, beside PyOD; DATA=…, OPTIONS=…
-	@PYTHONPATH=$(CURDIR) OMP_NUM_THREADS=1 $(QUALITY)/bin/python benchmarks/quality.py $(if $(DATA),--data $(DATA)) $(OPTIONS)
+	@PYTHONPATH=$(CURDIR) OMP_NUM_THREADS=1 $(QUALITY)/bin/python -m benchmarks.quality $(if $(DATA),--data $(DATA)) $(OPTIONS)
 
 $(QUALITY)/.installed: benchmarks/quality.requirements.lock | $(STAMP)
 	@test -x $(QUALITY)/bin/python || $(PYTHON) -m venv $(QUALITY)

@@ -1,4 +1,4 @@
-"""How long an alert takes from the incident to its receiver, and what kills cost: `python benchmarks/alerts.py --help`.
+"""How long an alert takes from the incident to its receiver, and what kills cost: `python -m benchmarks.alerts --help`.
 
 Incidents are opened in a store as a detection run opens them, and delivered as its thread delivers them, to an HTTP receiver
 on loopback. Prints, judges nothing.

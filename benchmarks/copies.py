@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from hvac_platform.devices.fleet import FleetDevice, fleet_of_size
-from hvac_platform.devices.registry import device_type
 from hvac_platform.embedding.state import StateEncoder
 from hvac_platform.ingestion.windows import aggregate_windows, snapshot_columns
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
@@ -62,10 +61,7 @@ def _simulated(
             readings.values.ravel(),
             WINDOW_MS,
         )
-        declared = device_type(device.device_type)
-        columns = snapshot_columns(
-            device.device_id, aggregate, WINDOW_MS, len(declared.metric_names) if declared else 0
-        )
+        columns = snapshot_columns(device.device_id, aggregate, WINDOW_MS)
         series = series_from_columns(device.device_id, device.device_type, columns)
         encoder = StateEncoder()
         vectors = encoder.encode(series)

@@ -1,6 +1,6 @@
 """The CQL store beside bare loops of the driver: rows a second, ratios of one run.
 
-`python benchmarks/cql.py --hosts 127.0.0.1 --port 9042` measures on a running server; without --port it starts a Cassandra.
+`python -m benchmarks.cql --hosts 127.0.0.1 --port 9042` measures on a running server; without --port it starts a Cassandra.
 Store and bare loop take turns, so that a change of the machine's speed hits both; medians are compared.
 """
 

@@ -1,6 +1,6 @@
 """What is new and lasts, and what is wrong and lasts: which of the two the platform learns, and how soon.
 
-Run: ``.venv/bin/python benchmarks/lasting.py changes faults season --cases 40``. Each case is one simulated machine under
+Run: ``.venv/bin/python -m benchmarks.lasting changes faults season --cases 40``. Each case is one simulated machine under
 the platform's own work: every day is judged by what was learned by the midnight before; every night its profile is built.
 
 - ``changes``: a setpoint is moved, a schedule is shifted, a sensor is replaced; said is how many are quiet on the third day.
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -327,4 +326,4 @@ if __name__ == "__main__":
         "--folder", default=None, help="where stores are made; the system's temporary folder when absent"
     )
     ARGS = parser.parse_args()
-    sys.exit(main())
+    main()

@@ -1,4 +1,4 @@
-"""What pages of the dashboard cost the server: `python benchmarks/pages.py --help`; prints, judges nothing.
+"""What pages of the dashboard cost the server: `python -m benchmarks.pages --help`; prints, judges nothing.
 
 A dashboard of its own over a store of its own, asked over HTTP as a browser asks: once as a page is opened, then as it
 refreshes, a minute long, while readings go on arriving. Processor time is that of the server's process.
@@ -23,8 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from copies import WINDOW_MS, fill_with_copies
 
+from benchmarks.copies import WINDOW_MS, fill_with_copies
 from hvac_platform.monitoring.incidents import blank_incident
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.records import Incident, LatestReading, Reading, Snapshot

@@ -1,4 +1,4 @@
-"""Profile build of a fleet with a day of 60 s windows: `python benchmarks/profiles.py --help`; prints, judges nothing.
+"""Profile build of a fleet with a day of 60 s windows: `python -m benchmarks.profiles --help`; prints, judges nothing.
 
 `hvac profiles build` as a user runs it, in one process and in as many as it chooses. The devices are copies of ten simulated
 ones, each with a history, an encoder and a profile of its own.
@@ -16,8 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from copies import fill_with_copies
-
+from benchmarks.copies import fill_with_copies
 from hvac_platform.runtime.worker_processes import usable_processors
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.timestamps import day_start

@@ -180,9 +180,9 @@ def row_of(said: Sequence[Told]) -> dict[str, float]:
     days = sum(one.days for one in said)
     rates = np.array([false / one.days for one, (false, *_) in zip(said, figures, strict=True)])
     seeds = np.array([one.machine.seed for one in said])
-    found, missed = (sum(f[i] for f in figures) for i in (1, 2))
+    found, missed = sum(f[1] for f in figures), sum(f[2] for f in figures)
     delays = [delay for f in figures for delay in f[3]]
-    tp, fp, fn = sum(f[4] for f in figures)
+    tp, fp, fn = np.sum([f[4] for f in figures], axis=0).tolist()
     return {
         "false alarms a day": sum(f[0] for f in figures) / days,
         "worst seed": max(float(rates[seeds == seed].mean()) for seed in np.unique(seeds)),

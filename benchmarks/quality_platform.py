@@ -107,7 +107,7 @@ def wear_figures(seeds: Sequence[int], start_ms: int) -> dict[str, dict[str, flo
         found: list[float] = []
         for seed in seeds:
             fleet = [FleetDevice(f"{kind}-{seed}", kind) for kind in SIMULATED_TYPES]
-            begin, end = start_ms + SOUND_DAYS * DAY_MS, start_ms + (SOUND_DAYS + FULL_DAYS) * DAY_MS
+            begin, end = start_ms + SOUND_DAYS * DAY_MS, start_ms + round((SOUND_DAYS + FULL_DAYS) * DAY_MS)
             faults = [Fault(d.device_id, "efficiency_degradation", begin, end, None, WEAR_MAGNITUDE) for d in fleet]
             simulation = FleetSimulation(fleet, seed=seed, faults=faults if worn else ())
             times = np.arange(start_ms, start_ms + WEAR_DAYS * DAY_MS, 60_000, dtype=np.int64)

@@ -1,6 +1,6 @@
 """Recall and latency of the vector index against exact search, on state vectors of the simulator.
 
-`python benchmarks/recall.py --hosts 127.0.0.1 --port 9042` measures on a running server; without --port it starts a
+`python -m benchmarks.recall --hosts 127.0.0.1 --port 9042` measures on a running server; without --port it starts a
 Cassandra. Queries are states of the day after the history, as in detection. Recall@10 is the share of the ten nearest that
 the index finds, where a state that is exactly as near as the tenth counts as well. Everything is asked three times: while
 the vectors are in the memtable, after they were flushed, and after a compaction (Cassandra).
@@ -14,10 +14,13 @@ import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
-from cql import own_cassandra, say
+from numpy.typing import NDArray
 
+from benchmarks.cql import own_cassandra, say
 from hvac_platform.devices.fleet import default_fleet
 from hvac_platform.embedding.state import StateEncoder
 from hvac_platform.ingestion.windows import aggregate_windows, snapshot_columns
@@ -26,6 +29,7 @@ from hvac_platform.stores import cql_nearest
 from hvac_platform.stores.base import Device
 from hvac_platform.stores.cql import CqlSettings, CqlStore
 from hvac_platform.stores.cql_nearest import NearestQuery
+from hvac_platform.stores.cql_schema import VECTOR_TABLE
 from hvac_platform.stores.series import series_from_columns
 from hvac_platform.timestamps import DAY_MS, day_start
 
@@ -37,11 +41,11 @@ COMPACTION_SECONDS = 900.0
 METHOD = "state-1"
 
 
-def states(days: int, devices: int) -> list[tuple[Device, dict, np.ndarray]]:
+def states(days: int, devices: int) -> list[tuple[Device, dict[str, Any], NDArray[np.float32]]]:
     """Snapshots and state vectors of the default fleet, one reading of each metric a minute."""
     fleet = default_fleet()[:devices]
     start = day_start(START)
-    found: list[tuple[Device, dict, np.ndarray]] = []
+    found: list[tuple[Device, dict[str, Any], NDArray[np.float32]]] = []
     times = np.arange(start, start + days * DAY_MS, WINDOW_MS, dtype=np.int64)
     for device, readings in zip(fleet, FleetSimulation(fleet, seed=5).advance(times), strict=True):
         n, m = readings.values.shape
@@ -55,7 +59,7 @@ def states(days: int, devices: int) -> list[tuple[Device, dict, np.ndarray]]:
     return found
 
 
-def write(store: CqlStore, device: Device, columns: dict, vectors: np.ndarray, rows: slice) -> None:
+def write(store: CqlStore, device: Device, columns: dict[str, Any], vectors: NDArray[np.float32], rows: slice) -> None:
     store.register_devices([device])
     part = {name: values[rows] for name, values in columns.items()}
     store.upsert("device_state_snapshots", part)
@@ -104,7 +108,7 @@ def run(hosts: Sequence[str], port: int, *, days: int = 7, queries: int = 50, de
 
 def flush(store: CqlStore, keyspace: str) -> None:
     """Memtables to disk, where the server has the option (Cassandra)."""
-    for table in (cql_nearest.VECTOR_TABLE, "device_state_snapshots"):
+    for table in (VECTOR_TABLE, "device_state_snapshots"):
         alter = f"ALTER TABLE {keyspace}.{table} WITH memtable_flush_period_in_ms ="
         store._client.execute_once(f"{alter} 1000", timeout=60)
         time.sleep(8)
@@ -113,7 +117,7 @@ def flush(store: CqlStore, keyspace: str) -> None:
 
 def compact(store: CqlStore, keyspace: str) -> None:
     """What is on disk, written anew: a table of another strategy is compacted by the server by itself."""
-    client, name = store._client, cql_nearest.VECTOR_TABLE
+    client, name = store._client, VECTOR_TABLE
     for strategy in ("LeveledCompactionStrategy", "SizeTieredCompactionStrategy', 'min_threshold': '2"):
         client.execute_once(f"ALTER TABLE {keyspace}.{name} WITH compaction = {{'class': '{strategy}'}}", timeout=60)
         deadline = time.monotonic() + COMPACTION_SECONDS
@@ -151,10 +155,12 @@ def costs(store: CqlStore, whole: NearestQuery, days: int) -> None:
     found = []
     for k in (5, 50, 250):
         query = replace(whole, k=k)
-        each = [seconds_of(lambda i=i, q=query: store._nearest._by_index(q.part(i), dates)) / days for i in range(10)]
+        parts = [query.part(i) for i in range(10)]
+        each = [seconds_of(partial(store._nearest._by_index, part, dates)) / days for part in parts]
         found.append((cql_nearest._fetch(query), float(np.median(each))))
         say(f"index search of one day, {found[-1][0]} candidates", f"{1000 * found[-1][1]:.2f} ms")
-    slope, start = np.polyfit(*zip(*found, strict=True), 1)
+    candidates, seconds = np.array(found).T
+    slope, start = np.polyfit(candidates, seconds, 1)
     pass_cost = np.median(passes) / start
     say("a pass costs as much as so many searches", f"{pass_cost:.1f}", f"EXACT_COST is {cql_nearest.EXACT_COST}")
     say("a candidate costs so many searches", f"{slope / start:.4f}", f"ROW_COST is {cql_nearest.ROW_COST}")

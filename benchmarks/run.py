@@ -1,4 +1,4 @@
-"""Benchmarks of the embedded default; prints, judges nothing. `make bench`, or `python benchmarks/run.py --help`.
+"""Benchmarks of the embedded default; prints, judges nothing. `make bench`, or `python -m benchmarks.run --help`.
 
 Ratios are taken in one run on one machine, so they hold where absolute figures don't.
 """
@@ -25,6 +25,7 @@ from hvac_platform.runtime.linear_algebra import one_thread
 one_thread()  # as all commands and runs of the platform do, before NumPy is loaded
 
 import numpy as np  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
 
 from hvac_platform.config import Settings  # noqa: E402
 from hvac_platform.detection import FittedDetector, fit_detector  # noqa: E402
@@ -47,6 +48,7 @@ from hvac_platform.runtime.worker_processes import usable_processors  # noqa: E4
 from hvac_platform.simulation.fleet_simulation import FleetSimulation  # noqa: E402
 from hvac_platform.simulation.streaming import stream_history  # noqa: E402
 from hvac_platform.snapshots import SnapshotSeries  # noqa: E402
+from hvac_platform.stores.base import Device  # noqa: E402
 from hvac_platform.stores.batches import DeviceSlice, TableBatch, write_batch  # noqa: E402
 from hvac_platform.stores.embedded import EmbeddedStore  # noqa: E402
 from hvac_platform.stores.series import read_series  # noqa: E402
@@ -86,12 +88,16 @@ def ingest(
     topic: str = TOPIC,
 ) -> IngestionCounts:
     """What an ingestion run does below Dagster: raw rows, snapshots and embeddings of all offsets, then the ledger."""
-    counts, touched = IngestionCounts(), {}
+    counts = IngestionCounts()
+    touched: dict[str, NDArray[np.int64]] = {}
 
     def keep(table: str, batch: TableBatch) -> None:
         write_batch(store, table, batch)
         if written is not None:
             written.append((batch.table or table, batch))
+
+    def register(devices: list[Device]) -> None:
+        store.register_devices(devices)
 
     ranges = [OffsetRange(p, 0, end) for p, end in log.end_offsets(topic).items() if end]
     for batch in ingest_ranges(
@@ -100,7 +106,7 @@ def ingest(
         ranges,
         now_ms=now_ms(),
         window_of=lambda _: WINDOW_MS,
-        register=store.register_devices,
+        register=register,
         counts=counts,
     ):
         keep("device_metrics_raw", batch)
@@ -224,7 +230,7 @@ def bench_detection(folder: Path) -> None:
     for begin in range(0, history, 20_000):
         rows = slice(begin, min(history, begin + 20_000))
         n = rows.stop - rows.start
-        empty = [{}] * n
+        empty: list[dict[str, float]] = [{}] * n
         ids = ["HIST"] * n
         store.upsert(
             "device_state_snapshots",
@@ -280,8 +286,9 @@ def bench_fleet(folder: Path, devices: int, hours: float) -> None:
     root = Path(__file__).resolve().parents[1]
     shutil.copy(root / "dagster.yaml", home)
     child = subprocess.run(
-        [sys.executable, str(Path(__file__).resolve()), "--fleet-run"],
-        cwd=home, env={**os.environ, "HVAC_HOME": str(home)}, capture_output=True, text=True, check=True,
+        [sys.executable, "-m", "benchmarks.run", "--fleet-run"],
+        cwd=home, env={**os.environ, "HVAC_HOME": str(home), "PYTHONPATH": str(root)},
+        capture_output=True, text=True, check=True,
     )  # fmt: skip
     seconds, cpu = time.perf_counter() - began, _children_cpu() - before
     say(

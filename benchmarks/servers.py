@@ -20,14 +20,12 @@ from itertools import chain
 from pathlib import Path
 from statistics import median
 
-import cql
-import recall
-import streams
 from cassandra.cluster import Cluster
 from cassandra.query import SimpleStatement
 from kafka import KafkaConsumer, TopicPartition
-from run import ingest
 
+from benchmarks import cql, recall, streams
+from benchmarks.run import ingest
 from hvac_platform.config import Settings, load_settings
 from hvac_platform.log.base import MessageLog
 from hvac_platform.runtime.connections import open_log, open_store
@@ -294,7 +292,7 @@ def backfill(days: int) -> None:
     first = streams.DAY
     last = days_before(first, 1 - days)
     with tempfile.TemporaryDirectory(prefix="hvac-bench-backfill-") as home:
-        command = [sys.executable, __file__, "--replay", first, last]
+        command = [sys.executable, "-m", "benchmarks.servers", "--replay", first, last]
         done = subprocess.run(command, env={**os.environ, "HVAC_HOME": home}, capture_output=True, text=True)
     drop_keyspace(settings)
     if done.returncode:

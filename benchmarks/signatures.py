@@ -1,4 +1,4 @@
-"""Writes what faults look like, by device type and kind: ``python benchmarks/signatures.py``.
+"""Writes what faults look like, by device type and kind: ``python -m benchmarks.signatures``.
 
 Simulates each device type with faults of the machine on seeds that neither tuning nor the quality benchmark uses, fits a
 detector on fault-free days, takes the signature of each fault's anomalous rows, and sums those of a kind up in a few unit
@@ -67,7 +67,7 @@ def incidents(seed: int, start_date: str) -> Iterator[Incident]:
 
 def inside(fault: Fault, frame: pd.DataFrame) -> NDArray[np.bool_]:
     """Rows of one minute that a fault overlaps."""
-    times_ms = frame.index.as_unit("ms").asi8
+    times_ms = frame.index.as_unit("ms").asi8  # type: ignore[attr-defined]
     return (times_ms + MINUTE_MS > fault.start_ms) & (times_ms < fault.end_ms)
 
 

@@ -1,6 +1,6 @@
 """Reading a Kafka topic: the platform beside a bare kafka-python loop and stream processors, in one run.
 
-`python benchmarks/streams.py --bootstrap 127.0.0.1:9092`; without it, a Kafka of its own is started. What is compared takes
+`python -m benchmarks.streams --bootstrap 127.0.0.1:9092`; without it, a Kafka of its own is started. What is compared takes
 turns, so that a change of the machine's speed hits all; medians are shown, in messages a second of wall and of CPU time.
 """
 
@@ -11,7 +11,6 @@ import contextlib
 import json
 import secrets
 import subprocess
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -222,4 +221,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
