@@ -56,6 +56,15 @@ READ: dict[str, tuple[str | bytes, dict[str, Any], str, dict[int, float]]] = {
         table("Time|supply_air_temp", lambda t, i: f"{t}|55", before="sep=|\n"), {}, SAT, {FIRST: 55}),
     "a report padded with commas": (
         table("Time,supply_air_temp,x", lambda t, i: f"{t},55,", before="Report,,\n,,\n"), {}, SAT, {FIRST: 55}),
+    "a timezone above the header": (
+        table("time,supply_air_temp", lambda t, i: f"{t},55", before="Report: RTU-1\nTime Zone: America/New_York\n\n"),
+        {}, SAT, {FIRST + 5 * 3_600_000: 55}),
+    "a timezone above the header, in a cell of its own": (
+        table("time,supply_air_temp", lambda t, i: f"{t},55", before='"Timezone","UTC-05:00"\n'),
+        {}, SAT, {FIRST + 5 * 3_600_000: 55}),
+    "hours of several metrics in a long file": (
+        table("Date,HE,metric,value", lambda t, i: f"{t:%Y-%m-%d},{i + 1},supply_air_temp,55", step=timedelta(0)),
+        {"time_column": ["Date", "HE"]}, SAT, {FIRST + 3_600_000: 55, FIRST + 20 * 3_600_000: 55}),
     "comments": (table("time,supply_air_temp", lambda t, i: f"{t},55", before="# exported\n# by x\n"), {}, SAT, {FIRST: 55}),
     "gz": (gzip.compress(table("time,supply_air_temp", lambda t, i: f"{t},55").encode()), {}, SAT, {FIRST: 55}),
     "an index of pandas": (table(",supply_air_temp", lambda t, i: f"{t},55"), {}, SAT, {FIRST: 55}),
@@ -402,6 +411,18 @@ ASKED: dict[str, tuple[str, dict[str, Any], str]] = {
         "has values in %, and 13 that name no unit"),
     "percent whose unit says shares": (
         table("time,supply_air_humidity [-]", lambda t, i: f"{t},55"), {}, "which says fractions of 1, and values up to 55"),
+    "rows of an hour each in a long file": (
+        table("Date,HE,metric,value", lambda t, i: f"{t:%Y-%m-%d},{i % 24 + 1},supply_air_temp,{50 + i % 7}"), {},
+        "several rows of one date of one metric; name the column of the time of day too"),
+    "rows of an hour each of several devices": (
+        table("Date,HE,device,supply_air_temp", lambda t, i: f"{t:%Y-%m-%d},{i % 24 + 1},RTU-{i % 2},{50 + i % 7}"), {},
+        "several rows of one date of one device"),
+    "an abbreviation above the header": (
+        "Times are in EST\n\n" + table("time,supply_air_temp", lambda t, i: f"{t},55"), {},
+        "said by a line above the header to be in 'EST', which is no timezone for certain"),
+    "a timezone above the header that is not the one that is given": (
+        "Time Zone: America/New_York\n\n" + table("time,supply_air_temp", lambda t, i: f"{t},55"),
+        {"timezone": "Europe/Berlin"}, "--timezone America/New_York"),
     "local times of no place": (
         table("Timestamp (Local),supply_air_temp", lambda t, i: f"{t},5"), {}, "local ones, as its header says"),
     "local times of no place, in other words": (

@@ -398,15 +398,15 @@ class TimeEvidence:
             return rules
         if header.is_local:
             raise ImportRefusedError(
-                f"the times of column {shown(self.column)} are local ones, as its header says, and nothing says of which "
-                "place; give --timezone AREA/CITY"
+                f"the times of column {shown(self.column)} are local ones, as {header.where} says, and nothing says of "
+                "which place; give --timezone AREA/CITY"
             )
         ahead = rules.zones.get(header.text, header.ahead)
         if header.timezone is not None and rules.timezone in (None, header.timezone):
             return replace(rules, timezone=header.timezone)
         if rules.timezone is None and ahead is not None:
             return replace(rules, timezone="UTC", ahead=ahead) if ahead else replace(rules, timezone="UTC")
-        said = f"the times of column {shown(self.column)} are said by its header to be in {shown(header.text)}"
+        said = f"the times of column {shown(self.column)} are said by {header.where} to be in {shown(header.text)}"
         if rules.timezone is None:
             raise ImportRefusedError(
                 f"{said}, which is no timezone for certain; give --timezone AREA/CITY, or in the map "
@@ -422,11 +422,11 @@ class TimeEvidence:
                 f"--timezone {meant}" if meant else f"no --timezone, and in the map zones: {{{header.text}: 'OFFSET'}}"
             )
             raise ImportRefusedError(
-                f"{said}, and the timezone that is given is {rules.timezone}; where the header is right, give {how}; where "
+                f"{said}, and the timezone that is given is {rules.timezone}; where that is right, give {how}; where "
                 "it is wrong, put it right in the file"
             )
         if header.timezone != rules.timezone and rules.timezone != "UTC":
-            self.notes.append(f"the header says {header.text}; the timezone that is given counts, {rules.timezone}")
+            self.notes.append(f"{header.where} says {header.text}; the timezone that is given counts, {rules.timezone}")
         return rules
 
     def _described(self, shape: Shape, order: str, number: str, why: str) -> str:
@@ -446,5 +446,6 @@ class TimeEvidence:
             and not self.rules.header.is_local
             and self.rules.timezone in ("UTC", self.rules.header.timezone)
         ):
-            zone = f"{self.rules.header.text if self.rules.header else zone}, as the header says"
+            header = self.rules.header
+            zone = f"{header.text if header else zone}, as {header.where if header else 'the header'} says"
         return f"{text}, {'offsets where there are some, else ' if self.zoned else ''}{zone}"

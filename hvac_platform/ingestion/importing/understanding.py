@@ -36,7 +36,7 @@ from hvac_platform.ingestion.importing.shares import check_shares
 from hvac_platform.ingestion.importing.times import TimeEvidence, TimeFormat, TimeRules
 from hvac_platform.ingestion.importing.uses import Meant, Use, use_of
 from hvac_platform.ingestion.importing.wording import MOSTLY
-from hvac_platform.ingestion.importing.zones import header_zone
+from hvac_platform.ingestion.importing.zones import header_zone, stated_zone
 from hvac_platform.ingestion.messages import name_problem
 
 HOURS_OF_A_HALF = 12
@@ -448,7 +448,8 @@ class _Understanding:
         return found[0]
 
     def _time_rules(self) -> TimeRules:
-        found = (header_zone(name) for name in self.roles.time)
+        remarks: Sequence[Sequence[str]] = getattr(self.table, "remarks", ())
+        found = (*(header_zone(name) for name in self.roles.time), *map(stated_zone, remarks))
         rules = replace(self.mapping.time_rules, header=next((zone for zone in found if zone is not None), None))
         if rules.time_format and self.roles.has_half and "%p" not in rules.time_format:
             return replace(rules, time_format=f"{rules.time_format} %p")
@@ -571,13 +572,22 @@ class _Understanding:
         hours = hour_columns(self._candidates(), self.mapping.hours) if self.time.has_dates_only else None
         if hours is not None and hours.asks and not self.mapping.columns:
             raise ImportRefusedError(asked(hours))
-        if self.time.has_dates_only and self.roles.device is None and not self.roles.is_long:
-            most = max(self.time.forwards, self.time.backwards) + 1
-            if most < MOSTLY * self.time.total:
-                raise ImportRefusedError(
-                    f"column {shown(self.time.column)} has dates without a time of day, and several rows of one date; name "
-                    "the column of the time of day too: time_column: [DATE, TIME] in the map"
-                )
+        if self.time.has_dates_only and self._different_rows() < MOSTLY * self.time.total:
+            of_one = " of one device" if self.roles.device is not None else ""
+            of_one += " and metric" if of_one and self.roles.is_long else " of one metric" if self.roles.is_long else ""
+            raise ImportRefusedError(
+                f"column {shown(self.time.column)} has dates without a time of day, and several rows of one "
+                f"date{of_one}; name the column of the time of day too: time_column: [DATE, TIME] in the map"
+            )
+
+    def _different_rows(self) -> int:
+        """Number of the rows that differ in their time, device or metric."""
+        telling = (*self.roles.time, *filter(None, [self.roles.device, self.roles.metric]))
+        found: set[str] = set()
+        for chunk in self.table.chunks():
+            cells = [texts(chunk.columns[name]) for name in telling]
+            found.update(pc.unique(pc.binary_join_element_wise(*cells, "\t")).to_pylist())
+        return len(found)
 
     def _left_out_values(self) -> int:
         if self.roles.is_long:

@@ -1,10 +1,10 @@
-"""The zone that the header of a column of times names: an offset, a timezone of the world, or an abbreviation."""
+"""The zone that a header or a line above it names: an offset, a timezone of the world, or an abbreviation."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -22,6 +22,11 @@ _ABBREVIATION = re.compile(r"[A-Z]{2,5}")
 _SPELLED = re.compile(
     r"(?i).*\b(?:standard|daylight|summer|winter|eastern|central|pacific|mountain|european)\b.*\btime"
 )
+_STATED = re.compile(
+    r"(?i)\W*(?:(?:report |site |local )?time ?-?_?zone|tz|zeitzone|fuseau horaire|huso horario|utc ?offset|"
+    r"(?:all )?times? (?:stamps? )?(?:are |is )?(?:given |shown )?in)\b[\s:=,;|-]*?(?P<zone>[-+−]?\s*[\w(\"'\[].*)"
+)
+"""A line that says in which zone the times below it are."""
 _UTC = ("utc", "gmt", "zulu")
 _LOCAL = ("local", "locale", "lokal", "lokalzeit", "localtime", "ortszeit", "lt")
 """Words that say that times are those of a place, and not of which."""
@@ -47,19 +52,21 @@ _NOT_ZONES = (
 
 @dataclass(frozen=True, slots=True)
 class HeaderZone:
-    """What the header of a column of times says of them.
+    """What the header of a column of times, or a line above it, says of them.
 
     Attributes:
         text: what stands there.
         ahead: minutes ahead of UTC; None where that is not said.
         timezone: a timezone of the world; None where none is named.
         is_local: whether it says that they are local times, without saying of where.
+        where: what says so, in words.
     """
 
     text: str
     ahead: int | None = None
     timezone: str | None = None
     is_local: bool = False
+    where: str = field(default="its header", repr=False)
 
     @property
     def is_known(self) -> bool:
@@ -112,6 +119,24 @@ def header_zone(header: str) -> HeaderZone | None:
     # Behind blanks and without brackets, only what can be nothing else: EST, PDT, CET.
     is_zone = inside is not None or re.fullmatch(r"[A-Z]{1,3}[SD]T|[CWE]ES?T|I?ST", words[0])
     return HeaderZone(words[0]) if is_zone else None
+
+
+def stated_zone(cells: Sequence[str]) -> HeaderZone | None:
+    """The zone that a line above a table states, as many reports do; None where it speaks of something else.
+
+    >>> stated_zone(["Time Zone: America/New_York"]).timezone, stated_zone(["Timezone", "UTC-05:00"]).ahead
+    ('America/New_York', -300)
+    >>> stated_zone(["All times are in EST"]), stated_zone(["TZ: local"]).is_local, stated_zone(["Time zone 4"])
+    (HeaderZone(text='EST', ahead=None, timezone=None, is_local=False), True, None)
+    """
+    match = _STATED.match(" ".join(" ".join(cells).split()))
+    if match is None:
+        return None
+    text = match["zone"].strip(" \t\"'()[].,;")
+    found = header_zone(f"Time ({text})")
+    if found is None and _SPELLED.fullmatch(f"{text} time"):
+        found = HeaderZone(text)
+    return None if found is None else replace(found, where="a line above the header")
 
 
 def zone_names(timezone: str | None, zones: Mapping[str, int]) -> dict[str, int]:

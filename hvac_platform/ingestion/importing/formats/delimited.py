@@ -38,6 +38,7 @@ class DelimitedTable:
     description: str
     units: Mapping[str, str] = field(default_factory=dict)
     has_formulas: bool = False
+    remarks: Sequence[Sequence[str]] = ()
 
     def chunks(self) -> Iterator[Chunk]:
         """The rows, from the first one."""
@@ -281,6 +282,7 @@ def open_delimited(content: Content, encoding: str, words: str, header: Sequence
         f"text with {_WORDS.get(separator, repr(separator))}, {words}",
         found.units,
         has_formulas,
+        found.remarks,
     )
     return UnderOneHeader(table, found.written) if found.written else table
 

@@ -36,6 +36,7 @@ class Header:
         before: rows before the first one of data, the header among them.
         units: unit by column, from a row of units behind the header.
         written: the names as they stand in the file.
+        remarks: cells of the lines above it.
     """
 
     names: tuple[str, ...]
@@ -43,6 +44,7 @@ class Header:
     before: int
     units: dict[str, str] = field(default_factory=dict)
     written: tuple[str, ...] = ()
+    remarks: tuple[tuple[str, ...], ...] = ()
 
 
 def looks_like_data(cell: str) -> bool:
@@ -79,11 +81,12 @@ def find_header(rows: Sequence[Sequence[str]], given: Sequence[str] = ()) -> Hea
                 named, above = _above_kinds(rows, filled[: place + 1])
                 names = _by_legend(_named(rows[named]), rows[:named])
                 written = tuple(cell.strip() for cell in rows[named])[: len(names)]
+                remarks = tuple(tuple(rows[j]) for j in filled if j < named)
                 if named != i:
-                    return Header(names, max(width, len(names)), i + 1, units_of_row(names, above), written)
+                    return Header(names, max(width, len(names)), i + 1, units_of_row(names, above), written, remarks)
                 units = _units(names, following[0]) if following else {}
                 before = (filled[place + 1] if units else i) + 1
-                return Header(names, max(width, len(names)), before, units, written)
+                return Header(names, max(width, len(names)), before, units, written, remarks)
     _check_turned(rows[filled[0]], filled[0] + 1)
     if width < 2 and not any(looks_like_data(cell) for i in filled for cell in rows[i]):
         raise ImportRefusedError(f"not a readable table: line 1 is {shown(' '.join(rows[filled[0]]))}")

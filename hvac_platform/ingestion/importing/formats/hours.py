@@ -210,6 +210,7 @@ class UnfoldedTable:
         first, *_, last = self.hours.minutes
         self.description = self.table.description
         self.separator = getattr(self.table, "separator", "")
+        self.remarks: Sequence[Sequence[str]] = getattr(self.table, "remarks", ())
         units = {unit for name in self.hours.minutes if (unit := self.table.units.get(name))}
         self.units = {VALUE: units.pop()} if len(units) == 1 else {}
         count = len(self.hours.minutes)

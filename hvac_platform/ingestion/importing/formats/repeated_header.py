@@ -33,6 +33,7 @@ class UnderOneHeader:
         self.description, self.columns, self.units = self.table.description, self.table.columns, self.table.units
         self.separator: str = getattr(self.table, "separator", "")
         self.notes: Sequence[str] = getattr(self.table, "notes", ())
+        self.remarks: Sequence[Sequence[str]] = getattr(self.table, "remarks", ())
         self._place = {_folded(name): i for i, name in reversed(list(enumerate(self.written))) if _folded(name)}
         self._names = pa.array([*self._place], pa.string())
 

@@ -68,6 +68,7 @@ class RowsTable:
     rows: Iterable[tuple[int, Sequence[str] | Refusal]]
     units: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    remarks: Sequence[Sequence[str]] = ()
 
     def chunks(self) -> Iterator[Chunk]:
         """The rows, from the first one."""

@@ -61,8 +61,9 @@ def open_workbook(content: Content, sheet: str | None, header: Sequence[str]) ->
     head = find_header(rows[:ROWS_LOOKED_AT], header)
     body = [(number, row) for number, row in enumerate(rows[head.before :], head.before + 1) if any(row)]
     table = RowsTable(
-        f"workbook, sheet {name!r}{f' of {len(names)}' if len(names) > 1 else ''}", head.names, body, head.units
-    )
+        f"workbook, sheet {name!r}{f' of {len(names)}' if len(names) > 1 else ''}", head.names, body, head.units,
+        remarks=head.remarks,
+    )  # fmt: skip
     if others:
         table.notes = (
             f"of the workbook's sheets only {name!r} is imported; {listed(others)} {'has' if len(others) == 1 else 'have'} "
