@@ -387,4 +387,8 @@ def _rounded(number: float) -> float:
 
 
 def _shown(unit: str) -> str:
-    return repr(unit if len(unit) <= LONGEST_UNIT else f"{unit[:LONGEST_UNIT]}…")
+    return (
+        "a number without a unit"
+        if not unit
+        else repr(unit if len(unit) <= LONGEST_UNIT else f"{unit[:LONGEST_UNIT]}…")
+    )

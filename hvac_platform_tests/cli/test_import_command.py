@@ -7,6 +7,7 @@ import json
 import zipfile
 from datetime import date, timedelta
 from pathlib import Path
+from xml.sax.saxutils import quoteattr
 
 import numpy as np
 import pytest
@@ -185,13 +186,22 @@ def test_each_table_of_an_archive_is_a_file(tmp_path: Path) -> None:
 
 
 def workbook(
-    rows: list[list[str | float]], *, percent: tuple[int, ...] = (), sheets: tuple[str, ...] = ("Trend",)
+    rows: list[list[str | float]],
+    *,
+    percent: tuple[int, ...] = (),
+    sheets: tuple[str, ...] = ("Trend",),
+    number_format: str = r"0.0\ %",
 ) -> bytes:
-    """A workbook of Excel, its first column formatted as dates, and some as percent; all sheets hold the same."""
+    """A workbook of Excel, its first column formatted as dates, and some as percent; all sheets hold the same.
+
+    Cells that begin with = hold a formula without its result.
+    """
 
     def cell(value: str | float, column: int) -> str:
         if isinstance(value, str) and value.startswith("#"):
             return f'<c t="e" s="{2 if column in percent else 0}"><v>{value}</v></c>'
+        if isinstance(value, str) and value.startswith("="):
+            return f"<c><f>{value[1:]}</f><v></v></c>"
         if isinstance(value, str):
             return f'<c t="inlineStr"><is><t>{value}</t></is></c>'
         return f'<c s="{1 if column == 0 else 2 if column in percent else 0}"><v>{value!r}</v></c>'
@@ -217,7 +227,8 @@ def workbook(
         + "".join(f'<sheet name="{name}" sheetId="{i}" r:id="worksheet"/>' for i, name in enumerate(sheets, 1))
         + "</sheets></workbook>",
         "xl/_rels/workbook.xml.rels": relations(worksheet="worksheets/sheet1.xml", styles="styles.xml"),
-        "xl/styles.xml": f'<styleSheet {main}><numFmts><numFmt numFmtId="164" formatCode="0.0\\ %"/></numFmts><cellXfs>'
+        "xl/styles.xml": f'<styleSheet {main}><numFmts><numFmt numFmtId="164" '
+        f"formatCode={quoteattr(number_format)}/></numFmts><cellXfs>"
         '<xf numFmtId="0"/><xf numFmtId="22"/><xf numFmtId="164"/></cellXfs></styleSheet>',
         "xl/worksheets/sheet1.xml": f"<worksheet {main}><sheetData>{sheet}</sheetData></worksheet>",
     }

@@ -65,6 +65,17 @@ READ: dict[str, tuple[str | bytes, dict[str, Any], str, dict[int, float]]] = {
     "hours of several metrics in a long file": (
         table("Date,HE,metric,value", lambda t, i: f"{t:%Y-%m-%d},{i + 1},supply_air_temp,55", step=timedelta(0)),
         {"time_column": ["Date", "HE"]}, SAT, {FIRST + 3_600_000: 55, FIRST + 20 * 3_600_000: 55}),
+    "24 hours of the day with a PM behind them": (
+        table("time,supply_air_temp", lambda t, i: f"03/15/2024 {t + timedelta(hours=11):%H:%M:%S %p},55"),
+        {}, SAT, {FIRST + 14 * 86_400_000 + 11 * 3_600_000: 55, FIRST + 14 * 86_400_000 + 56_700_000: 55}),
+    "flags with semicolons in a cell between commas": (
+        table("time,supply_air_temp,StatusFlags", lambda t, i: f"{t},{i + 40},F;F;F;F"), {}, SAT, {FIRST: 40}),
+    "hours that are counted from 1": (
+        table("Date,Hour,supply_air_temp", lambda t, i: f"{t:%Y-%m-%d},{i + 5},55", step=timedelta(0)),
+        {"hours": "beginning"}, SAT, {FIRST + 4 * 3_600_000: 55, FIRST + 23 * 3_600_000: 55}),
+    "hours that are called by their ends": (
+        table("Date,Hour,supply_air_temp", lambda t, i: f"{t:%Y-%m-%d},{i + 5},55", step=timedelta(0)),
+        {"hours": "ending"}, SAT, {FIRST + 5 * 3_600_000: 55, FIRST + 24 * 3_600_000: 55}),
     "comments": (table("time,supply_air_temp", lambda t, i: f"{t},55", before="# exported\n# by x\n"), {}, SAT, {FIRST: 55}),
     "gz": (gzip.compress(table("time,supply_air_temp", lambda t, i: f"{t},55").encode()), {}, SAT, {FIRST: 55}),
     "an index of pandas": (table(",supply_air_temp", lambda t, i: f"{t},55"), {}, SAT, {FIRST: 55}),
@@ -417,6 +428,14 @@ ASKED: dict[str, tuple[str, dict[str, Any], str]] = {
     "rows of an hour each of several devices": (
         table("Date,HE,device,supply_air_temp", lambda t, i: f"{t:%Y-%m-%d},{i % 24 + 1},RTU-{i % 2},{50 + i % 7}"), {},
         "several rows of one date of one device"),
+    "hours of 1 to 24": (
+        table("Date,Hour,supply_air_temp", lambda t, i: f"{t:%Y-%m-%d},{i + 5},55", step=timedelta(0)), {},
+        "hours in column 'Hour' go from 5 to 24, and nothing says whether a value is of the beginning or of the end"),
+    "a unit in another encoding": (
+        table("time,outdoor_air_temp(¡æ)", lambda t, i: f"{t},12.5"), {},
+        "is not known; give it in the map: units: {'outdoor_air_temp(¡æ)': UNIT}"),
+    "a unit in other letters": (
+        table("time,outdoor_air_temp (摄氏)", lambda t, i: f"{t},12.5"), {}, "unit '摄氏' of the header is not known"),
     "an abbreviation above the header": (
         "Times are in EST\n\n" + table("time,supply_air_temp", lambda t, i: f"{t},55"), {},
         "said by a line above the header to be in 'EST', which is no timezone for certain"),

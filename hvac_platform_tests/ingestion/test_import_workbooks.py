@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from hvac_platform.devices.fleet import FleetDevice
+from hvac_platform.ingestion.importing import ImportMap, ImportRefusedError, plan_import
 from hvac_platform_tests.cli.test_import_command import workbook
 from hvac_platform_tests.ingestion.test_import_cases import CASES
 from hvac_platform_tests.ingestion.test_import_kinds import FIRST, ROWS, read
@@ -125,6 +127,39 @@ def test_an_error_of_an_xlsx_is_named(tmp_path: Path) -> None:
         (3, "supply_air_temp", "#N/A", "an error of a spreadsheet"),
     ]
     assert (set(found[HUMIDITY].values()), reading.empty) == ({55.0}, 0)
+
+
+@pytest.mark.parametrize("number_format", ['0.0" °C"', "0.0\\ \\°\\C", '[Blue]#,##0.00_ "degC";-0.00'])
+def test_a_unit_that_only_the_format_of_a_cell_shows_is_its_unit(tmp_path: Path, number_format: str) -> None:
+    rows: list[list[str | float]] = [
+        ["time", "outdoor_air_temp", "supply_air_temp"],
+        *[[45352 + i / 96, 15.0, 60.0] for i in range(ROWS)],
+    ]
+    (tmp_path / "a.xlsx").write_bytes(workbook(rows, percent=(1,), number_format=number_format))
+    found, _, _ = read(tmp_path / "a.xlsx", {}, "rooftop_unit")
+    assert (set(found["RTU-1", "outdoor_air_temp"].values()), set(found[SAT].values())) == ({59.0}, {60.0})
+
+
+def test_a_unit_that_an_ods_shows_behind_a_number_is_its_unit(tmp_path: Path) -> None:
+    cells = (cell("date", "2024-03-01T00:00:00"), cell("float", "55"), cell("float", "15", "15,0 °C"))
+    ods(tmp_path / "a.ods", [HEADER, row(*cells)])
+    found, _, _ = read(tmp_path / "a.ods", {}, "rooftop_unit")
+    assert found[SAT] == {FIRST: 59.0}
+
+
+def test_formulas_without_their_results_are_told(tmp_path: Path) -> None:
+    rows: list[list[str | float]] = [
+        ["time", "outdoor_air_temp", "supply_air_temp"],
+        *[[45352 + i / 96, 55.0, "=B2+1"] for i in range(ROWS)],
+    ]
+    (tmp_path / "a.xlsx").write_bytes(workbook(rows))
+    device = FleetDevice("RTU-1", "rooftop_unit")
+    (plan,) = plan_import(tmp_path / "a.xlsx", device, device, ImportMap.of({}))
+    told = f"{ROWS} cells hold formulas without their results: open the workbook in a spreadsheet and save it"
+    assert told in plan.understood.notes
+    (tmp_path / "b.xlsx").write_bytes(workbook([[row[0], row[2]] for row in rows]))
+    with pytest.raises(ImportRefusedError, match=f"column 'supply_air_temp' is empty; {told}"):
+        read(tmp_path / "b.xlsx", {}, "rooftop_unit")
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,15 @@ def clock_digits(largest: float, whole: bool, over_minutes: bool, over_seconds: 
     return "hhmm" if largest > 24 or length == 4 else "hours"
 
 
-def joined(columns: Sequence[pa.Array], clock: str, *, has_half: bool, of_date: int = 1, of_clock: int = 1) -> pa.Array:
+def joined(
+    columns: Sequence[pa.Array],
+    clock: str,
+    *,
+    has_half: bool,
+    of_date: int = 1,
+    of_clock: int = 1,
+    first_hour: int = 0,
+) -> pa.Array:
     """Date, time of day and half of the day as one text.
 
     Args:
@@ -58,6 +66,7 @@ def joined(columns: Sequence[pa.Array], clock: str, *, has_half: bool, of_date: 
         has_half: whether the last column is the half of the day.
         of_date: columns of the date: 1, or 3 for year, month and day.
         of_clock: columns of the time of day: 1, or 2 or 3 for hour, minute and second.
+        first_hour: number of the hour that begins at midnight, where numbers are hours.
     """
     parts = [pc.utf8_trim_whitespace(pc.fill_null(pc.cast(column, pa.string()), "")) for column in columns]
     if of_clock > 1:
@@ -71,7 +80,7 @@ def joined(columns: Sequence[pa.Array], clock: str, *, has_half: bool, of_date: 
         parts[1] = pc.replace_substring_regex(parts[1], NO_DATE, "")
         parts[0] = _of_days(parts[0])
         if clock:
-            parts[1] = _of_digits(parts[1], clock)
+            parts[1] = _of_digits(parts[1], clock, first_hour)
     if has_half:
         parts[-1] = pc.replace_substring_regex(parts[-1], _HALF, r"\1M")
     return pc.utf8_trim_whitespace(pc.binary_join_element_wise(*parts, " "))
@@ -102,9 +111,14 @@ def _of_days(cells: pa.Array) -> pa.Array:
     return pc.if_else(is_day, dates, cells)
 
 
-def _of_digits(cells: pa.Array, clock: str) -> pa.Array:
+def _of_digits(cells: pa.Array, clock: str, first_hour: int) -> pa.Array:
     """Numbers as times of day with colons; cells that are no numbers stay as they are, and empty ones empty."""
     digits = pc.replace_substring_regex(cells, r"\.0*$", "")
+    if first_hour:
+        is_hour = pc.match_substring_regex(digits, "^[0-9]{1,2}$")
+        number = pc.cast(pc.if_else(is_hour, digits, "1"), pa.int32())
+        earlier = pc.cast(pc.max_element_wise(pc.subtract(number, first_hour), 0), pa.string())
+        digits = pc.if_else(is_hour, earlier, digits)
     padded = pc.utf8_lpad(digits, DIGITS[clock], "0")
     with_colons = pc.replace_substring_regex(padded, r"^([0-9]{2})([0-9]{2})?([0-9]{2})?$", r"\1:\2:\3")
     with_colons = pc.replace_substring_regex(pc.replace_substring_regex(with_colons, "::$", ":00"), ":$", "")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hvac_platform.devices.registry import DeviceType
-from hvac_platform.devices.units import parse_unit, plain
+from hvac_platform.devices.units import SAYS_NOTHING, parse_unit, plain
 
 TIME_NAMES = (
     *("timestamp", "datetime", "date_time", "time", "date", "ts", "t_stamp", "time_stamp", "zeitstempel", "zeitpunkt"),
@@ -103,6 +103,7 @@ _OF_STATES = ("status", "state", "mode", "enum", "binary", "number", "count")
 _KINDS = ("avg", "average", "mean", "min", "minimum", "max", "maximum", "std", "smp", "inst", "last", "first", "median")
 _SIGNS = re.compile(r"[%％‰‱Ω€$£¥]|Δ\s?°?[CFK]|°(?![CFKR])")
 _NO_SIGN = ("",)
+_BRACKETED = re.compile(r"\s*[(\[{].*$")
 _LABELS = re.compile(r"""^(.*?)\s*\{\s*((?:[\w.]+\s*=\s*["'][^"']*["']\s*,?\s*)+)\}$""")
 
 
@@ -177,6 +178,14 @@ def match_column(name: str, declared: DeviceType | None) -> Match:
     if declared is None:
         found = slug(bare)
         return Match(found or None, unit, AS_IT_IS)
+    inside = bracketed(name)
+    if (
+        inside
+        and not unit
+        and plain(inside).lower() not in SAYS_NOTHING
+        and slug(_BRACKETED.sub("", name)) == slug(name)
+    ):
+        return Match(None, "", "")  # a unit in other letters than Latin ones, or in another encoding, is not nothing
     # A sign of a unit is no part of a name, so the name with it seems to be that of a point: it counts as the unit.
     sign = unit if unit and slug(bare) == slug(name) else (_SIGNS.search(name) or _NO_SIGN)[0]
     for candidate, inside, by in (

@@ -288,8 +288,9 @@ def _of_day(parts: dict[str, Int64], afternoon: NDArray[np.int8]) -> Int64:
     hours, minutes, seconds = parts["H"], parts["M"], parts["S"]
     good = (hours <= 24) & (minutes <= 59) & ((seconds <= 59) | ((seconds == 60) & (minutes == 59)))
     if afternoon.any():
-        good &= (afternoon == 0) | (hours <= 12)
-        hours = np.where((afternoon > 0) & (hours == 12), 0, hours) + np.where(afternoon == 2, 12, 0)
+        good &= (afternoon == 0) | (hours <= 12) | ((afternoon == 2) & (hours < 24))  # 13:15 PM can be one time only
+        later = np.where((afternoon == 2) & (hours <= 12), 12, 0)
+        hours = np.where((afternoon > 0) & (hours == 12), 0, hours) + later
     found = hours * HOUR + minutes * MINUTE + seconds * SECOND + parts["f"]
     good &= found <= DAY
     return np.where(good, found, -1)

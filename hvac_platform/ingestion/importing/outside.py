@@ -38,6 +38,7 @@ class Outside:
     count: int = 0
     outside: int = 0
     _kept: NDArray[np.float64] | None = None
+    _within: NDArray[np.float64] | None = None
 
     def see(self, values: NDArray[np.float64]) -> None:
         """Some values more, in the point's unit; NaN where there is none."""
@@ -47,6 +48,9 @@ class Outside:
         self.count += len(known)
         beyond = known[~_inside(known, self.point.hard)]
         self.outside += len(beyond)
+        within = self._within if self._within is not None else known[:0]
+        if len(within) < MOST_KEPT:
+            self._within = np.concatenate([within, known[_inside(known, self.point.hard)][:MOST_KEPT]])[:MOST_KEPT]
         kept = self._kept if self._kept is not None else known[:0]
         if len(beyond) and len(kept) < MOST_KEPT:
             self._kept = np.concatenate([kept, beyond])[:MOST_KEPT]
@@ -63,12 +67,25 @@ class Outside:
             + f", what {self.point.name} can be"
         )
         fit = [] if self.has_unit else self._fitting()
+        if fit and not self._fits_all(fit[0]):
+            return (
+                f"{told}; those would be right in {' or '.join(fit)}, and the others not: where the unit changes within the "
+                "file, part it there"
+            )
         if fit:
             units = " or ".join(fit)
             return (
                 f"{told}; they would be right in {units}: units: {{{shown(self.column)}: {shown(fit[0])}}} in the map"
             )
         return told
+
+    def _fits_all(self, unit: str) -> bool:
+        """Whether a unit makes the other values no less usual than they are: else it is that of a part of the column."""
+        limits = self.point.normal or self.point.hard
+        if self._within is None or not len(self._within) or limits is None:
+            return True
+        would_be = _converted(self._within, self.point.conversion(unit))
+        return bool(_inside(would_be, limits).mean() >= _inside(self._within, limits).mean())
 
     def _fitting(self) -> list[str]:
         """Units in which nearly all values that lie outside would be normal ones, or possible ones where none is."""
@@ -78,6 +95,8 @@ class Outside:
                 how = self.point.conversion(unit)
             except UnitError:
                 continue
+            if self.point.kind == "binary" and not how.changes_nothing:
+                continue  # what is on or off is in no unit
             if not how.changes_nothing and how not in found.values():
                 found[unit] = how
         kept = self._kept

@@ -21,6 +21,8 @@ from hvac_platform.ingestion.importing import columns as names
 from hvac_platform.ingestion.importing.cells import ColumnEvidence
 from hvac_platform.ingestion.importing.formats import Chunk, Content, Table
 from hvac_platform.ingestion.importing.formats.hours import (
+    BEGINNING,
+    ENDING,
     TIME_OF_DAY,
     VALUE,
     UnfoldedTable,
@@ -40,6 +42,8 @@ from hvac_platform.ingestion.importing.zones import header_zone, stated_zone
 from hvac_platform.ingestion.messages import name_problem
 
 HOURS_OF_A_HALF = 12
+LAST_HOUR = 24
+"""Number of the last hour of a day where the first one is 1, or where hours are called by their ends."""
 SAMPLE_ROWS = 1_000
 MOST_NAMES = 10_000
 
@@ -56,6 +60,7 @@ class Roles:
         unit: column of the unit of a long file, or None.
         status: column that says which rows are good, or None.
         status_of: by column, the one that says which of its values are good.
+        first_hour: number of the hour that begins at midnight, where numbers are hours.
         clock: how numbers write the time of day, where it is apart: hours, hhmm or hhmmss; empty where it is text.
         has_half: whether the last column of the time says AM or PM.
         of_date: columns of the time that are of the date: 1, or 3 for year, month and day.
@@ -73,6 +78,7 @@ class Roles:
     of_date: int = 1
     of_clock: int = 1
     status_of: Mapping[str, str] = field(default_factory=dict)
+    first_hour: int = 0
 
     @property
     def is_long(self) -> bool:
@@ -131,7 +137,10 @@ def joined_times(chunk: Chunk, roles: Roles) -> pa.Array:
     if len(roles.time) == 1:
         return chunk.columns[roles.time[0]]
     columns = [chunk.columns[name] for name in roles.time]
-    return clocks.joined(columns, roles.clock, has_half=roles.has_half, of_date=roles.of_date, of_clock=roles.of_clock)
+    return clocks.joined(
+        *(columns, roles.clock), has_half=roles.has_half, of_date=roles.of_date, of_clock=roles.of_clock,
+        first_hour=roles.first_hour,
+    )  # fmt: skip
 
 
 def texts(values: pa.Array) -> pa.Array:
@@ -260,12 +269,14 @@ class _Understanding:
         of_clock = max(1, len(time) - has_half - of_date)
         if not all(self._is_sixtieth(name) for name in time[of_date + 1 : of_date + of_clock]):
             of_clock = 1
-        clock = ""
+        clock, first_hour = "", 0
         if len(time) - has_half - of_date == 1:
-            clock = self._sampled(time[of_date]).clock
+            sampled = self._sampled(time[of_date])
+            clock = sampled.clock
+            first_hour = int(mapping.hours == BEGINNING and clock == "hours" and sampled.smallest >= 1)
         status_of = {str(self._named(name)): str(self._named(of)) for name, of in mapping.status_columns.items()}
         return Roles(
-            time, device, metric, value, unit, status, clock, has_half, of_date, of_clock, status_of
+            time, device, metric, value, unit, status, clock, has_half, of_date, of_clock, status_of, first_hour
         )  # fmt: skip
 
     def _given(self, wanted: str | None) -> str | None:
@@ -469,6 +480,7 @@ class _Understanding:
                 for name in {*self.roles.status_of.values(), *filter(None, [self.roles.status])}:
                     self.overlooked.see_status(name, chunk.columns[name])
         times = replace(self.time.decide(), length_ms=self._length_ms())
+        self._check_hours()
         self._check_dates()
         self.notes += self.time.notes
         uses = self._uses()
@@ -494,8 +506,31 @@ class _Understanding:
         """Milliseconds of the hours that times are the end of, 0 where they are none."""
         if isinstance(self.table, UnfoldedTable) and self.roles.time[-1] == TIME_OF_DAY:
             return self.table.hours.length * MINUTE
-        is_apart = self.roles.of_clock == 1 and any(is_hour_ending(name) for name in self.roles.time[1:])
-        return HOUR if is_apart else 0
+        if self._numbered_hours is None:
+            return 0
+        return HOUR if is_hour_ending(self._numbered_hours) or self.mapping.hours == ENDING else 0
+
+    @cached_property
+    def _numbered_hours(self) -> str | None:
+        """The column beside the date that has the number of the hour; None where there is none."""
+        roles = self.roles
+        is_apart = roles.of_clock == 1 and not roles.has_half and len(roles.time) - roles.of_date == 1
+        apart = roles.time[-1] if is_apart else ""
+        return apart if is_apart and (is_hour_ending(apart) or roles.clock == "hours") else None
+
+    def _check_hours(self) -> None:
+        """Hours of 1 to 24 may be called by their ends or be counted from 1.
+
+        Raises:
+            ImportRefusedError: nothing says which.
+        """
+        name = self._numbered_hours
+        if name is None or is_hour_ending(name) or self.mapping.hours is not None or self.time.hours[1] < LAST_HOUR:
+            return
+        raise ImportRefusedError(
+            f"hours in column {shown(name)} go from {self.time.hours[0]} to {LAST_HOUR}, and nothing says whether a value "
+            f"is of the beginning or of the end of its hour; give hours: {ENDING} or hours: {BEGINNING} in the map"
+        )
 
     def _check_second_times(self, chunk: Chunk) -> None:
         """A second column of the same name with other times is that of the values behind it."""
@@ -801,7 +836,8 @@ class _Understanding:
             raise ImportRefusedError(f"no column is left to import: {told}")
         empty = [name for name, why in self.left_out.items() if why == "empty"]
         if empty:
-            raise ImportRefusedError(f"there are no values: column {listed(empty)} is empty")
+            why = "".join(f"; {note}" for note in getattr(self.table, "notes", ()))
+            raise ImportRefusedError(f"there are no values: column {listed(empty)} is empty{why}")
         expected = ", ".join(self.declared.metric_names) if self.declared else "numeric columns"
         what = "metric name" if self.roles.is_long else "column"
         found = [n for n in self.counts if n] if self.roles.is_long else self._candidates()

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
-from hvac_platform.ingestion.importing.formats.headers import find_header, looks_like_data
+from hvac_platform.ingestion.importing.formats.headers import Header, find_header, looks_like_data
 from hvac_platform.ingestion.importing.formats.lines import WholeLines, cells_of, shortened
 from hvac_platform.ingestion.importing.formats.opening import Content, open_text, sample
 from hvac_platform.ingestion.importing.formats.repeated_header import UnderOneHeader
@@ -259,19 +259,18 @@ def open_delimited(content: Content, encoding: str, words: str, header: Sequence
     told, skipped = "", 0
     if lines and lines[0].strip().strip('"').lower().startswith("sep=") and len(lines[0].strip().strip('"')) == 5:
         told, skipped = lines[0].strip().strip('"')[4], 1
-    separator = told or _separator(lines)
-    plain = [without_formulas(line, separator) for line in lines]
-    has_formulas = plain != lines
-    lines = plain
-    width = max((len(row) for row in _rows(lines, separator)), default=1)
-    taken_out: list[Refusal] = []
-    whole = WholeLines(io.BytesIO("\n".join(lines).encode()), separator, width, taken_out.append)
-    rows = _rows(whole.read().decode().split("\n"), separator)[skipped:]
-    try:
-        found = find_header(rows, header)
-    except ImportRefusedError as error:
-        also = "".join(f"; line {one.line}: {one.reason}: {shown(one.value)}" for one in taken_out[:1])
-        raise ImportRefusedError(f"{error}{also}") from None
+    refused: list[ImportRefusedError] = []
+    ways: list[tuple[str, bool, Header]] = []
+    for way in [told] if told else _separators(lines):
+        plain = [without_formulas(line, way) for line in lines]
+        try:
+            ways.append((way, plain != lines, _header(plain, way, skipped, header)))
+        except ImportRefusedError as error:
+            refused.append(error)
+    if not ways:
+        raise refused[0]
+    with_rows = [one for one in ways if any(line.strip() for line in lines[one[2].before + skipped :])]
+    separator, has_formulas, found = (with_rows or ways)[0]
     table = DelimitedTable(
         content,
         encoding,
@@ -292,14 +291,37 @@ def _rows(lines: Sequence[str], separator: str) -> list[list[str]]:
     return [cells_of(line, separator, skip_blanks=True) for line in lines]
 
 
-def _separator(lines: Sequence[str]) -> str:
-    """The separator that leaves the cleanest cells in the most rows of one length."""
+def _header(lines: Sequence[str], separator: str, skipped: int, given: Sequence[str]) -> Header:
+    """The header among the first lines of a text.
+
+    Raises:
+        ImportRefusedError: there is none.
+    """
+    width = max((len(row) for row in _rows(lines, separator)), default=1)
+    taken_out: list[Refusal] = []
+    whole = WholeLines(io.BytesIO("\n".join(lines).encode()), separator, width, taken_out.append)
+    rows = _rows(whole.read().decode().split("\n"), separator)[skipped:]
+    try:
+        return find_header(rows, given)
+    except ImportRefusedError as error:
+        also = "".join(f"; line {one.line}: {one.reason}: {shown(one.value)}" for one in taken_out[:1])
+        raise ImportRefusedError(f"{error}{also}") from None
+
+
+def _separators(lines: Sequence[str]) -> list[str]:
+    """The separator that leaves the cleanest cells in the most rows of one length, and others that part all lines alike.
+
+    Flags such as ``F;T;F;F`` in a cell part most lines alike too, and not the header.
+    """
     best, found = (0.0, 0.0, 0), ","
+    alike: list[str] = []
     for separator in SEPARATORS:
         rows = [row for row in _rows(lines, separator) if any(row)]
         sizes = [len(row) for row in rows if len(row) > 1]
         if not sizes:
             continue
+        if len(sizes) == len(rows) and len(set(sizes)) == 1:
+            alike.append(separator)
         width = max(set(sizes), key=lambda size: (sizes.count(size), size))
         whole = [row for row in rows if len(row) == width]
         cells = [cell for row in whole for cell in row if cell.strip()]
@@ -308,7 +330,7 @@ def _separator(lines: Sequence[str]) -> str:
         score = (round(clean / max(1, len(cells)) * len(whole) / len(rows), 3), clean / max(1, len(cells)), width)
         if score > best:
             best, found = score, separator
-    return found
+    return [found, *(separator for separator in alike if separator != found)]
 
 
 def rows_of(content: Content, encoding: str) -> Iterator[tuple[int, str]]:

@@ -1,4 +1,4 @@
-"""Cells of an ods that are shown as percent or hold an error."""
+"""Cells of an ods that are shown as percent or with a unit, or hold an error."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import zipfile
 from itertools import product
 from xml.etree import ElementTree
 
-from hvac_platform.ingestion.importing.formats.marks import Marks
+from hvac_platform.ingestion.importing.formats.marks import Marks, unit_behind
 
 MOST_ROWS, MOST_COLUMNS = 1_048_576, 16_384
 """Size of a sheet."""
@@ -45,11 +45,13 @@ def _mark(found: Marks, row: ElementTree.Element, first: int) -> int:
         end = min(MOST_COLUMNS, column + int(_attribute(cell, "number-columns-repeated") or 1))
         kinds = [value for name, value in cell.attrib.items() if name.endswith("}value-type")]
         places = product(rows, range(column, end))
+        shown = next((" ".join(part.itertext()).strip() for part in cell if _tag(part) == "p"), "")
         if "error" in kinds:
-            shown = next((" ".join(part.itertext()).strip() for part in cell if _tag(part) == "p"), "")
             found.errors.update(dict.fromkeys(places, shown))
         elif "percentage" in kinds:
             found.percent.update(places)
+        elif "float" in kinds and (unit := unit_behind(shown)):
+            found.units.update(dict.fromkeys(places, unit))
         column = end
     return rows.stop
 

@@ -58,14 +58,22 @@ def open_workbook(content: Content, sheet: str | None, header: Sequence[str]) ->
     for row, column in marks.percent:
         if row < len(rows) and column < len(rows[row]):
             rows[row][column] = _as_percent(rows[row][column])
+    for (row, column), unit in marks.units.items():
+        if row < len(rows) and column < len(rows[row]) and _is_number(rows[row][column]):
+            rows[row][column] = f"{rows[row][column]} {unit}"
     head = find_header(rows[:ROWS_LOOKED_AT], header)
     body = [(number, row) for number, row in enumerate(rows[head.before :], head.before + 1) if any(row)]
     table = RowsTable(
         f"workbook, sheet {name!r}{f' of {len(names)}' if len(names) > 1 else ''}", head.names, body, head.units,
         remarks=head.remarks,
     )  # fmt: skip
+    if marks.unsaved:
+        table.notes = (
+            f"{marks.unsaved} cells hold formulas without their results: open the workbook in a spreadsheet and save it",
+        )
     if others:
         table.notes = (
+            *table.notes,
             f"of the workbook's sheets only {name!r} is imported; {listed(others)} {'has' if len(others) == 1 else 'have'} "
             f"rows too: import them one by one, with sheet: {others[0]!r} in the map",
         )
@@ -123,6 +131,15 @@ def _as_percent(text: str) -> str:
         return f"{float(text) * 100:.12g} %"
     except ValueError:
         return text
+
+
+def _is_number(text: str) -> bool:
+    """Whether a cell holds a number, as a text."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _to_milliseconds(instant: datetime) -> datetime:

@@ -1,11 +1,11 @@
-"""Cells of an xls that are shown as percent or hold an error, from the records of its stream (MS-CFB, MS-XLS)."""
+"""Cells of an xls that are shown as percent or with a unit, or hold an error, from its records (MS-CFB, MS-XLS)."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
 
-from hvac_platform.ingestion.importing.formats.marks import Marks, percent_formats
+from hvac_platform.ingestion.importing.formats.marks import Marks, percent_formats, unit_formats
 
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 ERRORS = {0x00: "#NULL!", 0x07: "#DIV/0!", 0x0F: "#VALUE!", 0x17: "#REF!", 0x1D: "#NAME?", 0x24: "#NUM!", 0x2A: "#N/A"}
@@ -40,14 +40,22 @@ def marks_of_xls(workbook: bytes, sheet: str) -> Marks:
                 styles.append(struct.unpack_from("<H", record, 2)[0])
             elif kind == _BOUNDSHEET and _text(record[6:], 1, wide=wide) == sheet:
                 start = struct.unpack_from("<I", record)[0]
-        percent = percent_formats(formats)
-        return Marks() if start is None else _marks(stream, start, [style in percent for style in styles])
+        percent, units = percent_formats(formats), unit_formats(formats)
+        shown = ["%" if style in percent else units.get(style, "") for style in styles]
+        return Marks() if start is None else _marks(stream, start, shown)
     except (struct.error, IndexError) as error:
         raise ValueError(str(error)) from None
 
 
-def _marks(stream: bytes, start: int, is_percent: list[bool]) -> Marks:
+def _marks(stream: bytes, start: int, shown: list[str]) -> Marks:
     found = Marks()
+
+    def mark(place: tuple[int, int], style: int) -> None:
+        if shown[style] == "%":
+            found.percent.add(place)
+        elif shown[style]:
+            found.units[place] = shown[style]
+
     for kind, record in _records(stream, start):
         if kind not in (_NUMBER, _RK, _MULRK, _FORMULA, _BOOLERR):
             continue
@@ -62,9 +70,10 @@ def _marks(stream: bytes, start: int, is_percent: list[bool]) -> Marks:
         elif kind == _MULRK:
             count = (len(record) - 6) // 6
             of_cell = struct.unpack_from("<" + "HI" * count, record, 4)[::2]
-            found.percent |= {(row, column + i) for i, one in enumerate(of_cell) if is_percent[one]}
-        elif kind != _BOOLERR and is_percent[style]:
-            found.percent.add((row, column))
+            for i, one in enumerate(of_cell):
+                mark((row, column + i), one)
+        elif kind != _BOOLERR:
+            mark((row, column), style)
     return found
 
 

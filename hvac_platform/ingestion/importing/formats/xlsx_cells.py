@@ -1,11 +1,11 @@
-"""Cells of an xlsx that are shown as percent or hold an error."""
+"""Cells of an xlsx that are shown as percent or with a unit, hold an error, or a formula without its result."""
 
 from __future__ import annotations
 
 import zipfile
 from xml.etree import ElementTree
 
-from hvac_platform.ingestion.importing.formats.marks import Marks, percent_formats
+from hvac_platform.ingestion.importing.formats.marks import Marks, percent_formats, unit_formats
 
 
 def marks_of_xlsx(archive: zipfile.ZipFile, sheet: str) -> Marks:
@@ -16,18 +16,21 @@ def marks_of_xlsx(archive: zipfile.ZipFile, sheet: str) -> Marks:
         sheet: name of the sheet.
     """
     part = _part(archive, sheet)
-    return Marks() if part is None else _marks(archive, part, _percent_styles(archive))
+    return Marks() if part is None else _marks(archive, part, *_styles(archive))
 
 
-def _percent_styles(archive: zipfile.ZipFile) -> set[str]:
-    """Numbers of the styles of cells that are shown as percent."""
+def _styles(archive: zipfile.ZipFile) -> tuple[set[str], dict[str, str]]:
+    """Numbers of the styles of cells that are shown as percent, and units by those of cells that are shown with one."""
     if "xl/styles.xml" not in archive.namelist():
-        return set()
+        return set(), {}
     tree = ElementTree.fromstring(archive.read("xl/styles.xml"))
     formats = {int(one.get("numFmtId", 0)): one.get("formatCode", "") for one in tree.iter() if _tag(one) == "numFmt"}
-    percent = percent_formats(formats)
-    styles = [style for one in tree if _tag(one) == "cellXfs" for style in one]
-    return {str(i) for i, one in enumerate(styles) if int(one.get("numFmtId", 0)) in percent}
+    percent, units = percent_formats(formats), unit_formats(formats)
+    styles = [int(style.get("numFmtId", 0)) for one in tree if _tag(one) == "cellXfs" for style in one]
+    return (
+        {str(i) for i, number in enumerate(styles) if number in percent},
+        {str(i): units[number] for i, number in enumerate(styles) if number in units},
+    )
 
 
 def _part(archive: zipfile.ZipFile, sheet: str) -> str | None:
@@ -43,7 +46,7 @@ def _part(archive: zipfile.ZipFile, sheet: str) -> str | None:
     return None
 
 
-def _marks(archive: zipfile.ZipFile, part: str, percent: set[str]) -> Marks:
+def _marks(archive: zipfile.ZipFile, part: str, percent: set[str], units: dict[str, str]) -> Marks:
     found = Marks()
     row = column = -1
     with archive.open(part) as handle:
@@ -56,10 +59,14 @@ def _marks(archive: zipfile.ZipFile, part: str, percent: set[str]) -> Marks:
             elif tag == "c" and event == "end":
                 place = one.get("r")
                 column = column + 1 if place is None else _column(place)
+                inside = {_tag(part): part.text for part in one}
+                found.unsaved += "f" in inside and not inside.get("v")
                 if one.get("t") == "e":
                     found.errors[row, column] = next((part.text or "" for part in one if _tag(part) == "v"), "")
                 elif one.get("s") in percent:
                     found.percent.add((row, column))
+                elif (unit := units.get(one.get("s") or "")) is not None:
+                    found.units[row, column] = unit
     return found
 
 
