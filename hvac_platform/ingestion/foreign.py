@@ -55,7 +55,7 @@ class MessageKind:
         fields: path, template or constant by field.
         device_types: type by pattern of device ids.
         metrics: the platform's metric by the producer's.
-        units: unit by metric, where the message names none.
+        units: unit by metric, in the platform's name or the producer's, where the message names none.
         ignore: patterns of metrics that are left out.
         states: numbers by word, in small letters.
         decimal: decimal mark of numbers that are texts.
@@ -78,10 +78,18 @@ class MessageKind:
         Raises:
             ForeignMessageError: while they are read: one of them is bad.
         """
-        if any(_at(content, path) is _ABSENT for path in self.when):
+        if not self.fits(content):
             return None
         found = list(_each([content], self.each.split(".") if self.each else [], {"key": key}))
         return None if not found else self._readings(found)
+
+    def fits(self, content: Any) -> bool:
+        """Whether a message has all paths that one of this kind has."""
+        return not any(_at(content, path) is _ABSENT for path in self.when)
+
+    def ignores(self, metric: Any) -> bool:
+        """Whether a producer's metric is left out."""
+        return isinstance(metric, str) and any(fnmatchcase(metric, pattern) for pattern in self.ignore)
 
     def _readings(self, found: Sequence[tuple[list[Any], dict[str, str]]]) -> Iterator[dict[str, Any]]:
         if len(found) > MOST_READINGS:
@@ -103,11 +111,12 @@ class MessageKind:
                 reading[name] = value
         metric = reading.get("metric_name")
         if isinstance(metric, str):
-            if any(fnmatchcase(metric, pattern) for pattern in self.ignore):
+            if self.ignores(metric):
                 return None
-            metric = reading["metric_name"] = self.metrics.get(metric, metric)
+            sent = metric
+            metric = reading["metric_name"] = self.metrics.get(sent, sent)
             if not reading.get("unit"):
-                reading["unit"] = self.units.get(metric, "")
+                reading["unit"] = self.units.get(metric, self.units.get(sent, ""))
         device = reading.get("device_id")
         if isinstance(device, int) and not isinstance(device, bool):
             device = reading["device_id"] = str(device)
@@ -116,7 +125,7 @@ class MessageKind:
             if kind is not None:
                 reading["device_type"] = kind
         value = reading.get("metric_value", _ABSENT)
-        if value is None:
+        if value is None or (value is _ABSENT and _says_null(scopes[-1])):
             return None
         reading["metric_value"] = self._number(value)
         reading["timestamp"] = _timestamp(reading.get("timestamp", _ABSENT))
@@ -167,6 +176,11 @@ def _each(scopes: list[Any], path: Sequence[str], names: dict[str, str]) -> Iter
             yield from _each([*scopes, one], rest, names | {step[1:-1]: name})
     elif isinstance(here, dict) and step in here:
         yield from _each([*scopes, here[step]], rest, names)
+
+
+def _says_null(reading: Any) -> bool:
+    """Whether a reading without a value says that it has none, as those of Sparkplug B do."""
+    return isinstance(reading, dict) and True in (reading.get("is_null"), reading.get("isNull"))
 
 
 def _at(value: Any, path: str) -> Any:
@@ -222,10 +236,14 @@ class MessageMap:
             except ForeignMessageError as error:
                 raise ForeignMessageError(f"as {kind.name}: {error}") from None
             if not readings:
-                raise ForeignMessageError(f"as {kind.name}: none of its readings has a value")
+                why = "has a value, or is not ignored by the map" if kind.ignore else "has a value"
+                raise ForeignMessageError(f"as {kind.name}: none of its readings {why}")
             if (twice := _contradiction(readings)) is not None:
                 raise ForeignMessageError(f"as {kind.name}: {twice}")
             return kind.name, readings
+        empty = next((kind for kind in self.kinds if kind.when and kind.fits(content)), None)
+        if empty is not None:
+            raise ForeignMessageError(f"as {empty.name}: there is no reading at {empty.each!r}")
         return None
 
 
@@ -277,7 +295,8 @@ def parse_message_map(text: str, file: str) -> MessageMap:
             raise ValueError("messages: there are none")
         return MessageMap(tuple(_kind(i, one) for i, one in enumerate(content.messages)))
     except (ValueError, TextRefusedError) as error:
-        raise MessageMapError(f"{file}: {' '.join(str(error).split())}") from None
+        hint = "; in YAML, On, Off, Yes and No have to be in quotes" if "got `bool`" in str(error) else ""
+        raise MessageMapError(f"{file}: {' '.join(str(error).split())}{hint}") from None
 
 
 def _kind(number: int, given: _KindFile) -> MessageKind:

@@ -222,7 +222,10 @@ def decode_batch(batch: RecordBatch, *, now_ms: int) -> tuple[DecodedBatch, list
         offset = int(batch.offsets[position])
         reason = None if foreign is None else unfolded.add(foreign, offset, value, key, now_ms)
         if reason != "":
-            reason = reason or rejection_reason(value, now_ms=now_ms)
+            if reason is None:
+                reason = rejection_reason(value, now_ms=now_ms)
+                if foreign is not None and reason.startswith("missing field"):
+                    reason += ", and no kind of the message map fits"
             rejected.append(Rejected(offset, int(batch.timestamps_ms[position]), key, value or b"", reason))
     return unfolded.joined(decoded), rejected
 
@@ -359,7 +362,8 @@ def _content_problem(content: dict[str, Any], now_ms: int) -> str | None:
     try:
         timestamp_ms = parse_timestamp(timestamp)
     except ValueError:
-        return f"timestamp {timestamp[:40]!a} is not an ISO 8601 date and time"
+        epoch = "; epoch times are numbers, and read by a message map" if timestamp.isdigit() else ""
+        return f"timestamp {timestamp[:40]!a} is not an ISO 8601 date and time{epoch}"
     if timestamp_ms < EARLIEST_MS:
         return f"timestamp {timestamp!a} is before {format_timestamp(EARLIEST_MS)}"
     if timestamp_ms > now_ms + MAX_AHEAD_MS:
@@ -427,6 +431,8 @@ def parse_timestamp(text: str) -> int:
     """
     if len(text) <= len("2025-11-18"):
         raise ValueError(f"{text!r} has no time of day")
+    if text.isdigit():  # of an epoch time Python would take the first digits for a date
+        raise ValueError(f"{text!r} is a number")
     if text.endswith("z"):  # RFC 3339 allows t and z too, Python only t
         text = f"{text[:-1]}Z"
     leap = len(text) >= len("2016-12-31T23:59:60") and text[16:19] == ":60"  # RFC 3339 has leap seconds, Python none

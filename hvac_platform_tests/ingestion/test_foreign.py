@@ -112,7 +112,8 @@ def test_a_kind_of_message_of_the_map_becomes_readings(mapped: None, value: obje
          "as ThingsBoard gateway: timestamp '1970-01-01T00:00:12.000Z' is before 2000-01-01T00:00:00Z"),
         ({"RTU-1": [{"values": {"a": 1}}]}, "as ThingsBoard gateway: missing field 'timestamp'"),
         ({"device": "RTU-1", "ts": NOON_MS, "values": {"a": None}}, "as nested values: none of its readings has a value"),
-        ({"something": "else"}, "missing field 'device_id'"),
+        ({"something": "else"}, "missing field 'device_id', and no kind of the message map fits"),
+        ({"device_id": "RTU-1", "device_type": "rooftop_unit"}, "missing field 'timestamp', and no kind of the message map"),
         ([{"device_id": "RTU-1"}, 5], "as list: reading 1: missing field 'device_type'"),
         ({"device": "RTU-1", "ts": NOON_MS, "values": {"a": "1.23"}},
          "as nested values: metric_value '1.23' is not a number"),
@@ -125,6 +126,53 @@ def test_a_bad_message_is_one_dead_letter_with_its_reason(mapped: None, value: o
     batch, rejected = decoded(value)
     assert len(batch) == 0
     assert [one.reason[: len(why)] for one in rejected] == [why]
+
+
+PLANT = """messages:
+  - name: plant
+    when: tags
+    each: tags.[]
+    device_id: id
+    device_type: =rooftop_unit
+    timestamp: t
+    metric_name: n
+    metric_value: v
+    metrics: {OAT: outdoor_air_temp}
+    units: {OAT: °C, supply_air_temp: °C}
+    ignore: ["Node*"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        ([{"n": "OAT", "v": 10.0}], [reading("outdoor_air_temp", 50.0)]),
+        ([{"n": "supply_air_temp", "v": 10.0}], [reading("supply_air_temp", 50.0)]),
+        ([{"n": "OAT", "is_null": True}, {"n": "supply_air_temp", "v": 10.0}], [reading("supply_air_temp", 50.0)]),
+        ([{"n": "Node Control", "v": 1}, {"n": "OAT", "v": 10.0}], [reading("outdoor_air_temp", 50.0)]),
+        ([{"n": "Node Control", "v": 1}], "as plant: none of its readings has a value, or is not ignored by the map"),
+        ([], "as plant: there is no reading at 'tags.[]'"),
+        ([{"n": "OAT"}], "as plant: missing field 'metric_value'"),
+    ],
+)
+def test_units_go_by_either_name_and_what_holds_no_reading_is_told_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tags: list[dict[str, object]], expected: object
+) -> None:
+    (tmp_path / "map.yaml").write_text(PLANT)
+    monkeypatch.setenv(MESSAGE_MAP_VARIABLE, str(tmp_path / "map.yaml"))
+    batch, rejected = decoded({"id": "RTU-1", "t": NOON_MS, "tags": tags})
+    found = [one[2:4] for one in rows(batch)] if not rejected else [one.reason for one in rejected]
+    assert found == ([one[2:4] for one in expected] if isinstance(expected, list) else [expected])
+
+
+def test_a_word_that_yaml_takes_for_true_is_told(tmp_path: Path) -> None:
+    with pytest.raises(MessageMapError, match="in YAML, On, Off, Yes and No have to be in quotes"):
+        parse_message_map("messages: [{states: {On: 1}}]", "map.yaml")
+
+
+def test_digits_in_quotes_are_no_time_of_the_platforms_own_message() -> None:
+    _, (bad,) = decoded(message(timestamp=str(NOON_MS)))
+    assert bad.reason.endswith("is not an ISO 8601 date and time; epoch times are numbers, and read by a message map")
 
 
 def test_a_decimal_comma_leaves_points_to_thousands(mapped: None) -> None:
