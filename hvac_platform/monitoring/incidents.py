@@ -173,7 +173,7 @@ def incident_batches(
     spans = [(begin_ms, end_ms), *((g.start_ms, g.end_ms(window_ms)) for g in (*of_windows, *of_losses))]
     earliest, latest = min(begin_ms - BEYOND_MS, *(a for a, _ in spans)), max(b for _, b in spans)
     near = Incident.read(store, device.device_id, (earliest - FURTHEST_MS, latest))
-    stopped = stopped_points(store, device, window_ms, begin_ms, end_ms, near) if points else []
+    stopped = stopped_points(store, device, window_ms, begin_ms, end_ms, near, grouping.quiet_ms) if points else []
     stopped = [group for group in stopped if not group.given_up or _was_told(group, near)]
     spans += [(group.found.start_ms, group.found.end_ms(window_ms)) for group in stopped]
     known = [

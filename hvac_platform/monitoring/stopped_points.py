@@ -23,13 +23,15 @@ STOPPED = "stopped"
 FURTHEST_MS = 8 * DAY_MS
 """A last reading is looked for so far back; of a stop that is known it is known."""
 NAMED = 6
+SENTENCES = 4
+"""Stops that are told one by one."""
 URGENT_SHARE = 0.5
 """Where so many of a device's points have stopped, hardly anything of it is watched any more, and it is urgent."""
 
 
 @dataclass(frozen=True, slots=True)
 class StoppedPoints:
-    """Points of one device that stopped at about the same time.
+    """Points of one device that stopped at about the same time, and again within the quiet time.
 
     Attributes:
         stops: the stops, by their start; at least one.
@@ -84,8 +86,15 @@ class StoppedPoints:
         )
 
     def reasons(self) -> list[str]:
-        """A sentence for each stop."""
-        return [self._sentence(stop) for stop in self.stops]
+        """A sentence for each stop; of many, how many there were, and the newest."""
+        said = [self._sentence(stop) for stop in self.stops[-SENTENCES:]]
+        if len(self.stops) <= SENTENCES:
+            return said
+        missed = sum(stop.end_ms - stop.start_ms for stop in self.stops)
+        return [
+            f"{len(self.stops)} stops since {iso(self.stops[0].start_ms)}, {spelled(missed)} in all; the newest:",
+            *said,
+        ]
 
     def _sentence(self, stop: Stop) -> str:
         more = len(stop.metrics) - NAMED
@@ -102,9 +111,18 @@ class StoppedPoints:
 
 
 def stopped_points(
-    store: Store, device: Device, window_ms: int, start_ms: int, end_ms: int, known: Sequence[Incident]
+    store: Store,
+    device: Device,
+    window_ms: int,
+    start_ms: int,
+    end_ms: int,
+    known: Sequence[Incident],
+    quiet_ms: int = 0,
 ) -> list[StoppedPoints]:
     """Stops of a device's points that reach into [start_ms, end_ms), those that began at about the same time together.
+
+    A point that stops again within the quiet time after it returned has one fault, so these stops are together too, with
+    those before the span that a known incident has.
 
     Args:
         store: has the device's points, snapshots and maintenance.
@@ -113,6 +131,7 @@ def stopped_points(
         start_ms: start of the span.
         end_ms: its end.
         known: incidents of the time before: of a stop that goes on they say when it began.
+        quiet_ms: longest pause within one incident.
     """
     points = points_of(store, device.device_id)
     paces = {**points.paces, **{metric: pace for metric, (pace, _) in points.retired.items()}}
@@ -146,14 +165,27 @@ def stopped_points(
         retired_ms={m: min(at_ms, observed_ms) if last else at_ms for m, (_, at_ms) in points.retired.items()},
     )
     found = [stop for stop in found if stop.end_ms > start_ms and stop.start_ms < end_ms]
+    begun = [i.started_at + 1 for i in known if _goes_on_with(i, found, quiet_ms)]
+    if begun and min(begun) < start_ms:
+        return stopped_points(store, device, window_ms, min(begun), end_ms, known, quiet_ms)
     maintenance = MaintenanceSpan.read(store, device.device_id) if found else []
     found = [stop for stop in found if not wholly_in_maintenance(stop.start_ms, stop.end_ms, window_ms, maintenance)]
     return [
         StoppedPoints(
             tuple(group), paces, window_ms, frozenset(points.retired), _refused(store, device.device_id, group)
         )
-        for group in _together(found, paces, window_ms)
+        for group in _together(found, paces, window_ms, quiet_ms)
     ]
+
+
+def _goes_on_with(incident: Incident, found: Sequence[Stop], quiet_ms: int) -> bool:
+    """Whether a point of an incident has stopped again within the quiet time after it returned."""
+    return STOPPED in incident.methods and any(
+        stop.start_ms > incident.started_at + 1
+        and stop.start_ms - incident.ended_at <= quiet_ms
+        and not set(incident.metrics).isdisjoint(stop.metrics)
+        for stop in found
+    )
 
 
 def _refused(store: Store, device_id: str, group: Sequence[Stop]) -> dict[str, str]:
@@ -172,10 +204,18 @@ def of_same_stop(groups: Sequence[StoppedPoints], found: Found) -> StoppedPoints
     return max((g for g in groups if g.found.overlaps(found.start_ms, end_ms)), key=likeness, default=None)
 
 
-def _together(found: Sequence[Stop], paces: Mapping[str, Pace], window_ms: int) -> list[list[Stop]]:
-    """Stops by their start; one that begins within the silence that its pace allows after another that goes on joins it."""
+def _together(found: Sequence[Stop], paces: Mapping[str, Pace], window_ms: int, quiet_ms: int) -> list[list[Stop]]:
+    """Stops by their start, in groups.
+
+    One that begins within the silence that its pace allows after another that goes on joins it, and so does one of the same
+    point within the quiet time after that returned.
+    """
     groups: list[list[Stop]] = []
     for stop in found:
+        again = (g for g in reversed(groups) if any(_is_again(stop, other, quiet_ms) for other in g))
+        if (group := next(again, None)) is not None:
+            group.append(stop)
+            continue
         allowed = max(paces[metric].patience_ms(window_ms) for metric in stop.metrics)
         if groups and any(other.start_ms <= stop.start_ms < other.end_ms for other in groups[-1]):
             first = groups[-1][0]
@@ -185,3 +225,9 @@ def _together(found: Sequence[Stop], paces: Mapping[str, Pace], window_ms: int) 
                 continue
         groups.append([stop])
     return groups
+
+
+def _is_again(stop: Stop, other: Stop, quiet_ms: int) -> bool:
+    """Whether a point of another stop has stopped again within the quiet time after it returned."""
+    is_soon = 0 <= stop.start_ms - other.end_ms <= quiet_ms
+    return is_soon and not set(stop.metrics).isdisjoint(other.metrics)

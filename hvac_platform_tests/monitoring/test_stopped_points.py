@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from hvac_platform_tests.monitoring.machines import encoders, learn, simulated_w
 CHILLER = FleetDevice("CH-001", "chiller")
 START_MS, END_MS = MIDNIGHT_MS - 2 * DAY_MS, MIDNIGHT_MS + 8 * HOUR_MS
 TWO = ("chilled_water_supply_temp", "condenser_water_supply_temp")
+MAPS = ("metrics", "metric_summary")
 
 
 @pytest.fixture
@@ -81,6 +83,29 @@ def test_learning_says_at_which_pace_each_point_reports(store):
     points = DevicePoint.read(store, "CH-001")
     assert {point.metric for point in points} > set(TWO)
     assert {(point.interval_ms, point.regular) for point in points} == {(10_000, True)}
+
+
+def test_a_point_that_comes_and_goes_is_one_incident_however_passes_follow_each_other(store):
+    begin, cycle = MIDNIGHT_MS + HOUR_MS, 40 * MINUTE_MS
+    device = without(store, (), 0, 0)
+    there = Snapshot.read(store, device.device_id, (begin, begin + 6 * cycle))
+    away = [one for one in there if (one.snapshot_time - begin) % cycle < cycle // 2]
+    bare = [
+        replace(one, **{name: {k: v for k, v in getattr(one, name).items() if k != TWO[0]} for name in MAPS})
+        for one in away
+    ]
+    kept = ("device_id", "snapshot_time", "window_ms", *MAPS, "completeness", "revision")
+    store.upsert("device_state_snapshots", Snapshot.columns(bare, only=kept))
+    found = set()
+    for end in range(begin, begin + 6 * cycle + HOUR_MS, 10 * MINUTE_MS):
+        open_now = detect(store, device, end - 10 * MINUTE_MS, end)
+        found |= {one.incident_id for one in open_now}
+        assert len(open_now) <= 1
+    (incident,) = detect(store, device, MIDNIGHT_MS, END_MS)
+    assert found == {incident.incident_id}
+    assert (incident.started_at, incident.ended_at) == (begin - 1, begin + 5 * cycle + cycle // 2 - 1)
+    assert incident.reasons[0].startswith("6 stops since ")
+    assert incident.status == "closed"
 
 
 def test_points_that_stop_are_one_incident_until_they_return(store):
