@@ -27,7 +27,7 @@ from hvac_platform.alerts.routing import base_transition
 from hvac_platform.alerts.tree import ENDING, RAISING, AlertsFileError, Tree, current_tree, redaction
 from hvac_platform.alerts.troubles import Trouble, clear_trouble, open_troubles, raise_trouble
 from hvac_platform.config import Settings
-from hvac_platform.monitoring.lifecycle import ACTIVE, State, handling_by_id, state_of
+from hvac_platform.monitoring.lifecycle import ACTIVE, State, handling_by_id, settled_since, state_of
 from hvac_platform.stores.base import Lease, Store, StoreError
 from hvac_platform.stores.records import OutboxMessage
 from hvac_platform.timestamps import DAY_MS, day_of, now_ms
@@ -338,6 +338,9 @@ class Deliverer:
             states = [self._state(incident_id, now) for incident_id in row.incidents]
             if "open" not in states:
                 return f"{row.incident_id} is {states[0].replace('_', ' ')}, so nobody else is called"
+            taken_on = [settled_since(self._store, incident_id, row.queued_at) for incident_id in row.incidents]
+            if all(one is not None for one in taken_on):
+                return f"{row.incident_id} was {taken_on[0]} since: what began then is escalated by itself"
         if base_transition(row.transition) in ENDING:
             raised = self._states_raised(row, now)
             if raised and "sent" not in raised:

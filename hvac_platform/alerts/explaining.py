@@ -81,10 +81,7 @@ def explain(store: Store, tree: Tree, incident_id: str, device_id: str, now_ms: 
     facts = outbox.KnownFacts(store)
     mine = {outbox.transition_key(row): outbox.happened_ms(row) for row in fresh if row.incident_id == incident_id}
     if mine:  # planned with all that is new, as they will be
-        pending = [
-            Transition(facts.of(row.incident_id, row.device_id, row.details), outbox.transition_key(row), row.queued_at)
-            for row in fresh
-        ]
+        pending = [outbox.transition_of(row, facts) for row in fresh]
         found += explain_plan(tree, pending, outbox.told(store, now_ms), now_ms, facts, "planned", incident_id, mine)
     elif not found:
         pending = [Transition(facts.of(incident_id, device_id), "opened", now_ms)]

@@ -8,8 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from hvac_platform.alerts import outbox
-from hvac_platform.alerts.facts import Facts
-from hvac_platform.alerts.planning import Planned, Transition, plan
+from hvac_platform.alerts.planning import Planned, plan
 from hvac_platform.alerts.tree import Tree
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.records import OutboxMessage
@@ -24,7 +23,7 @@ def plan_transitions(store: Store, tree: Tree, rows: Sequence[OutboxMessage], no
     facts = outbox.KnownFacts(store)
     told = outbox.told(store, now)
     fresh = [row for row in rows if now - row.updated_at < STALE_MS]
-    transitions = [Transition(_facts(facts, row), outbox.transition_key(row), row.queued_at) for row in fresh]
+    transitions = [outbox.transition_of(row, facts) for row in fresh]
     planned = plan(tree, transitions, told, now, known=facts.known)
     details: dict[tuple[str, str], dict[str, Any]] = {
         (row.incident_id, outbox.transition_key(row)): dict(row.details) for row in fresh
@@ -38,10 +37,6 @@ def plan_transitions(store: Store, tree: Tree, rows: Sequence[OutboxMessage], no
     stale = f"it was {STALE_MS // 3_600_000} hours old when it could be told"
     changed += [replace(row, state="superseded", error=stale, updated_at=now) for row in rows if row not in fresh]
     outbox.write(store, changed)
-
-
-def _facts(known: outbox.KnownFacts, row: OutboxMessage) -> Facts:
-    return known.of(row.incident_id, row.device_id, row.details)
 
 
 def _unheard(planned: Sequence[Planned]) -> dict[tuple[str, str], str]:

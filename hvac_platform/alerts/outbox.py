@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from hvac_platform.alerts.facts import PLATFORM, Facts, facts_of
-from hvac_platform.alerts.planning import Planned, Telling, Told, purpose_of
+from hvac_platform.alerts.planning import Planned, Telling, Told, Transition, purpose_of
 from hvac_platform.monitoring.lifecycle import device_of, handling_by_id, incident_by_id, recorded
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.records import OutboxMessage
@@ -246,3 +246,13 @@ def late(store: Store, now_ms: int, by_ms: int) -> int:
     new = [row for row in new_transitions(store, now_ms) if now_ms - row.updated_at > by_ms]
     due = [row for row in messages(store, now_ms, "waiting") if now_ms - (row.next_attempt_at or 0) > by_ms]
     return len(new) + len(due)
+
+
+def transition_of(row: OutboxMessage, known: KnownFacts) -> Transition:
+    """What a row of kind transition says has happened."""
+    return Transition(
+        known.of(row.incident_id, row.device_id, row.details),
+        transition_key(row),
+        row.queued_at,
+        by_person=str(row.details.get("actor") or PLATFORM) != PLATFORM,
+    )

@@ -30,11 +30,13 @@ class Transition:
         facts: of its incident, as they are now.
         transition: its key, such as ``opened`` or ``resolved/2``.
         queued_at: when it happened, epoch milliseconds.
+        by_person: whether a person brought it about.
     """
 
     facts: Facts
     transition: str
     queued_at: int
+    by_person: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,10 +265,13 @@ def _cooled_down(
     """A decision, held until its cool-down has ended where the receiver was told of the same fault in that time.
 
     Whether it still goes on is asked then, so that nothing that is open stays untold. A fault that began later than the
-    cool-down after the end of the one that was told is told at once, also where both are found together.
+    cool-down after the end of the one that was told is told at once, also where both are found together; so is what a
+    person opens again, for a receiver's last word would be that it is over.
     """
     facts, receiver = transition.facts, decision.receiver
     base = base_transition(transition.transition)
+    if transition.by_person:
+        return decision
     if base not in ("opened", "reopened") or decision.action not in (Action.SEND, Action.HOLD):
         return decision
     cool_ms, held = decision.cool_down_ms, decision

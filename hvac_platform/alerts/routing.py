@@ -267,6 +267,8 @@ def _clock(at_ms: int, local: datetime) -> str:
 
 def _length(period_ms: int) -> str:
     minutes = period_ms / 60_000
+    if minutes < 2:
+        return f"{period_ms / 1000:g} s"
     return f"{minutes:g} min" if minutes < 120 else f"{minutes / 60:g} h"
 
 

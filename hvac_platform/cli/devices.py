@@ -77,6 +77,7 @@ def list_points(name: OneName = None, option: OneDevice = None, as_json: AsJson 
     store = open_store(load_settings())
     device = chosen_device(store, name, option)
     states = states_now(store, device)
+    points = read_points(store, device.device_id)[0]
     rows = [
         {
             "point": point.metric,
@@ -90,14 +91,16 @@ def list_points(name: OneName = None, option: OneDevice = None, as_json: AsJson 
             "out_of_range": None if point.grade is None else point.grade["out_of_range"],
             "retired": None if point.retired_at is None else at(point.retired_at),
         }
-        for point in read_points(store, device.device_id)[0]
+        for point in points
     ]
     known = device.device_id
+    learned = max((point.updated_at for point in points if point.grade is not None), default=None)
     empty = f"nothing was learned of the points of {known} yet: hvac profiles build {known}"
     print_rows(
         rows,
         as_json=as_json,
-        title=f"Points of {known} ({len(rows)})",
+        title=f"Points of {known} ({len(rows)})"
+        + (f", graded when its profile was built, {at(learned)}" if learned else ""),
         empty=empty,
         narrow=("point", "now", "interval", "grade", "complete", "stale"),
     )

@@ -70,6 +70,8 @@ class Transition(StrEnum):
 
 ENDS = frozenset({Transition.RESOLVED, Transition.FALSE_ALARM, Transition.TAKEN_BACK, Transition.MERGED})
 """Transitions that end what one that opened or reopened has begun."""
+SETTLES = ENDS | {Transition.ACKNOWLEDGED, Transition.SNOOZED}
+"""Transitions after which nobody waits any more for what one that opened or reopened has begun."""
 KEPT_QUIET = frozenset({Transition.COMMENTED, Transition.LABELLED})
 """Transitions that are in the history and in no outbox."""
 
@@ -486,6 +488,15 @@ def history_of(store: Store, incident: Incident) -> list[IncidentTransition]:
 def history_of_gone(store: Store, incident_id: str) -> list[IncidentTransition]:
     """What has happened to an incident whose windows are not anomalous after all: its rows are gone, this is kept."""
     return _history(store, device_of(incident_id), incident_id)
+
+
+def settled_since(store: Store, incident_id: str, since_ms: int) -> str | None:
+    """What ended or quieted an incident since an instant, in words; None where nothing did.
+
+    What has begun before that is over then, whatever the incident is by now.
+    """
+    found = (one for one in history_of_gone(store, incident_id) if one.at > since_ms and one.transition in SETTLES)
+    return next((one.transition.replace("_", " ") for one in found), None)
 
 
 def _history(store: Store, device_id: str, incident_id: str) -> list[IncidentTransition]:

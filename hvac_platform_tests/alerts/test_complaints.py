@@ -128,6 +128,25 @@ def test_the_same_fault_again_within_its_cool_down_is_neither_begun_nor_ended(si
     assert [line.startswith("over") for line in phone.told()] == [False, True, False, True]
 
 
+def test_what_a_person_opens_again_is_told_in_its_cool_down_too(site):
+    phone = site(PHONE + "  cool_down: 6h\n")
+    anomalous(phone.store, DEVICE, range(60, 100))
+    phone.look(75)
+    (incident,) = incidents(phone.store).values()
+    lifecycle.resolve(phone.store, incident, by="kim", at_ms=minute(76))
+    phone.look(77)
+    lifecycle.mark_false_alarm(phone.store, incident, by="kim", at_ms=minute(78))
+    phone.look(79)
+    lifecycle.reopen(phone.store, incident, by="ada", at_ms=minute(80))
+    phone.look(81)
+    assert [line.partition(":")[0] for line in phone.told()] == [
+        f"{DEVICE} (roof, b-1)",
+        "over",
+        "false alarm",
+        "again",
+    ]
+
+
 def test_an_end_has_the_time_of_the_end_and_age_counts_since_it_was_queued(site):
     phone = site()
     anomalous(phone.store, DEVICE, range(117, 133))

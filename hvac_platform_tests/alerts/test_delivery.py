@@ -368,6 +368,36 @@ def test_somebody_else_is_called_when_nobody_acknowledges(alerts, happenings, cl
     ]
 
 
+@pytest.mark.parametrize(("settled", "again"), [("snoozed", "woken"), ("false_alarm", "reopened")])
+def test_what_a_snooze_or_an_end_has_settled_is_not_escalated_when_it_begins_again(
+    alerts, happenings, clock, settled, again
+):
+    one = incident()
+    happenings.record(one)
+    happenings.happens("opened", one)
+    made = alerts(
+        "receivers: {first: {console: true}, second: {console: true}}\n"
+        "route: {receivers: [first], escalate: [{after: 30m, receivers: [second]}]}\n"
+    )
+    made.deliver()
+    happenings.happens(f"{settled}/1", one, at_ms=NOON_MS + 5 * MINUTE_MS)
+    clock.passes(20 * MINUTE_MS)
+    made.deliver()
+    happenings.happens(f"{again}/1", one, at_ms=NOON_MS + 20 * MINUTE_MS)
+    made.deliver()
+    clock.passes(15 * MINUTE_MS)  # 35 min after the first begin, 15 after the second
+    made.deliver()
+    (row,) = (row for row in made.rows(receiver="second") if row.transition == "opened")
+    assert (row.state, row.error) == (
+        "superseded",
+        f"{one.incident_id} was {settled.replace('_', ' ')} since: what began then is escalated by itself",
+    )
+    clock.passes(20 * MINUTE_MS)
+    made.deliver()
+    called = [(row.transition, row.state) for row in made.rows(receiver="second") if row.state == "sent"]
+    assert len([one for one in called if one[0].startswith(again)]) == len(called) == 1
+
+
 def test_what_is_opened_again_is_told_after_its_end_and_an_end_that_comes_too_late_is_not_told(
     alerts, happenings, http, clock
 ):

@@ -45,6 +45,7 @@ def test_points_are_listed_with_pace_and_grade(store):
     points = {row["point"]: row for row in json.loads(run("devices", "points", "CH-001", "--json").stdout)}
     assert points["power_consumption"]["interval_seconds"] == 10
     assert points["power_consumption"]["grade"] == "good"
+    assert "graded when its profile was built, 20" in " ".join(run("devices", "points", "CH-001").stdout.split())
 
 
 def test_a_point_whose_logger_writes_a_mark_in_place_of_readings_is_graded_poor(store):
