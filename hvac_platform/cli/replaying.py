@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from hvac_platform.cli.choosing import Devices, Names, chosen_devices, finite, instant, named, require_order
 from hvac_platform.cli.detecting import days_of
-from hvac_platform.cli.output import AsJson, Share, at, console, print_json, print_rows, progress_bar
+from hvac_platform.cli.output import AsJson, Share, at, console, errors, print_json, print_rows, progress_bar
 from hvac_platform.config import load_settings
 from hvac_platform.detection.methods import method_names
+from hvac_platform.devices.bounded_yaml import TextRefusedError, read_text
+from hvac_platform.devices.registry import DeviceType, DeviceTypeError, device_type, parse_device_type
 from hvac_platform.monitoring.passes import Span
-from hvac_platform.monitoring.what_if import Compared, Episode, Limits, OfScores, what_if, what_scores_say
+from hvac_platform.monitoring.what_if import (
+    Compared,
+    Episode,
+    Limits,
+    OfScores,
+    TooFewScoresError,
+    what_if,
+    what_scores_say,
+)
 from hvac_platform.runtime.connections import make_encoders, open_store
+from hvac_platform.stores.base import Device
 from hvac_platform.timestamps import DAY_MS, now_ms
 
 USUAL_DAYS = 7
@@ -51,6 +64,23 @@ def replay(
         int | None,
         typer.Option(help="So many methods have to agree; from kept scores.", min=1, max=len(method_names())),
     ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            help="Limits for so many false alarms a day of each device; from kept scores.",
+            min=0.001,
+            max=1e4,
+            callback=finite,
+        ),
+    ] = None,
+    rules: Annotated[
+        Path | None,
+        typer.Option(
+            help="A device type's YAML whose rules are tried on its devices; the scores of other methods are kept ones.",
+            exists=True,
+            dir_okay=False,
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """What other limits would have shown, beside the record, which stays as it is.
@@ -59,14 +89,14 @@ def replay(
     fault.
 
     Past windows are judged again, by the present profiles and with the limits that you give. Where you ask for a multiple of
-    the limits that windows had, for some of the methods, or for agreement, the scores that are kept for 90 days answer, and
-    nothing is judged again.
+    the limits that windows had, for another budget, for other rules, for some of the methods, or for agreement, the scores
+    that are kept for 90 days answer, and nothing else is judged again.
     """
-    tried = _of_scores(times_limit, methods, agreeing)
+    tried = _of_scores(times_limit, methods, agreeing, budget, _type_of(rules))
     if tried is not None and not (similarity is None and sigma is None):
         raise typer.BadParameter(
             "to judge again with a fixed limit is one question, what kept scores say another: ask them apart",
-            param_hint="--similarity/--sigma with --times-limit/--methods/--agreeing",
+            param_hint="--similarity/--sigma with --times-limit/--methods/--agreeing/--budget/--rules",
         )
     settings = load_settings()
     store, now = open_store(settings), now_ms()
@@ -76,12 +106,18 @@ def replay(
     begin = until - USUAL_DAYS * DAY_MS if start_ms is None else start_ms
     require_order(begin, until)
     chosen = chosen_devices(store, named(names, devices))
+    if tried is not None and tried.rules is not None:
+        chosen = _of_type(chosen, tried.rules, named(names, devices))
     found: list[Compared] = []
+    untold: dict[str, str] = {}
     if tried is not None:
         with progress_bar("devices") as progress:
             task = progress.add_task("read scores", total=len(chosen))
             for device in chosen:
-                found.append(what_scores_say(store, settings, Span(device, begin, until), tried))
+                try:
+                    found.append(what_scores_say(store, settings, Span(device, begin, until), tried))
+                except TooFewScoresError as error:
+                    untold[device.device_id] = str(error)
                 progress.advance(task)
     else:
         spans = [day for device in chosen for day in days_of(Span(device, begin, until), device.window(settings))]
@@ -93,8 +129,12 @@ def replay(
                 progress.advance(task)
                 if compared is not None:
                     found.append(compared)
+    for device_id, why in untold.items():
+        errors.print(f"{device_id}: {why}")
     if as_json:
         print_json([_document(one) for one in found])
+        if untold:
+            raise typer.Exit(1)
         return
     print_rows(
         [_row(one, one.device.window(settings)) for one in found if one.windows],
@@ -107,11 +147,43 @@ def replay(
         for word, episodes in (("won", one.won), ("lost", one.lost)):
             for episode in episodes:
                 console.print(f"{word}: {one.device.device_id}  {_span(episode)}")
+    if untold:
+        raise typer.Exit(1)
 
 
-def _of_scores(times_limit: float | None, methods: str | None, agreeing: int | None) -> OfScores | None:
+def _type_of(file: Path | None) -> DeviceType | None:
+    """The device type of a file."""
+    if file is None:
+        return None
+    try:
+        found = parse_device_type(read_text(file), str(file))
+    except (DeviceTypeError, TextRefusedError) as error:
+        raise typer.BadParameter(str(error), param_hint="--rules") from None
+    if device_type(found.name) is None:
+        raise typer.BadParameter(f"{file}: there is no device type {found.name!r}", param_hint="--rules")
+    return found
+
+
+def _of_type(chosen: Sequence[Device], rules: DeviceType, asked: Sequence[str]) -> list[Device]:
+    """Devices whose rules are tried."""
+    others = [device.device_id for device in chosen if device.device_type != rules.name]
+    if others and asked:
+        raise typer.BadParameter(f"{', '.join(others)}: no {rules.name}, whose rules these are", param_hint="--rules")
+    found = [device for device in chosen if device.device_type == rules.name]
+    if not found:
+        raise typer.BadParameter(f"there is no {rules.name}, whose rules these are", param_hint="--rules")
+    return found
+
+
+def _of_scores(
+    times_limit: float | None,
+    methods: str | None,
+    agreeing: int | None,
+    budget: float | None,
+    rules: DeviceType | None,
+) -> OfScores | None:
     """What kept scores are asked; None where windows are to be judged again."""
-    if times_limit is None and methods is None and agreeing is None:
+    if times_limit is None and methods is None and agreeing is None and budget is None and rules is None:
         return None
     chosen = None if methods is None else frozenset(methods.replace(",", " ").split())
     strange = sorted((chosen or frozenset()) - set(method_names()))
@@ -121,7 +193,7 @@ def _of_scores(times_limit: float | None, methods: str | None, agreeing: int | N
     needed = 1 if agreeing is None else agreeing
     if chosen is not None and needed > len(chosen):
         raise typer.BadParameter(f"{needed} can't agree where {len(chosen)} count", param_hint="--agreeing")
-    return OfScores(1.0 if times_limit is None else times_limit, chosen, needed)
+    return OfScores(1.0 if times_limit is None else times_limit, chosen, needed, budget, rules)
 
 
 def _row(one: Compared, window_ms: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import stat
 from collections.abc import Hashable, Sequence
@@ -20,28 +21,26 @@ class TextRefusedError(ValueError):
     """The text can't be used; the message says why in one line."""
 
 
-class _BoundedLoader(yaml.SafeLoader):
-    """Counts what it composes: an alias counts for as much as it stands for."""
+class _Bounded:
+    """Counts what a loader composes: an alias counts for as much as it stands for."""
 
-    def __init__(self, stream: str) -> None:
-        super().__init__(stream)
-        self._nodes, self._depth = 0, 0
-        self._sizes: dict[str, int] = {}
+    _nodes, _depth = 0, 0
+    _sizes: dict[str, int]
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event = self.peek_event()  # type: ignore[no-untyped-call]
+        event = self.peek_event()  # type: ignore[attr-defined]
         anchor = getattr(event, "anchor", None)
         if isinstance(event, yaml.AliasEvent):
             if str(anchor) not in self._sizes:
                 self._refuse(f"alias {anchor!r} stands for nothing, or for itself", event)
             self._count(self._sizes[str(anchor)], event)
-            return super().compose_node(parent, index)
+            return super().compose_node(parent, index)  # type: ignore[misc, no-any-return]
         before = self._nodes
         self._count(1, event)
         self._depth += 1
         if self._depth > DEEPEST:
             self._refuse(f"nested more than {DEEPEST} levels deep", event)
-        node = super().compose_node(parent, index)
+        node: yaml.Node | None = super().compose_node(parent, index)  # type: ignore[misc]
         self._depth -= 1
         if anchor is not None:
             self._sizes[str(anchor)] = self._nodes - before
@@ -60,12 +59,34 @@ class _BoundedLoader(yaml.SafeLoader):
         """A mapping; plain YAML silently keeps the last of two equal keys."""
         seen: set[Hashable] = set()
         for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
+            key = self.construct_object(key_node, deep=True)  # type: ignore[attr-defined]
             if isinstance(key, Hashable) and key in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is repeated", key_node.start_mark)
             if isinstance(key, Hashable):
                 seen.add(key)
-        return super().construct_mapping(node, deep)
+        return super().construct_mapping(node, deep)  # type: ignore[misc, no-any-return]
+
+
+class _BoundedLoader(_Bounded, yaml.SafeLoader):
+    """In Python: slow, and its errors show the place."""
+
+    def __init__(self, stream: str) -> None:
+        yaml.SafeLoader.__init__(self, stream)
+        self._sizes = {}
+
+
+_Loader: Any = _BoundedLoader
+if yaml.__with_libyaml__:
+
+    class _FastLoader(_Bounded, yaml.composer.Composer, yaml.cyaml.CSafeLoader):
+        """Events from libyaml, composed here."""
+
+        def __init__(self, stream: str) -> None:
+            yaml.cyaml.CSafeLoader.__init__(self, stream)
+            yaml.composer.Composer.__init__(self)
+            self._sizes = {}
+
+    _Loader = _FastLoader
 
 
 def load_yaml(text: str) -> Any:
@@ -79,8 +100,10 @@ def load_yaml(text: str) -> Any:
     """
     if len(text) > MOST_BYTES:
         raise TextRefusedError(f"{len(text)} characters, over the {MOST_BYTES} that are allowed")
+    with contextlib.suppress(yaml.YAMLError, ValueError, OverflowError):
+        return yaml.load(text, Loader=_Loader)
     try:
-        return yaml.load(text, Loader=_BoundedLoader)
+        return yaml.load(text, Loader=_BoundedLoader)  # what is wrong with it, in words and with its place
     except yaml.YAMLError as error:
         raise TextRefusedError(f"not valid YAML: {' '.join(str(error).split())}") from None
     except (ValueError, OverflowError) as error:  # a number of thousands of digits, a date that doesn't exist

@@ -1,8 +1,9 @@
 """What other limits would have shown, beside the record: past windows judged again, or the scores that are kept of them.
 
 To judge again takes what detection takes, and answers for limits of any kind. A kept score says how far a window was from
-the limit that it had, so what a multiple of that limit, fewer methods or more agreement would have shown is read from the
-verdicts alone. Nothing is written either way.
+the limit that it had, so what a multiple of that limit, another budget of false alarms, fewer methods or more agreement
+would have shown is read from the verdicts alone; what other rules would have said takes the windows' values too, and no
+learning. Nothing is written either way.
 """
 
 from __future__ import annotations
@@ -14,18 +15,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hvac_platform.config import Settings
+from hvac_platform.detection.alarms import budget_limit
 from hvac_platform.detection.incidents import group_windows
 from hvac_platform.detection.methods import knows_limits
+from hvac_platform.detection.rules import evaluate_rules, rule_lookback_ms
+from hvac_platform.devices.registry import DeviceType
 from hvac_platform.embedding.learned import Encoders
 from hvac_platform.monitoring.judging import ready_to_judge
 from hvac_platform.monitoring.maintenance import in_maintenance
 from hvac_platform.monitoring.passes import Span
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.records import AnomalyEvent, MaintenanceSpan
-from hvac_platform.stores.series import VerdictSeries, verdict_series
+from hvac_platform.stores.series import VerdictSeries, read_series, verdict_series
+from hvac_platform.timestamps import DAY_MS
 
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
+RULES = "rules"
+"""Name of the method that goes by declared limits."""
+SHARE = 0.5
+"""Of the budget, what one of the two limits of a detector may use up."""
 Episode = tuple[int, int]
 """Start of the first and end of the last of some anomalous windows that are of one incident, epoch milliseconds."""
 
@@ -51,11 +60,19 @@ class OfScores:
         times_limit: so many times the limit that a window had; rules, whose limits are declared, stay as they are.
         methods: methods that count; None for all.
         agreeing: so many of them have to call a window anomalous.
+        budget: false alarms a day that limits are to hold; None for what they were calibrated to.
+        rules: a device type whose rules are tried on devices of that type; None for those that there were.
     """
 
     times_limit: float = 1.0
     methods: frozenset[str] | None = None
     agreeing: int = 1
+    budget: float | None = None
+    rules: DeviceType | None = None
+
+
+class TooFewScoresError(ValueError):
+    """What a budget would do can't be said from so few windows; one line says how many there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +174,42 @@ def what_if(
         windows, anomalous, recorded = 0, [], []
 
 
-def anomalous_by_scores(verdicts: Mapping[str, VerdictSeries], tried: OfScores) -> tuple[Int64, Bool]:
+def limits_for_budget(
+    verdicts: Mapping[str, VerdictSeries], window_ms: int, budget: float, calibrated: float
+) -> dict[str, float]:
+    """By how much limits of another budget are wider than those that windows had, by method.
+
+    The distribution of extremes from which limits are calibrated (:func:`~hvac_platform.detection.alarms.budget_limit`) is
+    fitted to the scores that are kept of windows that didn't alarm; the ratio of two of its limits is the answer. Rules have
+    declared limits.
+
+    Args:
+        verdicts: by method.
+        window_ms: length of a window.
+        budget: false alarms a day that are tried.
+        calibrated: those that limits hold.
+
+    Raises:
+        TooFewScoresError: less than a day of windows has scores.
+    """
+    found = {}
+    for name, series in verdicts.items():
+        if knows_limits(name):
+            continue
+        level = series.scores[np.isfinite(series.scores) & ~series.anomalous]
+        if len(level) * window_ms < DAY_MS:
+            raise TooFewScoresError(
+                f"{len(level)} windows without an alarm have a score of {name}; a day of them, {DAY_MS // window_ms}, is "
+                "needed to say what another budget does"
+            )
+        held = budget_limit(level, window_ms, SHARE * calibrated)
+        found[name] = budget_limit(level, window_ms, SHARE * budget) / max(held, 1e-9)
+    return found
+
+
+def anomalous_by_scores(
+    verdicts: Mapping[str, VerdictSeries], tried: OfScores, wider: Mapping[str, float] | None = None
+) -> tuple[Int64, Bool]:
     """Windows that anything is kept of, int64 [n] ascending, and whether each would have been anomalous, bool [n].
 
     With the limits that they had it is what was recorded; with wider ones what was recorded and scored beyond them; with
@@ -166,6 +218,7 @@ def anomalous_by_scores(verdicts: Mapping[str, VerdictSeries], tried: OfScores) 
     Args:
         verdicts: by method.
         tried: what is tried.
+        wider: by how much more than that the limit of a method is wider; as much as of the others where it is absent.
 
     >>> scores = np.array([0.7, 1.2, 2.5])
     >>> kept = {"profile": VerdictSeries(np.array([0, 1, 2]), scores, scores > 1)}
@@ -179,9 +232,10 @@ def anomalous_by_scores(verdicts: Mapping[str, VerdictSeries], tried: OfScores) 
         if tried.methods is not None and name not in tried.methods:
             continue
         flags = series.anomalous
-        if not knows_limits(name) and tried.times_limit != 1.0:
-            beyond = series.scores >= tried.times_limit  # of what was not judged there is no score, and no alarm
-            flags = flags & beyond if tried.times_limit > 1 else flags | beyond
+        limit = tried.times_limit * (wider or {}).get(name, 1.0)
+        if not knows_limits(name) and limit != 1.0:
+            beyond = series.scores >= limit  # of what was not judged there is no score, and no alarm
+            flags = flags & beyond if limit > 1 else flags | beyond
         votes[np.searchsorted(windows, series.times_ms)] += flags
     return windows, votes >= tried.agreeing
 
@@ -194,14 +248,22 @@ def what_scores_say(store: Store, settings: Settings, span: Span, tried: OfScore
         settings: the quiet time of incidents.
         span: part of the past.
         tried: what is tried.
+
+    Raises:
+        TooFewScoresError: another budget is tried, and there is less than a day of scores.
     """
-    within = span.start_ms, span.end_ms
+    within, window_ms = (span.start_ms, span.end_ms), span.device.window(settings)
     verdicts = verdict_series(store, span.device.device_id, within)
-    windows, anomalous = anomalous_by_scores(verdicts, tried)
+    would_say, wider = dict(verdicts), dict[str, float]()
+    if verdicts and tried.budget is not None:
+        wider = limits_for_budget(verdicts, window_ms, tried.budget, settings.hvac_false_alarms_per_day)
+    if RULES in verdicts and tried.rules is not None and tried.rules.name == span.device.device_type:
+        would_say[RULES] = _rules_say(store, span, tried.rules, window_ms, verdicts[RULES])
+    windows, anomalous = anomalous_by_scores(would_say, tried, wider)
     _, was = anomalous_by_scores(verdicts, OfScores())
     quiet = in_maintenance(windows, MaintenanceSpan.read(store, span.device.device_id))
     anomalous &= was | ~quiet  # no limit makes an alarm of what is done in maintenance
-    window_ms, quiet_ms = span.device.window(settings), settings.incident_quiet_ms
+    quiet_ms = settings.incident_quiet_ms
     recorded = AnomalyEvent.times(store, span.device.device_id, within)
     return compare(
         span.device,
@@ -209,3 +271,11 @@ def what_scores_say(store: Store, settings: Settings, span: Span, tried: OfScore
         episodes_of(recorded, window_ms, quiet_ms),
         episodes_of(windows[anomalous], window_ms, quiet_ms),
     )
+
+
+def _rules_say(store: Store, span: Span, rules: DeviceType, window_ms: int, judged: VerdictSeries) -> VerdictSeries:
+    """Verdicts of a type's rules on the windows that were judged by others."""
+    low = span.start_ms - rule_lookback_ms(rules, window_ms)
+    series = read_series(store, span.device.device_id, rules.name, low, span.end_ms)
+    said = evaluate_rules(series, rules, np.flatnonzero(np.isin(series.times_ms, judged.times_ms)))
+    return VerdictSeries(said.times_ms, said.score, said.anomalous)

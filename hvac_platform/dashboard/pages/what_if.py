@@ -88,7 +88,7 @@ def asked(device_id: object, times: object, methods: object, agreeing: object, s
     """What a browser sent, whatever it is; what is none of the choices counts as the usual one.
 
     >>> asked("RTU-001", "1.5", ["rules", 7], "two methods", "1 day").tried
-    OfScores(times_limit=1.5, methods=frozenset({'rules'}), agreeing=2)
+    OfScores(times_limit=1.5, methods=frozenset({'rules'}), agreeing=2, budget=None, rules=None)
     """
     limits = {f"{n:g}": n for n in TIMES}
     chosen = [name for name in methods if name in method_names()] if isinstance(methods, list) else []
