@@ -45,6 +45,11 @@ AWAY_SECONDS = 2.0
 LONGEST_ERROR = 500
 
 
+IN_DIGEST = "in digest"
+"""State of a message that waits for a digest, which says itself how things ended."""
+WAITING = ("waiting", IN_DIGEST)
+
+
 @dataclass(frozen=True, slots=True)
 class Sent:
     """A message that a receiver took.
@@ -292,7 +297,7 @@ class Deliverer:
                 self._finish(row, "superseded", "it was over by the time until which it was held", now)
             elif base in RAISING and len(row.incidents) == 1 and "sent" in self._states_raised(row, now, later=True):
                 self._finish(row, "superseded", "it was told meanwhile that this is worse or goes on", now)
-            elif base in ENDING and (raised := self._states_raised(row, now)) and not {"sent", "waiting"} & raised:
+            elif base in ENDING and (raised := self._states_raised(row, now)) and not {"sent", *WAITING} & raised:
                 self._finish(row, "superseded", "it was not told that this began", now)
             else:
                 left.append(row)
@@ -373,8 +378,9 @@ class Deliverer:
         base = base_transition(row.transition)
         if base in (*RAISING, *BUNDLES):
             began_ms = 0 if base in BUNDLES else row.queued_at  # a bundle is made after all that it tells of
+            state = IN_DIGEST if row.state == "waiting" and outbox.purpose(row) == "digest" else row.state
             for incident_id in row.incidents:
-                self._raised.setdefault((incident_id, row.receiver or ""), {})[row.message_key] = began_ms, row.state
+                self._raised.setdefault((incident_id, row.receiver or ""), {})[row.message_key] = began_ms, state
 
     def _state(self, incident_id: str, now: int) -> str:
         handling = handling_by_id(self._store, incident_id)
@@ -391,7 +397,8 @@ class Deliverer:
             return
         while lined:
             row = lined.popleft()
-            if base_transition(row.transition) in ENDING and "waiting" in self._states_raised(row, now):
+            raised = self._states_raised(row, now) if base_transition(row.transition) in ENDING else set()
+            if "waiting" in raised or (IN_DIGEST in raised and "sent" not in raised):
                 continue  # first what it is the end of
             if (reason := self._why_not(row, now)) is not None:
                 self._finish(row, "superseded", reason, now)
@@ -499,7 +506,10 @@ class Deliverer:
             raise_trouble(self._store, Trouble("receiver", receiver, "critical", text), now)
             self._troubles(now).add(receiver)
         self._write_rows(changed)
-        self._say(f"{receiver}: {said}; {len(changed)} messages wait {pause / 1000:.0f} s")
+        waiting = len(changed) - len(dead)
+        counts = [f"{waiting} messages wait {pause / 1000:.0f} s"] if waiting else []
+        counts += [f"{len(dead)} are given up after {delivery.attempts} attempts"] if dead else []
+        self._say(f"{receiver}: {said}; {', '.join(counts)}")
 
     def _troubles(self, now: int) -> set[str]:
         """Receivers that are known to be in trouble."""

@@ -326,7 +326,7 @@ def _stands(handling: IncidentHandling | None) -> str:
         return "past: it was over when it was found"
     told = str(state).replace("_", " ")
     if state in (State.ACKNOWLEDGED, State.FALSE_ALARM, State.RESOLVED):
-        itself = "the platform" if handling.device_id == PLATFORM else "the return of the machine"
+        itself = "the platform" if handling.device_id == PLATFORM else "itself"
         told += f" by {itself if handling.actor == PLATFORM else handling.actor}"
     if state is State.SNOOZED and handling.snoozed_until is not None:
         told += f" until {iso(handling.snoozed_until)}"

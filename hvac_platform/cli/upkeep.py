@@ -17,17 +17,18 @@ from hvac_platform.alerts.disputed_devices import disputes
 from hvac_platform.alerts.doubts import doubts
 from hvac_platform.alerts.receivers import DeliveryError, make_sender
 from hvac_platform.alerts.tree import AlertsFileError, current_tree
+from hvac_platform.alerts.troubles import open_troubles
 from hvac_platform.cli.choosing import Devices, Names, chosen_devices, named
 from hvac_platform.cli.output import AsJson, Length, age, at, console, errors, print_rows
 from hvac_platform.config import Settings, load_settings
 from hvac_platform.detection.profile import provisional_profile
 from hvac_platform.devices.fleet import load_topology
-from hvac_platform.devices.registry import DeviceTypeError, device_types
+from hvac_platform.devices.registry import DeviceTypeError, device_type, device_types
 from hvac_platform.embedded_file import beside, close_as_it_is, users_of
 from hvac_platform.ingestion.flow import STANDS_STILL_MS, PartitionFlow, flows
 from hvac_platform.ingestion.foreign import message_map
 from hvac_platform.ingestion.proof import newest_proofs
-from hvac_platform.ingestion.registration import look_alikes
+from hvac_platform.ingestion.registration import look_alike_metrics, look_alikes
 from hvac_platform.log.base import LogError, UnknownTopicError
 from hvac_platform.log.embedded import EmbeddedLog
 from hvac_platform.monitoring.data_loss import spelled
@@ -47,7 +48,7 @@ from hvac_platform.runtime.connections import (
 from hvac_platform.stores.base import Store, StoreError
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.made_with import forget_device_types
-from hvac_platform.stores.records import Snapshot
+from hvac_platform.stores.records import LatestReading, Snapshot
 from hvac_platform.stores.salvage import open_damaged, salvage
 from hvac_platform.stores.tables import tables
 from hvac_platform.timestamps import iso, now_ms
@@ -166,6 +167,10 @@ def _alerts_state(settings: Settings) -> str:
     store = open_store(settings) if _not_yet(settings, "store.db") is None else None
     if tree is not None and (found := doubts(tree, store)):
         raise AlertsFileError(f"{settings.hvac_alerts}: {'; '.join(found)}")
+    if store is not None:
+        dead = [one for one in open_troubles(store, now_ms()) if one.kind == "receiver"]
+        if dead:
+            raise DeliveryError("; ".join(one.text for one in dead), everything=True)
     return f"{settings.hvac_alerts}: receivers {', '.join(tree.receivers) if tree is not None else 'none'}"
 
 
@@ -329,7 +334,22 @@ def _room_for_devices(settings: Settings) -> str:
     alike = sorted({tuple(sorted(pair)) for pair in look_alikes(ids, ids)})[:SHOWN_ALIKE]
     told = "".join(f"; {one!r} looks like {other!r}: are they the same one?" for one, other in alike)
     told += "".join(f"; {text}" for text in disputes(open_store(settings), now_ms())[:SHOWN_ALIKE])
+    told += "".join(f"; {text}" for text in _strange_metrics(open_store(settings))[:SHOWN_ALIKE])
     return f"{registered}, at most {most}{told}"
+
+
+def _strange_metrics(store: Store) -> list[str]:
+    """Metrics that are read by nobody because their names are not quite those that the device's type declares."""
+    kinds = {device.device_id: device_type(device.device_type) for device in store.devices()}
+    newest: dict[str, set[str]] = {}
+    for reading in LatestReading.read(store, only=("device_id", "metric_name")):
+        newest.setdefault(reading.device_id, set()).add(reading.metric_name)
+    return [
+        f"{device_id} sends {sent!r}, which no rule reads: is it {meant}?"
+        for device_id, metrics in sorted(newest.items())
+        if (kind := kinds.get(device_id)) is not None
+        for sent, meant in look_alike_metrics(kind, sorted(metrics))
+    ]
 
 
 def _dead_letters_state(settings: Settings) -> str:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hvac_platform.coding import Coded, coded_as
-from hvac_platform.devices.registry import device_type
+from hvac_platform.devices.registry import DeviceType, device_type
 from hvac_platform.stores.base import Device
 
 LEAST_MESSAGES = 3
@@ -47,6 +47,23 @@ def look_alikes(device_ids: Iterable[str], others: Iterable[str]) -> list[tuple[
     for other in others:
         known.setdefault(_seen_as(other), []).append(other)
     return [(one, other) for one in device_ids for other in known.get(_seen_as(one), ()) if other != one]
+
+
+def look_alike_metrics(declared: DeviceType, metrics: Iterable[str]) -> list[tuple[str, str]]:
+    """Metrics that a type doesn't declare, each with the declared one whose name or title people read in it.
+
+    >>> from hvac_platform.devices.registry import device_types
+    >>> look_alike_metrics(device_types()["rooftop_unit"], ["supply_air_temp ", "supplyAirTemp", "fan_speed", "zone_co2"])
+    [('supply_air_temp ', 'supply_air_temp'), ('supplyAirTemp', 'supply_air_temp')]
+    """
+    known = {_letters(name): point.name for point in declared.points for name in (point.title, point.name)}
+    undeclared = [metric for metric in metrics if metric not in declared.index]
+    return [(metric, known[_letters(metric)]) for metric in undeclared if _letters(metric) in known]
+
+
+def _letters(name: str) -> str:
+    """Letters and digits of a name alone."""
+    return re.sub(r"[\W_]+", "", _seen_as(name))
 
 
 _LIKE_LATIN = str.maketrans("АВЕКМНОРСТХУІЈЅаеорсухіјѕΑΒΕΖΗΙΚΜΝΟΡΤΥΧ", "ABEKMHOPCTXYIJSaeopcyxijsABEZHIKMNOPTYX")

@@ -370,7 +370,7 @@ def before_action(
 
 
 def _refusal(handling: IncidentHandling, action: Transition) -> str:
-    who = "the machine's return" if handling.actor == PLATFORM else handling.actor
+    who = "itself" if handling.actor == PLATFORM else handling.actor
     state = State(handling.state)
     since = iso(handling.since)
     said = {
@@ -487,7 +487,8 @@ def history_of(store: Store, incident: Incident) -> list[IncidentTransition]:
 
 def history_of_gone(store: Store, incident_id: str) -> list[IncidentTransition]:
     """What has happened to an incident whose windows are not anomalous after all: its rows are gone, this is kept."""
-    return _history(store, device_of(incident_id), incident_id)
+    handling = handling_by_id(store, incident_id)  # of a device that was renamed the id has the former name
+    return _history(store, device_of(incident_id) if handling is None else handling.device_id, incident_id)
 
 
 def settled_since(store: Store, incident_id: str, since_ms: int) -> str | None:
@@ -518,7 +519,7 @@ def told_transition(one: IncidentTransition) -> str:
         Transition.MERGED: f"merged into {details.get('into')}",
         Transition.LABELLED: f"labelled: {_listed(details.get('labels')) or 'label removed'}",
         Transition.TAKEN_BACK: "taken back: its windows are not anomalous after all",
-        Transition.RESOLVED: "resolved by the return of the machine" if one.actor == PLATFORM else what,
+        Transition.RESOLVED: "resolved by itself" if one.actor == PLATFORM else what,
     }.get(Transition(one.transition), what)
     if one.transition == Transition.WORSENED and details.get("rules"):
         told = f"another fault: {_listed(details['rules'])}"

@@ -585,6 +585,28 @@ def test_who_was_called_of_a_warning_is_called_of_a_critical_part_and_who_was_no
     assert made.titles()[1].startswith("[critical] nobody has acknowledged: CH-1")
 
 
+def test_an_end_does_not_wait_for_the_digest_of_a_beginning_that_has_been_told_to_be_worse_since(
+    alerts, happenings, clock
+):
+    one = incident(severity="info")
+    happenings.record(one)
+    happenings.happens("opened", one)
+    made = alerts(
+        "receivers: {screen: {console: true}}\n"
+        "route: {receivers: [screen], routes: [{match: {severity: info}, digest: '18:00'}]}\n"
+    )
+    made.deliver()
+    assert made.titles() == []
+    worse = incident(severity="warning")
+    happenings.record(worse)
+    happenings.happens("worsened/1", worse, at_ms=NOON_MS + MINUTE_MS)
+    made.deliver()
+    happenings.happens("resolved/1", worse, at_ms=NOON_MS + 2 * MINUTE_MS)
+    clock.passes(3 * MINUTE_MS)
+    made.deliver()
+    assert [title.partition(":")[0] for title in made.titles()] == ["[warning] worse", "[warning] over"]
+
+
 @pytest.mark.parametrize("more", ["cool_down: 6h", "digest: '18:00', cool_down: 6h"])
 def test_a_cool_down_goes_by_what_was_sent_and_not_by_what_became_of_it_since(alerts, happenings, clock, more):
     first = incident(severity="warning")

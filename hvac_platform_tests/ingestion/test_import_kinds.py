@@ -76,6 +76,9 @@ READ: dict[str, tuple[str | bytes, dict[str, Any], str, dict[int, float]]] = {
     "hours that are called by their ends": (
         table("Date,Hour,supply_air_temp", lambda t, i: f"{t:%Y-%m-%d},{i + 5},55", step=timedelta(0)),
         {"hours": "ending"}, SAT, {FIRST + 5 * 3_600_000: 55, FIRST + 24 * 3_600_000: 55}),
+    "a unit by metric": (
+        table("time,OAT", lambda t, i: f"{t},10"),
+        {"columns": {"OAT": "outdoor_air_temp"}, "units": {"outdoor_air_temp": "°C"}}, "outdoor_air_temp", {FIRST: 50}),
     "comments": (table("time,supply_air_temp", lambda t, i: f"{t},55", before="# exported\n# by x\n"), {}, SAT, {FIRST: 55}),
     "gz": (gzip.compress(table("time,supply_air_temp", lambda t, i: f"{t},55").encode()), {}, SAT, {FIRST: 55}),
     "an index of pandas": (table(",supply_air_temp", lambda t, i: f"{t},55"), {}, SAT, {FIRST: 55}),
@@ -436,6 +439,9 @@ ASKED: dict[str, tuple[str, dict[str, Any], str]] = {
         "is not known; give it in the map: units: {'outdoor_air_temp(¡æ)': UNIT}"),
     "a unit in other letters": (
         table("time,outdoor_air_temp (摄氏)", lambda t, i: f"{t},12.5"), {}, "unit '摄氏' of the header is not known"),
+    "a unit of what is not there": (
+        table("time,supply_air_temp", lambda t, i: f"{t},55"), {"units": {"SAT": "°C"}},
+        "the map gives units of 'SAT', which the file has neither as columns nor as metrics"),
     "an abbreviation above the header": (
         "Times are in EST\n\n" + table("time,supply_air_temp", lambda t, i: f"{t},55"), {},
         "said by a line above the header to be in 'EST', which is no timezone for certain"),

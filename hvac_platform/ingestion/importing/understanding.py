@@ -485,6 +485,7 @@ class _Understanding:
         self.notes += self.time.notes
         uses = self._uses()
         self._check_twice(uses)
+        self._check_units(uses)
         self.overlooked.check_quality(uses)
         self.overlooked.check_events(uses)
         self._check_series(uses)
@@ -557,7 +558,17 @@ class _Understanding:
         said = {name for name, meaning in meanings.items() if meaning is not None and meaning.unit}
         if self.mapping.unit or any(one.unit for one in self.mapping.files.values()):
             return set(uses)
-        return said | (set(uses) & set(self.mapping.units))
+        return said | {name for name, use in uses.items() if {name, use.metric} & set(self.mapping.units)}
+
+    def _check_units(self, uses: Mapping[str, Use]) -> None:
+        """Units that the map gives are of columns, or of their metrics."""
+        known = {*self.table.columns, *self.counts, *(use.metric for use in uses.values())}
+        strange = [name for name in self.mapping.units if name not in known]
+        if strange and self._alone:
+            raise ImportRefusedError(
+                f"the map gives units of {listed(strange)}, which the file has neither as columns nor as metrics"
+            )
+        self.notes += [f"the map gives a unit of {shown(name)}, which the file lacks" for name in strange]
 
     def _cells_of(self, uses: Mapping[str, Use]) -> Iterator[dict[str, tuple[pa.Array, list[str] | None]]]:
         """Cells, and units of their rows, by column or by name in the column of metrics, chunk by chunk."""
@@ -795,7 +806,8 @@ class _Understanding:
         """What becomes of a column; None where it is left out or refused, which is then noted."""
         metric, mapping = str(meaning.metric), self.mapping
         declared = self.declared is not None and metric in self.declared.metric_names
-        given = mapping.units.get(name) or meaning.unit or self.table.units.get(name) or inside
+        said = mapping.units.get(name) or mapping.units.get(metric)
+        given = said or meaning.unit or self.table.units.get(name) or inside
         if self.roles.is_long and self.roles.value is not None:
             given = given or names.split_header(self.roles.value)[1]
         point = self.declared.point(metric) if self.declared is not None and declared else None
@@ -808,7 +820,7 @@ class _Understanding:
         if isinstance(use, str):
             self.left_out[name] = use
         elif isinstance(use, Refusal):
-            if given and given in (mapping.units.get(name), meaning.unit) and parse_unit(given) is None and declared:
+            if given and given in (said, meaning.unit) and parse_unit(given) is None and declared:
                 raise ImportRefusedError(f"the map gives column {shown(name)} a unit that is not known, {shown(given)}")
             self.refused.append(use)
         else:
