@@ -14,9 +14,17 @@ from typer.testing import CliRunner
 from hvac_platform.cli.main import app
 from hvac_platform.config import load_settings
 from hvac_platform.devices.fleet import FleetDevice
+from hvac_platform.devices.registry import BUILT_IN_FOLDER
 from hvac_platform.monitoring.maintenance import enter
 from hvac_platform.monitoring.passes import Span
-from hvac_platform.monitoring.what_if import Limits, OfScores, anomalous_by_scores, compare, what_if
+from hvac_platform.monitoring.what_if import (
+    Limits,
+    OfScores,
+    anomalous_by_scores,
+    compare,
+    limits_for_budget,
+    what_if,
+)
 from hvac_platform.simulation.faults import Fault
 from hvac_platform.stores.base import Device, TableSlice
 from hvac_platform.stores.series import VerdictSeries
@@ -41,9 +49,13 @@ def store(platform):
     return platform.store
 
 
+FROM = ("--from", "2025-03-11")
+
+
 def replayed(*options):
     done = CliRunner().invoke(
-        app, ["replay", "--from", "2025-03-11", "--until", "2025-03-11T06:00", "--json", *options]
+        app,
+        ["replay", "--until", "2025-03-11T06:00", "--json", *(options if "--from" in options else [*FROM, *options])],
     )
     assert done.exit_code == 0, done.output
     (found,) = json.loads(done.stdout)
@@ -97,6 +109,66 @@ def test_kept_scores_say_what_wider_and_tighter_limits_fewer_methods_and_agreeme
     assert recorded >= length("--methods", "profile")
     assert recorded > length("--agreeing", "3")
     assert length("--times-limit", "1000") == length("--methods", "rules")
+
+
+@pytest.fixture
+def two_days(store):
+    """The same chiller, the day before its six hours judged too."""
+    (device,) = store.devices()
+    judge(store, device, MIDNIGHT_MS - DAY_MS, MIDNIGHT_MS)
+    return store
+
+
+def test_a_smaller_budget_is_a_wider_limit_and_the_calibrated_one_is_the_record(two_days):
+    def flagged(*options):
+        found = replayed("--from", "2025-03-10", *options)
+        spans = [(parse_instant(one["from"]), parse_instant(one["until"])) for one in found["replayed"]]
+        return found, sum(end - start for start, end in spans)
+
+    same, recorded = flagged("--budget", str(load_settings().hvac_false_alarms_per_day))
+    assert same["replayed"] == same["recorded"] != []
+    lengths = [flagged("--budget", budget)[1] for budget in ("0.01", "1", "200")]
+    assert lengths == sorted(lengths)
+    assert lengths[0] <= recorded < lengths[2]
+
+
+@given(st.floats(0.01, 1), st.floats(1, 100), st.integers(0, 2**32 - 1))
+def test_limits_of_a_budget_are_wider_the_smaller_it_is(smaller, larger, seed):
+    scores = np.random.default_rng(seed).gamma(2.0, 0.1, 3000)
+    verdicts = {
+        "profile": VerdictSeries(np.arange(3000), scores, scores > 1),
+        "rules": VerdictSeries(*[np.zeros(0)] * 3),
+    }
+    found = [limits_for_budget(verdicts, 60_000, budget, 1.0) for budget in (smaller, 1.0, larger)]
+    assert [set(one) for one in found] == [{"profile"}] * 3
+    assert found[0]["profile"] >= found[1]["profile"] == 1.0 >= found[2]["profile"]
+
+
+def test_a_budget_cannot_be_answered_from_less_than_a_day_of_scores(store):
+    done = CliRunner().invoke(app, ["replay", "--from", "2025-03-11", "--until", "2025-03-11T06:00", "--budget", "0.1"])
+    assert done.exit_code == 1
+    assert "CH-001:" in done.stderr
+    assert "a day of them, 1440, is needed to say what another budget does" in " ".join(done.stderr.split())
+
+
+def test_other_rules_are_tried_on_devices_of_their_type(store, tmp_path):
+    text = (BUILT_IN_FOLDER / "chiller.yaml").read_text()
+    same, strict = tmp_path / "same.yaml", tmp_path / "strict.yaml"
+    same.write_text(text)
+    strict.write_text(text.replace("min_delta_t: {value: 4,", "min_delta_t: {value: 40,"))
+    assert replayed("--rules", str(same))["replayed"] == replayed("--rules", str(same))["recorded"]
+    found = replayed("--rules", str(strict), "--methods", "rules")
+    length = sum(parse_instant(one["until"]) - parse_instant(one["from"]) for one in found["replayed"])
+    assert length > 4 * HOUR_MS  # no chiller has so much between supply and return
+
+
+def test_rules_of_another_type_or_none_are_refused(store, tmp_path):
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("name: chiller\npoints: 5\n")
+    for file, why in ((BUILT_IN_FOLDER / "rooftop_unit.yaml", "no rooftop_unit"), (broken, "broken.yaml")):
+        done = CliRunner().invoke(app, ["replay", "--rules", str(file)])
+        assert done.exit_code == 2
+        assert why in " ".join(done.stderr.split())
 
 
 def test_tighter_limits_alarm_of_nothing_in_maintenance(store):
