@@ -23,7 +23,7 @@ from hvac_platform.dashboard.device_states import FleetBoard, FleetBoards
 from hvac_platform.dashboard.formatting import visible
 from hvac_platform.dashboard.front import Front
 from hvac_platform.dashboard.log_in import current_person
-from hvac_platform.dashboard.pages import device, fleet, incident, incidents, ingestion, methods, what_if
+from hvac_platform.dashboard.pages import device, fleet, incident, incidents, ingestion, methods, plant, what_if
 from hvac_platform.dashboard.shared_readings import SharedReadings
 from hvac_platform.dashboard.source import Source
 from hvac_platform.hosts import Address, parse_address
@@ -36,6 +36,7 @@ CALLBACKS = "/_dash-update-component"
 NAVIGATION = {
     "/": "Fleet",
     "/incidents": "Incidents",
+    "/plant": "Plants",
     "/methods": "Methods",
     "/what-if": "What if",
     "/ingestion": "Ingestion",
@@ -44,6 +45,7 @@ TITLE = "HVAC"
 PAGES: dict[str, Callable[..., Content]] = {
     "/": fleet.layout,
     "/incidents": incidents.layout,
+    "/plant": plant.layout,
     "/methods": methods.layout,
     "/what-if": what_if.layout,
     "/ingestion": ingestion.layout,
@@ -102,6 +104,7 @@ def make_app(
     maintaining.register(app, source, acting)
     incidents.register(app, source, boards)
     incident.register(app, source, acting)
+    plant.register(app, source, boards)
     methods.register(app, source)
     what_if.register(app, source)
     ingestion.register(app, shared)

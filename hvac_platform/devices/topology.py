@@ -45,6 +45,30 @@ class Topology:
         """Devices that a device feeds, directly or through others, the nearest first."""
         return _reached(device_id, self.feeds)
 
+    def plants(self, present: Collection[str]) -> tuple[tuple[tuple[str, ...], ...], ...]:
+        """Plants of some devices, each by levels: a device stands one below the lowest of those that feed it.
+
+        >>> plant = topology_of({"CT-1": ["CH-1", "CH-2"], "CH-1": ["RTU-1"], "CH-9": ["RTU-9"]})
+        >>> plant.plants({"CT-1", "CH-1", "CH-2", "RTU-1", "AC-1", "RTU-9"})
+        ((('CT-1',), ('CH-1', 'CH-2'), ('RTU-1',)),)
+
+        Args:
+            present: devices that are shown; one that no other of them feeds or is fed by is in no plant.
+        """
+        fed_by = {name: [one for one in self.fed_by.get(name, ()) if one in present] for name in present}
+        level: dict[str, int] = {}
+        for name in TopologicalSorter(fed_by).static_order():
+            level[name] = 1 + max((level[one] for one in fed_by[name]), default=-1)
+        found, seen = [], set[str]()
+        for name in sorted(present):
+            members = self.connected([name]) & frozenset(present)
+            if name in seen or len(members) < 2:
+                continue
+            seen |= members
+            levels = [sorted(one for one in members if level[one] == depth) for depth in range(len(members))]
+            found.append(tuple(tuple(row) for row in levels if row))
+        return tuple(found)
+
     def connected(self, device_ids: Iterable[str]) -> frozenset[str]:
         """Some devices with all that they are connected to, upstream or downstream."""
         found: set[str] = set()

@@ -38,6 +38,7 @@ PAGES = {
     "device-message.children": {"device_id__data": "CH-001"},
     "incidents-table.children": {},
     "incident-content.children": {"incident_id__data": ["CH-001", START_MS + 20 * HOUR_MS]},
+    "plant-content.children": {},
     "methods-content.children": {},
     "what-if-content.children": {"what_if_device__value": "CH-001"},
     "ingestion-freshness.children": {},
