@@ -79,6 +79,18 @@ READ: dict[str, tuple[str | bytes, dict[str, Any], str, dict[int, float]]] = {
     "a unit by metric": (
         table("time,OAT", lambda t, i: f"{t},10"),
         {"columns": {"OAT": "outdoor_air_temp"}, "units": {"outdoor_air_temp": "°C"}}, "outdoor_air_temp", {FIRST: 50}),
+    "a column of the offset": (
+        table("time,utc_offset,supply_air_temp", lambda t, i: f"{t},{'-05:00' if i else '-04:00'},55"), {}, SAT,
+        {FIRST + 4 * 3_600_000: 55, FIRST + 900_000 + 5 * 3_600_000: 55}),
+    "a column of the timezone, which is given": (
+        table("time,timezone,supply_air_temp", lambda t, i: f"{t},America/New_York,55"),
+        {"timezone": "America/New_York"}, SAT, {FIRST + 5 * 3_600_000: 55}),
+    "a timezone above the header by another of its names": (
+        table("time,supply_air_temp", lambda t, i: f"{t},55", before="Time Zone: US/Eastern\n"),
+        {"timezone": "America/New_York"}, SAT, {FIRST + 5 * 3_600_000: 55}),
+    "minutes from UTC above the header": (
+        table("time,supply_air_temp", lambda t, i: f"{t},55", before="utc_offset: -300 min\n"),
+        {}, SAT, {FIRST + 5 * 3_600_000: 55}),
     "comments": (table("time,supply_air_temp", lambda t, i: f"{t},55", before="# exported\n# by x\n"), {}, SAT, {FIRST: 55}),
     "gz": (gzip.compress(table("time,supply_air_temp", lambda t, i: f"{t},55").encode()), {}, SAT, {FIRST: 55}),
     "an index of pandas": (table(",supply_air_temp", lambda t, i: f"{t},55"), {}, SAT, {FIRST: 55}),
@@ -442,6 +454,17 @@ ASKED: dict[str, tuple[str, dict[str, Any], str]] = {
     "a unit of what is not there": (
         table("time,supply_air_temp", lambda t, i: f"{t},55"), {"units": {"SAT": "°C"}},
         "the map gives units of 'SAT', which the file has neither as columns nor as metrics"),
+    "a column of the timezone": (
+        table("time,timezone,supply_air_temp", lambda t, i: f"{t},America/New_York,55"), {},
+        "give --timezone America/New_York"),
+    "a column of zones that are none": (
+        table("time,timezone,supply_air_temp", lambda t, i: f"{t},zone 4,55"), {}, "'zone 4' is none that is known"),
+    "a timezone below the table": (
+        table("time,supply_air_temp", lambda t, i: f"{t},55") + "Time Zone: America/New_York\n", {},
+        "line 22 says 'Time Zone: America/New_York', and nothing else says of which zone the times are"),
+    "a zone of Windows above the header": (
+        "Time zone: (UTC-05:00) Eastern Time (US & Canada)\n" + table("time,supply_air_temp", lambda t, i: f"{t},55"), {},
+        "which is no timezone for certain"),
     "an abbreviation above the header": (
         "Times are in EST\n\n" + table("time,supply_air_temp", lambda t, i: f"{t},55"), {},
         "said by a line above the header to be in 'EST', which is no timezone for certain"),

@@ -29,6 +29,7 @@ TIME_NAMES = (
     ),
 )
 DATE_NAMES = ("date", "datum", "fecha", "jour", "day", "local_date")
+ZONE_NAMES = ("timezone", "time_zone", "tz", "utc_offset", "tz_offset", "offset_utc", "gmt_offset", "zeitzone")
 CLOCK_NAMES = (
     "time",
     "zeit",

@@ -29,7 +29,7 @@ from hvac_platform.ingestion.importing.instants import (
 )
 from hvac_platform.ingestion.importing.numeric_times import NUMBERS, as_minutes, kinds_of
 from hvac_platform.ingestion.importing.refusing import ImportRefusedError, listed, shown
-from hvac_platform.ingestion.importing.zones import HeaderZone, is_of, zone_names
+from hvac_platform.ingestion.importing.zones import HeaderZone, are_one_zone, is_of, zone_names
 from hvac_platform.ingestion.messages import MAX_AHEAD_MS
 from hvac_platform.timestamps import now_ms
 
@@ -402,7 +402,7 @@ class TimeEvidence:
                 "which place; give --timezone AREA/CITY"
             )
         ahead = rules.zones.get(header.text, header.ahead)
-        if header.timezone is not None and rules.timezone in (None, header.timezone):
+        if header.timezone is not None and (rules.timezone is None or are_one_zone(header.timezone, rules.timezone)):
             return replace(rules, timezone=header.timezone)
         if rules.timezone is None and ahead is not None:
             return replace(rules, timezone="UTC", ahead=ahead) if ahead else replace(rules, timezone="UTC")

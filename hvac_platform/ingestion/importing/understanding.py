@@ -65,6 +65,7 @@ class Roles:
         has_half: whether the last column of the time says AM or PM.
         of_date: columns of the time that are of the date: 1, or 3 for year, month and day.
         of_clock: those behind them that are of the time of day: 1, or 2 or 3 for hour, minute and second.
+        zone: column of the zone that the times are in, or None.
     """
 
     time: tuple[str, ...]
@@ -79,6 +80,7 @@ class Roles:
     of_clock: int = 1
     status_of: Mapping[str, str] = field(default_factory=dict)
     first_hour: int = 0
+    zone: str | None = None
 
     @property
     def is_long(self) -> bool:
@@ -90,6 +92,7 @@ class Roles:
         """All of them."""
         others = (
             self.device,
+            self.zone,
             self.status,
             *self.status_of.values(),
             *((self.metric, self.value, self.unit) if self.is_long else ()),
@@ -133,14 +136,23 @@ class Understanding:
 
 
 def joined_times(chunk: Chunk, roles: Roles) -> pa.Array:
-    """The times of a chunk; those of date, time of day and half of the day as one text."""
-    if len(roles.time) == 1:
+    """The times of a chunk; those of date, time of day, half of the day and zone as one text."""
+    if len(roles.time) == 1 and roles.zone is None:
         return chunk.columns[roles.time[0]]
+    if len(roles.time) == 1:
+        return with_zones(chunk.columns[roles.time[0]], texts(chunk.columns[str(roles.zone)]))
     columns = [chunk.columns[name] for name in roles.time]
-    return clocks.joined(
+    joined = clocks.joined(
         *(columns, roles.clock), has_half=roles.has_half, of_date=roles.of_date, of_clock=roles.of_clock,
         first_hour=roles.first_hour,
     )  # fmt: skip
+    return joined if roles.zone is None else with_zones(joined, texts(chunk.columns[roles.zone]))
+
+
+def with_zones(times: pa.Array, zones: pa.Array) -> pa.Array:
+    """Times with the zones that stand beside them; an empty time stays empty."""
+    together = pc.utf8_trim_whitespace(pc.binary_join_element_wise(texts(times), zones, " "))
+    return pc.if_else(pc.equal(texts(times), ""), "", together)
 
 
 def texts(values: pa.Array) -> pa.Array:
@@ -276,8 +288,31 @@ class _Understanding:
             first_hour = int(mapping.hours == BEGINNING and clock == "hours" and sampled.smallest >= 1)
         status_of = {str(self._named(name)): str(self._named(of)) for name, of in mapping.status_columns.items()}
         return Roles(
-            time, device, metric, value, unit, status, clock, has_half, of_date, of_clock, status_of, first_hour
+            time, device, metric, value, unit, status, clock, has_half, of_date, of_clock, status_of, first_hour,
+            self._zone_column(time, others),
         )  # fmt: skip
+
+    def _zone_column(self, time: Sequence[str], others: Sequence[str]) -> str | None:
+        """The column of the zone of times that say none themselves.
+
+        Raises:
+            ImportRefusedError: there is one, and what it says can't be read.
+        """
+        name = names.role(others, names.ZONE_NAMES)
+        if name is None or pa.types.is_timestamp(self.first.columns[time[0]].type):
+            return None
+        sampled = self._sampled(time[0])
+        if sampled.zoned or (sampled.shapes[Shape.NUMBER] and len(time) == 1):
+            return None
+        cells = texts(self.first.columns[name].slice(0, SAMPLE_ROWS))
+        said = sorted(set(cells.to_pylist()) - {""})
+        strange = [one for one in said if header_zone(f"Time ({one})") is None]
+        if strange and self.mapping.timezone is None:
+            raise ImportRefusedError(
+                f"column {shown(name)} seems to say in which zone the times are, and {listed(strange[:3])} is none that is "
+                f"known; give --timezone AREA/CITY, or leave it out, ignore: [{shown(name)}] in the map"
+            )
+        return None if strange or not said else name
 
     def _given(self, wanted: str | None) -> str | None:
         return None if wanted is None else self._named(wanted)
@@ -479,6 +514,7 @@ class _Understanding:
                 self.overlooked.see({name: chunk.columns[name] for name in self._without_metric})
                 for name in {*self.roles.status_of.values(), *filter(None, [self.roles.status])}:
                     self.overlooked.see_status(name, chunk.columns[name])
+        self._check_footer()
         times = replace(self.time.decide(), length_ms=self._length_ms())
         self._check_hours()
         self._check_dates()
@@ -502,6 +538,22 @@ class _Understanding:
             self.content, self.table, self.device, self.declared, self.roles, times, uses, self.left_out, self.refused,
             good or None, self.rows, self._left_out_values(), self.notes,
         )  # fmt: skip
+
+    def _check_footer(self) -> None:
+        """A line below the table may say in which zone the times are.
+
+        Raises:
+            ImportRefusedError: it does, and nothing else says it.
+        """
+        if self.time.unread is None or self.time.rules.header is not None or self.mapping.timezone is not None:
+            return
+        line, text = self.time.unread
+        zone = stated_zone([text])
+        if zone is not None and self.time.zoned < self.time.total - 1:
+            advice = f"--timezone {zone.timezone}" if zone.timezone else "--timezone AREA/CITY"
+            raise ImportRefusedError(
+                f"line {line} says {shown(text)}, and nothing else says of which zone the times are; give {advice}"
+            )
 
     def _length_ms(self) -> int:
         """Milliseconds of the hours that times are the end of, 0 where they are none."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import lru_cache
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -23,9 +24,11 @@ _SPELLED = re.compile(
     r"(?i).*\b(?:standard|daylight|summer|winter|eastern|central|pacific|mountain|european)\b.*\btime"
 )
 _STATED = re.compile(
-    r"(?i)\W*(?:(?:report |site |local )?time ?-?_?zone|tz|zeitzone|fuseau horaire|huso horario|utc ?offset|"
-    r"(?:all )?times? (?:stamps? )?(?:are |is )?(?:given |shown )?in)\b[\s:=,;|-]*?(?P<zone>[-+−]?\s*[\w(\"'\[].*)"
+    r"(?i)\W*(?:(?:(?:report|site|local) )?time[ _-]?zone|tz|zeitzone|fuseau horaire|huso horario|utc[ _]?offset|"
+    r"(?:all )?time ?(?:stamp)?s? (?:are |is )?(?:given |shown )?(?:in|(?=UTC|GMT)))(?:\b|(?=[-+−]))"
+    r"[\s:=,;|-]*?(?P<zone>[-+−]?\s*[\w(\"'\[].*)"
 )
+_MINUTES = re.compile(r"(?i)([-+−]?)\s*(\d{2,3})\s*min(?:utes)?\.?")
 """A line that says in which zone the times below it are."""
 _UTC = ("utc", "gmt", "zulu")
 _LOCAL = ("local", "locale", "lokal", "lokalzeit", "localtime", "ortszeit", "lt")
@@ -76,7 +79,7 @@ class HeaderZone:
     def may_be(self, timezone: str) -> bool:
         """Whether it does not contradict a timezone."""
         if self.timezone is not None:
-            return self.timezone == timezone
+            return are_one_zone(self.timezone, timezone)
         return self.ahead is None or self.ahead in zone_names(timezone, {}).values()
 
 
@@ -129,14 +132,36 @@ def stated_zone(cells: Sequence[str]) -> HeaderZone | None:
     >>> stated_zone(["All times are in EST"]), stated_zone(["TZ: local"]).is_local, stated_zone(["Time zone 4"])
     (HeaderZone(text='EST', ahead=None, timezone=None, is_local=False), True, None)
     """
+    where = "a line above the header"
+    alone = next((name for cell in cells if (name := _names().get(cell.strip().replace(" ", "_").lower()))), None)
+    if alone is not None:
+        return HeaderZone(alone, None, alone, where=where)
     match = _STATED.match(" ".join(" ".join(cells).split()))
     if match is None:
         return None
-    text = match["zone"].strip(" \t\"'()[].,;")
+    text = match["zone"].strip(" \t\"'()[].,;:=")
+    minutes = _MINUTES.fullmatch(text)
+    if minutes is not None:
+        return HeaderZone(text, int(minutes[2]) * (-1 if minutes[1] in ("-", "−") else 1), where=where)
     found = header_zone(f"Time ({text})")
+    if found is not None and found.ahead is not None and re.search(r"[A-Za-z]{4}", text):
+        found = HeaderZone(text)  # (UTC-05:00) Eastern Time is five hours behind in winter alone
     if found is None and _SPELLED.fullmatch(f"{text} time"):
         found = HeaderZone(text)
-    return None if found is None else replace(found, where="a line above the header")
+    return None if found is None else replace(found, where=where)
+
+
+def are_one_zone(one: str, other: str) -> bool:
+    """Whether two names are of timezones with the same clocks.
+
+    >>> are_one_zone("US/Eastern", "America/New_York"), are_one_zone("Europe/Berlin", "America/New_York")
+    (True, False)
+    """
+    if one == other:
+        return True
+    first, second = ZoneInfo(one), ZoneInfo(other)
+    instants = [datetime(year, month, 15) for year in range(2000, 2031, 2) for month in (1, 4, 7, 10)]  # noqa: DTZ001
+    return all(at.replace(tzinfo=first).utcoffset() == at.replace(tzinfo=second).utcoffset() for at in instants)
 
 
 def zone_names(timezone: str | None, zones: Mapping[str, int]) -> dict[str, int]:
