@@ -91,6 +91,13 @@ READ: dict[str, tuple[str | bytes, dict[str, Any], str, dict[int, float]]] = {
     "minutes from UTC above the header": (
         table("time,supply_air_temp", lambda t, i: f"{t},55", before="utc_offset: -300 min\n"),
         {}, SAT, {FIRST + 5 * 3_600_000: 55}),
+    "remarks in brackets": (
+        table("time,Supply Air Temp (main) (°C)", lambda t, i: f"{t},10"), {}, SAT, {FIRST: 50}),
+    "the id of the machine in brackets": (
+        table("time,supply_air_temp [AHU-1]", lambda t, i: f"{t},55"), {}, SAT, {FIRST: 55}),
+    "hours that are counted from 1, with minutes": (
+        table("Date,Hour,Minute,supply_air_temp", lambda t, i: f"{t:%Y-%m-%d},{i + 5},30,55", step=timedelta(0)),
+        {"hours": "beginning"}, SAT, {FIRST + 4 * 3_600_000 + 1_800_000: 55, FIRST + 23 * 3_600_000 + 1_800_000: 55}),
     "comments": (table("time,supply_air_temp", lambda t, i: f"{t},55", before="# exported\n# by x\n"), {}, SAT, {FIRST: 55}),
     "gz": (gzip.compress(table("time,supply_air_temp", lambda t, i: f"{t},55").encode()), {}, SAT, {FIRST: 55}),
     "an index of pandas": (table(",supply_air_temp", lambda t, i: f"{t},55"), {}, SAT, {FIRST: 55}),
@@ -465,6 +472,18 @@ ASKED: dict[str, tuple[str, dict[str, Any], str]] = {
     "a zone of Windows above the header": (
         "Time zone: (UTC-05:00) Eastern Time (US & Canada)\n" + table("time,supply_air_temp", lambda t, i: f"{t},55"), {},
         "which is no timezone for certain"),
+    "flags of BACnet": (
+        table("time,supply_air_temp,StatusFlags", lambda t, i: f"{t},55,{'F;T;F;F' if i == 9 else 'F;F;F;F'}"), {},
+        "good_status: ['F;F;F;F'] for what good rows have"),
+    "AM of hours above 12": (
+        table("time,supply_air_temp", lambda t, i: f"03/15/2024 {t + timedelta(hours=11):%H:%M} AM,55"), {},
+        "say AM of hours above 12, first '03/15/2024 13:00 AM'"),
+    "PM in the afternoon alone": (
+        table("time,supply_air_temp", lambda t, i: f"03/15/2024 {i % 12 + 1}:00{' PM' if i > 11 else ''},55"), {},
+        "8 times in column 'time' say AM or PM and 12 don't"),
+    "hours from one to another": (
+        table("Day,Slot,supply_air_temp", lambda t, i: f"{t:%Y-%m-%d},{i:02d}:00-{i + 1:02d}:00,55", step=timedelta(0)),
+        {"time_column": ["Day", "Slot"]}, "different offsets, as spans do that are written from one time to another"),
     "an abbreviation above the header": (
         "Times are in EST\n\n" + table("time,supply_air_temp", lambda t, i: f"{t},55"), {},
         "said by a line above the header to be in 'EST', which is no timezone for certain"),

@@ -69,6 +69,8 @@ def joined(
         first_hour: number of the hour that begins at midnight, where numbers are hours.
     """
     parts = [pc.utf8_trim_whitespace(pc.fill_null(pc.cast(column, pa.string()), "")) for column in columns]
+    if of_clock > 1 and first_hour:
+        parts[of_date] = _earlier(pc.replace_substring_regex(parts[of_date], r"\.0*$", ""), first_hour)
     if of_clock > 1:
         parts[of_date : of_date + of_clock] = [_together(parts[of_date : of_date + of_clock], ":")]
     if of_date > 1:
@@ -101,6 +103,14 @@ def _together(parts: Sequence[pa.Array], mark: str) -> pa.Array:
     return pc.if_else(pc.match_substring_regex(text, f"^{mark}+$"), "", text)
 
 
+def _earlier(hours: pa.Array, first_hour: int) -> pa.Array:
+    """Hours that are counted from another number as those of a clock; other cells as they are."""
+    is_hour = pc.match_substring_regex(hours, "^[0-9]{1,2}$")
+    number = pc.cast(pc.if_else(is_hour, hours, "1"), pa.int32())
+    earlier = pc.cast(pc.max_element_wise(pc.subtract(number, first_hour), 0), pa.string())
+    return pc.if_else(is_hour, earlier, hours)
+
+
 def _of_days(cells: pa.Array) -> pa.Array:
     """Excel's days, such as 45352, as dates; other cells as they are."""
     is_day = pc.match_substring_regex(cells, EXCEL_DAY)
@@ -115,10 +125,7 @@ def _of_digits(cells: pa.Array, clock: str, first_hour: int) -> pa.Array:
     """Numbers as times of day with colons; cells that are no numbers stay as they are, and empty ones empty."""
     digits = pc.replace_substring_regex(cells, r"\.0*$", "")
     if first_hour:
-        is_hour = pc.match_substring_regex(digits, "^[0-9]{1,2}$")
-        number = pc.cast(pc.if_else(is_hour, digits, "1"), pa.int32())
-        earlier = pc.cast(pc.max_element_wise(pc.subtract(number, first_hour), 0), pa.string())
-        digits = pc.if_else(is_hour, earlier, digits)
+        digits = _earlier(digits, first_hour)
     padded = pc.utf8_lpad(digits, DIGITS[clock], "0")
     with_colons = pc.replace_substring_regex(padded, r"^([0-9]{2})([0-9]{2})?([0-9]{2})?$", r"\1:\2:\3")
     with_colons = pc.replace_substring_regex(pc.replace_substring_regex(with_colons, "::$", ":00"), ":$", "")

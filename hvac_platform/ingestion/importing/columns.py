@@ -104,6 +104,12 @@ _OF_STATES = ("status", "state", "mode", "enum", "binary", "number", "count")
 _KINDS = ("avg", "average", "mean", "min", "minimum", "max", "maximum", "std", "smp", "inst", "last", "first", "median")
 _SIGNS = re.compile(r"[%％‰‱Ω€$£¥]|Δ\s?°?[CFK]|°(?![CFKR])")
 _NO_SIGN = ("",)
+_REMARK = re.compile(
+    r"(?i)(?:.*\b(?:avg|average|mean|min|max|minimum|maximum|inst|last|smp|sample|total)|main|backup|primary|secondary|"
+    r"sensor\b.*|values?|actual|current value|present[ _]value|real|float|double|int(?:eger)?|raw|calculated|"
+    r"(?:analog|digital|binary|multi-?state)[ _](?:input|output|value)|[ab][iov][- _:]?\d*|[a-z]{2,5}[- _]\d{1,4})"
+)
+"""What stands in brackets behind a name and is no unit: which sensor, device or object it is of, or how it was made."""
 _BRACKETED = re.compile(r"\s*[(\[{].*$")
 _LABELS = re.compile(r"""^(.*?)\s*\{\s*((?:[\w.]+\s*=\s*["'][^"']*["']\s*,?\s*)+)\}$""")
 
@@ -145,6 +151,20 @@ def split_header(name: str) -> tuple[str, str]:
     return name, ""
 
 
+def without_remarks(name: str) -> str:
+    """A header without brackets that hold a remark, such as which sensor it is of, and no unit.
+
+    >>> without_remarks("Supply Air Temp (main) (°C)"), without_remarks("supply_air_temp [AHU-1]")
+    ('Supply Air Temp (°C)', 'supply_air_temp')
+    """
+    found = name
+    for part in re.findall(r"[(\[{][^()\[\]{}]*[)\]}]", name):
+        inside = part[1:-1].strip()
+        if _REMARK.fullmatch(inside) and parse_unit(inside) is None:
+            found = found.replace(part, " ", 1)
+    return " ".join(found.split()) if found != name else name
+
+
 def bracketed(name: str) -> str:
     """What stands in brackets at the end of a header, known as a unit or not."""
     match = _NESTED.match(name.strip()) or _BRACKETS.match(name.strip())
@@ -175,6 +195,8 @@ def match_column(name: str, declared: DeviceType | None) -> Match:
 
     With a declared type: the point whose name or title it is, with or without a unit behind it. Else the name itself.
     """
+    if declared is not None:
+        name = without_remarks(name)
     bare, unit = split_header(name)
     if declared is None:
         found = slug(bare)
@@ -195,6 +217,8 @@ def match_column(name: str, declared: DeviceType | None) -> Match:
         (*_without_last_word(name), BY_NAME_WITHOUT_UNIT),
     ):
         if (point := _point(candidate, declared)) is not None:
+            if inside == "1" and declared.point(point[0]).unit not in ("", "%"):
+                inside = ""  # the second column of a name, as spreadsheets number them
             if slug(inside) in _OF_STATES and declared.point(point[0]).kind != "binary":
                 continue
             return Match(point[0], inside, by or point[1])

@@ -123,6 +123,7 @@ class Parts:
         short_year: bool [n], whether the year has two digits.
         zone: int64 [n], minutes ahead of UTC, NAIVE, or -NAIVE - i for ``names[i]``.
         number: float64 [n], the number; NaN elsewhere.
+        half: int8 [n], half of the day that is said: 0 none, 1 AM, 2 PM.
         names: names of zones.
     """
 
@@ -135,6 +136,7 @@ class Parts:
     short_year: Bools
     zone: Int64
     number: NDArray[np.float64]
+    half: NDArray[np.int8]
     names: tuple[str, ...]
 
 
@@ -269,7 +271,9 @@ def take_apart(texts: NDArray[np.str_], forced: re.Pattern[str] | None = None, y
                 names.append(layout.zone)
             zone[rows] = -NAIVE - names.index(layout.zone)
     of_day = _of_day(parts, afternoon)
-    return Parts(shape, parts["a"], parts["b"], parts["c"], of_day, has_time, short_year, zone, number, tuple(names))
+    return Parts(
+        shape, parts["a"], parts["b"], parts["c"], of_day, has_time, short_year, zone, number, afternoon, tuple(names)
+    )
 
 
 def _forced(pattern: re.Pattern[str], text: str) -> Layout:

@@ -83,6 +83,7 @@ EVENTS = frozenset(
      "any value", "event"}
 )  # fmt: skip
 """What it calls those that tell of the log itself: a number in them is none of the point."""
+_BITS = re.compile(r"(?i)[\s{(\[]*(?:(?:true|false|[tf01])[\s;,|/]*){4}[})\]]*")
 MOST_WORDS, MOST_SERIES, ROWS_LOOKED_AT = 1_000, 500, 50_000
 REPEATED = 0.1
 """Share of the rows whose time another row of another word has too, above which a column tells series apart."""
@@ -157,11 +158,11 @@ class Overlooked:
             if not _is_quality(name) and _of_column(name, taken) is None:
                 continue
             said = {word: count for word, count in counts.items() if word}
-            numbers = _are_numbers(said)
+            numbers = _are_numbers(said) and not all(map(_bits, said))
             # One number everywhere tells nothing apart; of several, which one is good depends on the system.
             words = _good_words(name, said)
             doubtful = [word for word in said if word not in words]
-            bad = [word for word in doubtful if _BAD.search(word)]
+            bad = [word for word in doubtful if _BAD.search(word) or any(_bits(word) or ())]
             if (
                 name in taken
                 or not doubtful
@@ -215,7 +216,7 @@ class Overlooked:
                 f"column {shown(column)} says which rows are bad, with {listed(said)}; say what good rows have: "
                 f"good_status: [{', '.join(map(shown, good[:4])) or 'WORD'}] in the map"
             )
-        if len(said) > 1 and _are_numbers(said):
+        if len(said) > 1 and _are_numbers(said) and not all(map(_bits, said)):
             raise ImportRefusedError(
                 f"column {shown(column)} has the numbers {listed(said)}; say which of them good rows have: good_status: "
                 "[NUMBER] in the map"
@@ -251,6 +252,8 @@ def _good_words(name: str, said: Collection[str]) -> list[str]:
     if _OF_BAD_ROWS.search(squeezed):
         good = {*GOOD_STATUS, "false", "no", "n", "f", "0.0"} - {"true", "yes", "valid"}
         return [word for word in said if status_word(word) in good]
+    if said and all(map(_bits, said)):
+        return [word for word in said if not any(_bits(word) or ())]
     if _are_numbers(said):
         is_yes_or_no = _OF_GOOD_ROWS.search(squeezed) and {"0", "1"} >= set(said)
         return [word for word in said if word == ("1" if is_yes_or_no else "192")]
@@ -267,6 +270,17 @@ def _count(found: dict[str, int], cells: pa.Array) -> None:
     for one in pc.value_counts(_texts(cells)).to_pylist():
         if one["values"] in found or len(found) < MOST_WORDS:
             found[one["values"]] = found.get(one["values"], 0) + one["counts"]
+
+
+def _bits(word: str) -> tuple[bool, ...] | None:
+    """The four flags of BACnet's Status_Flags (in alarm, fault, overridden, out of service); None where it is none.
+
+    >>> _bits("F;T;F;F"), _bits("{false,false,false,false}"), _bits("0100"), _bits("ok")
+    ((False, True, False, False), (False, False, False, False), (False, True, False, False), None)
+    """
+    if _BITS.fullmatch(word) is None:
+        return None
+    return tuple(bit.lower() in ("t", "true", "1") for bit in re.findall(r"(?i)true|false|[tf01]", word))
 
 
 def _are_numbers(words: Iterable[str]) -> bool:

@@ -39,6 +39,10 @@ _WRITTEN = {"day first": "day/month/year", "month first": "month/day/year", "yea
 READABLE = 0.5
 """A column of which less can be read is no column of times."""
 FEW = 0.02
+FEW_BARE = 0.02
+"""Share of times without AM or PM among others with one that are taken for slips, and refused or read by themselves."""
+MOST_OFFSETS = 6
+"""A file of several places, summer and winter, has fewer."""
 """A zone that so few rows name is a fault of these rows."""
 SURE_ROWS = 20
 """So many seconds since 1970 are not all dates and times of day by chance."""
@@ -122,6 +126,9 @@ class TimeEvidence:
         self.forwards = self.backwards = 0
         self.steps: list[int] = []
         self.hours = [24, 0]
+        self.halves = self.without_half = 0
+        self.wrong_half: tuple[int, str] | None = None
+        self.offsets: set[int] = set()
         self.falls = 0
         self.notes: list[str] = []
         self.doubts = Doubts()
@@ -159,6 +166,9 @@ class TimeEvidence:
         for i, name in enumerate(parts.names):
             self.zones[name] = self.zones.get(name, 0) + int((parts.zone == -NAIVE - i).sum())
         self.zoned += int((parts.zone != NAIVE).sum())
+        if len(self.offsets) <= MOST_OFFSETS:
+            self.offsets.update(np.unique(parts.zone[(parts.zone > -NAIVE) & (parts.zone != NAIVE)]).tolist())
+        self._see_halves(parts, texts, lines)
         self.with_time += int(parts.has_time.sum())
         if counts[Shape.NUMBER]:
             known = parts.number[parts.shape == Shape.NUMBER]
@@ -190,6 +200,15 @@ class TimeEvidence:
             self._direction((day * DAY + parts.of_day)[dated & good])
         elif counts[Shape.NUMBER]:
             self._direction(parts.number[parts.shape == Shape.NUMBER])
+
+    def _see_halves(self, parts: Parts, texts: NDArray[np.str_], lines: Int64) -> None:
+        """How many times say in which half of the day they are, and whether one says AM of an hour above 12."""
+        timed = parts.has_time
+        self.halves += int((timed & (parts.half > 0)).sum())
+        self.without_half += int((timed & (parts.half == 0)).sum())
+        wrong = np.flatnonzero(timed & (parts.half == 1) & (parts.of_day < 0))
+        if len(wrong) and self.wrong_half is None:
+            self.wrong_half = int(lines[wrong[0]]), str(texts[wrong[0]])
 
     def _see_clock(self, parts: Parts) -> None:
         """Hours of the times, and how often 12 o'clock is followed by 1 o'clock of the same date, in either direction."""
@@ -314,6 +333,7 @@ class TimeEvidence:
             self._check_seconds()
         order, why = self._order(shape)
         self._check_zones()
+        self._check_offsets()
         self._check_clock()
         if not number.startswith("epoch") and not (self.zoned and self.zoned >= self.total):
             self.rules = self._with_header()
@@ -380,11 +400,39 @@ class TimeEvidence:
             )
 
     def _check_clock(self) -> None:
-        """Hours of 1 to 12 only, which fall back from 12 to 1 within a date, are two halves of a day as one."""
+        """Hours of 1 to 12 only, which fall back from 12 to 1 within a date, are two halves of a day as one.
+
+        Raises:
+            ImportRefusedError: which half of the day it is can't be known.
+        """
+        if self.wrong_half is not None:
+            line, text = self.wrong_half
+            raise ImportRefusedError(
+                f"times in column {shown(self.column)} say AM of hours above 12, first {shown(text)} in line {line}, so AM "
+                "and PM say nothing; export hours of 0 to 23 without them, or, where they stand in a column of their own, "
+                "name the others: time_column: [DATE, TIME] in the map, with that one in ignore"
+            )
+        if self.halves and self.without_half > FEW_BARE * self.total:
+            raise ImportRefusedError(
+                f"{self.halves} times in column {shown(self.column)} say AM or PM and {self.without_half} don't, so nothing "
+                "says whether those are of 12 or of 24 hours; export all of them in one form"
+            )
         if self.with_time and self.hours[0] >= 1 and self.hours[1] <= 12 and self.falls:
             raise ImportRefusedError(
                 f"times in column {shown(self.column)} have hours of 1 to 12 only and go round within a day, but no AM or "
                 "PM; name the column that says it: time_column: [DATE, TIME, AM_PM] in the map, or export hours of 0 to 23"
+            )
+
+    def _check_offsets(self) -> None:
+        """Hours that are written from one to another look like times with an offset, which changes with each.
+
+        Raises:
+            ImportRefusedError: there are so many.
+        """
+        if len(self.offsets) > MOST_OFFSETS:
+            raise ImportRefusedError(
+                f"times in column {shown(self.column)} end in {len(self.offsets)} and more different offsets, as spans do "
+                "that are written from one time to another; give a column with the begin or the end of each alone"
             )
 
     def _with_header(self) -> TimeRules:

@@ -282,10 +282,10 @@ class _Understanding:
         if not all(self._is_sixtieth(name) for name in time[of_date + 1 : of_date + of_clock]):
             of_clock = 1
         clock, first_hour = "", 0
-        if len(time) - has_half - of_date == 1:
+        if len(time) - has_half - of_date >= 1:
             sampled = self._sampled(time[of_date])
-            clock = sampled.clock
-            first_hour = int(mapping.hours == BEGINNING and clock == "hours" and sampled.smallest >= 1)
+            clock = sampled.clock if of_clock == 1 else ""
+            first_hour = int(mapping.hours == BEGINNING and sampled.clock == "hours" and sampled.smallest >= 1)
         status_of = {str(self._named(name)): str(self._named(of)) for name, of in mapping.status_columns.items()}
         return Roles(
             time, device, metric, value, unit, status, clock, has_half, of_date, of_clock, status_of, first_hour,
@@ -567,9 +567,11 @@ class _Understanding:
     def _numbered_hours(self) -> str | None:
         """The column beside the date that has the number of the hour; None where there is none."""
         roles = self.roles
-        is_apart = roles.of_clock == 1 and not roles.has_half and len(roles.time) - roles.of_date == 1
-        apart = roles.time[-1] if is_apart else ""
-        return apart if is_apart and (is_hour_ending(apart) or roles.clock == "hours") else None
+        if roles.has_half or len(roles.time) - roles.of_date != roles.of_clock:
+            return None
+        apart = roles.time[roles.of_date]
+        are_hours = roles.clock == "hours" or roles.of_clock > 1
+        return apart if is_hour_ending(apart) or are_hours else None
 
     def _check_hours(self) -> None:
         """Hours of 1 to 24 may be called by their ends or be counted from 1.
@@ -789,8 +791,9 @@ class _Understanding:
         return uses
 
     def _leave_out(self, name: str, why: str) -> None:
-        unknown = names.bracketed(name)
-        bare = re.sub(r"\s*[(\[{].*$", "", name)
+        written = names.without_remarks(name)
+        unknown = names.bracketed(written)
+        bare = re.sub(r"\s*[(\[{].*$", "", written)
         known = (
             bool(unknown) and self.declared is not None and names.match_column(bare, self.declared).metric is not None
         )

@@ -16,7 +16,8 @@ BUILT_IN = (9, 10)
 _NOT_SHOWN = re.compile(r'"[^"]*"|\\.|_.|\*.|\[[^\]]*\]')
 """What a format writes as text, or not at all."""
 
-_NUMBER_AND_WORDS = re.compile(r'(?:\[[^\]]*\])?[#0?,.]*[0?][#0?,.]*((?:"[^"]*"|\\.| |_.)+)')
+_WORDS = r'"[^"]*"|\\.| |_.|\*.|\[\$[^\]]*\]'
+_NUMBER_AND_WORDS = re.compile(rf"(?:\[(?!\$)[^\]]*\])?(?:{_WORDS})*[#0?,./ ]*[0?](,*)(?:[#0?.]*[0?])?((?:{_WORDS})+)")
 """A number and nothing but words behind it."""
 
 
@@ -26,31 +27,34 @@ class Marks:
 
     Attributes:
         percent: those that are shown as percent.
-        units: unit that is shown behind the number, which is not in the cell.
+        units: unit that is shown behind the number, which is not in the cell, and by how much the number is divided for it.
         unsaved: those with a formula whose result the file does not hold.
         errors: what is shown by those that hold an error.
     """
 
     percent: set[tuple[int, int]] = field(default_factory=set)
     errors: dict[tuple[int, int], str] = field(default_factory=dict)
-    units: dict[tuple[int, int], str] = field(default_factory=dict)
+    units: dict[tuple[int, int], tuple[str, int]] = field(default_factory=dict)
     unsaved: int = 0
 
 
-def unit_formats(formats: Mapping[int, str]) -> dict[int, str]:
-    r"""Units that formats show behind a number, by the format's number.
+def unit_formats(formats: Mapping[int, str]) -> dict[int, tuple[str, int]]:
+    r"""Units that formats show behind a number, and by how much the number is divided for it, by the format's number.
 
     >>> unit_formats({164: '0.0" °C"', 165: '0.0\ "kW"', 166: '#,##0.00;-0.00', 167: 'yyyy"年"', 168: '"No. "0'})
-    {164: '°C', 165: 'kW'}
+    {164: ('°C', 1), 165: ('kW', 1)}
+    >>> unit_formats({164: '0.0[$°C-407]', 165: '"T="0.0" °C"', 166: '0.0," kW"', 167: '# ?/?" °C"', 168: '0.0* "°C"'})
+    {164: ('°C', 1), 165: ('°C', 1), 166: ('kW', 1000), 167: ('°C', 1), 168: ('°C', 1)}
     """
     found = {}
     for number, code in formats.items():
         match = _NUMBER_AND_WORDS.fullmatch(code.split(";")[0])
         if match is None:
             continue
-        words = "".join(part.strip('"\\') for part in re.findall(r'"[^"]*"|\\.| ', match[1])).strip()
-        if words and parse_unit(words) is not None and plain(words).lower() not in SAYS_NOTHING and words != "%":
-            found[number] = words
+        parts = re.findall(r'"([^"]*)"|\\(.)|\[\$([^\]-]*)(?:-[0-9A-Fa-f]+)?\]|( )', match[2])
+        words = "".join("".join(part) for part in parts).strip()
+        if words and parse_unit(words) is not None and plain(words).lower() not in SAYS_NOTHING:
+            found[number] = words, 1000 ** len(match[1])
     return found
 
 

@@ -51,7 +51,7 @@ def _mark(found: Marks, row: ElementTree.Element, first: int) -> int:
         elif "percentage" in kinds:
             found.percent.update(places)
         elif "float" in kinds and (unit := unit_behind(shown)):
-            found.units.update(dict.fromkeys(places, unit))
+            found.units.update(dict.fromkeys(places, (unit, 1)))
         column = end
     return rows.stop
 

@@ -58,9 +58,9 @@ def open_workbook(content: Content, sheet: str | None, header: Sequence[str]) ->
     for row, column in marks.percent:
         if row < len(rows) and column < len(rows[row]):
             rows[row][column] = _as_percent(rows[row][column])
-    for (row, column), unit in marks.units.items():
+    for (row, column), (unit, divided) in marks.units.items():
         if row < len(rows) and column < len(rows[row]) and _is_number(rows[row][column]):
-            rows[row][column] = f"{rows[row][column]} {unit}"
+            rows[row][column] = f"{float(rows[row][column]) / divided:.12g} {unit}"
     head = find_header(rows[:ROWS_LOOKED_AT], header)
     body = [(number, row) for number, row in enumerate(rows[head.before :], head.before + 1) if any(row)]
     table = RowsTable(

@@ -12,6 +12,7 @@ ERRORS = {0x00: "#NULL!", 0x07: "#DIV/0!", 0x0F: "#VALUE!", 0x17: "#REF!", 0x1D:
 _FORMULA, _EOF, _BOUNDSHEET, _MULRK, _XF = 0x0006, 0x000A, 0x0085, 0x00BD, 0x00E0
 _NUMBER, _BOOLERR, _RK, _FORMAT, _BOF = 0x0203, 0x0205, 0x027E, 0x041E, 0x0809
 _BIFF8 = 0x0600
+NO_UNIT = ("", 1)
 _NO_SECTOR = 0xFFFFFFFA
 """Numbers from here on are no sectors."""
 
@@ -41,20 +42,22 @@ def marks_of_xls(workbook: bytes, sheet: str) -> Marks:
             elif kind == _BOUNDSHEET and _text(record[6:], 1, wide=wide) == sheet:
                 start = struct.unpack_from("<I", record)[0]
         percent, units = percent_formats(formats), unit_formats(formats)
-        shown = ["%" if style in percent else units.get(style, "") for style in styles]
+        shown = [None if style in percent else units.get(style, NO_UNIT) for style in styles]
         return Marks() if start is None else _marks(stream, start, shown)
     except (struct.error, IndexError) as error:
         raise ValueError(str(error)) from None
 
 
-def _marks(stream: bytes, start: int, shown: list[str]) -> Marks:
+def _marks(stream: bytes, start: int, shown: list[tuple[str, int] | None]) -> Marks:
+    """Marks of a sheet, by what is shown of a style: percent where it is None."""
     found = Marks()
 
     def mark(place: tuple[int, int], style: int) -> None:
-        if shown[style] == "%":
+        unit = shown[style]
+        if unit is None:
             found.percent.add(place)
-        elif shown[style]:
-            found.units[place] = shown[style]
+        elif unit != NO_UNIT:
+            found.units[place] = unit
 
     for kind, record in _records(stream, start):
         if kind not in (_NUMBER, _RK, _MULRK, _FORMULA, _BOOLERR):

@@ -19,7 +19,7 @@ def marks_of_xlsx(archive: zipfile.ZipFile, sheet: str) -> Marks:
     return Marks() if part is None else _marks(archive, part, *_styles(archive))
 
 
-def _styles(archive: zipfile.ZipFile) -> tuple[set[str], dict[str, str]]:
+def _styles(archive: zipfile.ZipFile) -> tuple[set[str], dict[str, tuple[str, int]]]:
     """Numbers of the styles of cells that are shown as percent, and units by those of cells that are shown with one."""
     if "xl/styles.xml" not in archive.namelist():
         return set(), {}
@@ -46,7 +46,7 @@ def _part(archive: zipfile.ZipFile, sheet: str) -> str | None:
     return None
 
 
-def _marks(archive: zipfile.ZipFile, part: str, percent: set[str], units: dict[str, str]) -> Marks:
+def _marks(archive: zipfile.ZipFile, part: str, percent: set[str], units: dict[str, tuple[str, int]]) -> Marks:
     found = Marks()
     row = column = -1
     with archive.open(part) as handle:
