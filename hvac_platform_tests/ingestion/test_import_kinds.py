@@ -91,6 +91,24 @@ READ: dict[str, tuple[str | bytes, dict[str, Any], str, dict[int, float]]] = {
     "minutes from UTC above the header": (
         table("time,supply_air_temp", lambda t, i: f"{t},55", before="utc_offset: -300 min\n"),
         {}, SAT, {FIRST + 5 * 3_600_000: 55}),
+    "a unit in the header and another one in the cells, as the map says": (
+        table("time,outdoor_air_temp (°F)", lambda t, i: f"{t},15 °C"), {"units": {"outdoor_air_temp (°F)": "°C"}},
+        "outdoor_air_temp", {FIRST: 59}),
+    "a unit above the header": (
+        table("time,outdoor_air_temp", lambda t, i: f"{t},10", before="Units,degC\n"), {}, "outdoor_air_temp", {FIRST: 50}),
+    "a unit by metric over the column of units": (
+        table("time,point,value,unit", lambda t, i: f"{t},OAT,10,°F"),
+        {"columns": {"OAT": "outdoor_air_temp"}, "units": {"outdoor_air_temp": "°C"}}, "outdoor_air_temp", {FIRST: 50}),
+    "units of columns that are called as others' metrics": (
+        table("time,outdoor_air_temp,return_air_temp", lambda t, i: f"{t},10,60"),
+        {"columns": {"outdoor_air_temp": "return_air_temp", "return_air_temp": "outdoor_air_temp"},
+         "units": {"outdoor_air_temp": "°C"}}, "outdoor_air_temp", {FIRST: 60}),
+    "the one value, by the map": (
+        table("Sequence,Timestamp,Log Datum", lambda t, i: f"{i},{t},55"),
+        {"metric": SAT, "value_column": "Log Datum"}, SAT, {FIRST: 55}),
+    "flags of BACnet, as the map says": (
+        table("time,supply_air_temp,StatusFlags", lambda t, i: f"{t},55,F;F;F;F"),
+        {"status_column": "StatusFlags"}, SAT, {FIRST: 55}),
     "remarks in brackets": (
         table("time,Supply Air Temp (main) (°C)", lambda t, i: f"{t},10"), {}, SAT, {FIRST: 50}),
     "the id of the machine in brackets": (
@@ -472,6 +490,15 @@ ASKED: dict[str, tuple[str, dict[str, Any], str]] = {
     "a zone of Windows above the header": (
         "Time zone: (UTC-05:00) Eastern Time (US & Canada)\n" + table("time,supply_air_temp", lambda t, i: f"{t},55"), {},
         "which is no timezone for certain"),
+    "a unit in the header and another one in the cells": (
+        table("time,outdoor_air_temp (°F)", lambda t, i: f"{t},15 °C"), {},
+        "has °F in its header and °C in 20 of its cells; where the cells are right, give units"),
+    "a unit above several metrics": (
+        "Units: °C\n" + table("time,outdoor_air_temp,supply_air_temp", lambda t, i: f"{t},10,12"), {},
+        "a line above the header says '°C', and nothing says of which columns"),
+    "two units of one column": (
+        table("time,OAT", lambda t, i: f"{t},10"),
+        {"columns": {"OAT": "outdoor_air_temp"}, "units": {"OAT": "°C", "outdoor_air_temp": "°F"}}, "leave one of them out"),
     "flags of BACnet": (
         table("time,supply_air_temp,StatusFlags", lambda t, i: f"{t},55,{'F;T;F;F' if i == 9 else 'F;F;F;F'}"), {},
         "good_status: ['F;F;F;F'] for what good rows have"),

@@ -104,6 +104,13 @@ _OF_STATES = ("status", "state", "mode", "enum", "binary", "number", "count")
 _KINDS = ("avg", "average", "mean", "min", "minimum", "max", "maximum", "std", "smp", "inst", "last", "first", "median")
 _SIGNS = re.compile(r"[%％‰‱Ω€$£¥]|Δ\s?°?[CFK]|°(?![CFKR])")
 _NO_SIGN = ("",)
+LONGEST_UNREAD = 3
+"""Letters of what may be a unit in another encoding; a name in another language is longer."""
+_STATED_UNIT = re.compile(
+    r"(?i)\W*(?:(?:engineering |eng\.? )?units?(?: of measure(?:ment)?)?|uom|einheit(?:en)?|"
+    r"(?:all )?[a-z]+ (?:are |is )?(?:given )?in\b)[\s:=,;|-]*(?P<unit>[^\s:=,;|].{0,30})"
+)
+"""A line that says in which unit the values below it are."""
 _REMARK = re.compile(
     r"(?i)(?:.*\b(?:avg|average|mean|min|max|minimum|maximum|inst|last|smp|sample|total)|main|backup|primary|secondary|"
     r"sensor\b.*|values?|actual|current value|present[ _]value|real|float|double|int(?:eger)?|raw|calculated|"
@@ -149,6 +156,20 @@ def split_header(name: str) -> tuple[str, str]:
         if match is not None and match.group(1) and _is_unit(match.group(2)):
             return match.group(1), match.group(2)
     return name, ""
+
+
+def stated_unit(cells: Sequence[str]) -> str:
+    """The unit that a line above a table states; empty where it speaks of something else.
+
+    >>> stated_unit(["Unit", "°C"]), stated_unit(["# units: Celsius"]), stated_unit(["All temperatures in °C"])
+    ('°C', 'Celsius', '°C')
+    >>> stated_unit(["Unit", "RTU-1"]), stated_unit(["Units in service: 4"])
+    ('', '')
+    """
+    text = " ".join(" ".join(cells).split())
+    match = _STATED_UNIT.match(text)
+    unit = match["unit"].strip(" \t\"'()[].,;") if match is not None else ""
+    return unit if unit and plain(unit).lower() not in SAYS_NOTHING and parse_unit(unit) is not None else ""
 
 
 def without_remarks(name: str) -> str:
@@ -209,6 +230,8 @@ def match_column(name: str, declared: DeviceType | None) -> Match:
         and slug(_BRACKETED.sub("", name)) == slug(name)
     ):
         return Match(None, "", "")  # a unit in other letters than Latin ones, or in another encoding, is not nothing
+    if not unit and _is_unread_unit(name):
+        return Match(None, "", "")  # ℃ in an encoding that it was not read in
     # A sign of a unit is no part of a name, so the name with it seems to be that of a point: it counts as the unit.
     sign = unit if unit and slug(bare) == slug(name) else (_SIGNS.search(name) or _NO_SIGN)[0]
     for candidate, inside, by in (
@@ -223,6 +246,13 @@ def match_column(name: str, declared: DeviceType | None) -> Match:
                 continue
             return Match(point[0], inside, by or point[1])
     return Match(None, unit, "")
+
+
+def _is_unread_unit(name: str) -> bool:
+    """Whether a name ends in a short word of other letters than Latin ones, which the name of its point lacks."""
+    first, _, last = name.rpartition(" ")
+    is_short = 0 < len(last) <= LONGEST_UNREAD and not last.isascii() and last[0].isalpha()
+    return is_short and slug(first) == slug(name)
 
 
 def _without_last_word(name: str) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from hvac_platform.ingestion.importing.refusing import shown
 
 MOST_KEPT = 1_000
 MOSTLY_INSIDE = 0.95
+LEAST_DIFFERENT = 3
 _UNITS = (
     *("°C", "°F", "K", "fraction", "%", "Pa", "hPa", "kPa", "bar", "psi", "inH2O", "W", "kW", "MW", "Btu/h", "ton", "hp"),
     *("L/s", "L/min", "m³/h", "m³/s", "cfm", "gpm", "A", "mA", "Hz", "rpm", "m/s", "mm/s", "in/s", "kWh", "MWh", "Wh"),
@@ -100,8 +101,11 @@ class Outside:
             if not how.changes_nothing and how not in found.values():
                 found[unit] = how
         kept = self._kept
+        among_others = self._within is not None and len(self._within) > 0
+        if kept is None or (among_others and len(np.unique(kept)) < LEAST_DIFFERENT):
+            return []  # one value over and over among others, such as 0, stands in place of a reading
         for limits in (self.point.normal, self.point.hard):
-            if limits is not None and kept is not None:
+            if limits is not None:
                 fit = [
                     unit
                     for unit, how in found.items()

@@ -110,8 +110,11 @@ def is_good_status(status: pa.Array, good: tuple[str, ...] | None) -> np.ndarray
     if good is None:
         fine = [_BAD.search(word) is None for word in words]
     else:
-        known = {status_word(word) for word in good}
-        fine = [status_word(word) in known for word in words]
+        known, usual = {status_word(word) for word in good}, tuple(good) == GOOD_STATUS
+        fine = [
+            status_word(word) in known or (usual and _bits(word) is not None and not any(_bits(word) or ()))
+            for word in words
+        ]
     found: np.ndarray[tuple[int], np.dtype[np.bool_]] = np.array(fine, np.bool_)[np.asarray(encoded.indices)]
     return found
 

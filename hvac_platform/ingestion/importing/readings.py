@@ -376,7 +376,7 @@ class Reading:
         """Values of a column in the metric's unit, float64 [k]; what is none is counted."""
         taken = column.take(pa.array(rows))
         values, problem, units = cells.read_cells(taken, use.style)
-        if self.of.roles.unit is not None:
+        if self.of.roles.unit is not None and not use.over_rows:
             of_row = texts(chunk.columns[self.of.roles.unit].take(pa.array(rows))).to_pylist()
             units = of_row if units is None else [one or other for one, other in zip(units, of_row, strict=True)]
         known = self._conversions[use.name]

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from hvac_platform.devices.fleet import FleetDevice
-from hvac_platform.devices.registry import DeviceType, device_types
-from hvac_platform.devices.units import parse_unit
+from hvac_platform.devices.registry import DeviceType, Point, device_types
+from hvac_platform.devices.units import UnitError, parse_unit
 from hvac_platform.ingestion.importing import clocks
 from hvac_platform.ingestion.importing import columns as names
 from hvac_platform.ingestion.importing.cells import ColumnEvidence
@@ -812,6 +812,8 @@ class _Understanding:
     def _single_value(self, matched: list[Any]) -> list[Any]:
         """The one column of values, whose metric the map or the name of the file says."""
         values = [name for name, *_ in matched if names.slug(names.split_header(name)[0]) in names.VALUE_NAMES]
+        if (wanted := self._given(self.mapping.value_column)) is not None:
+            values = [wanted]
         if len(values) != 1 or self.mapping.columns:
             return matched
         files = (self.content.name, self.content.path.name, self.content.stem)
@@ -861,16 +863,20 @@ class _Understanding:
         """What becomes of a column; None where it is left out or refused, which is then noted."""
         metric, mapping = str(meaning.metric), self.mapping
         declared = self.declared is not None and metric in self.declared.metric_names
-        said = mapping.units.get(name) or mapping.units.get(metric)
+        said = self._unit_of_map(name, metric)
         given = said or meaning.unit or self.table.units.get(name) or inside
+        if not given and (above := self._unit_above(metric)):
+            given = above
         if self.roles.is_long and self.roles.value is not None:
             given = given or names.split_header(self.roles.value)[1]
         point = self.declared.point(metric) if self.declared is not None and declared else None
         meant = Meant(
             name, metric, point, meaning.device, given, by, mapping.states_of(name), mapping.decimal,
-            self.units.get(name, {}),
+            {} if said else self.units.get(name, {}),
         )  # fmt: skip
         evidence = self.evidence.get(name, ColumnEvidence())
+        if inside and point is not None and not (said or meaning.unit):
+            self._check_header_unit(name, inside, point, evidence)
         use = use_of(meant, evidence, of_file, getattr(self.table, "separator", ""))
         if isinstance(use, str):
             self.left_out[name] = use
@@ -879,8 +885,65 @@ class _Understanding:
                 raise ImportRefusedError(f"the map gives column {shown(name)} a unit that is not known, {shown(given)}")
             self.refused.append(use)
         else:
-            return use
+            return replace(use, over_rows=bool(said))
         return None
+
+    def _unit_of_map(self, name: str, metric: str) -> str:
+        """The unit that the map gives a column, by its name, or by its metric where no column is called so.
+
+        Raises:
+            ImportRefusedError: it gives two.
+        """
+        units, there = self.mapping.units, {*self.table.columns, *self.counts}
+        of_metric = units.get(metric, "") if metric != name and metric not in there else ""
+        of_name = units.get(name, "")
+        if of_name and of_metric and of_name != of_metric:
+            raise ImportRefusedError(
+                f"the map gives {shown(name)} the unit {shown(of_name)}, and its metric {metric} {shown(of_metric)}; leave "
+                "one of them out"
+            )
+        return of_name or of_metric
+
+    def _unit_above(self, metric: str) -> str:
+        """The unit that a line above the header gives of a table with one metric; empty where there is none.
+
+        Raises:
+            ImportRefusedError: there are several metrics that it may be of.
+        """
+        remarks: Sequence[Sequence[str]] = getattr(self.table, "remarks", ())
+        unit = next((found for cells in remarks if (found := names.stated_unit(cells))), "")
+        if not unit or self.declared is None or metric not in self.declared.metric_names:
+            return ""
+        try:
+            if self.declared.point(metric).conversion(unit).changes_nothing:
+                return ""
+        except UnitError:
+            return ""
+        matched = [self._match(name) for name in (self.counts if self.roles.is_long else self._candidates())]
+        if len({meaning.metric for meaning, *_ in matched if meaning is not None}) == 1:
+            return unit
+        raise ImportRefusedError(
+            f"a line above the header says {shown(unit)}, and nothing says of which columns; give it in the map, units: "
+            f"{{{metric}: {shown(unit)}}}, or the unit that {metric} has"
+        )
+
+    def _check_header_unit(self, name: str, unit: str, point: Point, evidence: ColumnEvidence) -> None:
+        """The unit of a header and that of its cells are one.
+
+        Raises:
+            ImportRefusedError: they differ.
+        """
+        for other, count in evidence.units.items():
+            try:
+                differ = other and point.conversion(other) != point.conversion(unit)
+            except UnitError:
+                continue  # told when the column is used
+            if differ and 2 * count > evidence.filled:
+                raise ImportRefusedError(
+                    f"column {shown(name)} has {unit} in its header and {other} in {count} of its cells; where the cells "
+                    f"are right, give units: {{{shown(name)}: {shown(other)}}} in the map; where the header is right, take "
+                    "the unit out of the cells"
+                )
 
     def _check_twice(self, uses: Mapping[str, Use]) -> None:
         seen: dict[tuple[str | None, str], str] = {}

@@ -29,6 +29,7 @@ class Use:
         device: its device, or None where rows say so.
         cell_units: units that stand in its cells.
         declared: whether the type declares it.
+        over_rows: whether the map says its unit, over what a column of units says.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Use:
     device: str | None = None
     cell_units: tuple[str, ...] = ()
     declared: bool = False
+    over_rows: bool = False
 
 
 @dataclass(frozen=True)
