@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from dash import Dash, Input, Output, State, dcc, html
+from dash.exceptions import DependencyException
 from flask import Response, request
 from werkzeug.exceptions import HTTPException
 
@@ -269,12 +270,17 @@ def _serve_metrics(app: Dash, shared: SharedReadings) -> None:
 
 
 def _refuse_what_no_page_sends(app: Dash) -> None:
-    """A callback that fails has been sent what no page sends: pages catch what may go wrong when they read."""
+    """A callback that fails has been sent what no page sends: pages catch what may go wrong when they read.
+
+    So has a file of Dash's that there is not, of which Dash tells all that there are, in an error of the server.
+    """
     server: Any = app.server
 
     def refused(error: Exception) -> Any:
         if isinstance(error, HTTPException):
             return error
+        if isinstance(error, DependencyException):
+            return Response("there is no such file\n", HTTPStatus.NOT_FOUND, mimetype="text/plain")
         if server.debug or not request.path.startswith(CALLBACKS):
             raise error
         logger.warning("a callback was refused: %s: %s", type(error).__name__, visible(error, 200))
