@@ -102,6 +102,8 @@ class Acting:
         """
         self._let(person)
         found, whole = lifecycle.find_incident(seen, incident_id), self._whole()
+        if found is None and lifecycle.history_of_gone(seen, incident_id):
+            raise lifecycle.NotAllowedError(f"{incident_id} was taken back: its windows are not anomalous after all")
         if found is None or whole is None:
             raise NoIncidentError(f"no incident {incident_id[:100]!r}")
         parts = [] if alone else [_as_kept(whole, part) for part in lifecycle.children_of(seen, found)]

@@ -41,6 +41,8 @@ MARK, NUMBER = "northmark", 731_911.5
 NORTHERN, UNKNOWN = "CH-001", "CH-999"
 SECRETS = re.compile(rf"{NORTHERN}|{NORTH}|north roof|{MARK}|731[.,]?91[12]|kim|alex")
 OPENED_AT = START_MS + 20 * 3_600_000
+TAKEN_BACK = START_MS + 9 * 3_600_000
+"""Starts of incidents in the north, of which the second has no rows any more."""
 GIVEN: dict[str, list[Any]] = {
     "tick.n_intervals": [3],
     "where.pathname": [address.replace("<device>", NORTHERN).replace("<number>", str(OPENED_AT)) for address in PAGES],
@@ -77,7 +79,7 @@ GIVEN: dict[str, list[Any]] = {
     "incident-hours.value": ["1 hour"],
     "incident-label.value": ["fouling"],
     "incident-said.children": ["done"],
-    "incident-id.data": [[NORTHERN, str(OPENED_AT)]],
+    "incident-id.data": [[NORTHERN, str(OPENED_AT)], [NORTHERN, str(TAKEN_BACK)]],
     "methods-span.value": ["7 days", "30 days"],
     "methods-device.value": [None, NORTHERN],
     "what-if-device.value": [NORTHERN],
@@ -113,7 +115,7 @@ BODIES: Mapping[str, Mapping[str, Any]] = {
 """A body for each field that a body may have."""
 PARTS = {
     "device": NORTHERN,
-    "incident": f"{NORTHERN}/{OPENED_AT}",
+    "incident": f"{NORTHERN}/{TAKEN_BACK}",
     "path": f"device/{NORTHERN}",
     "_other": f"devices/{NORTHERN}/secrets",
     "filename": "dashboard.css",
@@ -168,6 +170,9 @@ def _marked(store: Store) -> None:
     _one(store, "embedding_backlog", {"date": YESTERDAY, "since": newest, "reason": MARK})
     point = {"metric": MARK, "interval_ms": 60_000, "longest_ms": 60_000, "regular": True, "learned_from": 0}
     _one(store, "device_points", point | {"learned_until": 1, "grade": None, "retired_at": None, "updated_at": 1})
+
+    gone = {"incident_id": f"{NORTHERN}/{TAKEN_BACK}", "transition_key": "opened", "transition": "opened", "at": 1}
+    _one(store, "incident_transitions", gone | {"actor": "platform", "note": MARK, "details": {}})
 
 
 def _one(store: Store, table: str, row: Mapping[str, Any]) -> None:
@@ -324,8 +329,9 @@ def test_what_acts_does_so_for_who_may(home: Path, tmp_path: Path) -> None:
 def requests() -> Iterator[tuple[str, str, Any]]:
     """Method, path with its query, and body of every request that the document has: about the north, with each parameter."""
     for path, operations in openapi()["paths"].items():
-        target = re.sub(r"\{(\w+)\}", lambda part: quote(PARTS[part[1]]), path)
-        for method, operation in operations.items():
+        parts = [PARTS, {**PARTS, "incident": f"{NORTHERN}/{OPENED_AT}"}] if "{incident}" in path else [PARTS]
+        targets = [re.sub(r"\{(\w+)\}", lambda part, of=of: quote(of[part[1]]), path) for of in parts]
+        for target, (method, operation) in product(targets, operations.items()):
             named = [one["name"] for one in operation["parameters"] if one["in"] == "query"]
             unknown = set(named) - set(QUERY)
             assert not unknown, f"{path} takes what nobody says here how to ask for: say it in QUERY"
