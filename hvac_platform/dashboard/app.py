@@ -18,7 +18,7 @@ from werkzeug.exceptions import HTTPException
 from hvac_platform.access.acting import Acting
 from hvac_platform.api import routes
 from hvac_platform.config import Settings
-from hvac_platform.dashboard import log_in, maintaining
+from hvac_platform.dashboard import launching, log_in, maintaining
 from hvac_platform.dashboard.components import Content, empty_state, named
 from hvac_platform.dashboard.device_states import FleetBoard, FleetBoards
 from hvac_platform.dashboard.formatting import visible
@@ -28,6 +28,7 @@ from hvac_platform.dashboard.pages import device, fleet, incident, incidents, in
 from hvac_platform.dashboard.shared_readings import SharedReadings
 from hvac_platform.dashboard.source import Source
 from hvac_platform.hosts import Address, parse_address
+from hvac_platform.runtime.device_runs import DeviceRuns
 from hvac_platform.runtime.request_guard import RequestGuard
 from hvac_platform.timestamps import iso, now_ms
 
@@ -84,7 +85,8 @@ def make_app(
     """
     source = source or Source(settings)
     source.person = current_person
-    acting = Acting(source.whole_store)
+    runs = DeviceRuns(settings.hvac_dagster_url)
+    acting = Acting(source.whole_store, runs=runs)
     shared = SharedReadings(source)
     boards = FleetBoards(settings, source.buildings, board)
     app = Dash(
@@ -103,6 +105,7 @@ def make_app(
     fleet.register(app, boards, shared)
     device.register(app, source)
     maintaining.register(app, source, acting)
+    launching.register(app, source, acting, runs)
     incidents.register(app, source, boards)
     incident.register(app, source, acting)
     plant.register(app, source, boards)

@@ -27,6 +27,7 @@ from hvac_platform.api.openapi import openapi
 from hvac_platform.dashboard import log_in
 from hvac_platform.dashboard.app import PAGES, make_app
 from hvac_platform.monitoring.incident_actions import ACTIONS
+from hvac_platform.runtime.device_runs import BY_TAG, DEVICE_TAG
 from hvac_platform.stores.base import Store, TableSlice
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.records import Incident
@@ -34,6 +35,7 @@ from hvac_platform.stores.tables import tables
 from hvac_platform.timestamps import now_ms
 from hvac_platform_tests.dashboard.conftest import START_MS, YESTERDAY, settings_of
 from hvac_platform_tests.dashboard.test_access import SITE_ONLY, Visitor
+from hvac_platform_tests.dashboard.test_launching import PlayedDagster
 
 NORTH, SOUTH = "tower north", "tower south"
 MARK, NUMBER = "northmark", 731_911.5
@@ -66,6 +68,12 @@ GIVEN: dict[str, list[Any]] = {
     "device-until.value": [f"{YESTERDAY}T23:59"],
     "device-metrics.value": [[], [MARK, "cop"]],
     "device-shown.data": [None, {"state": "x", "metrics": [MARK], "ends": [[]]}],
+    "device-run-profile.n_clicks": [1],
+    "device-run-days.n_clicks": [1],
+    "device-run-from.value": [YESTERDAY],
+    "device-run-until.value": [YESTERDAY],
+    "device-run-said.children": ["done"],
+    "device-runs-going.data": [None, True],
     "device-maintenance-do.n_clicks": [1],
     "device-maintenance-from.value": [f"{YESTERDAY}T01:00"],
     "device-maintenance-until.value": [f"{YESTERDAY}T02:00"],
@@ -123,7 +131,7 @@ PARTS = {
     "fingerprinted_path": "x",
 }
 """What stands for the parts of Flask's rules."""
-ACTS = {"device-maintenance-said.children", "incident-said.children"}
+ACTS = {"device-maintenance-said.children", "device-run-said.children", "incident-said.children"}
 """Callbacks that change something."""
 SHOWS_NOTHING_OF_DEVICES = {
     *("fleet-page.data", "incidents-page.data", "methods-page.data", "freshness-page.data"),
@@ -226,17 +234,29 @@ def store(home: Path) -> EmbeddedStore:
 
 
 @pytest.fixture(scope="module")
-def app(home: Path, store: EmbeddedStore) -> Iterator[Any]:
+def dagster() -> Iterator[PlayedDagster]:
+    """Has a run over the device in the north."""
+    played = PlayedDagster()
+    tags = [{"key": key, "value": value} for key, value in ((DEVICE_TAG, NORTHERN), (BY_TAG, MARK))]
+    times = {"creationTime": 1.0, "endTime": None}
+    played.runs.append({"runId": MARK, "status": "QUEUED", **times, "tags": tags, "stepStats": []})
+    yield played
+    played.server.shutdown()
+    played.server.server_close()
+
+
+@pytest.fixture(scope="module")
+def app(home: Path, store: EmbeddedStore, dagster: PlayedDagster) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(acting_module, "MOST_ACTIONS", 100_000)
         patch.setattr(log_in, "USERS_SECONDS", 0.0)
-        yield make_app(settings_of(home))
+        yield make_app(settings_of(home, hvac_dagster_url=dagster.url))
 
 
 @pytest.fixture(scope="module")
 def whole(app: Any, store: EmbeddedStore) -> Visitor:
-    """Somebody who reads everything: what they find is what the others must not."""
-    return Visitor(app, add_user(store, "ana", Role.VIEWER, None, now_ms()))
+    """Somebody who sees everything: what they find is what the others must not. They act nowhere."""
+    return Visitor(app, add_user(store, "ana", Role.OPERATOR, None, now_ms()))
 
 
 @pytest.fixture(scope="module")
@@ -288,7 +308,7 @@ def leaks(said: str, asked_for: str) -> re.Match[str] | None:
 
 
 def test_no_callback_tells_of_another_building_or_changes_it(
-    whole: Visitor, part: Visitor, store: EmbeddedStore
+    whole: Visitor, part: Visitor, store: EmbeddedStore, dagster: PlayedDagster
 ) -> None:
     before, asked, shown = everything(store), 0, set()
     for output, given in callbacks(part):
@@ -298,8 +318,9 @@ def test_no_callback_tells_of_another_building_or_changes_it(
             assert said.replace(NORTHERN, UNKNOWN) == told(part, output, renamed(given)), (output, given)
         assert not leaks(said, asked_for), (output, given, leaks(said, asked_for))
     assert everything(store) == before
+    assert dagster.launched == []
     for output, given in callbacks(whole):
-        if leaks(told(whole, output, given), ""):
+        if output not in ACTS and leaks(told(whole, output, given), ""):
             shown.add(output)
     known = {output for output, _ in callbacks(part)}
     assert known - shown == SHOWS_NOTHING_OF_DEVICES | ACTS, "a callback was asked so that it shows nothing to anybody"
@@ -310,17 +331,18 @@ def test_what_callbacks_are_asked_with_is_asked_for_by_one(whole: Visitor) -> No
     assert {name for _, given in callbacks(whole) for name in given} == GIVEN.keys()
 
 
-def test_what_acts_does_so_for_who_may(home: Path, tmp_path: Path) -> None:
+def test_what_acts_does_so_for_who_may(home: Path, tmp_path: Path, dagster: PlayedDagster) -> None:
     """So that an act which is asked for in vain on another building isn't one that could not be done by anybody."""
     for file in home.glob("*.db*"):
         shutil.copy(file, tmp_path)
     store = EmbeddedStore(tmp_path / "store.db")
-    cleo = Visitor(make_app(settings_of(tmp_path)), add_user(store, "cleo", Role.OPERATOR, None, now_ms()))
-    changed, before = set(), everything(store)
+    app = make_app(settings_of(tmp_path, hvac_dagster_url=dagster.url))
+    cleo = Visitor(app, add_user(store, "cleo", Role.OPERATOR, None, now_ms()))
+    changed, before = set(), (everything(store), len(dagster.launched))
     for output, given in callbacks(cleo):
         if output in ACTS:
             told(cleo, output, given)
-            after = everything(store)
+            after = everything(store), len(dagster.launched)
             changed |= {output} if after != before else set()
             before = after
     assert changed == ACTS
