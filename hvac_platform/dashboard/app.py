@@ -18,7 +18,7 @@ from werkzeug.exceptions import HTTPException
 from hvac_platform.access.acting import Acting
 from hvac_platform.api import routes
 from hvac_platform.config import Settings
-from hvac_platform.dashboard import launching, log_in, maintaining
+from hvac_platform.dashboard import launching, log_in, maintaining, mapping
 from hvac_platform.dashboard.components import Content, empty_state, named
 from hvac_platform.dashboard.device_states import FleetBoard, FleetBoards
 from hvac_platform.dashboard.formatting import visible
@@ -105,6 +105,7 @@ def make_app(
     fleet.register(app, boards, shared)
     device.register(app, source)
     maintaining.register(app, source, acting)
+    mapping.register(app, source)
     launching.register(app, source, acting, runs)
     incidents.register(app, source, boards)
     incident.register(app, source, acting)

@@ -12,7 +12,7 @@ import numpy as np
 from dash import Dash, Input, Output, Patch, State, dcc, html, no_update
 
 from hvac_platform.config import Settings
-from hvac_platform.dashboard import launching, maintaining
+from hvac_platform.dashboard import launching, maintaining, mapping
 from hvac_platform.dashboard.components import (
     GRAPH_CONFIG,
     Content,
@@ -176,6 +176,7 @@ def layout(device_id: str) -> Content:
                     html.H2("Metrics"),
                     html.P(id="device-marks", className="small"),
                     _graph("device-figure", "Metrics over time with their normal bands"),
+                    mapping.panel(),
                     html.Div(id="device-newest"),
                     html.Div(id="device-tables"),
                 ],
