@@ -188,7 +188,10 @@ def register(app: Dash, source: Source, acting: Acting, runs: DeviceRuns) -> Non
                 return "", False
             found = runs.of(str(device_id))
         except RunsError as error:
-            return note(f"{visible(error, 400)}."), False
+            if ctx.triggered_id == SAID:  # which has said it
+                return no_update, False
+            said = visible(error, 400)
+            return note(f"{said[:1].upper()}{said[1:]}."), False
         except StoreError:
             return "", False
         pages = (settings.hvac_dagster_pages_url or settings.hvac_dagster_url) if source.buildings() is None else None

@@ -205,7 +205,9 @@ def test_what_dagster_refuses_and_that_there_is_none_is_said(
     assert said in rebuild(none, "CH-001")
     assert "hvac up starts it" in rebuild(none, "CH-001")
     listed = none.ask("device-runs.children", device_id__data="CH-001")
-    assert said in str(listed["device-runs.children"])
+    assert said[1:] in str(listed["device-runs.children"])
+    again = none.ask("device-runs.children", device_run_said__children="Not started", device_id__data="CH-001")
+    assert "device-runs.children" not in again, "it is said once"
     assert listed["device-runs-going.data"] is False
 
 
