@@ -251,7 +251,9 @@ def app(home: Path, store: EmbeddedStore, dagster: PlayedDagster) -> Iterator[An
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(acting_module, "MOST_ACTIONS", 100_000)
         patch.setattr(log_in, "USERS_SECONDS", 0.0)
-        yield make_app(settings_of(home, hvac_dagster_url=dagster.url))
+        plant = home / "plant.json"  # the north feeds the south
+        plant.write_text(json.dumps({"feeds": {NORTHERN: ["RTU-001"]}}))
+        yield make_app(settings_of(home, hvac_dagster_url=dagster.url, hvac_fleet=plant))
 
 
 @pytest.fixture(scope="module")
