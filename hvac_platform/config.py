@@ -135,6 +135,12 @@ class Settings(BaseSettings):
     hvac_dashboard_url: str = Field(
         default="", description="Address at which people reach the dashboard; messages lead to its pages"
     )
+    hvac_dagster_url: str = Field(
+        default="http://127.0.0.1:3000", description="Address of Dagster's pages, where the dashboard starts runs"
+    )
+    hvac_dagster_pages_url: str = Field(
+        default="", description="Address at which people reach Dagster's pages; the one before when empty"
+    )
 
     scylla_hosts: str = Field(default="", description="Comma-separated hosts; empty uses the embedded store")
     scylla_port: int = Field(default=9042, ge=1, le=65_535)
@@ -190,7 +196,7 @@ class Settings(BaseSettings):
         parse_hosts(value)
         return value
 
-    @field_validator("hvac_dashboard_url")
+    @field_validator("hvac_dashboard_url", "hvac_dagster_url", "hvac_dagster_pages_url")
     @classmethod
     def _address(cls, value: str) -> str:
         if value and not re.match(r"https?://[^/\s]+", value):

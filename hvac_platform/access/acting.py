@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from hvac_platform.access.limits import Limit
 from hvac_platform.access.roles import Role
@@ -19,6 +20,9 @@ from hvac_platform.timestamps import iso, now_ms
 logger = logging.getLogger(__name__)
 MOST_ACTIONS, ACTIONS_SECONDS = 60, 60.0
 """Of one person within a minute: more is a program gone wrong."""
+
+
+NO_DEVICE = "there is no such device, or none that you see"
 
 
 class RoleError(UserError):
@@ -72,16 +76,26 @@ def require_acting(person: Person) -> None:
         raise RoleError(f"{person.name} is a viewer, who reads; an operator acts (hvac users add NAME --role operator)")
 
 
+class Runs(Protocol):
+    """Launches runs over one device."""
+
+    def launch(self, device_id: str, work: str, days: tuple[str, str] | None, by: str) -> str:
+        """Launch one: what is to be done, first and last day or None, and who asks for it; its id."""
+
+
 class Acting:
     """Does it for pages and API.
 
     Args:
         whole: the store, whoever asks: where an incident stands is written whole, also what its person doesn't see.
         clock: epoch milliseconds.
+        runs: launches runs over one device.
     """
 
-    def __init__(self, whole: Callable[[], Store | None], clock: Callable[[], int] = now_ms) -> None:
-        self._whole, self._clock = whole, clock
+    def __init__(
+        self, whole: Callable[[], Store | None], clock: Callable[[], int] = now_ms, runs: Runs | None = None
+    ) -> None:
+        self._whole, self._clock, self._runs = whole, clock, runs
         self._limit = Limit(MOST_ACTIONS, ACTIONS_SECONDS)
 
     def act(self, seen: Store, person: Person, incident_id: str, action: Action, *, alone: bool = False) -> Done:
@@ -102,6 +116,8 @@ class Acting:
         """
         self._let(person)
         found, whole = lifecycle.find_incident(seen, incident_id), self._whole()
+        if found is None and lifecycle.history_of_gone(seen, incident_id):
+            raise lifecycle.NotAllowedError(f"{incident_id} was taken back: its windows are not anomalous after all")
         if found is None or whole is None:
             raise NoIncidentError(f"no incident {incident_id[:100]!r}")
         parts = [] if alone else [_as_kept(whole, part) for part in lifecycle.children_of(seen, found)]
@@ -123,11 +139,38 @@ class Acting:
         self._let(person)
         whole = self._whole()
         if whole is None or device_id not in {device.device_id for device in seen.devices()}:
-            raise NoDeviceError("there is no such device, or none that you see")
+            raise NoDeviceError(NO_DEVICE)
         by = f"{note} ({person.name})" if note else f"entered by {person.name}"
         span = enter(whole, device_id, start_ms, end_ms, by, self._clock())
         logger.info("%s: maintenance from %s to %s by %s", device_id, iso(start_ms), iso(end_ms), person.name)
         return span
+
+    def launch(self, seen: Store, person: Person, device_id: str, work: str, days: tuple[str, str] | None) -> str:
+        """Launch a run over a device.
+
+        Args:
+            seen: the store as the person sees it.
+            person: who asks for it.
+            device_id: over which device.
+            work: what it is to do.
+            days: first and last UTC day; None where it isn't about days.
+
+        Returns:
+            Id of the run.
+
+        Raises:
+            RoleError: the person may read alone.
+            NoDeviceError: there is none, or they don't see it.
+            TooOftenError: they did too much within a minute.
+            RunsError: it can't be launched; says why.
+        """
+        self._let(person)
+        if self._runs is None or device_id not in {device.device_id for device in seen.devices()}:
+            raise NoDeviceError(NO_DEVICE)
+        run_id = self._runs.launch(device_id, work, days, person.name)
+        told = "" if days is None else f" of {days[0]} to {days[1]}"
+        logger.info("%s: run %s for its %s%s by %s", device_id, run_id, work, told, person.name)
+        return run_id
 
     def _let(self, person: Person) -> None:
         """Whether a person may do one thing more."""

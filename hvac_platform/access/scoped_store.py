@@ -205,16 +205,24 @@ def _details(details: Any, seen: frozenset[str]) -> Any:
     }
 
 
+def _key(key: str, seen: frozenset[str]) -> str:
+    """Key of a transition; that of one which has to do with another incident ends with the id of that."""
+    name, _, of = key.partition("/")
+    return name if name in OF_TWO and _unless_of_others(of, seen) is None else key
+
+
 def _without_where(cause: str, _seen: frozenset[str]) -> str:
     """The cause of an event of many devices, without how many there are and where."""
     return cause.partition(" (")[0] if cause else cause
 
 
+OF_TWO = ("joined", "merged")
 SAYS_OTHERS: Mapping[str, Callable[[Any, frozenset[str]], Any]] = {
     "similar": _without_others,
     "parent_id": _unless_of_others,
     "continues": _unless_of_others,
     "details": _details,
+    "transition_key": _key,
     "cause": _without_where,
 }
 """Columns of a device's own rows that may name devices elsewhere."""

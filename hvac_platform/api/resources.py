@@ -27,7 +27,7 @@ from hvac_platform.monitoring.similar import NoSnapshotError, similar_states
 from hvac_platform.monitoring.worth import Prices, savings_document, savings_of, worth_document, worth_of
 from hvac_platform.runtime.connections import make_encoders
 from hvac_platform.stores.base import Device, Store, TableSlice
-from hvac_platform.stores.records import NO_POINTS, Incident, IncidentHandling
+from hvac_platform.stores.records import NO_POINTS, Incident, IncidentHandling, IncidentTransition
 from hvac_platform.stores.tables import table
 from hvac_platform.timestamps import now_ms
 
@@ -207,15 +207,47 @@ def incidents(request: Request) -> Page:
 def incident(request: Request) -> dict[str, Any]:
     """One incident, with where it stands, its history, what it is worth and what its repair has saved.
 
+    Of one that was taken back there are where it stands and its history.
+
     Raises:
         ProblemError: there is none of this id.
     """
     name = request.path["incident"]
     found = lifecycle.find_incident(request.store, name)
     if found is None:
-        raise ProblemError(HTTPStatus.NOT_FOUND, f"no incident {name[:100]!r}: /api/v1/incidents has them")
+        return _gone(request.store, name)
     handling = lifecycle.handling_by_id(request.store, found.incident_id)
-    history = [
+    now, prices = now_ms(), Prices.of(request.settings)
+    worth = worth_of(request.store, found, prices)
+    return {
+        **_incident(request.store, found, handling, now),
+        "history": _history(lifecycle.history_of(request.store, found)),
+        "worth": worth_document(worth),
+        "urgency_parts": urgency_now(request.store, found, worth),
+        "savings": savings_document(*savings_of(request.store, found, handling, prices, now), worth.currency),
+    }
+
+
+def _gone(store: Store, incident_id: str) -> dict[str, Any]:
+    """What is left of an incident that was taken back.
+
+    Raises:
+        ProblemError: there never was one of this id.
+    """
+    left = lifecycle.history_of_gone(store, incident_id)
+    if not left:
+        raise ProblemError(HTTPStatus.NOT_FOUND, f"no incident {incident_id[:100]!r}: /api/v1/incidents has them")
+    return {
+        "incident_id": incident_id,
+        "device_id": left[0].device_id,
+        "state": str(lifecycle.State.TAKEN_BACK),
+        "handling": _handling(lifecycle.handling_by_id(store, incident_id)),
+        "history": _history(left),
+    }
+
+
+def _history(transitions: Sequence[IncidentTransition]) -> list[dict[str, Any]]:
+    return [
         {
             "transition": one.transition,
             "at": format_timestamp(one.at),
@@ -223,17 +255,8 @@ def incident(request: Request) -> dict[str, Any]:
             "note": one.note,
             "details": one.details,
         }
-        for one in lifecycle.history_of(request.store, found)
+        for one in transitions
     ]
-    now, prices = now_ms(), Prices.of(request.settings)
-    worth = worth_of(request.store, found, prices)
-    return {
-        **_incident(request.store, found, handling, now),
-        "history": history,
-        "worth": worth_document(worth),
-        "urgency_parts": urgency_now(request.store, found, worth),
-        "savings": savings_document(*savings_of(request.store, found, handling, prices, now), worth.currency),
-    }
 
 
 def act(request: Request) -> dict[str, Any]:
@@ -265,15 +288,18 @@ def _incident(store: Store, key: Incident, handling: IncidentHandling | None, no
     kind = table(Incident.TABLE)
     rows = TableSlice(kind.name, shown_columns(kind), key.device_id, key.started_at, key.started_at + 1)
     document = next((one for batch in store.scan(rows, batch_rows=1) for one in documents(kind, batch)), {})
-    stands = None
-    if handling is not None:
-        columns = table(IncidentHandling.TABLE).columns
-        stands = {
-            name: plain(columns[name], value)
-            for name, value in asdict(handling).items()
-            if name not in ("device_id", "incident_id")
-        }
-    return {**document, "state": str(lifecycle.state_of(handling, now)), "handling": stands}
+    return {**document, "state": str(lifecycle.state_of(handling, now)), "handling": _handling(handling)}
+
+
+def _handling(handling: IncidentHandling | None) -> dict[str, Any] | None:
+    if handling is None:
+        return None
+    columns = table(IncidentHandling.TABLE).columns
+    return {
+        name: plain(columns[name], value)
+        for name, value in asdict(handling).items()
+        if name not in ("device_id", "incident_id")
+    }
 
 
 def _keyed(request: Request, name: str, key: str, device_id: str | None = None) -> dict[str, dict[str, Any]]:

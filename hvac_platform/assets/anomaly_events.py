@@ -10,7 +10,7 @@ import dagster as dg
 from pydantic import Field
 
 from hvac_platform.alerts.standing import StandingDelivery
-from hvac_platform.assets.common import ARRIVING, OWNERS, RETRIES, tell_failures
+from hvac_platform.assets.common import ARRIVING, OWNERS, RETRIES, only_device, tell_failures
 from hvac_platform.assets.device_profiles import device_profiles
 from hvac_platform.assets.snapshot_embeddings import snapshot_embeddings
 from hvac_platform.assets.standing import READY_TAG, TOLD_SECONDS, another_stands
@@ -71,7 +71,9 @@ def anomaly_events(
     """
     if config.standing:
         return _stand(context, platform)
-    spans = list(_spans(context.partition_keys, config, platform))
+    only = only_device(context)
+    chosen = frozenset(config.devices if only is None else [only])
+    spans = list(_spans(context.partition_keys, chosen, config, platform))
     found = DetectionPass(
         platform.store,
         platform.encoders,
@@ -198,13 +200,15 @@ class _DaysTold:
             )
 
 
-def _spans(dates: Sequence[str], config: DetectionConfig, platform: PlatformResource) -> Iterator[Span]:
-    """Device-days of the run that have windows to judge."""
+def _spans(
+    dates: Sequence[str], chosen: frozenset[str], config: DetectionConfig, platform: PlatformResource
+) -> Iterator[Span]:
+    """Device-days of the run that have windows to judge; of all devices where none is chosen."""
     store, settings = platform.store, platform.settings
     known = {d.device_id: d for d in store.devices()}
     by_day = pending(store, settings, now_ms()).by_day if config.unjudged_only else None
     for date in dates:
         ids = by_day.get(date, []) if by_day is not None else [day.device_id for day in store.device_days(date, date)]
         for device_id in ids:
-            if device_id in known and (not config.devices or device_id in config.devices):
+            if device_id in known and (not chosen or device_id in chosen):
                 yield Span(known[device_id], *day_windows(date, known[device_id].window(settings)), date)

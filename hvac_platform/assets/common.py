@@ -11,6 +11,7 @@ from hvac_platform.ingestion.ownership import fail
 from hvac_platform.ingestion.ranges import OffsetRange
 from hvac_platform.io_managers.table_output import Metadata
 from hvac_platform.monitoring.passes import Pass
+from hvac_platform.runtime.device_runs import DEVICE_TAG
 from hvac_platform.stores.base import Device, Store
 
 OWNERS = ["team:hvac-platform"]
@@ -106,6 +107,11 @@ def listed(names: Sequence[str], most: int = 20) -> str:
     'a, b and 1 more'
     """
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def only_device(context: dg.AssetExecutionContext) -> str | None:
+    """The one device that a run over days concerns, where somebody asked for it so; None where it concerns all."""
+    return context.run.tags.get(DEVICE_TAG)
 
 
 def registered(context: dg.AssetExecutionContext, store: Store, refused: list[str]) -> list[Device]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import dagster as dg
 import numpy as np
 
-from hvac_platform.assets.common import OWNERS, RETRIES
+from hvac_platform.assets.common import OWNERS, RETRIES, only_device
 from hvac_platform.assets.incidents import incidents
 from hvac_platform.assets.plots import bar_plot, line_plot
 from hvac_platform.detection.methods import method_names
@@ -51,7 +51,7 @@ def detection_report(context: dg.AssetExecutionContext, platform: PlatformResour
         anomalous: dict[str, dict[str, int]] = {}
         plots: list[tuple[int, str]] = []
         for date in context.partition_keys:
-            for day in store.device_days(date, date):
+            for day in store.device_days(date, date, only_device(context)):
                 device = registered.get(day.device_id)
                 if device is None:
                     continue

@@ -7,7 +7,7 @@ import dagster as dg
 from pydantic import Field
 
 from hvac_platform.assets.anomaly_events import anomaly_events
-from hvac_platform.assets.common import OWNERS, RETRIES, tell_failures
+from hvac_platform.assets.common import OWNERS, RETRIES, only_device, tell_failures
 from hvac_platform.io_managers.table_output import Metadata, TableOutput, table_output
 from hvac_platform.monitoring.lifecycle import State, handling_of, state_of
 from hvac_platform.monitoring.passes import IncidentsPass, spans_of_days
@@ -52,7 +52,9 @@ def incidents(context: dg.AssetExecutionContext, config: IncidentsConfig, platfo
     happened to it in `incident_transitions`.
     """
     store, window_ms = platform.store, platform.settings.window_ms
-    spans = list(spans_of_days(store.devices(), context.partition_keys, platform.settings))
+    only = only_device(context)
+    devices = [device for device in store.devices() if only in (None, device.device_id)]
+    spans = list(spans_of_days(devices, context.partition_keys, platform.settings))
     found = IncidentsPass(
         store,
         platform.settings,

@@ -347,7 +347,8 @@ def _live(
                 service("the simulator", lambda: start("simulator", command, folder, environment, output), output)
             )
         if dashboard_port is not None:
-            dashboard = partial(start_dashboard, folder, dashboard_port, environment, dashboard_log)
+            beside = {**environment, "HVAC_DAGSTER_URL": f"http://{HOST}:{port}"}
+            dashboard = partial(start_dashboard, folder, dashboard_port, beside, dashboard_log)
             services.append(service("the dashboard", dashboard, dashboard_log))
         with errors.status("starting Dagster"):
             started = [one.process for one in services]

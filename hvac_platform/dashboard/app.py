@@ -11,13 +11,14 @@ from typing import Any
 from urllib.parse import unquote
 
 from dash import Dash, Input, Output, State, dcc, html
+from dash.exceptions import DependencyException
 from flask import Response, request
 from werkzeug.exceptions import HTTPException
 
 from hvac_platform.access.acting import Acting
 from hvac_platform.api import routes
 from hvac_platform.config import Settings
-from hvac_platform.dashboard import log_in, maintaining
+from hvac_platform.dashboard import launching, log_in, maintaining, mapping
 from hvac_platform.dashboard.components import Content, empty_state, named
 from hvac_platform.dashboard.device_states import FleetBoard, FleetBoards
 from hvac_platform.dashboard.formatting import visible
@@ -27,6 +28,7 @@ from hvac_platform.dashboard.pages import device, fleet, incident, incidents, in
 from hvac_platform.dashboard.shared_readings import SharedReadings
 from hvac_platform.dashboard.source import Source
 from hvac_platform.hosts import Address, parse_address
+from hvac_platform.runtime.device_runs import DeviceRuns
 from hvac_platform.runtime.request_guard import RequestGuard
 from hvac_platform.timestamps import iso, now_ms
 
@@ -83,7 +85,8 @@ def make_app(
     """
     source = source or Source(settings)
     source.person = current_person
-    acting = Acting(source.whole_store)
+    runs = DeviceRuns(settings.hvac_dagster_url)
+    acting = Acting(source.whole_store, runs=runs)
     shared = SharedReadings(source)
     boards = FleetBoards(settings, source.buildings, board)
     app = Dash(
@@ -102,6 +105,8 @@ def make_app(
     fleet.register(app, boards, shared)
     device.register(app, source)
     maintaining.register(app, source, acting)
+    mapping.register(app, source)
+    launching.register(app, source, acting, runs)
     incidents.register(app, source, boards)
     incident.register(app, source, acting)
     plant.register(app, source, boards)
@@ -269,12 +274,17 @@ def _serve_metrics(app: Dash, shared: SharedReadings) -> None:
 
 
 def _refuse_what_no_page_sends(app: Dash) -> None:
-    """A callback that fails has been sent what no page sends: pages catch what may go wrong when they read."""
+    """A callback that fails has been sent what no page sends: pages catch what may go wrong when they read.
+
+    So has a file of Dash's that there is not, of which Dash tells all that there are, in an error of the server.
+    """
     server: Any = app.server
 
     def refused(error: Exception) -> Any:
         if isinstance(error, HTTPException):
             return error
+        if isinstance(error, DependencyException):
+            return Response("there is no such file\n", HTTPStatus.NOT_FOUND, mimetype="text/plain")
         if server.debug or not request.path.startswith(CALLBACKS):
             raise error
         logger.warning("a callback was refused: %s: %s", type(error).__name__, visible(error, 200))

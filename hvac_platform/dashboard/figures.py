@@ -7,6 +7,7 @@ They are for a light ground, and saved pictures keep them; on a dark page the st
 from __future__ import annotations
 
 import base64
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -351,6 +352,75 @@ def score_figure(
     line = {"color": INK, "width": 1.2, "dash": "dash"}
     limit = {"type": "line", "xref": "paper", "yref": "y", "x0": 0, "x1": 1, "y0": 1, "y1": 1, "line": line}
     return {"data": traces, "layout": {**layout, "shapes": [*_marks(spans), limit]}}
+
+
+def state_map_figure(
+    cloud: Mapping[str, Float64],
+    path: Float64,
+    times: Sequence[str],
+    flagged: NDArray[np.bool_],
+    incidents: Sequence[tuple[str, str, tuple[float, float]]],
+) -> Figure:
+    """States on a plane: normal ones by operating mode, the path of the last day, incidents.
+
+    Args:
+        cloud: places of normal states, float64 [n, 2], by the name of their mode.
+        path: places of the last day's states, float64 [m, 2].
+        times: when each of them was.
+        flagged: which of them were called anomalous, bool [m].
+        incidents: words, severity and place of each.
+    """
+    looks = zip(itertools.cycle((BLUE, GREEN, PURPLE, SKY)), itertools.cycle(("circle", "square", "diamond", "cross")))
+    traces: list[Figure] = [
+        _places(f"normal: {name}", places, {"color": colour, "symbol": symbol, "size": 5, "opacity": 0.5})
+        for (name, places), (colour, symbol) in zip(cloud.items(), looks, strict=False)
+    ]
+    if len(path):
+        line = {"color": MUTED, "width": 1}
+        traces.append(
+            {**_places("path of the last day", path, {}, times), "mode": "lines", "line": line, "opacity": 0.7}
+        )
+        off = {"color": ORANGE, "symbol": "x", "size": 7}
+        if flagged.any():
+            when = [time for time, flag in zip(times, flagged.tolist(), strict=True) if flag]
+            traces.append(_places("anomalous", path[flagged], off, when))
+        now = {"color": INK, "symbol": "star", "size": 15}
+        traces.append(_places("newest state", path[-1:], now, times[-1:]))
+    for severity in dict.fromkeys(severity for _, severity, _ in incidents):
+        here = [(words, place) for words, of, place in incidents if of == severity]
+        colour = SEVERITY_COLOURS.get(severity, ORANGE)
+        mark = {"color": colour, "symbol": "triangle-up", "size": 14, "line": {"color": "white", "width": 1}}
+        places = np.array([place for _, place in here])
+        traces.append(_places(f"incident, {severity}", places, mark, [words for words, _ in here]))
+    layout = _base(520, revision="", legend=True)
+    axis = {"gridcolor": GRID, "zeroline": False, "showticklabels": False}
+    layout |= {
+        "hovermode": "closest",
+        "margin": {"l": 16, "r": 16, "t": 30, "b": 16},
+        "legend": {**layout["legend"], "itemsizing": "constant", "y": -0.02, "yanchor": "top"},
+        "xaxis": axis,
+        "yaxis": {**axis, "scaleanchor": "x"},  # distances are alike in both directions
+    }
+    return {"data": traces, "layout": layout}
+
+
+def _places(name: str, places: Float64, marker: Figure, words: Sequence[str] | None = None) -> Figure:
+    """Marks at places of a plane, to four digits."""
+    rounded = np.round(places, 4)
+    told: Figure = (
+        {"hoverinfo": "name"}
+        if words is None
+        else {"text": [in_figure(word) for word in words], "hoverinfo": "text+name"}
+    )
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": rounded[:, 0].tolist(),
+        "y": rounded[:, 1].tolist(),
+        "name": in_figure(name),
+        "marker": marker,
+        **told,
+    }
 
 
 def bars_by_day(

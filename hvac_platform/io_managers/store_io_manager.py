@@ -10,6 +10,7 @@ import pandas as pd
 from hvac_platform.ingestion.windows import window_ranges
 from hvac_platform.io_managers.table_output import TableOutput
 from hvac_platform.resources import PlatformResource
+from hvac_platform.runtime.device_runs import DEVICE_TAG
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.batches import DeviceSlice, DeviceSlices, TableBatch, TouchedWindows, write_batch
 from hvac_platform.stores.records import TouchedDevice
@@ -96,13 +97,17 @@ class StoreIOManager(dg.ConfigurableIOManager):
     # -- in ----------------------------------------------------------------------------------------------------------
 
     def load_input(self, context: dg.InputContext) -> DeviceSlices | pd.DataFrame:
-        """Slices of the upstream table: the windows that this chain of runs touched, or else the whole days."""
+        """Slices of the upstream table: the windows that this chain of runs touched, or else the whole days.
+
+        Days are of all devices, or of the one that the run concerns.
+        """
         upstream = context.upstream_output
         assert upstream is not None
         target = table_of(upstream.definition_metadata)
         store = self.platform.store
         chain = _chain_of(context)
         days = list(context.asset_partition_keys) if context.has_asset_partitions else []
+        only = context.step_context.dagster_run.tags.get(DEVICE_TAG)
 
         def slices() -> Iterator[DeviceSlice]:
             lengths = WindowLengths(store, self.platform.settings.window_ms)
@@ -114,7 +119,7 @@ class StoreIOManager(dg.ConfigurableIOManager):
                     for start, end in window_ranges(whole, window_ms):
                         yield DeviceSlice(store, target.name, device_id, start, end)
             elif days:
-                for day in store.device_days(days[0], days[-1]):
+                for day in store.device_days(days[0], days[-1], only):
                     start, end = day_windows(day.date, lengths.of(day.device_id))
                     yield DeviceSlice(store, target.name, day.device_id, start, end)
 

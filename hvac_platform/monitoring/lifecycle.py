@@ -486,9 +486,11 @@ def history_of(store: Store, incident: Incident) -> list[IncidentTransition]:
 
 
 def history_of_gone(store: Store, incident_id: str) -> list[IncidentTransition]:
-    """What has happened to an incident whose windows are not anomalous after all: its rows are gone, this is kept."""
-    handling = handling_by_id(store, incident_id)  # of a device that was renamed the id has the former name
-    return _history(store, device_of(incident_id) if handling is None else handling.device_id, incident_id)
+    """What has happened to an incident whose windows are not anomalous after all: its rows are gone, this is kept.
+
+    Incidents of the platform itself never have rows, so none of them is gone.
+    """
+    return [] if device_of(incident_id) == PLATFORM else _history_of_id(store, incident_id)
 
 
 def settled_since(store: Store, incident_id: str, since_ms: int) -> str | None:
@@ -496,8 +498,13 @@ def settled_since(store: Store, incident_id: str, since_ms: int) -> str | None:
 
     What has begun before that is over then, whatever the incident is by now.
     """
-    found = (one for one in history_of_gone(store, incident_id) if one.at > since_ms and one.transition in SETTLES)
+    found = (one for one in _history_of_id(store, incident_id) if one.at > since_ms and one.transition in SETTLES)
     return next((one.transition.replace("_", " ") for one in found), None)
+
+
+def _history_of_id(store: Store, incident_id: str) -> list[IncidentTransition]:
+    handling = handling_by_id(store, incident_id)  # of a device that was renamed the id has the former name
+    return _history(store, device_of(incident_id) if handling is None else handling.device_id, incident_id)
 
 
 def _history(store: Store, device_id: str, incident_id: str) -> list[IncidentTransition]:

@@ -119,6 +119,11 @@ def test_no_page_has_a_serious_violation(with_operator: tuple[str, str]) -> None
                 page.goto(url + path)
                 settle(page)
                 found += grave_violations(page, f"{path} at {width}")
+                if path.startswith("/device/"):
+                    for summary in page.locator("details.acting > summary, details.map > summary").all():
+                        summary.click()
+                    page.locator("#device-map > *").first.wait_for()
+                    found += grave_violations(page, f"{path} at {width} with its parts open")
                 if path in DROP_DOWNS:
                     page.get_by_role("button", name=DROP_DOWNS[path]).click()
                     page.get_by_role("dialog", name=DROP_DOWNS[path]).get_by_role("searchbox").wait_for()

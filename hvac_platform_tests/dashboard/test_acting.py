@@ -246,6 +246,33 @@ def test_who_reads_alone_has_no_fields_for_maintenance(app: Any, store: Embedded
     assert "Enter maintenance" not in visitor(app, store, "ben", Role.VIEWER).text("page.children", **where)
 
 
+def test_an_incident_that_was_taken_back_is_shown_with_what_was_said_of_it(app: Any, store: EmbeddedStore) -> None:
+    incident = incident_of(store, "CH-001")
+    ana, ben = (visitor(app, store, name, Role.OPERATOR, [place]) for name, place in (("ana", NORTH), ("ben", SOUTH)))
+    assert post(ana, incident, action="comment", note="belt ordered").status_code == 200
+    gone = lifecycle.after_withdrawal(handling(store), None, now_ms())
+    store.delete(Incident.TABLE, {"device_id": ["CH-001"], "started_at": [incident.started_at]})
+    lifecycle.write_steps(store, [gone], now_ms())
+    read = ana.client.get(f"/api/v1/incidents/{incident.incident_id}")
+    assert (read.status_code, read.json["state"], read.json["handling"]["state"]) == (200, "taken_back", "taken_back")
+    assert [one["note"] for one in read.json["history"] if one["transition"] == "commented"] == ["belt ordered"]
+    key = incident.incident_id.rsplit("/", 1)
+    page = ana.ask("incident-content.children", incident_id__data=key)
+    assert all(
+        words in str(page["incident-content.children"])
+        for words in ("taken back", "commented by ana: belt ordered", "/device/CH-001")
+    )
+    assert all(page[f"{button_id(name)}.disabled"] for name in ACTIONS)
+    answer = post(ana, incident, action="comment", note="too late")
+    assert (answer.status_code, "taken back" in answer.json["detail"]) == (409, True)
+    assert "taken back" in press(ana, incident, "comment", note="too late")
+    assert ben.client.get(f"/api/v1/incidents/{incident.incident_id}").status_code == 404
+    assert post(ben, incident, action="comment", note="mine").status_code == 404
+    assert "no such incident" in ben.text("incident-content.children", incident_id__data=key)
+    assert ana.client.get("/api/v1/incidents/CH-001/7").status_code == 404
+    assert "no such incident" in ana.text("incident-content.children", incident_id__data=["CH-001", "7"])
+
+
 def test_a_program_gone_wrong_waits(app: Any, store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch) -> None:
     ana, incident = visitor(app, store, "ana", Role.OPERATOR), incident_of(store, "CH-001")
     found = [post(ana, incident, action="comment", note=str(n)) for n in range(acting_module.MOST_ACTIONS + 1)]

@@ -5,14 +5,21 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from hvac_platform.access.roles import Role
+from hvac_platform.access.users import add_user
 from hvac_platform.config import load_settings
+from hvac_platform.dashboard.app import make_app
 from hvac_platform.devices.fleet import default_fleet
 from hvac_platform.runtime.connections import open_log, open_store
-from hvac_platform.timestamps import days_between
+from hvac_platform.stores.base import TableSlice
+from hvac_platform.stores.embedded import EmbeddedStore
+from hvac_platform.timestamps import DAY_MS, day_start, days_between, now_ms
+from hvac_platform_tests.dashboard.test_access import Visitor
 from hvac_platform_tests.live.conftest import LOCATION, LiveDagster
 
 DEVICES = {d.device_id for d in default_fleet()}
@@ -163,3 +170,41 @@ def test_the_lineage_page_shows_every_asset_and_edge(ingested: LiveDagster) -> N
     shown = [name.replace("snapshot_embeddings", "_embeddings") for name in INGESTED]  # Dagster shortens long names
     for name in ("iot_metrics", *shown, "consumer_offsets", "device_profiles", "anomaly_events", "detection_report"):
         assert name in body, f"{name} is not on the lineage page"
+
+
+def test_an_operator_judges_days_of_one_device_again_from_its_page(ingested: LiveDagster) -> None:
+    """The dashboard's buttons, beside a real web server, daemon and code server."""
+    settings = load_settings().model_copy(update={"hvac_dagster_url": ingested.url})
+    store, day = EmbeddedStore(ingested.home / "store.db"), days_between(ingested.first_day, ingested.last_day)[3]
+    keys_of = ("device_id", "date", "snapshot_time", "method")
+    judged = TableSlice("snapshot_verdicts", keys_of, None, day_start(day), day_start(day) + DAY_MS)
+    token = add_user(store, "launcher", Role.OPERATOR, None, now_ms())
+    try:
+        ana = Visitor(make_app(settings), token)
+
+        def done(what: str, **given: Any) -> str:
+            said = ana.text("device-run-said.children", device_id__data="CH-001", **given)
+            assert "Started: run" in said, said
+
+            def over() -> str | None:
+                found = ana.ask("device-runs.children", device_id__data="CH-001")
+                return str(found["device-runs.children"]) if found["device-runs-going.data"] is False else None
+
+            shown: str = wait_for(what, over, 240)
+            return shown
+
+        shown = done("the profile", device_run_profile__n_clicks=1)
+        assert "done, after" in shown
+        assert f"{ingested.url}/runs/" in shown
+        for device in ("CH-001", "RTU-001"):  # nothing looks for verdicts of windows that were judged
+            for keys in list(store.scan(replace(judged, device_id=device))):
+                store.delete("snapshot_verdicts", keys)
+        shown = done("the days", device_run_days__n_clicks=1, device_run_from__value=day, device_run_until__value=day)
+        assert shown.count("done, after") == 2
+        counted = {
+            device: sum(len(keys["method"]) for keys in store.scan(replace(judged, device_id=device)))
+            for device in ("CH-001", "RTU-001")
+        }
+        assert counted == {"CH-001": 3 * 288, "RTU-001": 0}, "of this device alone"
+    finally:
+        store.connection.execute("DELETE FROM users")

@@ -12,7 +12,7 @@ import numpy as np
 from dash import Dash, Input, Output, Patch, State, dcc, html, no_update
 
 from hvac_platform.config import Settings
-from hvac_platform.dashboard import maintaining
+from hvac_platform.dashboard import launching, maintaining, mapping
 from hvac_platform.dashboard.components import (
     GRAPH_CONFIG,
     Content,
@@ -142,6 +142,7 @@ def layout(device_id: str) -> Content:
             html.H1(visible(device_id, 128)),
             html.Div(id="device-head"),
             maintaining.panel(current_person(), now_ms()),
+            launching.panel(current_person(), now_ms()),
             html.Div(
                 [
                     html.Fieldset(
@@ -175,6 +176,7 @@ def layout(device_id: str) -> Content:
                     html.H2("Metrics"),
                     html.P(id="device-marks", className="small"),
                     _graph("device-figure", "Metrics over time with their normal bands"),
+                    mapping.panel(),
                     html.Div(id="device-newest"),
                     html.Div(id="device-tables"),
                 ],

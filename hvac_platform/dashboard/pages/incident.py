@@ -174,6 +174,22 @@ def history(transitions: Sequence[IncidentTransition]) -> Content:
     )
 
 
+def gone(store: Store, incident_id: str) -> Content:
+    """What is left of an incident that was taken back, as far as there ever was one: who said and did what."""
+    left = lifecycle.history_of_gone(store, incident_id)
+    if not left:
+        return empty_state("there is no such incident")
+    device_id = left[0].device_id
+    stands = facts(
+        [
+            ("State", state_words(lifecycle.State.TAKEN_BACK)),
+            ("Device", dcc.Link(visible(device_id, 80), href=device_href(device_id))),
+        ]
+    )
+    said = note("Its windows are not anomalous after all. What was said and done of it is kept.")
+    return html.Div([stands, said, history(left)])
+
+
 def why(incident: Incident, kind: str) -> Content:
     """Reasons, rules, and the metrics that moved with their direction."""
     signature = incident.signature
@@ -302,8 +318,7 @@ def render(store: Store, key: IncidentKey, known: KnownWorth) -> tuple[Content, 
     """One refresh of the page of an incident, and which buttons are off."""
     incident = lifecycle.find_incident(store, f"{key.device_id}/{key.name}")
     if incident is None:
-        gone = "there is no such incident; it may have been taken back when its windows were judged again"
-        return empty_state(gone), [True] * len(ACTIONS)
+        return gone(store, f"{key.device_id}/{key.name}"), [True] * len(ACTIONS)
     handling = lifecycle.handling_of(store, [incident]).get(incident.incident_id)
     device = next((d for d in store.devices() if d.device_id == key.device_id), None)
     kind = device.device_type if device is not None else ""

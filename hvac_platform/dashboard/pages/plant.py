@@ -29,7 +29,7 @@ from hvac_platform.stores.records import Incident
 MOST_DEVICES = 500
 """Of a plant with more, those are shown that have an incident, and what they feed or are fed by directly."""
 FED_SHOWN = 8
-EXAMPLE = """{"feeds": {"CT-001": ["CH-001"], "CH-001": ["MAU-001"]}}"""
+EXAMPLE = """{"feeds": {"TOWER-1": ["CHILLER-1"], "CHILLER-1": ["AIR-HANDLER-1"]}}"""
 
 
 def layout() -> Content:
