@@ -343,7 +343,8 @@ class Deliverer:
             states = [self._state(incident_id, now) for incident_id in row.incidents]
             if "open" not in states:
                 return f"{row.incident_id} is {states[0].replace('_', ' ')}, so nobody else is called"
-            taken_on = [settled_since(self._store, incident_id, row.queued_at) for incident_id in row.incidents]
+            began_ms = outbox.recorded_ms(row)
+            taken_on = [settled_since(self._store, incident_id, began_ms) for incident_id in row.incidents]
             if all(one is not None for one in taken_on):
                 return f"{row.incident_id} was {taken_on[0]} since: what began then is escalated by itself"
         if base_transition(row.transition) in ENDING:

@@ -77,6 +77,12 @@ def happened_ms(row: OutboxMessage) -> int:
     return noted if row.transition in ("taken_back", "merged") and isinstance(noted, int) else row.queued_at
 
 
+def recorded_ms(row: OutboxMessage) -> int:
+    """When the transition of a row was recorded, by the clock that people's acts go by too."""
+    noted = row.details.get("at")
+    return noted if isinstance(noted, int) else row.queued_at
+
+
 def queued_ms(row: OutboxMessage) -> int:
     """When a row was written first: a transition when it was found, a message when it was planned."""
     written = row.details.get("at" if row.kind == "transition" else "planned_at")

@@ -79,6 +79,7 @@ def identify(
     *,
     closed_ms: Mapping[str, int],
     in_use: Callable[[str], bool] = lambda _: False,
+    by_fault: bool = False,
 ) -> list[Identity]:
     """Give each group of windows its id.
 
@@ -89,13 +90,20 @@ def identify(
         window_ms: length of a window.
         closed_ms: when a person closed an incident, by id; its windows later than :data:`GRACE_MS` after that are another.
         in_use: whether an incident of another time has an id.
+        by_fault: groups say all that is wrong, so an incident with none of it goes on as none of them.
     """
-    parts = [part for group in found for part in _cut(group, known, window_ms, closed_ms)]
+
+    def goes_on(part: Found, incident: Incident, parts: Sequence[Found]) -> bool:
+        if by_fault and part.faults.isdisjoint((*incident.rules, *incident.metrics)):
+            return False
+        return _takes_over(part, incident, parts, window_ms)
+
+    parts = [part for group in found for part in _cut(group, known, closed_ms, goes_on)]
     taken: set[str] = set()
     used = {incident.incident_id for incident in known}
     identities: list[Identity] = []
     for part in sorted(parts, key=lambda part: part.start_ms):
-        mine = [i for i in known if i.incident_id not in taken and _takes_over(part, i, parts, window_ms)]
+        mine = [i for i in known if i.incident_id not in taken and goes_on(part, i, parts)]
         taken |= {i.incident_id for i in mine}
         # One row of an id that was moved may still be there beside the new one.
         first, others = (mine[0], [i for i in mine if i.incident_id != mine[0].incident_id]) if mine else (None, [])
@@ -120,12 +128,17 @@ def _takes_over(part: Found, incident: Incident, parts: Sequence[Found], window_
     return part.overlaps(first, incident.ended_at) and (not part.faults or bool(part.faults & told_by))
 
 
-def _cut(group: Found, known: Sequence[Incident], window_ms: int, closed_ms: Mapping[str, int]) -> Iterator[Found]:
+def _cut(
+    group: Found,
+    known: Sequence[Incident],
+    closed_ms: Mapping[str, int],
+    goes_on: Callable[[Found, Incident, Sequence[Found]], bool],
+) -> Iterator[Found]:
     """A group, divided where a person has closed an incident that it takes over."""
     cuts = sorted(
         closed_ms[incident.incident_id] + GRACE_MS
         for incident in known
-        if incident.incident_id in closed_ms and _takes_over(group, incident, [group], window_ms)
+        if incident.incident_id in closed_ms and goes_on(group, incident, [group])
     )
     edges = np.unique(np.searchsorted(group.times_ms, np.array(cuts, dtype=np.int64), side="right"))
     parts = [part for part in np.split(group.times_ms, edges) if len(part)]

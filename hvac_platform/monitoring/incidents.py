@@ -170,16 +170,22 @@ def incident_batches(
     of_windows = fault_windows(store, device.device_id, grouping, begin_ms, end_ms)
     losses = _expected(store, device.device_id, losses)
     of_losses = loss_windows(losses, grouping)
-    spans = [(begin_ms, end_ms), *((g.start_ms, g.end_ms(window_ms)) for g in (*of_windows, *of_losses))]
-    earliest, latest = min(begin_ms - BEYOND_MS, *(a for a, _ in spans)), max(b for _, b in spans)
+    # Incidents of a kind exist no longer where that kind was looked for and not found, and nowhere else.
+    spans = {
+        kind: [(begin_ms, end_ms), *((g.start_ms, g.end_ms(window_ms)) for g in groups)]
+        for kind, groups in (("", of_windows), (DATA_LOSS, of_losses))
+    }
+    earliest = min(begin_ms - BEYOND_MS, *(a for of_kind in spans.values() for a, _ in of_kind))
+    latest = max(b for of_kind in spans.values() for _, b in of_kind)
     near = Incident.read(store, device.device_id, (earliest - FURTHEST_MS, latest))
     stopped = stopped_points(store, device, window_ms, begin_ms, end_ms, near, grouping.quiet_ms) if points else []
-    stopped = [group for group in stopped if not group.given_up or _was_told(group, near)]
-    spans += [(group.found.start_ms, group.found.end_ms(window_ms)) for group in stopped]
+    # Of points that were retired before they were an incident nobody missed anything.
+    stopped = [group for group in stopped if not group.given_up or any(_is_of(incident, group) for incident in near)]
+    spans[STOPPED] = [(begin_ms, end_ms)]
     known = [
         incident
         for incident in near
-        if any(incident.started_at < b and incident.ended_at > a for a, b in spans)
+        if _reaches_into(incident, spans[_kind_of(incident)]) or any(_is_of(incident, group) for group in stopped)
         if points or STOPPED not in incident.methods
         if LASTING not in incident.methods  # it has no windows of its own
         if not awaits_judgement(store, incident, now_ms)
@@ -198,6 +204,7 @@ def incident_batches(
             window_ms,
             closed_ms=said.closed_ms,
             in_use=lambda name: name in present or _is_used(store, device.device_id, name),
+            by_fault=kind == STOPPED,
         )
         present.update({one.incident_id: one.found.start_ms for one in found})
         return found
@@ -260,13 +267,12 @@ def _expected(store: Store, device_id: str, losses: Sequence[DataLoss]) -> list[
     return [loss for loss in losses if not loss.given_up or any(a < loss.end_ms and b > loss.start_ms for a, b in told)]
 
 
-def _was_told(group: StoppedPoints, known: Sequence[Incident]) -> bool:
-    """Whether there is an incident of some of the points that stopped, from before they were retired."""
-    return any(
+def _is_of(incident: Incident, group: StoppedPoints) -> bool:
+    """Whether an incident is of some of the points that stopped, from the time in which they did."""
+    return (
         STOPPED in incident.methods
         and group.found.overlaps(incident.started_at, incident.ended_at)
         and not group.found.faults.isdisjoint(incident.metrics)
-        for incident in known
     )
 
 
@@ -387,6 +393,12 @@ def stopped_incident(device: Device, stopped: StoppedPoints, found: Found, *, st
         reasons=stopped.reasons()[:MOST_REASONS],
         updated_at=now_ms,
     )
+
+
+def _reaches_into(incident: Incident, spans: Sequence[tuple[int, int]]) -> bool:
+    """Whether an incident is of a time that was looked at; that of points that stopped has times a millisecond early."""
+    early = int(STOPPED in incident.methods)
+    return any(incident.started_at + early < b and incident.ended_at + early > a for a, b in spans)
 
 
 def _kind_of(incident: Incident) -> str:

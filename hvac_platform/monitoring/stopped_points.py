@@ -11,7 +11,7 @@ from hvac_platform.detection.pace import Pace, Stop, counts_of, stops
 from hvac_platform.monitoring.data_loss import spelled
 from hvac_platform.monitoring.incident_identity import Found
 from hvac_platform.monitoring.maintenance import wholly_in_maintenance
-from hvac_platform.monitoring.points import points_of
+from hvac_platform.monitoring.points import Points, points_of
 from hvac_platform.monitoring.refused import refused_points
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.records import Incident, MaintenanceSpan
@@ -137,6 +137,40 @@ def stopped_points(
     paces = {**points.paces, **{metric: pace for metric, (pace, _) in points.retired.items()}}
     if not paces:
         return []
+    low_ms, high_ms = start_ms, end_ms
+    while True:
+        found, whole = _stops(store, device, window_ms, (low_ms, high_ms), known, points, paces)
+        mine = [stop for stop in found if stop.end_ms > start_ms and stop.start_ms < end_ms]
+        related = [i for i in known if any(_is_of(i, stop, quiet_ms) for stop in mine)]
+        wider = min([low_ms, *(i.started_at + 1 for i in related)]), max([high_ms, *(i.ended_at + 1 for i in related)])
+        if not whole and any(not stop.over for stop in mine):  # it ends behind what was looked at
+            wider = wider[0], max(wider[1], min(device.last_seen + 1, 2 * high_ms - low_ms))
+        if wider == (low_ms, high_ms):
+            break
+        low_ms, high_ms = wider
+    maintenance = MaintenanceSpan.read(store, device.device_id) if mine else []
+    found = [stop for stop in found if not wholly_in_maintenance(stop.start_ms, stop.end_ms, window_ms, maintenance)]
+    groups = _together(found, paces, window_ms, quiet_ms)
+    return [
+        StoppedPoints(
+            tuple(group), paces, window_ms, frozenset(points.retired), _refused(store, device.device_id, group)
+        )
+        for group in groups
+        if any(stop.end_ms > start_ms and stop.start_ms < end_ms for stop in group)
+    ]
+
+
+def _stops(
+    store: Store,
+    device: Device,
+    window_ms: int,
+    span: tuple[int, int],
+    known: Sequence[Incident],
+    points: Points,
+    paces: Mapping[str, Pace],
+) -> tuple[list[Stop], bool]:
+    """Stops that reach into a span, and whether nothing newer came of the device."""
+    start_ms, end_ms = span
     since = {m: i.started_at + 1 for i in known if STOPPED in i.methods and i.started_at < start_ms for m in i.metrics}
     patience = max(pace.patience_ms(window_ms) for pace in paces.values())
     back = patience
@@ -149,7 +183,7 @@ def stopped_points(
             break
         back = min(8 * back, FURTHEST_MS)
     if not len(series):
-        return []
+        return [], True
     names = tuple(sorted(paces))
     observed_ms = int(series.times_ms[-1]) + window_ms
     # Nothing newer came of the device: what was retired since then is no longer missed from now on.
@@ -164,27 +198,17 @@ def stopped_points(
         since_ms=since,
         retired_ms={m: min(at_ms, observed_ms) if last else at_ms for m, (_, at_ms) in points.retired.items()},
     )
-    found = [stop for stop in found if stop.end_ms > start_ms and stop.start_ms < end_ms]
-    begun = [i.started_at + 1 for i in known if _goes_on_with(i, found, quiet_ms)]
-    if begun and min(begun) < start_ms:
-        return stopped_points(store, device, window_ms, min(begun), end_ms, known, quiet_ms)
-    maintenance = MaintenanceSpan.read(store, device.device_id) if found else []
-    found = [stop for stop in found if not wholly_in_maintenance(stop.start_ms, stop.end_ms, window_ms, maintenance)]
-    return [
-        StoppedPoints(
-            tuple(group), paces, window_ms, frozenset(points.retired), _refused(store, device.device_id, group)
-        )
-        for group in _together(found, paces, window_ms, quiet_ms)
-    ]
+    return [stop for stop in found if stop.end_ms > start_ms and stop.start_ms < end_ms], last
 
 
-def _goes_on_with(incident: Incident, found: Sequence[Stop], quiet_ms: int) -> bool:
-    """Whether a point of an incident has stopped again within the quiet time after it returned."""
-    return STOPPED in incident.methods and any(
-        stop.start_ms > incident.started_at + 1
-        and stop.start_ms - incident.ended_at <= quiet_ms
+def _is_of(incident: Incident, stop: Stop, quiet_ms: int) -> bool:
+    """Whether a stop is one of those of an incident: of a point of it, no more than the quiet time before or after."""
+    begin_ms, end_ms = incident.started_at + 1 - quiet_ms, incident.ended_at + 1 + quiet_ms
+    return (
+        STOPPED in incident.methods
+        and stop.start_ms <= end_ms
+        and stop.end_ms >= begin_ms
         and not set(incident.metrics).isdisjoint(stop.metrics)
-        for stop in found
     )
 
 

@@ -108,12 +108,39 @@ def test_a_point_that_comes_and_goes_is_one_incident_however_passes_follow_each_
     assert incident.status == "closed"
 
 
+def test_an_incident_stays_whatever_part_of_the_past_is_looked_at_again(store):
+    first, second = MIDNIGHT_MS + HOUR_MS, MIDNIGHT_MS + 90 * MINUTE_MS
+    device = without(store, {TWO[0]: first, TWO[1]: second}, {TWO[0]: first, TWO[1]: second}, MIDNIGHT_MS + 5 * HOUR_MS)
+    back = Snapshot.read(store, device.device_id, (first + HOUR_MS, MIDNIGHT_MS + 5 * HOUR_MS))
+    again = [
+        replace(
+            one,
+            metrics={**one.metrics, TWO[0]: 44.0},
+            metric_summary={**one.metric_summary, TWO[0]: [6, 44.0, 44.0, 44.0]},
+        )
+        for one in back
+    ]
+    kept = ("device_id", "snapshot_time", "window_ms", *MAPS, "completeness", "revision")
+    store.upsert("device_state_snapshots", Snapshot.columns(again, only=kept))
+
+    def told():
+        return {i.incident_id: (i.metrics, i.started_at, i.ended_at) for i in Incident.read(store, device.device_id)}
+
+    detect(store, device, MIDNIGHT_MS, END_MS)
+    whole = told()
+    assert [metrics for metrics, *_ in whole.values() if set(metrics) <= set(TWO)][:2] == [[TWO[0]], [TWO[1]]]
+    for begin in range(MIDNIGHT_MS, MIDNIGHT_MS + 7 * HOUR_MS, 17 * MINUTE_MS):
+        detect(store, device, begin, begin + HOUR_MS)
+        assert told() == whole, (begin - MIDNIGHT_MS) / HOUR_MS
+
+
 def test_points_that_stop_are_one_incident_until_they_return(store):
     stopped, back = MIDNIGHT_MS + HOUR_MS, MIDNIGHT_MS + 4 * HOUR_MS
-    device = without(store, TWO, stopped, back)
+    device = without(store, TWO, stopped, back, until_ms=stopped + 5 * MINUTE_MS)
     (early,) = detect(store, device, MIDNIGHT_MS, stopped + 5 * MINUTE_MS)
     assert early.status == "open"
     assert early.metrics == sorted(TWO)
+    device = without(store, TWO, stopped, back)
     (late,) = detect(store, device, MIDNIGHT_MS, END_MS)
     assert late.incident_id == early.incident_id
     assert (late.started_at + 1, late.ended_at + 1, late.status) == (stopped, back, "closed")
