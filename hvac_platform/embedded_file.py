@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,6 +34,18 @@ SAVING_SECONDS = 10.0
 """Readers of the file must have finished within this time, for a deleted -wal to be saved."""
 
 Identity = tuple[int, int] | None
+
+
+LEAST_FREE = 1 << 20
+"""Bytes without which SQLite can't even open a file for writing."""
+
+
+def disk_is_full(folder: Path) -> bool:
+    """Whether the disk of a folder has no room for anything more."""
+    try:
+        return shutil.disk_usage(folder).free < LEAST_FREE
+    except OSError:
+        return False
 
 
 class EmbeddedFileError(Exception):

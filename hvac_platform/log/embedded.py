@@ -25,7 +25,16 @@ import apsw
 import msgspec
 import numpy as np
 
-from hvac_platform.embedded_file import EmbeddedFileError, Fate, OpenFile, close_as_it_is, cut_short, itself, open_file
+from hvac_platform.embedded_file import (
+    EmbeddedFileError,
+    Fate,
+    OpenFile,
+    close_as_it_is,
+    cut_short,
+    disk_is_full,
+    itself,
+    open_file,
+)
 from hvac_platform.log.base import (
     DEFAULT_PARTITIONS,
     DEFAULT_RETENTION_MS,
@@ -590,9 +599,13 @@ class EmbeddedLog:
                 f"the message log {self.path} can't be opened: is {self.path.parent} a folder that may be written to?"
             ) from error
         except apsw.Error as error:
-            raise LogError(
-                f"the message log {self.path} can't be read ({error}); docs/recovery.md says what can be done"
-            ) from error
+            full = disk_is_full(self.path.parent)
+            what = (
+                f"the disk of {self.path.parent} is full: free some space"
+                if full
+                else "docs/recovery.md says what can be done"
+            )
+            raise LogError(f"the message log {self.path} can't be read ({error}); {what}") from error
         except OSError as error:
             raise LogError(f"can't open the message log {self.path}: {error.strerror or error}") from error
         except EmbeddedFileError as error:

@@ -23,6 +23,7 @@ from hvac_platform.embedded_file import (
     Fate,
     close_as_it_is,
     cut_short,
+    disk_is_full,
     itself,
     open_file,
     prepare_to_open,
@@ -78,15 +79,15 @@ class EmbeddedStore(LedgerKeeping):
     def __init__(self, path: Path | str) -> None:
         self._path = itself(Path(path))
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with _said_in_words(self._path):
+        with said_in_words(self._path):
             brought_up_to_date(self._path)
         self._lost = False
         self._open()
-        with _said_in_words(self._path):
+        with said_in_words(self._path):
             self.apply_schema()
 
     def _open(self) -> None:
-        with _said_in_words(self._path):
+        with said_in_words(self._path):
             self._file = open_file(self._path, self._connect)
 
     def _connect(self) -> apsw.Connection:
@@ -573,7 +574,7 @@ def version_of(path: Path) -> int:
     Raises:
         StoreError: it can't be read.
     """
-    with _said_in_words(path):
+    with said_in_words(path):
         prepare_to_open(path)
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
         try:
@@ -584,7 +585,7 @@ def version_of(path: Path) -> int:
 
 
 @contextmanager
-def _said_in_words(path: Path) -> Iterator[None]:
+def said_in_words(path: Path) -> Iterator[None]:
     """What can go wrong when a store is opened, as one line that says what to do."""
     try:
         yield
@@ -593,10 +594,11 @@ def _said_in_words(path: Path) -> Iterator[None]:
             f"the embedded store {path} is damaged ({error}); docs/recovery.md says what can be done"
         ) from error
     except apsw.Error as error:
-        raise StoreError(f"can't open the embedded store {path}: {error}. Is HVAC_HOME a writable folder?") from error
+        raise StoreError(f"can't open the embedded store {path}: {error}. {_why_not(path.parent)}") from error
     except OSError as error:
         said = error.strerror or error
-        raise StoreError(f"can't open the embedded store {path}: {said}. Is HVAC_HOME a writable folder?") from error
+        raise StoreError(f"can't open the embedded store {path}: {said}. {_why_not(path.parent)}") from error
+
     except EmbeddedFileError as error:
         raise StoreError(str(error)) from error
 
@@ -612,3 +614,10 @@ def _use_wal(connection: apsw.Connection) -> None:
             if time.monotonic() > deadline:
                 raise
         time.sleep(0.01)
+
+
+def _why_not(folder: Path) -> str:
+    """What may keep a file of a folder from being opened, and what to do."""
+    if disk_is_full(folder):
+        return f"The disk of {folder} is full: free some space"
+    return "Is HVAC_HOME a writable folder?"

@@ -43,10 +43,17 @@ def open_damaged(path: Path) -> EmbeddedStore | PlainStore:
     """A damaged store as it is: one of a version before the packed form is read in its own form, not upgraded first.
 
     Raises:
-        StoreError: not even its version can be read.
+        StoreError: nothing of it can be read; the message says what to do.
     """
-    found = version_of(path)
-    return read_plain(path, found) if 0 < found < PACKED_SINCE else EmbeddedStore(path)
+    try:
+        found = version_of(path)
+        return read_plain(path, found) if 0 < found < PACKED_SINCE else EmbeddedStore(path)
+    except (StoreError, *UNREADABLE) as error:
+        aside = path.with_name(f"{path.name}.damaged")
+        raise StoreError(
+            f"nothing of {path} can be read ({error.__cause__ or error}): move it away, mv {path} {aside}, and hvac ingest "
+            "makes a store anew from what the log still has; profiles, labels and incidents that were in it alone are lost"
+        ) from error
 
 
 def salvage(damaged: EmbeddedStore | PlainStore, new: EmbeddedStore) -> Salvage:

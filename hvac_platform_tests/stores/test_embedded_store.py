@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from hvac_platform.shipped import SCHEMA_DIRECTORY
-from hvac_platform.stores.base import RefusedError
-from hvac_platform.stores.embedded import EmbeddedStore
+from hvac_platform.stores.base import RefusedError, StoreError
+from hvac_platform.stores.embedded import EmbeddedStore, said_in_words
 from hvac_platform.stores.packed import PACKED
+from hvac_platform.stores.salvage import open_damaged
 from hvac_platform.stores.tables import tables
 from hvac_platform.timestamps import DAY_MS
 from hvac_platform_tests.conftest import DAY, MINUTE_MS, all_succeed, processes, rows, start_process
@@ -212,3 +213,23 @@ def test_processes_that_write_at_once_lose_nothing(home):
         assert (found >= 0).sum() == 200
     store.close()
     assert sqlite3.connect(path).execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+
+
+@pytest.mark.parametrize("begin", [b"", b"SQLite format 3\0"])
+def test_of_a_store_of_which_nothing_can_be_read_salvage_says_what_to_do(tmp_path, begin):
+    path = tmp_path / "store.db"
+    path.write_bytes(begin + bytes(range(256)) * 200)
+    with pytest.raises(StoreError, match=r"nothing of .*: move it away, mv .*, and hvac ingest makes a store anew"):
+        open_damaged(path)
+
+
+def test_a_store_that_can_not_be_opened_says_that_the_disk_is_full_where_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr("hvac_platform.stores.embedded.disk_is_full", lambda _: False)
+    with (
+        pytest.raises(StoreError, match=r"disk I/O error. Is HVAC_HOME a writable"),
+        said_in_words(tmp_path / "store.db"),
+    ):
+        raise apsw.IOError("disk I/O error")
+    monkeypatch.setattr("hvac_platform.stores.embedded.disk_is_full", lambda folder: folder == tmp_path)
+    with pytest.raises(StoreError, match=r"The disk of .* is full: free some"), said_in_words(tmp_path / "store.db"):
+        raise apsw.IOError("disk I/O error")
