@@ -499,6 +499,10 @@ ASKED: dict[str, tuple[str, dict[str, Any], str]] = {
     "two units of one column": (
         table("time,OAT", lambda t, i: f"{t},10"),
         {"columns": {"OAT": "outdoor_air_temp"}, "units": {"OAT": "°C", "outdoor_air_temp": "°F"}}, "leave one of them out"),
+    "what was made of the values of a day": (
+        table("Date,metric,statistic,value",
+              lambda t, i: f"2024-03-{1 + i // 2:02d},supply_air_temp,{'max' if i % 2 else 'min'},5{i % 7}"), {},
+        "where 'statistic' tells them apart ('max', 'min'), import the rows of one of them alone"),
     "flags of BACnet": (
         table("time,supply_air_temp,StatusFlags", lambda t, i: f"{t},55,{'F;T;F;F' if i == 9 else 'F;F;F;F'}"), {},
         "good_status: ['F;F;F;F'] for what good rows have"),

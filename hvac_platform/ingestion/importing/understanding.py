@@ -45,6 +45,10 @@ HOURS_OF_A_HALF = 12
 LAST_HOUR = 24
 """Number of the last hour of a day where the first one is 1, or where hours are called by their ends."""
 SAMPLE_ROWS = 1_000
+ONE_A_DATE = 0.9
+"""Share of rows that are the only ones of their date, below which dates alone are no times."""
+MOST_WORDS = 10
+"""Words of a column that may be ways in which values of a day were made."""
 MOST_NAMES = 10_000
 
 
@@ -672,13 +676,22 @@ class _Understanding:
         hours = hour_columns(self._candidates(), self.mapping.hours) if self.time.has_dates_only else None
         if hours is not None and hours.asks and not self.mapping.columns:
             raise ImportRefusedError(asked(hours))
-        if self.time.has_dates_only and self._different_rows() < MOSTLY * self.time.total:
+        if self.time.has_dates_only and self._different_rows() < ONE_A_DATE * self.time.total:
             of_one = " of one device" if self.roles.device is not None else ""
             of_one += " and metric" if of_one and self.roles.is_long else " of one metric" if self.roles.is_long else ""
             raise ImportRefusedError(
                 f"column {shown(self.time.column)} has dates without a time of day, and several rows of one "
                 f"date{of_one}; name the column of the time of day too: time_column: [DATE, TIME] in the map"
+                f"{self._or_words()}"
             )
+
+    def _or_words(self) -> str:
+        """Advice where words of another column, such as min and max, may tell rows of one date apart."""
+        found = [name for name, words in self.overlooked.words.items() if words and 1 < len(words) <= MOST_WORDS]
+        if not found:
+            return ""
+        words = sorted(self.overlooked.words[found[0]] or ())
+        return f"; where {shown(found[0])} tells them apart ({listed(words[:4])}), import the rows of one of them alone"
 
     def _different_rows(self) -> int:
         """Number of the rows that differ in their time, device or metric."""
