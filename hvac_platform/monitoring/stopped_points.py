@@ -141,8 +141,15 @@ def stopped_points(
     while True:
         found, whole = _stops(store, device, window_ms, (low_ms, high_ms), known, points, paces)
         mine = [stop for stop in found if stop.end_ms > start_ms and stop.start_ms < end_ms]
-        related = [i for i in known if any(_is_of(i, stop, quiet_ms) for stop in mine)]
-        wider = min([low_ms, *(i.started_at + 1 for i in related)]), max([high_ms, *(i.ended_at + 1 for i in related)])
+        # Of a stop that goes on since before, its incident says when it began, and nothing of that time is read again.
+        again = [
+            i.started_at + 1
+            for i in known
+            for stop in mine
+            if stop.start_ms > i.started_at + 1 and _is_of(i, stop, quiet_ms)
+        ]
+        ends = [i.ended_at + 1 for i in known if any(_is_of(i, stop, quiet_ms) for stop in mine)]
+        wider = min([low_ms, *again]), max([high_ms, *ends])
         if not whole and any(not stop.over for stop in mine):  # it ends behind what was looked at
             wider = wider[0], max(wider[1], min(device.last_seen + 1, 2 * high_ms - low_ms))
         if wider == (low_ms, high_ms):

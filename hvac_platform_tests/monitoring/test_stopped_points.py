@@ -16,6 +16,7 @@ from hvac_platform.monitoring.points import states_now
 from hvac_platform.monitoring.standing import StandingDetection
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
 from hvac_platform.stores.records import DeadLetter, DevicePoint, Incident, Snapshot, Verdict
+from hvac_platform.stores.series import read_series
 from hvac_platform.timestamps import DAY_MS, day_of
 from hvac_platform_tests.conftest import HOUR_MS, MIDNIGHT_MS, MINUTE_MS
 from hvac_platform_tests.monitoring.machines import encoders, learn, simulated_windows
@@ -106,6 +107,21 @@ def test_a_point_that_comes_and_goes_is_one_incident_however_passes_follow_each_
     assert (incident.started_at, incident.ended_at) == (begin - 1, begin + 5 * cycle + cycle // 2 - 1)
     assert incident.reasons[0].startswith("6 stops since ")
     assert incident.status == "closed"
+
+
+def test_of_a_stop_that_goes_on_nothing_is_read_again_since_its_begin(store, monkeypatch):
+    device = without(store, TWO, MIDNIGHT_MS + HOUR_MS, END_MS)
+    (early,) = detect(store, device, MIDNIGHT_MS, END_MS - 5 * MINUTE_MS)
+    begins: list[int] = []
+
+    def read(*given, **options):
+        begins.append(given[3])
+        return read_series(*given, **options)
+
+    monkeypatch.setattr("hvac_platform.monitoring.stopped_points.read_series", read)
+    (late,) = detect(store, device, END_MS - 5 * MINUTE_MS, END_MS)
+    assert (late.incident_id, late.started_at) == (early.incident_id, early.started_at)
+    assert min(begins) >= END_MS - 2 * HOUR_MS
 
 
 def test_an_incident_stays_whatever_part_of_the_past_is_looked_at_again(store):
