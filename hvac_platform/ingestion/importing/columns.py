@@ -163,13 +163,16 @@ def stated_unit(cells: Sequence[str]) -> str:
 
     >>> stated_unit(["Unit", "°C"]), stated_unit(["# units: Celsius"]), stated_unit(["All temperatures in °C"])
     ('°C', 'Celsius', '°C')
-    >>> stated_unit(["Unit", "RTU-1"]), stated_unit(["Units in service: 4"])
-    ('', '')
+    >>> stated_unit(["Unit", "RTU-1"]), stated_unit(["Units in service: 4"]), stated_unit(["Unit: 1"])
+    ('', '', '')
     """
     text = " ".join(" ".join(cells).split())
     match = _STATED_UNIT.match(text)
     unit = match["unit"].strip(" \t\"'()[].,;") if match is not None else ""
-    return unit if unit and plain(unit).lower() not in SAYS_NOTHING and parse_unit(unit) is not None else ""
+    is_unit = (
+        re.search(r"[^\W\d_]|[°%]", unit) and plain(unit).lower() not in SAYS_NOTHING and parse_unit(unit) is not None
+    )
+    return unit if is_unit else ""  # Unit: 1 is the number of a machine
 
 
 def without_remarks(name: str) -> str:
