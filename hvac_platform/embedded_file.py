@@ -30,6 +30,9 @@ IN_MEMORY = ":memory:"
 OPENING_SECONDS = 2.0
 """Opening and closing make and remove -wal and -shm within this time."""
 
+LEAST_TRIES = 5
+"""On a machine with much to do one of them may take longer than that."""
+
 SAVING_SECONDS = 10.0
 """Readers of the file must have finished within this time, for a deleted -wal to be saved."""
 
@@ -190,14 +193,15 @@ def open_file(path: Path, connect: Callable[[], apsw.Connection]) -> OpenFile:
     Raises:
         EmbeddedFileError: others have the file open and its ``-wal`` or ``-shm`` was deleted; or it is no file.
     """
-    deadline = time.monotonic() + OPENING_SECONDS
+    deadline, tries = time.monotonic() + OPENING_SECONDS, 0
     while True:
+        tries += 1
         prepare_to_open(path)
         opened = OpenFile(path, connect())
         if opened.whole:
             return opened
         close_as_it_is(opened.connection)
-        if time.monotonic() > deadline:
+        if time.monotonic() > deadline and tries >= LEAST_TRIES:
             raise EmbeddedFileError(f"{path}, its -wal or its -shm is deleted again and again: stop what does that")
         time.sleep(0.02)
 
@@ -222,9 +226,10 @@ def prepare_to_open(path: Path) -> None:
                     left_over.unlink(missing_ok=True)
                 path.touch()
         return
-    deadline = time.monotonic() + OPENING_SECONDS
+    deadline, tries = time.monotonic() + OPENING_SECONDS, 0
     while trouble := _trouble(path):
-        if time.monotonic() > deadline:
+        tries += 1
+        if time.monotonic() > deadline and tries >= LEAST_TRIES:
             raise EmbeddedFileError(trouble)
         time.sleep(0.02)
 
