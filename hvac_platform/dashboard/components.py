@@ -14,7 +14,7 @@ from dash import dcc, html
 
 from hvac_platform.dashboard.device_states import Status
 from hvac_platform.dashboard.figures import Figure
-from hvac_platform.dashboard.formatting import number, visible
+from hvac_platform.dashboard.formatting import device_href, number, visible
 from hvac_platform.dashboard.source import Source
 from hvac_platform.stores.base import Store
 
@@ -134,6 +134,16 @@ def _cell(heading: Heading, content: Content) -> Content:
 def facts(pairs: Sequence[tuple[str, Content]]) -> Content:
     """Names and values."""
     return html.Dl([html.Div([html.Dt(name), html.Dd("–" if value is None else value)]) for name, value in pairs])
+
+
+def device_links(device_ids: Sequence[str], most: int | None = None) -> list[Content]:
+    """Links to the pages of some devices, with commas between them; of many, the first ones and how many more there are."""
+    links: list[Content] = []
+    for device_id in device_ids[:most]:
+        links += [", "] if links else []
+        links.append(dcc.Link(visible(device_id, 80), href=device_href(device_id)))
+    more = 0 if most is None else len(device_ids) - most
+    return [*links, f" and {more} more"] if more > 0 else links
 
 
 def note(text: Content) -> Content:

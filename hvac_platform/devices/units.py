@@ -296,6 +296,15 @@ def parse_unit(text: str) -> Unit | None:
     return next((unit for name in spellings if len(name) > 1 and (unit := _FOLDED.get(name.lower()))), None)
 
 
+def names_unit(text: str) -> bool:
+    """Whether a text is a unit that is known, and not a spelling of none.
+
+    >>> names_unit("kW"), names_unit("-"), names_unit("furlongs")
+    (True, False, False)
+    """
+    return plain(text).lower() not in SAYS_NOTHING and parse_unit(text) is not None
+
+
 def _temperature(text: str) -> Unit | None:
     """A temperature whose degrees are spelled out, in any letters: ``degrees Celsius``, ``Deg. F``."""
     match = _DEGREES.fullmatch(text)

@@ -598,7 +598,6 @@ def said_in_words(path: Path) -> Iterator[None]:
     except OSError as error:
         said = error.strerror or error
         raise StoreError(f"can't open the embedded store {path}: {said}. {_why_not(path.parent)}") from error
-
     except EmbeddedFileError as error:
         raise StoreError(str(error)) from error
 

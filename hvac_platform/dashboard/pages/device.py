@@ -18,6 +18,7 @@ from hvac_platform.dashboard.components import (
     Content,
     Heading,
     chooser,
+    device_links,
     empty_state,
     facts,
     guarded,
@@ -42,7 +43,6 @@ from hvac_platform.dashboard.figures import (
 )
 from hvac_platform.dashboard.formatting import (
     age,
-    device_href,
     incident_href,
     key_metrics,
     level_words,
@@ -291,7 +291,7 @@ def head(device: Device, at_ms: int, plant: Sequence[tuple[str, Sequence[str]]] 
             ("First reading", iso(device.first_seen)),
             ("Last reading", f"{iso(device.last_seen)} ({age(at_ms - device.last_seen)} ago)"),
             ("Partition of the topic", str(device.kafka_partition)),
-            *((name, html.Span(_device_links(others))) for name, others in plant if others),
+            *((name, html.Span(device_links(others))) for name, others in plant if others),
         ]
     )
 
@@ -304,14 +304,6 @@ def plant_around(store: Store, settings: Settings, device_id: str) -> list[tuple
     seen = {device.device_id for device in store.devices()}
     around = (("Fed by", topology.fed_by), ("Feeds", topology.feeds))
     return [(name, [one for one in of.get(device_id, ()) if one in seen][:MOST_NEIGHBOURS]) for name, of in around]
-
-
-def _device_links(device_ids: Sequence[str]) -> list[Content]:
-    links: list[Content] = []
-    for device_id in device_ids:
-        links += [", "] if links else []
-        links.append(dcc.Link(visible(device_id, 80), href=device_href(device_id)))
-    return links
 
 
 def events_table(events: Sequence[AnomalyEvent], kind: str) -> Content:

@@ -9,6 +9,7 @@ from dash import Dash, Input, Output, dcc, html
 from hvac_platform.config import Settings
 from hvac_platform.dashboard.components import (
     Content,
+    device_links,
     empty_state,
     guarded,
     named,
@@ -124,7 +125,7 @@ def _device(store: Store, device: Device, topology: Topology, fleet: Fleet) -> C
             ),
             html.P(heard, className="small"),
             *([_open(store, incidents)] if incidents else []),
-            *([html.P(["feeds ", *_links(fed)], className="small")] if fed else []),
+            *([html.P(["feeds ", *device_links(fed, FED_SHOWN)], className="small")] if fed else []),
         ],
         className=f"card edge-{status.name.lower()}",
     )
@@ -144,14 +145,6 @@ def _open(store: Store, incidents: Sequence[Incident]) -> Content:
     told = visible((first.reasons or [first.severity])[0], 160)
     more = f" and {len(incidents) - 1} more" if len(incidents) > 1 else ""
     return html.P([dcc.Link(told, href=incident_href(first.incident_id)), more])
-
-
-def _links(device_ids: Sequence[str]) -> list[Content]:
-    links: list[Content] = []
-    for name in device_ids[:FED_SHOWN]:
-        links += [", "] if links else []
-        links.append(dcc.Link(visible(name, 60), href=device_href(name)))
-    return links + ([f" and {len(device_ids) - FED_SHOWN} more"] if len(device_ids) > FED_SHOWN else [])
 
 
 def register(app: Dash, source: Source, board: FleetBoards) -> None:

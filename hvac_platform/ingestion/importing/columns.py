@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hvac_platform.devices.registry import DeviceType
-from hvac_platform.devices.units import SAYS_NOTHING, parse_unit, plain
+from hvac_platform.devices.units import SAYS_NOTHING, names_unit, parse_unit, plain
 
 TIME_NAMES = (
     *("timestamp", "datetime", "date_time", "time", "date", "ts", "t_stamp", "time_stamp", "zeitstempel", "zeitpunkt"),
@@ -169,10 +169,8 @@ def stated_unit(cells: Sequence[str]) -> str:
     text = " ".join(" ".join(cells).split())
     match = _STATED_UNIT.match(text)
     unit = match["unit"].strip(" \t\"'()[].,;") if match is not None else ""
-    is_unit = (
-        re.search(r"[^\W\d_]|[°%]", unit) and plain(unit).lower() not in SAYS_NOTHING and parse_unit(unit) is not None
-    )
-    return unit if is_unit else ""  # Unit: 1 is the number of a machine
+    # Unit: 1 is the number of a machine.
+    return unit if re.search(r"[^\W\d_]|[°%]", unit) and names_unit(unit) else ""
 
 
 def without_remarks(name: str) -> str:

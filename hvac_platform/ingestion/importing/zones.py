@@ -28,8 +28,9 @@ _STATED = re.compile(
     r"(?:all )?time ?(?:stamp)?s? (?:are |is )?(?:given |shown )?(?:in|(?=UTC|GMT)))(?:\b|(?=[-+−]))"
     r"[\s:=,;|-]*?(?P<zone>[-+−]?\s*[\w(\"'\[].*)"
 )
-_MINUTES = re.compile(r"(?i)([-+−]?)\s*(\d{2,3})\s*min(?:utes)?\.?")
 """A line that says in which zone the times below it are."""
+_MINUTES = re.compile(r"(?i)([-+−]?)\s*(\d{2,3})\s*min(?:utes)?\.?")
+"""Minutes ahead of UTC."""
 _UTC = ("utc", "gmt", "zulu")
 _LOCAL = ("local", "locale", "lokal", "lokalzeit", "localtime", "ortszeit", "lt")
 """Words that say that times are those of a place, and not of which."""

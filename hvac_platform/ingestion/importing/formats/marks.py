@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from hvac_platform.devices.units import SAYS_NOTHING, parse_unit, plain
+from hvac_platform.devices.units import names_unit
 
 BUILT_IN = (9, 10)
 """Numbers of the formats 0% and 0.00%."""
@@ -53,7 +53,7 @@ def unit_formats(formats: Mapping[int, str]) -> dict[int, tuple[str, int]]:
             continue
         parts = re.findall(r'"([^"]*)"|\\(.)|\[\$([^\]-]*)(?:-[0-9A-Fa-f]+)?\]|( )', match[2])
         words = "".join("".join(part) for part in parts).strip()
-        if words and parse_unit(words) is not None and plain(words).lower() not in SAYS_NOTHING:
+        if names_unit(words):
             found[number] = words, 1000 ** len(match[1])
     return found
 
@@ -66,8 +66,7 @@ def unit_behind(text: str) -> str:
     """
     match = re.fullmatch(r"[-+−]?[\d.,'\s]*\d\s*([^\d\s.,].*)", text)
     words = match[1].strip() if match is not None else ""
-    is_unit = bool(words) and parse_unit(words) is not None and plain(words).lower() not in SAYS_NOTHING
-    return words if is_unit and words != "%" else ""
+    return words if names_unit(words) and words != "%" else ""
 
 
 def percent_formats(formats: Mapping[int, str]) -> set[int]:
