@@ -239,7 +239,8 @@ def _take_alone(connection: apsw.Connection, path: Path, found: int) -> None:
         connection.pragma("journal_mode", "delete")
         if connection.pragma("journal_mode") != "delete":
             raise apsw.BusyError
-        connection.execute("BEGIN EXCLUSIVE")  # it never writes: the file stays as it is until another takes its place
+        # The lock is kept until it is closed. It never writes: the file stays as it is until another takes its place.
+        connection.execute("BEGIN EXCLUSIVE; COMMIT")
     except (apsw.BusyError, apsw.LockedError) as error:
         users = [pid for pid in users_of(path) if pid != os.getpid()]
         who = f"process {', '.join(map(str, users))} has" if users else "another process has"
@@ -255,8 +256,10 @@ def _at_version_7(connection: apsw.Connection, path: Path, found: int) -> PlainS
         return PlainStore(connection, path)
     copied = path.with_name(path.name + ".upgrading-7")
     _remove(copied)
-    shutil.copyfile(path, copied)
     older = apsw.Connection(str(copied))
+    # Through the connection: to open and close the file besides would drop the locks that keep others out of it.
+    with older.backup("main", connection, "main") as copying:
+        copying.step()
     older.execute("PRAGMA synchronous=OFF; BEGIN")
     # Triggers that kept the former vector index would need its extension to be loaded.
     for name in [row[0] for row in older.execute("SELECT name FROM sqlite_master WHERE type='trigger'")]:

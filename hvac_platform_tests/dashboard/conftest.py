@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import apsw
 import pytest
 from dash import Dash
 
@@ -109,6 +110,16 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
         span = MaintenanceSpan("CH-001", START_MS + 10 * HOUR_MS, START_MS + 11 * HOUR_MS, "coils", 0)
         store.upsert("maintenance_spans", MaintenanceSpan.columns([span]))
     return home
+
+
+def copy_databases(home: Path, folder: Path) -> None:
+    """Copy the store and the log as SQLite does: this process, if it opened and closed the files, would lose its locks."""
+    for file in home.glob("*.db"):
+        source, made = apsw.Connection(str(file)), apsw.Connection(str(folder / file.name))
+        with made.backup("main", source, "main") as copying:
+            copying.step()
+        made.close()
+        source.close()
 
 
 class Browser:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,7 +24,7 @@ from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.records import Incident
 from hvac_platform.stores.tables import tables
 from hvac_platform.timestamps import now_ms
-from hvac_platform_tests.dashboard.conftest import EVIL, START_MS, Browser, settings_of
+from hvac_platform_tests.dashboard.conftest import EVIL, START_MS, Browser, copy_databases, settings_of
 from hvac_platform_tests.dashboard.test_pages import PAGES
 
 NORTH, SOUTH = "tower north", "tower south"
@@ -37,8 +36,7 @@ SITE_ONLY = ("/metrics", "/api/v1/health")
 
 @pytest.fixture
 def home(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    for file in filled.glob("*.db*"):
-        shutil.copy(file, tmp_path)
+    copy_databases(filled, tmp_path)
     monkeypatch.setattr(log_in, "USERS_SECONDS", 0.0)
     store = EmbeddedStore(tmp_path / "store.db")
     for device, building, place in (("CH-001", NORTH, "north roof"), ("RTU-001", SOUTH, "south roof")):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,7 @@ from hvac_platform.dashboard.app import PAGES, make_app
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.timestamps import now_ms
 from hvac_platform_tests.conftest import HOUR_MS
-from hvac_platform_tests.dashboard.conftest import EVIL, START_MS, BrokenStore, settings_of
+from hvac_platform_tests.dashboard.conftest import EVIL, START_MS, BrokenStore, copy_databases, settings_of
 from hvac_platform_tests.dashboard.test_browser import chromium
 from hvac_platform_tests.dashboard.test_pages import FixedSource
 
@@ -69,8 +68,7 @@ def addresses() -> list[str]:
 
 @pytest.fixture
 def with_operator(filled: Path, tmp_path: Path) -> Iterator[tuple[str, str]]:
-    for file in filled.glob("*.db*"):
-        shutil.copy(file, tmp_path)
+    copy_databases(filled, tmp_path)
     store = EmbeddedStore(tmp_path / "store.db")
     token = add_user(store, "ana", Role.OPERATOR, None, now_ms())
     store.close()

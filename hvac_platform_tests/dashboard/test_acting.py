@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from hvac_platform.monitoring.incident_actions import ACTIONS
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.records import Incident, IncidentHandling, MaintenanceSpan
 from hvac_platform.timestamps import iso, now_ms
-from hvac_platform_tests.dashboard.conftest import settings_of
+from hvac_platform_tests.dashboard.conftest import copy_databases, settings_of
 from hvac_platform_tests.dashboard.test_access import Visitor
 
 NORTH, SOUTH = "tower north", "tower south"
@@ -29,8 +28,7 @@ NORTH, SOUTH = "tower north", "tower south"
 @pytest.fixture
 def store(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EmbeddedStore:
     """CH-001 in the north with an acknowledged incident, RTU-001 in the south with one of the past."""
-    for file in filled.glob("*.db*"):
-        shutil.copy(file, tmp_path)
+    copy_databases(filled, tmp_path)
     monkeypatch.setattr(log_in, "USERS_SECONDS", 0.0)
     store = EmbeddedStore(tmp_path / "store.db")
     for device, building in (("CH-001", NORTH), ("RTU-001", SOUTH)):

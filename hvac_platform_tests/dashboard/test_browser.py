@@ -24,7 +24,7 @@ from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.records import Incident
 from hvac_platform.timestamps import now_ms
 from hvac_platform_tests.conftest import HOUR_MS
-from hvac_platform_tests.dashboard.conftest import EVIL, START_MS
+from hvac_platform_tests.dashboard.conftest import EVIL, START_MS, copy_databases
 from hvac_platform_tests.live.conftest import free_port
 
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
@@ -126,8 +126,7 @@ def elsewhere(url: str, served: str) -> list[str]:
 
 def test_an_operator_walks_from_the_card_to_resolved_in_a_browser(filled: Path, tmp_path: Path) -> None:
     """The link that logs in, what needs attention, its incident, acknowledged and resolved: four clicks."""
-    for file in filled.glob("*.db*"):
-        shutil.copy(file, tmp_path)
+    copy_databases(filled, tmp_path)
     store = EmbeddedStore(tmp_path / "store.db")
     (incident,) = Incident.read(store, "CH-001")
     lifecycle.snooze(store, incident, now_ms() + HOUR_MS, by="kim", at_ms=now_ms())

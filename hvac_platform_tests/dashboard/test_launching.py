@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -19,7 +18,7 @@ from hvac_platform.dashboard.app import make_app
 from hvac_platform.dashboard.launching import DaysError, days_asked
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.timestamps import day_of, days_before, now_ms
-from hvac_platform_tests.dashboard.conftest import YESTERDAY, settings_of
+from hvac_platform_tests.dashboard.conftest import YESTERDAY, copy_databases, settings_of
 from hvac_platform_tests.dashboard.test_access import Visitor
 from hvac_platform_tests.live.conftest import free_port
 
@@ -88,8 +87,7 @@ def dagster() -> Iterator[PlayedDagster]:
 
 @pytest.fixture
 def store(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> EmbeddedStore:
-    for file in filled.glob("*.db*"):
-        shutil.copy(file, tmp_path)
+    copy_databases(filled, tmp_path)
     monkeypatch.setattr(log_in, "USERS_SECONDS", 0.0)
     store = EmbeddedStore(tmp_path / "store.db")
     for device, building in (("CH-001", NORTH), ("RTU-001", SOUTH)):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 from collections.abc import Iterator, Mapping
 from itertools import product
 from pathlib import Path
@@ -33,7 +32,7 @@ from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.records import Incident
 from hvac_platform.stores.tables import tables
 from hvac_platform.timestamps import now_ms
-from hvac_platform_tests.dashboard.conftest import START_MS, YESTERDAY, settings_of
+from hvac_platform_tests.dashboard.conftest import START_MS, YESTERDAY, copy_databases, settings_of
 from hvac_platform_tests.dashboard.test_access import SITE_ONLY, Visitor
 from hvac_platform_tests.dashboard.test_launching import PlayedDagster
 
@@ -216,8 +215,7 @@ def _entangled(store: EmbeddedStore) -> None:
 @pytest.fixture(scope="module")
 def home(filled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("leaks")
-    for file in filled.glob("*.db*"):
-        shutil.copy(file, folder)
+    copy_databases(filled, folder)
     store = EmbeddedStore(folder / "store.db")
     for device, building, place in ((NORTHERN, NORTH, "north roof"), ("RTU-001", SOUTH, "south roof")):
         store.connection.execute(
@@ -336,8 +334,7 @@ def test_what_callbacks_are_asked_with_is_asked_for_by_one(whole: Visitor) -> No
 
 def test_what_acts_does_so_for_who_may(home: Path, tmp_path: Path, dagster: PlayedDagster) -> None:
     """So that an act which is asked for in vain on another building isn't one that could not be done by anybody."""
-    for file in home.glob("*.db*"):
-        shutil.copy(file, tmp_path)
+    copy_databases(home, tmp_path)
     store = EmbeddedStore(tmp_path / "store.db")
     app = make_app(settings_of(tmp_path, hvac_dagster_url=dagster.url))
     cleo = Visitor(app, add_user(store, "cleo", Role.OPERATOR, None, now_ms()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from hvac_platform_tests.dashboard.conftest import (
     BrokenStore,
     Browser,
     CountingStore,
+    copy_databases,
     settings_of,
 )
 from hvac_platform_tests.monitoring import metered
@@ -101,8 +101,7 @@ def test_a_device_shows_slow_wear_and_its_operating_modes(browser: Browser) -> N
 
 
 def test_a_device_shows_the_pace_and_the_grade_of_its_points(filled: Path, tmp_path: Path) -> None:
-    for file in filled.glob("store.db*"):
-        shutil.copy(file, tmp_path)
+    copy_databases(filled, tmp_path)
     store = EmbeddedStore(tmp_path / "store.db")
     grade = StoredGrade(
         grade="poor", completeness=0.61, staleness=0.2, resolution=0.1, noise=None, stuck=0.0, out_of_range=0.003
@@ -123,8 +122,7 @@ def test_a_device_shows_the_pace_and_the_grade_of_its_points(filled: Path, tmp_p
 
 
 def test_the_incident_of_a_data_loss_says_what_is_missing(filled: Path, tmp_path: Path) -> None:
-    for file in filled.glob("store.db*"):
-        shutil.copy(file, tmp_path)
+    copy_databases(filled, tmp_path)
     store = EmbeddedStore(tmp_path / "store.db")
     device = next(d for d in store.devices() if d.device_id == "CH-001")
     loss = DataLoss(START_MS + HOUR_MS, START_MS + 2 * HOUR_MS, True, HOUR_MS // 12, 60_000)

@@ -6,6 +6,8 @@ import contextlib
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -232,8 +234,25 @@ def test_rows_of_a_device_that_no_registry_knows_come_over_too(tmp_path):
     store.close()
 
 
-def test_a_store_of_the_first_version_is_upgraded_as_well(tmp_path):
-    path = tmp_path / "first.db"
+def test_nobody_else_gets_into_the_old_store_while_it_is_copied(tmp_path, monkeypatch):
+    """A store of the first version is copied, and a process that opened and closed it would lose its locks on it."""
+    asking = "import apsw, sys; apsw.Connection(sys.argv[1]).execute('CREATE TABLE written_meanwhile (x)')"
+    refused, copy = [], repacking._copy
+
+    def copy_beside_another(old, path, made, tell):
+        asked = subprocess.run([sys.executable, "-c", asking, str(path)], capture_output=True, text=True)
+        refused.append("database is locked" in asked.stderr)
+        return copy(old, path, made, tell)
+
+    monkeypatch.setattr(repacking, "_copy", copy_beside_another)
+    filled(tmp_path / "seventh.db").close()
+    EmbeddedStore(tmp_path / "seventh.db").close()
+    first_version(tmp_path / "first.db")
+    EmbeddedStore(tmp_path / "first.db").close()
+    assert refused == [True, True]
+
+
+def first_version(path):
     first = seventh(path)
     first.execute("DROP TABLE embedding_backlog; DROP TRIGGER device_state_embedding_withdrawn; PRAGMA user_version=1")
     first.execute("DROP TABLE incidents; DROP TABLE maintenance_spans; DROP TABLE metric_trends")
@@ -264,7 +283,11 @@ def test_a_store_of_the_first_version_is_upgraded_as_well(tmp_path):
             first.execute(f"ALTER TABLE {name} DROP COLUMN {column}")
     index_without_its_extension(first)
     first.close()
-    upgraded = EmbeddedStore(path)
+
+
+def test_a_store_of_the_first_version_is_upgraded_as_well(tmp_path):
+    first_version(tmp_path / "first.db")
+    upgraded = EmbeddedStore(tmp_path / "first.db")
     found = rows(upgraded, "method_reports", "date", "device_id", "method", "windows", "anomalous", "alone")
     assert [batch["revision"] for batch in upgraded.unjudged()] == [[2, 3, 4, 5]]
     upgraded.close()
