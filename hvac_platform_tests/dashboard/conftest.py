@@ -189,7 +189,7 @@ class BrokenStore:
 class CountingStore:
     """A store that counts what is asked of it, and refuses to write."""
 
-    READS = frozenset({"scan", "devices", "count", "ledger", "device_days", "schema_versions"})
+    READS = frozenset({"scan", "scan_spans", "devices", "count", "ledger", "device_days", "schema_versions"})
 
     def __init__(self, store: Store) -> None:
         self._store = store
