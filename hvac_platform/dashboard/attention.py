@@ -8,7 +8,7 @@ from dash import dcc, html
 
 from hvac_platform.dashboard.components import Content, named, severity_badge
 from hvac_platform.dashboard.formatting import incident_href, number, span_words, state_words, visible
-from hvac_platform.dashboard.known_worth import KnownWorth
+from hvac_platform.dashboard.known_of_incidents import KnownOfIncidents
 from hvac_platform.dashboard.reading import incidents_of
 from hvac_platform.detection.urgency import points_in_order
 from hvac_platform.devices.first_checks import FIRST_CHECKS
@@ -32,7 +32,7 @@ def most_urgent(incidents: Mapping[str, Sequence[Incident]]) -> list[Incident]:
 
 
 def attention(
-    store: Store, incidents: Mapping[str, Sequence[Incident]], at_ms: int, known: KnownWorth | None = None
+    store: Store, incidents: Mapping[str, Sequence[Incident]], at_ms: int, known: KnownOfIncidents | None = None
 ) -> Content:
     """The list; a sentence where nothing is open.
 

@@ -48,6 +48,7 @@ class Line:
         band: lowest and highest normal value, or None.
         limits: what can be real; a reading beyond, such as a broken sensor's -999, does not stretch the axis.
         ahead: times and values that lead on to the newest reading, of a window that is still open; drawn dotted.
+        normal: float64 [n], what would have been normal, or None; drawn dashed.
     """
 
     title: str
@@ -56,6 +57,7 @@ class Line:
     band: tuple[float, float] | None = None
     limits: tuple[float, float] | None = None
     ahead: tuple[list[int], list[float | None]] | None = None
+    normal: Float64 | None = None
 
     def axis_range(self) -> list[float] | None:
         """Range of the axis where some readings are beyond the limits and others are not; None lets the values decide.
@@ -269,7 +271,10 @@ def metrics_figure(
                     "layer": "below",
                 }
             )
-        xs, ys = with_gaps(*decimated(times_ms, line.values), _drawn_interval(times_ms, interval_ms))
+        drawn_ms = _drawn_interval(times_ms, interval_ms)
+        if line.normal is not None:
+            traces.append(_normal_trace(line, *with_gaps(*decimated(times_ms, line.normal), drawn_ms), name))
+        xs, ys = with_gaps(*decimated(times_ms, line.values), drawn_ms)
         traces.append(
             {
                 "type": "scatter",
@@ -287,6 +292,21 @@ def metrics_figure(
         if line.ahead is not None:
             traces.append(_ahead_trace(line, "y" if i == 0 else f"y{i + 1}"))
     return {"data": traces, "layout": {**layout, "shapes": shapes, "annotations": annotations}}
+
+
+def _normal_trace(line: Line, times: list[int], values: list[float | None], axis: str) -> Figure:
+    """What would have been normal, beneath what was."""
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": times,
+        "y": values,
+        "xaxis": "x",
+        "yaxis": axis,
+        "name": f"{in_figure(line.title)}, normal would have been",
+        "line": {"color": ORANGE, "width": 1.4, "dash": "dash"},
+        "hovertemplate": f"%{{y:,.4~g}} {in_figure(line.unit)}",
+    }
 
 
 def _ahead_trace(line: Line, axis: str) -> Figure:

@@ -209,6 +209,10 @@ def test_an_incident_says_why_what_and_how_much(browser: Browser) -> None:
     for words in ("far from its usual", "ch-1 (", "power (up)", "fouled condenser", "0.91", "42.5 kWh", similar):
         assert words in text
     assert "this incident" in text
+    assert "What was not normal" in text
+    assert "spreads lower" in text
+    assert "normal would have been" in text
+    assert "turned out to be" in text
     for words in ("acknowledged by kim, since", "alex", "opened as warning", "acknowledged by kim: &lt;b&gt;on my way"):
         assert words.replace("&lt;", "<").replace("&gt;", ">") in text
     assert "no such incident" in browser.text("incident-content.children", incident_id__data=["CH-001", 5])

@@ -37,7 +37,7 @@ from hvac_platform.dashboard.formatting import (
     visible,
 )
 from hvac_platform.dashboard.front import texts_once
-from hvac_platform.dashboard.known_worth import KnownWorth
+from hvac_platform.dashboard.known_of_incidents import KnownOfIncidents
 from hvac_platform.dashboard.paging import pager_outputs, pager_state, register_pager
 from hvac_platform.dashboard.reading import DeviceState, Ingestion
 from hvac_platform.dashboard.shared_readings import SharedReadings
@@ -223,7 +223,7 @@ def render(
     filters: Filters,
     page: int,
     shown_before: Sequence[str] = (),
-    known: KnownWorth | None = None,
+    known: KnownOfIncidents | None = None,
 ) -> FleetView:
     """One refresh; devices that were shown before are looked at first."""
     fleet = board.refresh(store, shown_before)
@@ -242,7 +242,7 @@ def render(
 def register(app: Dash, board: FleetBoards, shared: SharedReadings) -> None:
     """Callbacks of the page."""
     register_pager(app, "fleet", ("fleet-type", "fleet-building", "fleet-status", "fleet-search"))
-    known = KnownWorth(shared.source.settings)
+    known = KnownOfIncidents(shared.source.settings)
 
     @app.callback(
         Output("fleet-totals", "children"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,25 +22,28 @@ from hvac_platform.dashboard.components import (
     severity_badge,
     table,
 )
-from hvac_platform.dashboard.figures import SEVERITY_COLOURS, Span, metrics_figure, score_figure
+from hvac_platform.dashboard.figures import SEVERITY_COLOURS, Line, Span, metrics_figure, score_figure
 from hvac_platform.dashboard.formatting import (
     device_href,
     incident_href,
     key_metrics,
     level_words,
+    metric_display,
     metric_title,
+    metric_value,
     number,
     span_words,
     state_words,
     type_title,
     visible,
 )
-from hvac_platform.dashboard.known_worth import KnownWorth
+from hvac_platform.dashboard.known_of_incidents import KnownOfIncidents
 from hvac_platform.dashboard.log_in import current_person
 from hvac_platform.dashboard.pages.device import lines_of, marks, marks_words
 from hvac_platform.dashboard.reading import (
     HOUR_MS,
     device_events,
+    incidents_of,
     maintenance_within,
     method_scores,
     profile_row,
@@ -51,14 +54,18 @@ from hvac_platform.devices.registry import device_type
 from hvac_platform.monitoring import lifecycle
 from hvac_platform.monitoring.data_loss import DATA_LOSS, told_method
 from hvac_platform.monitoring.incident_actions import ACTIONS
+from hvac_platform.monitoring.normal_course import NormalCourse
 from hvac_platform.monitoring.notifying import urgency_now
 from hvac_platform.monitoring.worth import Worth, comfort_words, cost_words, maintenance_words, savings_words
+from hvac_platform.snapshots import SnapshotSeries
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.records import Incident, IncidentHandling, IncidentTransition
 from hvac_platform.stores.series import read_series
 from hvac_platform.timestamps import DAY_MS, iso, now_ms
 
 METRICS = 6
+LEAST_SPREADS = 0.5
+"""What is nearer to normal is not told."""
 MOST_TRANSITIONS = 200
 LEAST_AROUND_MS, MOST_AROUND_MS = HOUR_MS // 2, DAY_MS
 
@@ -230,8 +237,9 @@ def likely(incident: Incident) -> Content:
     return html.Section(
         [
             html.H2("Likely kinds of fault"),
+            html.P("A similarity of 1 is equal.", className="small"),
             table(
-                [Heading("kind"), Heading("similarity (1 is equal)", True)],
+                [Heading("kind"), Heading("similarity", True)],
                 rows,
                 label="Likely kinds of fault",
                 empty="None of the known kinds is like it.",
@@ -240,23 +248,39 @@ def likely(incident: Incident) -> Content:
     )
 
 
-def similar(incident: Incident) -> Content:
-    """Past incidents that are like it, each with a link."""
-    rows: list[list[Content]] = [
-        [
-            dcc.Link(
-                f"{visible(past['device_id'], 60)}, {iso(past['started_at'])}",
-                href=incident_href(past["incident_id"]),
-            ),
-            number(past["similarity"], 2),
-        ]
-        for past in incident.similar
-    ]
+def similar(incident: Incident, kept: Mapping[str, Incident]) -> Content:
+    """Past incidents that are like it, each with a link, how long it lasted and what it turned out to be.
+
+    Args:
+        incident: the one that they are like.
+        kept: those that are still on record by id.
+    """
+    rows: list[list[Content]] = []
+    for past in incident.similar:
+        one = kept.get(past["incident_id"])
+        label = past.get("label") if one is None else one.label
+        rows.append(
+            [
+                dcc.Link(
+                    f"{visible(past['device_id'], 60)}, {iso(past['started_at'])}",
+                    href=incident_href(past["incident_id"]),
+                ),
+                number(past["similarity"], 2),
+                "–" if one is None else span_words(one.ended_at - one.started_at),
+                visible(label, 80) if label else "not said",
+            ]
+        )
     return html.Section(
         [
             html.H2("Similar past incidents"),
+            html.P("The most similar first.", className="small"),
             table(
-                [Heading("incident"), Heading("similarity (1 is equal)", True)],
+                [
+                    Heading("incident"),
+                    Heading("similarity", True),
+                    Heading("lasted", True),
+                    Heading("turned out to be"),
+                ],
                 rows,
                 label="Similar past incidents",
                 empty="No past incident is like it.",
@@ -265,8 +289,43 @@ def similar(incident: Incident) -> Content:
     )
 
 
-def figures(store: Store, incident: Incident, kind: str) -> Sequence[Content]:
-    """Scores and metrics around the incident."""
+def departures(course: NormalCourse, kind: str) -> Content:
+    """How far each metric was from normal while the incident lasted, as bars; the farthest first."""
+    shown = [one for one in course.departures if abs(one.spreads) >= LEAST_SPREADS][:METRICS]
+    most = max((abs(one.spreads) for one in shown), default=1.0)
+    rows: list[list[Content]] = [
+        [
+            metric_title(kind, one.metric),
+            metric_value(kind, one.metric, one.observed),
+            metric_value(kind, one.metric, one.normal),
+            html.Span(
+                f"{number(abs(one.spreads), 1)} spreads {'higher' if one.spreads > 0 else 'lower'}",
+                className="measured",
+                style={"backgroundSize": f"{100 * abs(one.spreads) / most:.0f}% 100%"},
+            ),
+        ]
+        for one in shown
+    ]
+    return html.Section(
+        [
+            html.H2("What was not normal"),
+            html.P(
+                "Means over the incident, beside what the device's other metrics say that each should have been. "
+                "A spread is how much a metric usually varies.",
+                className="small",
+            ),
+            table(
+                [Heading("metric"), Heading("was", True), Heading("normal", True), Heading("apart by")],
+                rows,
+                label="How far each metric was from normal",
+                empty="Each metric by itself is what the others imply; scores and rules say what is wrong.",
+            ),
+        ]
+    )
+
+
+def figures(store: Store, incident: Incident, kind: str, course: NormalCourse | None) -> Sequence[Content]:
+    """Scores and metrics around the incident, with what would have been normal."""
     device_id = incident.device_id
     start_ms, end_ms = around(incident)
     series = read_series(store, device_id, kind, start_ms, end_ms)
@@ -291,14 +350,22 @@ def figures(store: Store, incident: Incident, kind: str) -> Sequence[Content]:
     others = [m for m in key_metrics(kind, known, len(known)) if m not in moved]
     shown = moved or others[:METRICS]
     lines = lines_of(series, shown, profile.metric_stats if profile is not None else None, {})
+    if course is not None:
+        lines = [_with_normal(line, metric, kind, course, series) for line, metric in zip(lines, shown, strict=True)]
+    told = marks_words(spans) + ("" if course is None else " Dashed: what would have been normal.")
     scores = method_scores(store, device_id, start_ms, end_ms)
     return [
         html.H2("Metrics around it"),
-        html.P(marks_words(spans), className="small"),
+        html.P(told, className="small"),
         graph(metrics_figure(series.times_ms, lines, **axis), label="Metrics around the incident"),
         html.H2("Scores of the methods"),
         graph(score_figure(scores, **axis), label="Scores of the methods around the incident"),
     ]
+
+
+def _with_normal(line: Line, metric: str, kind: str, course: NormalCourse, series: SnapshotSeries) -> Line:
+    normal = course.column(metric, series.times_ms)
+    return line if normal is None else replace(line, normal=metric_display(kind, metric).values(normal))
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,7 +381,7 @@ class IncidentKey:
     name: str
 
 
-def render(store: Store, key: IncidentKey, known: KnownWorth) -> tuple[Content, list[bool]]:
+def render(store: Store, key: IncidentKey, known: KnownOfIncidents) -> tuple[Content, list[bool]]:
     """One refresh of the page of an incident, and which buttons are off."""
     incident = lifecycle.find_incident(store, f"{key.device_id}/{key.name}")
     if incident is None:
@@ -326,14 +393,18 @@ def render(store: Store, key: IncidentKey, known: KnownWorth) -> tuple[Content, 
     at_ms = now_ms()
     worth = known.of(store, incident, at_ms)
     saved = savings_words(*known.savings(store, incident, handling, at_ms), worth.currency)
+    course = known.normal_course(store, device, incident, around(incident), at_ms) if device and not lost else None
+    like = incidents_of(store, [(past["device_id"], past["started_at"]) for past in incident.similar])
+    kept = {one.incident_id: one for one in like}
     content = html.Div(
         [
             summary(incident, kind, handling, at_ms),
             worth_of_it(worth, urgency_now(store, incident, worth), saved),
             history(lifecycle.history_of(store, incident)),
             why(incident, kind),
-            *([] if lost else [html.Div([likely(incident), similar(incident)], className="columns")]),
-            *figures(store, incident, kind),
+            *([] if course is None else [departures(course, kind)]),
+            *([] if lost else [html.Div([likely(incident), similar(incident, kept)], className="columns")]),
+            *figures(store, incident, kind, course),
         ]
     )
     return content, acting_on_it.impossible(handling, at_ms)
@@ -342,7 +413,7 @@ def render(store: Store, key: IncidentKey, known: KnownWorth) -> tuple[Content, 
 def register(app: Dash, source: Source, acting: Acting) -> None:
     """Callbacks of the page."""
     acting_on_it.register(app, source, acting)
-    known = KnownWorth(source.settings)
+    known = KnownOfIncidents(source.settings)
 
     @app.callback(
         Output("incident-content", "children"),
