@@ -43,6 +43,7 @@ from hvac_platform.dashboard.figures import (
 )
 from hvac_platform.dashboard.formatting import (
     age,
+    at_site,
     incident_href,
     key_metrics,
     level_words,
@@ -74,6 +75,7 @@ from hvac_platform.dashboard.reading import (
 )
 from hvac_platform.dashboard.source import Source
 from hvac_platform.devices.display_units import Display
+from hvac_platform.devices.local_time import timezone_of
 from hvac_platform.devices.registry import device_type
 from hvac_platform.devices.topology import NO_TOPOLOGY
 from hvac_platform.monitoring.data_loss import spelled
@@ -281,7 +283,7 @@ def marks_words(spans: Sequence[Span]) -> str:
     return "Light blue band: mean ± 3 sigma of the normal windows. Shaded: " + (", ".join(told) or "nothing") + "."
 
 
-def head(device: Device, at_ms: int, plant: Sequence[tuple[str, Sequence[str]]] = ()) -> Content:
+def head(device: Device, at_ms: int, timezone: str, plant: Sequence[tuple[str, Sequence[str]]] = ()) -> Content:
     """What the device is and where; in a plant, devices that feed it and that it feeds."""
     return facts(
         [
@@ -289,7 +291,7 @@ def head(device: Device, at_ms: int, plant: Sequence[tuple[str, Sequence[str]]] 
             ("Location", visible(device.location, 120) or "–"),
             ("Building", visible(device.building_id, 120) or "–"),
             ("First reading", iso(device.first_seen)),
-            ("Last reading", f"{iso(device.last_seen)} ({age(at_ms - device.last_seen)} ago)"),
+            ("Last reading", f"{at_site(device.last_seen, timezone)}, {age(at_ms - device.last_seen)} ago"),
             ("Partition of the topic", str(device.kafka_partition)),
             *((name, html.Span(device_links(others))) for name, others in plant if others),
         ]
@@ -661,7 +663,8 @@ def render(
         registered = Device.first(store) is not None
         missing = empty_state("no device of this name is registered") if registered else nothing_registered()
         return DeviceView(None, missing)
-    top, window_ms = head(device, now, plant_around(store, settings, device_id)), device.window(settings)
+    timezone, window_ms = timezone_of(settings.hvac_alerts, device.building_id), device.window(settings)
+    top = head(device, now, timezone, plant_around(store, settings, device_id))
     try:
         span = span_of(asked.chosen, asked.start, asked.until, device, window_ms, now)
     except SpanError as error:

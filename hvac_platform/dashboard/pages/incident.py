@@ -10,6 +10,7 @@ import numpy as np
 from dash import Dash, Input, Output, State, dcc, html
 
 from hvac_platform.access.acting import Acting
+from hvac_platform.config import Settings
 from hvac_platform.dashboard import acting as acting_on_it
 from hvac_platform.dashboard.components import (
     Content,
@@ -24,6 +25,7 @@ from hvac_platform.dashboard.components import (
 )
 from hvac_platform.dashboard.figures import SEVERITY_COLOURS, Line, Span, metrics_figure, score_figure
 from hvac_platform.dashboard.formatting import (
+    at_site,
     device_href,
     incident_href,
     key_metrics,
@@ -50,6 +52,7 @@ from hvac_platform.dashboard.reading import (
 )
 from hvac_platform.dashboard.source import Source
 from hvac_platform.detection.urgency import total
+from hvac_platform.devices.local_time import timezone_of
 from hvac_platform.devices.registry import device_type
 from hvac_platform.monitoring import lifecycle
 from hvac_platform.monitoring.data_loss import DATA_LOSS, told_method
@@ -88,8 +91,16 @@ def around(incident: Incident) -> tuple[int, int]:
     return incident.started_at - pad, incident.ended_at + pad
 
 
-def summary(incident: Incident, kind: str, handling: IncidentHandling | None, at_ms: int) -> Content:
-    """Facts of an incident."""
+def summary(incident: Incident, kind: str, handling: IncidentHandling | None, at_ms: int, timezone: str) -> Content:
+    """Facts of an incident.
+
+    Args:
+        incident: as it is.
+        kind: type of its device.
+        handling: what people do of it; None of one that nobody was told of.
+        at_ms: the present.
+        timezone: IANA name, of its building.
+    """
     by_method = ", ".join(f"{visible(told_method(m), 20)} {number(n, 0)}" for m, n in incident.methods.items())
     scope: Content = visible(incident.scope, 20)
     if incident.cause:
@@ -104,8 +115,11 @@ def summary(incident: Incident, kind: str, handling: IncidentHandling | None, at
             ("Level (Guideline 36)", level_words(incident.level)),
             ("State", stands(handling, at_ms)),
             ("Assigned to", visible(handling.assignee, 60) if handling is not None and handling.assignee else "nobody"),
-            ("Started", iso(incident.started_at)),
-            ("Ended" if incident.status != "open" else "It lasted at least until", iso(incident.ended_at)),
+            ("Started", at_site(incident.started_at, timezone)),
+            (
+                "Ended" if incident.status != "open" else "It lasted at least until",
+                at_site(incident.ended_at, timezone),
+            ),
             ("Duration", span_words(incident.ended_at - incident.started_at)),
             (windows, f"{number(incident.windows, 0)} ({by_method})" if by_method else None),
             ("Peak score", f"{number(incident.peak_score, 2)} (1 is the limit)"),
@@ -163,16 +177,17 @@ def stands(handling: IncidentHandling | None, at_ms: int) -> str:
     return f"{state_words(state)}{until}{by}, since {iso(handling.since)}"
 
 
-def history(transitions: Sequence[IncidentTransition]) -> Content:
+def history(transitions: Sequence[IncidentTransition], timezone: str) -> Content:
     """What has happened to an incident, oldest first."""
     rows: list[list[Content]] = [
-        [iso(one.at), visible(lifecycle.told_transition(one), 400)] for one in transitions[-MOST_TRANSITIONS:]
+        [at_site(one.at, timezone), visible(lifecycle.told_transition(one), 400)]
+        for one in transitions[-MOST_TRANSITIONS:]
     ]
     return html.Section(
         [
             html.H2("History"),
             table(
-                [Heading("when (UTC)"), Heading("what")],
+                [Heading("when"), Heading("what")],
                 rows,
                 label="History of the incident",
                 empty="Nothing: nobody was told of it.",
@@ -181,7 +196,7 @@ def history(transitions: Sequence[IncidentTransition]) -> Content:
     )
 
 
-def gone(store: Store, incident_id: str) -> Content:
+def gone(store: Store, incident_id: str, settings: Settings) -> Content:
     """What is left of an incident that was taken back, as far as there ever was one: who said and did what."""
     left = lifecycle.history_of_gone(store, incident_id)
     if not left:
@@ -194,7 +209,8 @@ def gone(store: Store, incident_id: str) -> Content:
         ]
     )
     said = note("Its windows are not anomalous after all. What was said and done of it is kept.")
-    return html.Div([stands, said, history(left)])
+    building = next((d.building_id for d in store.devices() if d.device_id == device_id), "")
+    return html.Div([stands, said, history(left, timezone_of(settings.hvac_alerts, building))])
 
 
 def why(incident: Incident, kind: str) -> Content:
@@ -381,11 +397,11 @@ class IncidentKey:
     name: str
 
 
-def render(store: Store, key: IncidentKey, known: KnownOfIncidents) -> tuple[Content, list[bool]]:
+def render(store: Store, key: IncidentKey, known: KnownOfIncidents, settings: Settings) -> tuple[Content, list[bool]]:
     """One refresh of the page of an incident, and which buttons are off."""
     incident = lifecycle.find_incident(store, f"{key.device_id}/{key.name}")
     if incident is None:
-        return gone(store, f"{key.device_id}/{key.name}"), [True] * len(ACTIONS)
+        return gone(store, f"{key.device_id}/{key.name}", settings), [True] * len(ACTIONS)
     handling = lifecycle.handling_of(store, [incident]).get(incident.incident_id)
     device = next((d for d in store.devices() if d.device_id == key.device_id), None)
     kind = device.device_type if device is not None else ""
@@ -396,11 +412,12 @@ def render(store: Store, key: IncidentKey, known: KnownOfIncidents) -> tuple[Con
     course = known.normal_course(store, device, incident, around(incident), at_ms) if device and not lost else None
     like = incidents_of(store, [(past["device_id"], past["started_at"]) for past in incident.similar])
     kept = {one.incident_id: one for one in like}
+    timezone = timezone_of(settings.hvac_alerts, incident.building_id)
     content = html.Div(
         [
-            summary(incident, kind, handling, at_ms),
+            summary(incident, kind, handling, at_ms, timezone),
             worth_of_it(worth, urgency_now(store, incident, worth), saved),
-            history(lifecycle.history_of(store, incident)),
+            history(lifecycle.history_of(store, incident), timezone),
             why(incident, kind),
             *([] if course is None else [departures(course, kind)]),
             *([] if lost else [html.Div([likely(incident), similar(incident, kept)], className="columns")]),
@@ -426,7 +443,7 @@ def register(app: Dash, source: Source, acting: Acting) -> None:
         off = [True] * len(ACTIONS)
 
         def read(store: Store) -> Content:
-            content, off[:] = render(store, IncidentKey(str(key[0]), str(key[1])), known)
+            content, off[:] = render(store, IncidentKey(str(key[0]), str(key[1])), known, source.settings)
             return content
 
         return guarded(source, read), *off
