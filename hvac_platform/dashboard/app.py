@@ -59,7 +59,7 @@ PARTS = {"<device>": re.compile(r".+", re.DOTALL), "<number>": re.compile(r"[0-9
 """What may stand for a part; the number is what an incident's id has after its device."""
 
 INDEX = """<!doctype html>
-<html lang="en"><head>{%metas%}<title>{%title%}</title>{%favicon%}{%css%}
+<html lang="en"><head>{%metas%}<title>{%title%}</title>{%css%}<link rel="icon" href="/assets/icon-192.png">
 <link rel="manifest" href="/assets/dashboard.webmanifest"><link rel="apple-touch-icon" href="/assets/icon-192.png"></head>
 <body>{%app_entry%}{%config%}{%scripts%}{%renderer%}</body></html>
 """

@@ -162,7 +162,7 @@ def states_since(
 def open_incidents(store: Store) -> dict[str, list[Incident]]:
     """Open incidents of all devices by device, oldest first: one read."""
     found: dict[str, list[Incident]] = {}
-    only = ("device_id", "started_at", "severity", "level", "urgency", "parent_id")
+    only = ("device_id", "started_at", "incident_id", "severity", "level", "urgency", "parent_id")
     for incident in Incident.read(store, only=only, equals={"status": "open"}, most=MOST_ROWS):
         found.setdefault(incident.device_id, []).append(incident)
     return found

@@ -81,7 +81,7 @@ def test_the_likely_kind_comes_with_what_to_check_first_until_somebody_says_what
     assert FIRST_CHECKS["fouling"] in told(store)
     (one,) = Incident.read(store, "A")
     lifecycle.label(store, one, ["slipping belt"], by="ana", at_ms=NOW)
-    assert "Likely slipping belt." in told(store)
+    assert "It turned out to be slipping belt." in told(store)
     assert FIRST_CHECKS["fouling"] not in told(store)
 
 

@@ -170,7 +170,7 @@ class StoreContract:
     examples = 60
     """Examples of each property; fewer where a server is asked."""
 
-    schema = 11
+    schema = 12
     """Version of the schema."""
 
     many_queries = 9

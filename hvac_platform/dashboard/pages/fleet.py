@@ -8,7 +8,7 @@ from typing import Any
 
 from dash import Dash, Input, Output, State, dcc, html, no_update
 
-from hvac_platform.dashboard.attention import attention
+from hvac_platform.dashboard.attention import attention, most_urgent
 from hvac_platform.dashboard.components import (
     NO_PAGE,
     Content,
@@ -29,6 +29,7 @@ from hvac_platform.dashboard.figures import sparkline
 from hvac_platform.dashboard.formatting import (
     age,
     device_href,
+    incident_href,
     key_metrics,
     metric_title,
     metric_value,
@@ -146,6 +147,7 @@ def card(device: Device, fleet: Fleet, state: DeviceState | None) -> Content:
     status, at_ms, news = fleet.statuses[device.device_id], fleet.at_ms, fleet.news.get(device.device_id)
     place = ", ".join(part for part in (visible(device.location, 60), visible(device.building_id, 60)) if part)
     worst = fleet.worst(device.device_id)
+    urgent = next(iter(most_urgent({device.device_id: fleet.incidents.get(device.device_id, ())})), None)
     said = [visible(reason, 160) for event in (news.provisional if news else ())[-1:] for reason in event.reasons[:2]]
     what = type_title(device.device_type) + (f" · {place}" if place else "")
     return html.Article(
@@ -153,7 +155,7 @@ def card(device: Device, fleet: Fleet, state: DeviceState | None) -> Content:
             html.Header(
                 [
                     dcc.Link(visible(device.device_id, 60), href=device_href(device.device_id)),
-                    status_badge(status),
+                    status_badge(status, None if urgent is None else incident_href(urgent.incident_id)),
                     *([severity_badge(worst)] if worst else []),
                 ]
             ),

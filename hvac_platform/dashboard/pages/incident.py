@@ -12,6 +12,7 @@ from dash import Dash, Input, Output, State, dcc, html
 from hvac_platform.access.acting import Acting
 from hvac_platform.config import Settings
 from hvac_platform.dashboard import acting as acting_on_it
+from hvac_platform.dashboard.attention import what_is_wrong
 from hvac_platform.dashboard.components import (
     Content,
     Heading,
@@ -19,6 +20,7 @@ from hvac_platform.dashboard.components import (
     facts,
     graph,
     guarded,
+    named,
     note,
     severity_badge,
     table,
@@ -59,7 +61,14 @@ from hvac_platform.monitoring.data_loss import DATA_LOSS, told_method
 from hvac_platform.monitoring.incident_actions import ACTIONS
 from hvac_platform.monitoring.normal_course import NormalCourse
 from hvac_platform.monitoring.notifying import urgency_now
-from hvac_platform.monitoring.worth import Worth, comfort_words, cost_words, maintenance_words, savings_words
+from hvac_platform.monitoring.worth import (
+    Worth,
+    comfort_words,
+    cost_words,
+    maintenance_words,
+    savings_words,
+    short_cost,
+)
 from hvac_platform.snapshots import SnapshotSeries
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.records import Incident, IncidentHandling, IncidentTransition
@@ -78,10 +87,33 @@ def layout(device_id: str, name: str) -> Content:
     return html.Div(
         [
             html.H1(["Incident on ", dcc.Link(visible(device_id, 128), href=device_href(device_id))]),
+            html.Div(id="incident-lead"),
             acting_on_it.panel(current_person()),
             html.Div(note("reading …"), id="incident-content"),
             dcc.Store(id="incident-id", data=[device_id, name]),
         ]
+    )
+
+
+def lead(incident: Incident, handling: IncidentHandling | None, at_ms: int, cost: str, saved: str) -> Content:
+    """What somebody reads first: how bad it is and where it stands, what is wrong, and what that costs or has saved.
+
+    Args:
+        incident: as it is.
+        handling: where it stands.
+        at_ms: the present.
+        cost: what it costs a day, in words; empty where that isn't known.
+        saved: what has been saved since it was resolved, in words; empty where there is nothing to be said.
+    """
+    active = lifecycle.state_of(handling, at_ms) in lifecycle.ACTIVE
+    return html.Section(
+        [
+            html.P([severity_badge(incident.severity), html.Span(f" {stands(handling, at_ms)}", className="small")]),
+            *what_is_wrong(incident, cost, over=not active),
+            *([facts([("Saved since it was resolved", visible(saved, 400))])] if saved else []),
+        ],
+        className="attention" if active else "attention over",
+        **named("In short"),
     )
 
 
@@ -138,13 +170,12 @@ def _excess_words(excess: float | None) -> str:
     return f"{number(excess, 1)} kWh while it lasted (hours within the usual error of what is expected count as none)"
 
 
-def worth_of_it(worth: Worth, parts: Mapping[str, float], saved: str) -> Content:
+def worth_of_it(worth: Worth, parts: Mapping[str, float]) -> Content:
     """What an incident is worth: its place in lists and of what that is the sum, each part with how it is known.
 
     Args:
         worth: of it.
         parts: points of its urgency by what they are for.
-        saved: what has been saved since it was resolved, in words; empty where there is nothing to be said.
     """
     listed = ", ".join(f"{name} {points:+g}" for name, points in parts.items())
     no_money = worth.money_unknown if worth.daily is not None else ""
@@ -157,7 +188,6 @@ def worth_of_it(worth: Worth, parts: Mapping[str, float], saved: str) -> Content
                     ("Avoidable cost", visible(cost_words(worth), 400)),
                     ("Comfort", visible(comfort_words(worth), 400)),
                     ("Maintenance risk", visible(maintenance_words(worth), 400)),
-                    *([("Saved since it was resolved", visible(saved, 400))] if saved else []),
                 ]
             ),
             *([html.P(visible(f"{no_money}.", 400), className="small")] if no_money else []),
@@ -397,11 +427,20 @@ class IncidentKey:
     name: str
 
 
-def render(store: Store, key: IncidentKey, known: KnownOfIncidents, settings: Settings) -> tuple[Content, list[bool]]:
-    """One refresh of the page of an incident, and which buttons are off."""
+@dataclass(frozen=True, slots=True)
+class IncidentView:
+    """What a refresh shows: what is read first, the rest, and which buttons are off."""
+
+    lead: Content
+    content: Content
+    off: list[bool]
+
+
+def render(store: Store, key: IncidentKey, known: KnownOfIncidents, settings: Settings) -> IncidentView:
+    """One refresh of the page of an incident."""
     incident = lifecycle.find_incident(store, f"{key.device_id}/{key.name}")
     if incident is None:
-        return gone(store, f"{key.device_id}/{key.name}", settings), [True] * len(ACTIONS)
+        return IncidentView("", gone(store, f"{key.device_id}/{key.name}", settings), [True] * len(ACTIONS))
     handling = lifecycle.handling_of(store, [incident]).get(incident.incident_id)
     device = next((d for d in store.devices() if d.device_id == key.device_id), None)
     kind = device.device_type if device is not None else ""
@@ -412,11 +451,11 @@ def render(store: Store, key: IncidentKey, known: KnownOfIncidents, settings: Se
     course = known.normal_course(store, device, incident, around(incident), at_ms) if device and not lost else None
     like = incidents_of(store, [(past["device_id"], past["started_at"]) for past in incident.similar])
     kept = {one.incident_id: one for one in like}
-    timezone = timezone_of(settings.hvac_alerts, incident.building_id)
+    timezone = timezone_of(settings.hvac_alerts, device.building_id if device is not None else incident.building_id)
     content = html.Div(
         [
             summary(incident, kind, handling, at_ms, timezone),
-            worth_of_it(worth, urgency_now(store, incident, worth), saved),
+            worth_of_it(worth, urgency_now(store, incident, worth)),
             history(lifecycle.history_of(store, incident), timezone),
             why(incident, kind),
             *([] if course is None else [departures(course, kind)]),
@@ -424,7 +463,8 @@ def render(store: Store, key: IncidentKey, known: KnownOfIncidents, settings: Se
             *figures(store, incident, kind, course),
         ]
     )
-    return content, acting_on_it.impossible(handling, at_ms)
+    first = lead(incident, handling, at_ms, short_cost(worth), saved)
+    return IncidentView(first, content, acting_on_it.impossible(handling, at_ms))
 
 
 def register(app: Dash, source: Source, acting: Acting) -> None:
@@ -434,16 +474,18 @@ def register(app: Dash, source: Source, acting: Acting) -> None:
 
     @app.callback(
         Output("incident-content", "children"),
+        Output("incident-lead", "children"),
         *acting_on_it.buttons_off(),
         Input("tick", "n_intervals"),
         Input(acting_on_it.SAID, "children"),
         State("incident-id", "data"),
     )
     def refresh(_tick: int, _said: Content, key: tuple[str, str]) -> tuple[Content, ...]:
-        off = [True] * len(ACTIONS)
+        shown = IncidentView("", "", [True] * len(ACTIONS))
 
         def read(store: Store) -> Content:
-            content, off[:] = render(store, IncidentKey(str(key[0]), str(key[1])), known, source.settings)
-            return content
+            nonlocal shown
+            shown = render(store, IncidentKey(str(key[0]), str(key[1])), known, source.settings)
+            return shown.content
 
-        return guarded(source, read), *off
+        return guarded(source, read), shown.lead, *shown.off
