@@ -41,6 +41,8 @@ from hvac_platform.stores.records import (
 from hvac_platform.stores.series import VerdictSeries, joined, verdict_series
 from hvac_platform.timestamps import day_of, days_before, now_ms
 
+Float64 = NDArray[np.float64]
+
 HOUR_MS = 3_600_000
 INCIDENT_DAYS = 30
 RECENT_WINDOWS = 5
@@ -290,6 +292,21 @@ def method_scores(store: Store, device_id: str, start_ms: int, end_ms: int) -> d
     """Verdicts on a device in a span, by method, in the order of the methods."""
     found = verdict_series(store, device_id, (start_ms, end_ms), most=200_000)
     return {name: found[name] for name in (*method_names(), *found) if name in found}
+
+
+def completeness_of(store: Store, series: SnapshotSeries) -> Float64:
+    """Share of its points that was read in each window of a series, float64 [n]; NaN of windows that are gone meanwhile."""
+    found = np.full(len(series), np.nan)
+    if not len(series):
+        return found
+    span = int(series.times_ms[0]), int(series.times_ms[-1]) + 1
+    columns = ("snapshot_time", "completeness")
+    for batch in store.scan(TableSlice(Snapshot.TABLE, columns, series.device_id, *span)):
+        times = np.array(batch["snapshot_time"], dtype=np.int64)
+        at = np.minimum(np.searchsorted(series.times_ms, times), len(found) - 1)
+        there = series.times_ms[at] == times
+        found[at[there]] = np.array(batch["completeness"], dtype=np.float64)[there]
+    return found
 
 
 def profile_row(store: Store, device_id: str) -> StoredProfile | None:

@@ -40,6 +40,7 @@ from hvac_platform.dashboard.figures import (
     merged,
     metrics_figure,
     score_figure,
+    strips_figure,
 )
 from hvac_platform.dashboard.formatting import (
     age,
@@ -60,6 +61,7 @@ from hvac_platform.dashboard.front import LONGEST_LIST, texts_once
 from hvac_platform.dashboard.log_in import current_person
 from hvac_platform.dashboard.reading import (
     HOUR_MS,
+    completeness_of,
     device_events,
     device_incidents,
     device_trends,
@@ -81,6 +83,7 @@ from hvac_platform.devices.topology import NO_TOPOLOGY
 from hvac_platform.monitoring.data_loss import spelled
 from hvac_platform.monitoring.degradation import FORESEEN_DAYS
 from hvac_platform.monitoring.learning import mode_calibration
+from hvac_platform.monitoring.operating_modes import windows_by_mode
 from hvac_platform.monitoring.profile_versions import told_gate
 from hvac_platform.monitoring.provisional import ProvisionalEvent, provisional_events
 from hvac_platform.monitoring.site_topology import topology_of_site
@@ -175,6 +178,8 @@ def layout(device_id: str) -> Content:
                 [
                     html.H2("Scores of the methods"),
                     _graph("device-scores", "Scores of rules, profile similarity and vector search over time"),
+                    html.H2("Operating mode and data"),
+                    _graph("device-strips", "Operating mode and share of points read over time"),
                     html.H2("Metrics"),
                     html.P(id="device-marks", className="small"),
                     _graph("device-figure", "Metrics over time with their normal bands"),
@@ -323,21 +328,18 @@ def events_table(events: Sequence[AnomalyEvent], kind: str) -> Content:
         for event in newest
     ]
     headings = [Heading("window (UTC)"), Heading("score", True), Heading("methods"), Heading("level")]
-    caption = f"Anomalous windows ({len(events):,}" + (
-        f", the newest {SHOWN_EVENTS} are shown)" if len(events) > SHOWN_EVENTS else ")"
+    listed = table(
+        [*headings, Heading("reasons"), Heading("metrics")],
+        rows,
+        label="Anomalous windows",
+        empty="No window of this span was found anomalous.",
+        tall=True,
     )
-    return html.Section(
-        [
-            html.H2(caption),
-            table(
-                [*headings, Heading("reasons"), Heading("metrics")],
-                rows,
-                label="Anomalous windows",
-                empty="No window of this span was found anomalous.",
-                tall=True,
-            ),
-        ]
-    )
+    title = html.H2(f"Anomalous windows ({len(events):,})")
+    if not rows:
+        return html.Section([title, listed])
+    summary = f"The newest {SHOWN_EVENTS}, with reasons" if len(events) > SHOWN_EVENTS else "All, with reasons"
+    return html.Section([title, html.Details([html.Summary(summary), listed])])
 
 
 def incidents_table(incidents: Sequence[Incident]) -> Content:
@@ -563,6 +565,7 @@ class DeviceView:
         head: what the device is.
         message: the span, or why nothing is shown.
         scores: figure of the scores, a patch of it, or ``no_update``; so what follows.
+        strips: figure of operating modes and data.
         metrics: figure of the metrics.
         marks: what is marked in them.
         urgent: what can't wait until its window is complete.
@@ -575,6 +578,7 @@ class DeviceView:
     head: Content
     message: Content
     scores: Any = None
+    strips: Any = None
     metrics: Any = None
     marks: Content = ""
     urgent: Content = None
@@ -584,9 +588,9 @@ class DeviceView:
     shown: Any = None
 
     @property
-    def heights(self) -> tuple[Any, Any]:
-        """Styles of both figures."""
-        return _height(self.scores), _height(self.metrics)
+    def heights(self) -> tuple[Any, Any, Any]:
+        """Styles of the figures."""
+        return _height(self.scores), _height(self.strips), _height(self.metrics)
 
 
 UNCHANGED = DeviceView(*[no_update] * len(fields(DeviceView)))
@@ -695,8 +699,8 @@ def _ahead_of(store: Store, newest: _Now, top: Content, shown: Mapping[str, Any]
         return replace(UNCHANGED, head=top, urgent=urgent_section(newest))
     device = newest.device
     units = units_sent(store, device, newest.window_ms) if device_type(device.device_type) is None else {}
-    scores, figure = Patch(), Patch()
-    for patch in (scores, figure):
+    scores, strips, figure = Patch(), Patch(), Patch()
+    for patch in (scores, strips, figure):
         patch["layout"]["xaxis"]["range"] = list(newest.span)
     for i, (metric, end) in enumerate(zip(metrics, drawn, strict=True)):
         display = metric_display(newest.device.device_type, metric, units)
@@ -706,7 +710,8 @@ def _ahead_of(store: Store, newest: _Now, top: Content, shown: Mapping[str, Any]
     before = Snapshot.read(store, device.device_id, recently, only=("snapshot_time", "metrics"))
     values = {**(before[-1].metrics if before else {}), **newest.live}
     table = newest_values(device.device_type, values, newest.open_ms, units)
-    return replace(UNCHANGED, head=top, scores=scores, metrics=figure, urgent=urgent_section(newest), newest=table)
+    urgent = urgent_section(newest)
+    return replace(UNCHANGED, head=top, scores=scores, strips=strips, metrics=figure, urgent=urgent, newest=table)
 
 
 def _ahead(end: Any, value: float | None, open_ms: int) -> tuple[list[int], list[float | None]]:
@@ -767,6 +772,15 @@ def _whole(store: Store, newest: _Now, asked: Asked, top: Content, state: str) -
         top,
         html.P(f"{shown_span}: {judged}.", className="small"),
         score_figure(scores, **axis),
+        strips_figure(
+            snapshots.times_ms,
+            windows_by_mode(store, snapshots),
+            completeness_of(store, snapshots),
+            window_ms=snapshots.window_ms if len(snapshots) else window_ms,
+            start_ms=start_ms,
+            end_ms=end_ms,
+            revision=axis["revision"],
+        ),
         metrics_figure(snapshots.times_ms, lines, **axis),
         marks_words(spans),
         urgent_section(newest),
@@ -848,6 +862,8 @@ def register(app: Dash, source: Source) -> None:
         Output("device-body", "hidden"),
         Output("device-scores", "figure"),
         Output("device-scores", "style"),
+        Output("device-strips", "figure"),
+        Output("device-strips", "style"),
         Output("device-figure", "figure"),
         Output("device-figure", "style"),
         Output("device-marks", "children"),
@@ -886,9 +902,10 @@ def register(app: Dash, source: Source) -> None:
         plain = chosen != CUSTOM
         view = views[0] if views else DeviceView(no_update, message)
         if view.scores is None or view.metrics is None:
-            return view.head, message, True, *[no_update] * 9, None, plain
+            return view.head, message, True, *[no_update] * 11, None, plain
         heights = view.heights
         return (
-            *(view.head, message, False, view.scores, heights[0], view.metrics, heights[1], view.marks),
+            *(view.head, message, False, view.scores, heights[0], view.strips, heights[1]),
+            *(view.metrics, heights[2], view.marks),
             *(view.urgent, view.newest, view.tables, view.options, view.shown, plain),
         )
