@@ -54,8 +54,8 @@ PAGE = """<!doctype html>
 <input id="token" type="password" autocomplete="off" required>
 <button type="submit">Log in by token</button></form>
 <p id="said" role="alert"></p>
-<p class="small">Who runs the platform gives you a token (<code>hvac users add NAME</code>) and has you enter a password there
-(<code>hvac users password NAME</code>).</p>
+<p class="small">Who runs the platform gives you a token (<code>hvac users add NAME</code>) and has you enter a password
+there (<code>hvac users password NAME</code>).</p>
 </main><script src="/assets/log_in.js"></script></body></html>
 """
 
