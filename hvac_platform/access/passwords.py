@@ -39,7 +39,7 @@ def set_password(store: Store, name: str, password: str) -> None:
         password: characters of any kind.
 
     Raises:
-        UserError: there is no such user, or the password is too short, too long or their name.
+        UserError: there is no such user, or the password is too short, too long, their name or no text.
     """
     require_user(store, name)
     if not LEAST_CHARACTERS <= len(password) <= MOST_CHARACTERS:
@@ -48,7 +48,10 @@ def set_password(store: Store, name: str, password: str) -> None:
         )
     if password.casefold() == name.casefold():
         raise UserError("a password that is the user's name is the first that is tried")
-    kept = HASHER.hash(_normal(password))
+    try:
+        kept = HASHER.hash(_normal(password))
+    except UnicodeEncodeError:
+        raise UserError("a password is text in UTF-8") from None
     store.update(User.TABLE, {"scope": [ALL], "name": [name], "password_argon2": [kept]})
 
 

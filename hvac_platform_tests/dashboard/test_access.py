@@ -168,7 +168,8 @@ def test_a_password_is_kept_as_argon2id_of_the_profile_for_little_memory(store: 
     (kept,) = users(store)
     assert str(kept.password_argon2).startswith("$argon2id$v=19$m=65536,t=3,p=4$")
     assert passwords.user_of([kept], "ana", "Cafe\u0301 am Turm") == kept, "composed in another way"
-    for password, said in (("short", "12 to 1,000"), ("x" * 1_001, "this one has 1001")):
+    wrong = (("short", "12 to 1,000"), ("x" * 1_001, "this one has 1001"), ("half of a pair \ud800", "UTF-8"))
+    for password, said in wrong:
         with pytest.raises(UserError, match=said):
             set_password(store, "ana", password)
     with pytest.raises(UserError, match="no user 'ben': ana"):
