@@ -35,7 +35,7 @@ PAGES = {
     "/incidents": "fouled condenser",
     f"/incident/CH-001/{START_MS + 20 * HOUR_MS}": "Similar past incidents",
     "/methods": "By day and device",
-    "/what-if": "Choose a device",
+    "/what-if": "Choose a device, or",
     "/ingestion": "Dead letters",
 }
 
