@@ -199,7 +199,14 @@ def test_it_is_played_paused_and_moved_in_a_browser(filled: Path) -> None:
             page.keyboard.press("ArrowRight")
             page.wait_for_function("was => document.querySelector('#replay-clock').innerText !== was", arg=start)
             assert clock.inner_text() == iso(OPENED_AT - HOUR_MS // 2 + MINUTE_MS), "a key moves it by a window"
+            moved = clock.inner_text()
+            assert page.get_by_text("Nothing yet.").count() == 1
             assert not any("replay-" in body for body in asked[read_once:]), "playing asks the server nothing"
+            page.get_by_role("button", name="Metrics").click()
+            page.get_by_role("dialog", name="Metrics").get_by_text("load").first.click()
+            page.wait_for_function("() => document.querySelector('#replay-values').innerText.startsWith('load')")
+            assert clock.inner_text() == moved, "other metrics leave the moment where it is"
+            page.keyboard.press("Escape")
             assert page.evaluate("() => document.documentElement.scrollWidth") <= width
             page.close()
     assert wrong == []

@@ -6,6 +6,7 @@
   let playing = false;
   let moment = 0; // epoch milliseconds
   let last = 0; // when the moment was moved, by the browser's clock
+  let played = null; // device and span
   let drawn = null; // number of windows that the figures show
 
   function utc(ms) {
@@ -71,6 +72,7 @@
 
   function entries(data) {
     const n = upTo(data.said.map(function (entry) { return entry[0]; }), moment);
+    if (n === 0) { return [part("Li", { children: "Nothing yet." })]; }
     return data.said
       .slice(Math.max(0, n - SHOWN), n)
       .reverse()
@@ -91,8 +93,12 @@
     }
     const fresh = told.includes("replay-data.data") || drawn === null;
     if (fresh) {
-      playing = false;
-      moment = data.at;
+      const span = [data.of, data.start, data.end].join(" ");
+      if (span !== played) { // with other metrics of the same span, the moment stays
+        playing = false;
+        moment = data.at;
+      }
+      played = span;
       drawn = null;
     } else if (told.includes("replay-play.n_clicks")) {
       playing = !playing;

@@ -249,6 +249,7 @@ def read_replay(store: Store, settings: Settings, asked: Asked, at_ms: int) -> R
     }
     begun = None if incident is None else incident.started_at
     data = {
+        "of": device.device_id,
         "start": start_ms,
         "end": end_ms,
         "at": begun if begun is not None and start_ms <= begun < end_ms else start_ms + (end_ms - start_ms) // 10,
