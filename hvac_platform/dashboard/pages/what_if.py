@@ -248,8 +248,8 @@ def _of_device(store: Store, settings: Settings, wanted: Asked, device: Device, 
             facts(_facts(found, window_ms, tried)),
             graph(figure, label="Scores of the methods, incidents on record and as tried"),
             note(
-                "Orange: on record. Green: as tried. Lines are the scores on record; dashed: the limit as it was, "
-                "dotted: the one that you try. "
+                "Orange: on record. Green: as tried. Lines are the scores on record; dashed: the limit as it was"
+                f"{'' if found.wider or tried.times_limit == 1.0 else ', dotted: the one that you try'}. "
                 "Incidents are anomalous windows without a longer pause between them; the record may join some of one fault."
             ),
             html.H2("Incidents"),
