@@ -14,7 +14,7 @@ from hvac_platform.cli.output import AsJson, Share, at, console, errors, print_j
 from hvac_platform.config import load_settings
 from hvac_platform.detection.methods import method_names
 from hvac_platform.devices.bounded_yaml import TextRefusedError, read_text
-from hvac_platform.devices.registry import DeviceType, DeviceTypeError, device_type, parse_device_type
+from hvac_platform.devices.registry import DeviceType, DeviceTypeError, parse_other_rules
 from hvac_platform.monitoring.passes import Span
 from hvac_platform.monitoring.what_if import (
     Compared,
@@ -76,7 +76,8 @@ def replay(
     rules: Annotated[
         Path | None,
         typer.Option(
-            help="A device type's YAML whose rules are tried on its devices; the scores of other methods are kept ones.",
+            help="Rules of a device type that are tried on its devices: its YAML, or what is to differ in it; the scores of "
+            "other methods are kept ones.",
             exists=True,
             dir_okay=False,
         ),
@@ -156,12 +157,9 @@ def _type_of(file: Path | None) -> DeviceType | None:
     if file is None:
         return None
     try:
-        found = parse_device_type(read_text(file), str(file))
+        return parse_other_rules(read_text(file), str(file))
     except (DeviceTypeError, TextRefusedError) as error:
         raise typer.BadParameter(str(error), param_hint="--rules") from None
-    if device_type(found.name) is None:
-        raise typer.BadParameter(f"{file}: there is no device type {found.name!r}", param_hint="--rules")
-    return found
 
 
 def _of_type(chosen: Sequence[Device], rules: DeviceType, asked: Sequence[str]) -> list[Device]:

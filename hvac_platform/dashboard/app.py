@@ -24,7 +24,7 @@ from hvac_platform.dashboard.device_states import FleetBoard, FleetBoards
 from hvac_platform.dashboard.formatting import visible
 from hvac_platform.dashboard.front import Front
 from hvac_platform.dashboard.log_in import current_person
-from hvac_platform.dashboard.pages import device, fleet, incident, incidents, ingestion, methods, plant, what_if
+from hvac_platform.dashboard.pages import device, fleet, incident, incidents, ingestion, methods, plant, replay, what_if
 from hvac_platform.dashboard.shared_readings import SharedReadings
 from hvac_platform.dashboard.source import Source
 from hvac_platform.hosts import Address, parse_address
@@ -53,6 +53,8 @@ PAGES: dict[str, Callable[..., Content]] = {
     "/ingestion": ingestion.layout,
     "/device/<device>": device.layout,
     "/incident/<device>/<number>": incident.layout,
+    "/replay/<device>": replay.layout,
+    "/replay/<device>/<number>": replay.layout,
 }
 """Layout of every page by its address; it is given what stands for the parts in brackets."""
 PARTS = {"<device>": re.compile(r".+", re.DOTALL), "<number>": re.compile(r"[0-9]{1,15}(\.[0-9]{1,6})?")}
@@ -113,6 +115,7 @@ def make_app(
     plant.register(app, source, boards)
     methods.register(app, source)
     what_if.register(app, source)
+    replay.register(app, source)
     ingestion.register(app, shared)
     _register_shell(app)
     _serve_health(app, source)

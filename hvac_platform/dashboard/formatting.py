@@ -183,6 +183,16 @@ def incident_href(incident_id: str) -> str:
     return f"/incident/{quote(device_id, safe='')}/{quote(name, safe='')}"
 
 
+def replay_href(device_id: str, name: str | None = None) -> str:
+    """Address of the replay of a device; of an incident where one is named by what its id has after its device.
+
+    >>> replay_href("CH 1"), replay_href("CH 1", "1795741275000")
+    ('/replay/CH%201', '/replay/CH%201/1795741275000')
+    """
+    incident = "" if name is None else f"/{quote(name, safe='')}"
+    return f"/replay/{quote(device_id, safe='')}{incident}"
+
+
 def state_words(state: str) -> str:
     """State of an incident, for people.
 

@@ -21,6 +21,8 @@ LONGEST_LIST = 500
 """Entries of a list in a body; of an object likewise."""
 LONGEST_TEXT = 2_000
 """Characters of a text in a body."""
+LONGER_TEXTS = {"what-if-rules": 20_001}
+"""Characters of the value of an element into which people paste; one more than it takes, so that too many are told."""
 
 
 class Front:
@@ -59,17 +61,22 @@ def check_bounds(document: Any) -> None:
     Raises:
         BoundsError: one is, or can't.
     """
-    waiting = [document]
+    waiting = [(document, LONGEST_TEXT)]
     while waiting:
-        value = waiting.pop()
+        value, longest = waiting.pop()
         if isinstance(value, str) and not value.isascii() and any("\ud800" <= c <= "\udfff" for c in value):
             raise BoundsError("a text has half of a character in it: a surrogate without its other half")
-        if isinstance(value, str) and len(value) > LONGEST_TEXT:
-            raise BoundsError(f"a text may be {LONGEST_TEXT:,} characters long")
-        if isinstance(value, (list, dict)):
-            if len(value) > LONGEST_LIST:
-                raise BoundsError(f"a list may have {LONGEST_LIST:,} entries")
-            waiting.extend(value if isinstance(value, list) else [*value.keys(), *value.values()])
+        if isinstance(value, str) and len(value) > longest:
+            raise BoundsError(f"a text may be {longest:,} characters long")
+        if isinstance(value, (list, dict)) and len(value) > LONGEST_LIST:
+            raise BoundsError(f"a list may have {LONGEST_LIST:,} entries")
+        if isinstance(value, list):
+            waiting.extend((one, LONGEST_TEXT) for one in value)
+        elif isinstance(value, dict):
+            of = value.get("id")
+            pasted = LONGER_TEXTS.get(of, LONGEST_TEXT) if isinstance(of, str) else LONGEST_TEXT
+            waiting.extend((name, LONGEST_TEXT) for name in value)
+            waiting.extend((one, pasted if name == "value" else LONGEST_TEXT) for name, one in value.items())
 
 
 def texts_once(values: object, most: int) -> list[str]:

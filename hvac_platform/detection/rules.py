@@ -116,6 +116,12 @@ def evaluate_rules(series: SnapshotSeries, device_type: DeviceType | None, rows:
     return _verdicts(series, _findings(series, device_type), rows)
 
 
+def rule_scores(series: SnapshotSeries, device_type: DeviceType | None, rows: Int64) -> tuple[Float64, Bool]:
+    """Scores and alarms of :func:`evaluate_rules` on k rows, float64 [k] and bool [k], without the reasons."""
+    level = _levels(_findings(series, device_type), rows)
+    return np.where(level > 0, 5.0 - level, 0.0), level > 0
+
+
 def one_after_another(parts: Sequence[SnapshotSeries]) -> SnapshotSeries:
     """Series of several devices as one that rules judge as they judge each by itself.
 
@@ -416,15 +422,21 @@ def _rule_sentence(rule: Rule, device_type: DeviceType, values: _Variables) -> C
     return sentence
 
 
+def _levels(findings: list[_Finding], rows: Int64) -> NDArray[np.int8]:
+    """The most severe level that fired on each of k rows, int8 [k]; 0 where nothing did."""
+    level = np.zeros(len(rows), dtype=np.int8)
+    for finding in sorted(findings, key=lambda f: f.level):
+        level[finding.fired[rows] & (level == 0)] = finding.level
+    return level
+
+
 def _verdicts(series: SnapshotSeries, findings: list[_Finding], rows: Int64 | None) -> Verdicts:
     rows = np.arange(len(series)) if rows is None else rows
-    level = np.zeros(len(rows), dtype=np.int8)
+    level = _levels(findings, rows)
     reasons: list[tuple[str, ...]] = [()] * len(rows)
     metrics: list[tuple[str, ...]] = [()] * len(rows)
     for finding in sorted(findings, key=lambda f: f.level):
-        fired = finding.fired[rows]
-        level[fired & (level == 0)] = finding.level
-        for i in np.flatnonzero(fired).tolist():
+        for i in np.flatnonzero(finding.fired[rows]).tolist():
             reasons[i] = (*reasons[i], finding.sentence(int(rows[i])))
             metrics[i] = (*metrics[i], *(name for name in finding.metrics if name not in metrics[i]))
     anomalous = level > 0

@@ -420,6 +420,41 @@ def parse_device_type(text: str, file: str) -> DeviceType:
         raise DeviceTypeError(f"{file}: {error}") from None
 
 
+def parse_other_rules(text: str, file: str) -> DeviceType:
+    """A known device type with other rules: the whole of its file, or only what differs.
+
+    A text without ``points`` is laid over the type that it names. Parameters, derived quantities and conditions of the same
+    name and rules of the same id take the place of those that there are; others are added. A parameter may be a number
+    alone, and a rule have only the keys that change.
+
+    >>> parse_other_rules("{name: chiller, rules: [{id: ch-1, for: 45}]}", "mine").rules[0].for_minutes
+    45.0
+
+    Args:
+        text: YAML.
+        file: names the text in errors.
+
+    Raises:
+        DeviceTypeError: the text is wrong, or there is no such type.
+    """
+    try:
+        content = load_yaml(text)
+        if isinstance(content, dict) and "points" not in content:
+            changes = msgspec.convert(content, _ChangesFile)
+            return _with_changes(_known_type(changes.name), changes)
+        found = _build(msgspec.convert(content, _TypeFile))
+        return replace(found, name=_known_type(found.name).name)
+    except ValueError as error:
+        raise DeviceTypeError(f"{file}: {error}") from None
+
+
+def _known_type(name: str) -> DeviceType:
+    found = device_type(name)
+    if found is None:
+        raise ValueError(f"there is no device type {name!r}: there are {', '.join(sorted(device_types()))}")
+    return found
+
+
 def _extra_folders() -> tuple[Path, ...]:
     return tuple(Path(folder) for folder in os.environ.get(DEVICE_TYPES_VARIABLE, "").split(os.pathsep) if folder)
 
@@ -575,6 +610,16 @@ class _TypeFile(msgspec.Struct, forbid_unknown_fields=True):
     window_seconds: Annotated[int, msgspec.Meta(ge=1, le=86_400)] | None = None
 
 
+class _ChangesFile(msgspec.Struct, forbid_unknown_fields=True):
+    """What a text may hold that says how a type is to differ."""
+
+    name: _Text
+    parameters: dict[_Identifier, float | _ParameterFile] = {}
+    derived: dict[_Identifier, str | _DerivedFile] = {}
+    conditions: dict[_Identifier, _Text] = {}
+    rules: list[dict[str, object]] = []
+
+
 class _Scope:
     """The variables that an expression may name so far, each with an example value."""
 
@@ -696,6 +741,55 @@ def _build(content: _TypeFile) -> DeviceType:
     for i, medium in enumerate(media):
         _require(medium.name not in [other.name for other in media[:i]], f"media[{medium.name}]", "is given twice")
     return replace(device_type, rules=rules, energy=energy, comfort=comfort, media=media)
+
+
+def _with_changes(known: DeviceType, changes: _ChangesFile) -> DeviceType:
+    """A type with what differs laid over it; what rules don't rest on stays."""
+    parameters: dict[str, float | _ParameterFile] = {
+        name: _ParameterFile(one.value, one.unit, one.source, one.note) for name, one in known.parameters.items()
+    }
+    for name, given in changes.parameters.items():
+        before = known.parameters.get(name)
+        if before is not None and not isinstance(given, _ParameterFile):
+            given = _ParameterFile(given, before.unit, before.source, before.note)
+        parameters[name] = given
+    derived: dict[str, str | _DerivedFile] = {
+        name: _DerivedFile(one.expression, one.title, one.unit, one.decimals) for name, one in known.derived.items()
+    }
+    rules = {rule.id: _rule_file(rule) for rule in known.rules}
+    for i, given_rule in enumerate(changes.rules):
+        key = given_rule.get("id")
+        _require(isinstance(key, str), f"rules[{i}]", "needs an id, which is a text")
+        before_rule = msgspec.to_builtins(rules[str(key)]) if str(key) in rules else {}
+        try:
+            rules[str(key)] = msgspec.convert({**before_rule, **given_rule}, _RuleFile)
+        except msgspec.ValidationError as error:
+            raise ValueError(f"rules[{key}]: {error}") from None
+    content = _TypeFile(
+        name=known.name,
+        title=known.title,
+        points=[_point_file(point) for point in known.points],
+        parameters=parameters,
+        derived={**derived, **changes.derived},
+        conditions={**known.conditions, **changes.conditions},
+        rules=list(rules.values()),
+    )
+    built = _build(content)
+    return replace(
+        known, parameters=built.parameters, derived=built.derived, conditions=built.conditions, rules=built.rules
+    )
+
+
+def _point_file(point: Point) -> _PointFile:
+    """A point as a file has it."""
+    given = {name: getattr(point, name) for name in _PointFile.__struct_fields__}
+    return _PointFile(**given | {"ratios": dict(point.ratios)})
+
+
+def _rule_file(rule: Rule) -> _RuleFile:
+    """A rule as a file has it."""
+    given = {name: getattr(rule, name) for name in _RuleFile.__struct_fields__}
+    return _RuleFile(**given | {"suppress": list(rule.suppress), "metrics": list(rule.metrics)})
 
 
 def _build_comfort(item: _ComfortFile, device_type: DeviceType) -> Comfort:

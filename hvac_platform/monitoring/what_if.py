@@ -9,7 +9,7 @@ learning. Nothing is written either way.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from hvac_platform.config import Settings
 from hvac_platform.detection.alarms import budget_limit
 from hvac_platform.detection.incidents import group_windows
 from hvac_platform.detection.methods import knows_limits
-from hvac_platform.detection.rules import evaluate_rules, rule_lookback_ms
+from hvac_platform.detection.rules import rule_lookback_ms, rule_scores
 from hvac_platform.devices.registry import DeviceType
 from hvac_platform.embedding.learned import Encoders
 from hvac_platform.monitoring.judging import ready_to_judge
@@ -88,6 +88,7 @@ class Compared:
         lost: recorded ones that none of the replayed overlaps.
         earlier: recorded incident and replayed one that begins before it.
         later: recorded incident and replayed one that begins after it.
+        wider: by how much wider the limit of a method is for another budget; empty where none was tried.
     """
 
     device: Device
@@ -98,6 +99,7 @@ class Compared:
     lost: tuple[Episode, ...] = ()
     earlier: tuple[tuple[Episode, Episode], ...] = field(default=())
     later: tuple[tuple[Episode, Episode], ...] = field(default=())
+    wider: Mapping[str, float] = field(default_factory=dict)
 
 
 def episodes_of(times_ms: Int64, window_ms: int, quiet_ms: int) -> tuple[Episode, ...]:
@@ -265,17 +267,18 @@ def what_scores_say(store: Store, settings: Settings, span: Span, tried: OfScore
     anomalous &= was | ~quiet  # no limit makes an alarm of what is done in maintenance
     quiet_ms = settings.incident_quiet_ms
     recorded = AnomalyEvent.times(store, span.device.device_id, within)
-    return compare(
+    compared = compare(
         span.device,
         len(windows),
         episodes_of(recorded, window_ms, quiet_ms),
         episodes_of(windows[anomalous], window_ms, quiet_ms),
     )
+    return replace(compared, wider=wider)
 
 
 def _rules_say(store: Store, span: Span, rules: DeviceType, window_ms: int, judged: VerdictSeries) -> VerdictSeries:
     """Verdicts of a type's rules on the windows that were judged by others."""
     low = span.start_ms - rule_lookback_ms(rules, window_ms)
     series = read_series(store, span.device.device_id, rules.name, low, span.end_ms)
-    said = evaluate_rules(series, rules, np.flatnonzero(np.isin(series.times_ms, judged.times_ms)))
-    return VerdictSeries(said.times_ms, said.score, said.anomalous)
+    rows = np.flatnonzero(np.isin(series.times_ms, judged.times_ms))
+    return VerdictSeries(series.times_ms[rows], *rule_scores(series, rules, rows))

@@ -102,6 +102,12 @@ def test_no_page_has_a_serious_violation(with_operator: tuple[str, str]) -> None
                         summary.click()
                     page.locator("#device-map > *").first.wait_for()
                     found += grave_violations(page, f"{path} at {width} with its parts open")
+                if path == "/what-if":
+                    page.get_by_text("Other rules or parameters").click()
+                    page.get_by_label("Rules, as YAML").fill("name: chiller\nparameters: {min_delta_t: 40}")
+                    page.get_by_role("button", name="Try these rules").click()
+                    page.get_by_text("1 of 1 devices read").wait_for()
+                    found += grave_violations(page, f"{path} at {width} with what was tried")
                 if path in DROP_DOWNS:
                     page.get_by_role("button", name=DROP_DOWNS[path]).click()
                     page.get_by_role("dialog", name=DROP_DOWNS[path]).get_by_role("searchbox").wait_for()

@@ -41,7 +41,8 @@ PAGES = {
     "/incidents": "fouled condenser",
     f"/incident/CH-001/{START_MS + 20 * HOUR_MS}": "Similar past incidents",
     "/methods": "By day and device",
-    "/what-if": "Choose a device",
+    f"/replay/CH-001/{START_MS + 20 * HOUR_MS}": "What was said up to the moment",
+    "/what-if": "Choose a device, or",
     "/ingestion": "Dead letters",
 }
 

@@ -90,11 +90,26 @@ GIVEN: dict[str, list[Any]] = {
     "incident-id.data": [[NORTHERN, str(OPENED_AT)], [NORTHERN, str(TAKEN_BACK)]],
     "methods-span.value": ["7 days", "30 days"],
     "methods-device.value": [None, NORTHERN],
+    "replay-show.n_clicks": [1],
+    "replay-from.n_submit": [None, 1],
+    "replay-until.n_submit": [None, 1],
+    "replay-metrics.value": [[], [MARK, "cop"]],
+    "replay-from.value": ["", YESTERDAY],
+    "replay-until.value": [f"{YESTERDAY}T23:59", ""],
+    "replay-id.data": [[NORTHERN, None], [NORTHERN, str(OPENED_AT)], [NORTHERN, str(TAKEN_BACK)]],
     "what-if-device.value": [NORTHERN],
     "what-if-times.value": ["1", "1.5"],
     "what-if-methods.value": [[], ["rules"]],
     "what-if-agreeing.value": ["any method"],
     "what-if-span.value": ["7 days", "30 days"],
+    "what-if-budget.value": ["", "0.5"],
+    "what-if-rules.value": ["", "name: chiller"],
+    "what-if-try.n_clicks": [1],
+    "what-if-fill.n_clicks": [1],
+    "what-if-next.data": [
+        {"until": 10**13, "read": 0, "rows": [], "fields": ["0.5", [], "", "30 days", ""], "rules": {"value": rules}}
+        for rules in (None, "name: chiller")
+    ],
 }
 """What callbacks are asked with, by 'id.property' of an input or a state: the first value while another one is tried."""
 QUERY = {
@@ -135,7 +150,7 @@ ACTS = {"device-maintenance-said.children", "device-run-said.children", "inciden
 """Callbacks that change something."""
 SHOWS_NOTHING_OF_DEVICES = {
     *("fleet-page.data", "incidents-page.data", "methods-page.data", "freshness-page.data"),
-    *("updated.children", "tick.disabled"),
+    *("updated.children", "tick.disabled", "what-if-rules.value"),
 }
 """Callbacks that say nothing of a device to anybody."""
 

@@ -42,6 +42,7 @@ PAGES = {
     "incident-content.children": {"incident_id__data": ["CH-001", START_MS + 20 * HOUR_MS]},
     "plant-content.children": {},
     "methods-content.children": {},
+    "replay-message.children": {"replay_id__data": ["CH-001", None]},
     "what-if-content.children": {"what_if_device__value": "CH-001"},
     "ingestion-freshness.children": {},
 }

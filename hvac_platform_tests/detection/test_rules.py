@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hvac_platform.detection.rules import evaluate_rules, rule_lookback_ms
+from hvac_platform.detection.rules import evaluate_rules, rule_lookback_ms, rule_scores
 from hvac_platform.devices.registry import device_type, load_device_types, parse_device_type
 from hvac_platform.snapshots import SnapshotSeries
 
@@ -733,6 +733,15 @@ class TestEachRule:
         assert rule.level == family.level
         assert set(rule.metrics) <= set(verdicts.metrics[-1])
         assert rule.metrics[0] in family.fault or family.rule_id in {"rtu-8", "mau-3", "mau-4"}
+
+    @each_family()
+    def test_scores_without_reasons_are_the_same(self, family):
+        series = self.with_fault(family)
+        some = np.arange(0, len(series), 3)
+        verdicts = evaluate_rules(series, device_type(family.type_name), some)
+        score, anomalous = rule_scores(series, device_type(family.type_name), some)
+        assert score.tolist() == verdicts.score.tolist()
+        assert anomalous.tolist() == verdicts.anomalous.tolist()
 
     @each_family()
     def test_boundary_is_silent(self, family):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from hvac_platform.devices.document import device_specifications
 from hvac_platform.devices.registry import (
+    BUILT_IN_FOLDER,
     DEVICE_TYPES_VARIABLE,
     DeviceTypeError,
     Point,
@@ -20,6 +22,7 @@ from hvac_platform.devices.registry import (
     load_device_types,
     message_fields,
     parse_device_type,
+    parse_other_rules,
     variables,
 )
 
@@ -460,3 +463,55 @@ class TestComfort:
     def test_a_mistake_is_refused_with_its_place(self, text, problem):
         with pytest.raises(DeviceTypeError, match=re.escape(problem)):
             self.comfort(text)
+
+
+class TestOtherRules:
+    """A type with what differs laid over it."""
+
+    @pytest.mark.parametrize("name", device_types())
+    def test_a_name_alone_and_the_whole_file_are_the_type_as_it_is(self, name):
+        known = device_type(name)
+        whole = (BUILT_IN_FOLDER / f"{name}.yaml").read_text()
+        for text in (f"name: {name}", whole):
+            found = parse_other_rules(text, "mine")
+            assert found.rules == known.rules
+            assert dict(found.parameters) == dict(known.parameters)
+            assert dict(found.derived) == dict(known.derived)
+            assert dict(found.conditions) == dict(known.conditions)
+            assert (found.points, found.memory_minutes) == (known.points, known.memory_minutes)
+
+    def test_what_is_given_takes_the_place_of_what_there_is_and_the_rest_stays(self):
+        known = device_type("chiller")
+        found = parse_other_rules(
+            "{name: chiller, parameters: {min_delta_t: 6, mine: {value: 2, unit: K}}, conditions: {loud: cop > 9},"
+            "rules: [{id: ch-1, for: 30}, {id: mine, when: cop < mine, suppress: loud}]}",
+            "mine",
+        )
+        assert found.parameters["min_delta_t"] == replace(known.parameters["min_delta_t"], value=6.0)
+        assert found.parameters["mine"].show(2) == "2 K"
+        assert found.rules[0] == replace(known.rules[0], for_minutes=30.0)
+        assert found.rules[1:-1] == known.rules[1:]
+        assert (found.rules[-1].id, found.rules[-1].metrics) == ("mine", ("cop",))
+        assert device_type("chiller").rules == known.rules, "the type that there is stays as it is"
+
+    def test_the_name_may_be_spelled_as_in_messages(self):
+        assert parse_other_rules("name: CH", "mine").name == "chiller"
+
+    @pytest.mark.parametrize(
+        ("text", "problem"),
+        [
+            ("name: teapot", "mine: there is no device type 'teapot': there are air_compressor"),
+            ("{name: teapot, points: [{name: lid}]}", "mine: there is no device type 'teapot'"),
+            ("{name: chiller, rules: [{id: ch-1, when: lid > 1}]}", "mine: rules[ch-1].when: lid is not defined"),
+            ("{name: chiller, rules: [{when: cop > 1}]}", "mine: rules[0]: needs an id"),
+            ("{name: chiller, rules: [{id: [1], when: cop > 1}]}", "mine: rules[0]: needs an id"),
+            ("{name: chiller, rules: [{id: ch-1, level: 9}]}", "mine: rules[ch-1]: Expected `int` <= 4"),
+            ("{name: chiller, rules: [{id: new}]}", "mine: rules[new]: Object missing required field `when`"),
+            ("{name: chiller, parameters: {cop: 1}}", "mine: cop: the name is taken"),
+            ("{name: chiller, sentinels: [1]}", "mine: Object contains unknown field `sentinels`"),
+            ("", "mine: Expected `object`"),
+        ],
+    )
+    def test_a_mistake_is_refused_with_its_place(self, text, problem):
+        with pytest.raises(DeviceTypeError, match=re.escape(problem)):
+            parse_other_rules(text, "mine")

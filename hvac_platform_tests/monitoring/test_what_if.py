@@ -157,7 +157,10 @@ def test_other_rules_are_tried_on_devices_of_their_type(store, tmp_path):
     same.write_text(text)
     strict.write_text(text.replace("min_delta_t: {value: 4,", "min_delta_t: {value: 40,"))
     assert replayed("--rules", str(same))["replayed"] == replayed("--rules", str(same))["recorded"]
+    differs = tmp_path / "differs.yaml"
+    differs.write_text("{name: chiller, parameters: {min_delta_t: 40}}")
     found = replayed("--rules", str(strict), "--methods", "rules")
+    assert replayed("--rules", str(differs), "--methods", "rules") == found
     length = sum(parse_instant(one["until"]) - parse_instant(one["from"]) for one in found["replayed"])
     assert length > 4 * HOUR_MS  # no chiller has so much between supply and return
 

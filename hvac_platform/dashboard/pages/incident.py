@@ -36,6 +36,7 @@ from hvac_platform.dashboard.formatting import (
     metric_title,
     metric_value,
     number,
+    replay_href,
     span_words,
     state_words,
     type_title,
@@ -88,6 +89,7 @@ def layout(device_id: str, name: str) -> Content:
         [
             html.H1(["Incident on ", dcc.Link(visible(device_id, 128), href=device_href(device_id))]),
             html.Div(id="incident-lead"),
+            html.P(dcc.Link("Replay it: see it come up, moment by moment", href=replay_href(device_id, name))),
             acting_on_it.panel(current_person()),
             html.Div(note("reading …"), id="incident-content"),
             dcc.Store(id="incident-id", data=[device_id, name]),
