@@ -43,7 +43,7 @@ USERS_SECONDS = 5.0
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark"><title>Log in · HVAC</title>
-<link rel="stylesheet" href="/assets/dashboard.css"></head>
+<link rel="icon" href="/_favicon.ico"><link rel="stylesheet" href="/assets/dashboard.css"></head>
 <body><main class="log-in"><h1>HVAC platform</h1>
 <form id="log-in" data-to="{to}"><label for="name">Name</label>
 <input id="name" autocomplete="username" maxlength="{longest_name}" required autofocus>

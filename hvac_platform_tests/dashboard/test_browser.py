@@ -145,7 +145,7 @@ def test_an_operator_walks_from_the_card_to_what_the_repair_has_saved(
     with Served(make_app(settings)) as url, chromium() as browser:
         page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
         page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
-        page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
+        page.on("console", lambda m: wrong.append(f"{m.text} {m.location}") if m.type == "error" else None)
         look = partial(keep_screenshot, page, f"{width}-{scheme}")
         clicks = 0
 
