@@ -119,6 +119,8 @@ def test_a_token_opens_all_of_it_until_it_is_revoked(home: Path, store: Embedded
 def test_a_browser_gets_a_session_for_a_token_and_it_ends(home: Path, store: EmbeddedStore) -> None:
     token = add_user(store, "ana", Role.OPERATOR, None, now_ms())
     client = make_app(settings_of(home)).server.test_client()
+    for path in re.findall(r'(?:href|src)="([^"]+)"', client.get("/log-in").text):
+        assert client.get(path).status_code == 200, "what the page to log in consists of is shown to anybody"
     assert client.post("/log-in", json={"token": token + "x"}).status_code == 401
     assert client.post("/log-in", data="token=…", content_type="text/plain").status_code == 415
     answer = client.post("/log-in", json={"token": token})
