@@ -21,6 +21,7 @@ from hvac_platform.detection.evaluation import NOTHING, FaultScore, score_faults
 from hvac_platform.detection.methods import method_names
 from hvac_platform.devices.fleet import FleetDevice, default_fleet
 from hvac_platform.execution import build_profiles, ingest_everything, judge_days, open_instance, run_job
+from hvac_platform.monitoring.worth import Prices, short_cost, worth_of
 from hvac_platform.partitions import devices as device_partitions
 from hvac_platform.resources import PlatformResource
 from hvac_platform.runtime.claims import HOME_LOCK
@@ -31,7 +32,7 @@ from hvac_platform.simulation.fleet_seed import seed_of_fleet
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
 from hvac_platform.simulation.streaming import stream_history
 from hvac_platform.stores.base import Store
-from hvac_platform.stores.records import AnomalyEvent
+from hvac_platform.stores.records import AnomalyEvent, Incident
 from hvac_platform.stores.series import on_common_windows, verdict_series
 from hvac_platform.timestamps import day_of, day_start, days_before, iso, now_ms
 
@@ -40,6 +41,18 @@ SEED = 2026
 LEARNED_DAYS = 3
 """One day has one weather, and knows neither how another night begins nor what a warmer noon asks for."""
 FAULTS_FILE = "faults.json"
+TARIFFS_FILE = "tariffs.yaml"
+TARIFFS = """\
+# An example: prices of the demonstration, so that it says what faults cost. Yours go into a file of your own: docs/worth.md.
+currency: USD
+timezone: America/Chicago
+price: 0.12                      # of a kWh
+periods:
+  - {name: weekday peak, days: [mon-fri], from: "12:00", until: "20:00", price: 0.19}
+"""
+EXAMPLE_PRICES = (
+    "Costs are at example prices: 0.12 USD a kWh, 0.19 on weekdays from 12:00 to 20:00 (yours: docs/worth.md)."
+)
 
 
 @dataclass
@@ -75,6 +88,13 @@ def prepare_home(home: Path) -> None:
         elif entry.name != HOME_LOCK:
             entry.unlink()
     place_instance_file(home)
+
+
+def place_tariffs(home: Path) -> Path:
+    """Write the prices of the demonstration into its folder; returns the file."""
+    file = home / TARIFFS_FILE
+    file.write_text(TARIFFS, encoding="utf-8")
+    return file
 
 
 def demo_names(settings: Settings, at_ms: int) -> dict[str, str]:
@@ -136,6 +156,7 @@ def run_demo(settings: Settings, console: Console, *, fleet: Sequence[FleetDevic
     report.by_method = score_methods(store, fleet, faults, day_start(judged_day), end_ms)
     report.seconds = time.monotonic() - began
     print_report(report, store, faults, console)
+    print_costs(settings, store, (day_start(judged_day), end_ms), console)
     return report
 
 
@@ -228,3 +249,29 @@ def print_report(report: DemoReport, store: Store, faults: Sequence[Fault], cons
         times = iso(fault.start_ms)[11:16], iso(fault.end_ms)[11:16]
         table.add_row(fault.device_id, label, *times, ", ".join(methods) or "missed", reason)
     console.print(table, soft_wrap=False)
+
+
+def print_costs(settings: Settings, store: Store, span: tuple[int, int], console: Console) -> None:
+    """What the incidents of a span cost a day, the dearest first, and at what prices; those that cost nothing are left out.
+
+    Args:
+        settings: name the file of prices.
+        store: has the incidents.
+        span: from one instant until another, epoch milliseconds.
+        console: where it is printed.
+    """
+    prices = Prices.of(settings)
+    found = [(incident, worth_of(store, incident, prices)) for incident in Incident.read(store, span=span)]
+    dear = [(incident, worth) for incident, worth in found if short_cost(worth)]
+    dear.sort(key=lambda one: -one[1].daily.kwh.value if one[1].daily is not None else 0.0)
+    table = Table(title=f"What {len(dear)} of {len(found)} incidents cost, each if it went on", title_justify="left")
+    for heading in ("incident", "likely", "costs"):
+        table.add_column(heading, overflow="fold")
+    for incident, worth in dear:
+        likely = next((kind["kind"].replace("_", " ") for kind in incident.kinds), "-")
+        table.add_row(incident.incident_id, likely, short_cost(worth))
+    console.print(table, soft_wrap=False)
+    if settings.hvac_tariffs is not None:
+        examples = settings.hvac_tariffs == settings.hvac_home / TARIFFS_FILE
+        whose = "example prices" if examples else "the prices"
+        console.print(f"At {whose} of {settings.hvac_tariffs}; of the others it isn't known, or may be nothing.")

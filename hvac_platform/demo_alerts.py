@@ -32,7 +32,7 @@ BEGINS_MS, LASTS_MS = 75_000, 240_000
 """The fault begins so long after the start: by then a run of detection stands."""
 QUIET_MINUTES = 2
 """In place of an hour: after so long without a sign of it the fault of the demonstration is over."""
-PERSON, LOOKS_SECONDS, READS_SECONDS = "demo", 1.0, 60.0
+PERSON, LOOKS_SECONDS, READS_SECONDS = "demo", 1.0, 120.0
 """Who acknowledges what nobody has acknowledged for so long."""
 OPERATOR = "operator"
 
@@ -46,9 +46,9 @@ def prepare_live(home: Path, at_ms: int) -> list[str]:
     return ["--faults", str(home / FAULTS_FILE)]
 
 
-def operator_token(settings: Settings) -> str:
-    """Token of an operator of the demonstration's store, whom it makes."""
-    return add_user(open_store(settings), OPERATOR, Role.OPERATOR, None, now_ms())
+def operator_path(settings: Settings) -> str:
+    """Path of the dashboard that logs in an operator of the demonstration's store, whom it makes."""
+    return f"/log-in#token={add_user(open_store(settings), OPERATOR, Role.OPERATOR, None, now_ms())}"
 
 
 class LiveAlerts:
@@ -74,7 +74,7 @@ class LiveAlerts:
         """Begin."""
         self._write(
             f"In a minute a sensor of {DEVICE} fails for four: its message and its end are printed here. Acknowledge it on "
-            f"the page that the message names; after a minute somebody called {PERSON} does (docs/alerts.md)."
+            f"the page that the message names; after two minutes somebody called {PERSON} does (docs/alerts.md)."
         )
         self._delivery.start()
         self._person.start()

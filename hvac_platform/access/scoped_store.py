@@ -78,6 +78,17 @@ class ScopedStore:
                 batch[name] = [SAYS_OTHERS[name](value, self._seen()) for value in batch[name]]
             yield batch
 
+    def scan_spans(
+        self, table: str, columns: Sequence[str], spans: Mapping[str, tuple[int, int]]
+    ) -> dict[str, list[Any]]:
+        """Rows of devices that are seen, each in a span of its own."""
+        seen = self._seen()
+        found = self._store.scan_spans(table, columns, {one: span for one, span in spans.items() if one in seen})
+        return found | {
+            name: [SAYS_OTHERS[name](value, seen) for value in found[name]]
+            for name in SAYS_OTHERS.keys() & found.keys()
+        }
+
     def _own(self, rows: TableSlice, batch_rows: int) -> Iterator[dict[str, Any]]:
         """Rows of devices that are seen, as they are."""
         if rows.device_id is not None:

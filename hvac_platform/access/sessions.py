@@ -1,4 +1,4 @@
-"""Sessions of browsers: a random id in a cookie for a user's name, kept in this process and lost with it."""
+"""Sessions of browsers: a random id in a cookie for who logged in, kept in this process and lost with it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,23 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 
 LASTS_SECONDS = 12 * 3600.0
 MOST_SESSIONS = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """Who logged in, and by what.
+
+    Attributes:
+        name: of the user.
+        proof: hash of the token or of the password that they logged in with; with another one the session is over.
+    """
+
+    name: str
+    proof: str
 
 
 class Sessions:
@@ -21,27 +35,27 @@ class Sessions:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._lock = clock, threading.Lock()
-        self._open: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._open: OrderedDict[str, tuple[Session, float]] = OrderedDict()
 
-    def begin(self, name: str) -> str:
-        """Begin a session of a user; returns its id. The oldest of too many end."""
-        session = secrets.token_urlsafe(32)
+    def begin(self, session: Session) -> str:
+        """Begin a session; returns its id. The oldest of too many end."""
+        session_id = secrets.token_urlsafe(32)
         with self._lock:
-            self._open[session] = name, self._clock() + LASTS_SECONDS
+            self._open[session_id] = session, self._clock() + LASTS_SECONDS
             while len(self._open) > MOST_SESSIONS:
                 self._open.popitem(last=False)
-        return session
+        return session_id
 
-    def name_of(self, session: str) -> str | None:
-        """Whose session it is; None where it has ended."""
+    def find(self, session_id: str) -> Session | None:
+        """The session of an id; None where it has ended."""
         with self._lock:
-            name, until = self._open.get(session, (None, 0.0))
-            if name is not None and self._clock() > until:
-                del self._open[session]
+            session, until = self._open.get(session_id, (None, 0.0))
+            if session is not None and self._clock() > until:
+                del self._open[session_id]
                 return None
-            return name
+            return session
 
-    def end(self, session: str) -> None:
+    def end(self, session_id: str) -> None:
         """End a session, if it is one."""
         with self._lock:
-            self._open.pop(session, None)
+            self._open.pop(session_id, None)

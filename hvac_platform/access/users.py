@@ -19,8 +19,8 @@ from hvac_platform.stores.records import User
 ALL = "all"
 TOKEN_PREFIX, TOKEN_BYTES = "hvac_", 32
 """The prefix lets those who look for secrets in files find them."""
-LONGEST_TOKEN = 200
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
+LONGEST_TOKEN, LONGEST_NAME = 200, 64
+NAME = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._@-]{{0,{LONGEST_NAME - 1}}}")
 
 
 class UserError(StoreError):
@@ -81,11 +81,19 @@ def revoke_user(store: Store, name: str, at_ms: int) -> None:
     Raises:
         UserError: there is no such user, or no longer.
     """
-    known = {user.name: user for user in users(store)}
-    if name not in known or known[name].revoked_at is not None:
-        listed = ", ".join(sorted(n for n, user in known.items() if user.revoked_at is None)) or "there are none"
-        raise UserError(f"no user {name[:80]!r}: {listed}")
+    require_user(store, name)
     store.update(User.TABLE, {"scope": [ALL], "name": [name], "revoked_at": [at_ms]})
+
+
+def require_user(store: Store, name: str) -> None:
+    """Check that there is such a user, who is let in.
+
+    Raises:
+        UserError: there isn't, or no longer.
+    """
+    let_in = [user.name for user in users(store) if user.revoked_at is None]
+    if name not in let_in:
+        raise UserError(f"no user {name[:80]!r}: {', '.join(let_in) or 'there are none'}")
 
 
 def users(store: Store) -> list[User]:
@@ -93,7 +101,7 @@ def users(store: Store) -> list[User]:
     return sorted(User.read(store, equals={"scope": ALL}), key=lambda user: user.name)
 
 
-def person_of(known: Collection[User], token: str) -> Person | None:
+def user_of_token(known: Collection[User], token: str) -> User | None:
     """Whose token it is, or None; takes as long whoever it is."""
     if len(token) > LONGEST_TOKEN:
         return None
@@ -101,7 +109,7 @@ def person_of(known: Collection[User], token: str) -> Person | None:
     for user in known:
         if hmac.compare_digest(user.token_sha256, sought) and user.revoked_at is None:
             found = user
-    return None if found is None else person(found)
+    return found
 
 
 def person(user: User) -> Person:

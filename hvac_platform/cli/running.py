@@ -219,14 +219,17 @@ def demo(
 
 
 def _demonstrate(home: Path, once: bool, port: int, dashboard_port: int | None) -> None:
-    from hvac_platform.demo import demo_names, go_on_until_now, prepare_home, run_demo
-    from hvac_platform.demo_alerts import QUIET_MINUTES, LiveAlerts, operator_token, prepare_live
+    from hvac_platform.demo import demo_names, go_on_until_now, place_tariffs, prepare_home, run_demo
+    from hvac_platform.demo_alerts import QUIET_MINUTES, LiveAlerts, operator_path, prepare_live
     from hvac_platform.execution import RunFailedError
     from hvac_platform.runtime.live import HOST
 
     prepare_home(home)
     os.environ["HVAC_HOME"] = str(home)
     os.environ["HVAC_INCIDENT_PAST_HOURS"] = "0"  # what was wrong yesterday is no news
+    own_prices = load_settings().hvac_tariffs is not None
+    if not own_prices:
+        os.environ["HVAC_TARIFFS"] = str(place_tariffs(home))
     named = demo_names(load_settings(), now_ms())
     os.environ.update(named)
     settings = load_settings()
@@ -237,7 +240,9 @@ def _demonstrate(home: Path, once: bool, port: int, dashboard_port: int | None) 
     except (LogError, StoreError, RunFailedError) as error:
         errors.print(f"hvac: {error}")
         raise typer.Exit(1) from None
-    look = {"HVAC_HOME": os.path.relpath(home, os.environ.get("PWD", str(home))), **named}
+    files = {"HVAC_HOME": str(home), **({} if own_prices else {"HVAC_TARIFFS": os.environ["HVAC_TARIFFS"]})}
+    from_here = os.environ.get("PWD", str(home))
+    look = {**{name: os.path.relpath(file, from_here) for name, file in files.items()}, **named}
     settings_of_it = " ".join(f"{k}={v}" for k, v in look.items())
     console.print(f"To look around: {settings_of_it} {_this_command()} --help", soft_wrap=True)
     removal = {
@@ -259,7 +264,7 @@ def _demonstrate(home: Path, once: bool, port: int, dashboard_port: int | None) 
         access = ""
         if dashboard_port is not None:
             os.environ["HVAC_DASHBOARD_URL"] = f"http://{HOST}:{dashboard_port}"
-            access = f"/log-in#token={operator_token(load_settings())}"
+            access = operator_path(load_settings())
         alerts = LiveAlerts(load_settings(), lambda text: console.print(text, soft_wrap=True))
         alerts.start()
         try:

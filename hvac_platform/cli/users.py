@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
 
+from hvac_platform.access.passwords import set_password
 from hvac_platform.access.roles import Role
-from hvac_platform.access.users import add_user, revoke_user
+from hvac_platform.access.users import add_user, require_user, revoke_user
 from hvac_platform.access.users import users as all_users
 from hvac_platform.cli.output import AsJson, at, console, errors, print_rows
 from hvac_platform.config import load_settings
@@ -56,6 +58,7 @@ def list_users(as_json: AsJson = False) -> None:
             "buildings": user.buildings if as_json else ", ".join(user.buildings or ["all"]),
             "added": at(user.added_at),
             "revoked": at(user.revoked_at),
+            "password": user.password_argon2 is not None if as_json else "yes" if user.password_argon2 else "no",
         }
         for user in all_users(open_store(load_settings()))
     ]
@@ -68,3 +71,23 @@ def revoke(name: Name) -> None:
     """End a user's access, within seconds."""
     revoke_user(open_store(load_settings()), name, now_ms())
     console.print(f"{name} is let in no longer")
+
+
+@users.command("password")
+def password(
+    name: Name,
+    stdin: Annotated[bool, typer.Option("--stdin", help="Read it from the first line of standard input.")] = False,
+) -> None:
+    """Set a user's password, with which they log in beside their token; asks twice, and shows nothing.
+
+    Sessions that were begun with the one before end within seconds.
+    """
+    store = open_store(load_settings())
+    require_user(store, name)
+    given = (
+        sys.stdin.readline().rstrip("\r\n")
+        if stdin
+        else typer.prompt(f"Password of {name}", hide_input=True, confirmation_prompt="Again", err=True)
+    )
+    set_password(store, name, given)
+    errors.print(f"{name} logs in with this name and password, or with their token")

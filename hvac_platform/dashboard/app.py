@@ -61,7 +61,8 @@ PARTS = {"<device>": re.compile(r".+", re.DOTALL), "<number>": re.compile(r"[0-9
 """What may stand for a part; the number is what an incident's id has after its device."""
 
 INDEX = """<!doctype html>
-<html lang="en"><head>{%metas%}<title>{%title%}</title>{%favicon%}{%css%}</head>
+<html lang="en"><head>{%metas%}<title>{%title%}</title>{%css%}<link rel="icon" href="/assets/icon-192.png">
+<link rel="manifest" href="/assets/dashboard.webmanifest"><link rel="apple-touch-icon" href="/assets/icon-192.png"></head>
 <body>{%app_entry%}{%config%}{%scripts%}{%renderer%}</body></html>
 """
 """What stands around every page."""
@@ -95,7 +96,7 @@ def make_app(
         "hvac_platform.dashboard",
         title=TITLE,
         index_string=INDEX,
-        meta_tags=[{"name": "color-scheme", "content": "light dark"}],
+        meta_tags=[{"name": "color-scheme", "content": "light dark"}, {"name": "theme-color", "content": "#17324d"}],
         update_title=None,  # type: ignore[arg-type]
         serve_locally=True,
         suppress_callback_exceptions=True,  # parts of a page exist while it is open only

@@ -8,7 +8,7 @@ from dash import dcc, html
 
 from hvac_platform.dashboard.components import Content, named, severity_badge
 from hvac_platform.dashboard.formatting import incident_href, number, span_words, state_words, visible
-from hvac_platform.dashboard.known_worth import KnownWorth
+from hvac_platform.dashboard.known_of_incidents import KnownOfIncidents
 from hvac_platform.dashboard.reading import incidents_of
 from hvac_platform.detection.urgency import points_in_order
 from hvac_platform.devices.first_checks import FIRST_CHECKS
@@ -32,7 +32,7 @@ def most_urgent(incidents: Mapping[str, Sequence[Incident]]) -> list[Incident]:
 
 
 def attention(
-    store: Store, incidents: Mapping[str, Sequence[Incident]], at_ms: int, known: KnownWorth | None = None
+    store: Store, incidents: Mapping[str, Sequence[Incident]], at_ms: int, known: KnownOfIncidents | None = None
 ) -> Content:
     """The list; a sentence where nothing is open.
 
@@ -66,19 +66,6 @@ def attention(
 def _item(one: Incident, handling: IncidentHandling | None, state: lifecycle.State, at_ms: int, cost: str) -> Content:
     place = ", ".join(visible(part, 60) for part in (one.location, one.building_id) if part)
     who = f", {visible(handling.assignee, 40)}" if handling is not None and handling.assignee else ""
-    kind = next(iter(one.kinds), None)
-    likely = one.label or (kind["kind"].replace("_", " ") if kind is not None else "")
-    said = visible(next(iter(one.reasons), "no reason was recorded"), 200)
-    check = "" if kind is None or one.label else FIRST_CHECKS.get(kind["kind"], "")
-    rest = [
-        part
-        for part in (
-            f"Likely {visible(likely, 80)}." if likely else "",
-            f"Check {check}." if check else "",
-            f"Costs about {cost}." if cost else "",
-        )
-        if part
-    ]
     return html.Li(
         [
             severity_badge(one.severity),
@@ -88,7 +75,33 @@ def _item(one: Incident, handling: IncidentHandling | None, state: lifecycle.Sta
                 f" {place}{' · ' if place else ''}for {span_words(at_ms - one.started_at)} · {state_words(state)}{who}",
                 className="small",
             ),
-            html.Div(f"{said[:1].upper()}{said[1:]}."),
-            *([html.Div(" ".join(rest), className="small")] if rest else []),
+            *what_is_wrong(one, cost),
         ]
     )
+
+
+def what_is_wrong(one: Incident, cost: str, *, over: bool = False) -> list[Content]:
+    """An incident in two lines: the first reason; what it probably is, and while it goes on what to check and what it costs.
+
+    Args:
+        one: the incident.
+        cost: what it costs a day, in words; empty where that isn't known.
+        over: whether nobody need look at it any more.
+    """
+    kind = next(iter(one.kinds), None)
+    likely = one.label or (kind["kind"].replace("_", " ") if kind is not None else "")
+    said = visible(next(iter(one.reasons), "no reason was recorded"), 200)
+    check = "" if over or kind is None or one.label else FIRST_CHECKS.get(kind["kind"], "")
+    rest = [
+        part
+        for part in (
+            (f"It turned out to be {visible(likely, 80)}." if one.label else f"Likely {visible(likely, 80)}.")
+            if likely
+            else "",
+            f"Check first: {check}{'' if check.endswith('?') else '.'}" if check else "",
+            f"Costs about {cost}." if cost and not over else "",
+        )
+        if part
+    ]
+    lines: list[Content] = [html.Div(f"{said[:1].upper()}{said[1:]}.")]
+    return [*lines, html.Div(" ".join(rest), className="small")] if rest else lines

@@ -57,9 +57,10 @@ def named(label: str) -> dict[str, Any]:
     return {"aria-label": label}
 
 
-def status_badge(status: Status) -> Content:
-    """Status as a mark and words."""
-    return html.Span(f"{STATUS_MARKS[status]} {status.value}", className=f"badge status-{status.name.lower()}")
+def status_badge(status: Status, href: str | None = None) -> Content:
+    """Status as a mark and words, which lead somewhere where an address is given."""
+    words, kind = f"{STATUS_MARKS[status]} {status.value}", f"badge status-{status.name.lower()}"
+    return html.Span(words, className=kind) if href is None else dcc.Link(words, href=href, className=kind)
 
 
 def severity_badge(severity: str) -> Content:

@@ -15,13 +15,13 @@ from hvac_platform.dashboard.reading import (
     SEVERITIES,
     DeviceState,
     device_state,
-    has_newest_event,
     open_incidents,
     open_window,
     profiled_devices,
     states_since,
     units_sent,
     usual_interval_ms,
+    with_newest_event,
 )
 from hvac_platform.devices.registry import device_type
 from hvac_platform.monitoring.provisional import ProvisionalEvent, may_be_urgent, provisional_events
@@ -29,9 +29,9 @@ from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.records import Incident
 from hvac_platform.timestamps import now_ms
 
-LEAST_PER_REFRESH = 100
+LOOKED_AT_ONCE = 250
 LOOKING_SECONDS = 0.25
-"""Devices are looked at for so long at a refresh, a hundred at least: of an embedded store that is thousands of them."""
+"""Devices are looked at for so long at a refresh, 250 at least: of an embedded store that is thousands of them."""
 FRESH_SECONDS = 1.0
 SHOWN_SECONDS = 15.0
 """What a card shows of the last hour is read again after so long; its newest values at every refresh."""
@@ -226,34 +226,46 @@ class FleetBoard:
 
     def _look(self, store: Store, registered: Mapping[str, Device], first: Sequence[str], at_ms: int) -> None:
         """Look at devices that are due, and into those whose latest readings may be urgent."""
-        latest: list[tuple[str, Mapping[str, float]]] = []
         began = self._clock()
-        for n, device_id in enumerate(self._due(registered, first, began)):
-            if n >= LEAST_PER_REFRESH and self._clock() - began >= self._looking:
+        due = [registered[device_id] for device_id in self._due(registered, first, began)]
+        latest: list[tuple[str, dict[str, float]]] = []
+        for at in range(0, len(due), LOOKED_AT_ONCE):
+            if at and self._clock() - began >= self._looking:
                 break
-            device, kept = registered[device_id], self._kept.get(device_id)
-            window_ms = device.window(self._settings)
-            anomalous = has_newest_event(store, device, window_ms)
-            interval_ms = kept.news.interval_ms if kept is not None and kept.last_seen == device.last_seen else 0
-            if not interval_ms and at_ms - device.last_seen > self._settings.silence_ms:
-                interval_ms = usual_interval_ms(store, device, window_ms)
-            provisional = kept.news.provisional if kept is not None else ()
-            states = [] if device.last_seen <= at_ms - HOUR_MS else self._since(store, device, kept)
-            latest += [(device_id, state) for state in states]
-            values = states[-1] if states else {} if kept is None else kept.values
-            self._kept[device_id] = _Kept(News(anomalous, provisional, interval_ms), began, device.last_seen, values)
+            latest += self._look_at(store, due[at : at + LOOKED_AT_ONCE], began, at_ms)
         types = {device_id: registered[device_id].device_type for device_id, _ in latest}
         windows = {device_id: registered[device_id].window(self._settings) for device_id in types}
         self._suspects |= dict.fromkeys(sorted(may_be_urgent(latest, types, windows)))
         self._look_into(store, registered, first, at_ms)
 
-    def _since(self, store: Store, device: Device, kept: _Kept | None) -> list[dict[str, float]]:
-        """Values of a device after each instant at which it was read since the last look; at first of its open window."""
-        window_ms = device.window(self._settings)
+    def _look_at(
+        self, store: Store, devices: Sequence[Device], began: float, at_ms: int
+    ) -> list[tuple[str, dict[str, float]]]:
+        """Note how some devices are; returns their values after each instant at which they were read since the last look."""
+        lately = [device for device in devices if device.last_seen > at_ms - HOUR_MS]
+        before = {device.device_id: self._looked_until(device) for device in lately}
+        spans = {device.device_id: (before[device.device_id][0], device.last_seen + 1) for device in lately}
+        states = states_since(store, spans, {device_id: values for device_id, (_, values) in before.items()})
+        newest = dict(states)  # the last of each device
+        events = with_newest_event(store, devices, self._settings)
+        for device in devices:
+            kept = self._kept.get(device.device_id)
+            interval_ms = kept.news.interval_ms if kept is not None and kept.last_seen == device.last_seen else 0
+            if not interval_ms and at_ms - device.last_seen > self._settings.silence_ms:
+                interval_ms = usual_interval_ms(store, device, device.window(self._settings))
+            provisional = kept.news.provisional if kept is not None else ()
+            news = News(device.device_id in events, provisional, interval_ms)
+            values = newest.get(device.device_id, kept.values if kept is not None else {})
+            self._kept[device.device_id] = _Kept(news, began, device.last_seen, values)
+        return states
+
+    def _looked_until(self, device: Device) -> tuple[int, Mapping[str, float]]:
+        """From when on a device's readings are looked at, and its values before; at first from its open window's begin."""
+        window_ms, kept = device.window(self._settings), self._kept.get(device.device_id)
         opened_ms = device.last_seen - device.last_seen % window_ms
         if kept is not None and kept.last_seen >= opened_ms - window_ms:
-            return states_since(store, device, kept.last_seen + 1 - OVERLAP_MS, kept.values)
-        return states_since(store, device, opened_ms, {})
+            return kept.last_seen + 1 - OVERLAP_MS, kept.values
+        return opened_ms, {}
 
     def _look_into(self, store: Store, registered: Mapping[str, Device], first: Sequence[str], at_ms: int) -> None:
         """What suspects are suspected of. One is a suspect until nothing speaks against its unjudged windows any more."""

@@ -33,6 +33,8 @@ MOST_POINTS = 1200
 MOST_SPANS = 150
 DIGITS = 7
 ROW_HEIGHT = 132
+PARTLY_READ, COMPLETE = 0.5, 0.9
+"""Shares of a window's points that were read: below the first it is mostly missing, from the second on it is read."""
 SCORE_CEILING = 6.0
 """Scores beyond this are drawn here: what is far beyond its limit must not press what is near it to the floor."""
 
@@ -48,6 +50,7 @@ class Line:
         band: lowest and highest normal value, or None.
         limits: what can be real; a reading beyond, such as a broken sensor's -999, does not stretch the axis.
         ahead: times and values that lead on to the newest reading, of a window that is still open; drawn dotted.
+        normal: float64 [n], what would have been normal, or None; drawn dashed.
     """
 
     title: str
@@ -56,6 +59,7 @@ class Line:
     band: tuple[float, float] | None = None
     limits: tuple[float, float] | None = None
     ahead: tuple[list[int], list[float | None]] | None = None
+    normal: Float64 | None = None
 
     def axis_range(self) -> list[float] | None:
         """Range of the axis where some readings are beyond the limits and others are not; None lets the values decide.
@@ -269,7 +273,10 @@ def metrics_figure(
                     "layer": "below",
                 }
             )
-        xs, ys = with_gaps(*decimated(times_ms, line.values), _drawn_interval(times_ms, interval_ms))
+        drawn_ms = _drawn_interval(times_ms, interval_ms)
+        if line.normal is not None:
+            traces.append(_normal_trace(line, *with_gaps(*decimated(times_ms, line.normal), drawn_ms), name))
+        xs, ys = with_gaps(*decimated(times_ms, line.values), drawn_ms)
         traces.append(
             {
                 "type": "scatter",
@@ -287,6 +294,21 @@ def metrics_figure(
         if line.ahead is not None:
             traces.append(_ahead_trace(line, "y" if i == 0 else f"y{i + 1}"))
     return {"data": traces, "layout": {**layout, "shapes": shapes, "annotations": annotations}}
+
+
+def _normal_trace(line: Line, times: list[int], values: list[float | None], axis: str) -> Figure:
+    """What would have been normal, beneath what was."""
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": times,
+        "y": values,
+        "xaxis": "x",
+        "yaxis": axis,
+        "name": f"{in_figure(line.title)}, normal would have been",
+        "line": {"color": ORANGE, "width": 1.4, "dash": "dash"},
+        "hovertemplate": f"%{{y:,.4~g}} {in_figure(line.unit)}",
+    }
 
 
 def _ahead_trace(line: Line, axis: str) -> Figure:
@@ -352,6 +374,65 @@ def score_figure(
     line = {"color": INK, "width": 1.2, "dash": "dash"}
     limit = {"type": "line", "xref": "paper", "yref": "y", "x0": 0, "x1": 1, "y0": 1, "y1": 1, "line": line}
     return {"data": traces, "layout": {**layout, "shapes": [*_marks(spans), limit]}}
+
+
+def strips_figure(
+    times_ms: Int64,
+    modes: Mapping[str, NDArray[np.bool_]],
+    completeness: Float64,
+    *,
+    window_ms: int,
+    start_ms: int,
+    end_ms: int,
+    revision: str = "",
+) -> Figure:
+    """Strips over time: how a device ran, and how much of its points was read. Where there is no window, there is nothing.
+
+    Args:
+        times_ms: int64 [n], window starts.
+        modes: windows of each operating mode, bool [n] by name.
+        completeness: float64 [n], share of its points that was read in each window.
+        window_ms: length of a window.
+        start_ms: start of the axis.
+        end_ms: its end.
+        revision: zoom and pan are kept while this stays the same.
+    """
+    looks = itertools.cycle((BLUE, GREEN, PURPLE, SKY, INK, MUTED))
+    strips = [(1, name, rows, colour) for (name, rows), colour in zip(modes.items(), looks, strict=False)]
+    edges = np.searchsorted((PARTLY_READ, COMPLETE), completeness, side="right")
+    for grade, (name, colour) in enumerate(
+        (("mostly missing", VERMILION), ("partly read", ORANGE), ("points read", "#b7dfcf"))
+    ):
+        strips.append((0, name, edges == grade, colour))
+    traces: list[Figure] = []
+    for row, name, rows, colour in strips:
+        if rows.any():
+            xs = [at for span in merged(times_ms[rows].tolist(), window_ms) for at in (*span, None)]
+            traces.append(
+                {
+                    "type": "scatter",
+                    "mode": "lines",
+                    "x": xs,
+                    "y": [None if at is None else row for at in xs],
+                    "name": in_figure(name),
+                    "line": {"color": colour, "width": 16},
+                    "hoverinfo": "name+x",
+                }
+            )
+    layout = _base(150, revision=revision, legend=True)
+    layout |= {
+        "hovermode": "closest",
+        "xaxis": _time_axis(start_ms, end_ms),
+        "yaxis": {
+            "range": [-0.6, 1.6] if modes else [-0.6, 0.6],
+            "tickvals": [0, 1] if modes else [0],
+            "ticktext": ["data", "mode"] if modes else ["data"],
+            "showgrid": False,
+            "zeroline": False,
+            "fixedrange": True,
+        },
+    }
+    return {"data": traces, "layout": layout}
 
 
 def state_map_figure(

@@ -5,9 +5,11 @@ from __future__ import annotations
 import html
 import math
 from urllib.parse import quote
+from zoneinfo import ZoneInfo
 
 from hvac_platform.devices.display_units import Display, display_of, show_value
 from hvac_platform.devices.registry import device_type
+from hvac_platform.timestamps import iso, to_datetime
 
 LONGEST_TEXT = 300
 MOST_BYTES = 240
@@ -50,6 +52,18 @@ def escaped_bytes(content: bytes | None, most: int = MOST_BYTES) -> str:
     text = visible(content[:most].decode("utf-8", "backslashreplace"), 4 * most)
     short = text[: most + 60]  # escapes take more room than what they stand for
     return f"{short}… ({len(content):,} bytes)" if len(content) > most or short != text else text
+
+
+def at_site(milliseconds: int, timezone: str) -> str:
+    """A time for people, in UTC and by the clock of the building.
+
+    >>> at_site(1_795_957_860_000, "America/New_York"), at_site(0, "UTC")
+    ('2026-11-29 13:11:00Z (Sun 08:11 in America/New_York)', '1970-01-01 00:00:00Z')
+    """
+    if timezone == "UTC":
+        return iso(milliseconds)
+    local = to_datetime(milliseconds).astimezone(ZoneInfo(timezone))
+    return f"{iso(milliseconds)} ({local:%a %H:%M} in {timezone})"
 
 
 def age(milliseconds: int) -> str:

@@ -1,4 +1,4 @@
-"""Who asks: a token in a header, or a session that a browser got for one; and the page where it gets it.
+"""Who asks: a token in a header, or a session that a browser got for a token or a password; and the page where it gets it.
 
 Without any user everybody who reaches the server reads everything, as on a machine of one's own.
 """
@@ -17,9 +17,10 @@ from urllib.parse import quote
 from flask import Flask, Response, g, has_request_context, redirect, request
 
 from hvac_platform.access.limits import Limit
+from hvac_platform.access.passwords import MOST_CHARACTERS, BusyError, user_of
 from hvac_platform.access.roles import Role
-from hvac_platform.access.sessions import LASTS_SECONDS, Sessions
-from hvac_platform.access.users import ANYBODY, Person, person, person_of, users
+from hvac_platform.access.sessions import LASTS_SECONDS, Session, Sessions
+from hvac_platform.access.users import ANYBODY, LONGEST_NAME, Person, person, user_of_token, users
 from hvac_platform.api.problems import PREFIX, problem_answer
 from hvac_platform.dashboard.formatting import visible
 from hvac_platform.dashboard.source import Remembered, Source
@@ -36,18 +37,25 @@ OF_THE_SITE = ("/metrics", f"{PREFIX}/health")
 NOBODY = Person("", Role.VIEWER, frozenset())
 """Who asks while it can't be known who may see what: the pages are there, and no device."""
 MOST_FAILURES, FAILURES_SECONDS = 10, 60.0
-"""After so many wrong tokens within so long an address waits."""
+"""After so many wrong tokens or passwords within so long an address waits; after so many wrong passwords a name does."""
 USERS_SECONDS = 5.0
-"""So long after it was revoked a token may still work."""
+"""So long after it was revoked a token, or a password that was changed, may still work."""
 PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark"><title>Log in · HVAC</title>
-<link rel="stylesheet" href="/assets/dashboard.css"></head>
+<link rel="icon" href="/assets/icon-192.png"><link rel="stylesheet" href="/assets/dashboard.css"></head>
 <body><main class="log-in"><h1>HVAC platform</h1>
-<form id="log-in" data-to="{to}"><label for="token">Token</label>
-<input id="token" type="password" autocomplete="current-password" required autofocus>
-<button type="submit">Log in</button><p id="said" role="alert"></p></form>
-<p class="small">Who runs the platform gives you a token: <code>hvac users add NAME</code>.</p>
+<form id="log-in" data-to="{to}"><label for="name">Name</label>
+<input id="name" autocomplete="username" maxlength="{longest_name}" required autofocus>
+<label for="password">Password</label>
+<input id="password" type="password" autocomplete="current-password" maxlength="{longest_password}" required>
+<button type="submit">Log in</button></form>
+<form id="log-in-by-token"><label for="token">Or a token</label>
+<input id="token" type="password" autocomplete="off" required>
+<button type="submit">Log in by token</button></form>
+<p id="said" role="alert"></p>
+<p class="small">Who runs the platform gives you a token (<code>hvac users add NAME</code>) and has you enter a password
+there (<code>hvac users password NAME</code>).</p>
 </main><script src="/assets/log_in.js"></script></body></html>
 """
 
@@ -65,7 +73,8 @@ class Door:
     """
 
     def __init__(self, source: Source) -> None:
-        self._sessions, self._failures = Sessions(), Limit(MOST_FAILURES, FAILURES_SECONDS)
+        self._sessions = Sessions()
+        self._failures, self._failures_of_names = (Limit(MOST_FAILURES, FAILURES_SECONDS) for _ in range(2))
         self._users: Remembered[list[User]] = Remembered(lambda: _read_users(source), USERS_SECONDS)
 
     def _is_closed(self) -> bool:
@@ -107,12 +116,12 @@ class Door:
     def _who(self) -> Person | None:
         kind, _, token = request.headers.get("Authorization", "").partition(" ")
         if kind.lower() == "bearer":
-            found = person_of(self._users.get(), token.strip())
+            found = user_of_token(self._users.get(), token.strip())
             if found is None:
                 self._note_wrong_token()
-            return found
-        name = self._sessions.name_of(request.cookies.get(COOKIE, ""))
-        mine = (user for user in self._users.get() if user.name == name and user.revoked_at is None)
+            return None if found is None else person(found)
+        session = self._sessions.find(request.cookies.get(COOKIE, ""))
+        mine = (user for user in self._users.get() if session is not None and _is_of(session, user))
         return next(map(person, mine), None)
 
     def _note_wrong_token(self) -> None:
@@ -120,8 +129,16 @@ class Door:
         self._failures.note(_address())
         logger.warning("a token that nobody has came from %s, for %s", _address(), visible(request.path, 100))
 
+    def _note_wrong_password(self, name: str) -> None:
+        """As with tokens; the name counts too, whoever tries it, and is in the log where it is one."""
+        self._failures.note(_address())
+        self._failures_of_names.note(name)
+        known = any(user.name == name for user in self._users.get())
+        whose = f"that isn't {name}'s" if known else "for a name that nobody has"
+        logger.warning("a password %s came from %s", whose, _address())
+
     def log_in(self) -> Response:
-        """A session for a token."""
+        """A session for a token, or for a name and a password."""
         wait = self._failures.wait_seconds(_address())
         if wait > 0:
             return _too_many(wait)
@@ -130,16 +147,37 @@ class Door:
                 HTTPStatus.CONFLICT, "this platform has no users, so nobody needs to log in: all of it is open"
             )
         body = request.get_json(silent=True)
-        token = body.get("token") if isinstance(body, Mapping) else None
-        found = person_of(self._users.get(), token.strip()) if isinstance(token, str) else None
+        given = body if isinstance(body, Mapping) else {}
+        token, name, password = (_text(given.get(part)) for part in ("token", "name", "password"))
+        return self._by_password(name, password) if password else self._by_token(token)
+
+    def _by_token(self, token: str) -> Response:
+        found = user_of_token(self._users.get(), token.strip())
         if found is None:
             self._note_wrong_token()
             return _plain(HTTPStatus.UNAUTHORIZED, "no such token, or it was revoked")
-        logger.info("%s logged in from %s as %s", found.name, _address(), found.role)
-        answer = _plain(HTTPStatus.OK, f"logged in as {found.name}")
+        return self._let_in(found, found.token_sha256)
+
+    def _by_password(self, name: str, password: str) -> Response:
+        tried = name.strip()[: LONGEST_NAME + 1]
+        wait = self._failures_of_names.wait_seconds(tried)
+        if wait > 0:
+            return _too_many(wait)
+        try:
+            found = user_of(self._users.get(), tried, password)
+        except BusyError:
+            return _too_many(1.0)
+        if found is None or found.password_argon2 is None:
+            self._note_wrong_password(tried)
+            return _plain(HTTPStatus.UNAUTHORIZED, "no such name with this password")
+        return self._let_in(found, found.password_argon2)
+
+    def _let_in(self, user: User, proof: str) -> Response:
+        logger.info("%s logged in from %s as %s", user.name, _address(), user.role)
+        answer = _plain(HTTPStatus.OK, f"logged in as {user.name}")
         answer.set_cookie(
             COOKIE,
-            self._sessions.begin(found.name),
+            self._sessions.begin(Session(user.name, proof)),
             max_age=int(LASTS_SECONDS),
             httponly=True,
             samesite="Strict",
@@ -149,10 +187,10 @@ class Door:
 
     def log_out(self) -> Response:
         """End the session of who asks."""
-        token = request.cookies.get(COOKIE, "")
-        if (name := self._sessions.name_of(token)) is not None:
-            logger.info("%s logged out from %s", name, _address())
-        self._sessions.end(token)
+        session_id = request.cookies.get(COOKIE, "")
+        if (session := self._sessions.find(session_id)) is not None:
+            logger.info("%s logged out from %s", session.name, _address())
+        self._sessions.end(session_id)
         answer = _plain(HTTPStatus.OK, "logged out")
         answer.delete_cookie(COOKIE)
         return answer
@@ -175,7 +213,21 @@ def _read_users(source: Source) -> list[User]:
 def _page() -> Response:
     to = request.args.get("to", "/")
     inside = to if to.startswith("/") and not to.startswith(("//", "/\\")) else "/"
-    return Response(PAGE.format(to=escape(inside, quote=True)), mimetype="text/html")
+    longest = {"longest_name": LONGEST_NAME, "longest_password": MOST_CHARACTERS}
+    return Response(PAGE.format(to=escape(inside, quote=True), **longest), mimetype="text/html")
+
+
+def _is_of(session: Session, user: User) -> bool:
+    """Whether a session is a user's who is let in, with the token or the password that they have now."""
+    return (
+        user.name == session.name
+        and user.revoked_at is None
+        and session.proof in (user.token_sha256, user.password_argon2)
+    )
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else ""
 
 
 def _unknown() -> Any:
@@ -192,7 +244,7 @@ def _is_page() -> bool:
 
 
 def _too_many(wait: float) -> Response:
-    answer = _refusal(HTTPStatus.TOO_MANY_REQUESTS, f"too many wrong tokens: try again in {wait:.0f} s")
+    answer = _refusal(HTTPStatus.TOO_MANY_REQUESTS, f"too many wrong tokens or passwords: try again in {wait:.0f} s")
     answer.headers["Retry-After"] = str(int(wait) + 1)
     return answer
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hvac_platform.config import Settings
 from hvac_platform.detection.methods import method_names
 from hvac_platform.detection.urgency import points_in_order
 from hvac_platform.ingestion.flow import PartitionFlow, flows
@@ -39,6 +40,8 @@ from hvac_platform.stores.records import (
 )
 from hvac_platform.stores.series import VerdictSeries, joined, verdict_series
 from hvac_platform.timestamps import day_of, days_before, now_ms
+
+Float64 = NDArray[np.float64]
 
 HOUR_MS = 3_600_000
 INCIDENT_DAYS = 30
@@ -124,40 +127,44 @@ def usual_interval_ms(store: Store, device: Device, window_ms: int) -> int:
     return int(np.median(np.diff(times))) if len(times) > 2 else window_ms
 
 
-def has_newest_event(store: Store, device: Device, window_ms: int) -> bool:
-    """Whether one of a device's newest windows is an event; detection lags a window or two behind the newest."""
-    newest = device.last_seen - device.last_seen % window_ms
-    rows = TableSlice(
-        AnomalyEvent.TABLE, ("detected_at",), device.device_id, newest - RECENT_WINDOWS * window_ms, newest + window_ms
-    )
-    return any(batch["detected_at"] for batch in store.scan(rows, batch_rows=1))
+def with_newest_event(store: Store, devices: Sequence[Device], settings: Settings) -> set[str]:
+    """Those of some devices of which one of the newest windows is an event; detection lags a window or two behind them."""
+    spans = {}
+    for device in devices:
+        window_ms = device.window(settings)
+        newest = device.last_seen - device.last_seen % window_ms
+        spans[device.device_id] = newest - RECENT_WINDOWS * window_ms, newest + window_ms
+    return set(store.scan_spans(AnomalyEvent.TABLE, ("device_id",), spans)["device_id"])
 
 
-def states_since(store: Store, device: Device, start_ms: int, before: Mapping[str, float]) -> list[dict[str, float]]:
-    """Latest value of each metric after each instant from ``start_ms`` on, up to a device's last reading.
+def states_since(
+    store: Store, spans: Mapping[str, tuple[int, int]], before: Mapping[str, Mapping[str, float]]
+) -> list[tuple[str, dict[str, float]]]:
+    """Latest value of each metric after each instant at which devices were read, by device and time.
 
     Args:
         store: has the readings.
-        device: its registration.
-        start_ms: first instant included.
-        before: latest values before it.
+        spans: first instant included and first excluded of each device.
+        before: latest values before them of each device.
     """
-    columns = ("timestamp", "metric_name", "metric_value")
-    rows = TableSlice(Reading.TABLE, columns, device.device_id, start_ms, device.last_seen + 1)
-    found: list[dict[str, float]] = []
-    last, values = None, dict(before)
-    for batch in store.scan(rows, batch_rows=MOST_ROWS) if start_ms <= device.last_seen else ():
-        for at, name, value in zip(*(batch[column] for column in columns), strict=True):
-            if last is not None and at != last:
-                found.append(dict(values))
-            last, values[name] = at, value
-    return found if last is None else [*found, values]
+    columns = ("device_id", "timestamp", "metric_name", "metric_value")
+    read = store.scan_spans(Reading.TABLE, columns, spans)
+    found: list[tuple[str, dict[str, float]]] = []
+    device_id, last = "", None
+    values: dict[str, float] = {}
+    for of_device, at, name, value in zip(*(read[column] for column in columns), strict=True):
+        if at != last or of_device != device_id:
+            values = dict(values if of_device == device_id else before[of_device])
+            device_id, last = of_device, at
+            found.append((device_id, values))
+        values[name] = value
+    return found
 
 
 def open_incidents(store: Store) -> dict[str, list[Incident]]:
     """Open incidents of all devices by device, oldest first: one read."""
     found: dict[str, list[Incident]] = {}
-    only = ("device_id", "started_at", "severity", "level", "urgency", "parent_id")
+    only = ("device_id", "started_at", "incident_id", "severity", "level", "urgency", "parent_id")
     for incident in Incident.read(store, only=only, equals={"status": "open"}, most=MOST_ROWS):
         found.setdefault(incident.device_id, []).append(incident)
     return found
@@ -285,6 +292,21 @@ def method_scores(store: Store, device_id: str, start_ms: int, end_ms: int) -> d
     """Verdicts on a device in a span, by method, in the order of the methods."""
     found = verdict_series(store, device_id, (start_ms, end_ms), most=200_000)
     return {name: found[name] for name in (*method_names(), *found) if name in found}
+
+
+def completeness_of(store: Store, series: SnapshotSeries) -> Float64:
+    """Share of its points that was read in each window of a series, float64 [n]; NaN of windows that are gone meanwhile."""
+    found = np.full(len(series), np.nan)
+    if not len(series):
+        return found
+    span = int(series.times_ms[0]), int(series.times_ms[-1]) + 1
+    columns = ("snapshot_time", "completeness")
+    for batch in store.scan(TableSlice(Snapshot.TABLE, columns, series.device_id, *span)):
+        times = np.array(batch["snapshot_time"], dtype=np.int64)
+        at = np.minimum(np.searchsorted(series.times_ms, times), len(found) - 1)
+        there = series.times_ms[at] == times
+        found[at[there]] = np.array(batch["completeness"], dtype=np.float64)[there]
+    return found
 
 
 def profile_row(store: Store, device_id: str) -> StoredProfile | None:

@@ -7,6 +7,8 @@ import resource
 import socket
 
 import waitress
+from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser, ParsingError, TransferEncodingNotImplemented
 
 from hvac_platform.config import Settings
 from hvac_platform.dashboard.app import make_app
@@ -32,6 +34,21 @@ class DashboardError(Exception):
     """The dashboard can't be served; the message says what to do."""
 
 
+class Parser(HTTPRequestParser):  # type: ignore[misc]
+    """Reads requests as waitress does; a transfer coding that it doesn't know is a fault of who sent it (400), not 501."""
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """Read the first line and the headers.
+
+        Raises:
+            ParsingError: they can't be read.
+        """
+        try:
+            super().parse_header(header_plus)
+        except TransferEncodingNotImplemented as error:
+            raise ParsingError(str(error)) from None
+
+
 def serve(settings: Settings, host: str, port: int, *, debug: bool = False) -> None:
     """Serve until interrupted.
 
@@ -42,6 +59,7 @@ def serve(settings: Settings, host: str, port: int, *, debug: bool = False) -> N
         raise DashboardError("--debug lets who reaches the port run code: use it on 127.0.0.1 only")
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a page asks several things at once, which is no news
     log_bounded()
+    HTTPChannel.parser_class = Parser
     app = make_app(settings, host=host)
     try:
         if debug:

@@ -12,10 +12,11 @@ from hvac_platform.config import Settings
 from hvac_platform.detection.modes import mode_codes
 from hvac_platform.detection.profile import Profile
 from hvac_platform.embedding.projection import plane_of
+from hvac_platform.monitoring.operating_modes import UNKNOWN_MODE, mode_names
 from hvac_platform.monitoring.profiles import load_profile
 from hvac_platform.stores.base import Device, Store, TableSlice
 from hvac_platform.stores.metric_maps import metric_maps
-from hvac_platform.stores.records import Incident, Snapshot, StoredProfile
+from hvac_platform.stores.records import Incident, Snapshot
 from hvac_platform.stores.vectors import decoded_vectors
 from hvac_platform.timestamps import DAY_MS
 
@@ -27,7 +28,6 @@ MOST_READ = 7 * 1_440
 STRETCHES, AT_ONCE = 48, 5_000
 MOST_INCIDENTS, OF_INCIDENT = 10, 10
 """The newest incidents are marked, each by the mean place of its first windows."""
-UNKNOWN_MODE = "mode not known"
 
 Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
@@ -137,9 +137,7 @@ def _modes(profile: Profile, switches: Float64) -> Int64:
 
 def _by_mode(store: Store, device: Device, places: Float64, codes: Int64) -> dict[str, Float64]:
     """Places under the names of their modes, the most usual first."""
-    stored = StoredProfile.first(store, device.device_id, only=("modes",))
-    modes = (stored.modes if stored is not None else None) or []
-    names = {mode["number"]: mode["name"].replace("_", " ") for mode in modes}
+    names = mode_names(store, device.device_id)
     parts: dict[str, list[Float64]] = {}
     for code in np.unique(codes).tolist():
         parts.setdefault(names.get(code, UNKNOWN_MODE), []).append(places[codes == code])

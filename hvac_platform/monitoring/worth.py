@@ -198,8 +198,8 @@ def savings_of(
     after = _differences(store, incident, energy, since_ms, until_ms)
     hours = compared_hours(after.kw, after.window_hours)
     if hours < LEAST_HOURS_AFTER:
-        needed = f"{LEAST_HOURS_AFTER:.0f} are needed{ended_by}"
-        return None, f"{hours:.1f} h since it was resolved can be compared, {needed}"
+        so_far = f"{hours:.1f} h can be compared{ended_by or ' so far'}"
+        return None, f"{LEAST_HOURS_AFTER:.0f} h after it was resolved are needed, and {so_far}"
     price = None
     if prices_.tariffs is not None:
         price = prices(after.middles_ms, *prices_.tariffs.of(incident.building_id))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,6 +17,15 @@ from hvac_platform.stores.tables import TableSlice as TableSlice
 
 Columns = Mapping[str, Any]
 """Rows as columns: one sequence or array a column, all of one length. Vectors are a float32 array [n, 384]."""
+
+
+def gathered(columns: Sequence[str], batches: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Batches of rows as one."""
+    found: dict[str, list[Any]] = {name: [] for name in columns}
+    for batch in batches:
+        for name, values in found.items():
+            values += batch[name]
+    return found
 
 
 class StoreError(Exception):
@@ -96,6 +105,21 @@ class Store(Protocol):
 
     def scan(self, rows: TableSlice, *, batch_rows: int = 50_000) -> Iterator[dict[str, list[Any]]]:
         """Read rows in key order, at most ``batch_rows`` at a time."""
+        ...
+
+    def scan_spans(
+        self, table: str, columns: Sequence[str], spans: Mapping[str, tuple[int, int]]
+    ) -> dict[str, list[Any]]:
+        """Rows of several devices, each in a span of its own, by device and time: what many scans would find, at once.
+
+        Args:
+            table: one that is kept by device and has a time column.
+            columns: to read; ``device_id`` must be among them.
+            spans: first instant included and first excluded, epoch milliseconds, by device.
+
+        Returns:
+            The columns, empty ones where there is no row.
+        """
         ...
 
     def count(self, table: str, device_id: str | None = None) -> int:

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 from cassandra import ConsistencyLevel
+from cassandra.cluster import ResultSet
 from cassandra.query import PreparedStatement
 from numpy.typing import NDArray
 
 from hvac_platform.snapshots import Neighbours
-from hvac_platform.stores.base import Columns, Device, DeviceDay, LedgerEntry, StoreError, TableSlice
+from hvac_platform.stores.base import Columns, Device, DeviceDay, LedgerEntry, StoreError, TableSlice, gathered
 from hvac_platform.stores.cql_client import Consistency, CqlClient, CqlSettings, TlsSettings
 from hvac_platform.stores.cql_nearest import CqlNearest, NearestQuery
 from hvac_platform.stores.cql_schema import VECTOR_TABLE, CqlSchema, schema_statements
@@ -35,6 +36,8 @@ FEW_DAYS = 3
 """Up to so many days, reading them costs less than asking which of them exist."""
 COUNTED_AT_ONCE = 4
 """A node reads a whole partition to count it; many at once would all time out."""
+READ_AT_ONCE, READ_ROWS = 500, 50_000
+"""Short reads that are asked for before the answers are taken up, and rows that are taken up at a time."""
 KEYS_AT_ONCE = 100
 """Keys of one partition that are looked up by one statement."""
 MOST_STATICS = 100_000
@@ -203,6 +206,38 @@ class CqlStore(LedgerKeeping):
         """Read rows partition by partition, in order of time."""
         target = catalogue_table(rows.table)
         names = rows.columns or tuple(target.columns)
+        for prepared, arguments, asked, turned in self._statements(target, rows, names):
+            result = self._client.execute(prepared, arguments)
+            for batch in self._read(result, target, asked, batch_rows, turned):
+                yield {name: batch[name] for name in names}
+
+    def scan_spans(
+        self, table: str, columns: Sequence[str], spans: Mapping[str, tuple[int, int]]
+    ) -> dict[str, list[Any]]:
+        """Rows of several devices, each in a span of its own: many partitions are asked for at once."""
+        target = catalogue_table(table)
+        statements = [
+            statement
+            for device_id in sorted(spans)
+            for statement in self._statements(target, TableSlice(table, (), device_id, *spans[device_id]), columns)
+        ]
+        few = (statements[i : i + READ_AT_ONCE] for i in range(0, len(statements), READ_AT_ONCE))
+        return gathered(
+            columns,
+            (
+                batch
+                for some in few
+                for (_, _, asked, turned), result in zip(
+                    some, self._client.run([(prepared, arguments) for prepared, arguments, _, _ in some]), strict=True
+                )
+                for batch in self._read(result, target, asked, READ_ROWS, turned)
+            ),
+        )
+
+    def _statements(
+        self, target: Table, rows: TableSlice, names: Sequence[str]
+    ) -> Iterator[tuple[PreparedStatement, list[Any], Sequence[str], str | None]]:
+        """For each partition that a slice concerns: statement, arguments, columns, and the one by which rows are turned."""
         for conditions, arguments in self._partitions(target, rows):
             order = f" ORDER BY {target.clustering[0]} ASC" if target.time_column in target.clustering[:1] else ""
             where = f" WHERE {' AND '.join(f'{name}{how}?' for name, how in conditions)}" if conditions else ""
@@ -216,8 +251,7 @@ class CqlStore(LedgerKeeping):
             prepared = self._client.prepare(
                 f"SELECT {', '.join(asked)} FROM {self._name(rows.table)}{where}{order}{beside}"
             )
-            for batch in self._read(prepared, arguments, target, asked, batch_rows, turned):
-                yield {name: batch[name] for name in names}
+            yield prepared, arguments, asked, turned
 
     def count(self, table: str, device_id: str | None = None) -> int:
         """Number of rows."""
@@ -489,17 +523,15 @@ class CqlStore(LedgerKeeping):
 
     def _read(
         self,
-        statement: PreparedStatement,
-        arguments: Sequence[Any],
+        result: ResultSet,
         target: Table,
         names: Sequence[str],
         batch_rows: int,
         turned: str | None,
     ) -> Iterator[dict[str, list[Any]]]:
-        """Rows of a statement, so many at a time; where a column is named, rows with one value of it are turned round."""
+        """Rows of a result, so many at a time; where a column is named, rows with one value of it are turned round."""
         columns: list[list[Any]] = [[] for _ in names]
         fresh: list[list[Any]] = [[] for _ in names]
-        result = self._client.execute(statement, arguments)
         while True:
             page = result.current_rows
             if page:

@@ -14,7 +14,7 @@ from hvac_platform.stores.cql_client import CqlClient
 from hvac_platform.stores.tables import tables
 from hvac_platform.timestamps import now_ms
 
-SCHEMA_VERSION = 11
+SCHEMA_VERSION = 12
 """1: as first released. 2: on Cassandra the vector index is on a table of its own, ``snapshot_vectors``. 3: profiles hold
 the device's encoder, reports hold energy; incidents, maintenance. 4: operating modes, degradation. 5: leases and the log's
 identity in the ledger, settings that the store was made with. 6: reports hold a row a method, windows their judged revision.

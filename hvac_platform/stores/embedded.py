@@ -38,6 +38,7 @@ from hvac_platform.stores.base import (
     LedgerEntry,
     StoreError,
     TableSlice,
+    gathered,
 )
 from hvac_platform.stores.ledger import LedgerKeeping
 from hvac_platform.stores.packed import PACKED
@@ -46,7 +47,16 @@ from hvac_platform.stores.packed.readings import PackedReadings
 from hvac_platform.stores.packed.states import MAPS, PackedStates, stacked
 from hvac_platform.stores.packed.verdicts import PackedVerdicts
 from hvac_platform.stores.packed.vocabulary import Vocabulary
-from hvac_platform.stores.plain_tables import column_blocks, conditions_of, derived, from_sql, scan_plain, to_sql
+from hvac_platform.stores.plain_tables import (
+    column_blocks,
+    conditions_of,
+    derived,
+    from_sql,
+    scan_plain,
+    scan_plain_spans,
+    spans_json,
+    to_sql,
+)
 from hvac_platform.stores.repacking import SCHEMA_VERSION, brought_up_to_date
 from hvac_platform.stores.tables import Table, tables
 from hvac_platform.stores.tables import table as catalogue_table
@@ -271,6 +281,18 @@ class EmbeddedStore(LedgerKeeping):
         if rows.table == STATES:
             return self._states(target, rows, min(batch_rows, STATES_AT_ONCE))
         return scan_plain(self._connection, rows, batch_rows)
+
+    def scan_spans(
+        self, table: str, columns: Sequence[str], spans: Mapping[str, tuple[int, int]]
+    ) -> dict[str, list[Any]]:
+        """Rows of several devices, each in a span of its own."""
+        if table == STATES:
+            slices = (TableSlice(table, tuple(columns), device_id, *spans[device_id]) for device_id in sorted(spans))
+            return gathered(columns, (batch for rows in slices for batch in self.scan(rows)))
+        asked = spans_json(spans)
+        if table in self._grouped:
+            return gathered(columns, self._grouped[table].scan_spans(columns, asked))
+        return gathered(columns, scan_plain_spans(self._connection, table, columns, asked))
 
     def _states(self, target: Table, rows: TableSlice, batch_rows: int) -> Iterator[dict[str, Any]]:
         """Snapshots, unpacked."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -83,12 +84,52 @@ def column_blocks(
         yield columns
 
 
+def spans_json(spans: Mapping[str, tuple[int, int]]) -> str:
+    """Spans as :func:`of_spans` takes them."""
+    return json.dumps([[device_id, *map(int, span)] for device_id, span in sorted(spans.items())])
+
+
+def of_spans(columns: Sequence[str], table_name: str, order: Sequence[str]) -> str:
+    """A query of the rows of several devices, each in a span of its own, with the spans as its argument.
+
+    Args:
+        columns: to read.
+        table_name: the table.
+        order: its key behind the device, beginning with the time column.
+    """
+    chosen, ordered = (", ".join(f"t.{name}" for name in names) for names in (columns, order))
+    return (
+        f"SELECT {chosen} FROM json_each(?) AS span CROSS JOIN {table_name} AS t ON t.device_id = span.value ->> 0 "
+        f"AND t.{order[0]} >= span.value ->> 1 AND t.{order[0]} < span.value ->> 2 ORDER BY span.key, {ordered}"
+    )
+
+
 def scan_plain(connection: apsw.Connection, rows: TableSlice, batch_rows: int) -> Iterator[dict[str, list[Any]]]:
     """Rows of such a table in key order, at most so many at a time."""
     target = table(rows.table)
     names = rows.columns or tuple(target.columns)
     where, arguments = conditions_of(target, rows)
     statement = f"SELECT {', '.join(names)} FROM {rows.table}{where} ORDER BY {', '.join(target.key)}"
+    yield from _read(connection, target, names, statement, arguments, batch_rows)
+
+
+def scan_plain_spans(
+    connection: apsw.Connection, table_name: str, columns: Sequence[str], spans: str
+) -> Iterator[dict[str, list[Any]]]:
+    """Rows of several devices of such a table, each in a span of its own, in key order."""
+    target = table(table_name)
+    statement = of_spans(columns, table_name, target.key[1:])
+    yield from _read(connection, target, columns, statement, [spans], TRANSPOSED_ROWS)
+
+
+def _read(
+    connection: apsw.Connection,
+    target: Table,
+    names: Sequence[str],
+    statement: str,
+    arguments: Sequence[Any],
+    batch_rows: int,
+) -> Iterator[dict[str, list[Any]]]:
     kinds = [target.columns[name].type for name in names]
     for columns in column_blocks(connection, statement, arguments, batch_rows):
         yield {name: from_sql(kind, column) for name, kind, column in zip(names, kinds, columns, strict=True)}

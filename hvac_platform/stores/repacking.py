@@ -27,7 +27,7 @@ from hvac_platform.stores.copying import writable
 from hvac_platform.stores.plain_tables import scan_plain
 from hvac_platform.stores.tables import table, tables
 
-SCHEMA_VERSION = 11
+SCHEMA_VERSION = 12
 PACKED_SINCE = 8
 """From this version on the large tables are packed."""
 BUSY_TIMEOUT_MS = 10_000

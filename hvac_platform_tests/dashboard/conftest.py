@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import apsw
 import pytest
+import waitress
 from dash import Dash
 
 from devtools import PROJECT_ROOT
@@ -176,6 +178,23 @@ def _default(reference: dict[str, str]) -> Any:
     return {"device-range": "24 h", "methods-span": "7 days", "tick": 0}.get(reference["id"])
 
 
+class Served:
+    """A dashboard in a thread."""
+
+    def __init__(self, app: Dash) -> None:
+        self.server: Any = waitress.create_server(app.server, host="127.0.0.1", port=0, threads=4)
+        self.url = f"http://127.0.0.1:{self.server.effective_port}"
+        self.thread = threading.Thread(target=self.server.run, daemon=True)
+
+    def __enter__(self) -> str:
+        self.thread.start()
+        return self.url
+
+    def __exit__(self, *_: object) -> None:
+        self.server.close()
+        self.server.task_dispatcher.shutdown()
+
+
 class BrokenStore:
     """A store that is down."""
 
@@ -189,7 +208,7 @@ class BrokenStore:
 class CountingStore:
     """A store that counts what is asked of it, and refuses to write."""
 
-    READS = frozenset({"scan", "devices", "count", "ledger", "device_days", "schema_versions"})
+    READS = frozenset({"scan", "scan_spans", "devices", "count", "ledger", "device_days", "schema_versions"})
 
     def __init__(self, store: Store) -> None:
         self._store = store

@@ -12,6 +12,8 @@ from urllib.parse import quote
 
 import pytest
 
+from hvac_platform.access import passwords
+from hvac_platform.access.passwords import set_password
 from hvac_platform.access.roles import Role
 from hvac_platform.access.scoped_store import ScopedStore
 from hvac_platform.access.users import UserError, add_user, revoke_user, users
@@ -133,6 +135,102 @@ def test_a_browser_gets_a_session_for_a_token_and_it_ends(home: Path, store: Emb
     assert client.get("/api/v1/devices").status_code == 401, "a session ends with its user"
 
 
+PASSWORD = "seven white chillers"
+
+
+def test_a_name_and_a_password_are_as_good_as_a_token_and_end_with_it(home: Path, store: EmbeddedStore) -> None:
+    add_user(store, "ana", Role.OPERATOR, [SOUTH], now_ms())
+    set_password(store, "ana", PASSWORD)
+    client = make_app(settings_of(home)).server.test_client()
+    for name, password in (("ana", PASSWORD + "x"), ("ben", PASSWORD), ("", PASSWORD), ("ana", "p" * 1_500)):
+        answer = client.post("/log-in", json={"name": name, "password": password})
+        assert (answer.status_code, answer.json) == (401, {"said": "no such name with this password"}), name
+    assert client.post("/log-in", data=f"name=ana&password={PASSWORD}", content_type="text/plain").status_code == 415
+    other_site = {"Origin": "http://evil.example"}
+    assert client.post("/log-in", json={"name": "ana", "password": PASSWORD}, headers=other_site).status_code == 403
+    answer = client.post("/log-in", json={"name": "ana", "password": PASSWORD})
+    assert answer.status_code == 200
+    assert all(word in answer.headers["Set-Cookie"] for word in ("HttpOnly", "SameSite=Strict"))
+    assert [one["device_id"] for one in client.get("/api/v1/devices").json["items"]] == ["RTU-001"]
+    set_password(store, "ana", "another password")
+    assert client.get("/api/v1/devices").status_code == 401, "a session ends with the password that it was begun with"
+    assert client.post("/log-in", json={"name": "ana", "password": "another password"}).status_code == 200
+    revoke_user(store, "ana", now_ms())
+    assert client.get("/api/v1/devices").status_code == 401
+    assert client.post("/log-in", json={"name": "ana", "password": "another password"}).status_code == 401
+    add_user(store, "ana", Role.VIEWER, None, now_ms())
+    assert client.post("/log-in", json={"name": "ana", "password": "another password"}).status_code == 401
+
+
+def test_a_password_is_kept_as_argon2id_of_the_profile_for_little_memory(store: EmbeddedStore) -> None:
+    add_user(store, "ana", Role.VIEWER, None, now_ms())
+    set_password(store, "ana", "Ｃａｆé am Turm")
+    (kept,) = users(store)
+    assert str(kept.password_argon2).startswith("$argon2id$v=19$m=65536,t=3,p=4$")
+    assert passwords.user_of([kept], "ana", "Cafe\u0301 am Turm") == kept, "composed in another way"
+    wrong = (("short", "12 to 1,000"), ("x" * 1_001, "this one has 1001"), ("half of a pair \ud800", "UTF-8"))
+    for password, said in wrong:
+        with pytest.raises(UserError, match=said):
+            set_password(store, "ana", password)
+    with pytest.raises(UserError, match="no user 'ben': ana"):
+        set_password(store, "ben", PASSWORD)
+    add_user(store, "ana.of.the.south", Role.VIEWER, None, now_ms())
+    with pytest.raises(UserError, match="the user's name"):
+        set_password(store, "ana.of.the.south", "Ana.of.the.South")
+
+
+def test_an_answer_takes_as_long_whether_there_is_such_a_name_or_not(
+    store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every log-in by password compares once, with parameters that are the same."""
+    compared: list[str] = []
+
+    class Counting:
+        def verify(self, kept: str, password: str) -> bool:
+            compared.append(kept)
+            return bool(passwords.PasswordHasher().verify(kept, password))
+
+    for name in ("ana", "ben", "eve"):
+        add_user(store, name, Role.VIEWER, None, now_ms())
+    set_password(store, "ana", PASSWORD)
+    revoke_user(store, "eve", now_ms())
+    known = users(store)
+    assert not passwords.HASHER.check_needs_rehash(passwords.NOBODYS)
+    monkeypatch.setattr(passwords, "HASHER", Counting())
+    found = [passwords.user_of(known, name, "wrong") for name in ("ana", "ben", "eve", "nobody", "no name!")]
+    assert found == [None] * 5
+    assert compared == [known[0].password_argon2, *[passwords.NOBODYS] * 4]
+    assert passwords.user_of(known, "nobody", "correct horse") is None, "what nobody's password is opens nothing"
+
+
+def test_who_tries_many_passwords_of_a_name_waits_wherever_they_come_from(home: Path, store: EmbeddedStore) -> None:
+    token = add_user(store, "ana", Role.VIEWER, None, now_ms())
+    set_password(store, "ana", PASSWORD)
+    client = make_app(settings_of(home)).server.test_client()
+
+    def tried(password: str, address: int, name: str = "ana") -> int:
+        given = {"name": name, "password": password}
+        status = client.post("/log-in", json=given, environ_base={"REMOTE_ADDR": f"10.0.0.{address}"}).status_code
+        return int(status)
+
+    assert [tried(f"wrong {n}", n) for n in range(11)] == [401] * 10 + [429]
+    assert tried(PASSWORD, 12) == 429, "not even with the right one"
+    assert tried("wrong", 12, "ben") == 401
+    assert client.post("/log-in", json={"token": token}).status_code == 200, "a token is not guessed"
+    assert [tried("wrong", 99, f"user{n}") for n in range(11)] == [401] * 10 + [429], "nor many names from one address"
+
+
+def test_where_many_log_in_at_once_one_waits_and_is_told_so(home: Path, store: EmbeddedStore, monkeypatch: Any) -> None:
+    add_user(store, "ana", Role.VIEWER, None, now_ms())
+    set_password(store, "ana", PASSWORD)
+    monkeypatch.setattr(passwords, "WAIT_SECONDS", 0.01)
+    client = make_app(settings_of(home)).server.test_client()
+    with passwords._at_work:
+        answer = client.post("/log-in", json={"name": "ana", "password": PASSWORD})
+    assert (answer.status_code, answer.headers["Retry-After"]) == (429, "2")
+    assert client.post("/log-in", json={"name": "ana", "password": PASSWORD}).status_code == 200
+
+
 @pytest.mark.parametrize("to", ["//evil.example", "https://evil.example", "/\\evil.example", "javascript:alert(1)"])
 def test_the_page_to_log_in_leads_nowhere_else(home: Path, to: str) -> None:
     text = make_app(settings_of(home)).server.test_client().get(f"/log-in?to={quote(to, safe='')}").text
@@ -161,12 +259,17 @@ def test_who_comes_and_goes_is_in_the_log_and_no_token_is(
         client.post("/log-in", json={"token": token})
         client.post("/log-out", json={})
         client.post("/log-out", json={})
+        client.post("/log-in", json={"name": "ana", "password": PASSWORD})
+        client.post("/log-in", json={"name": PASSWORD, "password": "ana"})
     assert [record.getMessage() for record in caplog.records if record.name.endswith("log_in")] == [
         "a token that nobody has came from 127.0.0.1, for /log-in",
         "a token that nobody has came from 127.0.0.1, for /api/v1/devices",
         "ana logged in from 127.0.0.1 as operator",
         "ana logged out from 127.0.0.1",
+        "a password that isn't ana's came from 127.0.0.1",
+        "a password for a name that nobody has came from 127.0.0.1",
     ]
+    assert PASSWORD not in caplog.text, "even where somebody entered it as the name"
     assert token[:-1] not in caplog.text
 
 

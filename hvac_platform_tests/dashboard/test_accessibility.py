@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
-import waitress
 from axe_playwright_python.sync_playwright import Axe
-from dash import Dash
 
 from hvac_platform.access.roles import Role
 from hvac_platform.access.users import add_user
@@ -19,7 +16,7 @@ from hvac_platform.dashboard.app import PAGES, make_app
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.timestamps import now_ms
 from hvac_platform_tests.conftest import HOUR_MS
-from hvac_platform_tests.dashboard.conftest import EVIL, START_MS, BrokenStore, copy_databases, settings_of
+from hvac_platform_tests.dashboard.conftest import EVIL, START_MS, BrokenStore, Served, copy_databases, settings_of
 from hvac_platform_tests.dashboard.test_browser import chromium
 from hvac_platform_tests.dashboard.test_pages import FixedSource
 
@@ -42,23 +39,6 @@ DRAWN = """() => {
   };
 }"""
 """The colours of parts of the figures as the browser draws them."""
-
-
-class Served:
-    """A dashboard in a thread."""
-
-    def __init__(self, app: Dash) -> None:
-        self.server: Any = waitress.create_server(app.server, host="127.0.0.1", port=0, threads=4)
-        self.url = f"http://127.0.0.1:{self.server.effective_port}"
-        self.thread = threading.Thread(target=self.server.run, daemon=True)
-
-    def __enter__(self) -> str:
-        self.thread.start()
-        return self.url
-
-    def __exit__(self, *_: object) -> None:
-        self.server.close()
-        self.server.task_dispatcher.shutdown()
 
 
 def addresses() -> list[str]:

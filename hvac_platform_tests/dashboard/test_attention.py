@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from hvac_platform.config import Settings
-from hvac_platform.dashboard import known_worth
+from hvac_platform.dashboard import known_of_incidents
 from hvac_platform.dashboard.attention import SHOWN, attention, most_urgent
 from hvac_platform.dashboard.reading import incident_states, newest_incidents, open_incidents
 from hvac_platform.detection.fault_kinds import SENSOR_KINDS, signature_library
@@ -81,7 +81,7 @@ def test_the_likely_kind_comes_with_what_to_check_first_until_somebody_says_what
     assert FIRST_CHECKS["fouling"] in told(store)
     (one,) = Incident.read(store, "A")
     lifecycle.label(store, one, ["slipping belt"], by="ana", at_ms=NOW)
-    assert "Likely slipping belt." in told(store)
+    assert "It turned out to be slipping belt." in told(store)
     assert FIRST_CHECKS["fouling"] not in told(store)
 
 
@@ -107,8 +107,8 @@ def test_it_says_what_an_incident_costs_a_day_where_that_is_known_and_computes_i
         known = daily if one.device_id == "A" else None
         return Worth(known, "" if known else "nothing came of it meanwhile", "EUR", "", 2.0, None, "", 0.0, {})
 
-    monkeypatch.setattr(known_worth, "worth_of", worth_of)
-    known = known_worth.KnownWorth(Settings(_env_file=None))  # type: ignore[call-arg]
+    monkeypatch.setattr(known_of_incidents, "worth_of", worth_of)
+    known = known_of_incidents.KnownOfIncidents(Settings(_env_file=None))  # type: ignore[call-arg]
     for looked in range(1, 5):
         shown = attention(store, open_incidents(store), NOW, known).to_plotly_json()
         text = json.dumps(shown, default=lambda c: c.to_plotly_json(), ensure_ascii=False)
@@ -123,7 +123,7 @@ def test_a_thousand_incidents_are_put_in_order_without_looking_at_what_each_is_w
 ) -> None:
     many = [incident(f"D{n:04d}", START_MS, urgency=float(n % 97)) for n in range(1000)]
     store.upsert(Incident.TABLE, Incident.columns(many))
-    monkeypatch.setattr(known_worth, "worth_of", lambda *_: pytest.fail("a list reads what was kept"))
+    monkeypatch.setattr(known_of_incidents, "worth_of", lambda *_: pytest.fail("a list reads what was kept"))
     began = time.process_time()
     found = newest_incidents(store, 0, None, {one.incident_id: lifecycle.State.OPEN for one in many}, None)
     seconds = time.process_time() - began

@@ -12,7 +12,7 @@ import pytest
 
 from hvac_platform.dashboard.app import make_app
 from hvac_platform.dashboard.device_states import (
-    LEAST_PER_REFRESH,
+    LOOKED_AT_ONCE,
     MOST_SUSPECTS,
     FleetBoard,
     News,
@@ -102,11 +102,11 @@ def test_all_of_a_thousand_devices_are_known_at_the_first_refresh(fleet: Countin
 
 def test_a_slow_store_is_looked_at_in_turn(fleet: CountingStore) -> None:
     board = FleetBoard(settings_of(Path()), looking_seconds=0.0, fresh_seconds=0.0)
-    for turn in range(1, FLEET_SIZE // LEAST_PER_REFRESH + 1):
+    for turn in range(1, FLEET_SIZE // LOOKED_AT_ONCE + 1):
         fleet.calls.clear()
         state = board.refresh(fleet)  # type: ignore[arg-type]
-        assert len(fleet.calls) <= 3 + 2 * LEAST_PER_REFRESH
-        assert state.read == turn * LEAST_PER_REFRESH
+        assert len(fleet.calls) <= 5
+        assert state.read == turn * LOOKED_AT_ONCE
     assert state.open_by_severity()["critical"] == 3
 
 

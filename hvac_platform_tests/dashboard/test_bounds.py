@@ -149,6 +149,13 @@ def test_what_no_page_sends_is_refused_in_one_line(served: Served, document: Any
     assert b"Traceback" not in served.log.read_bytes()[before:]
 
 
+@pytest.mark.parametrize("coding", ["xchunked", "gzip, chunked", "identity"])
+def test_a_transfer_coding_that_is_none_is_a_fault_of_who_sent_it(served: Served, coding: str) -> None:
+    with socket.create_connection((HOST, served.port), timeout=60) as sender:
+        sender.sendall(f"POST {UPDATE} HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: {coding}\r\n\r\n".encode())
+        assert sender.recv(100).startswith(b"HTTP/1.1 400 ")
+
+
 def test_nesting_without_end_is_refused(served: Served) -> None:
     body = b"[" * 200_000 + b"]" * 200_000
     assert served.ask("POST", UPDATE, body, Content_Type="application/json")[0] == 400

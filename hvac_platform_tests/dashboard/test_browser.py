@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,24 +11,29 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 
-from hvac_platform.access.roles import Role
-from hvac_platform.access.users import add_user
+from hvac_platform.dashboard.app import make_app
+from hvac_platform.demo import place_tariffs
+from hvac_platform.demo_alerts import OPERATOR, operator_path
 from hvac_platform.monitoring import lifecycle
 from hvac_platform.runtime.live import start_dashboard, stop, wait_until_ready
-from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.records import Incident
-from hvac_platform.timestamps import now_ms
 from hvac_platform_tests.conftest import HOUR_MS
-from hvac_platform_tests.dashboard.conftest import EVIL, START_MS, copy_databases
+from hvac_platform_tests.dashboard.conftest import EVIL, START_MS, Served, settings_of
+from hvac_platform_tests.dashboard.story import DEVICE, LATER, NOTICED, RESOLVED, Clock, Story, story
 from hvac_platform_tests.live.conftest import free_port
 
+__all__ = ["story"]
+
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]
+MOST_CLICKS = 5
+"""From the link that the demonstration prints to the right incident acknowledged, by who has read nothing."""
 PAGES = {
     "/": "incident open",
     "/device/CH-001": "Normal snapshots",
@@ -97,7 +103,9 @@ def test_every_page_opens_in_a_browser(served: str, tmp_path: Path) -> None:
                 page = browser.new_page(viewport={"width": width, "height": 900})
                 page.on("request", lambda request: wrong.extend(elsewhere(request.url, served)))
                 page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
-                page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
+                page.on(
+                    "console", lambda m: wrong.append(f"{m.text} {m.location['url']}") if m.type == "error" else None
+                )
                 page.on("dialog", lambda dialog: (wrong.append(f"dialog {dialog.message}"), dialog.dismiss()))
                 page.goto(served + path, wait_until="domcontentloaded")
                 page.get_by_text(words).first.wait_for(timeout=60_000)
@@ -125,36 +133,80 @@ def elsewhere(url: str, served: str) -> list[str]:
     return [] if url.startswith((served, "data:", "blob:")) else [url]
 
 
-def test_an_operator_walks_from_the_card_to_resolved_in_a_browser(filled: Path, tmp_path: Path) -> None:
-    """The link that logs in, what needs attention, its incident, acknowledged and resolved: four clicks."""
-    copy_databases(filled, tmp_path)
-    store = EmbeddedStore(tmp_path / "store.db")
-    (incident,) = Incident.read(store, "CH-001")
-    lifecycle.snooze(store, incident, now_ms() + HOUR_MS, by="kim", at_ms=now_ms())
-    token = add_user(store, "ana", Role.OPERATOR, None, now_ms())
-    port, log = free_port(), tmp_path / "dashboard.log"
-    started = start_dashboard(tmp_path, port, {"HVAC_HOME": str(tmp_path)}, log)
-    try:
-        wait_until_ready([started], port, log, page="healthz")
-        for width in (1280, 390):
-            with chromium() as browser:
-                page = browser.new_page(viewport={"width": width, "height": 900})
-                page.goto(f"http://127.0.0.1:{port}/log-in#token={token}", wait_until="domcontentloaded")
-                attention = page.get_by_role("region", name="Needs attention")
-                attention.get_by_text("Check pressure drop").or_(
-                    attention.get_by_text("far from its usual")
-                ).first.wait_for()
-                attention.get_by_role("link", name="CH-001").click()
-                page.get_by_label("Note, for any of these").fill("on my way")
-                page.get_by_role("button", name="Acknowledge").click()
-                page.get_by_text("Acknowledge: done by ana").wait_for()
-                page.get_by_text("acknowledged by ana: on my way").first.wait_for()
-                page.get_by_role("button", name="Resolve").click()
-                page.get_by_text("Resolve: done by ana").wait_for()
-                page.get_by_role("button", name="Reopen").click()
-                page.get_by_text("Reopen: done by ana").wait_for()
-                assert page.evaluate("() => document.documentElement.scrollWidth") <= width
-    finally:
-        stop([started])
-    made = [one.transition for one in lifecycle.history_of(store, incident) if one.actor == "ana"]
-    assert made == ["acknowledged", "resolved", "reopened"] * 2
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_an_operator_walks_from_the_card_to_what_the_repair_has_saved(
+    story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, width: int, scheme: str
+) -> None:
+    """The link that the demonstration prints, the card, the incident, acknowledged, repaired, resolved; what that saved."""
+    clock = Clock(monkeypatch, NOTICED)
+    store = story.begin(tmp_path)
+    settings = settings_of(tmp_path, hvac_tariffs=place_tariffs(tmp_path))
+    path = operator_path(settings)
+    (incident,) = [one for one in Incident.read(store, DEVICE) if one.status == "open"]
+    wrong: list[str] = []
+    with Served(make_app(settings)) as url, chromium() as browser:
+        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        page.on("pageerror", lambda error: wrong.append(f"error: {error}"))
+        page.on("console", lambda m: wrong.append(f"{m.text} {m.location['url']}") if m.type == "error" else None)
+        look = partial(keep_screenshot, page, f"{width}-{scheme}")
+        clicks = 0
+
+        def click(what: Any) -> None:
+            nonlocal clicks
+            what.click()
+            clicks += 1
+            assert page.evaluate("() => document.documentElement.scrollWidth") <= width
+
+        page.goto(f"{url}{path}", wait_until="domcontentloaded")
+        attention = page.get_by_role("region", name="Needs attention")
+        first = attention.get_by_role("listitem").first
+        first.get_by_text("heating valve open").wait_for()
+        first.get_by_text("Costs about").get_by_text("USD").wait_for()
+        page.locator("#fleet-cards").get_by_text("incident open").first.wait_for()
+        look("1-home")
+        card = page.locator("#fleet-cards article").filter(has_text=DEVICE)
+        click(card.get_by_role("link", name="incident open"))
+        short = page.get_by_role("region", name="In short")
+        short.get_by_text("Check first: compare the stage's command with its status").wait_for()
+        short.get_by_text("Costs about").wait_for()
+        page.locator("#incident-content .main-svg").first.wait_for()
+        look("2-incident")
+        click(page.get_by_role("button", name="Acknowledge"))
+        page.get_by_text(f"Acknowledge: done by {OPERATOR}").wait_for()
+        assert (
+            lifecycle.state_of(lifecycle.handling_of(store, [incident])[incident.incident_id], NOTICED)
+            == "acknowledged"
+        )
+        assert clicks <= MOST_CLICKS
+        look("3-acknowledged")
+
+        story.go_on(store, clock, RESOLVED)
+        page.get_by_label("Note, for any of these").fill("the contactor was welded, replaced")
+        click(page.get_by_role("button", name="Resolve"))
+        page.get_by_text(f"Resolve: done by {OPERATOR}").wait_for()
+        page.get_by_text("the contactor was welded, replaced").first.wait_for()
+        short.get_by_text("not known: 24 h after it was resolved are needed").wait_for()
+        look("4-resolved")
+
+        story.go_on(store, clock, LATER)
+        page.reload(wait_until="domcontentloaded")
+        saved = short.locator("dd")
+        saved.get_by_text("kWh").wait_for()
+        assert re.match(r"[\d.]+ USD \([\d.]+ to [\d.]+\)", saved.inner_text())
+        assert short.get_by_text("Costs about").count() == 0, "it is over"
+        page.locator("#incident-content .main-svg").first.wait_for()
+        look("5-savings")
+        click(page.get_by_role("link", name="Fleet"))
+        page.get_by_role("region", name="Needs attention").wait_for()
+        assert page.get_by_role("region", name="Needs attention").get_by_role("link", name=DEVICE).count() == 0
+        look("6-home")
+    assert wrong == []
+    made = [one.transition for one in lifecycle.history_of(store, incident) if one.actor == OPERATOR]
+    assert made == ["acknowledged", "resolved"]
+
+
+def keep_screenshot(page: Any, which: str, name: str) -> None:
+    """A picture of the whole page in the folder that SCREENSHOTS names, for who wants to look."""
+    if folder := os.environ.get("SCREENSHOTS"):
+        page.screenshot(path=Path(folder) / f"{name}-{which}.png", full_page=True)

@@ -17,6 +17,7 @@ from hvac_platform.dashboard.figures import (
     metrics_figure,
     score_figure,
     sparkline,
+    strips_figure,
     with_gaps,
 )
 from hvac_platform.stores.series import VerdictSeries
@@ -71,3 +72,21 @@ def test_scores_far_beyond_the_limit_are_drawn_at_the_ceiling_and_told_in_full()
 @pytest.mark.parametrize("values", [np.zeros(0), np.full(5, np.nan), np.array([1.0])])
 def test_nothing_to_draw_draws_nothing(values: np.ndarray) -> None:
     assert sparkline(values) == ""
+
+
+def test_strips_say_how_a_device_ran_and_how_much_was_read_and_nothing_where_there_is_no_window() -> None:
+    times = np.array([0, 60_000, 120_000, 600_000, 660_000], dtype=np.int64)
+    on = np.array([True, True, False, False, False])
+    completeness = np.array([1.0, 0.95, 0.6, 0.2, np.nan])
+    options = {"window_ms": 60_000, "start_ms": 0, "end_ms": 720_000}
+    figure = strips_figure(times, {"compressor <on>": on, "off": ~on}, completeness, **options)
+    drawn = {trace["name"]: (trace["x"], set(trace["y"]) - {None}) for trace in figure["data"]}
+    assert drawn == {
+        "compressor &lt;on&gt;": ([0, 120_000, None], {1}),
+        "off": ([120_000, 180_000, None, 600_000, 720_000, None], {1}),
+        "mostly missing": ([600_000, 660_000, None], {0}),
+        "partly read": ([120_000, 180_000, None], {0}),
+        "points read": ([0, 120_000, None, 660_000, 720_000, None], {0}),
+    }
+    one = strips_figure(times, {}, completeness, **options)
+    assert one["layout"]["yaxis"]["ticktext"] == ["data"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from hvac_platform.config import Settings
 from hvac_platform.dashboard.app import make_app, route
+from hvac_platform.dashboard.formatting import at_site
 from hvac_platform.dashboard.source import Source
 from hvac_platform.detection.methods import method_names
 from hvac_platform.monitoring import lifecycle
@@ -204,12 +206,39 @@ def test_incidents_are_listed_by_attention_and_filtered(browser: Browser) -> Non
     assert "/incident/CH-001/" not in browser.text("incidents-table.children", incidents_device__value="RTU-001")
 
 
+def test_a_phone_finds_all_that_it_needs_to_install_the_dashboard(browser: Browser) -> None:
+    assert b'<link rel="manifest" href="/assets/dashboard.webmanifest">' in browser.client.get("/").data
+    answer = browser.client.get("/assets/dashboard.webmanifest")
+    assert answer.mimetype == "application/manifest+json"
+    manifest = json.loads(answer.data)
+    assert (manifest["display"], manifest["start_url"]) == ("standalone", "/")
+    assert {icon["sizes"] for icon in manifest["icons"]} == {"192x192", "512x512"}
+    for icon in manifest["icons"]:
+        assert browser.client.get(icon["src"]).mimetype == "image/png"
+
+
+def test_times_of_an_incident_and_a_device_are_told_by_the_clock_of_the_building_too(
+    filled: Path, tmp_path: Path
+) -> None:
+    device = next(d for d in EmbeddedStore(filled / "store.db").devices() if d.device_id == "CH-001")
+    zone, alerts = "Asia/Kolkata", tmp_path / "alerts.yaml"
+    alerts.write_text(f"timezone: America/New_York\nbuildings: {{{device.building_id}: {{timezone: {zone}}}}}\n")
+    browser = Browser(make_app(settings_of(filled, hvac_alerts=alerts)))
+    incident_page = browser.text("incident-content.children", incident_id__data=["CH-001", START_MS + 20 * HOUR_MS])
+    assert at_site(START_MS + 20 * HOUR_MS, zone) in incident_page
+    assert f"in {zone})" in browser.text("device-message.children", device_id__data="CH-001")
+
+
 def test_an_incident_says_why_what_and_how_much(browser: Browser) -> None:
     text = browser.text("incident-content.children", incident_id__data=["CH-001", START_MS + 20 * HOUR_MS])
     similar = f"/incident/CH-001/{START_MS + 20 * HOUR_MS - DAY_MS}"
     for words in ("far from its usual", "ch-1 (", "power (up)", "fouled condenser", "0.91", "42.5 kWh", similar):
         assert words in text
     assert "this incident" in text
+    assert "What was not normal" in text
+    assert "spreads lower" in text
+    assert "normal would have been" in text
+    assert "turned out to be" in text
     for words in ("acknowledged by kim, since", "alex", "opened as warning", "acknowledged by kim: &lt;b&gt;on my way"):
         assert words.replace("&lt;", "<").replace("&gt;", ">") in text
     assert "no such incident" in browser.text("incident-content.children", incident_id__data=["CH-001", 5])

@@ -35,7 +35,7 @@ class TestCqlStore(StoreContract):
     """On a real Cassandra; every test has devices of its own in one keyspace."""
 
     examples = 15
-    schema = 11
+    schema = 12
     many_queries = EXACT_COST + 1
     updates_make_no_row = False
 

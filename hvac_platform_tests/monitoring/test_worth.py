@@ -246,8 +246,13 @@ def test_savings_begin_when_somebody_said_that_it_is_over_if_that_was_later(
 @pytest.mark.parametrize(
     ("hours_after", "next_after", "severity", "why"),
     [
-        (10, None, "", "10.0 h since it was resolved can be compared, 24 are needed"),
-        (48, 5, "warning", "5.0 h since it was resolved can be compared, 24 are needed, then another incident began"),
+        (10, None, "", "24 h after it was resolved are needed, and 10.0 h can be compared so far"),
+        (
+            48,
+            5,
+            "warning",
+            "24 h after it was resolved are needed, and 5.0 h can be compared, then another incident began",
+        ),
         (48, 5, "info", ""),
     ],
 )

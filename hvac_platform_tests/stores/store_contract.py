@@ -170,7 +170,7 @@ class StoreContract:
     examples = 60
     """Examples of each property; fewer where a server is asked."""
 
-    schema = 11
+    schema = 12
     """Version of the schema."""
 
     many_queries = 9
@@ -430,6 +430,42 @@ class StoreContract:
             )
 
         check()
+
+    def test_many_devices_are_read_each_in_a_span_of_its_own(self, store, new_devices):
+        ids = new_devices(*"abcd")
+        across = MIDNIGHT_MS - MINUTE_MS, MIDNIGHT_MS + MINUTE_MS
+        times = np.arange(*across, 10_000)
+        for device in ids:
+            for metric in "yx":
+                columns = raw(device, times, np.arange(len(times), dtype=float)) | {
+                    "metric_name": [metric] * len(times)
+                }
+                store.upsert("device_metrics_raw", columns)
+            store.upsert("device_state_snapshots", snapshots(device, times.tolist()))
+        a, b, c, _ = ids
+        spans = {c: across, a: (MIDNIGHT_MS - 10_000, MIDNIGHT_MS + 10_000), b: (0, MIDNIGHT_MS - MINUTE_MS)}
+        spans["never heard of"] = across
+
+        def expected(members):
+            return [
+                (device, at, *rest)
+                for device, (start, end) in sorted(spans.items())
+                for at in (times.tolist() if device in ids else ())
+                if start <= at < end
+                for rest in members(at)
+            ]
+
+        names = ("device_id", "timestamp", "metric_name", "metric_value")
+        found = store.scan_spans("device_metrics_raw", names, spans)
+        number = {at: float(i) for i, at in enumerate(times.tolist())}
+        assert list(zip(*found.values(), strict=True)) == expected(lambda at: [(m, number[at]) for m in "xy"])
+        found = store.scan_spans("device_state_snapshots", ("device_id", "snapshot_time"), spans)
+        assert list(zip(*found.values(), strict=True)) == expected(lambda at: [()])
+        notes = {"device_id": [a, b, c], "starts_at": [MIDNIGHT_MS] * 3, "ends_at": [0] * 3, "added_at": [0] * 3}
+        store.upsert("maintenance_spans", {**notes, "note": ["in", "out", "in"]})
+        found = store.scan_spans("maintenance_spans", ("note", "device_id"), spans)
+        assert found == {"note": ["in", "in"], "device_id": sorted((a, c))}
+        assert store.scan_spans("maintenance_spans", ("device_id",), {}) == {"device_id": []}
 
     def test_many_rows_are_read_in_batches_that_are_no_larger_than_asked_for(self, store, device):
         times = [T0 + i for i in range(12_000)]  # more than a page of any server

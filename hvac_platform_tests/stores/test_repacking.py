@@ -15,6 +15,7 @@ import apsw
 import numpy as np
 import pytest
 
+from hvac_platform.access.users import digest, user_of_token, users
 from hvac_platform.stores import repacking
 from hvac_platform.stores.base import Device, StoreError, TableSlice
 from hvac_platform.stores.embedded import EmbeddedStore
@@ -30,6 +31,7 @@ SEVENTH = Path(__file__).with_name("store_7.sql").read_text(encoding="utf-8")
 EIGHTH = Path(__file__).with_name("store_8.sql").read_text(encoding="utf-8")
 NINTH = Path(__file__).with_name("store_9.sql").read_text(encoding="utf-8")
 TENTH = Path(__file__).with_name("store_10.sql").read_text(encoding="utf-8")
+ELEVENTH = Path(__file__).with_name("store_11.sql").read_text(encoding="utf-8")
 METHODS = ("profile", "rules", "vector")
 
 
@@ -152,7 +154,7 @@ def test_every_row_is_there_as_it_was_in_a_fraction_of_the_space(tmp_path, say):
     filled(path, windows=1_440).close()
     before, size = plain(path)[1], path.stat().st_size
     store = EmbeddedStore(path)
-    assert store.schema_versions() == (11, 11)
+    assert store.schema_versions() == (12, 12)
     after = contents(store)
     for name, columns in before.items():
         assert after[name] == columns, name
@@ -341,7 +343,7 @@ def test_devices_of_version_9_have_windows_of_the_stores_length(tmp_path):
     connection.execute("INSERT INTO devices VALUES ('CH-001', 'chiller', 'roof', 'b', 1, 2, 0)")
     connection.close()
     store, new = EmbeddedStore(tmp_path / "store.db"), EmbeddedStore(tmp_path / "new.db")
-    assert store.schema_versions() == (11, 11)
+    assert store.schema_versions() == (12, 12)
     assert shape(store.connection) == shape(new.connection)
     assert store.devices() == [Device("CH-001", "chiller", "roof", "b", 1, 2, 0, window_ms=None)]
     store.close()
@@ -356,10 +358,27 @@ def test_a_store_of_version_10_gets_users_and_keeps_the_rest(tmp_path):
     connection.execute("INSERT INTO devices VALUES ('CH-001', 'chiller', 'roof', 'b', 1, 2, 0, 300000)")
     connection.close()
     store, new = EmbeddedStore(tmp_path / "store.db"), EmbeddedStore(tmp_path / "new.db")
-    assert store.schema_versions() == (11, 11)
+    assert store.schema_versions() == (12, 12)
     assert shape(store.connection) == shape(new.connection)
     assert store.devices() == [Device("CH-001", "chiller", "roof", "b", 1, 2, 0, window_ms=300_000)]
     assert store.count("users") == 0
+    store.close()
+    new.close()
+
+
+def test_users_of_version_11_keep_their_tokens_and_have_no_password(tmp_path):
+    connection = apsw.Connection(str(tmp_path / "store.db"))
+    connection.pragma("journal_mode", "wal")
+    connection.execute(ELEVENTH)
+    connection.pragma("user_version", 11)
+    connection.execute("INSERT INTO users VALUES ('all', 'ana', 'viewer', NULL, ?, 1, NULL)", (digest("hvac_x"),))
+    connection.close()
+    store, new = EmbeddedStore(tmp_path / "store.db"), EmbeddedStore(tmp_path / "new.db")
+    assert store.schema_versions() == (12, 12)
+    assert shape(store.connection) == shape(new.connection)
+    (kept,) = users(store)
+    assert user_of_token([kept], "hvac_x") == kept
+    assert kept.password_argon2 is None
     store.close()
     new.close()
 
@@ -372,7 +391,7 @@ def test_incidents_of_a_version_before_have_no_parent_and_what_people_said_stays
         index_without_its_extension(connection)
     connection.close()
     store, new = EmbeddedStore(tmp_path / "store.db"), EmbeddedStore(tmp_path / "new.db")
-    assert store.schema_versions() == (11, 11)
+    assert store.schema_versions() == (12, 12)
     assert shape(store.connection) == shape(new.connection)
     found = contents(store)
     assert found["incidents"] == INCIDENT | {"parent_id": [None], "urgency": [None]}
@@ -493,7 +512,7 @@ def test_a_link_stays_one_and_the_file_keeps_its_mode(tmp_path):
     assert target.stat().st_mode & 0o777 == 0o600
     assert [file.name for file in link.parent.iterdir()] == ["store.db"]
     store = EmbeddedStore(target)
-    assert store.schema_versions() == (11, 11)
+    assert store.schema_versions() == (12, 12)
     store.close()
 
 

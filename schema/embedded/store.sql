@@ -396,5 +396,6 @@ CREATE TABLE users (
     token_sha256 TEXT NOT NULL,
     added_at INTEGER NOT NULL,
     revoked_at INTEGER,
+    password_argon2 TEXT,
     PRIMARY KEY (scope, name)
 ) WITHOUT ROWID;

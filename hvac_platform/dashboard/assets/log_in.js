@@ -1,4 +1,4 @@
-// The page to log in: a token becomes a session. A link may carry the token behind its #, which no server and no log sees.
+// The page to log in: a name with its password, or a token, becomes a session. A link may carry the token behind its #, which no server and no log sees.
 (function () {
   function send(path, body) {
     return fetch(path, {
@@ -8,8 +8,8 @@
     });
   }
 
-  function enter(form, token) {
-    send("/log-in", { token: token }).then(function (answer) {
+  function enter(given) {
+    send("/log-in", given).then(function (answer) {
       if (answer.ok) {
         window.location.replace(form.dataset.to);
         return;
@@ -20,16 +20,24 @@
     });
   }
 
+  function valueOf(id) {
+    return document.getElementById(id).value;
+  }
+
   var form = document.getElementById("log-in");
   if (form) {
     form.addEventListener("submit", function (event) {
       event.preventDefault();
-      enter(form, document.getElementById("token").value);
+      enter({ name: valueOf("name"), password: valueOf("password") });
+    });
+    document.getElementById("log-in-by-token").addEventListener("submit", function (event) {
+      event.preventDefault();
+      enter({ token: valueOf("token") });
     });
     var carried = window.location.hash.match(/^#token=([\w-]+)$/);
     if (carried) {
       history.replaceState(null, "", window.location.pathname + window.location.search);
-      enter(form, carried[1]);
+      enter({ token: carried[1] });
     }
   }
 

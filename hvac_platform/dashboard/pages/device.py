@@ -40,9 +40,11 @@ from hvac_platform.dashboard.figures import (
     merged,
     metrics_figure,
     score_figure,
+    strips_figure,
 )
 from hvac_platform.dashboard.formatting import (
     age,
+    at_site,
     incident_href,
     key_metrics,
     level_words,
@@ -60,6 +62,7 @@ from hvac_platform.dashboard.front import LONGEST_LIST, texts_once
 from hvac_platform.dashboard.log_in import current_person
 from hvac_platform.dashboard.reading import (
     HOUR_MS,
+    completeness_of,
     device_events,
     device_incidents,
     device_trends,
@@ -75,11 +78,13 @@ from hvac_platform.dashboard.reading import (
 )
 from hvac_platform.dashboard.source import Source
 from hvac_platform.devices.display_units import Display
+from hvac_platform.devices.local_time import timezone_of
 from hvac_platform.devices.registry import device_type
 from hvac_platform.devices.topology import NO_TOPOLOGY
 from hvac_platform.monitoring.data_loss import spelled
 from hvac_platform.monitoring.degradation import FORESEEN_DAYS
 from hvac_platform.monitoring.learning import mode_calibration
+from hvac_platform.monitoring.operating_modes import windows_by_mode
 from hvac_platform.monitoring.profile_versions import told_gate
 from hvac_platform.monitoring.provisional import ProvisionalEvent, provisional_events
 from hvac_platform.monitoring.site_topology import topology_of_site
@@ -175,6 +180,8 @@ def layout(device_id: str) -> Content:
                 [
                     html.H2("Scores of the methods"),
                     _graph("device-scores", "Scores of rules, profile similarity and vector search over time"),
+                    html.H2("Operating mode and data"),
+                    _graph("device-strips", "Operating mode and share of points read over time"),
                     html.H2("Metrics"),
                     html.P(id="device-marks", className="small"),
                     _graph("device-figure", "Metrics over time with their normal bands"),
@@ -283,7 +290,7 @@ def marks_words(spans: Sequence[Span]) -> str:
     return "Light blue band: mean ± 3 sigma of the normal windows. Shaded: " + (", ".join(told) or "nothing") + "."
 
 
-def head(device: Device, at_ms: int, plant: Sequence[tuple[str, Sequence[str]]] = ()) -> Content:
+def head(device: Device, at_ms: int, timezone: str, plant: Sequence[tuple[str, Sequence[str]]] = ()) -> Content:
     """What the device is and where; in a plant, devices that feed it and that it feeds."""
     return facts(
         [
@@ -291,7 +298,7 @@ def head(device: Device, at_ms: int, plant: Sequence[tuple[str, Sequence[str]]] 
             ("Location", visible(device.location, 120) or "–"),
             ("Building", visible(device.building_id, 120) or "–"),
             ("First reading", iso(device.first_seen)),
-            ("Last reading", f"{iso(device.last_seen)} ({age(at_ms - device.last_seen)} ago)"),
+            ("Last reading", f"{at_site(device.last_seen, timezone)}, {age(at_ms - device.last_seen)} ago"),
             ("Partition of the topic", str(device.kafka_partition)),
             *((name, html.Span(device_links(others))) for name, others in plant if others),
         ]
@@ -323,21 +330,18 @@ def events_table(events: Sequence[AnomalyEvent], kind: str) -> Content:
         for event in newest
     ]
     headings = [Heading("window (UTC)"), Heading("score", True), Heading("methods"), Heading("level")]
-    caption = f"Anomalous windows ({len(events):,}" + (
-        f", the newest {SHOWN_EVENTS} are shown)" if len(events) > SHOWN_EVENTS else ")"
+    listed = table(
+        [*headings, Heading("reasons"), Heading("metrics")],
+        rows,
+        label="Anomalous windows",
+        empty="No window of this span was found anomalous.",
+        tall=True,
     )
-    return html.Section(
-        [
-            html.H2(caption),
-            table(
-                [*headings, Heading("reasons"), Heading("metrics")],
-                rows,
-                label="Anomalous windows",
-                empty="No window of this span was found anomalous.",
-                tall=True,
-            ),
-        ]
-    )
+    title = html.H2(f"Anomalous windows ({len(events):,})")
+    if not rows:
+        return html.Section([title, listed])
+    summary = f"The newest {SHOWN_EVENTS}, with reasons" if len(events) > SHOWN_EVENTS else "All, with reasons"
+    return html.Section([title, html.Details([html.Summary(summary), listed])])
 
 
 def incidents_table(incidents: Sequence[Incident]) -> Content:
@@ -563,6 +567,7 @@ class DeviceView:
         head: what the device is.
         message: the span, or why nothing is shown.
         scores: figure of the scores, a patch of it, or ``no_update``; so what follows.
+        strips: figure of operating modes and data.
         metrics: figure of the metrics.
         marks: what is marked in them.
         urgent: what can't wait until its window is complete.
@@ -575,6 +580,7 @@ class DeviceView:
     head: Content
     message: Content
     scores: Any = None
+    strips: Any = None
     metrics: Any = None
     marks: Content = ""
     urgent: Content = None
@@ -584,9 +590,9 @@ class DeviceView:
     shown: Any = None
 
     @property
-    def heights(self) -> tuple[Any, Any]:
-        """Styles of both figures."""
-        return _height(self.scores), _height(self.metrics)
+    def heights(self) -> tuple[Any, Any, Any]:
+        """Styles of the figures."""
+        return _height(self.scores), _height(self.strips), _height(self.metrics)
 
 
 UNCHANGED = DeviceView(*[no_update] * len(fields(DeviceView)))
@@ -663,7 +669,8 @@ def render(
         registered = Device.first(store) is not None
         missing = empty_state("no device of this name is registered") if registered else nothing_registered()
         return DeviceView(None, missing)
-    top, window_ms = head(device, now, plant_around(store, settings, device_id)), device.window(settings)
+    timezone, window_ms = timezone_of(settings.hvac_alerts, device.building_id), device.window(settings)
+    top = head(device, now, timezone, plant_around(store, settings, device_id))
     try:
         span = span_of(asked.chosen, asked.start, asked.until, device, window_ms, now)
     except SpanError as error:
@@ -694,8 +701,8 @@ def _ahead_of(store: Store, newest: _Now, top: Content, shown: Mapping[str, Any]
         return replace(UNCHANGED, head=top, urgent=urgent_section(newest))
     device = newest.device
     units = units_sent(store, device, newest.window_ms) if device_type(device.device_type) is None else {}
-    scores, figure = Patch(), Patch()
-    for patch in (scores, figure):
+    scores, strips, figure = Patch(), Patch(), Patch()
+    for patch in (scores, strips, figure):
         patch["layout"]["xaxis"]["range"] = list(newest.span)
     for i, (metric, end) in enumerate(zip(metrics, drawn, strict=True)):
         display = metric_display(newest.device.device_type, metric, units)
@@ -705,7 +712,8 @@ def _ahead_of(store: Store, newest: _Now, top: Content, shown: Mapping[str, Any]
     before = Snapshot.read(store, device.device_id, recently, only=("snapshot_time", "metrics"))
     values = {**(before[-1].metrics if before else {}), **newest.live}
     table = newest_values(device.device_type, values, newest.open_ms, units)
-    return replace(UNCHANGED, head=top, scores=scores, metrics=figure, urgent=urgent_section(newest), newest=table)
+    urgent = urgent_section(newest)
+    return replace(UNCHANGED, head=top, scores=scores, strips=strips, metrics=figure, urgent=urgent, newest=table)
 
 
 def _ahead(end: Any, value: float | None, open_ms: int) -> tuple[list[int], list[float | None]]:
@@ -766,6 +774,15 @@ def _whole(store: Store, newest: _Now, asked: Asked, top: Content, state: str) -
         top,
         html.P(f"{shown_span}: {judged}.", className="small"),
         score_figure(scores, **axis),
+        strips_figure(
+            snapshots.times_ms,
+            windows_by_mode(store, snapshots),
+            completeness_of(store, snapshots),
+            window_ms=snapshots.window_ms if len(snapshots) else window_ms,
+            start_ms=start_ms,
+            end_ms=end_ms,
+            revision=axis["revision"],
+        ),
         metrics_figure(snapshots.times_ms, lines, **axis),
         marks_words(spans),
         urgent_section(newest),
@@ -847,6 +864,8 @@ def register(app: Dash, source: Source) -> None:
         Output("device-body", "hidden"),
         Output("device-scores", "figure"),
         Output("device-scores", "style"),
+        Output("device-strips", "figure"),
+        Output("device-strips", "style"),
         Output("device-figure", "figure"),
         Output("device-figure", "style"),
         Output("device-marks", "children"),
@@ -885,9 +904,10 @@ def register(app: Dash, source: Source) -> None:
         plain = chosen != CUSTOM
         view = views[0] if views else DeviceView(no_update, message)
         if view.scores is None or view.metrics is None:
-            return view.head, message, True, *[no_update] * 9, None, plain
+            return view.head, message, True, *[no_update] * 11, None, plain
         heights = view.heights
         return (
-            *(view.head, message, False, view.scores, heights[0], view.metrics, heights[1], view.marks),
+            *(view.head, message, False, view.scores, heights[0], view.strips, heights[1]),
+            *(view.metrics, heights[2], view.marks),
             *(view.urgent, view.newest, view.tables, view.options, view.shown, plain),
         )

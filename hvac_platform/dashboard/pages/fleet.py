@@ -8,7 +8,7 @@ from typing import Any
 
 from dash import Dash, Input, Output, State, dcc, html, no_update
 
-from hvac_platform.dashboard.attention import attention
+from hvac_platform.dashboard.attention import attention, most_urgent
 from hvac_platform.dashboard.components import (
     NO_PAGE,
     Content,
@@ -29,6 +29,7 @@ from hvac_platform.dashboard.figures import sparkline
 from hvac_platform.dashboard.formatting import (
     age,
     device_href,
+    incident_href,
     key_metrics,
     metric_title,
     metric_value,
@@ -37,7 +38,7 @@ from hvac_platform.dashboard.formatting import (
     visible,
 )
 from hvac_platform.dashboard.front import texts_once
-from hvac_platform.dashboard.known_worth import KnownWorth
+from hvac_platform.dashboard.known_of_incidents import KnownOfIncidents
 from hvac_platform.dashboard.paging import pager_outputs, pager_state, register_pager
 from hvac_platform.dashboard.reading import DeviceState, Ingestion
 from hvac_platform.dashboard.shared_readings import SharedReadings
@@ -146,6 +147,7 @@ def card(device: Device, fleet: Fleet, state: DeviceState | None) -> Content:
     status, at_ms, news = fleet.statuses[device.device_id], fleet.at_ms, fleet.news.get(device.device_id)
     place = ", ".join(part for part in (visible(device.location, 60), visible(device.building_id, 60)) if part)
     worst = fleet.worst(device.device_id)
+    urgent = next(iter(most_urgent({device.device_id: fleet.incidents.get(device.device_id, ())})), None)
     said = [visible(reason, 160) for event in (news.provisional if news else ())[-1:] for reason in event.reasons[:2]]
     what = type_title(device.device_type) + (f" · {place}" if place else "")
     return html.Article(
@@ -153,7 +155,7 @@ def card(device: Device, fleet: Fleet, state: DeviceState | None) -> Content:
             html.Header(
                 [
                     dcc.Link(visible(device.device_id, 60), href=device_href(device.device_id)),
-                    status_badge(status),
+                    status_badge(status, None if urgent is None else incident_href(urgent.incident_id)),
                     *([severity_badge(worst)] if worst else []),
                 ]
             ),
@@ -223,7 +225,7 @@ def render(
     filters: Filters,
     page: int,
     shown_before: Sequence[str] = (),
-    known: KnownWorth | None = None,
+    known: KnownOfIncidents | None = None,
 ) -> FleetView:
     """One refresh; devices that were shown before are looked at first."""
     fleet = board.refresh(store, shown_before)
@@ -242,7 +244,7 @@ def render(
 def register(app: Dash, board: FleetBoards, shared: SharedReadings) -> None:
     """Callbacks of the page."""
     register_pager(app, "fleet", ("fleet-type", "fleet-building", "fleet-status", "fleet-search"))
-    known = KnownWorth(shared.source.settings)
+    known = KnownOfIncidents(shared.source.settings)
 
     @app.callback(
         Output("fleet-totals", "children"),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from dash import Dash, Input, Output, State, dcc, html
 
 from hvac_platform.access.acting import Acting
+from hvac_platform.config import Settings
 from hvac_platform.dashboard import acting as acting_on_it
+from hvac_platform.dashboard.attention import what_is_wrong
 from hvac_platform.dashboard.components import (
     Content,
     Heading,
@@ -18,17 +20,21 @@ from hvac_platform.dashboard.components import (
     facts,
     graph,
     guarded,
+    named,
     note,
     severity_badge,
     table,
 )
-from hvac_platform.dashboard.figures import SEVERITY_COLOURS, Span, metrics_figure, score_figure
+from hvac_platform.dashboard.figures import SEVERITY_COLOURS, Line, Span, metrics_figure, score_figure
 from hvac_platform.dashboard.formatting import (
+    at_site,
     device_href,
     incident_href,
     key_metrics,
     level_words,
+    metric_display,
     metric_title,
+    metric_value,
     number,
     replay_href,
     span_words,
@@ -36,30 +42,43 @@ from hvac_platform.dashboard.formatting import (
     type_title,
     visible,
 )
-from hvac_platform.dashboard.known_worth import KnownWorth
+from hvac_platform.dashboard.known_of_incidents import KnownOfIncidents
 from hvac_platform.dashboard.log_in import current_person
 from hvac_platform.dashboard.pages.device import lines_of, marks, marks_words
 from hvac_platform.dashboard.reading import (
     HOUR_MS,
     device_events,
+    incidents_of,
     maintenance_within,
     method_scores,
     profile_row,
 )
 from hvac_platform.dashboard.source import Source
 from hvac_platform.detection.urgency import total
+from hvac_platform.devices.local_time import timezone_of
 from hvac_platform.devices.registry import device_type
 from hvac_platform.monitoring import lifecycle
 from hvac_platform.monitoring.data_loss import DATA_LOSS, told_method
 from hvac_platform.monitoring.incident_actions import ACTIONS
+from hvac_platform.monitoring.normal_course import NormalCourse
 from hvac_platform.monitoring.notifying import urgency_now
-from hvac_platform.monitoring.worth import Worth, comfort_words, cost_words, maintenance_words, savings_words
+from hvac_platform.monitoring.worth import (
+    Worth,
+    comfort_words,
+    cost_words,
+    maintenance_words,
+    savings_words,
+    short_cost,
+)
+from hvac_platform.snapshots import SnapshotSeries
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.records import Incident, IncidentHandling, IncidentTransition
 from hvac_platform.stores.series import read_series
 from hvac_platform.timestamps import DAY_MS, iso, now_ms
 
 METRICS = 6
+LEAST_SPREADS = 0.5
+"""What is nearer to normal is not told."""
 MOST_TRANSITIONS = 200
 LEAST_AROUND_MS, MOST_AROUND_MS = HOUR_MS // 2, DAY_MS
 
@@ -69,11 +88,34 @@ def layout(device_id: str, name: str) -> Content:
     return html.Div(
         [
             html.H1(["Incident on ", dcc.Link(visible(device_id, 128), href=device_href(device_id))]),
+            html.Div(id="incident-lead"),
             html.P(dcc.Link("Replay it: see it come up, moment by moment", href=replay_href(device_id, name))),
             acting_on_it.panel(current_person()),
             html.Div(note("reading …"), id="incident-content"),
             dcc.Store(id="incident-id", data=[device_id, name]),
         ]
+    )
+
+
+def lead(incident: Incident, handling: IncidentHandling | None, at_ms: int, cost: str, saved: str) -> Content:
+    """What somebody reads first: how bad it is and where it stands, what is wrong, and what that costs or has saved.
+
+    Args:
+        incident: as it is.
+        handling: where it stands.
+        at_ms: the present.
+        cost: what it costs a day, in words; empty where that isn't known.
+        saved: what has been saved since it was resolved, in words; empty where there is nothing to be said.
+    """
+    active = lifecycle.state_of(handling, at_ms) in lifecycle.ACTIVE
+    return html.Section(
+        [
+            html.P([severity_badge(incident.severity), html.Span(f" {stands(handling, at_ms)}", className="small")]),
+            *what_is_wrong(incident, cost, over=not active),
+            *([facts([("Saved since it was resolved", visible(saved, 400))])] if saved else []),
+        ],
+        className="attention" if active else "attention over",
+        **named("In short"),
     )
 
 
@@ -83,8 +125,16 @@ def around(incident: Incident) -> tuple[int, int]:
     return incident.started_at - pad, incident.ended_at + pad
 
 
-def summary(incident: Incident, kind: str, handling: IncidentHandling | None, at_ms: int) -> Content:
-    """Facts of an incident."""
+def summary(incident: Incident, kind: str, handling: IncidentHandling | None, at_ms: int, timezone: str) -> Content:
+    """Facts of an incident.
+
+    Args:
+        incident: as it is.
+        kind: type of its device.
+        handling: what people do of it; None of one that nobody was told of.
+        at_ms: the present.
+        timezone: IANA name, of its building.
+    """
     by_method = ", ".join(f"{visible(told_method(m), 20)} {number(n, 0)}" for m, n in incident.methods.items())
     scope: Content = visible(incident.scope, 20)
     if incident.cause:
@@ -99,8 +149,11 @@ def summary(incident: Incident, kind: str, handling: IncidentHandling | None, at
             ("Level (Guideline 36)", level_words(incident.level)),
             ("State", stands(handling, at_ms)),
             ("Assigned to", visible(handling.assignee, 60) if handling is not None and handling.assignee else "nobody"),
-            ("Started", iso(incident.started_at)),
-            ("Ended" if incident.status != "open" else "It lasted at least until", iso(incident.ended_at)),
+            ("Started", at_site(incident.started_at, timezone)),
+            (
+                "Ended" if incident.status != "open" else "It lasted at least until",
+                at_site(incident.ended_at, timezone),
+            ),
             ("Duration", span_words(incident.ended_at - incident.started_at)),
             (windows, f"{number(incident.windows, 0)} ({by_method})" if by_method else None),
             ("Peak score", f"{number(incident.peak_score, 2)} (1 is the limit)"),
@@ -119,13 +172,12 @@ def _excess_words(excess: float | None) -> str:
     return f"{number(excess, 1)} kWh while it lasted (hours within the usual error of what is expected count as none)"
 
 
-def worth_of_it(worth: Worth, parts: Mapping[str, float], saved: str) -> Content:
+def worth_of_it(worth: Worth, parts: Mapping[str, float]) -> Content:
     """What an incident is worth: its place in lists and of what that is the sum, each part with how it is known.
 
     Args:
         worth: of it.
         parts: points of its urgency by what they are for.
-        saved: what has been saved since it was resolved, in words; empty where there is nothing to be said.
     """
     listed = ", ".join(f"{name} {points:+g}" for name, points in parts.items())
     no_money = worth.money_unknown if worth.daily is not None else ""
@@ -138,7 +190,6 @@ def worth_of_it(worth: Worth, parts: Mapping[str, float], saved: str) -> Content
                     ("Avoidable cost", visible(cost_words(worth), 400)),
                     ("Comfort", visible(comfort_words(worth), 400)),
                     ("Maintenance risk", visible(maintenance_words(worth), 400)),
-                    *([("Saved since it was resolved", visible(saved, 400))] if saved else []),
                 ]
             ),
             *([html.P(visible(f"{no_money}.", 400), className="small")] if no_money else []),
@@ -158,16 +209,17 @@ def stands(handling: IncidentHandling | None, at_ms: int) -> str:
     return f"{state_words(state)}{until}{by}, since {iso(handling.since)}"
 
 
-def history(transitions: Sequence[IncidentTransition]) -> Content:
+def history(transitions: Sequence[IncidentTransition], timezone: str) -> Content:
     """What has happened to an incident, oldest first."""
     rows: list[list[Content]] = [
-        [iso(one.at), visible(lifecycle.told_transition(one), 400)] for one in transitions[-MOST_TRANSITIONS:]
+        [at_site(one.at, timezone), visible(lifecycle.told_transition(one), 400)]
+        for one in transitions[-MOST_TRANSITIONS:]
     ]
     return html.Section(
         [
             html.H2("History"),
             table(
-                [Heading("when (UTC)"), Heading("what")],
+                [Heading("when"), Heading("what")],
                 rows,
                 label="History of the incident",
                 empty="Nothing: nobody was told of it.",
@@ -176,7 +228,7 @@ def history(transitions: Sequence[IncidentTransition]) -> Content:
     )
 
 
-def gone(store: Store, incident_id: str) -> Content:
+def gone(store: Store, incident_id: str, settings: Settings) -> Content:
     """What is left of an incident that was taken back, as far as there ever was one: who said and did what."""
     left = lifecycle.history_of_gone(store, incident_id)
     if not left:
@@ -189,7 +241,8 @@ def gone(store: Store, incident_id: str) -> Content:
         ]
     )
     said = note("Its windows are not anomalous after all. What was said and done of it is kept.")
-    return html.Div([stands, said, history(left)])
+    building = next((d.building_id for d in store.devices() if d.device_id == device_id), "")
+    return html.Div([stands, said, history(left, timezone_of(settings.hvac_alerts, building))])
 
 
 def why(incident: Incident, kind: str) -> Content:
@@ -232,8 +285,9 @@ def likely(incident: Incident) -> Content:
     return html.Section(
         [
             html.H2("Likely kinds of fault"),
+            html.P("A similarity of 1 is equal.", className="small"),
             table(
-                [Heading("kind"), Heading("similarity (1 is equal)", True)],
+                [Heading("kind"), Heading("similarity", True)],
                 rows,
                 label="Likely kinds of fault",
                 empty="None of the known kinds is like it.",
@@ -242,23 +296,39 @@ def likely(incident: Incident) -> Content:
     )
 
 
-def similar(incident: Incident) -> Content:
-    """Past incidents that are like it, each with a link."""
-    rows: list[list[Content]] = [
-        [
-            dcc.Link(
-                f"{visible(past['device_id'], 60)}, {iso(past['started_at'])}",
-                href=incident_href(past["incident_id"]),
-            ),
-            number(past["similarity"], 2),
-        ]
-        for past in incident.similar
-    ]
+def similar(incident: Incident, kept: Mapping[str, Incident]) -> Content:
+    """Past incidents that are like it, each with a link, how long it lasted and what it turned out to be.
+
+    Args:
+        incident: the one that they are like.
+        kept: those that are still on record by id.
+    """
+    rows: list[list[Content]] = []
+    for past in incident.similar:
+        one = kept.get(past["incident_id"])
+        label = past.get("label") if one is None else one.label
+        rows.append(
+            [
+                dcc.Link(
+                    f"{visible(past['device_id'], 60)}, {iso(past['started_at'])}",
+                    href=incident_href(past["incident_id"]),
+                ),
+                number(past["similarity"], 2),
+                "–" if one is None else span_words(one.ended_at - one.started_at),
+                visible(label, 80) if label else "not said",
+            ]
+        )
     return html.Section(
         [
             html.H2("Similar past incidents"),
+            html.P("The most similar first.", className="small"),
             table(
-                [Heading("incident"), Heading("similarity (1 is equal)", True)],
+                [
+                    Heading("incident"),
+                    Heading("similarity", True),
+                    Heading("lasted", True),
+                    Heading("turned out to be"),
+                ],
                 rows,
                 label="Similar past incidents",
                 empty="No past incident is like it.",
@@ -267,8 +337,43 @@ def similar(incident: Incident) -> Content:
     )
 
 
-def figures(store: Store, incident: Incident, kind: str) -> Sequence[Content]:
-    """Scores and metrics around the incident."""
+def departures(course: NormalCourse, kind: str) -> Content:
+    """How far each metric was from normal while the incident lasted, as bars; the farthest first."""
+    shown = [one for one in course.departures if abs(one.spreads) >= LEAST_SPREADS][:METRICS]
+    most = max((abs(one.spreads) for one in shown), default=1.0)
+    rows: list[list[Content]] = [
+        [
+            metric_title(kind, one.metric),
+            metric_value(kind, one.metric, one.observed),
+            metric_value(kind, one.metric, one.normal),
+            html.Span(
+                f"{number(abs(one.spreads), 1)} spreads {'higher' if one.spreads > 0 else 'lower'}",
+                className="measured",
+                style={"backgroundSize": f"{100 * abs(one.spreads) / most:.0f}% 100%"},
+            ),
+        ]
+        for one in shown
+    ]
+    return html.Section(
+        [
+            html.H2("What was not normal"),
+            html.P(
+                "Means over the incident, beside what the device's other metrics say that each should have been. "
+                "A spread is how much a metric usually varies.",
+                className="small",
+            ),
+            table(
+                [Heading("metric"), Heading("was", True), Heading("normal", True), Heading("apart by")],
+                rows,
+                label="How far each metric was from normal",
+                empty="Each metric by itself is what the others imply; scores and rules say what is wrong.",
+            ),
+        ]
+    )
+
+
+def figures(store: Store, incident: Incident, kind: str, course: NormalCourse | None) -> Sequence[Content]:
+    """Scores and metrics around the incident, with what would have been normal."""
     device_id = incident.device_id
     start_ms, end_ms = around(incident)
     series = read_series(store, device_id, kind, start_ms, end_ms)
@@ -293,14 +398,22 @@ def figures(store: Store, incident: Incident, kind: str) -> Sequence[Content]:
     others = [m for m in key_metrics(kind, known, len(known)) if m not in moved]
     shown = moved or others[:METRICS]
     lines = lines_of(series, shown, profile.metric_stats if profile is not None else None, {})
+    if course is not None:
+        lines = [_with_normal(line, metric, kind, course, series) for line, metric in zip(lines, shown, strict=True)]
+    told = marks_words(spans) + ("" if course is None else " Dashed: what would have been normal.")
     scores = method_scores(store, device_id, start_ms, end_ms)
     return [
         html.H2("Metrics around it"),
-        html.P(marks_words(spans), className="small"),
+        html.P(told, className="small"),
         graph(metrics_figure(series.times_ms, lines, **axis), label="Metrics around the incident"),
         html.H2("Scores of the methods"),
         graph(score_figure(scores, **axis), label="Scores of the methods around the incident"),
     ]
+
+
+def _with_normal(line: Line, metric: str, kind: str, course: NormalCourse, series: SnapshotSeries) -> Line:
+    normal = course.column(metric, series.times_ms)
+    return line if normal is None else replace(line, normal=metric_display(kind, metric).values(normal))
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,11 +429,20 @@ class IncidentKey:
     name: str
 
 
-def render(store: Store, key: IncidentKey, known: KnownWorth) -> tuple[Content, list[bool]]:
-    """One refresh of the page of an incident, and which buttons are off."""
+@dataclass(frozen=True, slots=True)
+class IncidentView:
+    """What a refresh shows: what is read first, the rest, and which buttons are off."""
+
+    lead: Content
+    content: Content
+    off: list[bool]
+
+
+def render(store: Store, key: IncidentKey, known: KnownOfIncidents, settings: Settings) -> IncidentView:
+    """One refresh of the page of an incident."""
     incident = lifecycle.find_incident(store, f"{key.device_id}/{key.name}")
     if incident is None:
-        return gone(store, f"{key.device_id}/{key.name}"), [True] * len(ACTIONS)
+        return IncidentView("", gone(store, f"{key.device_id}/{key.name}", settings), [True] * len(ACTIONS))
     handling = lifecycle.handling_of(store, [incident]).get(incident.incident_id)
     device = next((d for d in store.devices() if d.device_id == key.device_id), None)
     kind = device.device_type if device is not None else ""
@@ -328,36 +450,44 @@ def render(store: Store, key: IncidentKey, known: KnownWorth) -> tuple[Content, 
     at_ms = now_ms()
     worth = known.of(store, incident, at_ms)
     saved = savings_words(*known.savings(store, incident, handling, at_ms), worth.currency)
+    course = known.normal_course(store, device, incident, around(incident), at_ms) if device and not lost else None
+    like = incidents_of(store, [(past["device_id"], past["started_at"]) for past in incident.similar])
+    kept = {one.incident_id: one for one in like}
+    timezone = timezone_of(settings.hvac_alerts, device.building_id if device is not None else incident.building_id)
     content = html.Div(
         [
-            summary(incident, kind, handling, at_ms),
-            worth_of_it(worth, urgency_now(store, incident, worth), saved),
-            history(lifecycle.history_of(store, incident)),
+            summary(incident, kind, handling, at_ms, timezone),
+            worth_of_it(worth, urgency_now(store, incident, worth)),
+            history(lifecycle.history_of(store, incident), timezone),
             why(incident, kind),
-            *([] if lost else [html.Div([likely(incident), similar(incident)], className="columns")]),
-            *figures(store, incident, kind),
+            *([] if course is None else [departures(course, kind)]),
+            *([] if lost else [html.Div([likely(incident), similar(incident, kept)], className="columns")]),
+            *figures(store, incident, kind, course),
         ]
     )
-    return content, acting_on_it.impossible(handling, at_ms)
+    first = lead(incident, handling, at_ms, short_cost(worth), saved)
+    return IncidentView(first, content, acting_on_it.impossible(handling, at_ms))
 
 
 def register(app: Dash, source: Source, acting: Acting) -> None:
     """Callbacks of the page."""
     acting_on_it.register(app, source, acting)
-    known = KnownWorth(source.settings)
+    known = KnownOfIncidents(source.settings)
 
     @app.callback(
         Output("incident-content", "children"),
+        Output("incident-lead", "children"),
         *acting_on_it.buttons_off(),
         Input("tick", "n_intervals"),
         Input(acting_on_it.SAID, "children"),
         State("incident-id", "data"),
     )
     def refresh(_tick: int, _said: Content, key: tuple[str, str]) -> tuple[Content, ...]:
-        off = [True] * len(ACTIONS)
+        shown = IncidentView("", "", [True] * len(ACTIONS))
 
         def read(store: Store) -> Content:
-            content, off[:] = render(store, IncidentKey(str(key[0]), str(key[1])), known)
-            return content
+            nonlocal shown
+            shown = render(store, IncidentKey(str(key[0]), str(key[1])), known, source.settings)
+            return shown.content
 
-        return guarded(source, read), *off
+        return guarded(source, read), shown.lead, *shown.off

@@ -13,6 +13,7 @@ import apsw
 import numpy as np
 
 from hvac_platform.stores.base import Columns
+from hvac_platform.stores.plain_tables import of_spans
 from hvac_platform.stores.tables import TableSlice, table
 from hvac_platform.timestamps import day_labels
 
@@ -134,12 +135,35 @@ class GroupedTable:
             if name in among:
                 asked[f"{name}=?"] = among.pop(name)
         where = f" WHERE {' AND '.join(asked)}" if asked else ""
-        cursor = iter(
-            self._connection.execute(
-                f"SELECT device_id, {self._time}, layout, cells FROM {self._name}{where} ORDER BY device_id, {self._time}",
-                tuple(asked.values()),
-            )
+        found = self._connection.execute(
+            f"SELECT device_id, {self._time}, layout, cells FROM {self._name}{where} ORDER BY device_id, {self._time}",
+            tuple(asked.values()),
         )
+        return self._members(iter(found), names, among, batch_rows)
+
+    def scan_spans(self, columns: Sequence[str], spans: str) -> Iterator[dict[str, list[Any]]]:
+        """Members of several devices, each in a span of its own, in order of device, instant and member.
+
+        Args:
+            columns: to read.
+            spans: see :func:`~hvac_platform.stores.plain_tables.spans_json`.
+        """
+        found = self._connection.execute(
+            of_spans(("device_id", self._time, "layout", "cells"), self._name, (self._time,)), (spans,)
+        )
+        return self._members(iter(found), columns, {}, ROWS_AT_ONCE)
+
+    def _members(
+        self, cursor: Iterator[Any], names: Sequence[str], among: dict[str, Any], batch_rows: int
+    ) -> Iterator[dict[str, list[Any]]]:
+        """Members of rows that a query finds, at most so many at a time.
+
+        Args:
+            cursor: device, instant, layout and cells of each row.
+            names: columns to read.
+            among: columns of members that must have a value.
+            batch_rows: most at a time.
+        """
         needed = dict.fromkeys((*names, *among))
         of_members = [name for name in needed if name not in ("device_id", "date", self._time)]
         waiting: dict[str, list[Any]] = {name: [] for name in names}

@@ -16,6 +16,7 @@ class User(Record):
         buildings: ids of the buildings that they see; None for the whole site.
         token_sha256: of their token, hexadecimal.
         revoked_at: when their access ended, epoch milliseconds; None while it goes on.
+        password_argon2: Argon2id of their password with its parameters and salt; None where they have none.
     """
 
     TABLE = "users"
@@ -27,3 +28,4 @@ class User(Record):
     token_sha256: str
     added_at: int
     revoked_at: int | None
+    password_argon2: str | None = None

@@ -1,4 +1,4 @@
-"""What incidents that are shown are worth: computed once, however often pages are refreshed and however many look."""
+"""What is known of incidents that are shown, such as what they are worth: computed once, however many look how often."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import Any
 
 from hvac_platform.config import Settings
 from hvac_platform.detection.worth import Savings
+from hvac_platform.monitoring.normal_course import NormalCourse, normal_course
 from hvac_platform.monitoring.worth import Prices, Worth, savings_of, worth_of
-from hvac_platform.stores.base import Store
+from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.records import Incident, IncidentHandling
 
 MOST = 500
@@ -19,8 +20,8 @@ FRESH_MS = 600_000
 """For so long, unless the incident or the prices change: a profile may be learned anew, and time goes on after a repair."""
 
 
-class KnownWorth:
-    """What incidents are worth, as far as it was asked for lately.
+class KnownOfIncidents:
+    """What incidents are worth and what would have been normal, as far as it was asked for lately.
 
     It answers for incidents that the caller has read, so who may not see one doesn't learn of it here.
 
@@ -68,6 +69,25 @@ class KnownWorth:
         key = ("savings", incident.incident_id, incident.updated_at, stands, at_ms // FRESH_MS)
         found: tuple[Savings | None, str] = self._remembered(
             key, lambda: savings_of(store, incident, handling, prices, at_ms)
+        )
+        return found
+
+    def normal_course(
+        self, store: Store, device: Device, incident: Incident, span: tuple[int, int], at_ms: int
+    ) -> NormalCourse | None:
+        """What would have been normal around an incident; None where it isn't known.
+
+        Args:
+            store: has its windows.
+            device: of the incident.
+            incident: as it is.
+            span: first instant included and first excluded, of what is wanted.
+            at_ms: the present.
+        """
+        window_ms = device.window(self._settings)
+        found: NormalCourse | None = self._remembered(
+            ("normal", *_key(incident, at_ms), span),
+            lambda: normal_course(store, device, incident, span, window_ms),
         )
         return found
 
