@@ -9,6 +9,7 @@ the server must live on.
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import random
 import re
@@ -100,6 +101,10 @@ ODD_HEADERS = (
 # fmt: on
 
 
+ANSWERED_EARLIER = (errno.EPIPE, errno.ECONNRESET, errno.ENOTCONN)
+"""A server that refuses a request need not read the rest of it: it answers and hangs up while it is still being sent."""
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What came of a request: its status, 0 where the connection was closed without one; and the content."""
@@ -169,12 +174,15 @@ class Target:
         first, content = b"", b""
         try:
             with socket.create_connection((HOST, self.port), timeout=PATIENCE_SECONDS) as connection:
-                with suppress(BrokenPipeError, ConnectionResetError):
+                try:
                     for part in parts:
                         first = first or part[:600]
                         connection.sendall(part)
                     if cut:
                         connection.shutdown(socket.SHUT_WR)
+                except OSError as error:
+                    if error.errno not in ANSWERED_EARLIER:
+                        raise
                 with suppress(ConnectionResetError):
                     while not _is_whole(content, first) and (read := connection.recv(65_536)):
                         content += read

@@ -56,6 +56,9 @@ def test_an_incident_is_played_from_where_it_began_with_its_margins(filled: Path
     assert data["at"] == OPENED_AT
     assert answer["replay-from.value"] == iso(data["start"])[:19].replace(" ", "T")
     assert [line[0] for line in data["lines"]] == ["power", "coefficient of performance"], "the metrics that moved"
+    dashed = [trace for trace in data["metrics"]["data"] if "normal would have been" in trace["name"]]
+    assert [trace["yaxis"] for trace in dashed] == [line[2] for line in data["lines"]]
+    assert "Dashed: what would have been normal" in json.dumps(answer["replay-message.children"])
     begins = next(entry for entry in data["said"] if entry[2])
     assert begins[0] == OPENED_AT + MINUTE_MS, "it shows when its first window was complete"
     assert begins[1].startswith("Incident begins, warning: ")

@@ -48,8 +48,9 @@
 
   function values(data, figure) {
     return data.lines
-      .map(function (line, i) {
-        const value = newest(figure.data[i]);
+      .map(function (line) {
+        // What would have been normal is drawn before the line itself, on the same axis.
+        const value = newest(figure.data.filter(function (trace) { return trace.yaxis === line[2]; }).pop());
         const shown = value === null ? "–" : Number(value.toPrecision(4)).toLocaleString("en");
         return line[0] + " " + shown + (value === null || !line[1] ? "" : " " + line[1]);
       })

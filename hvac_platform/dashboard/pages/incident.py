@@ -399,7 +399,7 @@ def figures(store: Store, incident: Incident, kind: str, course: NormalCourse | 
     shown = moved or others[:METRICS]
     lines = lines_of(series, shown, profile.metric_stats if profile is not None else None, {})
     if course is not None:
-        lines = [_with_normal(line, metric, kind, course, series) for line, metric in zip(lines, shown, strict=True)]
+        lines = [with_normal(line, metric, kind, course, series) for line, metric in zip(lines, shown, strict=True)]
     told = marks_words(spans) + ("" if course is None else " Dashed: what would have been normal.")
     scores = method_scores(store, device_id, start_ms, end_ms)
     return [
@@ -411,7 +411,8 @@ def figures(store: Store, incident: Incident, kind: str, course: NormalCourse | 
     ]
 
 
-def _with_normal(line: Line, metric: str, kind: str, course: NormalCourse, series: SnapshotSeries) -> Line:
+def with_normal(line: Line, metric: str, kind: str, course: NormalCourse, series: SnapshotSeries) -> Line:
+    """The line of a metric with what would have been normal, where that is known."""
     normal = course.column(metric, series.times_ms)
     return line if normal is None else replace(line, normal=metric_display(kind, metric).values(normal))
 

@@ -34,7 +34,7 @@ from hvac_platform.dashboard.formatting import (
 )
 from hvac_platform.dashboard.front import texts_once
 from hvac_platform.dashboard.pages.device import MOST_OPTIONS, lines_of, marks, marks_words
-from hvac_platform.dashboard.pages.incident import around
+from hvac_platform.dashboard.pages.incident import around, with_normal
 from hvac_platform.dashboard.reading import (
     HOUR_MS,
     device_events,
@@ -47,6 +47,7 @@ from hvac_platform.dashboard.reading import (
 from hvac_platform.dashboard.source import Source
 from hvac_platform.devices.registry import device_type
 from hvac_platform.monitoring import lifecycle
+from hvac_platform.monitoring.normal_course import normal_course
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.records import AnomalyEvent, Incident
 from hvac_platform.stores.series import read_series
@@ -239,6 +240,10 @@ def read_replay(store: Store, settings: Settings, asked: Asked, at_ms: int) -> R
     profile = profile_row(store, device.device_id)
     units = units_sent(store, device, window_ms) if device_type(kind) is None else {}
     lines = lines_of(series, wanted, profile.metric_stats if profile is not None else None, units)
+    lasted = incident is not None and incident.started_at < end_ms and incident.ended_at > start_ms
+    course = normal_course(store, device, incident, (start_ms, end_ms), window_ms) if incident and lasted else None
+    if course is not None:
+        lines = [with_normal(line, metric, kind, course, series) for line, metric in zip(lines, wanted, strict=True)]
     steps = np.diff(series.times_ms)
     axis: dict[str, Any] = {
         "start_ms": start_ms,
@@ -256,14 +261,15 @@ def read_replay(store: Store, settings: Settings, asked: Asked, at_ms: int) -> R
         "window": series.window_ms,
         "scores": score_figure(method_scores(store, device.device_id, start_ms, end_ms), **axis),
         "metrics": _with_fixed_axes(metrics_figure(series.times_ms, lines, **axis), lines),
-        "lines": [[line.title, line.unit] for line in lines],
+        "lines": [[line.title, line.unit, _axis(i)] for i, line in enumerate(lines)],
         "anomalous": anomalous_runs(events, series.window_ms),
         "said": said(events, incidents, series.window_ms, end_ms),
     }
+    dashed = " Dashed: what would have been normal." if course is not None else ""
     counted = f"{len(series):,} windows, {len(events):,} of them anomalous"
     if incident is not None and incident.started_at < end_ms < incident.ended_at:
         counted += f"; the incident goes on until {iso(incident.ended_at)}"
-    words = f"{iso(start_ms)} to {iso(end_ms)}: {counted}. {marks_words(spans)}"
+    words = f"{iso(start_ms)} to {iso(end_ms)}: {counted}. {marks_words(spans)}{dashed}"
     return Replay(
         data,
         html.P(words, className="small"),
@@ -286,11 +292,17 @@ def _mark(incident: Incident) -> Span:
     return Span(incident.started_at, incident.ended_at, f"incident, {incident.severity}", colour, 0.1)
 
 
+def _axis(i: int) -> str:
+    """Name of the axis of the i-th line in its figure."""
+    return "y" if i == 0 else f"y{i + 1}"
+
+
 def _with_fixed_axes(figure: Figure, lines: Sequence[Line]) -> Figure:
     """The figure with axes that have room for the whole span, so that they hold still while it is played."""
-    for trace, line in zip(figure["data"], lines, strict=True):
-        axis = figure["layout"]["yaxis" + trace["yaxis"].removeprefix("y")]
-        known = [y for y in (*trace["y"], *(line.band or ())) if y is not None and math.isfinite(y)]
+    for i, line in enumerate(lines):
+        axis = figure["layout"]["yaxis" + _axis(i).removeprefix("y")]
+        drawn = [y for trace in figure["data"] if trace["yaxis"] == _axis(i) for y in trace["y"]]
+        known = [y for y in (*drawn, *(line.band or ())) if y is not None and math.isfinite(y)]
         if "range" in axis or not known:
             continue
         low, high = min(known), max(known)
