@@ -35,6 +35,7 @@ REFRESHES = 12
 """A minute of them: one of twelve brings a new window."""
 INTERVAL_MS = 5_000
 OPEN_EVERY, CLOSED_EACH = 10, 20
+HOUR_MS = 3_600_000
 
 
 def say(what: str, figure: str, note: str = "") -> None:
@@ -65,6 +66,7 @@ class Plant:
         hvac(home, "detect", DEVICE, "--hours-back", "25")
         self.devices = self.store.devices()
         self.start = self.at = start
+        self.incident: Incident
         self._incidents()
         self.arrive()
 
@@ -76,6 +78,9 @@ class Plant:
                 found.append(replace(blank_incident(device, began, began + 3_600_000, 3), status="closed"))
             if i % OPEN_EVERY == 0:
                 found.append(replace(blank_incident(device, self.start - 7_200_000, self.start, 2), status="open"))
+            if device.device_id == DEVICE:
+                self.incident = blank_incident(device, self.start - 3 * HOUR_MS, self.start - HOUR_MS, 3)
+                found.append(self.incident)
         self.store.upsert(Incident.TABLE, Incident.columns(found))
 
     def arrive(self, *, window: bool = False) -> None:
@@ -230,8 +235,11 @@ def main() -> None:
             fleet = ["fleet-cards.children", *shell]
             page(server, plant, f"fleet page, {arguments.devices:,} devices", fleet, {}, arguments.loads)
             device = ["device-figure.figure", *shell]
-            kept = {"device-id.data": DEVICE, "where.pathname": f"/device/{DEVICE}"}
+            kept: dict[str, Any] = {"device-id.data": DEVICE, "where.pathname": f"/device/{DEVICE}"}
             page(server, plant, "device page, 24 h", device, kept, arguments.loads)
+            began = plant.incident.started_at
+            kept = {"incident-id.data": [DEVICE, str(began)], "where.pathname": f"/incident/{DEVICE}/{began}"}
+            page(server, plant, "incident page", ["incident-content.children", *shell], kept, arguments.loads)
             before = server.cpu()
             size = sum(len(server.get("/metrics")) for _ in range(arguments.loads))
             cost = 1000 * (server.cpu() - before) / arguments.loads

@@ -81,10 +81,10 @@ class _ConnectionFailures(logging.Handler):
                 self._recent.append((time.monotonic(), argument))
 
     def most_telling(self, since: float) -> Exception | None:
-        """The failure that says most: a refusal to authenticate, else of TLS, else the last one."""
+        """The failure that says most: a refusal to authenticate or of TLS, else a broker that hung up, else the last one."""
         failures = [error for at, error in list(self._recent) if at >= since]
         telling = [error for error in failures if isinstance(error, _AUTHENTICATION_ERRORS) or _is_about_tls(error)]
-        return next(iter(telling or failures[::-1]), None)
+        return next(iter(telling or [error for error in failures if _hung_up(error)] or failures[::-1]), None)
 
 
 _connection_failures = _ConnectionFailures()
@@ -695,6 +695,12 @@ class KafkaLog:
                 f"can't {doing}: no TLS connection with Kafka at {self.bootstrap_servers}: {_one_line(error)}: "
                 f"check KAFKA_SSL_CAFILE and KAFKA_SECURITY_PROTOCOL={self._security.protocol}"
             )
+        if self._security.protocol.startswith("SASL") and _hung_up(error):
+            return LogError(
+                f"can't {doing}: Kafka at {self.bootstrap_servers} hangs up while user {self._security.username!r} logs in: "
+                f"check KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM={self._security.mechanism}, and "
+                "that the brokers run"
+            )
         if getattr(error, "retriable", False) or isinstance(error, kafka_errors.KafkaProtocolError):
             return self._no_answer(doing, error)
         return LogError(f"can't {doing}: {type(error).__name__}: {_one_line(error)}")
@@ -702,7 +708,7 @@ class KafkaLog:
     def _no_answer(self, doing: str, error: Exception | None = None) -> LogError:
         last = "" if error is None else f" ({_one_line(error)})"
         suspects = ["KAFKA_BOOTSTRAP_SERVERS", f"KAFKA_SECURITY_PROTOCOL={self._security.protocol}"]
-        if self._security.protocol.startswith("SASL"):  # a broker that refuses a user may just hang up
+        if self._security.protocol.startswith("SASL"):
             suspects += [f"KAFKA_SASL_MECHANISM={self._security.mechanism}", f"user {self._security.username!r}"]
         return LogError(
             f"can't {doing}: no usable answer from Kafka at {self.bootstrap_servers}{last}: check that the brokers run "
@@ -716,6 +722,14 @@ def _one_line(error: Exception) -> str:
 
 def _is_about_tls(error: Exception) -> bool:
     return isinstance(error.__context__, ssl.SSLError) or "Handshake failed" in str(error)
+
+
+def _hung_up(error: Exception) -> bool:
+    """Whether the broker ended the connection.
+
+    One that refuses a user answers and hangs up; where both are there when the client looks, it reads the second alone.
+    """
+    return "socket disconnected" in str(error)
 
 
 def _check_record(topic: str, key: bytes | None, value: bytes | None, timestamp_ms: int) -> None:
