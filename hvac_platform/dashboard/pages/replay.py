@@ -145,7 +145,8 @@ def _player() -> Content:
 
 def _graph(graph_id: str, label: str) -> Content:
     figure: Any = {"data": [], "layout": {"height": 250}}
-    drawn = dcc.Graph(id=graph_id, figure=figure, config=GRAPH_CONFIG)
+    height = {"height": f"{figure['layout']['height']}px"}  # or a slow browser draws it flat while it is still hidden
+    drawn = dcc.Graph(id=graph_id, figure=figure, config=GRAPH_CONFIG, style=height)
     return html.Div(drawn, className="figure", role="group", **named(label))
 
 
