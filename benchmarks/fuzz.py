@@ -367,15 +367,14 @@ def _callback(dependency: dict[str, Any], target: Target) -> Any:
         "state": [{**one, "value": value()} for one in dependency["state"]],
         "changedPropIds": [f"{one['id']}.{one['property']}" for one in dependency["inputs"][:1]],
     }
+    if chance() < 0.1 and document["inputs"]:
+        pick(document["inputs"])[pick(["id", "property", "value", "more"])] = pick(ODD_VALUES)
     if chance() < 0.3:
         name = pick(list(document))
         if chance() < 0.5:
             del document[name]
         else:
             document[name] = pick(ODD_VALUES)
-    if chance() < 0.1 and document.get("inputs"):
-        with suppress(TypeError, AttributeError):
-            pick(document["inputs"])[pick(["id", "property", "value", "more"])] = pick(ODD_VALUES)
     return document if chance() < 0.97 else pick(ODD_VALUES)
 
 
