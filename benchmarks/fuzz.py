@@ -32,6 +32,7 @@ from hypothesis import strategies as st
 from schemathesis import GenerationMode
 
 from benchmarks.pages import Plant, say
+from devtools.services.base import free_port
 from hvac_platform.access.roles import Role
 from hvac_platform.access.users import add_user
 from hvac_platform.api.openapi import openapi
@@ -529,13 +530,6 @@ def _places(text: str, sought: str) -> Iterator[int]:
     while at >= 0:
         yield at
         at = text.find(sought, at + 1)
-
-
-def free_port() -> int:
-    """A port that nobody has at the moment."""
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 def main() -> None:

@@ -14,7 +14,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -25,6 +24,7 @@ import urllib.request
 from collections import Counter
 from pathlib import Path
 
+from devtools.services.base import free_port
 from hvac_platform.config import load_settings
 from hvac_platform.devices.fleet import default_fleet
 from hvac_platform.ingestion.messages import decode_batch
@@ -41,12 +41,6 @@ WINDOW_MS = 60_000
 KINDS = ("everything", "hvac up", "run", "code server", "daemon")
 ALL_RUNS = "runs"
 """A further kind: every run that is under way, and nothing else."""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 class Producer(threading.Thread):

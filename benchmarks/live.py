@@ -24,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from devtools.services.base import free_port
 from hvac_platform.config import load_settings
 from hvac_platform.devices.fleet import fleet_of_size
 from hvac_platform.ingestion.messages import encode_readings
@@ -41,14 +42,6 @@ IMPOSSIBLE = 9_999.0
 LOOK_SECONDS = 0.2
 START_SECONDS = 90
 """Not measured: the first run is being launched."""
-
-
-def free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 # -- the producer: a process of its own ----------------------------------------------------------------------------------

@@ -328,6 +328,16 @@ def _ahead_trace(line: Line, axis: str) -> Figure:
     }
 
 
+def interval_of(times_ms: Int64, window_ms: int) -> int:
+    """Usual distance of windows; the length of one where there are too few.
+
+    Args:
+        times_ms: int64 [n], window starts.
+        window_ms: length of a window.
+    """
+    return int(np.median(np.diff(times_ms))) if len(times_ms) > 1 else window_ms
+
+
 def _drawn_interval(times_ms: Int64, interval_ms: int) -> int:
     """Usual distance of the points that are drawn, which is longer where a line was decimated."""
     return interval_ms * max(1, -(-2 * len(times_ms) // MOST_POINTS))

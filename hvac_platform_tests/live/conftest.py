@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -18,6 +17,7 @@ import numpy as np
 import pytest
 
 from devtools import PROJECT_ROOT
+from devtools.services.base import free_port
 from hvac_platform.config import load_settings
 from hvac_platform.devices.fleet import default_fleet
 from hvac_platform.runtime.connections import open_log
@@ -30,12 +30,6 @@ INTERVAL_MS = 300_000
 LOCATION = "hvac_platform"
 PROXIED = "hvac.example.com"
 """Name of a proxy before the pages."""
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

@@ -37,6 +37,7 @@ from hvac_platform.dashboard.figures import (
     VERMILION,
     Line,
     Span,
+    interval_of,
     merged,
     metrics_figure,
     score_figure,
@@ -745,8 +746,7 @@ def _whole(store: Store, newest: _Now, asked: Asked, top: Content, state: str) -
     wanted = [m for m in asked.metrics if m in known][:MOST_METRICS] or key_metrics(kind, known)
     statistics = profile.metric_stats if profile is not None else None
     units = units_sent(store, device, window_ms) if device_type(kind) is None else {}
-    steps = np.diff(series.times_ms)
-    interval_ms = int(np.median(steps)) if len(steps) else series.window_ms
+    interval_ms = interval_of(series.times_ms, series.window_ms)
     spans = marks(events, incidents, maintenance, series.window_ms, end_ms)
     axis: dict[str, Any] = {
         "start_ms": start_ms,

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 from dash import Dash, Input, Output, State, dcc, html
 
 from hvac_platform.access.acting import Acting
@@ -25,7 +24,7 @@ from hvac_platform.dashboard.components import (
     severity_badge,
     table,
 )
-from hvac_platform.dashboard.figures import SEVERITY_COLOURS, Line, Span, metrics_figure, score_figure
+from hvac_platform.dashboard.figures import SEVERITY_COLOURS, Line, Span, interval_of, metrics_figure, score_figure
 from hvac_platform.dashboard.formatting import (
     at_site,
     device_href,
@@ -384,11 +383,10 @@ def figures(store: Store, incident: Incident, kind: str, course: NormalCourse | 
     spans = marks(events, [], maintenance, series.window_ms, end_ms)
     colour = SEVERITY_COLOURS.get(incident.severity, SEVERITY_COLOURS["info"])
     spans.append(Span(incident.started_at, incident.ended_at, "this incident", colour, 0.1))
-    steps = np.diff(series.times_ms)
     axis: dict[str, Any] = {
         "start_ms": start_ms,
         "end_ms": end_ms,
-        "interval_ms": int(np.median(steps)) if len(steps) else series.window_ms,
+        "interval_ms": interval_of(series.times_ms, series.window_ms),
         "spans": spans,
         "revision": f"{device_id} {incident.started_at}",
     }

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
 
 from hvac_platform.config import Settings
@@ -23,7 +22,15 @@ from hvac_platform.dashboard.components import (
     nothing_registered,
     option,
 )
-from hvac_platform.dashboard.figures import SEVERITY_COLOURS, Figure, Line, Span, metrics_figure, score_figure
+from hvac_platform.dashboard.figures import (
+    SEVERITY_COLOURS,
+    Figure,
+    Line,
+    Span,
+    interval_of,
+    metrics_figure,
+    score_figure,
+)
 from hvac_platform.dashboard.formatting import (
     device_href,
     incident_href,
@@ -245,11 +252,10 @@ def read_replay(store: Store, settings: Settings, asked: Asked, at_ms: int) -> R
     course = normal_course(store, device, incident, (start_ms, end_ms), window_ms) if incident and lasted else None
     if course is not None:
         lines = [with_normal(line, metric, kind, course, series) for line, metric in zip(lines, wanted, strict=True)]
-    steps = np.diff(series.times_ms)
     axis: dict[str, Any] = {
         "start_ms": start_ms,
         "end_ms": end_ms,
-        "interval_ms": int(np.median(steps)) if len(steps) else series.window_ms,
+        "interval_ms": interval_of(series.times_ms, series.window_ms),
         "spans": spans,
         "revision": f"{device.device_id} {start_ms} {end_ms}",
     }

@@ -26,6 +26,7 @@ from hvac_platform.dashboard.components import (
 from hvac_platform.dashboard.figures import GREEN, ORANGE, Figure, score_figure
 from hvac_platform.dashboard.figures import Span as Mark
 from hvac_platform.dashboard.formatting import device_href, number, span_words, visible
+from hvac_platform.dashboard.front import LONGER_TEXTS
 from hvac_platform.dashboard.pasted_rules import (
     FIELD,
     PastedRulesError,
@@ -109,7 +110,7 @@ def _rules() -> Content:
             html.Label("Rules, as YAML", htmlFor=FIELD, className="small"),
             dcc.Textarea(
                 id=FIELD,
-                maxLength=20_001,
+                maxLength=LONGER_TEXTS[FIELD],
                 rows=12,
                 spellCheck=False,
                 placeholder="name: chiller\nparameters:\n  min_delta_t: 6\nrules:\n- {id: ch-1, for: 30}",
