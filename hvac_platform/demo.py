@@ -50,9 +50,6 @@ price: 0.12                      # of a kWh
 periods:
   - {name: weekday peak, days: [mon-fri], from: "12:00", until: "20:00", price: 0.19}
 """
-EXAMPLE_PRICES = (
-    "Costs are at example prices: 0.12 USD a kWh, 0.19 on weekdays from 12:00 to 20:00 (yours: docs/worth.md)."
-)
 
 
 @dataclass
