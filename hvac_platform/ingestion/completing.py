@@ -29,7 +29,7 @@ from hvac_platform.stores.series import joined, read_series
 from hvac_platform.stores.window_lengths import WindowOf
 from hvac_platform.timestamps import window_floor
 
-WINDOWS_A_BATCH = 500
+WINDOWS_A_BATCH = 250
 """So many snapshots, of whatever devices, are written together."""
 MOST_CONTEXTS = 5_000
 """Devices whose last windows are kept for the embedding of the next one; those of others are read."""

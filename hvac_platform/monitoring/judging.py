@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from hvac_platform.snapshots import Neighbours, SnapshotSeries, select
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.batches import TableBatch
 from hvac_platform.stores.records import MaintenanceSpan, StoredProfile, profile_updated_at
-from hvac_platform.stores.series import joined, read_series_and_states
+from hvac_platform.stores.series import WindowStates, joined, read_newest, read_series_and_states
 from hvac_platform.timestamps import iso
 
 NAMED_POINTS = 4
@@ -178,23 +179,50 @@ class Common:
         limits: by device, windows that end at or before this instant are complete.
         profiles_made: by device, when its profile was made, epoch milliseconds.
         maintenance: by device, work on it that is known of.
+        newest: by device, the windows behind those that are kept of it, and the span that those are all windows of.
     """
 
     limits: Mapping[str, int]
     profiles_made: Mapping[str, int]
     maintenance: Mapping[str, Sequence[MaintenanceSpan]]
+    newest: Mapping[str, tuple[tuple[int, int], tuple[SnapshotSeries, WindowStates]]]
+
+    def windows(self, device_id: str, begin_ms: int, end_ms: int) -> tuple[SnapshotSeries, WindowStates] | None:
+        """The windows of a device between two instants, where those were read."""
+        (begin, end), (series, states) = self.newest.get(device_id, ((0, 0), (None, None)))
+        if series is None or states is None or begin != begin_ms or end < end_ms:
+            return None
+        n = int(np.searchsorted(series.times_ms, end_ms))
+        return select(series, slice(0, n)), states.first(n)
 
 
-def read_common(store: Store, devices: Sequence[Device], settings: Settings, now_ms: int) -> Common:
+def read_common(
+    store: Store,
+    devices: Sequence[Device],
+    encoders: Encoders,
+    settings: Settings,
+    now_ms: int,
+    kept: KeptDevices | None = None,
+) -> Common:
     """Read it for some devices."""
+    limits = completeness_limits(store, devices, settings, now_ms)
+    spans = kept.next_windows(devices, limits) if kept is not None else {}
+    types = {device.device_id: device.device_type for device in devices}
+    newest: dict[str, tuple[tuple[int, int], tuple[SnapshotSeries, WindowStates]]] = {}
+    with suppress(ValueError):  # what one device's rows hold is told where that device is read by itself
+        read = read_newest(
+            *(store, spans, types), embeddings=not encoders.learned, embedding_method=encoders.common.method
+        )
+        newest = {device_id: (spans[device_id], found) for device_id, found in read.items()}
     maintenance: dict[str, list[MaintenanceSpan]] = {}
     for span in MaintenanceSpan.read(store):
         maintenance.setdefault(span.device_id, []).append(span)
     made = StoredProfile.read(store, only=("device_id", "profile_updated_at"))
     return Common(
-        completeness_limits(store, devices, settings, now_ms),
+        limits,
         {profile.device_id: profile.profile_updated_at for profile in made},
         maintenance,
+        newest,
     )
 
 
@@ -251,19 +279,24 @@ def ready_to_judge(
         carried = None
     due = Due(first_ms, window_ms, declared, profile, carried)
     begin_ms = min(method.context_start(due) for method in methods.METHODS)
-    before = own.recent if own is not None and carried is not None and own.recent_from <= begin_ms else None
+    goes_on = own is not None and (carried is not None or own.leads_to(first_ms)) and own.recent_from <= begin_ms
+    before = own.recent if own is not None and goes_on else None
     read_from = begin_ms if before is None else int(before.times_ms[-1]) + 1
-    series, states = read_series_and_states(
-        store,
-        device.device_id,
-        device.device_type,
-        read_from,
-        end_ms,
-        embeddings=not encoders.learned,
-        embedding_method=encoders.common.method,
-        metrics=metrics_to_read(store, device, begin_ms, end_ms, profile),
-        most_windows=(end_ms - read_from) // window_ms + 1,
-    )
+    read = common.windows(device.device_id, read_from, end_ms) if common is not None else None
+    if read is None:
+        look = partial(metrics_to_read, store, device, begin_ms, end_ms, profile)
+        read = read_series_and_states(
+            store,
+            device.device_id,
+            device.device_type,
+            read_from,
+            end_ms,
+            embeddings=not encoders.learned,
+            embedding_method=encoders.common.method,
+            metrics=look() if own is None else own.metrics_to_read(look),
+            most_windows=(end_ms - read_from) // window_ms + 1,
+        )
+    series, states = read
     if before is not None:
         before = select(before, slice(int(np.searchsorted(before.times_ms, begin_ms)), None))
         states = states.after(len(before))  # those are judged already

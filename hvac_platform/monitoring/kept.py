@@ -9,7 +9,7 @@ import math
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,6 +36,8 @@ LEAST_BYTES, MEMORY_SHARE = 256_000_000, 8
 CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 POINTS_SECONDS = 300.0
 """How long a device's points are kept: one may have been retired since."""
+FEW_WINDOWS = 4
+"""So many windows of a device are read together with those of others."""
 STATES_SECONDS = 600.0
 """How long normal states are kept: windows of the past may have been flagged, corrected or forgotten since."""
 
@@ -47,7 +49,10 @@ class Kept:
     Attributes:
         window_ms: length of its windows.
         profile: as it was read last.
-        updated_at: when that profile was made, epoch milliseconds; None where the device has none of its own.
+        read_for: when the device's own profile was made, epoch milliseconds, None where it has none, and the device's type,
+            as they were when ``profile`` was read.
+        metrics: which metrics are read, None for all.
+        metrics_at: when that was looked at, by the monotonic clock, seconds.
         carried: what the judgement of the last window left under that profile.
         recent: windows up to that one, as far back as the next one rests on them.
         recent_from: start of the span that those are all windows of, epoch milliseconds.
@@ -58,13 +63,28 @@ class Kept:
 
     window_ms: int
     profile: Profile | None = None
-    updated_at: int | None = None
+    read_for: tuple[int | None, str] | None = None
+    metrics: frozenset[str] | None = None
+    metrics_at: float = -math.inf
     carried: Carried | None = None
     recent: SnapshotSeries | None = None
     recent_from: int = 0
     points: Points = field(default_factory=Points)
     points_at: float = -math.inf
     last_read_ms: Mapping[str, int] = field(default_factory=dict)
+
+    def leads_to(self, first_ms: int) -> bool:
+        """Whether the recent windows are those before some that begin with this one, where no detector remembers any."""
+        remembers = self.profile is not None and self.profile.detector is not None
+        return (
+            not remembers and self.recent is not None and len(self.recent) > 0 and first_ms > self.recent.times_ms[-1]
+        )
+
+    def metrics_to_read(self, look: Callable[[], frozenset[str] | None]) -> frozenset[str] | None:
+        """Which metrics are read, None for all; looked at every few minutes."""
+        if time.monotonic() - self.metrics_at > POINTS_SECONDS:
+            self.metrics, self.metrics_at = look(), time.monotonic()
+        return self.metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +176,11 @@ class KeptStates:
         return NormalStates(method, span, all_times, vectors, np.linalg.norm(vectors, axis=1), time.monotonic())
 
 
+def _half_made(profile: Profile | None) -> bool:
+    """Whether the encoder could not be asked when a provisional profile was made."""
+    return profile is not None and profile.provisional and not np.isfinite(profile.centroid).all()
+
+
 class KeptDevices:
     """What is kept of every device that a process judges.
 
@@ -182,12 +207,30 @@ class KeptDevices:
         kept, window_ms = self._kept.get(device.device_id), device.window(settings)
         if kept is None or kept.window_ms != window_ms:
             kept = self._kept[device.device_id] = Kept(window_ms)
-        if kept.profile is None or updated_at is None or updated_at != kept.updated_at:
-            kept.profile, kept.updated_at = current_profile(self._store, device, encoders, settings), updated_at
-            kept.carried, kept.points_at = None, -math.inf
+        read_for = updated_at, device.device_type
+        if read_for != kept.read_for or _half_made(kept.profile):
+            kept.profile, kept.read_for = current_profile(self._store, device, encoders, settings), read_for
+            kept.carried, kept.points_at, kept.metrics_at = None, -math.inf, -math.inf
         if time.monotonic() - kept.points_at > POINTS_SECONDS:
             kept.points, kept.points_at = points_of(self._store, device.device_id), time.monotonic()
         return kept
+
+    def next_windows(self, devices: Iterable[Device], limits: Mapping[str, int]) -> dict[str, tuple[int, int]]:
+        """Where the next windows of devices are of which there can only be few: behind the last one that is kept.
+
+        Args:
+            devices: which.
+            limits: by device, windows that end at or before this instant are complete.
+        """
+        spans: dict[str, tuple[int, int]] = {}
+        for device in devices:
+            kept, limit = self._kept.get(device.device_id), limits[device.device_id]
+            if kept is None or kept.recent is None or not len(kept.recent) or kept.metrics is not None:
+                continue
+            begin = int(kept.recent.times_ms[-1]) + 1
+            if begin < limit and min(limit, device.last_seen + 1) <= begin + FEW_WINDOWS * kept.window_ms:
+                spans[device.device_id] = begin, limit
+        return spans
 
     def forget(self, device_id: str) -> None:
         """Begin anew with a device, as after a failure."""

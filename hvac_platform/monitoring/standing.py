@@ -174,6 +174,7 @@ class StandingDetection:
         found = pending(self.store, self.settings, now_ms())
         for date in sorted(filter(self.is_day, found.by_day), reverse=True):
             ready = [device_id for device_id in found.by_day[date] if not self._failing.waits(device_id)]
+            ready.sort(key=lambda device_id: device_id not in self._urgent.waiting)  # what looked urgent comes first
             if ready:
                 self._pass(date, ready[:SPANS_A_PASS])
                 self._busy = time.monotonic()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hvac_platform.snapshots import Neighbours
+from hvac_platform.stores.metric_maps import MetricMaps
 from hvac_platform.stores.records.ledger import LedgerEntry as LedgerEntry
 from hvac_platform.stores.records.registry import Device as Device
 from hvac_platform.stores.records.registry import DeviceDay as DeviceDay
@@ -19,13 +21,16 @@ Columns = Mapping[str, Any]
 """Rows as columns: one sequence or array a column, all of one length. Vectors are a float32 array [n, 384]."""
 
 
-def gathered(columns: Sequence[str], batches: Iterable[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Batches of rows as one."""
-    found: dict[str, list[Any]] = {name: [] for name in columns}
-    for batch in batches:
-        for name, values in found.items():
-            values += batch[name]
-    return found
+def gathered(columns: Sequence[str], batches: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Batches of rows as one; columns of maps may be :class:`MetricMaps`."""
+    read = list(batches)
+    return {name: _below([batch[name] for batch in read]) for name in columns}
+
+
+def _below(parts: Sequence[Any]) -> Any:
+    if parts and all(isinstance(part, MetricMaps) for part in parts):
+        return MetricMaps([grid for part in parts for grid in part.grids])
+    return list(chain.from_iterable(parts))
 
 
 class StoreError(Exception):

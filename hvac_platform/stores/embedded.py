@@ -52,6 +52,7 @@ from hvac_platform.stores.plain_tables import (
     conditions_of,
     derived,
     from_sql,
+    of_spans,
     scan_plain,
     scan_plain_spans,
     spans_json,
@@ -69,6 +70,8 @@ PAGE_BYTES = 4096
 STATES = "device_state_snapshots"
 STATES_AT_ONCE = 1_000
 FEW_STATES = 32
+STATES_OF_MANY = 256
+"""Snapshots of several devices that are unpacked at once: so many rows are as wide as all metrics of those devices."""
 NUMBERS_AT_ONCE = 1_000_000
 """Of a device of thousands of metrics fewer states are read at once."""
 SEARCHED_ROWS = 8_192
@@ -286,10 +289,12 @@ class EmbeddedStore(LedgerKeeping):
         self, table: str, columns: Sequence[str], spans: Mapping[str, tuple[int, int]]
     ) -> dict[str, list[Any]]:
         """Rows of several devices, each in a span of its own."""
-        if table == STATES:
-            slices = (TableSlice(table, tuple(columns), device_id, *spans[device_id]) for device_id in sorted(spans))
-            return gathered(columns, (batch for rows in slices for batch in self.scan(rows)))
         asked = spans_json(spans)
+        if table == STATES:
+            stored, target = self._stored(columns), catalogue_table(table)
+            statement = of_spans(stored, STATES, target.key[1:])
+            blocks = column_blocks(self._connection, statement, (asked,), STATES_OF_MANY)
+            return gathered(columns, (self._unpacked(target, columns, stored, block) for block in blocks))
         if table in self._grouped:
             return gathered(columns, self._grouped[table].scan_spans(columns, asked))
         return gathered(columns, scan_plain_spans(self._connection, table, columns, asked))
@@ -297,7 +302,7 @@ class EmbeddedStore(LedgerKeeping):
     def _states(self, target: Table, rows: TableSlice, batch_rows: int) -> Iterator[dict[str, Any]]:
         """Snapshots, unpacked."""
         wanted = rows.columns or tuple(target.columns)
-        stored = tuple(dict.fromkeys(column for name in wanted for column in self._packed_states.kept_in(name)))
+        stored = self._stored(wanted)
         among = dict(rows.equals)
         if "embedding_method" in among:
             number = self._vocabulary.known([among.pop("embedding_method")])
@@ -311,12 +316,20 @@ class EmbeddedStore(LedgerKeeping):
                 batch_rows = min(batch_rows, max(FEW_STATES, NUMBERS_AT_ONCE // (5 * metrics + 1)))
         statement = f"SELECT {', '.join(stored)} FROM {STATES}{where} ORDER BY {', '.join(target.key)}"
         for block in column_blocks(self._connection, statement, arguments, batch_rows):
-            kept = dict(zip(stored, block, strict=True))
-            found = self._packed_states.unpack(kept)
-            yield {
-                name: found[name] if name in found else from_sql(target.columns[name].type, kept[name])
-                for name in wanted
-            }
+            yield self._unpacked(target, wanted, stored, block)
+
+    def _stored(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Columns of the file that some columns of snapshots are in."""
+        return tuple(dict.fromkeys(column for name in names for column in self._packed_states.kept_in(name)))
+
+    def _unpacked(
+        self, target: Table, names: Sequence[str], stored: Sequence[str], block: Sequence[list[Any]]
+    ) -> dict[str, Any]:
+        kept = dict(zip(stored, block, strict=True))
+        found = self._packed_states.unpack(kept)
+        return {
+            name: found[name] if name in found else from_sql(target.columns[name].type, kept[name]) for name in names
+        }
 
     def count(self, table: str, device_id: str | None = None) -> int:
         """Number of rows."""

@@ -24,6 +24,16 @@ class MetricGrid:
     values: NDArray[np.float64]
     there: NDArray[np.bool_]
 
+    def of_rows(self, rows: slice) -> MetricGrid:
+        """Some rows, with the metrics that any of them has."""
+        there = self.there[rows]
+        columns = np.flatnonzero(there.any(axis=0))
+        if len(columns) == len(self.names):
+            return MetricGrid(self.names, self.values[rows], there)
+        return MetricGrid(
+            tuple(self.names[j] for j in columns.tolist()), self.values[rows][:, columns], there[:, columns]
+        )
+
     def maps(self) -> list[dict[str, Any]]:
         """The rows as dictionaries."""
         rows = self.values.tolist()

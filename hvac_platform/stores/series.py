@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hvac_platform.coding import coded_as
 from hvac_platform.snapshots import EMBEDDING_DIMENSION, SnapshotSeries, select
 from hvac_platform.stores.base import Store, TableSlice
-from hvac_platform.stores.metric_maps import metric_maps
+from hvac_platform.stores.metric_maps import MetricMaps, metric_maps
 from hvac_platform.stores.records import Snapshot, Span, Verdict
 from hvac_platform.stores.vectors import decoded_vectors
 
@@ -81,6 +83,10 @@ class WindowStates:
     revisions: NDArray[np.int64]
     flagged: NDArray[np.bool_]
     completeness: NDArray[np.float64]
+
+    def first(self, windows: int) -> WindowStates:
+        """Of the first so many of them."""
+        return WindowStates(self.revisions[:windows], self.flagged[:windows], self.completeness[:windows])
 
     def after(self, windows: int) -> WindowStates:
         """With so many before them of which nothing more is asked: sound, whole and unflagged."""
@@ -151,13 +157,16 @@ def read_series_and_states(
         parts.append(series)
         for name, values in beside.items():
             values += columns[name]
+    return _with_states(parts or [_empty(device_id, device_type, embeddings=embeddings)], beside)
+
+
+def _with_states(parts: Sequence[SnapshotSeries], beside: Mapping[str, Any]) -> tuple[SnapshotSeries, WindowStates]:
+    """Parts of one device as one series of windows of one length, with what is to be known of those."""
     states = WindowStates(
         np.array(beside["revision"], dtype=np.int64),
         np.array(beside["is_anomalous"], dtype=np.bool_),
         np.array(beside["completeness"], dtype=np.float64),
     )
-    if not parts:
-        return _empty(device_id, device_type, embeddings=embeddings), states
     series, lengths = joined(parts), np.array(beside["window_ms"], dtype=np.int64)
     if (lengths == series.window_ms).all():
         return series, states
@@ -165,6 +174,47 @@ def read_series_and_states(
     return select(series, alike), WindowStates(
         states.revisions[alike], states.flagged[alike], states.completeness[alike]
     )
+
+
+def read_newest(
+    store: Store,
+    spans: Mapping[str, tuple[int, int]],
+    device_types: Mapping[str, str],
+    *,
+    embeddings: bool = False,
+    embedding_method: str | None = None,
+) -> dict[str, tuple[SnapshotSeries, WindowStates]]:
+    """What :func:`read_series_and_states` gives of several devices, with one read, for spans of few windows each.
+
+    Args:
+        store: where from.
+        spans: first window start included and first one excluded, by device.
+        device_types: canonical type by device.
+        embeddings: read the vectors too.
+        embedding_method: snapshots whose vector another method wrote count as without a vector.
+    """
+    wanted = ("device_id", *STATE_COLUMNS, *STATES, *(("embedding", "embedding_method") if embeddings else ()))
+    columns = store.scan_spans(Snapshot.TABLE, wanted, spans)
+    ids, maps = (
+        columns.pop("device_id"),
+        {name: metric_maps(columns.pop(name)) for name in ("metrics", "metric_summary")},
+    )
+    if any(one is None for one in maps.values()):
+        raise ValueError("a snapshot has metrics without a mean, a count and three readings")
+    grids = {name: one.merged() for name, one in maps.items() if one is not None}
+    codes = coded_as(ids).codes
+    edges = np.flatnonzero(np.diff(codes, prepend=-1, append=-1)).tolist()  # rows of a device are together
+    nothing: dict[str, list[Any]] = {name: [] for name in ("window_ms", *STATES)}
+    found = {}
+    for begin, end in pairwise(edges):
+        device_id, rows = ids[begin], slice(begin, end)
+        own: dict[str, Any] = {name: values[rows] for name, values in columns.items()}
+        own |= {name: MetricMaps([grid.of_rows(rows)]) for name, grid in grids.items()}
+        part = _part(device_id, device_types[device_id], own, embedding_method if embeddings else None, None)
+        found[device_id] = _with_states([part], own)
+    for device_id in spans.keys() - found.keys():
+        found[device_id] = _with_states([_empty(device_id, device_types[device_id], embeddings=embeddings)], nothing)
+    return found
 
 
 def series_parts(
@@ -199,12 +249,23 @@ def _parts(
     assert rows.device_id is not None
     wanted = STATE_COLUMNS + (("embedding", "embedding_method") if embeddings else ()) + beside
     for columns in store.scan(replace(rows, columns=wanted), batch_rows=rows_at_once or store.states_at_once):
-        if embeddings and embedding_method is not None:
-            columns["embedding"] = [
-                blob if method == embedding_method else None
-                for blob, method in zip(columns["embedding"], columns["embedding_method"], strict=True)
-            ]
-        yield series_from_columns(rows.device_id, device_type, columns, metrics), columns
+        yield _part(rows.device_id, device_type, columns, embedding_method if embeddings else None, metrics), columns
+
+
+def _part(
+    device_id: str,
+    device_type: str,
+    columns: dict[str, Any],
+    embedding_method: str | None,
+    metrics: Collection[str] | None,
+) -> SnapshotSeries:
+    """Series from columns; vectors that another method wrote are left out."""
+    if embedding_method is not None:
+        columns["embedding"] = [
+            blob if method == embedding_method else None
+            for blob, method in zip(columns["embedding"], columns["embedding_method"], strict=True)
+        ]
+    return series_from_columns(device_id, device_type, columns, metrics)
 
 
 def _empty(device_id: str, device_type: str, *, embeddings: bool) -> SnapshotSeries:

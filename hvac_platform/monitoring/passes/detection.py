@@ -182,7 +182,9 @@ class DetectionPass(Pass):
         common: Common | None = None
         if len(devices_asked) >= READ_TOGETHER:
             with suppress(StoreError):  # it shows at the first device
-                common = read_common(self.store, devices_asked, self._settings, self._clock())
+                common = read_common(
+                    *(self.store, devices_asked, self._encoders, self._settings, self._clock()), self._kept
+                )
         for span in self._spans:
             device_id = span.device.device_id
             if device_id in devices or cells > CELLS_TOGETHER or len(group) >= SPANS_TOGETHER:
