@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 ENCODER_CONTEXT = 64
 """The recent level forgets at 10 % a window: 0.1 % of it is left after so many."""
-MOST_KEPT = 1_000
-"""Encoders that are kept; each takes half a megabyte."""
+MOST_KEPT_BYTES = 1_000_000_000
+"""Encoders are kept up to this size, as profiles hold them; one of 14 metrics counts 0.13 MB, and takes a third of it."""
 
 
 class LearnedEncoder:
@@ -35,8 +36,8 @@ class LearnedEncoder:
     context_windows = ENCODER_CONTEXT
 
     def __init__(self, detector: FittedDetector) -> None:
-        self._detector = detector
         self._method = f"state-2/{detector.encoder_version}"
+        self._detector = replace(detector, normal=detector.normal[:0])  # most of its size, and of no use here
 
     @property
     def method(self) -> str:
@@ -66,6 +67,7 @@ class Encoders:
         common: the encoder of devices without one of their own.
         detector_of: content of the column ``detector`` of a device's profile; absent where all share the common one.
         version_of: what changes whenever that does, and is read faster; where it is given, encoders are kept.
+        versions: the same of all devices that have one, with one read.
     """
 
     def __init__(
@@ -73,30 +75,40 @@ class Encoders:
         common: Encoder,
         detector_of: Callable[[str], bytes | None] | None = None,
         version_of: Callable[[str], int | None] | None = None,
+        versions: Callable[[], Mapping[str, int]] | None = None,
     ) -> None:
         self.common = common
         self._detector_of, self._version_of = detector_of, version_of
-        self._kept: OrderedDict[str, tuple[int | None, Encoder]] = OrderedDict()
+        self.versions = versions
+        self._kept: OrderedDict[str, tuple[int | None, Encoder, int]] = OrderedDict()
+        self._kept_bytes = 0
 
     @property
     def learned(self) -> bool:
         """Whether devices get encoders of their own once there is enough history."""
         return self._detector_of is not None
 
-    def of(self, device_id: str) -> Encoder:
-        """Encoder of a device as its profile stands now."""
+    def of(self, device_id: str, versions: Mapping[str, int] | None = None) -> Encoder:
+        """Encoder of a device as its profile stands now, or stood when the versions of all devices were read."""
         if self._detector_of is None:
             return self.common
-        version = self._version_of(device_id) if self._version_of is not None else None
+        if versions is not None:
+            version = versions.get(device_id)
+            if version is None:
+                return self.common
+        else:
+            version = self._version_of(device_id) if self._version_of is not None else None
         kept = self._kept.get(device_id)
         if kept is not None and version is not None and kept[0] == version:
             return kept[1]
         content = self._detector_of(device_id)
         encoder = _encoder_of(content) if content else self.common
         if version is not None:
-            self._kept[device_id] = version, encoder
-            if len(self._kept) > MOST_KEPT:
-                self._kept.popitem(last=False)
+            self._kept_bytes += len(content or b"") - (kept[2] if kept is not None else 0)
+            self._kept[device_id] = version, encoder, len(content or b"")
+            self._kept.move_to_end(device_id)
+            while self._kept_bytes > MOST_KEPT_BYTES:
+                self._kept_bytes -= self._kept.popitem(last=False)[1][2]
         return encoder
 
 

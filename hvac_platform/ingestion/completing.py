@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from hvac_platform.ingestion.snapshotting import (
     SnapshotCounts,
     embedding_batches,
     read_aggregate,
+    read_aggregates,
     snapshots_at_once,
     whole_windows,
 )
@@ -31,11 +32,25 @@ from hvac_platform.timestamps import window_floor
 
 WINDOWS_A_BATCH = 250
 """So many snapshots, of whatever devices, are written together."""
-MOST_CONTEXTS = 5_000
+READ_TOGETHER, FEW_WINDOWS, READINGS_TOGETHER = 128, 4, 200_000
+"""Readings of so many devices of which few windows are due are read at once, up to so many readings."""
+VERSIONS_TOGETHER = 16
+"""From so many devices on it is asked of all at once which encoders have been made anew."""
+USUAL_READINGS = 500
+"""Of a window of a device that was not read before."""
+MOST_CONTEXTS = 10_000
 """Devices whose last windows are kept for the embedding of the next one; those of others are read."""
 TABLE = "device_state_snapshots"
 
 Int64 = NDArray[np.int64]
+
+
+class _Due(NamedTuple):
+    """Windows of a device that are to become snapshots: a span of whole ones, and their length."""
+
+    device_id: str
+    span: tuple[int, int]
+    window_ms: int
 
 
 class Completing:
@@ -58,6 +73,7 @@ class Completing:
         self._store, self._encoders, self._window_of = store, encoders, window_of
         self._expected = ExpectedReadings(store)
         self._contexts: OrderedDict[str, SnapshotSeries] = OrderedDict()
+        self._readings: dict[str, int] = {}  # of a window of each device, as it was read last
 
     def batches(
         self, due: Mapping[str, Int64], types: Mapping[str, str], embedded: EmbeddingCounts
@@ -77,7 +93,9 @@ class Completing:
                 for span in window_ranges(whole, window_ms):
                     yield device_id, span, window_ms
 
-        yield from self._batches(spans(), types, embedded)
+        ask = self._encoders.versions if self._encoders is not None else None
+        versions = ask() if ask is not None and len(due) >= VERSIONS_TOGETHER else None
+        yield from self._batches(spans(), types, embedded, versions)
 
     def batches_of(
         self, slices: Iterable[DeviceSlice], types: Mapping[str, str], embedded: EmbeddingCounts
@@ -92,14 +110,17 @@ class Completing:
         yield from self._batches(spans(), types, embedded)
 
     def _batches(
-        self, spans: Iterable[tuple[str, tuple[int, int], int]], types: Mapping[str, str], embedded: EmbeddingCounts
+        self,
+        spans: Iterable[tuple[str, tuple[int, int], int]],
+        types: Mapping[str, str],
+        embedded: EmbeddingCounts,
+        versions: Mapping[str, int] | None = None,
     ) -> Iterator[TableBatch]:
         together: list[dict[str, Any]] = []
         rows = 0
-        for device_id, span, window_ms in spans:
-            columns, later = self._rows(device_id, types.get(device_id, ""), span, window_ms, embedded)
-            if columns is None:
-                continue
+        for due, aggregate in self._aggregates(spans):
+            device_id = due.device_id
+            columns, later = self._rows(due, types.get(device_id, ""), aggregate, versions, embedded)
             if later is not None:  # one row can't hold both
                 yield TableBatch(columns, table=TABLE)
                 yield from later
@@ -115,13 +136,46 @@ class Completing:
         if together:
             yield _merged(together)
 
+    def _aggregates(self, spans: Iterable[tuple[str, tuple[int, int], int]]) -> Iterator[tuple[_Due, WindowAggregate]]:
+        """Raw readings by window, those of devices of which few windows are due read together."""
+        waiting: dict[str, _Due] = {}
+        readings = 0
+        for due in (_Due(*span) for span in spans):
+            windows = (due.span[1] - due.span[0]) // due.window_ms
+            few = windows <= FEW_WINDOWS
+            if not few or due.device_id in waiting or len(waiting) >= READ_TOGETHER or readings > READINGS_TOGETHER:
+                yield from self._read(waiting)
+                waiting, readings = {}, 0
+            if few:
+                waiting[due.device_id] = due
+                readings += windows * self._readings.get(due.device_id, USUAL_READINGS)
+            else:
+                yield from self._read({due.device_id: due})
+        yield from self._read(waiting)
+
+    def _read(self, waiting: Mapping[str, _Due]) -> Iterator[tuple[_Due, WindowAggregate]]:
+        if len(waiting) == 1:
+            ((device_id, due),) = waiting.items()
+            alone = read_aggregate(self._store, device_id, due.span, due.window_ms)
+            found = {} if alone is None else {device_id: alone}
+        else:
+            found = read_aggregates(self._store, {one: (due.span, due.window_ms) for one, due in waiting.items()})
+        for device_id, due in waiting.items():
+            aggregate = found.get(device_id)
+            if aggregate is not None:
+                self._readings[device_id] = int(aggregate.count.sum()) // len(aggregate.starts_ms)
+                yield due, aggregate
+
     def _rows(
-        self, device_id: str, type_name: str, span: tuple[int, int], window_ms: int, embedded: EmbeddingCounts
-    ) -> tuple[dict[str, Any] | None, Iterator[TableBatch] | None]:
+        self,
+        due: _Due,
+        type_name: str,
+        aggregate: WindowAggregate,
+        versions: Mapping[str, int] | None,
+        embedded: EmbeddingCounts,
+    ) -> tuple[dict[str, Any], Iterator[TableBatch] | None]:
         """Columns of the windows in a span, and batches that have to follow them."""
-        aggregate = read_aggregate(self._store, device_id, span, window_ms)
-        if aggregate is None:
-            return None, None
+        device_id, span, window_ms = due
         columns = snapshot_columns(device_id, aggregate, window_ms, self._expected.of(device_id, window_ms))
         self.snapshots.windows += len(aggregate.starts_ms)
         self.snapshots.partial += int((columns["completeness"] < 1).sum())
@@ -130,7 +184,7 @@ class Completing:
         if not self._encoders.learned:
             part = DeviceSlice(self._store, TABLE, device_id, *span)
             return columns, embedding_batches([part], {device_id: type_name}, self._encoders, embedded)
-        encoder = self._encoders.of(device_id)
+        encoder = self._encoders.of(device_id, versions)
         series = _series_of(device_id, type_name, aggregate, window_ms)
         at_once = snapshots_at_once(encoder.context_windows, len(series.metric_names))
         parts = [slice(first, first + at_once) for first in range(0, len(series), at_once)]

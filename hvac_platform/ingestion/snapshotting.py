@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hvac_platform.coding import coded_as
 from hvac_platform.detection import methods
 from hvac_platform.embedding.base import Encoder, EncoderUnavailableError
 from hvac_platform.embedding.learned import Encoders
@@ -50,6 +52,24 @@ def read_aggregate(store: Store, device_id: str, span: Span, window_ms: int) -> 
     if not times:
         return None
     return aggregate_windows(np.array(times, dtype=np.int64), names, np.array(values, dtype=np.float64), window_ms)
+
+
+def read_aggregates(store: Store, spans: Mapping[str, tuple[tuple[int, int], int]]) -> dict[str, WindowAggregate]:
+    """What :func:`read_aggregate` gives of several devices, with one read; those without readings are not in it.
+
+    Args:
+        store: has the readings.
+        spans: span and length of the windows, by device.
+    """
+    names = ("device_id", "timestamp", "metric_name", "metric_value")
+    read = store.scan_spans(Reading.TABLE, names, {device_id: span for device_id, (span, _) in spans.items()})
+    ids, times = read["device_id"], np.array(read["timestamp"], dtype=np.int64)
+    metrics, values = read["metric_name"], np.array(read["metric_value"], dtype=np.float64)
+    edges = np.flatnonzero(np.diff(coded_as(ids).codes, prepend=-1, append=-1)).tolist()  # a device's are together
+    return {
+        ids[begin]: aggregate_windows(times[begin:end], metrics[begin:end], values[begin:end], spans[ids[begin]][1])
+        for begin, end in pairwise(edges)
+    }
 
 
 def whole_windows(start_ms: int, end_ms: int, window_ms: int) -> tuple[int, int]:

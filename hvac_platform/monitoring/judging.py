@@ -29,7 +29,7 @@ from hvac_platform.monitoring.wide_devices import metrics_to_read
 from hvac_platform.snapshots import Neighbours, SnapshotSeries, select
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.batches import TableBatch
-from hvac_platform.stores.records import MaintenanceSpan, StoredProfile, profile_updated_at
+from hvac_platform.stores.records import MaintenanceSpan, profile_updated_at, profiles_updated_at
 from hvac_platform.stores.series import WindowStates, joined, read_newest, read_series_and_states
 from hvac_platform.timestamps import iso
 
@@ -217,10 +217,9 @@ def read_common(
     maintenance: dict[str, list[MaintenanceSpan]] = {}
     for span in MaintenanceSpan.read(store):
         maintenance.setdefault(span.device_id, []).append(span)
-    made = StoredProfile.read(store, only=("device_id", "profile_updated_at"))
     return Common(
         limits,
-        {profile.device_id: profile.profile_updated_at for profile in made},
+        profiles_updated_at(store),
         maintenance,
         newest,
     )

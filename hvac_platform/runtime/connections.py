@@ -23,7 +23,7 @@ from hvac_platform.log.embedded import EmbeddedLog
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.made_with import require_settings
-from hvac_platform.stores.records import profile_updated_at, stored_detector
+from hvac_platform.stores.records import profile_updated_at, profiles_updated_at, stored_detector
 
 if TYPE_CHECKING:
     from hvac_platform.log.kafka.kafka_log import KafkaLog, KafkaSecurity
@@ -225,6 +225,7 @@ def make_encoders(settings: Settings, store: Store) -> Encoders:
         StateEncoder(),
         lambda device_id: stored_detector(store, device_id),
         lambda device_id: profile_updated_at(store, device_id),
+        lambda: profiles_updated_at(store),
     )
 
 

@@ -19,6 +19,7 @@ from hvac_platform.stores.window_lengths import WindowLengths, set_window
 from hvac_platform.timestamps import DAY_MS, day_start, now_ms
 from hvac_platform_tests.conftest import DAY, MIDNIGHT_MS, MINUTE_MS, NEXT_DAY, rows
 
+WHOLE_STATE = ("device_id", "snapshot_time", "metrics", "metric_summary", "completeness", "revision", "embedding")
 T0 = day_start(DAY)
 TIMES = [T0, T0 + MINUTE_MS, T0 + 2 * MINUTE_MS]
 DEVICE = Device("RTU-001", "rooftop_unit", "building-A", "bldg-001", 100, 200, 2)
@@ -461,6 +462,13 @@ class StoreContract:
         assert list(zip(*found.values(), strict=True)) == expected(lambda at: [(m, number[at]) for m in "xy"])
         found = store.scan_spans("device_state_snapshots", ("device_id", "snapshot_time"), spans)
         assert list(zip(*found.values(), strict=True)) == expected(lambda at: [()])
+        alone = {
+            one: next(store.scan(TableSlice("device_state_snapshots", WHOLE_STATE, one, *spans[one])), None)
+            for one in sorted(spans)
+        }
+        found = store.scan_spans("device_state_snapshots", WHOLE_STATE, spans)
+        for name in WHOLE_STATE:
+            assert list(found[name]) == [value for one in alone.values() if one is not None for value in one[name]]
         notes = {"device_id": [a, b, c], "starts_at": [MIDNIGHT_MS] * 3, "ends_at": [0] * 3, "added_at": [0] * 3}
         store.upsert("maintenance_spans", {**notes, "note": ["in", "out", "in"]})
         found = store.scan_spans("maintenance_spans", ("note", "device_id"), spans)

@@ -29,6 +29,7 @@ from hvac_platform.stores.records.profiles import (
     StoredMode,
     StoredProfile,
     profile_updated_at,
+    profiles_updated_at,
     stored_detector,
 )
 from hvac_platform.stores.records.readings import LatestReading, Reading
@@ -81,6 +82,7 @@ __all__ = [
     "User",
     "Verdict",
     "profile_updated_at",
+    "profiles_updated_at",
     "read_points",
     "stored_detector",
 ]

@@ -87,6 +87,12 @@ def stored_detector(store: Store, device_id: str) -> bytes | None:
     return None if found is None else found.detector
 
 
+def profiles_updated_at(store: Store) -> dict[str, int]:
+    """When the profile of each device that has one was made, epoch milliseconds."""
+    made = StoredProfile.read(store, only=("device_id", "profile_updated_at"))
+    return {profile.device_id: profile.profile_updated_at for profile in made}
+
+
 def profile_updated_at(store: Store, device_id: str) -> int | None:
     """When a device's profile was made, epoch milliseconds, without the rest of it; None where it has none."""
     found = StoredProfile.first(store, device_id, only=("profile_updated_at",))
