@@ -10,6 +10,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from hvac_platform.coding import Coded
 from hvac_platform.devices.registry import DeviceType, device_type
 from hvac_platform.devices.units import SAME, SAYS_NOTHING, Conversion, UnitError, plain
 
@@ -92,7 +93,16 @@ class ForeignUnits:
     sent: list[str] | None = None
 
 
-NONE = ForeignUnits()
+NO_FOREIGN_UNITS = ForeignUnits()
+
+
+def in_usual_units(kinds: Coded[str], metrics: Coded[str], units: Coded[str]) -> bool:
+    """Whether all of n readings are in units about which their types agree; as nearly always."""
+    usual = _usual_units(frozenset(map(device_type, kinds.names)))
+    pairs = np.unique(metrics.codes * len(units.names) + units.codes).tolist()
+    return all(
+        usual.get(metrics.names[pair // len(units.names)]) == units.names[pair % len(units.names)] for pair in pairs
+    )
 
 
 def in_declared_units(
@@ -108,8 +118,6 @@ def in_declared_units(
         values: float64 [n]; becomes the values in them.
     """
     types = {name: device_type(name) for name in set(kinds)}
-    if list(map(_usual_units(frozenset(types.values())).get, metrics)) == units:
-        return NONE
     pairs = set(zip(metrics, units, strict=True))
     own = {pair for pair in pairs if not any(kind is not None and pair[0] in kind.index for kind in types.values())}
     if all(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
@@ -59,7 +59,7 @@ class IngestionCounts:
         self.accepted += decoded.messages
         self.rejected += len(rejected) + lost
         self.unreadable += lost
-        self.devices.update(decoded.device_id)
+        self.devices.update(coded_as(decoded.device_id).names)
         for device, metric, unit in sorted(decoded.told_units) if len(self.other_units) < MOST_TOLD else ():
             self.other_units.add(f"{device}: {metric} in {unit}")
         reasons = [bad.reason for bad in rejected] + [one.reason for one in unreadable]
@@ -147,7 +147,7 @@ def _without_refused(
     batch: RecordBatch, decoded: DecodedBatch, rejected: list[Rejected], refuse: Refuse | None
 ) -> tuple[DecodedBatch, list[Rejected]]:
     """The good messages of devices that are taken in, and the rejected with those of the others."""
-    refused, reason = (set[str](), "") if refuse is None else refuse(decoded.device_id)
+    refused, reason = (set[str](), "") if refuse is None else refuse(coded_as(decoded.device_id).names)
     if not refused:
         return decoded, rejected
     taken = np.fromiter((device_id not in refused for device_id in decoded.device_id), bool, len(decoded))
@@ -158,11 +158,7 @@ def _without_refused(
         Rejected(int(batch.offsets[i]), int(batch.timestamps_ms[i]), batch.keys[i], batch.values[i] or b"", reason)
         for i in places
     ]
-    columns = {f.name: getattr(decoded, f.name) for f in fields(decoded) if f.name != "told_units"}
-    if decoded.sent_unit is None:
-        del columns["sent_unit"]
-    kept = DecodedBatch(**_masked(columns, taken), told_units=decoded.told_units)
-    return kept, sorted([*rejected, *letters], key=lambda bad: bad.offset)
+    return decoded.rows(np.flatnonzero(taken)), sorted([*rejected, *letters], key=lambda bad: bad.offset)
 
 
 def _set_aside(log: MessageLog, topic: str, wanted: OffsetRange, now_ms: int, counts: IngestionCounts) -> TableBatch:
@@ -356,9 +352,9 @@ def registered_devices(decoded: DecodedBatch, coded: Coded[str], partition: int)
 
 
 def _masked(columns: dict[str, Any], mask: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[str, Any]:
-    rows = np.flatnonzero(mask).tolist()
+    rows = np.flatnonzero(mask)
     return {
-        name: values[mask] if isinstance(values, np.ndarray) else [values[i] for i in rows]
+        name: values[mask] if isinstance(values, np.ndarray) else coded_as(values).rows(rows)
         for name, values in columns.items()
     }
 

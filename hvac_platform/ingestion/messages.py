@@ -16,20 +16,28 @@ import json
 import re
 from codecs import BOM_UTF8
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from itertools import compress
 from math import isfinite, isinf, isnan
-from typing import Any
+from operator import attrgetter
+from typing import Any, ClassVar
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from hvac_platform.coding import coded_as
 from hvac_platform.devices.fleet import FleetDevice
 from hvac_platform.devices.registry import canonical_type
-from hvac_platform.ingestion.declared_units import converted, in_declared_units, unit_problem
+from hvac_platform.ingestion.declared_units import (
+    NO_FOREIGN_UNITS,
+    converted,
+    in_declared_units,
+    in_usual_units,
+    unit_problem,
+)
 from hvac_platform.ingestion.foreign import ForeignMessageError, MessageMap, message_map
+from hvac_platform.ingestion.series_numbers import UNUSABLE, Said, Series, SeriesTable
 from hvac_platform.log.base import Int64, Record, RecordBatch
 
 Float64 = NDArray[np.float64]
@@ -91,6 +99,7 @@ _AHEAD = " ahead of "
 _TIME_AHEAD = re.compile(rf"timestamp '([^']+)' is more than \d+ s{_AHEAD}")
 _MIDNIGHT = re.compile(r"(.{10}[Tt ])24:00(?::00(?:[.,]0+)?)?([Zz]|[-+][0-9:]+)?")
 _decode = msgspec.json.Decoder(Metric).decode
+_said: Callable[[Metric], Said] = attrgetter(*Series._fields)
 _encode = msgspec.json.Encoder().encode
 # parse_int: an integer of thousands of digits is infinite, not an error of its own.
 _lenient_json = json.JSONDecoder(parse_int=float)
@@ -118,15 +127,29 @@ class DecodedBatch:
 
     offsets: Int64
     timestamps_ms: Int64
-    device_id: list[str]
-    device_type: list[str]
-    metric_name: list[str]
+    device_id: Sequence[str]
+    device_type: Sequence[str]
+    metric_name: Sequence[str]
     metric_value: Float64
-    unit: list[str]
-    location: list[str]
-    building_id: list[str]
+    unit: Sequence[str]
+    location: Sequence[str]
+    building_id: Sequence[str]
     told_units: frozenset[tuple[str, str, str]] = frozenset()
-    sent_unit: list[str] | None = None
+    sent_unit: Sequence[str] | None = None
+
+    TEXTS: ClassVar = ("device_id", "device_type", "metric_name", "unit", "location", "building_id")
+
+    def rows(self, rows: Int64) -> DecodedBatch:
+        """Some of the readings; what is told of units stays."""
+        texts: dict[str, Any] = {name: coded_as(getattr(self, name)).rows(rows) for name in self.TEXTS}
+        return replace(
+            self,
+            offsets=self.offsets[rows],
+            timestamps_ms=self.timestamps_ms[rows],
+            metric_value=self.metric_value[rows],
+            sent_unit=None if self.sent_unit is None else [self.sent_unit[row] for row in rows.tolist()],
+            **texts,
+        )
 
     def __len__(self) -> int:
         """Number of readings."""
@@ -181,38 +204,9 @@ def decode_batch(batch: RecordBatch, *, now_ms: int) -> tuple[DecodedBatch, list
     Returns:
         The good messages as columns, and the others with their reasons; both in offset order.
     """
-    columns, accepted = _decoded_columns(batch.values)
-    known = columns.known
-    timestamps_ms = np.array(columns.timestamps_ms, dtype=np.int64)
-    metric_values = np.array(columns.metric_value, dtype=np.float64)
-    good = (timestamps_ms >= EARLIEST_MS) & (timestamps_ms <= now_ms + MAX_AHEAD_MS) & np.isfinite(metric_values)
-    if None in known.name.values() or None in known.device_type.values():
-        named = zip(columns.device_id, columns.device_type, columns.metric_name, strict=True)
-        good &= [None not in names for names in named]
-    timestamps_ms, metric_values = _kept(columns, accepted, good, timestamps_ms, metric_values)
-    foreign_units = in_declared_units(
-        columns.device_id, columns.device_type, columns.metric_name, columns.unit, metric_values
-    )
-    good = np.isfinite(metric_values)
-    if foreign_units.refused is not None:
-        good &= ~foreign_units.refused
-    sent = foreign_units.sent
-    if sent is not None and not good.all():
-        sent = list(compress(sent, good))
-    timestamps_ms, metric_values = _kept(columns, accepted, good, timestamps_ms, metric_values)
-    decoded = DecodedBatch(
-        offsets=batch.offsets if accepted.all() else batch.offsets[accepted],
-        timestamps_ms=timestamps_ms,
-        device_id=columns.device_id,
-        device_type=columns.device_type,
-        metric_name=columns.metric_name,
-        metric_value=metric_values,
-        unit=columns.unit,
-        location=columns.location,
-        building_id=columns.building_id,
-        told_units=foreign_units.told,
-        sent_unit=sent,
-    )
+    readings, accepted = _decoded(batch.values)
+    decoded, good = _checked(readings, batch.offsets[accepted], now_ms)
+    accepted[accepted] = good
     if accepted.all():
         return decoded, []
     foreign = message_map()
@@ -235,7 +229,7 @@ class _Unfolded:
 
     def __init__(self) -> None:
         self.offsets: list[int] = []
-        self.columns = _Columns()
+        self.messages: list[Metric] = []
 
     def add(self, foreign: MessageMap, offset: int, value: bytes | None, key: bytes | None, now_ms: int) -> str | None:
         """Take in a message; why it is bad, empty where it is not, None where no kind of the map fits it."""
@@ -250,7 +244,7 @@ class _Unfolded:
                 problem = _content_problem(content, now_ms) or _unit_problem(content)
                 if problem is not None:
                     return f"as {kind}: {f'reading {number}: ' if len(readings) > 1 else ''}{problem}"
-            self.columns.add([msgspec.convert(content, Metric) for content in readings])
+            self.messages += [msgspec.convert(content, Metric) for content in readings]
         except (ForeignMessageError, msgspec.ValidationError) as error:
             return _one_line(str(error))
         self.offsets += [offset] * len(readings)
@@ -260,49 +254,64 @@ class _Unfolded:
         """With the readings of the other messages, in the order of the log."""
         if not self.offsets:
             return others
-        mine = self.columns
-        values = np.array(mine.metric_value, dtype=np.float64)
-        units = in_declared_units(mine.device_id, mine.device_type, mine.metric_name, mine.unit, values)
+        readings = _Readings(_table())
+        readings.add(self.messages)
+        mine, _ = _checked(readings, np.array(self.offsets, np.int64), None)
         sent = None
-        if others.sent_unit is not None or units.sent is not None:
-            sent = [*(others.sent_unit or others.unit), *(units.sent or mine.unit)]
-        offsets = np.concatenate([others.offsets, np.array(self.offsets, np.int64)])
+        if others.sent_unit is not None or mine.sent_unit is not None:
+            sent = [*(others.sent_unit or others.unit), *(mine.sent_unit or mine.unit)]
+        offsets = np.concatenate([others.offsets, mine.offsets])
         order = np.argsort(offsets, kind="stable")
         rows = order.tolist()
 
-        def texts(first: list[str], second: list[str]) -> list[str]:
+        def texts(first: Sequence[str], second: Sequence[str]) -> list[str]:
             both = [*first, *second]
             return [both[row] for row in rows]
 
         return DecodedBatch(
             offsets=offsets[order],
-            timestamps_ms=np.concatenate([others.timestamps_ms, np.array(mine.timestamps_ms, np.int64)])[order],
+            timestamps_ms=np.concatenate([others.timestamps_ms, mine.timestamps_ms])[order],
             device_id=texts(others.device_id, mine.device_id),
             device_type=texts(others.device_type, mine.device_type),
             metric_name=texts(others.metric_name, mine.metric_name),
-            metric_value=np.concatenate([others.metric_value, values])[order],
+            metric_value=np.concatenate([others.metric_value, mine.metric_value])[order],
             unit=texts(others.unit, mine.unit),
             location=texts(others.location, mine.location),
             building_id=texts(others.building_id, mine.building_id),
-            told_units=others.told_units | units.told,
+            told_units=others.told_units | mine.told_units,
             sent_unit=None if sent is None else [sent[row] for row in rows],
         )
 
 
-def _kept(
-    columns: _Columns,
-    accepted: NDArray[np.bool_],
-    good: NDArray[np.bool_],
-    timestamps_ms: Int64,
-    metric_values: Float64,
-) -> tuple[Int64, Float64]:
-    """Leave the bad ones out of all columns, and note in ``accepted`` that they are bad."""
-    if good.all():
-        return timestamps_ms, metric_values
-    accepted[accepted] = good
-    for column in columns.texts:
-        column[:] = compress(column, good)
-    return timestamps_ms[good], metric_values[good]
+def _checked(readings: _Readings, offsets: Int64, now_ms: int | None) -> tuple[DecodedBatch, NDArray[np.bool_]]:
+    """Those of n decoded readings that can be used, in the units that their types declare; and bool [n], which those are.
+
+    Args:
+        readings: decoded.
+        offsets: int64 [n], of their messages.
+        now_ms: the present; None where times and values were checked before.
+    """
+    timestamps_ms = np.array(readings.timestamps_ms, dtype=np.int64)
+    values, codes = np.array(readings.metric_value, dtype=np.float64), np.array(readings.codes, dtype=np.int64)
+    good = codes != UNUSABLE
+    if now_ms is not None:
+        good &= (timestamps_ms >= EARLIEST_MS) & (timestamps_ms <= now_ms + MAX_AHEAD_MS) & np.isfinite(values)
+    if not good.all():
+        offsets, timestamps_ms, values, codes = offsets[good], timestamps_ms[good], values[good], codes[good]
+    device_id, kind, metric, unit, location, building_id = readings.table.columns(codes)
+    foreign, units = NO_FOREIGN_UNITS, list[str]()
+    if not in_usual_units(kind, metric, unit):
+        units = list(unit)
+        foreign = in_declared_units(list(device_id), list(kind), list(metric), units, values)
+    texts = device_id, kind, metric, values, units or unit, location, building_id
+    decoded = DecodedBatch(offsets, timestamps_ms, *texts, foreign.told, foreign.sent)
+    usable = np.isfinite(values)
+    if foreign.refused is not None:
+        usable &= ~foreign.refused
+    if not usable.all():
+        decoded = decoded.rows(np.flatnonzero(usable))
+        good[good] = usable
+    return decoded, good
 
 
 def rejection_reason(value: bytes | None, *, now_ms: int) -> str:
@@ -531,42 +540,51 @@ class _Known(dict[Any, Any]):
         return value
 
 
-class _Vocabulary:
-    """The different texts of a batch: each is checked, and kept, once. A tick's messages share theirs."""
-
-    def __init__(self) -> None:
-        self.name = _Known(lambda name: name if name_problem(name) is None else None)
-        self.device_type = _Known(lambda name: canonical_type(name) if type_problem(name) is None else None)
-        self.instant = _Known(_timestamp_or_unparsable)
-        self.text = _Known(lambda text: text or "")
+def _checked_series(said: Said) -> Series | None:
+    """The series of a message as its readings are stored; None where one of its names can't be used."""
+    device_id, kind, metric, unit, location, building_id = said
+    if name_problem(device_id) is not None or name_problem(metric) is not None or type_problem(kind) is not None:
+        return None
+    return Series(device_id, canonical_type(kind), metric, unit or "", location or "", building_id or "")
 
 
-class _Columns:
-    """Columns of a batch as they are decoded, before what only whole columns are checked for."""
+_tables = [SeriesTable(_checked_series)]
 
-    def __init__(self) -> None:
-        self.known = _Vocabulary()
+
+def _table() -> SeriesTable:
+    """The table of this process."""
+    if _tables[0].full:
+        _tables[0] = SeriesTable(_checked_series)
+    return _tables[0]
+
+
+class _Readings:
+    """Readings of a batch as they are decoded, before what only whole columns are checked for.
+
+    Attributes:
+        table: of series.
+        codes: of the series of each.
+        timestamps_ms: of each.
+        metric_value: of each.
+    """
+
+    def __init__(self, table: SeriesTable) -> None:
+        self.table = table
+        self.codes: list[int] = []
         self.timestamps_ms: list[int] = []
         self.metric_value: list[float | bool] = []
-        self.texts: tuple[list[str], ...] = ([], [], [], [], [], [])
-        self.device_id, self.device_type, self.metric_name, self.unit, self.location, self.building_id = self.texts
+        self._instants = _Known(_timestamp_or_unparsable)
 
     def add(self, messages: Sequence[Metric]) -> None:
-        """Add some messages."""
-        known = self.known
+        """Add decoded messages."""
+        self.codes += self.table.codes(list(map(_said, messages)))
         self.metric_value += [message.metric_value for message in messages]
-        self.timestamps_ms += map(known.instant.__getitem__, [message.timestamp for message in messages])
-        self.device_id += map(known.name.__getitem__, [message.device_id for message in messages])
-        self.device_type += map(known.device_type.__getitem__, [message.device_type for message in messages])
-        self.metric_name += map(known.name.__getitem__, [message.metric_name for message in messages])
-        self.unit += map(known.text.__getitem__, [message.unit for message in messages])
-        self.location += map(known.text.__getitem__, [message.location for message in messages])
-        self.building_id += map(known.text.__getitem__, [message.building_id for message in messages])
+        self.timestamps_ms += map(self._instants.__getitem__, [message.timestamp for message in messages])
 
 
-def _decoded_columns(values: Sequence[bytes | None]) -> tuple[_Columns, NDArray[np.bool_]]:
-    """Columns of the values that can be decoded, and bool [n], which those are."""
-    columns = _Columns()
+def _decoded(values: Sequence[bytes | None]) -> tuple[_Readings, NDArray[np.bool_]]:
+    """Readings of the values that can be decoded, and bool [n], which those are."""
+    readings = _Readings(_table())
     accepted = np.ones(len(values), dtype=np.bool_)
     for first in range(0, len(values), DECODED_AT_ONCE):
         some = values[first : first + DECODED_AT_ONCE]
@@ -578,8 +596,8 @@ def _decoded_columns(values: Sequence[bytes | None]) -> tuple[_Columns, NDArray[
             decoded = [_decode_or_none(value) for value in some]
             accepted[first : first + len(some)] = [message is not None for message in decoded]
             messages = [message for message in decoded if message is not None]
-        columns.add(messages)
-    return columns, accepted
+        readings.add(messages)
+    return readings, accepted
 
 
 def _decode_or_none(value: bytes | None) -> Metric | None:

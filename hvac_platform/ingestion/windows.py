@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -154,18 +155,19 @@ def _completeness(aggregate: WindowAggregate, expected: Mapping[str, float]) -> 
 
 def _revisions(aggregate: WindowAggregate, stacked: NDArray[np.float64]) -> list[int]:
     """63-bit fingerprint of each window's content; absent metrics don't enter it."""
-    there = aggregate.count > 0
-    masks = {row.tobytes(): row for row in there}
-    prefix = {
-        key: "\0".join(name for name, p in zip(aggregate.metric_names, row, strict=True) if p).encode()
-        for key, row in masks.items()
-    }
-    content = np.concatenate([aggregate.mean[:, :, None], stacked], axis=2)
+    there, names = aggregate.count > 0, aggregate.metric_names
+    content = np.ascontiguousarray(np.concatenate([aggregate.mean[:, :, None], stacked], axis=2))
+    if there.all():  # as nearly always: rows of one length, one behind the other
+        head, whole, size = "\0".join(names).encode(), content.tobytes(), content[:1].nbytes
+        return [_fingerprint(head + whole[begin : begin + size]) for begin in range(0, len(whole), size)]
     return [
-        int.from_bytes(hashlib.blake2b(prefix[mask.tobytes()] + row[mask].tobytes(), digest_size=8).digest(), "little")
-        >> 1
+        _fingerprint("\0".join(compress(names, mask)).encode() + row[mask].tobytes())
         for row, mask in zip(content, there, strict=True)
     ]
+
+
+def _fingerprint(content: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(content, digest_size=8).digest(), "little") >> 1
 
 
 def windows_of_readings(coded: Coded[str], window_of: WindowOf) -> NDArray[np.int64]:

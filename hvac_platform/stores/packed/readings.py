@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hvac_platform.coding import coded_as
+from hvac_platform.coding import coded_as, renumbered
 from hvac_platform.stores.base import Columns, RefusedError
 from hvac_platform.stores.packed.numbers import packed, together, unpacked
 from hvac_platform.stores.packed.vocabulary import Names, Vocabulary
@@ -48,7 +48,7 @@ class PackedReadings:
         if not len(device) == len(times) == len(named.codes) == len(measured.codes) == len(values):
             raise ValueError("columns of device_metrics_raw have different lengths")
         units = max(1, len(measured.names))
-        both, pair = np.unique(named.codes * units + measured.codes, return_inverse=True)
+        both, pair = renumbered(named.codes * units + measured.codes, len(named.names) * units)
         pairs = [(named.names[code // units], measured.names[code % units]) for code in both.tolist()]
         ranks = np.argsort(np.argsort(np.array(named.names, dtype=object), kind="stable"))
         metric = ranks[named.codes].astype(np.int64)
@@ -73,11 +73,10 @@ class PackedReadings:
         for width in np.unique(widths).tolist():
             rows = np.flatnonzero(widths == width)
             at = starts[rows][:, None] + np.arange(width)
-            kinds, of = np.unique(pair[at], axis=0, return_inverse=True)
+            kinds, of = _alike(pair[at])
             found = [self._layout([pairs[p] for p in kind]) for kind in kinds.tolist()]
-            kind_of = of.ravel()
-            layouts[rows] = np.array([layout for layout, _ in found])[kind_of]
-            cells[rows] = [found[kind][1] + row for kind, row in zip(kind_of.tolist(), packed(values[at]), strict=True)]
+            layouts[rows] = np.array([layout for layout, _ in found])[of]
+            cells[rows] = [found[kind][1] + row for kind, row in zip(of.tolist(), packed(values[at]), strict=True)]
         return list(
             zip(
                 [devices[code] for code in device[starts].tolist()],
@@ -138,6 +137,21 @@ class PackedReadings:
         metrics = sorted(readings)
         layout, front = self._layout([(metric, readings[metric][0]) for metric in metrics])
         return layout, front + packed(np.array([[readings[metric][1] for metric in metrics]]))[0]
+
+
+def _alike(rows: Int64) -> tuple[Int64, Int64]:
+    """The different ones of some rows, int64 [k, w], and which of them each row is, int64 [n].
+
+    >>> _alike(np.array([[2, 1], [0, 1], [2, 1]]))[1].tolist() in ([0, 1, 0], [1, 0, 1])
+    True
+    """
+    weights = np.random.default_rng(0).integers(2**62, size=rows.shape[1]) | 1
+    sums = rows @ weights  # modulo 2**64; that two rows have one sum is next to impossible, and looked at
+    _, first, of = np.unique(sums, return_index=True, return_inverse=True)
+    if bool((rows[first][of] == rows).all()):
+        return rows[first], of
+    kinds, of = np.unique(rows, axis=0, return_inverse=True)
+    return kinds, of.ravel()
 
 
 def _order(device: Int64, times: Int64, metric: Int64) -> Int64:
