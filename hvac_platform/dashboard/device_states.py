@@ -41,7 +41,8 @@ SHARE_OF_TIME = 0.02
 """What takes long to read is read so seldom that it takes no more than this share of the time."""
 SILENT_INTERVALS = 3
 OVERLAP_MS = 10_000
-"""A look begins so long before the last reading of the one before: not all readings of an instant arrive together."""
+"""A look begins so long before the last reading of the one before, unless that instant was whole: not all of it need
+arrive together."""
 MOST_BOARDS = 50
 """Parts of a site that are remembered at once."""
 MOST_SUSPECTS = 25
@@ -140,12 +141,16 @@ class Fleet:
 
 @dataclass(slots=True)
 class _Kept:
-    """What a board knows of a device, up to which reading, and when it looked, by the monotonic clock."""
+    """What a board knows of a device, up to which reading, and when it looked, by the monotonic clock.
+
+    ``whole`` says whether all its metrics had a reading at that instant, so that no more of it is to come.
+    """
 
     news: News
     looked_at: float
     last_seen: int
     values: Mapping[str, float]
+    whole: bool = False
 
 
 @dataclass(slots=True)
@@ -245,7 +250,7 @@ class FleetBoard:
         lately = [device for device in devices if device.last_seen > at_ms - HOUR_MS]
         before = {device.device_id: self._looked_until(device) for device in lately}
         spans = {device.device_id: (before[device.device_id][0], device.last_seen + 1) for device in lately}
-        states = states_since(store, spans, {device_id: values for device_id, (_, values) in before.items()})
+        states, last_of = states_since(store, spans, {device_id: values for device_id, (_, values) in before.items()})
         newest = dict(states)  # the last of each device
         events = with_newest_event(store, devices, self._settings)
         for device in devices:
@@ -256,7 +261,11 @@ class FleetBoard:
             provisional = kept.news.provisional if kept is not None else ()
             news = News(device.device_id in events, provisional, interval_ms)
             values = newest.get(device.device_id, kept.values if kept is not None else {})
-            self._kept[device.device_id] = _Kept(news, began, device.last_seen, values)
+            at, read = last_of.get(device.device_id, (0, 0))  # the registry may be ahead of the readings
+            whole = at == device.last_seen and read >= len(values)
+            if kept is not None and kept.last_seen == device.last_seen:
+                whole |= kept.whole
+            self._kept[device.device_id] = _Kept(news, began, device.last_seen, values, whole)
         return states
 
     def _looked_until(self, device: Device) -> tuple[int, Mapping[str, float]]:
@@ -264,7 +273,7 @@ class FleetBoard:
         window_ms, kept = device.window(self._settings), self._kept.get(device.device_id)
         opened_ms = device.last_seen - device.last_seen % window_ms
         if kept is not None and kept.last_seen >= opened_ms - window_ms:
-            return kept.last_seen + 1 - OVERLAP_MS, kept.values
+            return kept.last_seen + 1 - (0 if kept.whole else OVERLAP_MS), kept.values
         return opened_ms, {}
 
     def _look_into(self, store: Store, registered: Mapping[str, Device], first: Sequence[str], at_ms: int) -> None:

@@ -139,8 +139,10 @@ def with_newest_event(store: Store, devices: Sequence[Device], settings: Setting
 
 def states_since(
     store: Store, spans: Mapping[str, tuple[int, int]], before: Mapping[str, Mapping[str, float]]
-) -> list[tuple[str, dict[str, float]]]:
+) -> tuple[list[tuple[str, dict[str, float]]], dict[str, tuple[int, int]]]:
     """Latest value of each metric after each instant at which devices were read, by device and time.
+
+    And the last of those instants with the number of its readings, by device.
 
     Args:
         store: has the readings.
@@ -152,13 +154,16 @@ def states_since(
     found: list[tuple[str, dict[str, float]]] = []
     device_id, last = "", None
     values: dict[str, float] = {}
+    last_of: dict[str, tuple[int, int]] = {}
     for of_device, at, name, value in zip(*(read[column] for column in columns), strict=True):
         if at != last or of_device != device_id:
             values = dict(values if of_device == device_id else before[of_device])
             device_id, last = of_device, at
             found.append((device_id, values))
+            last_of[device_id] = at, 0
+        last_of[device_id] = at, last_of[device_id][1] + 1
         values[name] = value
-    return found
+    return found, last_of
 
 
 def open_incidents(store: Store) -> dict[str, list[Incident]]:

@@ -79,9 +79,11 @@ def board_of(**options: Any) -> FleetBoard:
     return FleetBoard(settings_of(Path()), looking_seconds=60.0, **options)
 
 
-def send(store: CountingStore, device_id: str, values: dict[str, float], *, age_ms: int = 0) -> None:
+def send(
+    store: CountingStore, device_id: str, values: dict[str, float], *, age_ms: int = 0, at_ms: int | None = None
+) -> None:
     """Readings of a device as ingestion leaves them."""
-    at = now_ms() - age_ms
+    at = now_ms() - age_ms if at_ms is None else at_ms
     kept: Any = store._store
     raw = [(device_id, at, name, value, "") for name, value in values.items()]
     names = ("device_id", "timestamp", "metric_name", "metric_value", "unit")
@@ -181,6 +183,48 @@ def test_a_reading_between_two_looks_is_not_missed(fleet: CountingStore) -> None
     send(fleet, "CH-0777", {"chilled_water_supply_temp": -999.0}, age_ms=2_000)
     send(fleet, "CH-0777", {"chilled_water_supply_temp": 44.0})
     assert board.refresh(fleet).statuses["CH-0777"] is Status.URGENT  # type: ignore[arg-type]
+
+
+def test_a_reading_that_comes_behind_others_of_its_instant_is_not_missed(fleet: CountingStore) -> None:
+    board, at_ms = board_of(fresh_seconds=0.0), now_ms() - 3_000
+    sound = {"chilled_water_supply_temp": 44.0, "chilled_water_return_temp": 54.0}
+    send(fleet, "CH-0777", sound, at_ms=at_ms - 3_000)
+    board.refresh(fleet)  # type: ignore[arg-type]
+    send(fleet, "CH-0777", {"chilled_water_return_temp": 54.0}, at_ms=at_ms)
+    board.refresh(fleet)  # type: ignore[arg-type]
+    send(fleet, "CH-0777", {"chilled_water_supply_temp": -999.0}, at_ms=at_ms)
+    send(fleet, "CH-0777", sound, at_ms=at_ms + 1_000)
+    assert board.refresh(fleet).statuses["CH-0777"] is Status.URGENT  # type: ignore[arg-type]
+
+
+def test_readings_that_the_registry_knows_of_before_they_are_there_are_not_missed(fleet: CountingStore) -> None:
+    board, at_ms = board_of(fresh_seconds=0.0), now_ms() - 3_000
+    send(fleet, "CH-0777", {"chilled_water_supply_temp": 44.0}, at_ms=at_ms - 3_000)
+    board.refresh(fleet)  # type: ignore[arg-type]
+    kept: Any = fleet._store
+    kept.register_devices([device("CH-0777", at_ms)])
+    board.refresh(fleet)  # type: ignore[arg-type]
+    send(fleet, "CH-0777", {"chilled_water_supply_temp": -999.0}, at_ms=at_ms)
+    send(fleet, "CH-0777", {"chilled_water_supply_temp": 44.0}, at_ms=at_ms + 1_000)
+    assert board.refresh(fleet).statuses["CH-0777"] is Status.URGENT  # type: ignore[arg-type]
+
+
+def test_a_whole_instant_is_read_once(fleet: CountingStore) -> None:
+    board, asked = board_of(fresh_seconds=0.0), []
+    kept: Any = fleet._store
+    scan_spans = kept.scan_spans
+
+    def counted(table: str, columns: Any, spans: Any) -> Any:
+        found = scan_spans(table, columns, spans)
+        if table == "device_metrics_raw":
+            asked.append(len(found["device_id"]))
+        return found
+
+    kept.scan_spans = counted
+    for age_ms in (9_000, 6_000, 3_000):
+        send(fleet, "CH-0777", {"chilled_water_supply_temp": 44.0, "chilled_water_return_temp": 54.0}, age_ms=age_ms)
+        board.refresh(fleet)  # type: ignore[arg-type]
+    assert asked == [2, 2, 2]
 
 
 def test_urgent_readings_of_a_whole_fleet_are_looked_into_in_turn(fleet: CountingStore) -> None:
