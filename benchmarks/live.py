@@ -24,22 +24,28 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.devices import LEARNED, copies, ingestion
 from devtools.services.base import free_port
 from hvac_platform.config import load_settings
 from hvac_platform.devices.fleet import fleet_of_size
 from hvac_platform.ingestion.messages import encode_readings
+from hvac_platform.monitoring.passes import DetectionPass, LearningPass, spans_of_days, write_pass
+from hvac_platform.resources import PlatformResource
 from hvac_platform.runtime.connections import open_log, open_store
 from hvac_platform.shipped import place_instance_file
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
+from hvac_platform.simulation.streaming import stream_history
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.records import AnomalyEvent, LatestReading, Reading
-from hvac_platform.timestamps import now_ms
+from hvac_platform.timestamps import DAY_MS, day_of, now_ms
 
 TICKS = os.sysconf("SC_CLK_TCK")
 WATCHED = 20
 """So many devices of a fleet are asked for at each look: asking for all would cost more than the platform itself."""
 IMPOSSIBLE = 9_999.0
 LOOK_SECONDS = 0.2
+COPIED_WINDOWS = 400
+"""Of the past of a device that is a copy: as many as its detector looks back."""
 START_SECONDS = 90
 """Not measured: the first run is being launched."""
 
@@ -69,6 +75,29 @@ def produce(devices: int, interval_ms: int, until_ms: int) -> None:
         log.append(settings.kafka_topic, records)
         print(json.dumps({"tick": following, "at": now_ms(), "messages": len(records), "wrong": wrong}), flush=True)
         following += interval_ms
+
+
+def learn_a_day(devices: int) -> None:
+    """A day of ten devices up to now, learned from and judged; the others are copies of them, with the windows of late."""
+    fleet = fleet_of_size(devices)
+    originals = fleet[:LEARNED]
+    platform = PlatformResource()
+    store, settings = platform.store, platform.settings
+    assert isinstance(store, EmbeddedStore), "SERVICES=1 has no --learned"
+    end_ms = now_ms() // settings.window_ms * settings.window_ms
+    simulation = FleetSimulation(originals, seed=5)
+    for _ in stream_history(platform.log, platform.topic, simulation, originals, end_ms - DAY_MS, end_ms, 60_000):
+        pass
+    taking_in = ingestion(platform)
+    while taking_in.step():
+        pass
+    taking_in.let_go()
+    write_pass(LearningPass(store, platform.encoders, settings, store.devices()))
+    days = sorted({day_of(end_ms - DAY_MS), day_of(end_ms - 1)})
+    write_pass(DetectionPass(store, platform.encoders, settings, list(spans_of_days(store.devices(), days, settings))))
+    if devices > LEARNED:
+        copies(store, originals, fleet[LEARNED:], end_ms - COPIED_WINDOWS * settings.window_ms)
+    store.connection.close()
 
 
 # -- processes -----------------------------------------------------------------------------------------------------------
@@ -212,6 +241,11 @@ def main() -> None:
     parser.add_argument("--interval", type=float, default=10.0, help="seconds between readings")
     parser.add_argument("--run-minutes", type=float, help="HVAC_RUN_MINUTES; a third of the time when absent")
     parser.add_argument("--empty-seconds", type=float, default=60.0, help="how long an empty `dagster dev` is measured")
+    parser.add_argument(
+        "--learned",
+        action="store_true",
+        help="devices have a day behind them and a profile each; from 10 on they are copies",
+    )
     parser.add_argument("--produce-until", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     interval_ms = round(arguments.interval * 1000)
@@ -227,6 +261,12 @@ def main() -> None:
         os.environ.update(HVAC_HOME=folder, HVAC_RUN_MINUTES=f"{lasts:g}")
         place_instance_file(home)
         os.chdir(home)
+        if arguments.learned:
+            began = time.monotonic()
+            learn_a_day(arguments.devices)
+            print(
+                f"{arguments.devices} devices with a day and a profile each, made in {time.monotonic() - began:.0f} s"
+            )
         port, board = free_port(), free_port()
         pages = ["--port", str(port), "--dashboard", "--dashboard-port", str(board)]
         up = start([sys.executable, "-m", "hvac_platform.cli", "up", *pages], home, "up.log")
@@ -306,6 +346,13 @@ def measure(
     lost = sum((d, t["tick"]) not in looker.raw for t in ticks for d in watched)
     met = percentiles("append to raw row", kept[0], 2.0)
     met &= percentiles("append to live view", kept[1], 2.0)
+    first, last = ticks[0]["at"] + 120_000, ticks[-1]["at"] - 120_000
+    for when, some in (
+        ("first", [t for t in ticks if t["at"] < first]),
+        ("last", [t for t in ticks if t["at"] > last]),
+    ):
+        seen = [looker.raw[d, t["tick"]] - t["at"] for t in some for d in watched if (d, t["tick"]) in looker.raw]
+        percentiles(f"append to raw row, {when} two minutes", seen)
     delays = [looker.events[key] - key[1] - window_ms - lateness_ms for key in wrong if key in looker.events]
     met &= percentiles("window's end + lateness to event", [float(d) for d in delays], 3.0)
     print(
