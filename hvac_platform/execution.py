@@ -19,6 +19,7 @@ from hvac_platform.resources import PlatformResource
 from hvac_platform.runtime.connections import LEASES, open_store
 from hvac_platform.schedules import partition_tags
 from hvac_platform.sensors.kafka_ingestion import plan_tick
+from hvac_platform.standing_loop import garbage_seldom_looked_for
 from hvac_platform.timestamps import now_ms
 
 ELSEWHERE, WAIT_SECONDS = "is being ingested by", 1.0
@@ -141,7 +142,8 @@ def ingest_everything(
         planned, waiting = plan_tick(instance, platform, now_ms(), reject_ahead=reject_ahead, at_once=True)
         if planned:
             for run, request in planned:
-                done = run_job("ingestion", instance, request.tags or {}, request.run_config)
+                with garbage_seldom_looked_for():
+                    done = run_job("ingestion", instance, request.tags or {}, request.run_config)
                 if (taken := _said(done, "messages", run.messages)) > 0:
                     on_rejected(_said(done, "rejected", 0))
                     yield taken

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+SELDOM = 100_000, 50, 1000
+"""Thresholds of Python's garbage collector."""
 
 
 def look_for_garbage_seldom() -> None:
@@ -14,7 +18,18 @@ def look_for_garbage_seldom() -> None:
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(100_000, 50, 1000)
+    gc.set_threshold(*SELDOM)
+
+
+@contextmanager
+def garbage_seldom_looked_for() -> Iterator[None]:
+    """The same for a piece of work: of a hundred thousand messages that are decoded nothing is garbage for long."""
+    usual = gc.get_threshold()
+    gc.set_threshold(*SELDOM)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
 
 
 def stand(
