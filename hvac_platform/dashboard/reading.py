@@ -20,7 +20,8 @@ from hvac_platform.ingestion.flow import PartitionFlow, flows
 from hvac_platform.log.base import MessageLog, UnknownTopicError
 from hvac_platform.monitoring.lifecycle import ATTENTION, State
 from hvac_platform.snapshots import SnapshotSeries
-from hvac_platform.stores.base import Device, Store, TableSlice
+from hvac_platform.stores.base import Device, Store, TableSlice, gathered
+from hvac_platform.stores.metric_maps import metric_maps
 from hvac_platform.stores.records import (
     AnomalyEvent,
     BacklogDay,
@@ -90,24 +91,23 @@ def device_state(
     store: Store, device: Device, window_ms: int, at_ms: int, *, units: dict[str, str] | None = None
 ) -> DeviceState:
     """State of a device by two reads: its last hour of snapshots, its open window."""
-    snapshots = Snapshot.read(
-        store,
-        device.device_id,
-        _last_hour(device, window_ms),
-        only=("snapshot_time", "window_ms", "metrics", "anomaly_score"),
-        most=4_000,
-    )
-    times = np.array([snapshot.snapshot_time for snapshot in snapshots], dtype=np.int64)
-    names = sorted({name for snapshot in snapshots for name in snapshot.metrics})
-    history = {name: np.array([snapshot.metrics.get(name, np.nan) for snapshot in snapshots]) for name in names}
-    newest = snapshots[-RECENT_WINDOWS:]
-    scores = [snapshot.anomaly_score for snapshot in newest if snapshot.anomaly_score is not None]
+    names = ("snapshot_time", "window_ms", "metrics", "anomaly_score")
+    rows = TableSlice(Snapshot.TABLE, names, device.device_id, *_last_hour(device, window_ms))
+    columns = gathered(names, store.scan(rows))  # columns, for a page of cards has a thousand windows
+    times = np.array(columns["snapshot_time"], dtype=np.int64)
+    maps = metric_maps(columns["metrics"])
+    if maps is None:
+        raise ValueError(f"snapshots of {device.device_id} have metrics that are no numbers")
+    grid = maps.merged()
+    history = {name: grid.values[:, j] for j, name in sorted(enumerate(grid.names), key=lambda pair: pair[1])}
+    newest = {name: float(of_it[-1]) for name, of_it in history.items() if of_it[-1] == of_it[-1]}
+    scores = [score for score in columns["anomaly_score"][-RECENT_WINDOWS:] if score is not None]
     live = open_window(store, device, window_ms, at_ms)
     return DeviceState(
         device=device,
         newest_ms=int(times[-1]) if len(times) else None,
-        window_ms=snapshots[-1].window_ms if snapshots else window_ms,
-        values={**(snapshots[-1].metrics if snapshots else {}), **live},
+        window_ms=columns["window_ms"][-1] if len(times) else window_ms,
+        values={**newest, **live},
         live=bool(live),
         times_ms=times,
         history=history,

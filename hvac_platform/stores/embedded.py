@@ -18,6 +18,7 @@ import apsw
 import numpy as np
 from numpy.typing import NDArray
 
+from hvac_platform.coding import coded_as
 from hvac_platform.embedded_file import (
     EmbeddedFileError,
     Fate,
@@ -529,16 +530,14 @@ class EmbeddedStore(LedgerKeeping):
         return int(row[0])
 
     def _mark_days(self, column: str, device_ids: Sequence[str], times_ms: NDArray[np.int64]) -> None:
-        days = np.asarray(times_ms, dtype=np.int64) // DAY_MS
-        first = int(days[0])
-        single = bool((days == first).all())  # most batches lie within a day
-        pairs = (
-            [(d, first) for d in dict.fromkeys(device_ids)]
-            if single
-            else dict.fromkeys(zip(device_ids, days.tolist(), strict=True))
-        )
+        days, devices = np.asarray(times_ms, dtype=np.int64) // DAY_MS, coded_as(device_ids)
+        first = int(days.min())
+        width = int(days.max()) - first + 1
         written = now_ms()
-        marks = [(device, day_of(day * DAY_MS), written) for device, day in pairs]
+        marks = [
+            (devices.names[pair // width], day_of((first + pair % width) * DAY_MS), written)
+            for pair in np.unique(devices.codes * width + days - first).tolist()
+        ]
         self._connection.executemany(
             f"INSERT INTO device_days (device_id, date, {column}) VALUES (?,?,?) "
             f"ON CONFLICT (device_id, date) DO UPDATE SET {column}=excluded.{column}",
