@@ -43,6 +43,8 @@ from hvac_platform.timestamps import day_of, days_before, now_ms
 
 Float64 = NDArray[np.float64]
 
+LONGEST_REPLAY_MS = 7 * 86_400_000
+"""So long a span is played back at once."""
 HOUR_MS = 3_600_000
 INCIDENT_DAYS = 30
 RECENT_WINDOWS = 5

@@ -105,7 +105,7 @@ def test_it_says_what_an_incident_costs_a_day_where_that_is_known_and_computes_i
     def worth_of(_store: Store, one: Incident, _prices: Prices) -> Worth:
         asked.append(one.device_id)
         known = daily if one.device_id == "A" else None
-        return Worth(known, "" if known else "nothing came of it meanwhile", "EUR", "", 2.0, None, "", 0.0, {})
+        return Worth(known, "" if known else "nothing came of it meanwhile", "EUR", "", "", 2.0, None, "", 0.0, {})
 
     monkeypatch.setattr(known_of_incidents, "worth_of", worth_of)
     known = known_of_incidents.KnownOfIncidents(Settings(_env_file=None))  # type: ignore[call-arg]

@@ -226,6 +226,11 @@ def test_times_of_an_incident_and_a_device_are_told_by_the_clock_of_the_building
     browser = Browser(make_app(settings_of(filled, hvac_alerts=alerts)))
     incident_page = browser.text("incident-content.children", incident_id__data=["CH-001", START_MS + 20 * HOUR_MS])
     assert at_site(START_MS + 20 * HOUR_MS, zone) in incident_page
+    store = EmbeddedStore(filled / "store.db")
+    (one,) = Incident.read(store, "CH-001")
+    since = lifecycle.handling_of(store, [one])[one.incident_id].since
+    lead = browser.text("incident-lead.children", incident_id__data=["CH-001", START_MS + 20 * HOUR_MS])
+    assert f"since {at_site(since, zone)}" in lead, "what somebody reads first too"
     assert f"in {zone})" in browser.text("device-message.children", device_id__data="CH-001")
 
 

@@ -63,6 +63,7 @@ from hvac_platform.dashboard.front import LONGEST_LIST, texts_once
 from hvac_platform.dashboard.log_in import current_person
 from hvac_platform.dashboard.reading import (
     HOUR_MS,
+    LONGEST_REPLAY_MS,
     completeness_of,
     device_events,
     device_incidents,
@@ -171,7 +172,7 @@ def layout(device_id: str) -> Content:
                         className="chooser wide",
                     ),
                     chooser("device-metrics", "Metrics", [], [], multi=True, placeholder="the key ones"),
-                    dcc.Link("Replay a past span", href=replay_href(device_id)),
+                    dcc.Link("Replay this span", href=replay_href(device_id), id="device-replay"),
                 ],
                 className="controls",
             ),
@@ -576,6 +577,7 @@ class DeviceView:
         tables: what lies below.
         options: metrics to choose from.
         shown: what :func:`render` is to be told at the next refresh.
+        replay: address at which the span is played back, the end of it where it is longer than can be played.
     """
 
     head: Content
@@ -589,6 +591,7 @@ class DeviceView:
     tables: Content = None
     options: Any = None
     shown: Any = None
+    replay: Any = no_update
 
     @property
     def heights(self) -> tuple[Any, Any, Any]:
@@ -801,6 +804,7 @@ def _whole(store: Store, newest: _Now, asked: Asked, top: Content, state: str) -
         ),
         [option(m, metric_title(kind, m)) for m in key_metrics(kind, known, MOST_OPTIONS)],
         {"state": state, "metrics": wanted, "ends": ends if is_open else None},
+        replay_href(device_id, span=(max(start_ms, end_ms - LONGEST_REPLAY_MS), end_ms)),
     )
 
 
@@ -875,6 +879,7 @@ def register(app: Dash, source: Source) -> None:
         Output("device-metrics", "options"),
         Output("device-shown", "data"),
         Output("device-custom", "hidden"),
+        Output("device-replay", "href"),
         Input("tick", "n_intervals"),
         Input("device-range", "value"),
         Input("device-from", "value"),
@@ -904,10 +909,11 @@ def register(app: Dash, source: Source) -> None:
         plain = chosen != CUSTOM
         view = views[0] if views else DeviceView(no_update, message)
         if view.scores is None or view.metrics is None:
-            return view.head, message, True, *[no_update] * 11, None, plain
+            return view.head, message, True, *[no_update] * 11, None, plain, no_update
         heights = view.heights
         return (
             *(view.head, message, False, view.scores, heights[0], view.strips, heights[1]),
             *(view.metrics, heights[2], view.marks),
             *(view.urgent, view.newest, view.tables, view.options, view.shown, plain),
+            view.replay,
         )
