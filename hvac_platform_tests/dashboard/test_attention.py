@@ -118,6 +118,13 @@ def test_it_says_what_an_incident_costs_a_day_where_that_is_known_and_computes_i
     assert sorted(asked) == ["A", "B"]
 
 
+def test_a_part_of_an_event_that_is_over_stands_for_itself(store: EmbeddedStore) -> None:
+    """Else nothing would need attention while it is open."""
+    whole = incident("A", START_MS, scope="fleet", status="closed")
+    opened(store, whole, incident("P1", START_MS, parent_id=whole.incident_id))
+    assert '"P1"' in told(store)
+
+
 def test_a_thousand_incidents_are_put_in_order_without_looking_at_what_each_is_worth(
     store: EmbeddedStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

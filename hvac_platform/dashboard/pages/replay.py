@@ -242,8 +242,8 @@ def read_replay(
     """
     device = Device.first(store, asked.device_id)
     if device is None:
-        known = Device.first(store) is not None
-        return empty_state("no device of this name is registered") if known else nothing_registered()
+        registered = Device.first(store) is not None
+        return empty_state("no device of this name is registered") if registered else nothing_registered()
     incident = None if asked.name is None else lifecycle.find_incident(store, f"{asked.device_id}/{asked.name}")
     window_ms = device.window(settings)
     try:
