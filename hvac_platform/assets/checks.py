@@ -246,7 +246,8 @@ def every_device_grouped(context: dg.AssetCheckExecutionContext) -> dg.AssetChec
 def alerts_are_delivered(platform: PlatformResource) -> dg.AssetCheckResult:
     """A receiver that is away, or refuses, is noticed."""
     now = now_ms()
-    return evaluate_outbox(outbox_counts(platform.store, now), now)
+    told_to_somebody = platform.settings.hvac_alerts is not None
+    return evaluate_outbox(outbox_counts(platform.store, now), now, told_to_somebody=told_to_somebody)
 
 
 ALERTS_ARE_DELIVERED = next(iter(alerts_are_delivered.check_keys))

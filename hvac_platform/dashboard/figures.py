@@ -540,10 +540,14 @@ def bars_by_day(
     return {"data": traces, "layout": layout}
 
 
-def sparkline(values: Float64, width: int = 96, height: int = 24) -> str:
-    """A small line as the address of an SVG image; empty where there is nothing to draw.
+LEAST_POINTS = 10
+"""A line of fewer says nothing."""
 
-    >>> sparkline(np.array([1.0, 2.0, 1.5])).startswith("data:image/svg+xml;base64,"), sparkline(np.array([1.0]))
+
+def sparkline(values: Float64, width: int = 96, height: int = 24) -> str:
+    """A small line as the address of an SVG image, with holes in it; empty where fewer than ten values are known.
+
+    >>> sparkline(np.arange(10.0)).startswith("data:image/svg+xml;base64,"), sparkline(np.arange(9.0))
     (True, '')
     """
     return _sparkline(np.ascontiguousarray(values, dtype=np.float64).tobytes(), width, height)
@@ -555,15 +559,18 @@ def _sparkline(content: bytes, width: int, height: int) -> str:
     values = np.frombuffer(content, dtype=np.float64)
     _, kept = decimated(np.arange(len(values)), values, width)
     known = np.isfinite(kept)
-    if known.sum() < 2:
+    if known.sum() < LEAST_POINTS:
         return ""
     low, high = float(kept[known].min()), float(kept[known].max())
     x = np.linspace(2, width - 2, len(kept))
     y = np.full(len(kept), height / 2) if high == low else 2 + (high - kept) / (high - low) * (height - 4)
-    points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x[known], y[known], strict=True))
+    rows = np.flatnonzero(known)
+    runs = [run for run in np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1) if len(run) > 1]
+    parts = [" ".join(f"{x[i]:.1f},{y[i]:.1f}" for i in run.tolist()) for run in runs]
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
         f"<style>polyline{{stroke:{BLUE}}}@media(prefers-color-scheme:dark){{polyline{{stroke:{SKY}}}}}</style>"
-        f'<polyline points="{points}" fill="none" stroke-width="1.5"/></svg>'
+        + "".join(f'<polyline points="{points}" fill="none" stroke-width="1.5"/>' for points in parts)
+        + "</svg>"
     )
     return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"

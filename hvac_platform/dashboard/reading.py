@@ -71,8 +71,7 @@ class DeviceState:
         window_ms: length of a window.
         values: newest value of each metric.
         live: values are of the window that is still open, not the means of a snapshot.
-        times_ms: int64 [n], window starts of its last hour of data.
-        history: float64 [n] by metric, means over those windows.
+        history: float64 [n] by metric, means over the windows of its last hour of data; NaN where one is missing.
         score: largest score of its newest windows, or None; 1 is the limit.
         units: unit that was sent with each metric, of devices whose type declares none.
     """
@@ -82,7 +81,6 @@ class DeviceState:
     window_ms: int = 60_000
     values: dict[str, float] = field(default_factory=dict)
     live: bool = False
-    times_ms: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     history: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     score: float | None = None
     units: dict[str, str] = field(default_factory=dict)
@@ -100,18 +98,21 @@ def device_state(
         most=4_000,
     )
     times = np.array([snapshot.snapshot_time for snapshot in snapshots], dtype=np.int64)
-    names = sorted({name for snapshot in snapshots for name in snapshot.metrics})
-    history = {name: np.array([snapshot.metrics.get(name, np.nan) for snapshot in snapshots]) for name in names}
+    lasted_ms = snapshots[-1].window_ms if snapshots else window_ms
+    rows = (times - times[0]) // lasted_ms if len(times) else times
+    history: dict[str, NDArray[np.float64]] = {}
+    for name in sorted({name for snapshot in snapshots for name in snapshot.metrics}):
+        history[name] = np.full(int(rows[-1]) + 1, np.nan)
+        history[name][rows] = [snapshot.metrics.get(name, np.nan) for snapshot in snapshots]
     newest = snapshots[-RECENT_WINDOWS:]
     scores = [snapshot.anomaly_score for snapshot in newest if snapshot.anomaly_score is not None]
     live = open_window(store, device, window_ms, at_ms)
     return DeviceState(
         device=device,
         newest_ms=int(times[-1]) if len(times) else None,
-        window_ms=snapshots[-1].window_ms if snapshots else window_ms,
+        window_ms=lasted_ms,
         values={**(snapshots[-1].metrics if snapshots else {}), **live},
         live=bool(live),
-        times_ms=times,
         history=history,
         score=max(scores, default=None),
         units=units or {},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import numpy as np
 import plotly.graph_objects as go
 import pytest
@@ -69,9 +71,17 @@ def test_scores_far_beyond_the_limit_are_drawn_at_the_ceiling_and_told_in_full()
     assert trace["customdata"] == [0.5, 99.0]
 
 
-@pytest.mark.parametrize("values", [np.zeros(0), np.full(5, np.nan), np.array([1.0])])
-def test_nothing_to_draw_draws_nothing(values: np.ndarray) -> None:
+@pytest.mark.parametrize("values", [np.zeros(0), np.full(50, np.nan), np.arange(9.0)])
+def test_a_sparkline_of_fewer_than_ten_points_is_not_drawn(values: np.ndarray) -> None:
     assert sparkline(values) == ""
+
+
+def test_a_hole_in_the_data_is_a_hole_in_its_sparkline() -> None:
+    values = np.arange(30.0)
+    values[10:15] = np.nan
+    drawn = base64.b64decode(sparkline(values).partition(",")[2]).decode()
+    assert drawn.count("<polyline ") == 2
+    assert base64.b64decode(sparkline(np.arange(30.0)).partition(",")[2]).decode().count("<polyline ") == 1
 
 
 def test_strips_say_how_a_device_ran_and_how_much_was_read_and_nothing_where_there_is_no_window() -> None:
