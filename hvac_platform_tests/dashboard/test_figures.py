@@ -57,6 +57,29 @@ def test_a_gap_breaks_the_line() -> None:
     assert ys.count(None) == 1
 
 
+def test_metrics_of_one_unit_are_drawn_over_each_other_where_that_is_asked_for() -> None:
+    values = np.linspace(40.0, 60.0, len(TIMES))
+    broken = np.where(np.arange(len(TIMES)) == 3, -999.0, values + 5)
+    lines = [
+        Line("supply", "°F", values, band=(30.0, 70.0), ahead=([0], [1.0])),
+        Line("power", "kW", values, band=(30.0, 70.0)),
+        Line("return", "°F", broken, limits=(0.0, 200.0), ahead=([0], [1.0])),
+    ]
+    apart, together = (metrics_figure(TIMES, lines, **AXIS, overlaid=overlaid) for overlaid in (False, True))
+    assert [trace["yaxis"] for trace in apart["data"]] == ["y", "y2", "y3", "y", "y3"]
+    assert [trace["yaxis"] for trace in together["data"]] == ["y", "y2", "y", "y", "y"]
+    colours = [trace["line"]["color"] for trace in together["data"]]
+    assert colours[0] != colours[2], "lines over each other are told apart"
+    assert colours[3:] == [colours[0], colours[2]], "an end has the colour of its line"
+    assert (apart["layout"]["showlegend"], together["layout"]["showlegend"]) == (False, True)
+    low, high = together["layout"]["yaxis"]["range"]
+    assert low > 0, "an impossible reading doesn't stretch the axis"
+    assert high >= 65
+    bands = [shape for shape in together["layout"]["shapes"] if shape["y0"] == 30.0]
+    assert [shape["yref"] for shape in bands] == ["y2"], "a band is of one line"
+    go.Figure(together)
+
+
 def test_marks_stay_few_however_many_windows() -> None:
     scattered = merged([int(t) for t in TIMES[::3]], MINUTE)
     assert len(scattered) <= MOST_SPANS

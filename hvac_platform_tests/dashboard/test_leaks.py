@@ -69,6 +69,7 @@ GIVEN: dict[str, list[Any]] = {
     "device-from.value": [YESTERDAY],
     "device-until.value": [f"{YESTERDAY}T23:59"],
     "device-metrics.value": [[], [MARK, "cop"]],
+    "device-overlay.value": [[], ["overlaid"]],
     "device-shown.data": [None, {"state": "x", "metrics": [MARK], "ends": [[]]}],
     "device-map-open.n_clicks": [1],
     "device-run-profile.n_clicks": [1],

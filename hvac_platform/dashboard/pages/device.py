@@ -111,7 +111,7 @@ from hvac_platform.stores.series import read_series
 from hvac_platform.timestamps import DAY_MS, day_of, iso, now_ms, parse_instant
 
 RANGES = {"1 h": HOUR_MS, "6 h": 6 * HOUR_MS, "24 h": DAY_MS, "7 d": 7 * DAY_MS}
-CUSTOM = "custom"
+CUSTOM, OVERLAID = "custom", "overlaid"
 LONGEST_MS = 31 * DAY_MS
 SHOWN_EVENTS = 25
 MOST_METRICS = 24
@@ -145,6 +145,7 @@ POINT_SHARES: tuple[Literal["completeness", "staleness", "stuck", "out_of_range"
 def layout(device_id: str) -> Content:
     """The page of a device before its first refresh."""
     ranges: Any = [{"label": name, "value": name} for name in (*RANGES, CUSTOM)]
+    overlay: Any = [{"label": "over each other", "value": OVERLAID}]
     return html.Div(
         [
             html.H1(visible(device_id, 128)),
@@ -172,6 +173,13 @@ def layout(device_id: str) -> Content:
                         className="chooser wide",
                     ),
                     chooser("device-metrics", "Metrics", [], [], multi=True, placeholder="the key ones"),
+                    html.Fieldset(
+                        [
+                            html.Legend("Those of one unit"),
+                            dcc.Checklist(id="device-overlay", options=overlay, value=[], inline=True),
+                        ],
+                        className="chooser",
+                    ),
                     dcc.Link("Replay this span", href=replay_href(device_id), id="device-replay"),
                 ],
                 className="controls",
@@ -609,12 +617,13 @@ def _height(figure: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a page asks for: range or span, and metrics."""
+    """What a page asks for: range or span, metrics, and whether those of one unit are drawn over each other."""
 
     chosen: str = "24 h"
     start: str | None = None
     until: str | None = None
     metrics: Sequence[str] = ()
+    overlaid: bool = False
 
     @property
     def revision(self) -> str:
@@ -786,7 +795,12 @@ def _whole(store: Store, newest: _Now, asked: Asked, top: Content, state: str) -
             end_ms=end_ms,
             revision=axis["revision"],
         ),
-        metrics_figure(snapshots.times_ms, lines, **axis),
+        metrics_figure(
+            snapshots.times_ms,
+            lines,
+            **{**axis, "revision": f"{axis['revision']} {asked.overlaid}"},
+            overlaid=asked.overlaid,
+        ),
         marks_words(spans),
         urgent_section(newest),
         newest_values(kind, last, int(series.times_ms[-1]), units),
@@ -885,6 +899,7 @@ def register(app: Dash, source: Source) -> None:
         Input("device-from", "value"),
         Input("device-until", "value"),
         Input("device-metrics", "value"),
+        Input("device-overlay", "value"),
         State("device-id", "data"),
         State("device-shown", "data"),
     )
@@ -894,11 +909,12 @@ def register(app: Dash, source: Source) -> None:
         start: str | None,
         until: str | None,
         metrics: list[str] | None,
+        overlay: list[str] | None,
         device_id: str,
         shown: dict[str, Any] | None,
     ) -> tuple[Any, ...]:
         views: list[DeviceView] = []
-        asked = Asked(chosen, start, until, tuple(texts_once(metrics, LONGEST_LIST)))
+        asked = Asked(chosen, start, until, tuple(texts_once(metrics, LONGEST_LIST)), overlay == [OVERLAID])
         known = shown if isinstance(shown, dict) else None
 
         def read(store: Store) -> Content:
