@@ -240,11 +240,11 @@ def metrics_figure(
     layout["hoversubplots"] = "axis"
     layout["xaxis"] = _time_axis(start_ms, end_ms, anchor="y" if n == 1 else f"y{n}")
     shapes, annotations, traces = _marks(spans), [], []
-    axes, colours = [""] * len(lines), [BLUE] * len(lines)
+    axes, colours, alone = [""] * len(lines), [BLUE] * len(lines), [True] * len(lines)
     for i, members in enumerate(rows):
         name = "y" if i == 0 else f"y{i + 1}"
         for k, member in enumerate(members):
-            axes[member], colours[member] = name, OVERLAID[k % len(OVERLAID)]
+            axes[member], colours[member], alone[member] = name, OVERLAID[k % len(OVERLAID)], len(members) == 1
         line = lines[members[0]]
         top = 1 - i * (row + gap)
         shown_range = _shared_range([lines[member] for member in members])
@@ -290,7 +290,7 @@ def metrics_figure(
                 }
             )
     drawn_ms = _drawn_interval(times_ms, interval_ms)
-    for line, name, colour in zip(lines, axes, colours, strict=True):
+    for line, name, colour, named in zip(lines, axes, colours, alone, strict=True):
         if line.normal is not None:
             traces.append(_normal_trace(line, *with_gaps(*decimated(times_ms, line.normal), drawn_ms), name))
         xs, ys = with_gaps(*decimated(times_ms, line.values), drawn_ms)
@@ -303,6 +303,7 @@ def metrics_figure(
                 "xaxis": "x",
                 "yaxis": name,
                 "name": in_figure(line.title),
+                "showlegend": not named,  # it is named above its row
                 "line": {"color": colour, "width": 1.4},
                 "hovertemplate": f"%{{y:,.4~g}} {in_figure(line.unit)}",
             }
@@ -333,7 +334,9 @@ def _shared_range(lines: Sequence[Line]) -> list[float] | None:
         for one, line in zip(ranges, lines, strict=True)
         if one is not None or bool(np.isfinite(line.values).any())
     ]
-    return [min(low for low, _ in known), max(high for _, high in known)]
+    low, high = min(low for low, _ in known), max(high for _, high in known)
+    room = 0.08 * (high - low) if len(known) > 1 else 0.0  # the range of one line has room already
+    return [low - room, high + room]
 
 
 def _normal_trace(line: Line, times: list[int], values: list[float | None], axis: str) -> Figure:

@@ -72,9 +72,10 @@ def test_metrics_of_one_unit_are_drawn_over_each_other_where_that_is_asked_for()
     assert colours[0] != colours[2], "lines over each other are told apart"
     assert colours[3:] == [colours[0], colours[2]], "an end has the colour of its line"
     assert (apart["layout"]["showlegend"], together["layout"]["showlegend"]) == (False, True)
+    assert [trace["showlegend"] for trace in together["data"]] == [True, False, True, False, False]
     low, high = together["layout"]["yaxis"]["range"]
     assert low > 0, "an impossible reading doesn't stretch the axis"
-    assert high >= 65
+    assert high > 65, "the highest line is not on the edge"
     bands = [shape for shape in together["layout"]["shapes"] if shape["y0"] == 30.0]
     assert [shape["yref"] for shape in bands] == ["y2"], "a band is of one line"
     go.Figure(together)
