@@ -12,6 +12,7 @@ from hvac_platform.embedding.state import StateEncoder
 from hvac_platform.ingestion.windows import aggregate_windows, snapshot_columns
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
 from hvac_platform.stores.base import Device, Store
+from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.series import series_from_columns
 from hvac_platform.timestamps import DAY_MS
 
@@ -43,6 +44,24 @@ def fill_with_copies(
             Device(d.device_id, d.device_type, d.location, d.building_id, start_ms, end_ms - interval_ms, 0)
             for d in fleet
         ]
+    )
+
+
+def copy_rows(store: EmbeddedStore, table: str, original: str, copy: str, where: str = "TRUE") -> None:
+    """The rows that a table has of a device, for another device too.
+
+    Args:
+        store: where.
+        table: its name.
+        original: id of the device that has rows.
+        copy: id of the device that gets them.
+        where: condition in SQL on the rows.
+    """
+    columns = [row[1] for row in store.connection.execute(f"PRAGMA table_info({table})")]  # derived ones are not there
+    others = ", ".join(name for name in columns if name != "device_id")
+    store.connection.execute(
+        f"INSERT INTO {table} (device_id, {others}) SELECT ?, {others} FROM {table} WHERE device_id=? AND {where}",
+        (copy, original),
     )
 
 

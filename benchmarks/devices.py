@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.copies import copy_rows
 from hvac_platform.config import load_settings
 from hvac_platform.devices.fleet import FleetDevice, fleet_of_size
 from hvac_platform.ingestion.messages import encode_readings
@@ -58,15 +59,8 @@ def copies(store: EmbeddedStore, originals: list[FleetDevice], fleet: list[Fleet
             (device.device_id, one.device_type, "", "", one.first_seen, one.last_seen, one.kafka_partition),
         )
         for table, time_column in (("device_state_snapshots", "snapshot_time"), ("device_profiles", None)):
-            columns = [
-                row[1] for row in connection.execute(f"PRAGMA table_info({table})")
-            ]  # derived ones are not there
-            others = ", ".join(name for name in columns if name != "device_id")
-            where = "device_id=?" + (f" AND {time_column}>={since_ms}" if time_column else "")
-            connection.execute(
-                f"INSERT INTO {table} (device_id, {others}) SELECT ?, {others} FROM {table} WHERE {where}",
-                (device.device_id, original),
-            )
+            where = f"{time_column}>={since_ms}" if time_column else "TRUE"
+            copy_rows(store, table, original, device.device_id, where)
     connection.execute("COMMIT")
     store.connection.wal_checkpoint()
 

@@ -234,6 +234,8 @@ def main() -> None:
             shell = ["page.children", "updated.children"]
             fleet = ["fleet-cards.children", *shell]
             page(server, plant, f"fleet page, {arguments.devices:,} devices", fleet, {}, arguments.loads)
+            as_table: dict[str, Any] = {"fleet-view.value": "table"}
+            page(server, plant, "fleet page as a table", fleet, as_table, arguments.loads)
             device = ["device-figure.figure", *shell]
             kept: dict[str, Any] = {"device-id.data": DEVICE, "where.pathname": f"/device/{DEVICE}"}
             page(server, plant, "device page, 24 h", device, kept, arguments.loads)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
+from hvac_platform.assets.alert_outbox import alert_outbox
 from hvac_platform.assets.anomaly_events import anomaly_events
 from hvac_platform.assets.checks import checks
 from hvac_platform.assets.consumer_offsets import consumer_offsets
@@ -14,6 +15,7 @@ from hvac_platform.assets.iot_metrics import iot_metrics
 from hvac_platform.assets.metric_trends import metric_trends
 from hvac_platform.assets.raw_metrics import raw_metrics
 from hvac_platform.assets.snapshot_embeddings import snapshot_embeddings
+from hvac_platform.assets.what_if import what_if
 from hvac_platform.assets.windowed_snapshots import windowed_snapshots
 from hvac_platform.io_managers.store_io_manager import StoreIOManager
 from hvac_platform.jobs import jobs
@@ -40,6 +42,8 @@ defs = dg.Definitions(
             anomaly_events,
             incidents,
             detection_report,
+            what_if,
+            alert_outbox,
         ]
     ),
     asset_checks=checks,

@@ -44,6 +44,7 @@ FAULTS_FILE = "faults.json"
 TARIFFS_FILE = "tariffs.yaml"
 TARIFFS = """\
 # An example: prices of the demonstration, so that it says what faults cost. Yours go into a file of your own: docs/worth.md.
+name: example prices             # told with each amount
 currency: USD
 timezone: America/Chicago
 price: 0.12                      # of a kWh
@@ -269,6 +270,4 @@ def print_costs(settings: Settings, store: Store, span: tuple[int, int], console
         table.add_row(incident.incident_id, likely, short_cost(worth))
     console.print(table, soft_wrap=False)
     if settings.hvac_tariffs is not None:
-        examples = settings.hvac_tariffs == settings.hvac_home / TARIFFS_FILE
-        whose = "example prices" if examples else "the prices"
-        console.print(f"At {whose} of {settings.hvac_tariffs}; of the others it isn't known, or may be nothing.")
+        console.print(f"Prices are those of {settings.hvac_tariffs}; of the others it isn't known, or may be nothing.")

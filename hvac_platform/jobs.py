@@ -44,7 +44,7 @@ report_job = dg.define_asset_job(
     "report",
     tags={"hvac/job": "report"},
     selection=dg.AssetSelection.assets(detection_report),
-    description="The methods side by side for a day.",
+    description="The methods side by side for a day, and its incidents with what they cost.",
     executor_def=dg.in_process_executor,
 )
 

@@ -43,4 +43,5 @@ def test_it_says_what_faults_cost_at_prices_that_are_told_to_be_an_example(home,
     told = " ".join(console.export_text().split())
     assert "What 1 of 2 incidents cost" in told
     assert f"{960 * (16 * 0.12 + 8 * 0.19) / 24:.2f} USD" in told
-    assert "example prices of" in told
+    assert " a day at example prices" in told
+    assert "Prices are those of" in told

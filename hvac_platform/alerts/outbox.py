@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hvac_platform.alerts.facts import PLATFORM, Facts, facts_of
@@ -252,6 +252,36 @@ def late(store: Store, now_ms: int, by_ms: int) -> int:
     new = [row for row in new_transitions(store, now_ms) if now_ms - row.updated_at > by_ms]
     due = [row for row in messages(store, now_ms, "waiting") if now_ms - (row.next_attempt_at or 0) > by_ms]
     return len(new) + len(due)
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxCounts:
+    """How the outbox stands.
+
+    Attributes:
+        waiting: messages that are to be sent, those that wait on purpose too.
+        oldest_due_ms: since when the first of them is due; None where none is.
+        sent: messages of the last day that were sent.
+        given_up: messages of the last day that no attempt could deliver.
+    """
+
+    waiting: int
+    oldest_due_ms: int | None
+    sent: int
+    given_up: int
+
+
+def outbox_counts(store: Store, now_ms: int) -> OutboxCounts:
+    """Count it: what waits of the last 30 days, what was done of the last day."""
+    waiting = messages(store, now_ms, "waiting")
+    due = [at for row in waiting if (at := row.next_attempt_at or row.queued_at) <= now_ms]
+    lately = read_outbox(store, now_ms, since_ms=now_ms - DAY_MS, only=("state",), kind="message")
+    return OutboxCounts(
+        len(waiting),
+        min(due, default=None),
+        sum(row.state == "sent" for row in lately),
+        sum(row.state == "dead" for row in lately),
+    )
 
 
 def transition_of(row: OutboxMessage, known: KnownFacts) -> Transition:

@@ -78,6 +78,10 @@ def _worth() -> dict[str, Any]:
                     "avoidable_kwh_a_day": amount,
                     "avoidable_cost_a_day": amount,
                     "currency": currency,
+                    "prices": {
+                        "type": ["string", "null"],
+                        "description": "What the prices are, such as example prices; null where their file doesn't say it.",
+                    },
                     "compared_hours": hours,
                     "extrapolated": {
                         "type": ["boolean", "null"],

@@ -6,6 +6,8 @@ from typing import Any
 import dagster as dg
 import numpy as np
 
+from hvac_platform.alerts.outbox import outbox_counts
+from hvac_platform.assets.alert_outbox import LATE_MINUTES, alert_outbox, evaluate_outbox
 from hvac_platform.assets.anomaly_events import anomaly_events
 from hvac_platform.assets.common import listed
 from hvac_platform.assets.consumer_offsets import consumer_offsets
@@ -234,7 +236,25 @@ def every_device_grouped(context: dg.AssetCheckExecutionContext) -> dg.AssetChec
     return _no_device_failed(context, incidents)
 
 
+@dg.asset_check(
+    asset=alert_outbox.key,
+    description=(
+        f"No message to people is due for longer than {LATE_MINUTES} minutes, and none was given up in the last day; the "
+        "sensor alert_delivery looks each minute."
+    ),
+)
+def alerts_are_delivered(platform: PlatformResource) -> dg.AssetCheckResult:
+    """A receiver that is away, or refuses, is noticed."""
+    now = now_ms()
+    told_to_somebody = platform.settings.hvac_alerts is not None
+    return evaluate_outbox(outbox_counts(platform.store, now), now, told_to_somebody=told_to_somebody)
+
+
+ALERTS_ARE_DELIVERED = next(iter(alerts_are_delivered.check_keys))
+
+
 checks = [
+    alerts_are_delivered,
     few_messages_rejected,
     no_offsets_lost,
     data_flow,

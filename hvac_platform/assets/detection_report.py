@@ -1,4 +1,4 @@
-"""detection_report: the methods side by side, incidents and energy, per day."""
+"""detection_report: the methods side by side, incidents with what they cost, and energy, per day."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -7,6 +7,7 @@ import dagster as dg
 import numpy as np
 
 from hvac_platform.assets.common import OWNERS, RETRIES, only_device
+from hvac_platform.assets.incident_plots import incidents_told
 from hvac_platform.assets.incidents import incidents
 from hvac_platform.assets.plots import bar_plot, line_plot
 from hvac_platform.detection.methods import method_names
@@ -39,7 +40,8 @@ def detection_report(context: dg.AssetExecutionContext, platform: PlatformResour
     """Per day and device: consensus, union, incidents and energy in `detection_reports`, each method in `method_reports`.
 
     Why: a method that alarms far more often than the others is mis-tuned or sees what they miss; the report shows which
-    device to look at, and what its state cost.
+    device to look at, and what its state cost. The incidents of the day are beside it, the most urgent first, each with its
+    avoidable cost a day, and five of them as plots.
     """
     store = platform.store
 
@@ -49,6 +51,7 @@ def detection_report(context: dg.AssetExecutionContext, platform: PlatformResour
         lines = [f"| {' | '.join(headings)} |", "|---" * len(headings) + "|"]
         registered = {d.device_id: d for d in store.devices()}
         anomalous: dict[str, dict[str, int]] = {}
+        of_days: list[Incident] = []
         plots: list[tuple[int, str]] = []
         for date in context.partition_keys:
             for day in store.device_days(date, date, only_device(context)):
@@ -60,7 +63,8 @@ def detection_report(context: dg.AssetExecutionContext, platform: PlatformResour
                 c = compare_device(store, day.device_id, start_ms, end_ms)
                 if not c.windows:
                     continue
-                found = len(Incident.times(store, day.device_id, (start_ms, end_ms)))
+                begun = Incident.read(store, day.device_id, (start_ms, end_ms))
+                found, of_days = len(begun), [*of_days, *begun]
                 energy = span_energy(store, device, load_profile(store, day.device_id), window_ms, start_ms, end_ms)
                 row = {m: c.anomalies.get(m, 0) for m in names}
                 kwh = (energy.actual_kwh, energy.expected_kwh, energy.excess_kwh) if energy else (None,) * 3
@@ -85,6 +89,8 @@ def detection_report(context: dg.AssetExecutionContext, platform: PlatformResour
                 yield TableBatch(MethodReport.columns(methods), table=MethodReport.TABLE)
                 report = DeviceReport(date, day.device_id, c.windows, c.consensus, c.any_method, found, *kwh)
                 yield TableBatch(DeviceReport.columns([report]))
+        told = incidents_told(store, platform.settings, list(registered.values()), of_days)
+        metadata.update({name: dg.MetadataValue.md(text) for name, text in told.items()})
         metadata["report"] = dg.MetadataValue.md("\n".join(lines[:500]))
         if anomalous:
             metadata["anomalous_windows_by_method"] = dg.MetadataValue.md(bar_plot(anomalous, (*names, "consensus")))

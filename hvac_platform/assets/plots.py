@@ -16,14 +16,19 @@ MOST_GROUPS = 20
 
 
 def line_plot(
-    lines: Mapping[str, NDArray[np.float64]], times_ms: NDArray[np.int64], *, limit: float | None = None
+    lines: Mapping[str, NDArray[np.float64]],
+    times_ms: NDArray[np.int64],
+    *,
+    limit: float | None = None,
+    shaded: tuple[int, int] | None = None,
 ) -> str:
-    """Markdown image of some lines over time, with an optional horizontal limit.
+    """Markdown image of some lines over time, with an optional horizontal limit and a span of it shaded.
 
     Args:
         lines: float64 [n] by name.
         times_ms: int64 [n].
         limit: drawn dashed.
+        shaded: first instant and last, epoch milliseconds.
     """
     values = np.concatenate([v[np.isfinite(v)] for v in lines.values()]) if lines else np.zeros(0)
     if not len(values) or not len(times_ms):
@@ -40,13 +45,21 @@ def line_plot(
         return np.asarray(8 + (high - np.asarray(v)) / spread * (HEIGHT - BOTTOM - 12))
 
     parts = [f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>']
+    if shaded is not None:
+        left, right = (
+            LEFT + min(max(at - int(times_ms[0]), 0), duration) / duration * (WIDTH - LEFT - 8) for at in shaded
+        )
+        width, height = max(1.0, right - left), HEIGHT - BOTTOM - 4
+        parts.append(f'<rect x="{left:.1f}" y="4" width="{width:.1f}" height="{height}" fill="#fbe3d3"/>')
     for position, value in ((12, high), (HEIGHT - BOTTOM, low)):
         parts.append(f'<text x="2" y="{position}" font-size="10" fill="#666">{value:.4g}</text>')
+    place = 0
     for i, (name, series) in enumerate(lines.items()):
         points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, y(series[pick]), strict=True) if np.isfinite(b))
         colour = COLOURS[i % len(COLOURS)]
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.2"/>')
-        parts.append(f'<text x="{LEFT + 150 * i}" y="{HEIGHT - 3}" font-size="10" fill="{colour}">{name}</text>')
+        parts.append(f'<text x="{LEFT + place}" y="{HEIGHT - 3}" font-size="10" fill="{colour}">{escape(name)}</text>')
+        place += max(150, 6 * len(name))
     if limit is not None and np.isfinite(limit):
         at = float(y(limit))
         parts.append(

@@ -51,6 +51,7 @@ from hvac_platform.monitoring.passes import (
     LearningPass,
     Pass,
     Span,
+    days_of,
     write_pass,
 )
 from hvac_platform.monitoring.profile_versions import VersionState, change_to, told_gate, versions_of
@@ -62,7 +63,7 @@ from hvac_platform.runtime.learning_processes import learning_elsewhere
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.batches import write_batch
 from hvac_platform.stores.records import LastingChange, StoredProfile
-from hvac_platform.timestamps import day_of, day_windows, days_between, iso, now_ms
+from hvac_platform.timestamps import iso, now_ms
 
 DELIVERY_SECONDS = 15.0
 CONTINUOUS_SECONDS = 30
@@ -517,18 +518,6 @@ def _judged(
             for _ in found.batches():
                 pass
     return rows, counts
-
-
-def days_of(span: Span, window_ms: int) -> list[Span]:
-    """The UTC days of a span that the device has readings of, each as far as the span goes."""
-    device = span.device
-    begin, end = max(span.start_ms, device.first_seen - window_ms), min(span.end_ms, device.last_seen + 1)
-    found = []
-    for date in days_between(day_of(begin), day_of(end - 1)) if begin < end else ():
-        first, last = day_windows(date, window_ms)
-        whole = date if span.start_ms <= first and last <= span.end_ms else None
-        found.append(Span(device, max(span.start_ms, first), min(span.end_ms, last), whole))
-    return found
 
 
 def _add(counts: dict[str, dict[str, Any]], device_id: str, result: Comparison) -> None:

@@ -252,7 +252,7 @@ def show_incident(incident: IncidentId, as_json: AsJson = False) -> None:
         console.print(f"{len(parts)} incidents{of_others} are part of it")
     console.print(explained_urgency(store, settings, found, worth))
     _print_worth(worth)
-    if said := savings_words(*saved, worth.currency):
+    if said := savings_words(*saved, worth):
         console.print(f"saved since: {said}")
     if found.excess_kwh is not None:
         console.print(f"energy: {found.excess_kwh:+.1f} kWh against what its state calls for")

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from hvac_platform.cli.choosing import Devices, Names, chosen_devices, finite, instant, named, require_order
-from hvac_platform.cli.detecting import days_of
 from hvac_platform.cli.output import AsJson, Share, at, console, errors, print_json, print_rows, progress_bar
 from hvac_platform.config import load_settings
 from hvac_platform.detection.methods import method_names
 from hvac_platform.devices.bounded_yaml import TextRefusedError, read_text
 from hvac_platform.devices.registry import DeviceType, DeviceTypeError, parse_other_rules
 from hvac_platform.monitoring.passes import Span
-from hvac_platform.monitoring.what_if import (
-    Compared,
-    Episode,
-    Limits,
-    OfScores,
-    TooFewScoresError,
-    what_if,
-    what_scores_say,
-)
-from hvac_platform.runtime.connections import make_encoders, open_store
+from hvac_platform.monitoring.what_if import Compared, Episode, Limits, OfScores, TooFewScoresError
+from hvac_platform.runtime.connections import open_store
+from hvac_platform.runtime.what_if_processes import asked_again, asked_of_scores
 from hvac_platform.stores.base import Device
 from hvac_platform.timestamps import DAY_MS, now_ms
 
@@ -41,11 +35,21 @@ def replay(
     end: Annotated[str | None, typer.Option("--until", help="Up to here; now when absent.")] = None,
     similarity: Annotated[
         float | None,
-        typer.Option(help="Fixed similarity limit, e.g. 0.85; calibrated when absent.", min=-1, max=1, callback=finite),
+        typer.Option(
+            help="Fixed similarity limit of the profile, e.g. 0.85; calibrated when absent.",
+            min=-1,
+            max=1,
+            callback=finite,
+        ),
     ] = None,
     sigma: Annotated[
         float | None,
-        typer.Option(help="Fixed sigma limit, e.g. 3.0; calibrated when absent.", min=0.1, max=1e6, callback=finite),
+        typer.Option(
+            help="Fixed sigma limit of the profile, e.g. 3.0; calibrated when absent.",
+            min=0.1,
+            max=1e6,
+            callback=finite,
+        ),
     ] = None,
     times_limit: Annotated[
         float | None,
@@ -82,6 +86,10 @@ def replay(
             dir_okay=False,
         ),
     ] = None,
+    judge_again: Annotated[
+        bool,
+        typer.Option("--judge-again", help="Judge every window again, with fixed limits where you give some."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """What other limits would have shown, beside the record, which stays as it is.
@@ -89,16 +97,22 @@ def replay(
     Incidents are anomalous windows without a longer pause between them, on either side; the record may join several of one
     fault.
 
-    Past windows are judged again, by the present profiles and with the limits that you give. Where you ask for a multiple of
-    the limits that windows had, for another budget, for other rules, for some of the methods, or for agreement, the scores
-    that are kept for 90 days answer, and nothing else is judged again.
+    The scores that are kept for 90 days answer: what a multiple of the limits that windows had, another budget, fewer
+    methods or agreement would have shown needs nothing else; other rules, and fixed limits of the present profile, are
+    applied to the windows again. Where you try none of these, or ask for it, every method judges every window again, by the
+    present profiles.
     """
-    tried = _of_scores(times_limit, methods, agreeing, budget, _type_of(rules))
-    if tried is not None and not (similarity is None and sigma is None):
+    fixed = Limits(similarity, sigma)
+    of_scores = _of_scores(times_limit, methods, agreeing, budget, _type_of(rules))
+    if budget is not None and fixed != Limits():
+        raise typer.BadParameter("a budget sets limits, and so do you: ask them apart", param_hint="--budget")
+    if judge_again and of_scores != OfScores():
         raise typer.BadParameter(
-            "to judge again with a fixed limit is one question, what kept scores say another: ask them apart",
-            param_hint="--similarity/--sigma with --times-limit/--methods/--agreeing/--budget/--rules",
+            "to judge again is one question, what kept scores say another: ask them apart",
+            param_hint="--judge-again with --times-limit/--methods/--agreeing/--budget/--rules",
         )
+    asked_of = () if judge_again else (times_limit, methods, agreeing, budget, rules, similarity, sigma)
+    tried = replace(of_scores, fixed=fixed) if any(one is not None for one in asked_of) else None
     settings = load_settings()
     store, now = open_store(settings), now_ms()
     start_ms, end_ms = instant(start, "--from"), instant(end, "--until")
@@ -109,27 +123,18 @@ def replay(
     chosen = chosen_devices(store, named(names, devices))
     if tried is not None and tried.rules is not None:
         chosen = _of_type(chosen, tried.rules, named(names, devices))
+    spans = [Span(device, begin, until) for device in chosen]
+    asked = asked_again(settings, spans, fixed) if tried is None else asked_of_scores(settings, spans, tried)
     found: list[Compared] = []
     untold: dict[str, str] = {}
-    if tried is not None:
-        with progress_bar("devices") as progress:
-            task = progress.add_task("read scores", total=len(chosen))
-            for device in chosen:
-                try:
-                    found.append(what_scores_say(store, settings, Span(device, begin, until), tried))
-                except TooFewScoresError as error:
-                    untold[device.device_id] = str(error)
-                progress.advance(task)
-    else:
-        spans = [day for device in chosen for day in days_of(Span(device, begin, until), device.window(settings))]
-        with progress_bar("device-days") as progress:
-            task = progress.add_task("judge again", total=len(spans))
-            for _, compared in what_if(
-                store, make_encoders(settings, store), settings, spans, Limits(similarity, sigma), now
-            ):
-                progress.advance(task)
-                if compared is not None:
-                    found.append(compared)
+    with progress_bar("devices") as progress, closing(asked):
+        task = progress.add_task("judge again" if tried is None else "read scores", total=len(chosen))
+        for span, answer in asked:
+            try:
+                found.append(answer())
+            except TooFewScoresError as error:
+                untold[span.device.device_id] = str(error)
+            progress.advance(task)
     for device_id, why in untold.items():
         errors.print(f"{device_id}: {why}")
     if as_json:
@@ -179,10 +184,8 @@ def _of_scores(
     agreeing: int | None,
     budget: float | None,
     rules: DeviceType | None,
-) -> OfScores | None:
-    """What kept scores are asked; None where windows are to be judged again."""
-    if times_limit is None and methods is None and agreeing is None and budget is None and rules is None:
-        return None
+) -> OfScores:
+    """What kept scores are asked."""
     chosen = None if methods is None else frozenset(methods.replace(",", " ").split())
     strange = sorted((chosen or frozenset()) - set(method_names()))
     if chosen is not None and (strange or not chosen):

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import parse_qsl, unquote
 
 from dash import Dash, Input, Output, State, dcc, html
 from dash.exceptions import DependencyException
@@ -57,6 +57,9 @@ PAGES: dict[str, Callable[..., Content]] = {
     "/replay/<device>/<number>": replay.layout,
 }
 """Layout of every page by its address; it is given what stands for the parts in brackets."""
+QUERIED = (fleet.layout, replay.layout)
+"""Layouts that take what stands behind the question mark of an address."""
+MOST_FIELDS = 20
 PARTS = {"<device>": re.compile(r".+", re.DOTALL), "<number>": re.compile(r"[0-9]{1,15}(\.[0-9]{1,6})?")}
 """What may stand for a part; the number is what an incident's id has after its device."""
 
@@ -157,8 +160,12 @@ def shell() -> Content:
     )
 
 
-def route(path: str | None) -> Content:
+def route(path: str | None, search: str | None = None) -> Content:
     """The page of an address.
+
+    Args:
+        path: of the address.
+        search: what stands behind it from the question mark on.
 
     >>> route("/nowhere").children[1].className
     'empty'
@@ -168,8 +175,20 @@ def route(path: str | None) -> Content:
         wanted = address.split("/")[1:]
         given = [part for want, part in zip(wanted, parts, strict=False) if want in PARTS]
         if len(wanted) == len(parts) and all(map(_stands_for, wanted, parts)):
-            return layout(*given)
+            return layout(*given, query=query_of(search)) if layout in QUERIED else layout(*given)
     return html.Div([html.H1("No such page"), empty_state(f"there is no page {visible(path, 200)}")])
+
+
+def query_of(search: str | None) -> dict[str, str]:
+    """Fields behind the question mark of an address, the last of each name; none of what no page would write.
+
+    >>> query_of("?view=table&search=a%20b"), query_of("?" + "&".join("a=1" for _ in range(30))), query_of(None)
+    ({'view': 'table', 'search': 'a b'}, {}, {})
+    """
+    try:
+        return dict(parse_qsl((search or "").removeprefix("?"), max_num_fields=MOST_FIELDS))
+    except ValueError:  # more fields than that
+        return {}
 
 
 def _stands_for(want: str, part: str) -> bool:
@@ -219,9 +238,10 @@ def _register_shell(app: Dash) -> None:
         Output("titled", "children"),
         Output("who", "children"),
         Input("where", "pathname"),
+        State("where", "search"),
     )
-    def show(path: str | None) -> tuple[Content, list[Content], str, list[Content]]:
-        return route(path), navigation(path), page_title(path), who()
+    def show(path: str | None, search: str | None) -> tuple[Content, list[Content], str, list[Content]]:
+        return route(path, search), navigation(path), page_title(path), who()
 
     @app.callback(Output("updated", "children"), Input("tick", "n_intervals"), Input("where", "pathname"))
     def tell(_tick: int | None, _path: str | None) -> str:

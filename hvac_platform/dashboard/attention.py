@@ -22,12 +22,13 @@ SHOWN, READ = 5, 15
 
 
 def most_urgent(incidents: Mapping[str, Sequence[Incident]]) -> list[Incident]:
-    """Open incidents, the most urgent first, then the newest; parts of another one are left to it.
+    """Open incidents, the most urgent first, then the newest; parts of another one that is open are left to that.
 
     Args:
         incidents: open ones by device.
     """
-    found = [one for of_device in incidents.values() for one in of_device if one.parent_id is None]
+    known = {one.incident_id for of_device in incidents.values() for one in of_device}
+    found = [one for of_device in incidents.values() for one in of_device if one.parent_id not in known]
     return sorted(found, key=lambda one: (-points_in_order(one.urgency, one.severity), -one.started_at, one.device_id))
 
 

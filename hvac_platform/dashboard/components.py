@@ -46,10 +46,17 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Heading:
-    """Heading of a column; numbers are set to the right."""
+    """Heading of a column; numbers are set to the right.
+
+    Attributes:
+        text: the heading.
+        numeric: whether the column has numbers.
+        order: ``ascending`` or ``descending`` where rows are in order of the column.
+    """
 
     text: str
     numeric: bool = False
+    order: str = ""
 
 
 def named(label: str) -> dict[str, Any]:
@@ -95,10 +102,7 @@ def table(
         return note(empty)
     head = html.Thead(
         html.Tr(
-            [
-                html.Th(h.text, scope="col", className="number" if h.numeric else "", role="columnheader")
-                for h in headings
-            ],
+            [_head(heading) for heading in headings],
             role="row",
         ),
         role="rowgroup",
@@ -120,6 +124,14 @@ def table(
         tabIndex=0,
         **named(label),
     )
+
+
+def _head(heading: Heading) -> Content:
+    """The heading of a column, which says whether rows are in order of it."""
+    made = html.Th(heading.text, scope="col", className="number" if heading.numeric else "", role="columnheader")
+    if heading.order:
+        setattr(made, "aria-sort", heading.order)
+    return made
 
 
 def _cell(heading: Heading, content: Content) -> Content:

@@ -25,6 +25,9 @@ Int64 = NDArray[np.int64]
 Float64 = NDArray[np.float64]
 
 BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
+OVERLAID = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
+"""Colours of lines over each other, in order."""
+LEGEND_HEIGHT = 44
 INK, GRID, MUTED = "#1f2933", "#e4e8ec", "#52606d"
 UNKNOWN_METHOD = {"color": MUTED, "dash": "dash"}
 SEVERITY_COLOURS = {"critical": VERMILION, "warning": ORANGE, "info": BLUE}
@@ -210,6 +213,7 @@ def metrics_figure(
     interval_ms: int,
     spans: Sequence[Span] = (),
     revision: str = "",
+    overlaid: bool = False,
 ) -> Figure:
     """Metrics one below the other over one time axis, with normal bands and marked spans.
 
@@ -221,19 +225,29 @@ def metrics_figure(
         interval_ms: usual distance of windows; where they are much farther apart, lines are broken.
         spans: marked on all of them.
         revision: zoom and pan are kept while this stays the same.
+        overlaid: draw those of one unit over each other, in colours of their own and without bands.
     """
-    n = max(1, len(lines))
-    height = ROW_HEIGHT * n + 70
-    gap = 34 / (height - 66)
+    rows = _rows(lines, overlaid=overlaid)
+    n = max(1, len(rows))
+    legend_height = LEGEND_HEIGHT if len(rows) < len(lines) else 0
+    height = ROW_HEIGHT * n + 70 + legend_height
+    gap = 34 / (height - 66 - legend_height)
     row = (1 - gap * (n - 1)) / n
-    layout = _base(height, revision=revision, legend=False)
+    layout = _base(height, revision=revision, legend=bool(legend_height))
+    if legend_height:
+        layout["margin"]["t"] += legend_height
+        layout["legend"]["y"] = 1 + 20 / (ROW_HEIGHT * n)
     layout["hoversubplots"] = "axis"
     layout["xaxis"] = _time_axis(start_ms, end_ms, anchor="y" if n == 1 else f"y{n}")
     shapes, annotations, traces = _marks(spans), [], []
-    for i, line in enumerate(lines):
+    axes, colours, alone = [""] * len(lines), [BLUE] * len(lines), [True] * len(lines)
+    for i, members in enumerate(rows):
         name = "y" if i == 0 else f"y{i + 1}"
+        for k, member in enumerate(members):
+            axes[member], colours[member], alone[member] = name, OVERLAID[k % len(OVERLAID)], len(members) == 1
+        line = lines[members[0]]
         top = 1 - i * (row + gap)
-        shown_range = line.axis_range()
+        shown_range = _shared_range([lines[member] for member in members])
         layout["yaxis" if i == 0 else f"yaxis{i + 1}"] = {
             **({} if shown_range is None else {"range": shown_range}),
             "domain": [max(0.0, top - row), top],
@@ -243,6 +257,8 @@ def metrics_figure(
             "automargin": False,
         }
         title = in_figure(line.title) + (f", {in_figure(line.unit)}" if line.unit else "")
+        if len(members) > 1:
+            title = in_figure(line.unit) or "without a unit"
         title += "" if shown_range is None else " (some readings are impossible, and off the scale)"
         annotations.append(
             {
@@ -257,7 +273,7 @@ def metrics_figure(
                 "font": {"size": 12, "color": INK},
             }
         )
-        if line.band is not None and all(np.isfinite(line.band)):
+        if len(members) == 1 and line.band is not None and all(np.isfinite(line.band)):
             shapes.append(
                 {
                     "type": "rect",
@@ -273,7 +289,8 @@ def metrics_figure(
                     "layer": "below",
                 }
             )
-        drawn_ms = _drawn_interval(times_ms, interval_ms)
+    drawn_ms = _drawn_interval(times_ms, interval_ms)
+    for line, name, colour, named in zip(lines, axes, colours, alone, strict=True):
         if line.normal is not None:
             traces.append(_normal_trace(line, *with_gaps(*decimated(times_ms, line.normal), drawn_ms), name))
         xs, ys = with_gaps(*decimated(times_ms, line.values), drawn_ms)
@@ -286,14 +303,40 @@ def metrics_figure(
                 "xaxis": "x",
                 "yaxis": name,
                 "name": in_figure(line.title),
-                "line": {"color": BLUE, "width": 1.4},
+                "showlegend": not named,  # it is named above its row
+                "line": {"color": colour, "width": 1.4},
                 "hovertemplate": f"%{{y:,.4~g}} {in_figure(line.unit)}",
             }
         )
-    for i, line in enumerate(lines):
+    for line, name, colour in zip(lines, axes, colours, strict=True):
         if line.ahead is not None:
-            traces.append(_ahead_trace(line, "y" if i == 0 else f"y{i + 1}"))
+            traces.append(_ahead_trace(line, name, colour))
     return {"data": traces, "layout": {**layout, "shapes": shapes, "annotations": annotations}}
+
+
+def _rows(lines: Sequence[Line], *, overlaid: bool) -> list[list[int]]:
+    """Which lines each row of a figure has: one, or those of one unit."""
+    if not overlaid:
+        return [[i] for i in range(len(lines))]
+    found: dict[str, list[int]] = {}
+    for i, line in enumerate(lines):
+        found.setdefault(line.unit, []).append(i)
+    return list(found.values())
+
+
+def _shared_range(lines: Sequence[Line]) -> list[float] | None:
+    """Range of an axis with some lines, of which impossible readings stretch none; None lets the values decide."""
+    ranges = [line.axis_range() for line in lines]
+    if all(one is None for one in ranges):
+        return None
+    known = [
+        one if one is not None else [float(np.nanmin(line.values)), float(np.nanmax(line.values))]
+        for one, line in zip(ranges, lines, strict=True)
+        if one is not None or bool(np.isfinite(line.values).any())
+    ]
+    low, high = min(low for low, _ in known), max(high for _, high in known)
+    room = 0.08 * (high - low) if len(known) > 1 else 0.0  # the range of one line has room already
+    return [low - room, high + room]
 
 
 def _normal_trace(line: Line, times: list[int], values: list[float | None], axis: str) -> Figure:
@@ -311,7 +354,7 @@ def _normal_trace(line: Line, times: list[int], values: list[float | None], axis
     }
 
 
-def _ahead_trace(line: Line, axis: str) -> Figure:
+def _ahead_trace(line: Line, axis: str, colour: str) -> Figure:
     """The dotted end of a line; these come after all lines, so that a refresh can replace them alone."""
     assert line.ahead is not None
     return {
@@ -322,8 +365,9 @@ def _ahead_trace(line: Line, axis: str) -> Figure:
         "xaxis": "x",
         "yaxis": axis,
         "name": f"{in_figure(line.title)}, still open",
-        "line": {"color": BLUE, "width": 1.4, "dash": "dot"},
-        "marker": {"color": "white", "size": 5, "line": {"color": BLUE, "width": 1.4}},
+        "showlegend": False,
+        "line": {"color": colour, "width": 1.4, "dash": "dot"},
+        "marker": {"color": "white", "size": 5, "line": {"color": colour, "width": 1.4}},
         "hovertemplate": f"%{{y:,.4~g}} {in_figure(line.unit)}",
     }
 
@@ -540,10 +584,14 @@ def bars_by_day(
     return {"data": traces, "layout": layout}
 
 
-def sparkline(values: Float64, width: int = 96, height: int = 24) -> str:
-    """A small line as the address of an SVG image; empty where there is nothing to draw.
+LEAST_POINTS = 10
+"""A line of fewer says nothing."""
 
-    >>> sparkline(np.array([1.0, 2.0, 1.5])).startswith("data:image/svg+xml;base64,"), sparkline(np.array([1.0]))
+
+def sparkline(values: Float64, width: int = 96, height: int = 24) -> str:
+    """A small line as the address of an SVG image, with holes in it; empty where fewer than ten values are known.
+
+    >>> sparkline(np.arange(10.0)).startswith("data:image/svg+xml;base64,"), sparkline(np.arange(9.0))
     (True, '')
     """
     return _sparkline(np.ascontiguousarray(values, dtype=np.float64).tobytes(), width, height)
@@ -555,15 +603,18 @@ def _sparkline(content: bytes, width: int, height: int) -> str:
     values = np.frombuffer(content, dtype=np.float64)
     _, kept = decimated(np.arange(len(values)), values, width)
     known = np.isfinite(kept)
-    if known.sum() < 2:
+    if known.sum() < LEAST_POINTS:
         return ""
     low, high = float(kept[known].min()), float(kept[known].max())
     x = np.linspace(2, width - 2, len(kept))
     y = np.full(len(kept), height / 2) if high == low else 2 + (high - kept) / (high - low) * (height - 4)
-    points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x[known], y[known], strict=True))
+    rows = np.flatnonzero(known)
+    runs = [run for run in np.split(rows, np.flatnonzero(np.diff(rows) > 1) + 1) if len(run) > 1]
+    parts = [" ".join(f"{x[i]:.1f},{y[i]:.1f}" for i in run.tolist()) for run in runs]
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
         f"<style>polyline{{stroke:{BLUE}}}@media(prefers-color-scheme:dark){{polyline{{stroke:{SKY}}}}}</style>"
-        f'<polyline points="{points}" fill="none" stroke-width="1.5"/></svg>'
+        + "".join(f'<polyline points="{points}" fill="none" stroke-width="1.5"/>' for points in parts)
+        + "</svg>"
     )
     return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"

@@ -183,14 +183,31 @@ def incident_href(incident_id: str) -> str:
     return f"/incident/{quote(device_id, safe='')}/{quote(name, safe='')}"
 
 
-def replay_href(device_id: str, name: str | None = None) -> str:
+def replay_href(device_id: str, name: str | None = None, span: tuple[int, int] | None = None) -> str:
     """Address of the replay of a device; of an incident where one is named by what its id has after its device.
+
+    Args:
+        device_id: the device.
+        name: of the incident, or None.
+        span: what is to be played, epoch milliseconds; the usual one when absent.
 
     >>> replay_href("CH 1"), replay_href("CH 1", "1795741275000")
     ('/replay/CH%201', '/replay/CH%201/1795741275000')
+    >>> replay_href("CH-1", span=(0, 60_000))
+    '/replay/CH-1?from=1970-01-01T00:00:00&until=1970-01-01T00:01:00'
     """
     incident = "" if name is None else f"/{quote(name, safe='')}"
-    return f"/replay/{quote(device_id, safe='')}{incident}"
+    times = "" if span is None else f"?from={replay_time(span[0])}&until={replay_time(span[1])}"
+    return f"/replay/{quote(device_id, safe='')}{incident}{times}"
+
+
+def replay_time(milliseconds: int) -> str:
+    """An instant as the fields of the replay have it, in UTC.
+
+    >>> replay_time(0)
+    '1970-01-01T00:00:00'
+    """
+    return iso(milliseconds)[:19].replace(" ", "T")
 
 
 def state_words(state: str) -> str:

@@ -44,6 +44,8 @@ from hvac_platform.timestamps import day_of, days_before, now_ms
 
 Float64 = NDArray[np.float64]
 
+LONGEST_REPLAY_MS = 7 * 86_400_000
+"""So long a span is played back at once."""
 HOUR_MS = 3_600_000
 INCIDENT_DAYS = 30
 RECENT_WINDOWS = 5
@@ -70,8 +72,7 @@ class DeviceState:
         window_ms: length of a window.
         values: newest value of each metric.
         live: values are of the window that is still open, not the means of a snapshot.
-        times_ms: int64 [n], window starts of its last hour of data.
-        history: float64 [n] by metric, means over those windows.
+        history: float64 [n] by metric, means over the windows of its last hour of data; NaN where one is missing.
         score: largest score of its newest windows, or None; 1 is the limit.
         units: unit that was sent with each metric, of devices whose type declares none.
     """
@@ -81,7 +82,6 @@ class DeviceState:
     window_ms: int = 60_000
     values: dict[str, float] = field(default_factory=dict)
     live: bool = False
-    times_ms: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     history: dict[str, NDArray[np.float64]] = field(default_factory=dict)
     score: float | None = None
     units: dict[str, str] = field(default_factory=dict)
@@ -92,24 +92,28 @@ def device_state(
 ) -> DeviceState:
     """State of a device by two reads: its last hour of snapshots, its open window."""
     names = ("snapshot_time", "window_ms", "metrics", "anomaly_score")
-    rows = TableSlice(Snapshot.TABLE, names, device.device_id, *_last_hour(device, window_ms))
-    columns = gathered(names, store.scan(rows))  # columns, for a page of cards has a thousand windows
+    asked = TableSlice(Snapshot.TABLE, names, device.device_id, *_last_hour(device, window_ms))
+    columns = gathered(names, store.scan(asked))  # columns, for a page of cards has a thousand windows
     times = np.array(columns["snapshot_time"], dtype=np.int64)
     maps = metric_maps(columns["metrics"])
     if maps is None:
         raise ValueError(f"snapshots of {device.device_id} have metrics that are no numbers")
     grid = maps.merged()
-    history = {name: grid.values[:, j] for j, name in sorted(enumerate(grid.names), key=lambda pair: pair[1])}
+    lasted_ms = columns["window_ms"][-1] if len(times) else window_ms
+    rows = (times - times[0]) // lasted_ms if len(times) else times
+    history: dict[str, NDArray[np.float64]] = {}
+    for name, of_it in sorted(zip(grid.names, grid.values.T, strict=True), key=lambda pair: pair[0]):
+        history[name] = np.full(int(rows[-1]) + 1, np.nan)
+        history[name][rows] = of_it
     newest = {name: float(of_it[-1]) for name, of_it in history.items() if of_it[-1] == of_it[-1]}
     scores = [score for score in columns["anomaly_score"][-RECENT_WINDOWS:] if score is not None]
     live = open_window(store, device, window_ms, at_ms)
     return DeviceState(
         device=device,
         newest_ms=int(times[-1]) if len(times) else None,
-        window_ms=columns["window_ms"][-1] if len(times) else window_ms,
+        window_ms=lasted_ms,
         values={**newest, **live},
         live=bool(live),
-        times_ms=times,
         history=history,
         score=max(scores, default=None),
         units=units or {},

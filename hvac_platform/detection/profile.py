@@ -349,19 +349,27 @@ def usual_deviations(series: SnapshotSeries, profile: Profile, row: int) -> list
     )
 
 
-def judge_profile(series: SnapshotSeries, profile: Profile, device_type: DeviceType | None = None) -> Verdicts:
-    """Verdict of profile similarity on every snapshot.
+def profile_scores(series: SnapshotSeries, profile: Profile) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Score of profile similarity of every snapshot, float64 [n], and whether it alarms, bool [n].
 
     score = max((1 - cosine) / (1 - similarity limit), max|z| / sigma limit); alarm by
     :func:`hvac_platform.detection.calibration.persistent`.
     """
+    z_score = np.abs(sigmas(series, profile)).max(axis=1, initial=0.0) / profile.calibration.sigma
+    score = np.minimum(np.maximum(_distance_score(similarity_to(series, profile), profile), z_score), LARGEST_SCORE)
+    return score, persistent(score, series.times_ms, series.window_ms)
+
+
+def _distance_score(similarity: NDArray[np.float64], profile: Profile) -> NDArray[np.float64]:
+    return np.nan_to_num((1.0 - similarity) / max(1.0 - profile.calibration.similarity, ROUNDING))
+
+
+def judge_profile(series: SnapshotSeries, profile: Profile, device_type: DeviceType | None = None) -> Verdicts:
+    """Verdict of profile similarity on every snapshot, with :func:`profile_scores`."""
     limits = profile.calibration
     similarity = similarity_to(series, profile)
-    z = sigmas(series, profile)
-    distance_score = np.nan_to_num((1.0 - similarity) / max(1.0 - limits.similarity, ROUNDING))
-    z_score = np.abs(z).max(axis=1, initial=0.0) / limits.sigma
-    score = np.minimum(np.maximum(distance_score, z_score), LARGEST_SCORE)
-    anomalous = persistent(score, series.times_ms, series.window_ms)
+    distance_score = _distance_score(similarity, profile)
+    score, anomalous = profile_scores(series, profile)
     note = " (provisional: no profile yet)" if profile.provisional else ""
     reasons: list[tuple[str, ...]] = [()] * len(series)
     metrics: list[tuple[str, ...]] = [()] * len(series)

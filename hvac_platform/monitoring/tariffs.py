@@ -32,10 +32,11 @@ from hvac_platform.devices.local_time import timezone_of
 from hvac_platform.devices.written_times import calendar_months, known_timezone, time_of_day, weekdays
 
 MOST_PERIODS, MOST_PRICE = 100, 1e6
-LONGEST_CURRENCY = 8
+LONGEST_CURRENCY, LONGEST_NAME = 8, 40
 NO_FILE = "HVAC_TARIFFS names no file of prices, so there is energy and no money: docs/worth.md has an example"
 """How to get money, where nobody said what energy costs."""
 EXAMPLES = {
+    "name": "a name says in a few words what the prices are, such as name: contract of 2026",
     "price": "a price of a kWh is a number from 0 on, such as price: 0.28",
     "currency": "write a code or a sign, such as currency: EUR",
     "from": 'write a time of day in quotes, such as from: "08:00"',
@@ -56,6 +57,12 @@ class TariffsFileError(ConfigError):
 def _currency(value: str) -> str:
     if not 0 < len(value) <= LONGEST_CURRENCY or not all(c.isalpha() or unicodedata.category(c) == "Sc" for c in value):
         raise ValueError(f"must be letters or the sign of a currency, {LONGEST_CURRENCY} at most")
+    return value
+
+
+def _name(value: str) -> str:
+    if len(value) > LONGEST_NAME or not value.isprintable():
+        raise ValueError(f"must be of {LONGEST_NAME} printable characters at most")
     return value
 
 
@@ -105,6 +112,7 @@ class WrittenBuilding(_Part):
 class WrittenTariffs(_Part):
     """The whole file."""
 
+    name: Annotated[str, AfterValidator(_name)] = ""
     currency: Annotated[str, AfterValidator(_currency)]
     price: Price
     periods: Periods = ()
@@ -123,6 +131,11 @@ class Tariffs:
 
     written: WrittenTariffs
     alerts: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """What the prices are, told with each amount; empty where the file doesn't say it."""
+        return self.written.name
 
     @property
     def currency(self) -> str:

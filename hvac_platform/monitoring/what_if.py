@@ -1,29 +1,32 @@
 """What other limits would have shown, beside the record: past windows judged again, or the scores that are kept of them.
 
-To judge again takes what detection takes, and answers for limits of any kind. A kept score says how far a window was from
-the limit that it had, so what a multiple of that limit, another budget of false alarms, fewer methods or more agreement
-would have shown is read from the verdicts alone; what other rules would have said takes the windows' values too, and no
-learning. Nothing is written either way.
+To judge again takes what detection takes. A kept score says how far a window was from the limit that it had, so what a
+multiple of that limit, another budget of false alarms, fewer methods or more agreement would have shown is read from the
+verdicts alone; what other rules, or fixed limits of the profile, would have said takes the windows' values too, while the
+verdicts of the other methods are kept ones. Nothing is written either way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hvac_platform.config import Settings
-from hvac_platform.detection.alarms import budget_limit
+from hvac_platform.detection.alarms import PERSISTENCE_WINDOWS, budget_limit
 from hvac_platform.detection.incidents import group_windows
 from hvac_platform.detection.methods import knows_limits
+from hvac_platform.detection.profile import Profile, profile_scores
 from hvac_platform.detection.rules import rule_lookback_ms, rule_scores
 from hvac_platform.devices.registry import DeviceType
 from hvac_platform.embedding.learned import Encoders
 from hvac_platform.monitoring.judging import ready_to_judge
 from hvac_platform.monitoring.maintenance import in_maintenance
-from hvac_platform.monitoring.passes import Span
+from hvac_platform.monitoring.passes import Span, days_of
+from hvac_platform.monitoring.profiles import current_profile
+from hvac_platform.monitoring.wide_devices import metrics_to_read
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.records import AnomalyEvent, MaintenanceSpan
 from hvac_platform.stores.series import VerdictSeries, read_series, verdict_series
@@ -31,8 +34,8 @@ from hvac_platform.timestamps import DAY_MS
 
 Int64 = NDArray[np.int64]
 Bool = NDArray[np.bool_]
-RULES = "rules"
-"""Name of the method that goes by declared limits."""
+RULES, PROFILE = "rules", "profile"
+"""Names of the methods that go by declared limits, and by limits that can be given by hand."""
 SHARE = 0.5
 """Of the budget, what one of the two limits of a detector may use up."""
 Episode = tuple[int, int]
@@ -41,11 +44,11 @@ Episode = tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What is tried in place of what was calibrated.
+    """Fixed limits of the method ``profile`` that are tried in place of what was calibrated.
 
     Attributes:
-        similarity: fixed limit of the profile's similarity; None for the calibrated one.
-        sigma: fixed limit of deviations in sigma; None for the calibrated one.
+        similarity: of the similarity to the profile; None for the calibrated one.
+        sigma: of deviations in sigma; None for the calibrated one.
     """
 
     similarity: float | None = None
@@ -62,6 +65,7 @@ class OfScores:
         agreeing: so many of them have to call a window anomalous.
         budget: false alarms a day that limits are to hold; None for what they were calibrated to.
         rules: a device type whose rules are tried on devices of that type; None for those that there were.
+        fixed: fixed limits that are tried on the states of the windows, compared with the present profile.
     """
 
     times_limit: float = 1.0
@@ -69,6 +73,7 @@ class OfScores:
     agreeing: int = 1
     budget: float | None = None
     rules: DeviceType | None = None
+    fixed: Limits = Limits()
 
 
 class TooFewScoresError(ValueError):
@@ -135,45 +140,36 @@ def compare(device: Device, windows: int, recorded: Sequence[Episode], replayed:
     )
 
 
-def what_if(
-    store: Store, encoders: Encoders, settings: Settings, spans: Sequence[Span], limits: Limits, now_ms: int
-) -> Iterator[tuple[Span, Compared | None]]:
-    """Judge spans again with other limits; of each device, with its last span, what has changed.
+def judged_again(
+    store: Store, encoders: Encoders, settings: Settings, span: Span, fixed: Limits, now_ms: int
+) -> Compared:
+    """Judge the windows of a device again, day by day.
 
-    Nothing is written. Windows are judged by the present profile, so what differs is due to the limits, and to the profile
+    Nothing is written. Windows are judged by the present profile, so what differs is due to fixed limits, and to the profile
     where the record rests on an earlier one.
 
     Args:
         store: has windows, profiles and the record.
         encoders: of all devices.
         settings: the quiet time of incidents, and which windows are complete.
-        spans: parts of the past, those of a device together and in order.
-        limits: what is tried.
+        span: part of the past.
+        fixed: limits that are tried; none for those that there are.
         now_ms: the present.
-
-    Yields:
-        Each span as it is done, and the comparison with the last one of its device.
     """
-    windows, anomalous, recorded = 0, list[Int64](), list[Int64]()
-    for i, span in enumerate(spans):
-        device_id = span.device.device_id
+    windows, anomalous, recorded = 0, [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+    window_ms, quiet_ms = span.device.window(settings), settings.incident_quiet_ms
+    for day in days_of(span, window_ms):
         judgement = ready_to_judge(
-            *(store, span.device, encoders, settings, span.start_ms, span.end_ms),
+            *(store, span.device, encoders, settings, day.start_ms, day.end_ms),
             now_ms=now_ms,
-            similarity_threshold=limits.similarity,
-            sigma_threshold=limits.sigma,
+            similarity_threshold=fixed.similarity,
+            sigma_threshold=fixed.sigma,
         ).judge()
         windows += len(judgement.series)
         anomalous.append(judgement.series.times_ms[judgement.anomalous])
-        recorded.append(AnomalyEvent.times(store, device_id, (span.start_ms, span.end_ms)))
-        if i + 1 < len(spans) and spans[i + 1].device.device_id == device_id:
-            yield span, None
-            continue
-        window_ms, quiet_ms = span.device.window(settings), settings.incident_quiet_ms
-        was = episodes_of(np.concatenate(recorded), window_ms, quiet_ms)
-        would_be = episodes_of(np.concatenate(anomalous), window_ms, quiet_ms)
-        yield span, compare(span.device, windows, was, would_be)
-        windows, anomalous, recorded = 0, [], []
+        recorded.append(AnomalyEvent.times(store, span.device.device_id, (day.start_ms, day.end_ms)))
+    was = episodes_of(np.concatenate(recorded), window_ms, quiet_ms)
+    return compare(span.device, windows, was, episodes_of(np.concatenate(anomalous), window_ms, quiet_ms))
 
 
 def limits_for_budget(
@@ -242,7 +238,9 @@ def anomalous_by_scores(
     return windows, votes >= tried.agreeing
 
 
-def what_scores_say(store: Store, settings: Settings, span: Span, tried: OfScores) -> Compared:
+def what_scores_say(
+    store: Store, settings: Settings, span: Span, tried: OfScores, encoders: Encoders | None = None
+) -> Compared:
     """What would have been of one device, from the verdicts that are kept of it.
 
     Args:
@@ -250,6 +248,7 @@ def what_scores_say(store: Store, settings: Settings, span: Span, tried: OfScore
         settings: the quiet time of incidents.
         span: part of the past.
         tried: what is tried.
+        encoders: of all devices; needed where fixed limits are tried.
 
     Raises:
         TooFewScoresError: another budget is tried, and there is less than a day of scores.
@@ -261,6 +260,12 @@ def what_scores_say(store: Store, settings: Settings, span: Span, tried: OfScore
         wider = limits_for_budget(verdicts, window_ms, tried.budget, settings.hvac_false_alarms_per_day)
     if RULES in verdicts and tried.rules is not None and tried.rules.name == span.device.device_type:
         would_say[RULES] = _rules_say(store, span, tried.rules, window_ms, verdicts[RULES])
+    if PROFILE in verdicts and tried.fixed != Limits():
+        assert encoders is not None
+        profile = current_profile(store, span.device, encoders, settings)
+        if profile is not None:
+            profile = profile.with_limits(tried.fixed.similarity, tried.fixed.sigma)
+            would_say[PROFILE] = _profile_says(store, encoders, span, profile, window_ms, verdicts[PROFILE])
     windows, anomalous = anomalous_by_scores(would_say, tried, wider)
     _, was = anomalous_by_scores(verdicts, OfScores())
     quiet = in_maintenance(windows, MaintenanceSpan.read(store, span.device.device_id))
@@ -282,3 +287,22 @@ def _rules_say(store: Store, span: Span, rules: DeviceType, window_ms: int, judg
     series = read_series(store, span.device.device_id, rules.name, low, span.end_ms)
     rows = np.flatnonzero(np.isin(series.times_ms, judged.times_ms))
     return VerdictSeries(series.times_ms[rows], *rule_scores(series, rules, rows))
+
+
+def _profile_says(
+    store: Store, encoders: Encoders, span: Span, profile: Profile, window_ms: int, judged: VerdictSeries
+) -> VerdictSeries:
+    """Verdicts of a profile with fixed limits on the windows that were judged by others; none where nothing was."""
+    device, encoder = span.device, encoders.of(span.device.device_id)
+    low = span.start_ms - max(encoder.context_windows, PERSISTENCE_WINDOWS) * window_ms
+    series = read_series(
+        *(store, device.device_id, device.device_type, low, span.end_ms),
+        embeddings=not encoders.learned,
+        embedding_method=encoders.common.method,
+        metrics=metrics_to_read(store, device, low, span.end_ms, profile),
+    )
+    if series.embeddings is None:  # those stored may be of an encoder that was replaced since
+        series = replace(series, embeddings=encoder.encode(series))
+    scores, anomalous = profile_scores(series, profile)
+    rows = np.flatnonzero(np.isin(series.times_ms, judged.times_ms[np.isfinite(judged.scores)]))
+    return VerdictSeries(series.times_ms[rows], scores[rows], anomalous[rows])

@@ -70,6 +70,7 @@ class Worth:
         daily: avoidable energy and cost a day, or None.
         daily_unknown: why it isn't known; empty where it is.
         currency: of the cost; empty without prices.
+        prices: what the prices are, such as ``example prices``; empty where nobody said it.
         money_unknown: why there is no money; empty where there is.
         cost: points for it, 0 to 10; 0 where it isn't known.
         degree_hours: discomfort of its last 24 hours, K·h, or None.
@@ -81,6 +82,7 @@ class Worth:
     daily: DailyExcess | None
     daily_unknown: str
     currency: str
+    prices: str
     money_unknown: str
     cost: float
     degree_hours: float | None
@@ -105,6 +107,16 @@ class Prices:
     def of(cls, settings: Settings) -> Prices:
         """By the file that the settings name, as it is now."""
         return cls(*usable_tariffs(settings))
+
+    @property
+    def currency(self) -> str:
+        """Of all amounts; empty without prices."""
+        return self.tariffs.currency if self.tariffs is not None else ""
+
+    @property
+    def name(self) -> str:
+        """What the prices are; empty where nobody said it."""
+        return self.tariffs.name if self.tariffs is not None else ""
 
 
 NO_PRICES = Prices(None, NO_FILE)
@@ -150,13 +162,14 @@ def worth_of(store: Store, incident: Incident, prices_: Prices, energy: EnergyMo
     energy = energy or stored_energy_model(store, incident.device_id)
     daily, daily_unknown = _daily(series, incident, prices_, energy)
     found, comfort_unknown = _discomfort(series, incident)
-    tariffs = prices_.tariffs
+    price = prices_.tariffs.price if prices_.tariffs is not None else None
     return Worth(
         daily,
         daily_unknown,
-        tariffs.currency if tariffs is not None else "",
+        prices_.currency,
+        prices_.name,
         prices_.unknown,
-        round(cost_points(daily, tariffs.price if tariffs is not None else None), 1),
+        round(cost_points(daily, price), 1),
         found,
         comfort_unknown,
         round(comfort_points(found), 1),
@@ -318,9 +331,7 @@ def _next_start(store: Store, incident: Incident, since_ms: int, until_ms: int) 
 
 
 def _unknown(why: str, prices_: Prices, risk: dict[str, float]) -> Worth:
-    tariffs = prices_.tariffs
-    currency = tariffs.currency if tariffs is not None else ""
-    return Worth(None, why, currency, prices_.unknown, 0.0, None, why, 0.0, risk)
+    return Worth(None, why, prices_.currency, prices_.name, prices_.unknown, 0.0, None, why, 0.0, risk)
 
 
 # -- in words --------------------------------------------------------------------------------------------------------------
@@ -333,6 +344,11 @@ def money(amount: Interval, currency: str) -> str:
     '12.00 EUR (9.00 to 15.00)'
     """
     return f"{amount.value:,.2f} {currency} ({amount.low:,.2f} to {amount.high:,.2f})"
+
+
+def _a_day(amount: Interval, worth: Worth) -> str:
+    """An amount a day, with what the prices are where the file of prices says it."""
+    return f"{money(amount, worth.currency)} a day{f' at {worth.prices}' if worth.prices else ''}"
 
 
 def energy_words(amount: Interval) -> str:
@@ -349,7 +365,7 @@ def cost_words(worth: Worth) -> str:
     daily = worth.daily
     if daily is None:
         return f"not known: {worth.daily_unknown}"
-    parts = [] if daily.cost is None else [f"{money(daily.cost, worth.currency)} a day"]
+    parts = [] if daily.cost is None else [_a_day(daily.cost, worth)]
     parts.append(f"{energy_words(daily.kwh)} a day")
     how = (
         f"if all of a day were as the {daily.hours:.1f} h that could be compared"
@@ -367,7 +383,7 @@ def short_cost(worth: Worth) -> str:
     daily = worth.daily
     if daily is None or not daily.kwh.is_more_than_nothing:
         return ""
-    return f"{energy_words(daily.kwh) if daily.cost is None else money(daily.cost, worth.currency)} a day"
+    return f"{energy_words(daily.kwh)} a day" if daily.cost is None else _a_day(daily.cost, worth)
 
 
 def comfort_words(worth: Worth) -> str:
@@ -383,16 +399,24 @@ def maintenance_words(worth: Worth) -> str:
     return f"{worth.maintenance:g} of 10" + (f" ({listed})" if listed else "")
 
 
-def savings_words(found: Savings | None, unknown: str, currency: str) -> str:
-    """What has been saved since an incident was resolved, or why it isn't known; empty where there is nothing to be said."""
+def savings_words(found: Savings | None, unknown: str, worth: Worth) -> str:
+    """What has been saved since an incident was resolved, or why it isn't known; empty where there is nothing to be said.
+
+    Args:
+        found: what has been saved.
+        unknown: why that isn't known.
+        worth: of the incident, for the currency and what the prices are.
+    """
     if found is None:
         return f"not known: {unknown}" if unknown else ""
     amounts = (
-        [energy_words(found.kwh)] if found.cost is None else [money(found.cost, currency), energy_words(found.kwh)]
+        [energy_words(found.kwh)]
+        if found.cost is None
+        else [money(found.cost, worth.currency), energy_words(found.kwh)]
     )
-    daily = energy_words(found.kwh_a_day) if found.cost_a_day is None else money(found.cost_a_day, currency)
+    daily = f"{energy_words(found.kwh_a_day)} a day" if found.cost_a_day is None else _a_day(found.cost_a_day, worth)
     return (
-        f"{', '.join(amounts)} in {found.hours_after:.0f} h, {daily} a day: at the weather and load since then, against "
+        f"{', '.join(amounts)} in {found.hours_after:.0f} h, {daily}: at the weather and load since then, against "
         f"{found.hours_before:.1f} h of the incident"
     )
 
@@ -407,6 +431,7 @@ def worth_document(worth: Worth) -> dict[str, Any]:
         "avoidable_kwh_a_day": None if daily is None else _interval(daily.kwh),
         "avoidable_cost_a_day": None if daily is None or daily.cost is None else _interval(daily.cost),
         "currency": worth.currency or None,
+        "prices": worth.prices or None,
         "compared_hours": None if daily is None else round(daily.hours, 2),
         "extrapolated": None if daily is None else daily.extrapolated,
         "degree_hours": None if worth.degree_hours is None else round(worth.degree_hours, 2),

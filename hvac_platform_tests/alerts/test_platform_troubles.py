@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import dagster as dg
 import pytest
 
+from hvac_platform.alerts.outbox import write
 from hvac_platform.alerts.troubles import Trouble, clear_trouble, open_troubles, raise_trouble, tell_troubles
+from hvac_platform.assets.checks import alerts_are_delivered
 from hvac_platform.execution import ingest_everything
 from hvac_platform.monitoring.counted import RunsCounted, runs_counted
 from hvac_platform.monitoring.refused import refusals
@@ -13,7 +17,8 @@ from hvac_platform.sensors import ingestion_watch as ingestion_watch_module
 from hvac_platform.sensors.alert_delivery import alert_delivery
 from hvac_platform.sensors.ingestion_watch import ingestion_watch
 from hvac_platform.sensors.run_failure import run_failure, run_success
-from hvac_platform.timestamps import DAY_MS, now_ms
+from hvac_platform.stores.records import OutboxMessage
+from hvac_platform.timestamps import DAY_MS, day_of, now_ms
 from hvac_platform_tests.alerts.conftest import Happenings, incident
 from hvac_platform_tests.conftest import HOUR_MS, MIDNIGHT_MS, MINUTE_MS, NOON_MS, reading, readings
 
@@ -117,20 +122,83 @@ def test_a_run_that_fails_is_an_incident_until_its_job_succeeds(platform, instan
     assert counted == RunsCounted(1, 2, counted.seconds)
 
 
+def said_of(look):
+    """What a tick of the sensor says, whether the outbox stands as before or not."""
+    return look.skip_message if isinstance(look, dg.SkipReason) else look.skip_reason.skip_message
+
+
 def test_the_sensor_sends_what_lies_for_half_a_minute_and_says_what_it_was(platform, instance, told_to):
-    assert "names no file" in alert_delivery(at(platform, instance)).skip_message
+    nobody = alert_delivery(at(platform, instance))
+    assert "names no file" in said_of(nobody)
+    assert nobody.asset_events[1].description == "HVAC_ALERTS names no file: nobody is told"
     told_to(SCREEN)
-    assert alert_delivery(at(platform, instance)).skip_message == "nothing is late"
+    assert said_of(alert_delivery(at(platform, instance))) == "nothing is late"
     one, now = incident(), now_ms()
     happenings = Happenings(platform.store)
     happenings.record(one)
     happenings.happens("opened", one, at_ms=now - 29_000)
-    assert alert_delivery(at(platform, instance)).skip_message == "nothing is late"
+    assert said_of(alert_delivery(at(platform, instance))) == "nothing is late"
     happenings.happens("worsened/rtu-2", one, at_ms=now - 31_000)
-    said = alert_delivery(at(platform, instance)).skip_message
+    said = said_of(alert_delivery(at(platform, instance)))
     assert said.startswith("2 messages sent: sent to screen: ")
     assert f"worse: {one.device_id}" in said
-    assert alert_delivery(at(platform, instance)).skip_message == "nothing is late"
+    assert said_of(alert_delivery(at(platform, instance))) == "nothing is late"
+
+
+def test_how_the_outbox_stands_is_told_on_its_page_in_dagster_when_it_has_changed(platform, instance, told_to):
+    told_to(SCREEN)
+    first = at(platform, instance)
+    observed, checked = alert_delivery(first).asset_events
+    assert observed.asset_key == dg.AssetKey("alert_outbox")
+    assert {name: value.value for name, value in observed.metadata.items()} == {
+        "waiting": 0,
+        "waits_since": "nothing is due",
+        "sent_in_the_last_day": 0,
+        "given_up_in_the_last_day": 0,
+    }
+    assert (checked.check_name, checked.passed) == ("alerts_are_delivered", True)
+    again = at(platform, instance, first.cursor)
+    assert isinstance(alert_delivery(again), dg.SkipReason), "as it was a minute ago"
+    write(platform.store, [due_for(now_ms() - 7 * 60_000), replace(due_for(now_ms() - 60_000), state="dead")])
+    held_elsewhere(platform.store)
+    observed, checked = alert_delivery(at(platform, instance, first.cursor)).asset_events
+    assert observed.metadata["waiting"].value == 1
+    assert not checked.passed
+    assert checked.description == (
+        "a message has been due for 7 min, and 1 wait; 1 messages of the last day were given up: hvac alerts outbox says "
+        "which and why"
+    )
+    assert not alerts_are_delivered(platform).passed, "the check says the same when somebody runs it"
+
+
+def held_elsewhere(store):
+    """Another process delivers, and is stuck."""
+    from hvac_platform.alerts.delivery import LEASE_TOPIC
+
+    store.take_lease(LEASE_TOPIC, 0, "a detection run", at=0)
+
+
+def due_for(due_ms):
+    """A message that is due since an instant."""
+    return OutboxMessage(
+        date=day_of(due_ms),
+        queued_at=due_ms,
+        message_key=f"CH-001/1#opened#{due_ms}",
+        kind="message",
+        state="waiting",
+        incident_id="CH-001/1",
+        device_id="CH-001",
+        transition="opened",
+        route=None,
+        receiver="screen",
+        incidents=["CH-001/1"],
+        details={},
+        attempts=1,
+        next_attempt_at=due_ms,
+        sent_at=None,
+        error="refused",
+        updated_at=due_ms,
+    )
 
 
 def test_while_another_delivers_the_sensor_leaves_it_alone(platform, instance, told_to):
@@ -142,7 +210,7 @@ def test_while_another_delivers_the_sensor_leaves_it_alone(platform, instance, t
     happenings.record(one)
     happenings.happens("opened", one, at_ms=now_ms() - 60_000)
     platform.store.take_lease(LEASE_TOPIC, 0, "a detection run", at=0)
-    assert alert_delivery(at(platform, instance)).skip_message == "1 are late, and another process delivers"
+    assert said_of(alert_delivery(at(platform, instance))) == "1 are late, and another process delivers"
     assert platform.store.ledger(platform.topic) == {}  # it is no partition of the topic
 
 

@@ -22,7 +22,7 @@ from hvac_platform_tests.dashboard.test_pages import FixedSource
 
 WIDTHS, SCHEMES = (1280, 390), ("light", "dark")
 PARTS = {"<device>": "CH-001", "<number>": str(START_MS + 20 * HOUR_MS)}
-MORE = (f"/device/{quote(EVIL, safe='')}", "/incident/CH-001/1", "/nowhere")
+MORE = ("/?view=table", f"/device/{quote(EVIL, safe='')}", "/incident/CH-001/1", "/nowhere")
 """A device without a profile, an incident that is gone, and no page at all."""
 DROP_DOWNS = {"/incidents": "Severity", "/device/CH-001": "Metrics"}
 """Looked at when they are open, too: one choice, and several."""

@@ -105,7 +105,7 @@ def test_it_says_what_an_incident_costs_a_day_where_that_is_known_and_computes_i
     def worth_of(_store: Store, one: Incident, _prices: Prices) -> Worth:
         asked.append(one.device_id)
         known = daily if one.device_id == "A" else None
-        return Worth(known, "" if known else "nothing came of it meanwhile", "EUR", "", 2.0, None, "", 0.0, {})
+        return Worth(known, "" if known else "nothing came of it meanwhile", "EUR", "", "", 2.0, None, "", 0.0, {})
 
     monkeypatch.setattr(known_of_incidents, "worth_of", worth_of)
     known = known_of_incidents.KnownOfIncidents(Settings(_env_file=None))  # type: ignore[call-arg]
@@ -116,6 +116,13 @@ def test_it_says_what_an_incident_costs_a_day_where_that_is_known_and_computes_i
     assert text.count("Costs about") == 1
     assert "Costs about 12.00 EUR (9.00 to 15.00) a day." in text
     assert sorted(asked) == ["A", "B"]
+
+
+def test_a_part_of_an_event_that_is_over_stands_for_itself(store: EmbeddedStore) -> None:
+    """Else nothing would need attention while it is open."""
+    whole = incident("A", START_MS, scope="fleet", status="closed")
+    opened(store, whole, incident("P1", START_MS, parent_id=whole.incident_id))
+    assert '"P1"' in told(store)
 
 
 def test_a_thousand_incidents_are_put_in_order_without_looking_at_what_each_is_worth(

@@ -36,6 +36,7 @@ MOST_CLICKS = 5
 """From the link that the demonstration prints to the right incident acknowledged, by who has read nothing."""
 PAGES = {
     "/": "incident open",
+    "/?view=table": "worst incident",
     "/device/CH-001": "Normal snapshots",
     f"/device/{quote(EVIL, safe='')}": "There is no profile of this device yet",
     "/incidents": "fouled condenser",
@@ -93,6 +94,29 @@ def chromium() -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=program, args=FLAGS)
         yield browser
         browser.close()
+
+
+def test_the_address_remembers_what_is_chosen_of_the_fleet(served: str) -> None:
+    """By keyboard alone: who comes back to the address, or is sent it, sees the same."""
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.goto(served)
+        page.locator("#fleet-cards article").first.wait_for(timeout=60_000)
+        page.get_by_label("cards").focus()
+        page.keyboard.press("ArrowRight")
+        page.locator("#fleet-cards table").wait_for(timeout=60_000)
+        page.get_by_label("Search").focus()
+        page.keyboard.type("ch-0")
+        page.wait_for_function("() => location.search === '?view=table&search=ch-0'")
+        page.wait_for_function("() => document.querySelectorAll('#fleet-cards tbody tr').length === 1")
+        page.reload()
+        page.locator("#fleet-cards tbody").get_by_role("link", name="CH-001").click(timeout=60_000)
+        page.get_by_text("Normal snapshots").wait_for(timeout=60_000)
+        page.go_back()
+        page.locator("#fleet-cards tbody tr").wait_for(timeout=60_000)
+        assert page.get_by_label("Search").input_value() == "ch-0"
+        assert page.locator("#fleet-cards tbody tr").count() == 1
+        page.close()
 
 
 def test_every_page_opens_in_a_browser(served: str, tmp_path: Path) -> None:

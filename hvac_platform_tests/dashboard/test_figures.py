@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import numpy as np
 import plotly.graph_objects as go
 import pytest
@@ -55,6 +57,30 @@ def test_a_gap_breaks_the_line() -> None:
     assert ys.count(None) == 1
 
 
+def test_metrics_of_one_unit_are_drawn_over_each_other_where_that_is_asked_for() -> None:
+    values = np.linspace(40.0, 60.0, len(TIMES))
+    broken = np.where(np.arange(len(TIMES)) == 3, -999.0, values + 5)
+    lines = [
+        Line("supply", "°F", values, band=(30.0, 70.0), ahead=([0], [1.0])),
+        Line("power", "kW", values, band=(30.0, 70.0)),
+        Line("return", "°F", broken, limits=(0.0, 200.0), ahead=([0], [1.0])),
+    ]
+    apart, together = (metrics_figure(TIMES, lines, **AXIS, overlaid=overlaid) for overlaid in (False, True))
+    assert [trace["yaxis"] for trace in apart["data"]] == ["y", "y2", "y3", "y", "y3"]
+    assert [trace["yaxis"] for trace in together["data"]] == ["y", "y2", "y", "y", "y"]
+    colours = [trace["line"]["color"] for trace in together["data"]]
+    assert colours[0] != colours[2], "lines over each other are told apart"
+    assert colours[3:] == [colours[0], colours[2]], "an end has the colour of its line"
+    assert (apart["layout"]["showlegend"], together["layout"]["showlegend"]) == (False, True)
+    assert [trace["showlegend"] for trace in together["data"]] == [True, False, True, False, False]
+    low, high = together["layout"]["yaxis"]["range"]
+    assert low > 0, "an impossible reading doesn't stretch the axis"
+    assert high > 65, "the highest line is not on the edge"
+    bands = [shape for shape in together["layout"]["shapes"] if shape["y0"] == 30.0]
+    assert [shape["yref"] for shape in bands] == ["y2"], "a band is of one line"
+    go.Figure(together)
+
+
 def test_marks_stay_few_however_many_windows() -> None:
     scattered = merged([int(t) for t in TIMES[::3]], MINUTE)
     assert len(scattered) <= MOST_SPANS
@@ -69,9 +95,17 @@ def test_scores_far_beyond_the_limit_are_drawn_at_the_ceiling_and_told_in_full()
     assert trace["customdata"] == [0.5, 99.0]
 
 
-@pytest.mark.parametrize("values", [np.zeros(0), np.full(5, np.nan), np.array([1.0])])
-def test_nothing_to_draw_draws_nothing(values: np.ndarray) -> None:
+@pytest.mark.parametrize("values", [np.zeros(0), np.full(50, np.nan), np.arange(9.0)])
+def test_a_sparkline_of_fewer_than_ten_points_is_not_drawn(values: np.ndarray) -> None:
     assert sparkline(values) == ""
+
+
+def test_a_hole_in_the_data_is_a_hole_in_its_sparkline() -> None:
+    values = np.arange(30.0)
+    values[10:15] = np.nan
+    drawn = base64.b64decode(sparkline(values).partition(",")[2]).decode()
+    assert drawn.count("<polyline ") == 2
+    assert base64.b64decode(sparkline(np.arange(30.0)).partition(",")[2]).decode().count("<polyline ") == 1
 
 
 def test_strips_say_how_a_device_ran_and_how_much_was_read_and_nothing_where_there_is_no_window() -> None:

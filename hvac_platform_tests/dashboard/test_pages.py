@@ -83,6 +83,69 @@ def test_the_fleet_is_filtered(browser: Browser) -> None:
     assert "passes the filters" in browser.text("fleet-cards.children", fleet_building__value="nowhere")
 
 
+def test_the_fleet_is_a_table_in_the_order_that_is_chosen(browser: Browser) -> None:
+    def shown(**chosen_: str | None) -> list[str]:
+        devices: list[str] = browser.ask("fleet-cards.children", fleet_view__value="table", **chosen_)[
+            "fleet-shown.data"
+        ]
+        return devices
+
+    answer = browser.ask("fleet-cards.children", fleet_view__value="table", fleet_order__value="device")
+    text = json.dumps(answer["fleet-cards.children"], ensure_ascii=False)
+    for words in (
+        "CH-001",
+        "chiller",
+        "building-B",
+        "incident open",
+        "▲ warning",
+        " ago",
+        '"aria-sort": "ascending"',
+    ):
+        assert words in text
+    assert "svg+xml" not in text, "what cards show of the last hour is not read"
+    assert shown()[0] == "CH-001", "the most urgent first"
+    assert shown(fleet_order__value="device") == sorted(shown())
+    assert shown(fleet_order__value="type")[:2] == ["CH-001", "RTU-001"]
+    assert shown(fleet_order__value="longest not heard of")[0] in ("CH-001", "RTU-001", EVIL)
+    assert shown(fleet_order__value="nonsense") == shown()
+    assert shown(fleet_search__value="rtu") == ["RTU-001"]
+    assert "passes the filters" in browser.text(
+        "fleet-cards.children", fleet_view__value="table", fleet_type__value="x"
+    )
+
+
+def test_what_the_address_says_is_chosen_of_the_fleet(browser: Browser) -> None:
+    def page(search: str) -> dict[str, Any]:
+        """Values of the elements of the page by id."""
+        found: dict[str, Any] = {}
+
+        def look(part: Any) -> None:
+            if isinstance(part, list):
+                for one in part:
+                    look(one)
+            elif isinstance(part, dict):
+                of = part.get("props", {})
+                if str(of.get("id", "")).startswith("fleet-"):
+                    found[of["id"].removeprefix("fleet-")] = of.get("value")
+                look(of.get("children"))
+
+        look(browser.ask("page.children", where__pathname="/", where__search=search)["page.children"])
+        return found
+
+    said = page("?view=table&order=place&type=chiller&building=b%20%3Cb%3E&status=silent&search=CH")
+    assert {name: said[name] for name in ("view", "order", "type", "building", "status", "search")} == {
+        "view": "table",
+        "order": "place",
+        "type": "chiller",
+        "building": "b <b>",
+        "status": "silent",
+        "search": "CH",
+    }
+    for odd in ("", "?view=&order=x&status=y", "?" + "a=1&" * 50, "?view=" + "x" * 1_900, "?%ff"):
+        said = page(odd)
+        assert (said["view"], said["order"], said["status"], said["search"]) == ("cards", None, None, None)
+
+
 def test_a_device_shows_slow_wear_and_its_operating_modes(browser: Browser) -> None:
     tables = str(browser.ask("device-message.children", device_id__data="CH-001")["device-tables.children"])
     for words in (
@@ -226,6 +289,11 @@ def test_times_of_an_incident_and_a_device_are_told_by_the_clock_of_the_building
     browser = Browser(make_app(settings_of(filled, hvac_alerts=alerts)))
     incident_page = browser.text("incident-content.children", incident_id__data=["CH-001", START_MS + 20 * HOUR_MS])
     assert at_site(START_MS + 20 * HOUR_MS, zone) in incident_page
+    store = EmbeddedStore(filled / "store.db")
+    (one,) = Incident.read(store, "CH-001")
+    since = lifecycle.handling_of(store, [one])[one.incident_id].since
+    lead = browser.text("incident-lead.children", incident_id__data=["CH-001", START_MS + 20 * HOUR_MS])
+    assert f"since {at_site(since, zone)}" in lead, "what somebody reads first too"
     assert f"in {zone})" in browser.text("device-message.children", device_id__data="CH-001")
 
 

@@ -149,6 +149,36 @@ def test_a_span_is_read_once(filled: Path) -> None:
     assert len(store.calls) < 10
 
 
+def test_what_would_have_been_normal_is_computed_once_for_a_span(filled: Path) -> None:
+    """It takes most of the time of a read, and other metrics of the span need no other."""
+    store = CountingStore(EmbeddedStore(filled / "store.db"))
+    settings = settings_of(filled)
+    browser = Browser(make_app(settings, source=FixedSource(settings, store)))
+
+    def snapshots_read(*metrics: str) -> int:
+        store.calls.clear()
+        data = read(browser, name=str(OPENED_AT), replay_metrics__value=list(metrics))["replay-data.data"]
+        assert any("normal would have been" in trace["name"] for trace in data["metrics"]["data"])
+        return sum("device_state_snapshots" in call for call in store.calls)
+
+    assert snapshots_read() > 1
+    assert snapshots_read("load", "cop") == 1
+
+
+def test_an_address_names_the_span_and_a_device_leads_to_its_own(browser: Browser) -> None:
+    """The page of a device leads to the range that it shows, of which a replay plays the last seven days."""
+    asked = {"device_id__data": "CH-001", "device_range__value": "custom"}
+    day = {"device_from__value": YESTERDAY, "device_until__value": f"{YESTERDAY}T18:00"}
+    href = browser.ask("device-replay.href", **asked, **day)["device-replay.href"]
+    assert href == f"/replay/CH-001?from={YESTERDAY}T00:00:00&until={YESTERDAY}T18:00:00"
+    path, _, search = href.partition("?")
+    page = browser.ask("page.children", where__pathname=path, where__search=f"?{search}")
+    assert [f"{YESTERDAY}T{hour}:00:00" in json.dumps(page) for hour in ("00", "18")] == [True, True]
+    longer = {"device_from__value": iso(START_MS - 20 * DAY_MS), "device_until__value": f"{YESTERDAY}T18:00"}
+    href = browser.ask("device-replay.href", **asked, **longer)["device-replay.href"]
+    assert f"from={iso(START_MS + 18 * HOUR_MS - 7 * DAY_MS)[:10]}T18:00:00&" in href
+
+
 def test_who_sees_another_building_plays_nothing_of_this_one(filled: Path, tmp_path: Path) -> None:
     copy_databases(filled, tmp_path)
     store = EmbeddedStore(tmp_path / "store.db")

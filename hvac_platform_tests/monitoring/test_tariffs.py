@@ -90,6 +90,11 @@ def test_where_no_timezone_is_said_it_is_that_of_the_file_of_alerts(tmp_path):
         ("price: 0.28\n", "price: -1\n", ["line 4", "greater than or equal to 0"]),
         ("price: 0.28\n", "price: .inf\n", ["line 4", "price"]),
         ("currency: EUR\n", "", ["currency", "is missing", "such as currency: EUR"]),
+        (
+            "currency: EUR\n",
+            f"name: {'x' * 41}\ncurrency: EUR\n",
+            ["line 2", "name", "40 printable characters at most"],
+        ),
         ("currency: EUR\n", "currency: 12\n", ["line 2", "currency"]),
         ("EUR", "'[red]'", ["line 2", "letters or the sign of a currency"]),
         ("Europe/Berlin", "Europe/Bonn", ["line 3", "timezone", "Europe/Bonn"]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from itertools import pairwise
 
 import numpy as np
@@ -22,8 +23,8 @@ from hvac_platform.monitoring.what_if import (
     OfScores,
     anomalous_by_scores,
     compare,
+    judged_again,
     limits_for_budget,
-    what_if,
 )
 from hvac_platform.simulation.faults import Fault
 from hvac_platform.stores.base import Device, TableSlice
@@ -77,12 +78,46 @@ def test_the_same_limits_show_what_is_on_record(store):
 def test_tighter_limits_tell_incidents_earlier_and_wider_ones_flag_fewer_windows(store):
     assert replayed("--sigma", "0.5")["earlier"]
     (device,) = store.devices()
-    spans = [Span(device, MIDNIGHT_MS, MIDNIGHT_MS + 6 * HOUR_MS)]
+    span = Span(device, MIDNIGHT_MS, MIDNIGHT_MS + 6 * HOUR_MS)
     lengths = []
     for limits in (Limits(), Limits(similarity=-1.0, sigma=1_000.0)):
-        ((_, compared),) = what_if(store, encoders(store), load_settings(), spans, limits, MIDNIGHT_MS + DAY_MS)
+        compared = judged_again(store, encoders(store), load_settings(), span, limits, MIDNIGHT_MS + DAY_MS)
         lengths.append(sum(end - start for start, end in compared.replayed))
     assert lengths[1] < lengths[0]
+
+
+@pytest.mark.parametrize("limits", [("--similarity", "0.9"), ("--sigma", "2"), ("--similarity", "0.5", "--sigma", "9")])
+def test_fixed_limits_on_kept_scores_say_what_judging_again_says(store, limits):
+    from_scores, again = replayed(*limits), replayed(*limits, "--judge-again")
+    assert from_scores == again
+    assert from_scores["replayed"] != replayed("--judge-again")["replayed"]
+
+
+def test_fixed_limits_go_together_with_what_else_scores_say(store):
+    found = replayed("--similarity", "-1", "--sigma", "1000", "--methods", "profile")
+    assert found["recorded"] != []
+    assert found["replayed"] == []
+
+
+def test_windows_of_which_too_little_was_read_stay_unjudged_with_fixed_limits(store):
+    half_past = MIDNIGHT_MS + HOUR_MS // 2
+    tight = ("--similarity", "1", "--sigma", "0.1", "--methods", "profile")
+
+    def covered():
+        spans = [(parse_instant(one["from"]), parse_instant(one["until"])) for one in replayed(*tight)["replayed"]]
+        return any(start <= half_past < end for start, end in spans)
+
+    assert covered()
+    unread = {
+        "snapshot_time": list(range(MIDNIGHT_MS, MIDNIGHT_MS + HOUR_MS, 60_000)),
+        **{name: [value] * 60 for name, value in (("device_id", "CH-001"), ("method", "profile"), ("score", math.nan))},
+        **{
+            name: [value] * 60 for name, value in (("anomalous", False), ("level", 0), ("reasons", ()), ("metrics", ()))
+        },
+        **{name: [0] * 60 for name in ("profile_version", "revision")},
+    }
+    store.upsert("snapshot_verdicts", unread)
+    assert not covered()
 
 
 @pytest.mark.parametrize("options", [("--sigma", "0.5"), ("--times-limit", "0.5")])
@@ -192,7 +227,8 @@ def test_tighter_limits_alarm_of_nothing_in_maintenance(store):
     "options",
     [
         ("--from", "2030-01-01"),
-        ("--times-limit", "2", "--sigma", "3"),
+        ("--times-limit", "2", "--judge-again"),
+        ("--budget", "2", "--sigma", "3"),
         ("--methods", "guess"),
         ("--methods", ","),
         ("--methods", "rules", "--agreeing", "2"),

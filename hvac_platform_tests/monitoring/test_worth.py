@@ -221,7 +221,7 @@ def test_a_repair_has_saved_what_the_fault_would_have_drawn_since(chiller: Embed
     assert found.cost is not None
     assert found.cost.value == pytest.approx(1728.0 * 6.4 / 24, rel=0.02)
     assert (found.hours_before, found.hours_after) == pytest.approx((24.0, 48.0))
-    said = savings_words(found, why, "EUR")
+    said = savings_words(found, why, worth_of(chiller, incident(start, 24), prices))
     assert "1,728.0 kWh" in said
     assert "in 48 h" in said
     document = savings_document(found, why, "EUR")
@@ -241,6 +241,23 @@ def test_savings_begin_when_somebody_said_that_it_is_over_if_that_was_later(
     assert found is not None
     assert found.kwh_a_day.value == pytest.approx(864.0)
     assert ended < repaired
+
+
+def test_what_the_prices_are_is_told_with_each_amount(chiller: EmbeddedStore, tmp_path: Path) -> None:
+    """An example must not look like what somebody's energy costs."""
+    start, repaired = MIDNIGHT_MS, MIDNIGHT_MS + DAY_MS
+    draws(chiller, start, repaired, 140.0)
+    draws(chiller, repaired, repaired + 2 * DAY_MS, 104.0)
+    one = incident(start, 24)
+    for name, said in (("", " a day"), ("name: example prices\n", " a day at example prices")):
+        (tmp_path / "named.yaml").write_text(f"{name}{PRICES}")
+        named = Prices.of(Settings(_env_file=None, hvac_tariffs=tmp_path / "named.yaml"))  # type: ignore[call-arg]
+        worth = worth_of(chiller, one, named)
+        assert short_cost(worth).endswith(f"){said}")
+        assert f"){said}, 960.0 kWh" in cost_words(worth)
+        found = savings_of(chiller, one, resolved(chiller, one), named, repaired + 2 * DAY_MS)
+        assert f"){said}: at the weather" in savings_words(*found, worth)
+        assert worth_document(worth)["prices"] == ("example prices" if name else None)
 
 
 @pytest.mark.parametrize(
@@ -269,7 +286,8 @@ def test_where_too_little_can_be_compared_nothing_is_said_to_be_saved_and_why(
         chiller.upsert(Incident.TABLE, Incident.columns([other]))
     found, said = savings_of(chiller, one, handling, prices, repaired + hours_after * HOUR_MS)
     assert (found is None, said) == (bool(why), why)
-    assert savings_words(found, said, "EUR") == (f"not known: {why}" if why else savings_words(found, "", "EUR"))
+    worth = worth_of(chiller, one, prices)
+    assert savings_words(found, said, worth) == (f"not known: {why}" if why else savings_words(found, "", worth))
     if why:
         assert savings_document(found, said, "EUR") == {"unknown": why}
 
@@ -279,5 +297,5 @@ def test_of_what_is_not_resolved_nothing_is_said_to_be_saved(chiller: EmbeddedSt
     assert savings_of(chiller, one, None, prices, MIDNIGHT_MS + 9 * DAY_MS) == (None, "")
     handling = replace(resolved(chiller, one), state="acknowledged")
     assert savings_of(chiller, one, handling, prices, MIDNIGHT_MS + 9 * DAY_MS) == (None, "")
-    assert savings_words(None, "", "EUR") == ""
+    assert savings_words(None, "", worth_of(chiller, one, prices)) == ""
     assert savings_document(None, "", "EUR") is None

@@ -63,6 +63,7 @@ from hvac_platform.dashboard.front import LONGEST_LIST, texts_once
 from hvac_platform.dashboard.log_in import current_person
 from hvac_platform.dashboard.reading import (
     HOUR_MS,
+    LONGEST_REPLAY_MS,
     completeness_of,
     device_events,
     device_incidents,
@@ -110,7 +111,7 @@ from hvac_platform.stores.series import read_series
 from hvac_platform.timestamps import DAY_MS, day_of, iso, now_ms, parse_instant
 
 RANGES = {"1 h": HOUR_MS, "6 h": 6 * HOUR_MS, "24 h": DAY_MS, "7 d": 7 * DAY_MS}
-CUSTOM = "custom"
+CUSTOM, OVERLAID = "custom", "overlaid"
 LONGEST_MS = 31 * DAY_MS
 SHOWN_EVENTS = 25
 MOST_METRICS = 24
@@ -144,6 +145,7 @@ POINT_SHARES: tuple[Literal["completeness", "staleness", "stuck", "out_of_range"
 def layout(device_id: str) -> Content:
     """The page of a device before its first refresh."""
     ranges: Any = [{"label": name, "value": name} for name in (*RANGES, CUSTOM)]
+    overlay: Any = [{"label": "over each other", "value": OVERLAID}]
     return html.Div(
         [
             html.H1(visible(device_id, 128)),
@@ -171,7 +173,14 @@ def layout(device_id: str) -> Content:
                         className="chooser wide",
                     ),
                     chooser("device-metrics", "Metrics", [], [], multi=True, placeholder="the key ones"),
-                    dcc.Link("Replay a past span", href=replay_href(device_id)),
+                    html.Fieldset(
+                        [
+                            html.Legend("Those of one unit"),
+                            dcc.Checklist(id="device-overlay", options=overlay, value=[], inline=True),
+                        ],
+                        className="chooser",
+                    ),
+                    dcc.Link("Replay this span", href=replay_href(device_id), id="device-replay"),
                 ],
                 className="controls",
             ),
@@ -576,6 +585,7 @@ class DeviceView:
         tables: what lies below.
         options: metrics to choose from.
         shown: what :func:`render` is to be told at the next refresh.
+        replay: address at which the span is played back, the end of it where it is longer than can be played.
     """
 
     head: Content
@@ -589,6 +599,7 @@ class DeviceView:
     tables: Content = None
     options: Any = None
     shown: Any = None
+    replay: Any = no_update
 
     @property
     def heights(self) -> tuple[Any, Any, Any]:
@@ -606,12 +617,13 @@ def _height(figure: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a page asks for: range or span, and metrics."""
+    """What a page asks for: range or span, metrics, and whether those of one unit are drawn over each other."""
 
     chosen: str = "24 h"
     start: str | None = None
     until: str | None = None
     metrics: Sequence[str] = ()
+    overlaid: bool = False
 
     @property
     def revision(self) -> str:
@@ -783,7 +795,12 @@ def _whole(store: Store, newest: _Now, asked: Asked, top: Content, state: str) -
             end_ms=end_ms,
             revision=axis["revision"],
         ),
-        metrics_figure(snapshots.times_ms, lines, **axis),
+        metrics_figure(
+            snapshots.times_ms,
+            lines,
+            **{**axis, "revision": f"{axis['revision']} {asked.overlaid}"},
+            overlaid=asked.overlaid,
+        ),
         marks_words(spans),
         urgent_section(newest),
         newest_values(kind, last, int(series.times_ms[-1]), units),
@@ -801,6 +818,7 @@ def _whole(store: Store, newest: _Now, asked: Asked, top: Content, state: str) -
         ),
         [option(m, metric_title(kind, m)) for m in key_metrics(kind, known, MOST_OPTIONS)],
         {"state": state, "metrics": wanted, "ends": ends if is_open else None},
+        replay_href(device_id, span=(max(start_ms, end_ms - LONGEST_REPLAY_MS), end_ms)),
     )
 
 
@@ -875,11 +893,13 @@ def register(app: Dash, source: Source) -> None:
         Output("device-metrics", "options"),
         Output("device-shown", "data"),
         Output("device-custom", "hidden"),
+        Output("device-replay", "href"),
         Input("tick", "n_intervals"),
         Input("device-range", "value"),
         Input("device-from", "value"),
         Input("device-until", "value"),
         Input("device-metrics", "value"),
+        Input("device-overlay", "value"),
         State("device-id", "data"),
         State("device-shown", "data"),
     )
@@ -889,11 +909,12 @@ def register(app: Dash, source: Source) -> None:
         start: str | None,
         until: str | None,
         metrics: list[str] | None,
+        overlay: list[str] | None,
         device_id: str,
         shown: dict[str, Any] | None,
     ) -> tuple[Any, ...]:
         views: list[DeviceView] = []
-        asked = Asked(chosen, start, until, tuple(texts_once(metrics, LONGEST_LIST)))
+        asked = Asked(chosen, start, until, tuple(texts_once(metrics, LONGEST_LIST)), overlay == [OVERLAID])
         known = shown if isinstance(shown, dict) else None
 
         def read(store: Store) -> Content:
@@ -904,10 +925,11 @@ def register(app: Dash, source: Source) -> None:
         plain = chosen != CUSTOM
         view = views[0] if views else DeviceView(no_update, message)
         if view.scores is None or view.metrics is None:
-            return view.head, message, True, *[no_update] * 11, None, plain
+            return view.head, message, True, *[no_update] * 11, None, plain, no_update
         heights = view.heights
         return (
             *(view.head, message, False, view.scores, heights[0], view.strips, heights[1]),
             *(view.metrics, heights[2], view.marks),
             *(view.urgent, view.newest, view.tables, view.options, view.shown, plain),
+            view.replay,
         )

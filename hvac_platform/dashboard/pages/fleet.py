@@ -1,9 +1,11 @@
-"""Fleet: totals on top, then one card a device, the most urgent first."""
+"""Fleet: totals on top, then one card or one row of a table a device, the most urgent first or in another order."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 from dash import Dash, Input, Output, State, dcc, html, no_update
@@ -12,6 +14,7 @@ from hvac_platform.dashboard.attention import attention, most_urgent
 from hvac_platform.dashboard.components import (
     NO_PAGE,
     Content,
+    Heading,
     Page,
     chooser,
     guarded,
@@ -21,7 +24,9 @@ from hvac_platform.dashboard.components import (
     page_of,
     pager,
     severity_badge,
+    severity_cell,
     status_badge,
+    table,
     total,
 )
 from hvac_platform.dashboard.device_states import Fleet, FleetBoards, Status
@@ -44,12 +49,37 @@ from hvac_platform.dashboard.reading import DeviceState, Ingestion
 from hvac_platform.dashboard.shared_readings import SharedReadings
 from hvac_platform.stores.base import Device, Store
 
-CARDS = 24
+CARDS, ROWS = 24, 50
 METRICS = 6
+CARDS_VIEW, TABLE_VIEW = "cards", "table"
+LONGEST_FIELD = 80
+FIELDS = ("view", "order", "type", "building", "status", "search")
+"""What is chosen on the page, as the address has it; the elements are called so too."""
+REMEMBER = """(...chosen) => {
+  if (window.location.pathname !== "/") { return; }
+  const names = ["view", "order", "type", "building", "status", "search"];
+  const fields = new URLSearchParams();
+  names.forEach((name, i) => { if (chosen[i] && chosen[i] !== "cards") { fields.set(name, chosen[i]); } });
+  const search = String(fields) ? `?${fields}` : "";
+  if (search !== window.location.search) { window.history.replaceState(window.history.state, "", `/${search}`); }
+}"""
+"""Has the browser write into its address what is chosen, for when somebody comes back to the page or passes it on."""
 
 
-def layout() -> Content:
-    """The page before its first refresh."""
+class Order(StrEnum):
+    """What devices are in order of, but for the usual one, the most urgent first."""
+
+    DEVICE = "device"
+    TYPE = "type"
+    PLACE = "place"
+    HEARD_OF = "longest not heard of"
+
+
+def layout(*, query: Mapping[str, str] = MappingProxyType({})) -> Content:
+    """The page before its first refresh, with what its address says is chosen."""
+    asked = {name: visible(query.get(name, ""), LONGEST_FIELD) or None for name in FIELDS}
+    view: Any = [{"label": name, "value": name} for name in (CARDS_VIEW, TABLE_VIEW)]
+    viewed = TABLE_VIEW if asked["view"] == TABLE_VIEW else CARDS_VIEW
     return html.Div(
         [
             html.H1("Fleet"),
@@ -57,13 +87,27 @@ def layout() -> Content:
             html.Div(id="fleet-attention"),
             html.Div(
                 [
-                    chooser("fleet-type", "Type", []),
-                    chooser("fleet-building", "Building", []),
-                    chooser("fleet-status", "Status", [option(s.value) for s in Status]),
+                    html.Fieldset(
+                        [
+                            html.Legend("Shown as"),
+                            dcc.RadioItems(id="fleet-view", options=view, value=viewed, inline=True),
+                        ],
+                        className="chooser",
+                    ),
+                    _chooser("order", "In order of", asked, list(Order), placeholder="most urgent first"),
+                    _chooser("type", "Type", asked),
+                    _chooser("building", "Building", asked),
+                    _chooser("status", "Status", asked, list(Status)),
                     html.Div(
                         [
                             html.Label("Search", htmlFor="fleet-search"),
-                            dcc.Input(id="fleet-search", type="search", debounce=0.3, placeholder="part of a name"),
+                            dcc.Input(
+                                id="fleet-search",
+                                type="search",
+                                value=asked["search"],
+                                debounce=0.3,
+                                placeholder="part of a name",
+                            ),
                         ],
                         className="chooser",
                     ),
@@ -77,6 +121,17 @@ def layout() -> Content:
     )
 
 
+def _chooser(
+    name: str, label: str, asked: Mapping[str, str | None], values: Sequence[str] = (), placeholder: str = "all"
+) -> Content:
+    """A drop-down with what is chosen of it; where choices come with the first refresh, that one is there before."""
+    value = asked[name]
+    if values and value not in values:
+        value = None
+    options = [option(one) for one in (values or ([value] if value is not None else []))]
+    return chooser(f"fleet-{name}", label, options, value, placeholder=placeholder)
+
+
 @dataclass(frozen=True, slots=True)
 class Filters:
     """What is chosen; empty or None lets all pass. ``search`` is part of a device's id or place, however it is written."""
@@ -87,8 +142,8 @@ class Filters:
     search: str | None = None
 
 
-def chosen(fleet: Fleet, filters: Filters) -> list[Device]:
-    """Devices that pass the filters, most urgent first: by status, then severity, then id."""
+def chosen(fleet: Fleet, filters: Filters, order: str | None = None) -> list[Device]:
+    """Devices that pass the filters, in an order; most urgent first where none is named: by status, severity, id."""
     device_type, building, status = filters.device_type, filters.building, filters.status
     sought = (filters.search or "").strip().casefold()
     kept = [
@@ -99,7 +154,13 @@ def chosen(fleet: Fleet, filters: Filters) -> list[Device]:
         and (not status or fleet.statuses[d.device_id] == status)
         and (not sought or sought in f"{d.device_id}\n{d.location}\n{d.building_id}".casefold())
     ]
-    return sorted(kept, key=fleet.urgency)
+    keys: Mapping[str | None, Callable[[Device], tuple[Any, ...]]] = {
+        Order.DEVICE: lambda d: (d.device_id,),
+        Order.TYPE: lambda d: (type_title(d.device_type), d.device_id),
+        Order.PLACE: lambda d: (d.building_id, d.location, d.device_id),
+        Order.HEARD_OF: lambda d: (d.last_seen, d.device_id),
+    }
+    return sorted(kept, key=keys.get(order, fleet.urgency))
 
 
 def totals(fleet: Fleet, flow: Ingestion | Exception | None, rejected: int | Exception) -> list[Content]:
@@ -144,10 +205,8 @@ def _why(error: Exception | None, otherwise: str) -> str:
 
 def card(device: Device, fleet: Fleet, state: DeviceState | None) -> Content:
     """One device: what it is, how it is, and its key metrics."""
-    status, at_ms, news = fleet.statuses[device.device_id], fleet.at_ms, fleet.news.get(device.device_id)
-    place = ", ".join(part for part in (visible(device.location, 60), visible(device.building_id, 60)) if part)
-    worst = fleet.worst(device.device_id)
-    urgent = next(iter(most_urgent({device.device_id: fleet.incidents.get(device.device_id, ())})), None)
+    at_ms, news = fleet.at_ms, fleet.news.get(device.device_id)
+    place, worst = _place(device), fleet.worst(device.device_id)
     said = [visible(reason, 160) for event in (news.provisional if news else ())[-1:] for reason in event.reasons[:2]]
     what = type_title(device.device_type) + (f" · {place}" if place else "")
     return html.Article(
@@ -155,7 +214,7 @@ def card(device: Device, fleet: Fleet, state: DeviceState | None) -> Content:
             html.Header(
                 [
                     dcc.Link(visible(device.device_id, 60), href=device_href(device.device_id)),
-                    status_badge(status, None if urgent is None else incident_href(urgent.incident_id)),
+                    _status(device, fleet),
                     *([severity_badge(worst)] if worst else []),
                 ]
             ),
@@ -169,8 +228,18 @@ def card(device: Device, fleet: Fleet, state: DeviceState | None) -> Content:
             if state is not None
             else note("Its state is read at one of the next refreshes."),
         ],
-        className=f"card edge-{status.name.lower()}",
+        className=f"card edge-{fleet.statuses[device.device_id].name.lower()}",
     )
+
+
+def _place(device: Device) -> str:
+    return ", ".join(part for part in (visible(device.location, 60), visible(device.building_id, 60)) if part)
+
+
+def _status(device: Device, fleet: Fleet) -> Content:
+    """Status of a device; of one with an incident it leads to the most urgent."""
+    urgent = next(iter(most_urgent({device.device_id: fleet.incidents.get(device.device_id, ())})), None)
+    return status_badge(fleet.statuses[device.device_id], None if urgent is None else incident_href(urgent.incident_id))
 
 
 def _when(device: Device, state: DeviceState | None, at_ms: int) -> str:
@@ -205,13 +274,47 @@ def cards(fleet: Fleet, devices: Sequence[Device], states: Mapping[str, DeviceSt
     return html.Div([card(d, fleet, states.get(d.device_id)) for d in devices], className="cards")
 
 
+def rows(fleet: Fleet, devices: Sequence[Device], order: str | None) -> Content:
+    """A table of some devices; it needs nothing of the store beyond what makes a device urgent."""
+    if not fleet.devices:
+        return nothing_registered()
+    headings = [
+        Heading("device", order="ascending" if order == Order.DEVICE else ""),
+        Heading("type", order="ascending" if order == Order.TYPE else ""),
+        Heading("place", order="ascending" if order == Order.PLACE else ""),
+        Heading("status"),
+        Heading("worst incident"),
+        Heading("open incidents", True),
+        Heading("last reading", True, order="descending" if order == Order.HEARD_OF else ""),
+    ]
+    return table(
+        headings,
+        [_row(device, fleet) for device in devices],
+        label="Devices",
+        empty="No device passes the filters.",
+    )
+
+
+def _row(device: Device, fleet: Fleet) -> list[Content]:
+    worst = fleet.worst(device.device_id)
+    return [
+        dcc.Link(visible(device.device_id, 60), href=device_href(device.device_id)),
+        type_title(device.device_type),
+        _place(device) or "–",
+        _status(device, fleet),
+        "–" if worst is None else severity_cell(worst),
+        number(len(fleet.incidents.get(device.device_id, ())), 0),
+        f"{age(fleet.at_ms - device.last_seen)} ago",
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class FleetView:
-    """What a refresh shows: totals, what needs attention, cards, where one is, options of filters, the devices shown."""
+    """What a refresh shows: totals, what needs attention, devices, where one is, options of filters, ids of the devices."""
 
     totals: list[Content]
     attention: Content
-    cards: Content
+    devices: Content
     page: Page
     types: list[dict[str, str]]
     buildings: list[dict[str, str]]
@@ -226,14 +329,22 @@ def render(
     page: int,
     shown_before: Sequence[str] = (),
     known: KnownOfIncidents | None = None,
+    *,
+    order: str | None = None,
+    as_table: bool = False,
 ) -> FleetView:
     """One refresh; devices that were shown before are looked at first."""
     fleet = board.refresh(store, shown_before)
-    here = page_of(chosen(fleet, filters), page, CARDS, "devices")
+    here = page_of(chosen(fleet, filters, order), page, ROWS if as_table else CARDS, "devices")
+    shown: Content = (
+        rows(fleet, here.rows, order)
+        if as_table
+        else cards(fleet, here.rows, board.states(store, here.rows, fleet.at_ms))
+    )
     return FleetView(
         totals(fleet, shared.ingestion(), shared.rejected()) if fleet.devices else [],
         attention(store, fleet.incidents, fleet.at_ms, known) if fleet.devices else "",
-        cards(fleet, here.rows, board.states(store, here.rows, fleet.at_ms)),
+        shown,
         here,
         [option(name, type_title(name)) for name in sorted({d.device_type for d in fleet.devices})],
         [option(name) for name in sorted({d.building_id for d in fleet.devices if d.building_id})],
@@ -243,7 +354,9 @@ def render(
 
 def register(app: Dash, board: FleetBoards, shared: SharedReadings) -> None:
     """Callbacks of the page."""
-    register_pager(app, "fleet", ("fleet-type", "fleet-building", "fleet-status", "fleet-search"))
+    chosen_by = [f"fleet-{name}" for name in FIELDS]
+    register_pager(app, "fleet", chosen_by)
+    app.clientside_callback(REMEMBER, *(Input(name, "value") for name in chosen_by))  # type: ignore[no-untyped-call]
     known = KnownOfIncidents(shared.source.settings)
 
     @app.callback(
@@ -260,6 +373,8 @@ def register(app: Dash, board: FleetBoards, shared: SharedReadings) -> None:
         Input("fleet-status", "value"),
         Input("fleet-search", "value"),
         Input("fleet-page", "data"),
+        Input("fleet-view", "value"),
+        Input("fleet-order", "value"),
         State("fleet-shown", "data"),
     )
     def refresh(
@@ -269,17 +384,25 @@ def register(app: Dash, board: FleetBoards, shared: SharedReadings) -> None:
         status: str | None,
         search: str | None,
         page: int | None,
+        view: str | None,
+        order: str | None,
         shown: list[str] | None,
     ) -> tuple[Any, ...]:
         views: list[FleetView] = []
 
         def read(store: Store) -> Content:
             filters = Filters(device_type, building, status, search)
-            views.append(render(store, board, shared, filters, page or 0, texts_once(shown, CARDS), known))
-            return views[0].cards
+            before, as_table = texts_once(shown, ROWS), view == TABLE_VIEW
+            views.append(
+                render(store, board, shared, filters, page or 0, before, known, order=order, as_table=as_table)
+            )
+            return views[0].devices
 
         content = guarded(shared.source, read)
         if not views:
             return [], "", content, *pager_state(NO_PAGE), no_update, no_update, []
-        view = views[0]
-        return view.totals, view.attention, content, *pager_state(view.page), view.types, view.buildings, view.shown
+        found = views[0]
+        return (
+            *(found.totals, found.attention, content, *pager_state(found.page)),
+            *(found.types, found.buildings, found.shown),
+        )

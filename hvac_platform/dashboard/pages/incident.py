@@ -96,7 +96,9 @@ def layout(device_id: str, name: str) -> Content:
     )
 
 
-def lead(incident: Incident, handling: IncidentHandling | None, at_ms: int, cost: str, saved: str) -> Content:
+def lead(
+    incident: Incident, handling: IncidentHandling | None, at_ms: int, cost: str, saved: str, timezone: str
+) -> Content:
     """What somebody reads first: how bad it is and where it stands, what is wrong, and what that costs or has saved.
 
     Args:
@@ -105,11 +107,17 @@ def lead(incident: Incident, handling: IncidentHandling | None, at_ms: int, cost
         at_ms: the present.
         cost: what it costs a day, in words; empty where that isn't known.
         saved: what has been saved since it was resolved, in words; empty where there is nothing to be said.
+        timezone: IANA name, of its building.
     """
     active = lifecycle.state_of(handling, at_ms) in lifecycle.ACTIVE
     return html.Section(
         [
-            html.P([severity_badge(incident.severity), html.Span(f" {stands(handling, at_ms)}", className="small")]),
+            html.P(
+                [
+                    severity_badge(incident.severity),
+                    html.Span(f" {stands(handling, at_ms, timezone)}", className="small"),
+                ]
+            ),
             *what_is_wrong(incident, cost, over=not active),
             *([facts([("Saved since it was resolved", visible(saved, 400))])] if saved else []),
         ],
@@ -146,7 +154,7 @@ def summary(incident: Incident, kind: str, handling: IncidentHandling | None, at
         [
             ("Severity", severity_badge(incident.severity)),
             ("Level (Guideline 36)", level_words(incident.level)),
-            ("State", stands(handling, at_ms)),
+            ("State", stands(handling, at_ms, timezone)),
             ("Assigned to", visible(handling.assignee, 60) if handling is not None and handling.assignee else "nobody"),
             ("Started", at_site(incident.started_at, timezone)),
             (
@@ -196,16 +204,15 @@ def worth_of_it(worth: Worth, parts: Mapping[str, float]) -> Content:
     )
 
 
-def stands(handling: IncidentHandling | None, at_ms: int) -> str:
-    """Where an incident stands, by whom and since when."""
+def stands(handling: IncidentHandling | None, at_ms: int, timezone: str) -> str:
+    """Where an incident stands, by whom and since when, in UTC and by the clock of the building."""
     state = lifecycle.state_of(handling, at_ms)
     if handling is None or state is lifecycle.State.PAST:
         return "past: it was over when it was found, and nobody was told"
     by = "" if handling.actor == lifecycle.PLATFORM else f" by {visible(handling.actor, 60)}"
-    until = (
-        f" until {iso(handling.snoozed_until)}" if handling.snoozed_until and state is lifecycle.State.SNOOZED else ""
-    )
-    return f"{state_words(state)}{until}{by}, since {iso(handling.since)}"
+    snoozed = handling.snoozed_until if state is lifecycle.State.SNOOZED else None
+    until = f" until {at_site(snoozed, timezone)}" if snoozed else ""
+    return f"{state_words(state)}{until}{by}, since {at_site(handling.since, timezone)}"
 
 
 def history(transitions: Sequence[IncidentTransition], timezone: str) -> Content:
@@ -448,7 +455,7 @@ def render(store: Store, key: IncidentKey, known: KnownOfIncidents, settings: Se
     lost = DATA_LOSS in incident.methods  # then there is nothing that could resemble anything
     at_ms = now_ms()
     worth = known.of(store, incident, at_ms)
-    saved = savings_words(*known.savings(store, incident, handling, at_ms), worth.currency)
+    saved = savings_words(*known.savings(store, incident, handling, at_ms), worth)
     course = known.normal_course(store, device, incident, around(incident), at_ms) if device and not lost else None
     like = incidents_of(store, [(past["device_id"], past["started_at"]) for past in incident.similar])
     kept = {one.incident_id: one for one in like}
@@ -464,7 +471,7 @@ def render(store: Store, key: IncidentKey, known: KnownOfIncidents, settings: Se
             *figures(store, incident, kind, course),
         ]
     )
-    first = lead(incident, handling, at_ms, short_cost(worth), saved)
+    first = lead(incident, handling, at_ms, short_cost(worth), saved, timezone)
     return IncidentView(first, content, acting_on_it.impossible(handling, at_ms))
 
 

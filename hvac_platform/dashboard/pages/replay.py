@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from dash import ClientsideFunction, Dash, Input, Output, State, dcc, html, no_update
@@ -36,14 +37,17 @@ from hvac_platform.dashboard.formatting import (
     incident_href,
     key_metrics,
     metric_title,
+    replay_time,
     span_words,
     visible,
 )
 from hvac_platform.dashboard.front import texts_once
+from hvac_platform.dashboard.known_of_incidents import KnownOfIncidents
 from hvac_platform.dashboard.pages.device import MOST_OPTIONS, lines_of, marks, marks_words
 from hvac_platform.dashboard.pages.incident import around, with_normal
 from hvac_platform.dashboard.reading import (
     HOUR_MS,
+    LONGEST_REPLAY_MS,
     device_events,
     device_incidents,
     maintenance_within,
@@ -54,7 +58,6 @@ from hvac_platform.dashboard.reading import (
 from hvac_platform.dashboard.source import Source
 from hvac_platform.devices.registry import device_type
 from hvac_platform.monitoring import lifecycle
-from hvac_platform.monitoring.normal_course import normal_course
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.records import AnomalyEvent, Incident
 from hvac_platform.stores.series import read_series
@@ -62,7 +65,7 @@ from hvac_platform.timestamps import DAY_MS, iso, now_ms, parse_instant
 
 SPEEDS = (1, 10, 60, 600)
 USUAL_SPEED = 60
-USUAL_MS, LONGEST_MS = 6 * HOUR_MS, 7 * DAY_MS
+USUAL_MS, LONGEST_MS = 6 * HOUR_MS, LONGEST_REPLAY_MS
 LONGEST_TIME = 40
 MOST_METRICS = 12
 MOST_SAID = 500
@@ -75,8 +78,14 @@ class SpanError(ValueError):
     """The span can't be played; the message says why."""
 
 
-def layout(device_id: str, name: str | None = None) -> Content:
-    """The page before a span is read; of an incident where one is named by what its id has after its device."""
+def layout(device_id: str, name: str | None = None, *, query: Mapping[str, str] = MappingProxyType({})) -> Content:
+    """The page before a span is read; of an incident where one is named by what its id has after its device.
+
+    Args:
+        device_id: the device.
+        name: of the incident, or None.
+        query: ``from`` and ``until`` of the span, as somebody wrote them; the usual span where they are absent.
+    """
     heading: list[Any] = ["Replay of ", dcc.Link(visible(device_id, 128), href=device_href(device_id))]
     return html.Div(
         [
@@ -88,8 +97,8 @@ def layout(device_id: str, name: str | None = None) -> Content:
             ),
             html.Div(
                 [
-                    _time_field("from", "From (UTC)"),
-                    _time_field("until", "Until (UTC)"),
+                    _time_field("from", "From (UTC)", query.get("from")),
+                    _time_field("until", "Until (UTC)", query.get("until")),
                     chooser("replay-metrics", "Metrics", [], [], multi=True, placeholder="the key ones"),
                     html.Button("Show this span", id="replay-show", n_clicks=0, type="button"),
                 ],
@@ -117,8 +126,11 @@ def layout(device_id: str, name: str | None = None) -> Content:
     )
 
 
-def _time_field(name: str, label: str) -> Content:
-    field = dcc.Input(id=f"replay-{name}", type="text", maxLength=LONGEST_TIME, placeholder="2026-01-31T06:00")
+def _time_field(name: str, label: str, value: str | None) -> Content:
+    written = None if value is None else value[:LONGEST_TIME]
+    field = dcc.Input(
+        id=f"replay-{name}", type="text", value=written, maxLength=LONGEST_TIME, placeholder="2026-01-31T06:00"
+    )
     return html.Div([html.Label(label, htmlFor=f"replay-{name}"), field], className="chooser")
 
 
@@ -216,12 +228,22 @@ def span_of(asked: Asked, incident: Incident | None, device: Device, window_ms: 
     return start_ms, end_ms
 
 
-def read_replay(store: Store, settings: Settings, asked: Asked, at_ms: int) -> Replay | Content:
-    """All that is played, by one read of the span; a component that says why where there is nothing to play."""
+def read_replay(
+    store: Store, settings: Settings, asked: Asked, at_ms: int, known: KnownOfIncidents
+) -> Replay | Content:
+    """All that is played, by one read of the span; a component that says why where there is nothing to play.
+
+    Args:
+        store: where to read.
+        settings: length of the windows of devices that have none of their own.
+        asked: what is to be played.
+        at_ms: the present.
+        known: remembers what would have been normal, for when other metrics of the span are asked for.
+    """
     device = Device.first(store, asked.device_id)
     if device is None:
-        known = Device.first(store) is not None
-        return empty_state("no device of this name is registered") if known else nothing_registered()
+        registered = Device.first(store) is not None
+        return empty_state("no device of this name is registered") if registered else nothing_registered()
     incident = None if asked.name is None else lifecycle.find_incident(store, f"{asked.device_id}/{asked.name}")
     window_ms = device.window(settings)
     try:
@@ -249,7 +271,8 @@ def read_replay(store: Store, settings: Settings, asked: Asked, at_ms: int) -> R
     units = units_sent(store, device, window_ms) if device_type(kind) is None else {}
     lines = lines_of(series, wanted, profile.metric_stats if profile is not None else None, units)
     lasted = incident is not None and incident.started_at < end_ms and incident.ended_at > start_ms
-    course = normal_course(store, device, incident, (start_ms, end_ms), window_ms) if incident and lasted else None
+    span = (start_ms, end_ms)
+    course = known.normal_course(store, device, incident, span, at_ms) if incident and lasted else None
     if course is not None:
         lines = [with_normal(line, metric, kind, course, series) for line, metric in zip(lines, wanted, strict=True)]
     axis: dict[str, Any] = {
@@ -360,6 +383,7 @@ def said(
 
 def register(app: Dash, source: Source) -> None:
     """The callback that reads a span, and the browser's own that plays it."""
+    known = KnownOfIncidents(source.settings)
 
     @app.callback(
         Output("replay-data", "data"),
@@ -383,7 +407,7 @@ def register(app: Dash, source: Source) -> None:
         found: list[Replay] = []
 
         def content(store: Store) -> Content:
-            made = read_replay(store, source.settings, asked, now_ms())
+            made = read_replay(store, source.settings, asked, now_ms(), known)
             if not isinstance(made, Replay):
                 return made
             found.append(made)
@@ -393,7 +417,7 @@ def register(app: Dash, source: Source) -> None:
         if not found:
             return None, message, True, *[no_update] * 4
         height = {"height": f"{found[0].data['metrics']['layout']['height']}px"}
-        times = [iso(instant)[:19].replace(" ", "T") for instant in found[0].span]
+        times = [replay_time(instant) for instant in found[0].span]
         return found[0].data, message, False, height, *times, found[0].options
 
     app.clientside_callback(  # type: ignore[no-untyped-call]

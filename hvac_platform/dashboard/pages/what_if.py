@@ -64,7 +64,8 @@ def layout() -> Content:
             html.H1("What if"),
             html.P(
                 "Incidents on record beside those that other limits, another budget or other rules would have shown. "
-                "Nothing is written, and what you try here changes no limit; hvac replay judges again with fixed limits.",
+                "Nothing is written, and what you try here changes no limit. "
+                "hvac replay tries fixed limits of the profile too.",
                 className="small",
             ),
             html.Div(
@@ -160,8 +161,8 @@ def asked(device_id: object, fields: Sequence[object], rules: object = None) -> 
         fields: times the limit, methods, how many agree, range, budget.
         rules: what was pasted.
 
-    >>> asked("RTU-001", ["1.5", ["rules", 7], "two methods", "1 day", ""]).tried
-    OfScores(times_limit=1.5, methods=frozenset({'rules'}), agreeing=2, budget=None, rules=None)
+    >>> asked("RTU-001", ["1.5", ["rules", 7], "two methods", "1 day", ""]).tried == OfScores(1.5, frozenset({"rules"}), 2)
+    True
     >>> asked("RTU-001", ["1", [], "any method", "1 day", "few"]).wrong
     'false alarms a day and device are a number from 0.001 to 10000, such as 0.5'
     """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hvac_platform.monitoring.passes.base import Pass, Span, spans_of_days, write_pass
+from hvac_platform.monitoring.passes.base import Pass, Span, days_of, spans_of_days, write_pass
 from hvac_platform.monitoring.passes.degradation import DegradationPass
 from hvac_platform.monitoring.passes.detection import DetectionPass
 from hvac_platform.monitoring.passes.incidents import IncidentsPass
@@ -16,6 +16,7 @@ __all__ = [
     "LearningPass",
     "Pass",
     "Span",
+    "days_of",
     "spans_of_days",
     "write_pass",
 ]

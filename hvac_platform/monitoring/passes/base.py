@@ -12,7 +12,7 @@ from hvac_platform.config import Settings
 from hvac_platform.monitoring.isolation import DeviceFailure, device_failure
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.batches import TableBatch, write_batch
-from hvac_platform.timestamps import day_windows
+from hvac_platform.timestamps import day_of, day_windows, days_between
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,18 @@ def spans_of_days(devices: Sequence[Device], dates: Sequence[str], settings: Set
             start_ms, end_ms = day_windows(date, device.window(settings))
             if device.first_seen < end_ms:
                 yield Span(device, start_ms, end_ms, date)
+
+
+def days_of(span: Span, window_ms: int) -> list[Span]:
+    """The UTC days of a span that the device has readings of, each as far as the span goes."""
+    device = span.device
+    begin, end = max(span.start_ms, device.first_seen - window_ms), min(span.end_ms, device.last_seen + 1)
+    found = []
+    for date in days_between(day_of(begin), day_of(end - 1)) if begin < end else ():
+        first, last = day_windows(date, window_ms)
+        whole = date if span.start_ms <= first and last <= span.end_ms else None
+        found.append(Span(device, max(span.start_ms, first), min(span.end_ms, last), whole))
+    return found
 
 
 class Pass(ABC):
