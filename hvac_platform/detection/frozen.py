@@ -18,7 +18,7 @@ RUN_MARGIN = 2.0
 REST_SHARE = 0.002
 LEAST_RUN = 4
 MOST_REPEATS = 0.9
-MOST_PLACES = 10
+MOST_PLACES = 1
 """With more places than this at which a metric holds, none of them is one where it rests by nature."""
 
 
@@ -96,8 +96,8 @@ def fit_repetition(values: Float64, runs: Int64) -> Repetition:
             continue
         held, count = np.unique(column[known & (run >= LONG_RUN)], return_counts=True)
         ends = np.array([column[known].min(), column[known].max()])
-        often = held[count >= REST_SHARE * n]
-        # Who rests in so many places rests nowhere: it is sent, or repeated, until it has moved by a step.
+        often = held[(count >= REST_SHARE * n) & (held > ends[0]) & (held < ends[1])]
+        # Who rests in so many places rests nowhere: it is coarse, or repeated until it has moved by a step.
         places = np.unique(np.r_[often, ends] if len(often) <= MOST_PLACES else ends)
         resting.append(places)
         moving = known & ~_among(column, places)
