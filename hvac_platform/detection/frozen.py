@@ -19,7 +19,7 @@ REST_SHARE = 0.002
 LEAST_RUN = 4
 MOST_REPEATS = 0.9
 MOST_PLACES = 1
-"""With more places than this at which a metric holds, none of them is one where it rests by nature."""
+"""Between its lowest and its highest value: with more at which a metric holds, none is one where it rests by nature."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +79,9 @@ def run_lengths(values: Float64, stretches: Sequence[Stretch], before: Int64, la
 def fit_repetition(values: Float64, runs: Int64) -> Repetition:
     """Learn from normal data how metrics repeat themselves.
 
-    A value held for five rows or more, at which a metric spends 0.2 % of the time or more, and the lowest and highest value,
-    are places where it rests. Metrics that mostly repeat themselves elsewhere too (setpoints, statuses) are not judged.
+    The lowest and the highest value are places where a metric rests. A value between at which it is held for five rows or
+    more, and spends 0.2 % of the time or more, is another where it is the only one. Metrics that mostly repeat themselves
+    elsewhere too (setpoints, statuses) are not judged.
 
     Args:
         values: float64 [n, m].
