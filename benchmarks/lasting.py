@@ -4,6 +4,7 @@ Run: ``.venv/bin/python -m benchmarks.lasting changes faults season --cases 40``
 the platform's own work: every day is judged by what was learned by the midnight before; every night its profile is built.
 
 - ``changes``: a setpoint is moved, a schedule is shifted, a sensor is replaced; said is how many are quiet on the third day.
+- ``noise``: a sensor is four times noisier from one day on; said is the same of these, and how many are told of once.
 - ``faults``: a fault that nobody flags goes on for ten days; said is how many of those that alarmed were learned away.
 - ``season``: 28 days without a fault after 7 learned; said are false alarms a day and the share of flagged windows by week,
   and how many incidents a device-day have so many points of urgency or more.
@@ -58,6 +59,7 @@ SETPOINTS = {
     "air_compressor": (("_setpoint", 3.0),),
 }
 EARLIER_HOURS = 2.0
+NOISIER = 4.0
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,11 @@ def changed(device: FleetDevice, seed: int, days: float, what: str, from_row: in
         return simulated(device, seed, days, from_row=from_row, change=earlier)
     whole = simulated(device, seed, days)
     values = whole.values.copy()
+    if what == "noise":
+        name = str(rng.choice([n for n, s in SENSORS[kind].items() if s.lively]))
+        sensor, j = SENSORS[kind][name], whole.names.index(name)
+        values[from_row:, j] += rng.normal(0.0, sensor.noise * np.sqrt(NOISIER**2 - 1.0), len(values) - from_row)
+        return Machine(device, whole.names, values)
     metrics = [n for n, s in SENSORS[kind].items() if s.bias]
     name = str(rng.choice(metrics))
     sensor, j = SENSORS[kind][name], whole.names.index(name)
@@ -230,8 +237,8 @@ def one_case(what: str, case: int) -> dict[str, object]:
     begin = LEARNED_DAYS * DAY_MS + round(float(rng.uniform(0, 20)) * HOUR_MS)
     from_row = begin // WINDOW_MS
     told: dict[str, object] = {"part": what, "case": case, "type": kind, "seed": seed}
-    if what == "changes":
-        sort = ("setpoint", "schedule", "sensor")[case // len(types) % 3]
+    if what in ("changes", "noise"):
+        sort = "noise" if what == "noise" else ("setpoint", "schedule", "sensor")[case // len(types) % 3]
         days, told["what"] = CHANGE_DAYS, sort
         machine = changed(device, seed, LEARNED_DAYS + days, sort, from_row, rng)
     elif what == "faults":
@@ -278,12 +285,13 @@ def summary(what: str, rows: list[dict[str, object]]) -> str:
         return "load: share of faults at or above " + ", ".join(f"{u:g}: {(points >= u).mean():.2f}" for u in levels)
     shares = np.array([row["share"] for row in rows], dtype=np.float64)
     alarms = np.array([row["alarms"] for row in rows], dtype=np.float64)
-    if what == "changes":
+    if what in ("changes", "noise"):
         seen = shares[:, :2].max(axis=1) > QUIET_SHARE
         quiet = shares[:, 3] <= QUIET_SHARE  # the change comes within the first day: the fourth is its third whole day
         return (
-            f"changes: {len(rows)}, seen {int(seen.sum())}, quiet on the third whole day {quiet.mean():.2f} "
-            f"(of those seen {quiet[seen].mean():.2f})"
+            f"{what}: {len(rows)}, seen {int(seen.sum())}, quiet on the third whole day {quiet.mean():.2f} "
+            f"(of those seen {quiet[seen].mean():.2f}), told of once {np.mean([len(r['notices']) == 1 for r in rows]):.2f}; "  # type: ignore[arg-type]
+            f"alarms a day {', '.join(f'{day:.1f}' for day in alarms.mean(axis=0))}"
         )
     if what == "faults":
         seen = shares[:, 1] > ALARMING_SHARE
@@ -304,6 +312,8 @@ def summary(what: str, rows: list[dict[str, object]]) -> str:
 
 def main() -> None:
     """Run the parts that were asked for; a line of JSON a case, then a line a part."""
+    global WINDOW_MS
+    WINDOW_MS = ARGS.window_seconds * 1000
     for what in ARGS.parts:
         rows = []
         ARGS.incidents |= what == "load"
@@ -317,8 +327,9 @@ def main() -> None:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("parts", nargs="+", choices=["changes", "faults", "season", "load"])
+    parser.add_argument("parts", nargs="+", choices=["changes", "noise", "faults", "season", "load"])
     parser.add_argument("--cases", type=int, default=15)
+    parser.add_argument("--window-seconds", type=int, default=WINDOW_MS // 1000)
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--report", action="store_true", help="seeds from 500 on, those that figures are reported on")
     parser.add_argument("--incidents", action="store_true", help="compute incidents too, with their urgency")

@@ -18,7 +18,7 @@ from hvac_platform.runtime.connections import open_store
 from hvac_platform.simulation.faults import Fault
 from hvac_platform.timestamps import now_ms
 
-ALERTS_FILE, FAULTS_FILE = "alerts.yaml", "live_faults.json"
+ALERTS_FILE, FAULTS_FILE, PLANNED_FILE = "alerts.yaml", "live_faults.json", "planned_faults.json"
 TREE = """\
 # What the demonstration tells, and whom: docs/alerts.md
 receivers:
@@ -38,12 +38,12 @@ OPERATOR = "operator"
 
 
 def prepare_live(home: Path, at_ms: int) -> list[str]:
-    """Write the file of alerts and the fault; returns what the simulator is asked to do."""
+    """Write the file of alerts and the fault; returns what the simulator is asked to do: it lists all faults."""
     (home / ALERTS_FILE).write_text(TREE, encoding="utf-8")
     begins = at_ms + BEGINS_MS
     fault = Fault(DEVICE, "sensor_failure", begins, begins + LASTS_MS, METRIC)
     (home / FAULTS_FILE).write_text(json.dumps([fault.to_dict()], indent=1), encoding="utf-8")
-    return ["--faults", str(home / FAULTS_FILE)]
+    return ["--faults", str(home / FAULTS_FILE), "--labels", str(home / PLANNED_FILE)]
 
 
 def operator_path(settings: Settings) -> str:
@@ -74,7 +74,8 @@ class LiveAlerts:
         """Begin."""
         self._write(
             f"In a minute a sensor of {DEVICE} fails for four: its message and its end are printed here. Acknowledge it on "
-            f"the page that the message names; after two minutes somebody called {PERSON} does (docs/alerts.md)."
+            f"the page that the message names; after two minutes somebody called {PERSON} does (docs/alerts.md). Faults of "
+            f"all machines follow at random: {self._settings.hvac_home / PLANNED_FILE} says which, and from when until when."
         )
         self._delivery.start()
         self._person.start()

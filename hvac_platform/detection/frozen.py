@@ -18,8 +18,8 @@ RUN_MARGIN = 2.0
 REST_SHARE = 0.002
 LEAST_RUN = 4
 MOST_REPEATS = 0.9
-MOST_PLACES = 10
-"""With more places than this at which a metric holds, none of them is one where it rests by nature."""
+MOST_PLACES = 1
+"""Between its lowest and its highest value: with more at which a metric holds, none is one where it rests by nature."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +79,9 @@ def run_lengths(values: Float64, stretches: Sequence[Stretch], before: Int64, la
 def fit_repetition(values: Float64, runs: Int64) -> Repetition:
     """Learn from normal data how metrics repeat themselves.
 
-    A value held for five rows or more, at which a metric spends 0.2 % of the time or more, and the lowest and highest value,
-    are places where it rests. Metrics that mostly repeat themselves elsewhere too (setpoints, statuses) are not judged.
+    The lowest and the highest value are places where a metric rests. A value between at which it is held for five rows or
+    more, and spends 0.2 % of the time or more, is another where it is the only one. Metrics that mostly repeat themselves
+    elsewhere too (setpoints, statuses) are not judged.
 
     Args:
         values: float64 [n, m].
@@ -96,8 +97,8 @@ def fit_repetition(values: Float64, runs: Int64) -> Repetition:
             continue
         held, count = np.unique(column[known & (run >= LONG_RUN)], return_counts=True)
         ends = np.array([column[known].min(), column[known].max()])
-        often = held[count >= REST_SHARE * n]
-        # Who rests in so many places rests nowhere: it is sent, or repeated, until it has moved by a step.
+        often = held[(count >= REST_SHARE * n) & (held > ends[0]) & (held < ends[1])]
+        # Who rests in so many places rests nowhere: it is coarse, or repeated until it has moved by a step.
         places = np.unique(np.r_[often, ends] if len(often) <= MOST_PLACES else ends)
         resting.append(places)
         moving = known & ~_among(column, places)

@@ -48,8 +48,8 @@ TIGHT, MOVED, LARGEST_MOVE = 0.1, 0.75, 0.15
 more than 15 % of the range: what moves further is for a person to say."""
 CONTROLLED_UNITS = frozenset({"°F", "°C", "psig", "psi", "bar", "kPa", "Pa", "inH2O"})
 """Temperatures and pressures are what controls hold; currents and flows are what they use to do so."""
-HUNTING = 1.5
-"""A metric that moves so much more from window to window swings."""
+HUNTING, UNMOVED = 1.5, 1.2
+"""A metric that moves so much more from window to window swings; the others don't where none moves so much more."""
 LEAST_ROWS = 30
 
 
@@ -58,7 +58,7 @@ class Evidence:
     """One thing that was looked at.
 
     Attributes:
-        about: rule, label, kind, sensor, energy, trend, swing, setpoint or weather.
+        about: rule, label, kind, sensor, energy, trend, swing, noise, setpoint or weather.
         against: whether it speaks against learning the change; else it explains the change.
         said: what was found, in a sentence.
         value: the figure that it rests on.
@@ -219,17 +219,47 @@ def energy_evidence(excess: Float64, expected: Float64, *, moved_setpoint: bool)
     return [Evidence("energy", against, said, more)]
 
 
-def swing_evidence(names: Sequence[str], before: Float64, after: Float64) -> list[Evidence]:
-    """Whether a metric swings from window to window as it never did: a control loop that hunts."""
+@dataclass(frozen=True, slots=True)
+class Swing:
+    """A metric that moves more from window to window than it did.
+
+    Attributes:
+        metric: which of the m.
+        ratio: by which factor.
+        alone: whether no other metric does: its sensor has become noisier, for a loop that hunts moves others too.
+    """
+
+    metric: int
+    ratio: float
+    alone: bool
+
+
+def swinging(before: Float64, after: Float64) -> Swing | None:
+    """The metric that swings most from window to window as it never did; None where none does.
+
+    Args:
+        before: float64 [n, m], readings that were learned from.
+        after: float64 [k, m], readings of the change.
+    """
     if min(len(before), len(after)) < LEAST_ROWS:
-        return []
+        return None
     usual, now = (np.nanstd(np.diff(values, axis=0), axis=0) for values in (before, after))
     ratio = np.where((usual > 0) & np.isfinite(now), now / np.maximum(usual, 1e-12), 0.0)
     j = int(ratio.argmax())
     if ratio[j] < HUNTING:
+        return None
+    return Swing(j, float(ratio[j]), bool(np.delete(ratio, j).max(initial=0.0) < UNMOVED))
+
+
+def swing_evidence(names: Sequence[str], swing: Swing | None) -> list[Evidence]:
+    """Whether a control loop hunts, or a sensor has become noisier."""
+    if swing is None:
         return []
-    said = f"{names[j]} moves {ratio[j]:.1f} times as much from window to window as it did"
-    return [Evidence("swing", True, said, float(ratio[j]))]
+    moves = f"moves {swing.ratio:.1f} times as much from window to window as it did"
+    if swing.alone:
+        said = f"{names[swing.metric]} alone {moves}: its sensor has become noisier"
+        return [Evidence("noise", False, said, swing.ratio)]
+    return [Evidence("swing", True, f"{names[swing.metric]} {moves}", swing.ratio)]
 
 
 def weather_evidence(

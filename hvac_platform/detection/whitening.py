@@ -81,7 +81,7 @@ def oas_shrinkage(covariance: Float64, n: int) -> float:
     return 1.0 if denominator <= 0 else min(1.0, numerator / denominator)
 
 
-def fit_whitening(features: Float64, drift: Drift = MINUTES) -> Whitening:
+def fit_whitening(features: Float64, drift: Drift = MINUTES, errors: Float64 | None = None) -> Whitening:
     """Robust, shrunk covariance of n normal states, and its inverse square root.
 
     Features are put on a robust scale and clipped at ±6. The sample covariance is shrunk to its diagonal by a tenth of the
@@ -97,15 +97,17 @@ def fit_whitening(features: Float64, drift: Drift = MINUTES) -> Whitening:
     Args:
         features: float64 [n, p] in robust sigmas of the metrics, finite, in order of time.
         drift: how much they wander.
+        errors: float64 [p], standard deviations that the training doesn't show and that count beside those it does.
     """
     scale = robust_scale(features)
     # The change of a metric that never moved is rounding, which must not become the unit that it is measured in.
     scale = Scale(scale.centre, np.where(scale.spread < LEAST_SPREAD, 1.0, scale.spread))
     clipped = np.clip(scale.apply(features), -FIT_CLIP, FIT_CLIP)
+    unseen = np.zeros(features.shape[1]) if errors is None else (errors / scale.spread) ** 2
     kept = clipped
     for step in range(CORE_STEPS + 2):
         mean = kept.mean(axis=0)
-        covariance = _covariance(kept - mean, drift)
+        covariance = _covariance(kept - mean, drift) + np.diag(unseen)
         centred = clipped - mean
         squared = np.einsum("ij,ij->i", centred @ np.linalg.inv(covariance), centred)
         distance = np.sqrt(np.maximum(squared, 0.0))

@@ -30,6 +30,7 @@ from hvac_platform.detection.lasting import (
     setpoint_evidence,
     speaks_against,
     swing_evidence,
+    swinging,
     trend_evidence,
     weather_evidence,
 )
@@ -185,7 +186,9 @@ def part_of_change(change: LastingChange | None, incident: Incident) -> bool:
     ruled = any(one["about"] == "rule" and one["against"] for one in change.evidence)
     if incident.rules and not ruled:
         return False
-    return same_way(_vector(change.signature, incident.signature), _values(incident.signature)) >= PART_OF
+    alike = same_way(_vector(change.signature, incident.signature), _values(incident.signature))
+    both_ways = any(one["about"] == "noise" for one in change.evidence)
+    return (abs(alike) if both_ways else alike) >= PART_OF
 
 
 def said_of(store: Store, change: LastingChange) -> tuple[ChangeState | None, str]:
@@ -284,7 +287,14 @@ def _evidence(
     if (learned.anomalous | (learned.surprise > ODD)).mean() < LEAST_ODD:
         return None, [], {}  # rules alone speak: to learn what is normal anyway would not quieten them
     names = list(detector.metric_names)
-    size = np.arcsinh(learned.sigmas)
+    after = usable & (series.times_ms >= since)
+    before = usable & ~flagged & (series.times_ms < since)
+    values = values_of(series, names)
+    swing = swinging(values[before], values[after])
+    moved_by = learned.sigmas
+    if swing is not None and swing.alone:  # both ways: the way it went up stands for both
+        moved_by = np.where(learned.sigmas[:, [swing.metric]] < 0.0, -1.0, 1.0) * learned.sigmas
+    size = np.arcsinh(moved_by)
     last = learned.times_ms >= end_ms - DAY_MS
     earlier = (learned.times_ms < end_ms - DAY_MS) & (learned.times_ms >= end_ms - 2 * DAY_MS)
     days = [size[part].mean(axis=0) for part in (earlier, last) if part.sum() >= 2]
@@ -296,9 +306,6 @@ def _evidence(
     except ValueError:
         return None, [], {}
     found: list[Evidence] = []
-    after = usable & (series.times_ms >= since)
-    before = usable & ~flagged & (series.times_ms < since)
-    values = values_of(series, names)
     share = float(against_rules[after].mean())
     fired = [f for f in rule_firings(select(series, after), declared) if f.level <= URGENT and f.fired.any()]
     found += rule_evidence(
@@ -329,11 +336,13 @@ def _evidence(
     if not exchanged:
         found += kind_evidence(kinds, moved_setpoint=by_setpoint, share=float(flagged[after].mean()))
         found += _energy(series, after, device, present, moved_setpoint=by_setpoint)
-        found += swing_evidence(names, values[before], values[after])
+        found += swing_evidence(names, swing)
         if len(days) == 2 and since < end_ms - 1.5 * DAY_MS:
             found += trend_evidence(*days)
     found += _wear(store, device, names, looks)
     found += weather_evidence(names, values[before], learned.observed, declared)
+    if swing is not None and swing.alone:
+        looks = signature(pd.DataFrame(moved_by, columns=names))
     direction = {str(name): round(float(value), 6) for name, value in looks.items()}
     return learned, found, direction
 

@@ -26,7 +26,8 @@ def test_message_acknowledgement_and_end_are_printed(home, monkeypatch):
     monkeypatch.setattr(demo_alerts, "LOOKS_SECONDS", 0.05)
     monkeypatch.setattr(demo_alerts, "READS_SECONDS", 0.0)
     now, printed = now_ms(), []
-    option, file = demo_alerts.prepare_live(home, now)
+    option, file, *listing = demo_alerts.prepare_live(home, now)
+    assert listing == ["--labels", str(home / demo_alerts.PLANNED_FILE)]
     (fault,) = [Fault.from_dict(values) for values in json.loads(Path(file).read_text())]
     assert (option, fault.start_ms <= now + 180_000 - 90_000) == ("--faults", True)  # told within three minutes
     (home / demo_alerts.ALERTS_FILE).write_text(demo_alerts.TREE.replace("route:", "group_wait: 0s\nroute:"))
@@ -43,5 +44,6 @@ def test_message_acknowledgement_and_end_are_printed(home, monkeypatch):
         until(lambda: any("over: CH-001" in text for text in printed))
     finally:
         live.stop()
+    assert demo_alerts.PLANNED_FILE in printed[0]  # what is told beside it is mostly a planned fault too
     heads = [text.strip().splitlines()[0].removeprefix("[critical] ").partition(":")[0] for text in printed[1:]]
     assert heads == ["CH-001 (roof east, bldg-001)", "acknowledged", "over"]

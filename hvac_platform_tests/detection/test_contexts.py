@@ -85,3 +85,11 @@ def test_contexts_are_kept_and_earlier_detectors_have_none():
     earlier = FittedDetector.from_document(document)
     assert earlier.contexts.flat
     assert earlier.version == 1
+
+
+def test_a_detector_of_version_3_judges_as_it_did():
+    table = with_starts()
+    detector = fit_detector(table.iloc[: 8 * 1440])
+    earlier = FittedDetector.from_document({**detector.to_document(), "version": 3})
+    assert earlier.version == 3
+    pd.testing.assert_frame_equal(earlier.score(table.iloc[8 * 1440 :]), detector.score(table.iloc[8 * 1440 :]))

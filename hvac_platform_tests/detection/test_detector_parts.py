@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hvac_platform.detection.alarms import budget_limit, persistent_level, persists
 from hvac_platform.detection.attribution import conditional_sigmas, imputed, pair_contributions, plausible
 from hvac_platform.detection.frozen import fit_repetition, run_lengths
+from hvac_platform.detection.holding import OFF_BY, holding_errors
 from hvac_platform.detection.nearest import mean_nearest_distance, padded, state_embeddings
 from hvac_platform.detection.observations import Stretch
 from hvac_platform.detection.scaling import robust_scale
@@ -233,6 +234,56 @@ class TestFrozen:
         surprise = repetition.surprise(held, runs)[-1]
         assert surprise[0] > 6.0
         assert surprise[1:].tolist() == [0.0, 0.0]
+
+    def test_a_coarse_reading_may_hold_where_it_never_was(self):
+        slow = 20.0 + np.cumsum(RNG(0).normal(0.0, 0.05, size=4320))
+        coarse = np.round(slow) + np.where(np.arange(4320) % 3 == 0, RNG(1).integers(-1, 2, size=4320) / 6, 0.0)
+        coarse[:-1][np.abs(np.diff(slow)) < 0.08] = np.round(slow[:-1][np.abs(np.diff(slow)) < 0.08])
+        none, unknown = np.zeros(1, dtype=np.int64), np.full(1, np.nan)
+        whole = (Stretch(0, 4320, None),)
+        repetition = fit_repetition(coarse[:, None], run_lengths(coarse[:, None], whole, none, unknown))
+        beyond = np.full((90, 1), coarse.max() + 1.0)
+        runs = run_lengths(beyond, (Stretch(0, 90, None),), none, unknown)
+        assert repetition.surprise(beyond, runs).max() == 0.0
+        assert len(repetition.resting[0]) == 2
+
+    def test_a_machine_with_three_levels_rests_at_each(self):
+        level = np.repeat(np.tile([0.0, 50.0, 100.0, 50.0], 5), 100)
+        moving = np.where(np.arange(2000) % 100 < 60, level, np.round(RNG(0).uniform(0.0, 100.0, size=2000), 1))
+        none, unknown = np.zeros(1, dtype=np.int64), np.full(1, np.nan)
+        repetition = fit_repetition(
+            moving[:, None], run_lengths(moving[:, None], (Stretch(0, 2000, None),), none, unknown)
+        )
+        assert {0.0, 50.0, 100.0} <= set(repetition.resting[0].tolist())
+
+
+def sent_on_change(readings, step):
+    """What a log has of readings that are sent when they have moved by a step."""
+    held = [readings[0]]
+    for reading in readings[1:]:
+        held.append(reading if abs(reading - held[-1]) > step else held[-1])
+    return np.array(held)
+
+
+class TestHolding:
+    def test_what_hardly_varies_and_is_sent_on_change_may_be_off_by_a_part_of_its_step(self):
+        flow = sent_on_change(np.round(RNG(0).normal(830.0, 4.0, size=10_000)), 12.0)
+        (error,) = holding_errors(flow[:, None])
+        assert OFF_BY * 12.0 <= error <= OFF_BY * 18.0
+
+    @pytest.mark.parametrize(
+        "column",
+        [
+            RNG(1).normal(830.0, 4.0, size=10_000),  # sent as it is
+            sent_on_change(np.cumsum(RNG(2).normal(0.0, 1.0, size=10_000)), 4.0),  # it goes far beyond its step
+            (np.arange(10_000) % 900 < 10).astype(float),  # a status
+            np.full(10_000, 72.0),
+            np.full(10_000, np.nan),
+        ],
+        ids=["not held", "moves far", "status", "constant", "unknown"],
+    )
+    def test_other_metrics_show_where_they_go(self, column):
+        assert holding_errors(column[:, None]).tolist() == [0.0]
 
 
 class TestNearest:

@@ -17,6 +17,7 @@ from hvac_platform.detection.lasting import (
     setpoint_evidence,
     speaks_against,
     swing_evidence,
+    swinging,
     trend_evidence,
     weather_evidence,
 )
@@ -93,12 +94,17 @@ def test_what_grows_from_day_to_day_is_wear_and_what_stays_is_a_change():
     assert trend_evidence(direction, 1.1 * direction) == []
 
 
-def test_a_loop_that_hunts_speaks_against():
-    swinging = readings(44.0)
-    swinging[:, 1] += 40.0 * (np.arange(400) % 2)
+def test_a_loop_that_hunts_speaks_against_and_one_noisier_sensor_does_not():
+    wild = readings(44.0)
+    wild[:, 1] += 40.0 * (np.arange(400) % 2)
     steady = np.column_stack([readings(44.0)[:, 0], 200.0 + RNG.normal(size=400)])
-    assert swing_evidence(NAMES, steady, swinging)[0].against
-    assert swing_evidence(NAMES, steady, steady + 1.0) == []
+    noisier = steady.copy()
+    noisier[:, 1] += 4.0 * RNG.normal(size=400)
+    hunting = np.column_stack([steady[:, 0] + 2.0 * (np.arange(400) % 2) * np.ptp(steady[:, 0]), wild[:, 1]])
+    assert swing_evidence(NAMES, swinging(steady, hunting))[0].against
+    assert swinging(steady, steady + 1.0) is None
+    (noise,) = swing_evidence(NAMES, swinging(steady, noisier))
+    assert (noise.about, noise.against) == ("noise", False)
 
 
 def test_weather_beyond_what_was_learned_leads_and_then_a_likeness_to_a_fault_says_nothing():

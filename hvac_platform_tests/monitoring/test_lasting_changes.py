@@ -243,6 +243,21 @@ def test_a_fault_that_nobody_flags_is_told_with_what_speaks_against_learning_it_
     site.store.close()
 
 
+def test_a_noisier_sensor_is_told_once_and_learned_after_two_days_though_it_departs_both_ways(tmp_path):
+    names, values = chiller(LEARNED_DAYS + 4)
+    begin = (CHANGE_MS - MIDNIGHT_MS) // WINDOW_MS
+    noise = np.random.default_rng(3).normal(0.0, 4.0, len(values) - begin)
+    values[begin:, names.index("power_consumption")] += noise
+    site = Site(EmbeddedStore(tmp_path / "store.db"), names, values)
+    site.put(0, LEARNED_DAYS)
+    site.learn(LEARNED_DAYS)
+    shares = [site.day(LEARNED_DAYS + day) for day in range(4)]
+    (change,) = site.changes
+    assert change.state == ChangeState.LEARNED
+    assert any(one["about"] == "noise" for one in change.evidence)
+    assert (shares[1] > 0.01, shares[3] <= 0.01) == (True, True), shares
+
+
 def test_windows_that_a_rule_alone_speaks_against_are_no_lasting_change(tmp_path):
     site = learned_site(tmp_path / "store.db", MOVED)
     first, flagged = LEARNED_DAYS - 2, 2 * DAY_MS // WINDOW_MS

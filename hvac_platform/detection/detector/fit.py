@@ -26,6 +26,7 @@ from hvac_platform.detection.detector.statistics import (
     within_modes,
 )
 from hvac_platform.detection.frozen import fit_repetition
+from hvac_platform.detection.holding import holding_errors
 from hvac_platform.detection.modes import Switch, find_switches
 from hvac_platform.detection.observations import (
     LONGEST_MS,
@@ -167,6 +168,7 @@ class Path:
         since: int64 [n], rows since it was entered.
         situations: int64 [n], what each row is calibrated among.
         carry: int64 [m], rows for which a reading of each metric counts.
+        errors: float64 [m], by which each metric may be off for being held, in robust sigmas.
     """
 
     scale: Scale
@@ -181,6 +183,12 @@ class Path:
     since: Int64
     situations: Int64
     carry: Int64
+    errors: Float64
+
+    @property
+    def state_errors(self) -> Float64:
+        """Of the state and its recent change, float64 [2m]."""
+        return np.concatenate([self.errors, self.errors])
 
 
 def follow(training: Training) -> Path:
@@ -195,7 +203,8 @@ def follow(training: Training) -> Path:
     z = scale.apply(carried_forward(observations.values, observations.stretches, carry))
     known = np.where(np.isfinite(z), z, 0.0)
     # What a metric should read given the others: weather moves them together, which is just what that rests on.
-    levels = fit_whitening(known)
+    errors = holding_errors(observations.values) / scale.spread
+    levels = fit_whitening(known, errors=errors)
     ordinary = fit_surprise(np.linalg.norm(levels.apply(np.clip(known, -STATE_CLIP, STATE_CLIP)), axis=1))
     followed = trace(observations, scale, levels, ordinary, None, carry=carry)
     heard = np.flatnonzero(~followed.silent)
@@ -216,6 +225,7 @@ def follow(training: Training) -> Path:
         since=since,
         situations=situations_of(codes, since),
         carry=carry,
+        errors=errors,
     )
 
 
@@ -232,8 +242,8 @@ def describe(training: Training, path: Path) -> Normal:
     """Third step: the final model, of all rows."""
     features, heard = path.followed.against_plausible()[path.heard], path.heard
     # Averages remember a fault for much longer than it lasts. What began anew after it is as clean as the rows are.
-    states = fit_whitening(features, path.drift)
-    fast, slow = (fit_whitening(average[heard], path.drift) for average in path.followed.cleared)
+    states = fit_whitening(features, path.drift, path.state_errors)
+    fast, slow = (fit_whitening(average[heard], path.drift, path.errors) for average in path.followed.cleared)
     return Normal(
         states, (fast, slow), normal_states(states, features, training.observations.times_ms[heard], path.clock)
     )
@@ -418,8 +428,8 @@ def _cross_fitted(path: Path, times_ms: NDArray[np.int64]) -> dict[str, Float64]
     result: dict[str, Float64] = {}
     for k, fold in enumerate(folds):
         others = np.concatenate([f for i, f in enumerate(folds) if i != k])
-        states = fit_whitening(features[others], path.drift)
-        averages = [fit_whitening(average[others], path.drift) for average in followed.cleared]
+        states = fit_whitening(features[others], path.drift, path.state_errors)
+        averages = [fit_whitening(average[others], path.drift, path.errors) for average in followed.cleared]
         normal = normal_states(states, features[others], times_ms[others], clock)
         departures = departures_of(followed, states, fold)
         for name, values in row_statistics(followed, departures, times_ms, averages, normal, clock, fold).items():

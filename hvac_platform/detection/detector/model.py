@@ -37,7 +37,7 @@ from hvac_platform.detection.whitening import Whitening
 Float64 = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 
-VERSION = 3
+VERSION = 4
 """Of what a detector learns and how; one that was fitted under another number should be fitted again."""
 
 
