@@ -32,7 +32,7 @@ def replay(
     start: Annotated[
         str | None, typer.Option("--from", help=f"From here (ISO 8601); the last {USUAL_DAYS} days when absent.")
     ] = None,
-    end: Annotated[str | None, typer.Option("--until", help="Up to here; now when absent.")] = None,
+    end: Annotated[str | None, typer.Option("--until", "--to", help="Up to here; now when absent.")] = None,
     similarity: Annotated[
         float | None,
         typer.Option(
