@@ -5,7 +5,7 @@ another sensor) would alarm for ever, and the more it alarms the less of it woul
 of the last days are looked at: where they go on from day to day, in one direction, that is a lasting change, with the
 evidence that :mod:`hvac_platform.detection.lasting` gives. What a rule, a label, a likeness to a fault, a sensor that is
 off, more energy at equal load or a growing deviation speaks against is held: it goes on alarming until somebody says that it
-is expected.
+is expected, and nothing of its span is learned, flagged or not.
 """
 
 from __future__ import annotations
@@ -80,6 +80,7 @@ class ChangeState(StrEnum):
 
 
 GOING_ON = frozenset({ChangeState.WAITING, ChangeState.HELD, ChangeState.EXPECTED, ChangeState.FAULT})
+NOT_LEARNED = frozenset({ChangeState.HELD, ChangeState.FAULT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +90,12 @@ class LookedAt:
     Attributes:
         change: as it is to be stored.
         accepted: bool [n], flagged windows of the history that are learned from now on.
+        spoken_against: bool [n], all windows of it, flagged or not, where something or somebody speaks against learning it.
     """
 
     change: LastingChange
     accepted: Bool
+    spoken_against: Bool
 
     @property
     def learns(self) -> bool:
@@ -131,7 +134,7 @@ def look_for_change(
     if span is None:
         if known is None:
             return None
-        return LookedAt(_moved(known, ChangeState.OVER, PLATFORM, now_ms), nothing)
+        return LookedAt(_moved(known, ChangeState.OVER, PLATFORM, now_ms), nothing, nothing)
     since, shares = span
     if known is not None:
         since = known.since
@@ -141,8 +144,11 @@ def look_for_change(
     found, evidence, direction = _evidence(
         store, device, series, flagged, usable, against_rules, rows, present, since, end_ms
     )
-    if found is None:
-        return None
+    whole = series.times_ms >= since
+    if found is None:  # what is held stays so on a night that shows nothing clear, unless somebody expects it
+        if known is None or known.state not in NOT_LEARNED or said_of(store, known)[0] is ChangeState.EXPECTED:
+            return None
+        return LookedAt(known, nothing, whole)
     if known is not None and same_way(_vector(known.signature, direction), _values(direction)) < 0.0:
         known = None  # what was told before has gone over into something else
     names = sorted(direction, key=lambda name: -abs(direction[name]))
@@ -164,13 +170,14 @@ def look_for_change(
     said, by = said_of(store, change)
     if said is not None:
         if said is ChangeState.FAULT:
-            return LookedAt(_moved(change, said, by, now_ms), nothing)
-        return LookedAt(_moved(change, ChangeState.LEARNED, by, now_ms), rows & ~against_rules)
+            return LookedAt(_moved(change, said, by, now_ms), nothing, whole)
+        return LookedAt(_moved(change, ChangeState.LEARNED, by, now_ms), rows & ~against_rules, nothing)
+    against = change.state == ChangeState.HELD or speaks_against(evidence)
     if change.state == ChangeState.HELD or end_ms - since < LEARNED_AFTER_MS:
-        return LookedAt(change, nothing)
-    if speaks_against(evidence):
-        return LookedAt(_moved(change, ChangeState.HELD, PLATFORM, now_ms), nothing)
-    return LookedAt(_moved(change, ChangeState.LEARNED, PLATFORM, now_ms), rows & ~against_rules)
+        return LookedAt(change, nothing, whole if against else nothing)
+    if against:
+        return LookedAt(_moved(change, ChangeState.HELD, PLATFORM, now_ms), nothing, whole)
+    return LookedAt(_moved(change, ChangeState.LEARNED, PLATFORM, now_ms), rows & ~against_rules, nothing)
 
 
 def going_on(store: Store, device_id: str) -> LastingChange | None:

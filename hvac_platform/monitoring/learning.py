@@ -77,6 +77,7 @@ LEAST_KNOWN = 0.5
 URGENT = 3
 BY_RULE, NOT_EMBEDDED = "against a rule", "without an embedding"
 FLAGGED, CALLED_FAULT = "flagged", "in a change that somebody calls a fault"
+SPOKEN_AGAINST = "in a lasting change that something speaks against"
 INCOMPLETE, IN_MAINTENANCE, JUDGED_NOW = "incomplete", "in maintenance", "anomalous, judged only now"
 MOST_NAMED = 3
 LEAST_FIT = 200
@@ -320,6 +321,8 @@ def learn_profile(
     now = now_ms()
     unlearned: list[LastingChange] = []
     looked = None
+    least = settings.hvac_profile_min_snapshots if min_snapshots is None else min_snapshots
+    held = False
     if not include_flagged and present is not None and present.detector is not None:
         unlearned = called_fault_since(store, device.device_id, now)
         for fault in unlearned:
@@ -327,10 +330,15 @@ def learn_profile(
         looked = _lasting(store, device, history, present, end_ms, now)
         if looked is not None and looked.learns:
             history = history.with_learned(looked.accepted)
+        if looked is not None and not refit and looked.spoken_against.any():
+            # Its windows that are not flagged show the fault too: with them learned, the fault would become quiet.
+            # Where less than a day is left without them they still count for the statistics, and the encoder stays.
+            held, without = True, history.without(SPOKEN_AGAINST, looked.spoken_against)
+            if without.fit.sum() >= max(least, LEAST_FIT, DAY_MS // history.series.window_ms):
+                history = without
     whole, fit, left_out = history.series, history.fit, history.left_out()
     review = rules_to_review(whole, declared)
     normal = select(whole, fit)
-    least = settings.hvac_profile_min_snapshots if min_snapshots is None else min_snapshots
     points = learned_points(
         whole,
         history.paces,
@@ -347,7 +355,15 @@ def learn_profile(
     detector, fitted, why, note = None, None, "", ""
     if encoders.learned:
         detector, fitted, why, note = _detector_for(
-            device, whole, fit, present, settings, end_ms, _wish(refit, looked, unlearned), worn=_is_worn(store, device)
+            device,
+            whole,
+            fit,
+            present,
+            settings,
+            end_ms,
+            _wish(refit, looked, unlearned),
+            worn=_is_worn(store, device),
+            held=held,
         )
     if start_ms > max(wanted_ms, device.first_seen):
         note = note or f"of its {len(every)} metrics only the history from {iso(start_ms)} on is read"
@@ -668,13 +684,14 @@ def _detector_for(
     wish: str,
     *,
     worn: bool,
+    held: bool,
 ) -> tuple[FittedDetector | None, Fit | None, str, str]:
     """Detector, what it rests on, why it is a new one (empty: the present one is kept), why there is none."""
     from hvac_platform.detection import UnusableMetricsError, fit_detector
     from hvac_platform.detection.learned import frame_of
 
     normal = select(whole, fit)
-    why = wish or refit_reason(present, whole, fit, settings, end_ms, worn=worn)
+    why = wish or refit_reason(present, whole, fit, settings, end_ms, worn=worn, held=held)
     if not why and present is not None:
         return present.detector, present.fit, "", ""
     if len(normal) < LEAST_FIT:
@@ -700,6 +717,7 @@ def refit_reason(
     end_ms: int,
     *,
     worn: bool = False,
+    held: bool = False,
 ) -> str:
     """Why a device's encoder has to be fitted anew; empty when it can stay.
 
@@ -712,6 +730,7 @@ def refit_reason(
         settings: the false-alarm budget.
         end_ms: end of the history asked for.
         worn: whether the device degrades slowly; then no drift is followed.
+        held: whether something speaks against learning what lasts on it; then neither drift nor a doubled history counts.
     """
     if present is None or present.detector is None or present.fit is None:
         return NONE_BEFORE
@@ -732,6 +751,8 @@ def refit_reason(
     new = [n for n, share in zip(whole.metric_names, known, strict=True) if share >= LEAST_KNOWN and n not in judged]
     if new:
         return f"{NEW_METRICS}: {', '.join(new[:5])}"
+    if held:
+        return ""
     if count >= GROWTH * present.fit.count:
         return f"the history has grown from {present.fit.count} to {count} normal snapshots"
     return "" if worn else _drift(present, whole, fit)

@@ -44,6 +44,8 @@ from hvac_platform_tests.conftest import HOUR_MS, MIDNIGHT_MS
 WINDOW_MS = 300_000
 LEARNED_DAYS = 4
 CHANGE_MS = MIDNIGHT_MS + LEARNED_DAYS * DAY_MS + 2 * HOUR_MS
+BEFORE = (CHANGE_MS - MIDNIGHT_MS) // WINDOW_MS
+"""Windows before the change."""
 MACHINE = FleetDevice("CH-001", "chiller")
 
 
@@ -241,6 +243,57 @@ def test_a_fault_that_nobody_flags_is_told_with_what_speaks_against_learning_it_
     assert (notice.severity, notice.status) == ("warning", "open")
     assert [v.state for v in versions_of(site.store, "CH-001")] == ["present"]
     site.store.close()
+
+
+@pytest.fixture(scope="module")
+def held_now_and_then(tmp_path_factory):
+    """A store in which a fault is held that shows in every third window, and the night after its fourth day is to come."""
+    path = tmp_path_factory.mktemp("held") / "store.db"
+    site = learned_site(path, WRONG)
+    for day in range(LEARNED_DAYS, LEARNED_DAYS + 3):
+        site.day(day)
+    site.put(LEARNED_DAYS + 3, LEARNED_DAYS + 4)
+    site.judge(LEARNED_DAYS + 3)
+    times = np.arange(CHANGE_MS, MIDNIGHT_MS + (LEARNED_DAYS + 4) * DAY_MS, WINDOW_MS, dtype=np.int64)
+    unseen = times[np.arange(len(times)) % 3 > 0]
+    columns = {"device_id": ["CH-001"] * len(unseen), "snapshot_time": unseen, "is_anomalous": [False] * len(unseen)}
+    site.store.update(Snapshot.TABLE, columns)
+    assert site.changes[0].state == ChangeState.HELD
+    site.store.close()
+    return path
+
+
+@pytest.fixture
+def held(held_now_and_then, tmp_path):
+    shutil.copy(held_now_and_then, tmp_path / "store.db")
+    site = Site(EmbeddedStore(tmp_path / "store.db"), *WRONG)
+    yield site
+    site.store.close()
+
+
+def test_of_a_change_that_is_held_nothing_is_learned_as_drift_but_on_request(held):
+    lesson = held.learn(LEARNED_DAYS + 4)
+    assert lesson.refitted == ""
+    assert lesson.profile.snapshot_count <= BEFORE
+    assert held.changes[0].state == ChangeState.HELD
+    asked = held.learn(LEARNED_DAYS + 4, refit=True)
+    assert asked.refitted == "asked for"
+    assert asked.profile.snapshot_count > BEFORE
+
+
+def test_of_a_change_that_somebody_calls_a_fault_the_last_day_is_not_learned_either(held):
+    (notice,) = held.notices
+    lifecycle.label(held.store, notice, ["low charge"], by="kim", at_ms=notice.ended_at)
+    lesson = held.learn(LEARNED_DAYS + 4)
+    assert held.changes[0].state == ChangeState.FAULT
+    assert lesson.profile.snapshot_count <= BEFORE
+
+
+def test_where_a_change_has_been_held_for_all_of_the_history_statistics_are_renewed_and_the_encoder_stays(held):
+    lesson = held.learn(LEARNED_DAYS + 4, days_back=3.9)
+    assert lesson.refitted == ""
+    assert lesson.profile.snapshot_count > DAY_MS // WINDOW_MS
+    assert held.changes[0].state == ChangeState.HELD
 
 
 def test_a_noisier_sensor_is_told_once_and_learned_after_two_days_though_it_departs_both_ways(tmp_path):
