@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
@@ -36,6 +36,21 @@ class Asked:
     end_ms: int | None
     after: str | None
     given: Mapping[str, str]
+
+
+def given_once(parameters: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """The parameters of a request, each of which stands there once.
+
+    >>> given_once({"limit": ["5"]})
+    {'limit': '5'}
+
+    Raises:
+        ProblemError: one is given more than once.
+    """
+    several = next((name for name, texts in parameters.items() if len(texts) > 1), None)
+    if several is not None:
+        raise ProblemError(HTTPStatus.BAD_REQUEST, f"{several[:60]}: given more than once")
+    return {name: texts[0] for name, texts in parameters.items()}
 
 
 def asked(parameters: Mapping[str, str], known: frozenset[str]) -> Asked:

@@ -17,7 +17,7 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 from hvac_platform.access.acting import Acting
 from hvac_platform.access.users import Person
 from hvac_platform.api import resources
-from hvac_platform.api.paging import asked
+from hvac_platform.api.paging import asked, given_once
 from hvac_platform.api.problems import PREFIX, ProblemError, problem_answer
 from hvac_platform.api.resources import Request
 from hvac_platform.config import Settings
@@ -117,7 +117,7 @@ def register(server: Flask, source: Source, acting: Acting) -> None:
 
 def _answer(source: Source, acting: Acting, route: Route, **path: str) -> Response:
     try:
-        given = asked(request.args.to_dict(), frozenset(route.takes))
+        given = asked(given_once(dict(request.args.lists())), frozenset(route.takes))
         store = source.store()
         if store is None:
             raise ProblemError(HTTPStatus.SERVICE_UNAVAILABLE, "there is no store yet: ingest some messages first")

@@ -473,8 +473,9 @@ def strips_figure(
                     "hoverinfo": "name+x",
                 }
             )
-    layout = _base(150, revision=revision, legend=True)
+    layout = _base(190, revision=revision, legend=True)
     layout |= {
+        "margin": {**layout["margin"], "t": 70},  # on a phone the legend takes three lines
         "hovermode": "closest",
         "xaxis": _time_axis(start_ms, end_ms),
         "yaxis": {

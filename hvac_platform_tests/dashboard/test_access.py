@@ -333,6 +333,16 @@ def test_a_board_of_the_whole_site_shows_nothing_to_who_comes_after(home: Path, 
     assert "CH-001" in whole.text("fleet-cards.children")
 
 
+def test_who_sees_a_part_is_told_that_messages_are_of_the_whole_site_and_not_that_there_are_none(
+    home: Path, store: EmbeddedStore
+) -> None:
+    ben = Visitor(make_app(settings_of(home)), add_user(store, "ben", Role.VIEWER, [SOUTH], now_ms()))
+    for part in ("ingestion-lag", "ingestion-proof", "ingestion-dead-letters"):
+        told = ben.text(f"{part}.children")
+        assert "Messages are of the whole site, and you see some of its buildings." in told
+        assert not any(word in told for word in ("UserError", "KAFKA", "No message was rejected"))
+
+
 def test_a_scoped_store_gives_the_rows_of_its_devices_of_every_table(store: EmbeddedStore) -> None:
     scoped = ScopedStore(store, frozenset({SOUTH}))
     assert [device.device_id for device in scoped.devices()] == ["RTU-001"]

@@ -127,6 +127,7 @@ def test_an_answer_that_the_client_has_is_not_sent_again(client: Any) -> None:
     [
         ("/devices?limit=0", 400, "limit: a number from 1 to 10000"),
         ("/devices?colour=red", 400, "no parameter 'colour' here; there are building_id, cursor"),
+        ("/devices?limit=1&limit=2", 400, "limit: given more than once"),
         ("/devices?cursor=none", 400, "cursor: not one that an answer of this list had as next"),
         ("/devices/CH-001/readings?from=yesterday", 400, "from: a date or time of ISO 8601"),
         ("/devices/CH-9", 404, "no device 'CH-9': /api/v1/devices has them"),

@@ -514,7 +514,7 @@ def wear_section(trends: Sequence[MetricTrend], kind: str) -> Content:
     ]
     headings = [Heading("metric"), Heading("reading", True), Heading("from expected", True), Heading("sigma", True)]
     if not trends:
-        empty = "Not looked at yet: it takes ten days of history, then hvac trends or the next night."
+        empty = "Not looked at yet: it takes ten days of history, then hvac degradation or the next night."
     else:
         empty = f"No metric degrades up to {iso(trends[0].span_end)[:10]}."
     return html.Section(

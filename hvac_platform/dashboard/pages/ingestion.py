@@ -8,6 +8,7 @@ from typing import Any
 
 from dash import Dash, Input, Output, dcc, html
 
+from hvac_platform.access.users import UserError
 from hvac_platform.dashboard.components import (
     NO_PAGE,
     Content,
@@ -65,8 +66,16 @@ def layout() -> Content:
     )
 
 
+def _whole_site(error: UserError) -> str:
+    """What is said in place of what only those see who see the whole site."""
+    text = str(error)
+    return f"{text[:1].upper()}{text[1:]}."
+
+
 def lag_table(flow: Ingestion | Exception | None, topic: str, at_ms: int) -> Content:
     """A row a partition."""
+    if isinstance(flow, UserError):
+        return note(_whole_site(flow))
     if isinstance(flow, Exception):
         return html.Div(
             [
@@ -117,6 +126,8 @@ def lag_table(flow: Ingestion | Exception | None, topic: str, at_ms: int) -> Con
 
 def proof_table(proofs: Sequence[RangeProof] | Exception) -> Content:
     """Whether each of the last messages that the ledger counts as in is in a table."""
+    if isinstance(proofs, UserError):
+        return note(_whole_site(proofs))
     if isinstance(proofs, Exception):
         return html.P(visible(f"not proven: {type(proofs).__name__}: {proofs}", 400), className="error-text")
     rows: list[list[Content]] = [
@@ -162,6 +173,8 @@ def freshness_table(devices: Sequence[Device], page: int, at_ms: int) -> tuple[C
 
 def dead_letter_table(found: DeadLetters, total: int | Exception) -> Content:
     """Rejected messages, newest first, their bytes escaped."""
+    if isinstance(total, UserError):  # of the rows none is of a building, so that none was found says nothing
+        return note(_whole_site(total))
     if not found.rows:
         return note(f"No message was rejected in the last {DEAD_LETTER_DAYS} days.")
     rows: list[list[Content]] = [

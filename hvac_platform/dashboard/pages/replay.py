@@ -245,6 +245,8 @@ def read_replay(
         registered = Device.first(store) is not None
         return empty_state("no device of this name is registered") if registered else nothing_registered()
     incident = None if asked.name is None else lifecycle.find_incident(store, f"{asked.device_id}/{asked.name}")
+    if asked.name is not None and incident is None and not asked.start:
+        return empty_state("there is no such incident: choose a span to play")
     window_ms = device.window(settings)
     try:
         start_ms, end_ms = _whole_windows(*span_of(asked, incident, device, window_ms, at_ms), window_ms)
