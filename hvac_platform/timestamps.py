@@ -33,22 +33,24 @@ def to_datetime(milliseconds: int) -> datetime:
 def iso(milliseconds: int) -> str:
     """Time for people, to the second.
 
-    >>> iso(1_000)
-    '1970-01-01 00:00:01Z'
+    >>> iso(1_000), iso(-62_135_596_800_000)
+    ('1970-01-01 00:00:01Z', '0001-01-01 00:00:00Z')
     """
-    return f"{to_datetime(milliseconds):%Y-%m-%d %H:%M:%SZ}"
+    return f"{to_datetime(milliseconds).replace(tzinfo=None).isoformat(' ', 'seconds')}Z"
 
 
 def parse_instant(text: str) -> int:
     """Epoch milliseconds of an ISO 8601 date or time; without an offset it is UTC.
 
     Raises:
-        ValueError: it is not one.
+        ValueError: it is not one, or none in UTC, whose years are 1 to 9999 too.
 
     >>> parse_instant("1970-01-02")
     86400000
     """
-    return to_ms(datetime.fromisoformat(text))
+    found = to_ms(datetime.fromisoformat(text))
+    to_datetime(found)
+    return found
 
 
 def day_of(milliseconds: int) -> str:
@@ -57,7 +59,7 @@ def day_of(milliseconds: int) -> str:
     >>> day_of(86_400_000)
     '1970-01-02'
     """
-    return f"{to_datetime(milliseconds):%Y-%m-%d}"
+    return to_datetime(milliseconds).date().isoformat()
 
 
 def day_start(date: str) -> int:

@@ -33,7 +33,12 @@ def most_urgent(incidents: Mapping[str, Sequence[Incident]]) -> list[Incident]:
 
 
 def attention(
-    store: Store, incidents: Mapping[str, Sequence[Incident]], at_ms: int, known: KnownOfIncidents | None = None
+    store: Store,
+    incidents: Mapping[str, Sequence[Incident]],
+    at_ms: int,
+    known: KnownOfIncidents | None = None,
+    *,
+    silent: int = 0,
 ) -> Content:
     """The list; a sentence where nothing is open.
 
@@ -42,8 +47,12 @@ def attention(
         incidents: open ones by device.
         at_ms: the present.
         known: what incidents are worth; nothing is said of it where it isn't given.
+        silent: devices that are silent; told where nothing is open.
     """
     ordered = most_urgent(incidents)
+    if not ordered and silent:
+        told = "1 device is silent" if silent == 1 else f"{number(silent, 0)} devices are silent"
+        return html.P(f"No incident is open; {told}.", className="note")
     if not ordered:
         return html.P("Nothing needs attention: no incident is open.", className="note")
     read = incidents_of(store, [(one.device_id, one.started_at) for one in ordered[:READ]])

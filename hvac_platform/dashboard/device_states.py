@@ -84,7 +84,7 @@ def status_of(
 ) -> Status:
     """Status of a device: an open incident first, then what can't wait, silence, and what its last windows were.
 
-    It is silent after the silence that closes windows, and after three times the usual distance of its windows.
+    What silence is, says :func:`is_silent`.
     """
     if incidents:
         return Status.INCIDENT
@@ -92,11 +92,19 @@ def status_of(
         return Status.UNREAD
     if news.provisional:
         return Status.URGENT
-    if at_ms - device.last_seen > max(silence_ms, SILENT_INTERVALS * news.interval_ms):
+    if is_silent(device, news, at_ms, silence_ms):
         return Status.SILENT
     if news.anomalous:
         return Status.ANOMALOUS
     return Status.NORMAL if profiled else Status.NO_PROFILE
+
+
+def is_silent(device: Device, news: News | None, at_ms: int, silence_ms: int) -> bool:
+    """Whether nothing came for the silence that closes windows and for three times the usual distance of its windows.
+
+    Of a device that was not looked at yet that distance isn't known, so it isn't called silent.
+    """
+    return news is not None and at_ms - device.last_seen > max(silence_ms, SILENT_INTERVALS * news.interval_ms)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +117,7 @@ class Fleet:
         incidents: open incidents by device.
         statuses: status of each device.
         at_ms: when.
+        silent: devices that are silent, whatever else is to say of them.
     """
 
     devices: list[Device]
@@ -116,6 +125,7 @@ class Fleet:
     incidents: Mapping[str, list[Incident]]
     statuses: dict[str, Status]
     at_ms: int
+    silent: frozenset[str]
 
     @property
     def read(self) -> int:
@@ -215,7 +225,8 @@ class FleetBoard:
             )
             for d in devices
         }
-        return Fleet(devices, news, incidents, statuses, at_ms)
+        silent = frozenset(d.device_id for d in devices if is_silent(d, news.get(d.device_id), at_ms, silence_ms))
+        return Fleet(devices, news, incidents, statuses, at_ms, silent)
 
     def states(self, store: Store, devices: Sequence[Device], at_ms: int) -> dict[str, DeviceState]:
         """What cards show of some devices."""

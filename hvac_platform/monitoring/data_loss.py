@@ -22,7 +22,11 @@ DATA_LOSS = "silence"
 stays in them and in ``--json``; people are told :func:`told_method`."""
 HOUR_MS = 3_600_000
 FURTHEST_MS = 64 * DAY_MS
-"""A device of which nothing came for longer has left the fleet."""
+"""A device of which nothing came for longer has left the fleet: its loss is over then."""
+NEAR_MS = 7 * DAY_MS
+"""Others must have been heard so soon after the beginning of a loss: what came years later doesn't speak of it."""
+MOST_UNUSUAL = 1_000.0
+"""Score of a loss that lasts a thousand times longer than is usual; none has more."""
 LONG_MS = HOUR_MS
 """From here on it is urgent: an hour without readings is an hour without any detection."""
 
@@ -38,7 +42,8 @@ class DataLoss:
         longest_ms: a gap of this length is usual of the device.
         window_ms: length of a window.
         metrics: points of which readings were due, in the order of their names, as far as their paces are known.
-        given_up: whether it is over because the device was retired, so that nothing is left to wait for.
+        given_up: whether it is over because the device was retired or has left the fleet, so that nothing is left to wait
+            for.
     """
 
     start_ms: int
@@ -53,6 +58,11 @@ class DataLoss:
     def level(self) -> int:
         """Guideline 36 level: urgent (3) from an hour on, else of normal priority (4)."""
         return 3 if self.end_ms - self.start_ms >= LONG_MS else 4
+
+    @property
+    def score(self) -> float:
+        """How many times longer it lasts than is usual of the device, a thousand times at most."""
+        return min(MOST_UNUSUAL, (self.end_ms - self.start_ms) / self.longest_ms)
 
     @property
     def reason(self) -> str:
@@ -73,11 +83,13 @@ def told_method(name: str) -> str:
 def spelled(length_ms: int) -> str:
     """A length of time for a sentence.
 
-    >>> spelled(10_000), spelled(300_000), spelled(9_000_000)
-    ('10 s', '5 min', '2.5 h')
+    >>> spelled(10_000), spelled(300_000), spelled(9_000_000), spelled(216_000_000)
+    ('10 s', '5 min', '2.5 h', '2.5 d')
     """
     if length_ms < 120_000:
         return f"{length_ms / 1000:.0f} s"
+    if length_ms >= 2 * DAY_MS:
+        return f"{round(length_ms / DAY_MS, 1):g} d"
     minutes = length_ms / 60_000
     return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
@@ -112,9 +124,9 @@ class Listening:
         """Data losses of a device that reach into [start_ms, end_ms), complete on both sides.
 
         Data are lost where five windows are missing, or five times what usually lies between two of the device's windows;
-        one that goes on must be longer by the allowed lateness. In five windows of that span others must have been heard:
-        when nothing comes of anyone, it is the log or the platform that stood still. What lies wholly in maintenance
-        doesn't count.
+        one that goes on must be longer by the allowed lateness. In five windows of its first week others must have been
+        heard: when nothing comes of anyone, it is the log or the platform that stood still, or the device's data are older
+        than those of all others. A loss ends after 64 days, given up. What lies wholly in maintenance doesn't count.
         """
         window_ms, until_ms = device.window(self._settings), self.heard_until(device)
         times = _times_around(self._store, device, start_ms, end_ms, until_ms)
@@ -137,13 +149,14 @@ class Listening:
         ]
         if points.gone_ms is not None:  # a device that was retired is not missed from then on
             found = [_until(loss, points.gone_ms) for loss in found if loss.start_ms < points.gone_ms]
+        found = [_until(o, o.start_ms + FURTHEST_MS) if o.end_ms - o.start_ms > FURTHEST_MS else o for o in found]
         found = [loss for loss in found if self._others_heard(loss)]
         maintenance = MaintenanceSpan.read(self._store, device.device_id) if found else []
         return [loss for loss in found if not wholly_in_maintenance(loss.start_ms, loss.end_ms, window_ms, maintenance)]
 
     def _others_heard(self, loss: DataLoss) -> bool:
-        """Whether windows of any device lie in the span; the device itself has none, so the answer is the same for all."""
-        span = (loss.start_ms, loss.end_ms, loss.window_ms)
+        """Whether windows of any device lie near its beginning; the device itself has none, so the answer is one for all."""
+        span = (loss.start_ms, min(loss.end_ms, loss.start_ms + NEAR_MS), loss.window_ms)
         if span not in self._heard:
             self._heard[span] = self._anyone_heard(*span)
         return self._heard[span]

@@ -257,7 +257,7 @@ def incident_batches(
 
 
 def _expected(store: Store, device_id: str, losses: Sequence[DataLoss]) -> list[DataLoss]:
-    """Losses without those that the device's retiring ended before they were an incident: nobody missed anything."""
+    """Losses without those that were given up before they were an incident: nobody missed anything."""
     given_up = [loss for loss in losses if loss.given_up]
     if not given_up:
         return list(losses)
@@ -367,13 +367,12 @@ def windows_incident(
 
 def data_loss_incident(device: Device, losses: Sequence[DataLoss], *, status: str, now_ms: int) -> Incident:
     """The incident of data losses that belong together, at least one; its score is how unusual the longest is."""
-    lengths = [loss.end_ms - loss.start_ms for loss in losses]
-    windows = sum(length // losses[0].window_ms for length in lengths)
+    windows = sum((loss.end_ms - loss.start_ms) // losses[0].window_ms for loss in losses)
     return replace(
         blank_incident(device, losses[0].start_ms, losses[-1].end_ms, min(loss.level for loss in losses)),
         status=status,
         windows=windows,
-        peak_score=max(length / loss.longest_ms for length, loss in zip(lengths, losses, strict=True)),
+        peak_score=max(loss.score for loss in losses),
         methods={DATA_LOSS: windows},
         metrics=sorted({metric for loss in losses for metric in loss.metrics}),
         reasons=[loss.reason for loss in losses[:MOST_REASONS]],

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from hvac_platform.dashboard.app import make_app
+from hvac_platform.dashboard.attention import attention
 from hvac_platform.dashboard.device_states import (
     LOOKED_AT_ONCE,
     MOST_SUSPECTS,
@@ -19,7 +20,7 @@ from hvac_platform.dashboard.device_states import (
     Status,
     status_of,
 )
-from hvac_platform.dashboard.pages.fleet import Filters, chosen
+from hvac_platform.dashboard.pages.fleet import Filters, chosen, totals
 from hvac_platform.dashboard.source import Remembered
 from hvac_platform.monitoring.provisional import ProvisionalEvent
 from hvac_platform.stores.base import Device
@@ -59,6 +60,20 @@ def test_a_status_says_the_most_urgent_thing(
     made = None if news is None else News(**news)
     found = [incident("CH-001", NOW, severity="info")] * incidents
     assert status_of(registered, made, found, profiled, NOW, SILENCE_MS) is status
+
+
+def test_a_silent_device_is_counted_whatever_else_is_to_say_of_it(tmp_path: Path) -> None:
+    store, newest = EmbeddedStore(tmp_path / "store.db"), now_ms()
+    store.register_devices([device("CH-1", newest), device("CH-2", newest - DAY_MS), device("CH-3", newest - DAY_MS)])
+    found = incident("CH-2", newest - DAY_MS, severity="warning")
+    store.upsert("incidents", Incident.columns([found]))
+    state = board_of().refresh(store)
+    assert state.statuses["CH-2"] is Status.INCIDENT
+    assert state.silent == {"CH-2", "CH-3"}
+    assert "2 silent" in str(totals(state, None, 0)[0])
+    assert "2 devices are silent" in str(attention(store, {}, state.at_ms, silent=len(state.silent)))
+    assert "Nothing needs attention" in str(attention(store, {}, state.at_ms))
+    store.close()
 
 
 @pytest.fixture

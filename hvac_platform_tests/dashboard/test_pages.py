@@ -233,6 +233,10 @@ def test_chosen_metrics_are_drawn(browser: Browser) -> None:
         ("2026-01-02", "2026-01-01", "not after"),
         ("2020-01-01", "2026-01-01", "31 days"),
         ("2020-01-01", "2020-01-02", "no snapshots between"),
+        ("2100-01-01", "2100-01-02", "no snapshots between"),
+        ("9999-12-30", "9999-12-31", "no snapshots between"),
+        ("0001-01-01", "0001-01-02", "no snapshots between 0001-01-01 00:00:00Z and 0001-01-02 00:00:00Z"),
+        ("0001-01-01T00:00+05:00", "0001-01-02", "A time looks like"),
     ],
 )
 def test_a_custom_range_that_shows_nothing_says_why(

@@ -10,8 +10,9 @@ from typer.testing import CliRunner
 
 from hvac_platform.cli.main import app
 from hvac_platform.config import load_settings
-from hvac_platform.monitoring.data_loss import Listening
-from hvac_platform.monitoring.incidents import fleet_scope_batches
+from hvac_platform.monitoring.data_loss import DataLoss, Listening
+from hvac_platform.monitoring.incidents import data_loss_incident, fleet_scope_batches
+from hvac_platform.monitoring.lifecycle import Rules, after_pass, write_steps
 from hvac_platform.monitoring.passes import IncidentsPass, Span, write_pass
 from hvac_platform.monitoring.points import retire_point
 from hvac_platform.stores.base import Device
@@ -122,6 +123,54 @@ def test_a_partition_that_is_catching_up_is_late_and_has_lost_nothing(store):
     moved = store.ledger(topic)[0].updated_at
     assert found(store, device, now_ms=moved + 1_000) == []
     assert found(store, device, now_ms=moved + load_settings().silence_ms) == [(60, 359, False)]
+
+
+def test_data_that_ended_long_before_others_were_heard_are_no_data_loss(store):
+    """Three hours of five years ago are imported today, while others are live."""
+    years = 5 * 365 * 1440
+    device = heard(store, "CH-001", (-years, 180 - years))
+    heard(store, "CH-002", (0, 360), partition=1)
+    old = MIDNIGHT_MS - years * MINUTE_MS
+    assert found(store, device, old, old + DAY_MS) == []
+
+
+def test_a_loss_is_of_a_time_in_whose_first_week_others_were_heard(store):
+    """The platform stood still when the device fell silent, and others came back some days later."""
+    heard(store, "CH-002", (0, 360), partition=1)
+    for days, losses in ((8, 0), (6, 1)):
+        device = heard(store, f"CH-10{days}", (-days * 1440, 60 - days * 1440))
+        since = MIDNIGHT_MS - days * DAY_MS
+        assert len(found(store, device, since, since + DAY_MS)) == losses
+
+
+def test_a_device_that_falls_silent_stays_an_open_incident_for_weeks_and_has_then_left_the_fleet(store):
+    device = heard(store, "CH-001", (0, 60))
+    heard(store, "CH-002", (0, 360), partition=1)
+    write_pass(IncidentsPass(store, load_settings(), [Span(device, MIDNIGHT_MS, END)], now_ms=END))
+    for days, status in ((20, "open"), (63, "open"), (66, "closed"), (90, "closed")):
+        heard(store, "CH-002", ((days - 1) * 1440, days * 1440), partition=1)
+        write_pass(IncidentsPass(store, load_settings(), [], now_ms=MIDNIGHT_MS + days * DAY_MS))
+        (row,) = Incident.read(store, "CH-001")
+        assert row.status == status, days
+        assert row.peak_score == 1_000.0
+    assert row.ended_at - row.started_at == 64 * DAY_MS
+    assert row.reasons == ["no readings for 64 d after 2025-03-11 01:00:00Z, while other devices were heard"]
+    assert [h.state for h in IncidentHandling.read(store, "CH-001")] == ["resolved"]
+
+
+def test_an_open_incident_of_data_that_ended_long_ago_is_taken_back_with_the_next_pass(store):
+    """An earlier version opened it."""
+    years = 5 * 365 * 1440
+    device = heard(store, "CH-001", (-years, 180 - years))
+    heard(store, "CH-002", (0, 360), partition=1)
+    began = MIDNIGHT_MS + (180 - years) * MINUTE_MS
+    loss = DataLoss(began, END, False, 5 * MINUTE_MS, MINUTE_MS)
+    one = data_loss_incident(device, [loss], status="open", now_ms=END)
+    store.upsert(Incident.TABLE, Incident.columns([one]))
+    write_steps(store, [after_pass(None, one, Rules(DAY_MS), END)], END)
+    assert [h.state for h in IncidentHandling.read(store, "CH-001")] == ["open"]
+    assert passed(store, END + HOUR_MS) == []
+    assert [h.state for h in IncidentHandling.read(store, "CH-001")] == ["taken_back"]
 
 
 def test_a_data_loss_over_midnight_is_the_same_whichever_day_is_looked_at(store):

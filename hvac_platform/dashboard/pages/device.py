@@ -688,7 +688,8 @@ def render(
         span = span_of(asked.chosen, asked.start, asked.until, device, window_ms, now)
     except SpanError as error:
         return DeviceView(top, html.P(str(error), className="note", role="alert"))
-    live = open_window(store, device, window_ms, now) if device.last_seen // window_ms * window_ms < span[1] else {}
+    open_ms = device.last_seen - device.last_seen % window_ms
+    live = open_window(store, device, window_ms, now) if span[0] - window_ms < open_ms < span[1] else {}
     newest = _Now(device, window_ms, span, live, provisional_events(store, device, window_ms, now))
     state = _state(store, newest, asked, now)
     if shown is not None and shown.get("state") == state:

@@ -169,7 +169,7 @@ def totals(fleet: Fleet, flow: Ingestion | Exception | None, rejected: int | Exc
     partly = (
         f"{fleet.read:,} of {len(fleet.devices):,} devices read so far" if fleet.read < len(fleet.devices) else None
     )
-    silent = sum(status is Status.SILENT for status in fleet.statuses.values())
+    silent = len(fleet.silent)
     urgent = sum(bool(news.provisional) for news in fleet.news.values())
     worst = next((s for s, count in open_incidents.items() if count), "")
     boxes = [
@@ -343,7 +343,7 @@ def render(
     )
     return FleetView(
         totals(fleet, shared.ingestion(), shared.rejected()) if fleet.devices else [],
-        attention(store, fleet.incidents, fleet.at_ms, known) if fleet.devices else "",
+        attention(store, fleet.incidents, fleet.at_ms, known, silent=len(fleet.silent)) if fleet.devices else "",
         shown,
         here,
         [option(name, type_title(name)) for name in sorted({d.device_type for d in fleet.devices})],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 
 from hvac_platform.config import Settings
-from hvac_platform.monitoring.data_loss import DataLoss, Listening
+from hvac_platform.monitoring.data_loss import DATA_LOSS, FURTHEST_MS, DataLoss, Listening
 from hvac_platform.monitoring.incident_history import active_incidents, history_batches, release_batches
 from hvac_platform.monitoring.incident_windows import Grouping, all_losses
 from hvac_platform.monitoring.incidents import (
@@ -112,14 +112,17 @@ class IncidentsPass(Pass):
         gone: dict[str, IncidentChanges] = {}
         for handling in active_incidents(self.store):
             device_id, named = handling.device_id, {"incident_id": handling.incident_id}
-            found = Incident.first(self.store, device_id, only=("started_at", "ended_at"), equals=named)
+            found = Incident.first(self.store, device_id, only=("started_at", "ended_at", "methods"), equals=named)
             if found is None:
                 gone[device_id] = IncidentChanges(gone=True)
             elif device_id in devices and not any(
                 found.ended_at > a and found.started_at < b for a, b in reached.get(device_id, ())
             ):
                 device = devices[device_id]
-                spans.append(Span(device, found.ended_at - device.window(self._settings), found.ended_at))
+                window_ms, until_ms = device.window(self._settings), found.ended_at
+                if DATA_LOSS in found.methods and until_ms - found.started_at > FURTHEST_MS:
+                    until_ms = found.started_at + window_ms  # longer than a loss can be: what is it, where it began?
+                spans.append(Span(device, until_ms - window_ms, until_ms))
         if spans:
             others = IncidentsPass(
                 self.store,
