@@ -39,6 +39,7 @@ class Trouble:
         text: what is wrong, in a line.
         incident_id: of the incident, once it is open.
         since_ms: when it began, once it is open.
+        happened_ms: when what is wrong happened, where only what began later shows that it is over; 0 otherwise.
     """
 
     kind: str
@@ -47,6 +48,7 @@ class Trouble:
     text: str
     incident_id: str = ""
     since_ms: int = 0
+    happened_ms: int = 0
 
     @property
     def name(self) -> tuple[str, str]:
@@ -74,15 +76,27 @@ def raise_trouble(store: Store, trouble: Trouble, now_ms: int) -> bool:
         "subject": trouble.subject,
         "severity": trouble.severity,
         "text": trouble.text,
+        "happened_ms": trouble.happened_ms,
     }
     _write(store, incident_id, "opened", "open", trouble.severity, trouble.text, details, now_ms)
     return True
 
 
-def clear_trouble(store: Store, kind: str, subject: str, now_ms: int, said: str = "") -> bool:
-    """Resolve an incident of the platform if it is open; returns whether it was."""
+def clear_trouble(
+    store: Store, kind: str, subject: str, now_ms: int, said: str = "", began_ms: int | None = None
+) -> bool:
+    """Resolve an incident of the platform if it is open; returns whether it was resolved.
+
+    Args:
+        store: has the outbox.
+        kind: of the trouble.
+        subject: of the trouble.
+        now_ms: the present.
+        said: what is told; the text of the trouble when empty.
+        began_ms: when what shows that it is over began; it stays open where that was before it happened.
+    """
     known = next((known for known in open_troubles(store, now_ms) if known.name == (kind, subject)), None)
-    if known is None:
+    if known is None or (began_ms is not None and began_ms < known.happened_ms):
         return False
     details: dict[str, object] = {
         "trouble": kind,
@@ -168,6 +182,7 @@ def _of(row: OutboxMessage) -> Trouble:
         str(details.get("text", "")),
         row.incident_id,
         row.queued_at,
+        int(details.get("happened_ms", 0)),
     )
 
 

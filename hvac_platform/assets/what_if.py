@@ -11,7 +11,13 @@ from hvac_platform.assets.common import OWNERS
 from hvac_platform.detection.methods import method_names
 from hvac_platform.devices.registry import DeviceTypeError, parse_other_rules
 from hvac_platform.monitoring.passes import Span
-from hvac_platform.monitoring.what_if import Compared, Limits, OfScores, TooFewScoresError
+from hvac_platform.monitoring.what_if import (
+    Compared,
+    Limits,
+    OfScores,
+    TooFewScoresError,
+    without_a_judged_window,
+)
 from hvac_platform.resources import PlatformResource
 from hvac_platform.runtime.what_if_processes import asked_of_scores
 from hvac_platform.timestamps import DAY_MS, iso, now_ms, parse_instant
@@ -55,6 +61,21 @@ class WhatIfConfig(dg.Config):
         fixed = Limits(self.similarity, self.sigma)
         return OfScores(self.times_limit, frozenset(self.methods) or None, self.agreeing, self.budget, rules, fixed)
 
+    def until_ms(self) -> int:
+        """End of the days, epoch milliseconds.
+
+        Raises:
+            dg.Failure: it is no time, or one that so many days can't end at; the description says so.
+        """
+        if self.until is None:
+            return now_ms()
+        try:
+            until = parse_instant(self.until)
+            iso(until - self.days * DAY_MS)  # there is no such day before the year 1
+        except (ValueError, OverflowError):
+            raise _refused(f"until is a time as 2025-03-11 or 2025-03-11T06:00Z, not {self.until!r:.80}") from None
+        return until
+
 
 def _refused(why: str) -> dg.Failure:
     return dg.Failure(why, allow_retries=False)
@@ -72,19 +93,22 @@ def what_if(
 ) -> dg.MaterializeResult[None]:
     """What other limits would have shown: incidents won, lost, earlier and later by device, from the scores that are kept.
 
+    On record + won - lost + in several parts - several in one = as tried.
+
     Why: a limit is changed with open eyes when it is known which incidents it would have cost, and which alarms it would
     have spared. Nothing is written but what this page shows: the record stays as it is. `hvac replay` and the dashboard's
     page *What if* ask the same; say in the Launchpad's config what is to be tried.
     """
     tried, store = config.tried(), platform.store
-    until_ms = now_ms() if config.until is None else parse_instant(config.until)
+    until_ms = config.until_ms()
+    start_ms = until_ms - config.days * DAY_MS
     registered = {device.device_id: device for device in store.devices()}
     if unknown := [name for name in config.devices if name not in registered]:
         raise _refused(f"not registered: {', '.join(unknown)}")
     chosen = [registered[name] for name in dict.fromkeys(config.devices or sorted(registered))]
     if tried.rules is not None:
         chosen = [device for device in chosen if device.device_type == tried.rules.name]
-    spans = [Span(device, until_ms - config.days * DAY_MS, until_ms) for device in chosen]
+    spans = [Span(device, start_ms, until_ms) for device in chosen]
     found: list[Compared] = []
     untold: list[str] = []
     with closing(asked_of_scores(platform.settings, spans, tried)) as asked:
@@ -96,17 +120,23 @@ def what_if(
     for line in untold:
         context.log.warning("%s", line)
     judged = [one for one in found if one.windows]
+    unjudged = without_a_judged_window([one.device.device_id for one in found if not one.windows])
+    if unjudged:
+        context.log.warning("%s", unjudged)
     return dg.MaterializeResult(
         metadata={
             "asked": config.model_dump_json(exclude_defaults=True),
-            "from": iso(until_ms - config.days * DAY_MS),
+            "from": iso(start_ms),
             "until": iso(until_ms),
             "devices": len(judged),
             "devices_without_an_answer": len(untold),
+            "devices_without_a_judged_window": unjudged or "none",
             "incidents_on_record": sum(len(one.recorded) for one in judged),
             "incidents_as_tried": sum(len(one.replayed) for one in judged),
             "won": sum(len(one.won) for one in judged),
             "lost": sum(len(one.lost) for one in judged),
+            "in_several_parts": sum(len(one.in_several_parts) for one in judged),
+            "several_in_one": sum(len(one.several_in_one) for one in judged),
             "by_device": dg.MetadataValue.md(_by_device(judged)),
             "which": dg.MetadataValue.md(_which(judged)),
         }
@@ -116,11 +146,11 @@ def what_if(
 def _by_device(found: Sequence[Compared]) -> str:
     """A row a device, those that would have changed most first."""
     changed = sorted(found, key=lambda one: (-len(one.won) - len(one.lost), one.device.device_id))[:MOST_LISTED]
-    names = ("recorded", "replayed", "won", "lost", "earlier", "later")
+    names = ("recorded", "replayed", "won", "lost", "earlier", "later", "in_several_parts", "several_in_one")
     return "\n".join(
         [
-            "| device | windows | on record | as tried | won | lost | earlier | later |",
-            "|---|---|---|---|---|---|---|---|",
+            "| device | windows | on record | as tried | won | lost | earlier | later | in several parts | several in one |",
+            "|---|---|---|---|---|---|---|---|---|---|",
             *(
                 f"| {one.device.device_id} | {one.windows} | "
                 f"{' | '.join(str(len(getattr(one, name))) for name in names)} |"

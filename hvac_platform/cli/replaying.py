@@ -17,7 +17,14 @@ from hvac_platform.detection.methods import method_names
 from hvac_platform.devices.bounded_yaml import TextRefusedError, read_text
 from hvac_platform.devices.registry import DeviceType, DeviceTypeError, parse_other_rules
 from hvac_platform.monitoring.passes import Span
-from hvac_platform.monitoring.what_if import Compared, Episode, Limits, OfScores, TooFewScoresError
+from hvac_platform.monitoring.what_if import (
+    Compared,
+    Episode,
+    Limits,
+    OfScores,
+    TooFewScoresError,
+    without_a_judged_window,
+)
 from hvac_platform.runtime.connections import open_store
 from hvac_platform.runtime.what_if_processes import asked_again, asked_of_scores
 from hvac_platform.stores.base import Device
@@ -95,7 +102,7 @@ def replay(
     """What other limits would have shown, beside the record, which stays as it is.
 
     Incidents are anomalous windows without a longer pause between them, on either side; the record may join several of one
-    fault.
+    fault. Recorded + won - lost + in several parts - several in one = replayed.
 
     The scores that are kept for 90 days answer: what a multiple of the limits that windows had, another budget, fewer
     methods or agreement would have shown needs nothing else; other rules, and fixed limits of the present profile, are
@@ -137,6 +144,8 @@ def replay(
             progress.advance(task)
     for device_id, why in untold.items():
         errors.print(f"{device_id}: {why}")
+    if unjudged := without_a_judged_window([one.device.device_id for one in found if not one.windows]):
+        errors.print(unjudged)
     if as_json:
         print_json([_document(one) for one in found])
         if untold:
@@ -147,7 +156,17 @@ def replay(
         as_json=False,
         title="Incidents on record, and with these limits",
         empty="no window in that span: hvac verify shows what there is",
-        narrow=("device", "recorded", "replayed", "won", "lost", "earlier", "later"),
+        narrow=(
+            "device",
+            "recorded",
+            "replayed",
+            "won",
+            "lost",
+            "in_several_parts",
+            "several_in_one",
+            "earlier",
+            "later",
+        ),
     )
     for one in found:
         for word, episodes in (("won", one.won), ("lost", one.lost)):
@@ -209,6 +228,8 @@ def _row(one: Compared, window_ms: int) -> dict[str, Any]:
         "lost": len(one.lost),
         "earlier": len(one.earlier),
         "later": len(one.later),
+        "in_several_parts": len(one.in_several_parts),
+        "several_in_one": len(one.several_in_one),
         "incidents_a_day": round(len(one.replayed) / days, 2),
         "share_of_time": Share(minutes / (1440 * days)),
     }
@@ -221,7 +242,7 @@ def _document(one: Compared) -> dict[str, Any]:
         **{name: [_times(e) for e in getattr(one, name)] for name in ("recorded", "replayed", "won", "lost")},
         **{
             name: [{"recorded": _times(a), "replayed": _times(b)} for a, b in getattr(one, name)]
-            for name in ("earlier", "later")
+            for name in ("earlier", "later", "in_several_parts", "several_in_one")
         },
     }
 

@@ -18,14 +18,26 @@ from hvac_platform.dashboard.components import Content, Heading, empty_state, no
 from hvac_platform.dashboard.formatting import device_href, number, visible
 from hvac_platform.dashboard.pasted_rules import PastedRulesError, require_few_windows
 from hvac_platform.monitoring.passes import Span
-from hvac_platform.monitoring.what_if import Compared, OfScores, TooFewScoresError, what_scores_say
+from hvac_platform.monitoring.what_if import (
+    Compared,
+    OfScores,
+    TooFewScoresError,
+    what_scores_say,
+    without_a_judged_window,
+)
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.timestamps import DAY_MS
 
 STEP_SECONDS = 0.4
 MOST_DEVICES = 200
-NAMES = ("windows", "recorded", "replayed", "won", "lost", "earlier", "later")
-HEADINGS = ("windows", "on record", "as tried", "won", "lost", "earlier", "later")
+NAMES = (
+    *("windows", "recorded", "replayed", "won", "lost", "earlier", "later"),
+    *("in_several_parts", "several_in_one"),
+)
+HEADINGS = (
+    *("windows", "on record", "as tried", "won", "lost", "earlier", "later"),
+    *("in several parts", "several in one"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +46,8 @@ class DeviceAnswer:
 
     Attributes:
         device_id: the device.
-        counts: windows judged, incidents on record and as tried, won, lost, earlier, later.
+        counts: windows judged, incidents on record and as tried, won, lost, earlier, later, in several parts,
+            several in one; no windows where none was judged.
         days: for how long windows were judged.
         minutes: how long the incidents as tried last.
         said: why there is no answer, or empty.
@@ -57,8 +70,9 @@ def answer_of(found: Compared, window_ms: int) -> DeviceAnswer:
 def sent_answers(rows: object) -> list[DeviceAnswer]:
     """Answers as a browser sends them back; what is none is left out.
 
-    >>> sent_answers([{"device_id": "CH-001", "counts": [1, 2, 3, 4, 5, 6, 7], "days": 1.0, "minutes": 3, "said": ""}, 7])
-    [DeviceAnswer(device_id='CH-001', counts=[1, 2, 3, 4, 5, 6, 7], days=1.0, minutes=3, said='')]
+    >>> row = {"device_id": "CH-001", "counts": [1, 2, 3, 4, 5, 6, 7, 8, 9], "days": 1.0, "minutes": 3, "said": ""}
+    >>> sent_answers([row, 7])
+    [DeviceAnswer(device_id='CH-001', counts=[1, 2, 3, 4, 5, 6, 7, 8, 9], days=1.0, minutes=3, said='')]
     """
     found = []
     for row in rows if isinstance(rows, list) else []:
@@ -110,8 +124,7 @@ def next_answers(
         try:
             require_few_windows(tried, span[1] - span[0], device.window(settings))
             found = what_scores_say(store, settings, Span(device, *span), tried)
-            if found.windows:
-                answers.append(answer_of(found, device.window(settings)))
+            answers.append(answer_of(found, device.window(settings)))
         except (PastedRulesError, TooFewScoresError) as error:
             answers.append(DeviceAnswer(device.device_id, [0.0] * len(NAMES), said=str(error)))
         if time.monotonic() > deadline:
@@ -124,7 +137,8 @@ def next_answers(
 
 def _shown(answers: list[DeviceAnswer], done: int, asked: int, all_of_them: int) -> Content:
     """The table, the sums above it, and of which devices nothing can be said."""
-    told = [answer for answer in answers if not answer.said]
+    told = [answer for answer in answers if not answer.said and answer.counts[0]]
+    unjudged = [visible(answer.device_id, 80) for answer in answers if not answer.said and not answer.counts[0]]
     untold = [answer for answer in answers if answer.said]
     days = sum(answer.days for answer in told)
     sums = [sum(answer.counts[i] for answer in told) for i in range(len(NAMES))]
@@ -135,7 +149,8 @@ def _shown(answers: list[DeviceAnswer], done: int, asked: int, all_of_them: int)
         minutes = sum(answer.minutes for answer in told)
         words = (
             f"{read}: {sums[1]:,.0f} incidents on record, {sums[2]:,.0f} as tried; {sums[3]:,.0f} won, "
-            f"{sums[4]:,.0f} lost, {sums[5]:,.0f} earlier, {sums[6]:,.0f} later. As tried, "
+            f"{sums[4]:,.0f} lost, {sums[7]:,.0f} in several parts, {sums[8]:,.0f} several in one, {sums[5]:,.0f} earlier, "
+            f"{sums[6]:,.0f} later. As tried, "
             f"{number(sums[2] / days, 2)} incidents a day and device, {minutes / (1440 * days):.1%} of the time"
         )
     words += f". The first {asked} of {all_of_them:,} are read; hvac replay reads all" if all_of_them > asked else ""
@@ -155,6 +170,7 @@ def _shown(answers: list[DeviceAnswer], done: int, asked: int, all_of_them: int)
             html.H2("By device"),
             html.P(f"{words}.", role=finished),
             table(headings, rows, label="What other limits would have shown, by device", empty="", tall=True),
+            note(f"{without_a_judged_window(unjudged)}.") if unjudged else None,
             *(note(f"{visible(one.device_id, 80)}: {visible(one.said, 300)}.") for one in untold[:10]),
             *([note(f"The same is so of {len(untold) - 10:,} more.")] if len(untold) > 10 else []),
             html.P("Choose a device to see which incidents these are, and when.", className="small") if rows else None,

@@ -38,6 +38,8 @@ RULES, PROFILE = "rules", "profile"
 """Names of the methods that go by declared limits, and by limits that can be given by hand."""
 SHARE = 0.5
 """Of the budget, what one of the two limits of a detector may use up."""
+MOST_NAMED = 4
+"""Of the devices without a judged window, how many are named."""
 Episode = tuple[int, int]
 """Start of the first and end of the last of some anomalous windows that are of one incident, epoch milliseconds."""
 
@@ -84,6 +86,8 @@ class TooFewScoresError(ValueError):
 class Compared:
     """Incidents on record and incidents as they would have been, of one device.
 
+    Recorded + won - lost + in several parts - several in one = replayed.
+
     Attributes:
         device: the device.
         windows: windows that were judged again.
@@ -93,6 +97,8 @@ class Compared:
         lost: recorded ones that none of the replayed overlaps.
         earlier: recorded incident and replayed one that begins before it.
         later: recorded incident and replayed one that begins after it.
+        in_several_parts: recorded incident and replayed one that overlaps it, beyond the first that does.
+        several_in_one: recorded incident, beyond the first that a replayed one overlaps, and that replayed one.
         wider: by how much wider the limit of a method is for another budget; empty where none was tried.
     """
 
@@ -104,6 +110,8 @@ class Compared:
     lost: tuple[Episode, ...] = ()
     earlier: tuple[tuple[Episode, Episode], ...] = field(default=())
     later: tuple[tuple[Episode, Episode], ...] = field(default=())
+    in_several_parts: tuple[tuple[Episode, Episode], ...] = field(default=())
+    several_in_one: tuple[tuple[Episode, Episode], ...] = field(default=())
     wider: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -124,20 +132,48 @@ def episodes_of(times_ms: Int64, window_ms: int, quiet_ms: int) -> tuple[Episode
 
 
 def compare(device: Device, windows: int, recorded: Sequence[Episode], replayed: Sequence[Episode]) -> Compared:
-    """Set incidents beside each other: those that have a moment in common are the same."""
+    """Set incidents beside each other: those that have a moment in common are the same.
+
+    Args:
+        device: the device.
+        windows: windows that were judged again.
+        recorded: incidents on record, ascending, none of which overlap.
+        replayed: incidents with the other limits, likewise.
+
+    >>> found = compare(Device("CH-001", "chiller", "", "", 0, 0, 0), 9, [(0, 5)], [(0, 1), (3, 4), (7, 8)])
+    >>> found.won, found.in_several_parts
+    (((7, 8),), (((0, 5), (3, 4)),))
+    """
     pairs = [(one, other) for one in recorded for other in replayed if one[0] < other[1] and other[0] < one[1]]
-    met, replayed_met = {one for one, _ in pairs}, {other for _, other in pairs}
-    first = {one: min(other for before, other in pairs if before == one) for one in met}
+    first, first_of = dict(reversed(pairs)), {other: one for one, other in reversed(pairs)}
     return Compared(
         device,
         windows,
         tuple(recorded),
         tuple(replayed),
-        tuple(other for other in replayed if other not in replayed_met),
-        tuple(one for one in recorded if one not in met),
-        tuple((one, first[one]) for one in recorded if one in met and first[one][0] < one[0]),
-        tuple((one, first[one]) for one in recorded if one in met and first[one][0] > one[0]),
+        tuple(other for other in replayed if other not in first_of),
+        tuple(one for one in recorded if one not in first),
+        tuple((one, first[one]) for one in recorded if one in first and first[one][0] < one[0]),
+        tuple((one, first[one]) for one in recorded if one in first and first[one][0] > one[0]),
+        tuple((one, other) for one, other in pairs if other != first[one]),
+        tuple((one, other) for one, other in pairs if one != first_of[other]),
     )
+
+
+def without_a_judged_window(devices: Sequence[str]) -> str:
+    """Devices of which nothing can be said, in a line; empty where there are none.
+
+    >>> without_a_judged_window(["CH-001"])
+    '1 device has no judged window in that time: CH-001'
+    >>> without_a_judged_window(["A", "B", "C", "D", "E"])
+    '5 devices have no judged window in that time: A, B, C, D and 1 more'
+    """
+    if not devices:
+        return ""
+    count = "1 device has" if len(devices) == 1 else f"{len(devices):,} devices have"
+    more = len(devices) - MOST_NAMED
+    named = ", ".join(devices[:MOST_NAMED]) + (f" and {more:,} more" if more > 0 else "")
+    return f"{count} no judged window in that time: {named}"
 
 
 def judged_again(

@@ -122,6 +122,74 @@ def test_a_run_that_fails_is_an_incident_until_its_job_succeeds(platform, instan
     assert counted == RunsCounted(1, 2, counted.seconds)
 
 
+@dg.asset
+def first(context):
+    if "fails" in context.run.tags:
+        raise dg.Failure("no space left")
+
+
+@dg.asset
+def second():
+    pass
+
+
+@dg.asset
+def what_if():
+    raise dg.Failure("no method guess")
+
+
+def ran_by_hand(instance, *assets, tags=None):
+    """A run over some assets, as the button Materialize begins it."""
+    job = dg.Definitions(assets=[first, second, what_if]).resolve_implicit_global_asset_job_def()
+    keys = [asset.key for asset in assets]
+    return job.execute_in_process(instance=instance, asset_selection=keys, tags=tags, raise_on_error=False)
+
+
+def looked_at(platform, instance, result):
+    """The sensors have seen how a run ended."""
+    event = result.get_run_success_event() if result.success else result.get_run_failure_event()
+    context = dg.build_run_status_sensor_context(
+        "sensor", event, instance, result.dagster_run, resources={"platform": platform}
+    )
+    if result.success:
+        run_success(context)
+    else:
+        run_failure(context.for_run_failure())
+
+
+def test_a_failed_run_by_hand_is_told_by_its_assets_and_ends_by_a_later_one_over_the_same(platform, instance):
+    before = ran_by_hand(instance, first, second)
+    looked_at(platform, instance, ran_by_hand(instance, first, second, tags={"fails": "yes"}))
+    (trouble,) = open_troubles(platform.store, now_ms())
+    assert trouble.name == ("run", "first,second")
+    assert " of first, second failed: " in trouble.text
+    assert "partition" not in trouble.text
+    for other in (before, ran_by_hand(instance, second), ran_by_hand(instance, first)):
+        assert other.success
+        looked_at(platform, instance, other)
+        assert open_troubles(platform.store, now_ms()) == [trouble]
+    looked_at(platform, instance, ran_by_hand(instance, first, second))
+    assert open_troubles(platform.store, now_ms()) == []
+
+
+def test_a_partition_is_told_where_there_is_one(platform, instance):
+    tags = {"fails": "yes", "dagster/partition": "2025-03-11"}
+    looked_at(platform, instance, ran_by_hand(instance, first, tags=tags))
+    (trouble,) = open_troubles(platform.store, now_ms())
+    assert " of first over 2025-03-11 failed: " in trouble.text
+
+
+def test_a_question_that_fails_is_no_trouble_of_the_platform(platform, instance):
+    looked_at(platform, instance, ran_by_hand(instance, what_if))
+    assert open_troubles(platform.store, now_ms()) == []
+
+
+def test_what_was_opened_by_the_name_of_dagsters_own_job_ends_by_any_run_by_hand(platform, instance):
+    raise_trouble(platform.store, Trouble("run", "__ASSET_JOB", "warning", "failed"), now_ms())
+    looked_at(platform, instance, ran_by_hand(instance, second))
+    assert open_troubles(platform.store, now_ms()) == []
+
+
 def said_of(look):
     """What a tick of the sensor says, whether the outbox stands as before or not."""
     return look.skip_message if isinstance(look, dg.SkipReason) else look.skip_reason.skip_message

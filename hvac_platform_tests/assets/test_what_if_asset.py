@@ -18,6 +18,7 @@ from hvac_platform_tests.conftest import HOUR_MS, MIDNIGHT_MS, open_dagster
 from hvac_platform_tests.monitoring.machines import judge, learn, simulated_windows
 
 UNTIL_MS = MIDNIGHT_MS + 6 * HOUR_MS
+COUNTED = ("recorded", "replayed", "won", "lost", "earlier", "later", "in_several_parts", "several_in_one")
 UNTIL = "2025-03-11T06:00"
 
 
@@ -64,10 +65,13 @@ def test_it_says_what_the_command_says_and_writes_nothing(home, judged, config, 
     told = asked(home, judged, **config)
     done = CliRunner().invoke(app, ["replay", "--from", "2025-03-10T06:00", "--until", UNTIL, *options, "--json"])
     (found,) = json.loads(done.stdout)
-    counts = [len(found[name]) for name in ("recorded", "replayed", "won", "lost", "earlier", "later")]
+    counts = [len(found[name]) for name in COUNTED]
     row = f"| CH-001 | {found['windows']} | {' | '.join(map(str, counts))} |"
     assert told["by_device"].splitlines()[-1] == row
     assert (told["won"], told["lost"]) == (counts[2], counts[3])
+    assert (told["in_several_parts"], told["several_in_one"]) == (counts[6], counts[7])
+    assert counts[0] + counts[2] - counts[3] + counts[6] - counts[7] == counts[1]
+    assert told["devices_without_a_judged_window"] == "none"
     assert told["which"].count("- won: CH-001") == counts[2]
     assert contents(judged.store) == before
 
@@ -80,6 +84,9 @@ def test_it_says_what_the_command_says_and_writes_nothing(home, judged, config, 
         ({"budget": 0.1, "sigma": 3.0}, "ask them apart"),
         ({"rules": "name: chiller\npoints: 5"}, "rules"),
         ({"devices": ["CH-999"]}, "not registered: CH-999"),
+        ({"until": "yesterday"}, "until is a time as 2025-03-11 or 2025-03-11T06:00Z, not 'yesterday'"),
+        ({"until": "0001-01-01"}, "not '0001-01-01'"),
+        ({"until": ""}, "not ''"),
     ],
 )
 def test_what_cannot_be_asked_is_refused_with_the_reason(home, judged, config, why):
@@ -89,3 +96,9 @@ def test_what_cannot_be_asked_is_refused_with_the_reason(home, judged, config, w
 def test_a_device_with_too_few_scores_is_counted(home, judged):
     told = asked(home, judged, budget=0.1)
     assert (told["devices"], told["devices_without_an_answer"]) == (0, 1)
+
+
+def test_a_device_without_a_judged_window_is_named(home, judged):
+    told = asked(home, judged, until="2025-01-01")
+    assert told["devices"] == 0
+    assert told["devices_without_a_judged_window"] == "1 device has no judged window in that time: CH-001"

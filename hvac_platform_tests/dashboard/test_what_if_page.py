@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from hvac_platform.detection.methods import method_names
 from hvac_platform.devices.registry import BUILT_IN_FOLDER, device_type, device_types
 from hvac_platform.monitoring.passes import Span
 from hvac_platform.monitoring.what_if import OfScores, what_scores_say
+from hvac_platform.stores.base import Device
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.records import Verdict
 from hvac_platform.timestamps import DAY_MS, now_ms
@@ -99,11 +101,30 @@ def test_all_devices_are_compared_as_the_command_does(filled: Path, browser: Bro
         found = what_scores_say(store, settings, Span(device, now - 7 * DAY_MS, now), OfScores(0.5))
         if found.windows:
             counts = (found.windows, *map(len, (found.recorded, found.replayed, found.won, found.lost)))
-            expected[device.device_id] = [f"{n:,}" for n in (*counts, len(found.earlier), len(found.later))]
+            differ = (found.earlier, found.later, found.in_several_parts, found.several_in_one)
+            expected[device.device_id] = [f"{n:,}" for n in (*counts, *map(len, differ))]
     assert expected.keys() > {"CH-001", "RTU-001"}
-    assert {row[0]: row[1:8] for row in cells(said)} == expected
+    assert {row[0]: row[1:10] for row in cells(said)} == expected
+    found = [
+        int(text.replace(",", ""))
+        for text in re.findall(r"[\d,]+(?= (?:incidents on|as|won|lost|in sev|several))", said)
+    ]
+    on_record, as_tried, won, lost, parts, in_one = found
+    assert on_record + won - lost + parts - in_one == as_tried
     assert any(row[4] != "0" for row in cells(said)), "half the limit wins incidents"
     assert "3 of 3 devices read" in said
+
+
+def test_a_device_without_a_judged_window_is_named(filled: Path, tmp_path: Path) -> None:
+    copy_databases(filled, tmp_path)
+    store = EmbeddedStore(tmp_path / "store.db")
+    store.register_devices([Device("ZZ-001", "chiller", "", "", 0, 0, 0)])
+    store.close()
+    browser = Browser(make_app(settings_of(tmp_path)))
+    said, _ = by_device(browser, what_if_times__value="0.5")
+    assert "4 of 4 devices read: " in said
+    assert "1 device has no judged window in that time: ZZ-001." in said
+    assert "ZZ-001" not in {row[0] for row in cells(said)}
 
 
 def test_each_answer_takes_a_moment_and_the_next_goes_on_from_it(

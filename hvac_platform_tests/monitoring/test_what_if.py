@@ -261,6 +261,11 @@ EPISODES = st.lists(st.integers(1, 50), min_size=0, max_size=6).map(
 )
 
 
+EPISODES_OF_ANY_LENGTH = st.lists(st.integers(1, 30), max_size=16).map(
+    lambda steps: list(pairwise(np.cumsum(steps).tolist()))[::2]
+)
+
+
 @given(EPISODES, EPISODES)
 def test_each_incident_is_kept_won_or_lost_and_no_other(recorded, other):
     found = compare(DEVICE, 0, recorded, other)
@@ -269,3 +274,26 @@ def test_each_incident_is_kept_won_or_lost_and_no_other(recorded, other):
     assert {one for one, _ in (*found.earlier, *found.later)} <= kept
     assert all(not any(a < end and start < b for a, b in recorded) for start, end in found.won)
     assert all(after[0] < before[0] for before, after in found.earlier)
+
+
+@given(EPISODES_OF_ANY_LENGTH, EPISODES_OF_ANY_LENGTH)
+def test_the_counts_add_up(recorded, tried):
+    found = compare(DEVICE, 0, recorded, tried)
+    differs = len(found.won) - len(found.lost) + len(found.in_several_parts) - len(found.several_in_one)
+    assert len(found.recorded) + differs == len(found.replayed)
+    overlap = {(one, other) for one in recorded for other in tried if one[0] < other[1] and other[0] < one[1]}
+    assert {*found.in_several_parts, *found.several_in_one} <= overlap
+
+
+def test_an_incident_in_parts_and_several_in_one_are_counted():
+    parts, whole = [(0, 10), (20, 30), (40, 50)], [(0, 50)]
+    assert compare(DEVICE, 0, whole, parts).in_several_parts == (((0, 50), (20, 30)), ((0, 50), (40, 50)))
+    assert compare(DEVICE, 0, parts, whole).several_in_one == (((20, 30), (0, 50)), ((40, 50), (0, 50)))
+
+
+def test_a_device_without_a_judged_window_is_told(store):
+    store.register_devices([Device(f"AA-{n}", "chiller", "", "", 0, 0, 0) for n in range(5)])
+    done = CliRunner().invoke(app, ["replay", *FROM, "--until", "2025-03-11T06:00", "--times-limit", "2"])
+    assert done.exit_code == 0
+    said = " ".join(done.stderr.split())
+    assert "5 devices have no judged window in that time: AA-0, AA-1, AA-2, AA-3 and 1 more" in said

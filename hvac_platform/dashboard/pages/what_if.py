@@ -288,6 +288,8 @@ def _facts(found: Compared, window_ms: int, tried: OfScores) -> list[tuple[str, 
         ("lost", number(len(found.lost), 0)),
         ("earlier", number(len(found.earlier), 0)),
         ("later", number(len(found.later), 0)),
+        ("in several parts", number(len(found.in_several_parts), 0)),
+        ("several in one", number(len(found.several_in_one), 0)),
         *([("limits, beside those that windows had", limits)] if limits else []),
     ]
 
@@ -295,6 +297,7 @@ def _facts(found: Compared, window_ms: int, tried: OfScores) -> list[tuple[str, 
 def _incidents(found: Compared) -> Content:
     earlier, later = dict(found.earlier), dict(found.later)
     rows: list[tuple[int, Episode | None, Episode | None, str]] = [(e[0], None, e, "won") for e in found.won]
+    rows.extend((other[0], one, other, "another part") for one, other in found.in_several_parts)
     for episode in found.recorded:
         other = earlier.get(episode) or later.get(episode)
         if episode in found.lost:
