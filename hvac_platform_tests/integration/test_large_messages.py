@@ -66,14 +66,14 @@ def test_a_message_that_no_run_can_take_in_is_found_and_set_aside_and_all_others
     poison = own[len(own) // 2]
     servers.log.append(servers.topic, own)
     servers.log.append(servers.topic, other)
-    decode = messages._decoded_columns
+    decode = messages._decoded
 
     def stumble(values):
         if poison[1] in values:
             raise TypeError("a defect")
         return decode(values)
 
-    monkeypatch.setattr(messages, "_decoded_columns", stumble)
+    monkeypatch.setattr(messages, "_decoded", stumble)
     monkeypatch.setattr(ranges, "SEARCH_SECONDS", 0)
     failures, limits = 0, []
     with open_dagster(home) as instance:
