@@ -33,7 +33,7 @@ def fill(platform) -> int:
 
 
 def hvac(home: Path, *arguments: str) -> subprocess.Popen[str]:
-    environment = {**os.environ, "HVAC_HOME": str(home), "HVAC_MAX_MESSAGES_PER_RUN": "5000"}
+    environment = {**os.environ, "HVAC_HOME": str(home), "HVAC_MAX_MESSAGES_PER_RUN": "1000"}
     command = [sys.executable, "-m", "hvac_platform.cli", *arguments]
     return subprocess.Popen(
         command, cwd=home, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

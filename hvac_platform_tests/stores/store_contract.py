@@ -462,13 +462,14 @@ class StoreContract:
         assert list(zip(*found.values(), strict=True)) == expected(lambda at: [(m, number[at]) for m in "xy"])
         found = store.scan_spans("device_state_snapshots", ("device_id", "snapshot_time"), spans)
         assert list(zip(*found.values(), strict=True)) == expected(lambda at: [()])
-        alone = {
-            one: next(store.scan(TableSlice("device_state_snapshots", WHOLE_STATE, one, *spans[one])), None)
+        alone = [
+            batch
             for one in sorted(spans)
-        }
+            for batch in store.scan(TableSlice("device_state_snapshots", WHOLE_STATE, one, *spans[one]))
+        ]
         found = store.scan_spans("device_state_snapshots", WHOLE_STATE, spans)
         for name in WHOLE_STATE:
-            assert list(found[name]) == [value for one in alone.values() if one is not None for value in one[name]]
+            assert list(found[name]) == [value for batch in alone for value in batch[name]]
         notes = {"device_id": [a, b, c], "starts_at": [MIDNIGHT_MS] * 3, "ends_at": [0] * 3, "added_at": [0] * 3}
         store.upsert("maintenance_spans", {**notes, "note": ["in", "out", "in"]})
         found = store.scan_spans("maintenance_spans", ("note", "device_id"), spans)
