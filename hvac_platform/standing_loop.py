@@ -59,8 +59,9 @@ def stand(
         Exception: one of those errors, again and again; any other at once.
     """
     look_for_garbage_seldom()
-    failures = 0
-    while not over():
+    failures, begun = 0, False
+    while not begun or not over():  # a busy machine may have taken all of its time before the first step
+        begun = True
         try:
             worked = step()
         except away as error:
