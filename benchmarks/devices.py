@@ -65,6 +65,24 @@ def copies(store: EmbeddedStore, originals: list[FleetDevice], fleet: list[Fleet
     store.connection.wal_checkpoint()
 
 
+def learn_a_day(
+    platform: PlatformResource, originals: list[FleetDevice], end_ms: int, interval_ms: int
+) -> FleetSimulation:
+    """A day of some simulated devices taken in, learned from and judged; the simulation, which can go on."""
+    store, settings = platform.store, platform.settings
+    simulation = FleetSimulation(originals, seed=5)
+    for _ in stream_history(platform.log, platform.topic, simulation, originals, end_ms - DAY_MS, end_ms, interval_ms):
+        pass
+    taking_in = ingestion(platform)
+    while taking_in.step():
+        pass
+    taking_in.let_go()
+    write_pass(LearningPass(store, platform.encoders, settings, store.devices()))
+    days = sorted({day_of(end_ms - DAY_MS), day_of(end_ms - 1)})
+    write_pass(DetectionPass(store, platform.encoders, settings, list(spans_of_days(store.devices(), days, settings))))
+    return simulation
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--devices", type=int, default=1000)
@@ -84,16 +102,7 @@ def run(arguments: argparse.Namespace, home: Path) -> None:
     originals = fleet_of_size(LEARNED)
     interval_ms = round(arguments.interval * 1000)
     end_ms = now_ms() // 3_600_000 * 3_600_000 - 2 * 3_600_000
-    simulation = FleetSimulation(originals, seed=5)
-    for _ in stream_history(platform.log, platform.topic, simulation, originals, end_ms - DAY_MS, end_ms, interval_ms):
-        pass
-    taking_in = ingestion(platform)
-    while taking_in.step():
-        pass
-    taking_in.let_go()
-    write_pass(LearningPass(store, platform.encoders, settings, store.devices()))
-    days = sorted({day_of(end_ms - DAY_MS), day_of(end_ms - 1)})
-    write_pass(DetectionPass(store, platform.encoders, settings, list(spans_of_days(store.devices(), days, settings))))
+    simulation = learn_a_day(platform, originals, end_ms, interval_ms)
     fleet = [FleetDevice(f"copy-{i:05d}", originals[i % LEARNED].device_type, "", "") for i in range(arguments.devices)]
     copies(store, originals, fleet, end_ms - arguments.history * MINUTE_MS)
     before_bytes = size(home)

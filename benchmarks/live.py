@@ -24,20 +24,18 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.devices import LEARNED, copies, ingestion
+from benchmarks.devices import LEARNED, copies, learn_a_day
 from devtools.services.base import free_port
 from hvac_platform.config import load_settings
 from hvac_platform.devices.fleet import fleet_of_size
 from hvac_platform.ingestion.messages import encode_readings
-from hvac_platform.monitoring.passes import DetectionPass, LearningPass, spans_of_days, write_pass
 from hvac_platform.resources import PlatformResource
 from hvac_platform.runtime.connections import open_log, open_store
 from hvac_platform.shipped import place_instance_file
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
-from hvac_platform.simulation.streaming import stream_history
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.records import AnomalyEvent, LatestReading, Reading
-from hvac_platform.timestamps import DAY_MS, day_of, now_ms
+from hvac_platform.timestamps import now_ms
 
 TICKS = os.sysconf("SC_CLK_TCK")
 WATCHED = 20
@@ -77,7 +75,7 @@ def produce(devices: int, interval_ms: int, until_ms: int) -> None:
         following += interval_ms
 
 
-def learn_a_day(devices: int) -> None:
+def fill_with_learned(devices: int) -> None:
     """A day of ten devices up to now, learned from and judged; the others are copies of them, with the windows of late."""
     fleet = fleet_of_size(devices)
     originals = fleet[:LEARNED]
@@ -85,16 +83,7 @@ def learn_a_day(devices: int) -> None:
     store, settings = platform.store, platform.settings
     assert isinstance(store, EmbeddedStore), "SERVICES=1 has no --learned"
     end_ms = now_ms() // settings.window_ms * settings.window_ms
-    simulation = FleetSimulation(originals, seed=5)
-    for _ in stream_history(platform.log, platform.topic, simulation, originals, end_ms - DAY_MS, end_ms, 60_000):
-        pass
-    taking_in = ingestion(platform)
-    while taking_in.step():
-        pass
-    taking_in.let_go()
-    write_pass(LearningPass(store, platform.encoders, settings, store.devices()))
-    days = sorted({day_of(end_ms - DAY_MS), day_of(end_ms - 1)})
-    write_pass(DetectionPass(store, platform.encoders, settings, list(spans_of_days(store.devices(), days, settings))))
+    learn_a_day(platform, originals, end_ms, 60_000)
     if devices > LEARNED:
         copies(store, originals, fleet[LEARNED:], end_ms - COPIED_WINDOWS * settings.window_ms)
     store.connection.close()
@@ -263,7 +252,7 @@ def main() -> None:
         os.chdir(home)
         if arguments.learned:
             began = time.monotonic()
-            learn_a_day(arguments.devices)
+            fill_with_learned(arguments.devices)
             print(
                 f"{arguments.devices} devices with a day and a profile each, made in {time.monotonic() - began:.0f} s"
             )

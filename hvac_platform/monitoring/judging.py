@@ -189,8 +189,11 @@ class Common:
 
     def windows(self, device_id: str, begin_ms: int, end_ms: int) -> tuple[SnapshotSeries, WindowStates] | None:
         """The windows of a device between two instants, where those were read."""
-        (begin, end), (series, states) = self.newest.get(device_id, ((0, 0), (None, None)))
-        if series is None or states is None or begin != begin_ms or end < end_ms:
+        found = self.newest.get(device_id)
+        if found is None:
+            return None
+        (begin, end), (series, states) = found
+        if begin != begin_ms or end < end_ms:
             return None
         n = int(np.searchsorted(series.times_ms, end_ms))
         return select(series, slice(0, n)), states.first(n)
