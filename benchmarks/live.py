@@ -86,7 +86,6 @@ def fill_with_learned(devices: int) -> None:
     learn_a_day(platform, originals, end_ms, 60_000)
     if devices > LEARNED:
         copies(store, originals, fleet[LEARNED:], end_ms - COPIED_WINDOWS * settings.window_ms)
-    store.connection.close()
 
 
 # -- processes -----------------------------------------------------------------------------------------------------------
