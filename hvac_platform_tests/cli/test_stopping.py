@@ -22,11 +22,11 @@ from hvac_platform_tests.conftest import MIDNIGHT_MS, contents, open_dagster, re
 HOURS = 6
 
 
-def fill(platform) -> int:
+def fill(platform, hours: int = HOURS) -> int:
     sent = [
         r
         for device in ("RTU-001", "MAU-001", "lathe", "CH-001")
-        for r in readings(device, MIDNIGHT_MS, HOURS * 60, every_ms=5_000)
+        for r in readings(device, MIDNIGHT_MS, hours * 60, every_ms=5_000)
     ]
     platform.log.append(platform.topic, sent)
     return len(sent)
@@ -102,7 +102,7 @@ def test_any_command_says_that_it_was_stopped(home, platform):
 
 
 def test_two_at_once_each_count_what_they_took_in_themselves(home, platform):
-    sent = fill(platform)
+    sent = fill(platform, hours=1)
     both = [hvac(home, "ingest") for _ in range(2)]
     ended = [(*process.communicate(timeout=120), process.returncode) for process in both]
     assert [code for _, _, code in ended] == [0, 0], ended
