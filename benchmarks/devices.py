@@ -19,6 +19,7 @@ import numpy as np
 from benchmarks.copies import copy_rows
 from hvac_platform.config import load_settings
 from hvac_platform.devices.fleet import FleetDevice, fleet_of_size
+from hvac_platform.garbage import look_for_garbage_seldom
 from hvac_platform.ingestion.messages import encode_readings
 from hvac_platform.ingestion.ownership import LeaseKeeper
 from hvac_platform.ingestion.standing import Registry, StandingIngestion
@@ -27,7 +28,6 @@ from hvac_platform.monitoring.standing import StandingDetection
 from hvac_platform.resources import PlatformResource
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
 from hvac_platform.simulation.streaming import stream_history
-from hvac_platform.standing_loop import look_for_garbage_seldom
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.window_lengths import WindowLengths
 from hvac_platform.timestamps import DAY_MS, day_of, now_ms

@@ -108,15 +108,24 @@ def below(root: int) -> list[int]:
     return found
 
 
-def cpu_and_rss(root: int) -> tuple[float, float]:
-    """CPU seconds that a process, all below it and all that has ended there has used; resident megabytes."""
-    cpu = rss = 0.0
+def cpu_of(root: int) -> float:
+    """CPU seconds that a process, all below it and all that has ended there has used."""
+    cpu = 0.0
     for pid in below(root):
         with contextlib.suppress(OSError, IndexError):
             fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
             cpu += sum(map(int, fields[11:15])) / TICKS
-            rss += int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-    return cpu, rss
+    return cpu
+
+
+def memory_of(root: int) -> float:
+    """Megabytes that a process and all below it have in memory; what several share counts once."""
+    memory = 0.0
+    for pid in below(root):
+        with contextlib.suppress(OSError):
+            shares = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            memory += sum(float(line.split()[1]) for line in shares.splitlines() if line.startswith("Pss:")) / 1e3
+    return memory
 
 
 # -- what is seen from outside -------------------------------------------------------------------------------------------
@@ -207,9 +216,9 @@ def empty_dagster(seconds: float) -> float:
         try:
             wait_for(port, "server_info", process)
             time.sleep(20)
-            before, began = cpu_and_rss(process.pid)[0], time.monotonic()
+            before, began = cpu_of(process.pid), time.monotonic()
             time.sleep(seconds)
-            return (cpu_and_rss(process.pid)[0] - before) / (time.monotonic() - began)
+            return (cpu_of(process.pid) - before) / (time.monotonic() - began)
         finally:
             process.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -306,8 +315,8 @@ def measure(
         if told["at"] < begin:
             continue
         if cpu_began is None:
-            cpu_began = (cpu_and_rss(up.pid)[0], time.monotonic())
-        highest = max(highest, cpu_and_rss(up.pid)[1])
+            cpu_began = (cpu_of(up.pid), time.monotonic())
+        highest = max(highest, memory_of(up.pid))
         ticks.append(told)
         window = told["tick"] - told["tick"] % window_ms
         if (
@@ -317,7 +326,7 @@ def measure(
             wrong[told["wrong"], window] = None
     assert cpu_began is not None
     seconds = time.monotonic() - cpu_began[1]
-    used = (cpu_and_rss(up.pid)[0] - cpu_began[0]) / seconds
+    used = (cpu_of(up.pid) - cpu_began[0]) / seconds
     wait = max((window for _, window in wrong), default=0) + window_ms + lateness_ms + 20_000 - now_ms()
     time.sleep(max(0.0, min(wait, 120_000)) / 1000)
     looker.stopped.set()

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.copies import WINDOW_MS, fill_with_copies
+from hvac_platform.dashboard.device_states import FRESH_SECONDS
 from hvac_platform.monitoring.incidents import blank_incident
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.records import Incident, LatestReading, Reading, Snapshot
@@ -202,6 +203,7 @@ def page(server: Server, plant: Plant, name: str, outputs: Sequence[str], kept: 
     spent, sizes = [], []
     for k in range(REFRESHES):
         plant.arrive(window=k == REFRESHES - 1)
+        time.sleep(FRESH_SECONDS)  # so that no device is as it was a moment ago, as after the pause of a browser
         before = server.cpu()
         sizes.append(sum(server.ask(output, first) for output in outputs))
         spent.append(server.cpu() - before)

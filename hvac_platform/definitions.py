@@ -20,11 +20,14 @@ from hvac_platform.assets.windowed_snapshots import windowed_snapshots
 from hvac_platform.io_managers.store_io_manager import StoreIOManager
 from hvac_platform.jobs import jobs
 from hvac_platform.resources import PlatformResource
+from hvac_platform.runtime.dagster_private import fork_runs_from_a_process_that_imported
 from hvac_platform.schedules import schedules
 from hvac_platform.sensors.alert_delivery import alert_delivery
 from hvac_platform.sensors.ingestion_watch import ingestion_watch
 from hvac_platform.sensors.kafka_ingestion import kafka_ingestion
 from hvac_platform.sensors.run_failure import run_failure, run_success
+
+fork_runs_from_a_process_that_imported("hvac_platform.prepared_run")
 
 platform = PlatformResource()
 

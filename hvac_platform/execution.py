@@ -14,12 +14,12 @@ import dagster as dg
 from hvac_platform.assets.consumer_offsets import tell_the_group
 from hvac_platform.config import load_settings
 from hvac_platform.definitions import defs
+from hvac_platform.garbage import garbage_seldom_looked_for
 from hvac_platform.ingestion.ownership import give_all_back
 from hvac_platform.resources import PlatformResource
 from hvac_platform.runtime.connections import LEASES, open_store
 from hvac_platform.schedules import partition_tags
 from hvac_platform.sensors.kafka_ingestion import plan_tick
-from hvac_platform.standing_loop import garbage_seldom_looked_for
 from hvac_platform.timestamps import now_ms
 
 ELSEWHERE, WAIT_SECONDS = "is being ingested by", 1.0

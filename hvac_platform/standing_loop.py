@@ -2,34 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
-SELDOM = 100_000, 50, 1000
-"""Thresholds of Python's garbage collector."""
-
-
-def look_for_garbage_seldom() -> None:
-    """What a run keeps of its devices are many objects that live as long as it does.
-
-    To look through them for garbage again and again, as Python does by itself, took a sixth of what detection takes.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(*SELDOM)
-
-
-@contextmanager
-def garbage_seldom_looked_for() -> Iterator[None]:
-    """The same for a piece of work: of a hundred thousand messages that are decoded nothing is garbage for long."""
-    usual = gc.get_threshold()
-    gc.set_threshold(*SELDOM)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*usual)
+from hvac_platform.garbage import look_for_garbage_seldom
 
 
 def stand(

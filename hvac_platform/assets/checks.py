@@ -36,8 +36,11 @@ def _latest(context: dg.AssetCheckExecutionContext, asset: dg.AssetsDefinition) 
 
     Runs over other partitions of the topic go on in parallel, so the latest one need not be this run's.
     """
-    events = [r.event_log_entry for r in context.instance.fetch_materializations(asset.key, limit=RECENT).records]
-    own = [event for event in events if event.run_id == context.run.run_id]
+    for most in (1, RECENT):  # the latest is this run's as a rule
+        events = [r.event_log_entry for r in context.instance.fetch_materializations(asset.key, limit=most).records]
+        own = [event for event in events if event.run_id == context.run.run_id]
+        if own or not events:
+            break
     found = next((event.asset_materialization for event in own or events), None)
     return {name: value.value for name, value in found.metadata.items()} if found else {}
 

@@ -13,7 +13,7 @@ from typing import Any
 from dash import dcc, html
 
 from hvac_platform.dashboard.device_states import Status
-from hvac_platform.dashboard.figures import Figure
+from hvac_platform.dashboard.figures import Figure, with_typed_arrays
 from hvac_platform.dashboard.formatting import device_href, number, visible
 from hvac_platform.dashboard.source import Source
 from hvac_platform.stores.base import Store
@@ -217,7 +217,7 @@ def graph(figure: Figure, *, label: str, graph_id: str | None = None) -> Content
     """A figure with a name for who can't see it."""
     more: dict[str, Any] = {} if graph_id is None else {"id": graph_id}
     height = {"height": f"{figure['layout']['height']}px"}
-    drawn = dcc.Graph(figure=figure, config=GRAPH_CONFIG, style=height, **more)
+    drawn = dcc.Graph(figure=with_typed_arrays(figure), config=GRAPH_CONFIG, style=height, **more)
     return html.Div(drawn, className="figure", role="group", **named(label))
 
 

@@ -134,8 +134,11 @@ class Fleet:
 
     def worst(self, device_id: str) -> str | None:
         """Severity of the worst open incident of a device."""
-        found = {incident.severity for incident in self.incidents.get(device_id, ())}
-        return next((severity for severity in SEVERITIES if severity in found), None)
+        found = self.incidents.get(device_id)
+        if not found:
+            return None
+        severities = {incident.severity for incident in found}
+        return next((severity for severity in SEVERITIES if severity in severities), None)
 
     def open_by_severity(self) -> dict[str, int]:
         """Open incidents by severity, the worst first."""

@@ -35,6 +35,9 @@ SEVERITY_COLOURS = {"critical": VERMILION, "warning": ORANGE, "info": BLUE}
 MOST_POINTS = 1200
 MOST_SPANS = 150
 DIGITS = 7
+LONG_COLUMN = 50
+TYPED = {"x": "<f8", "y": "<f4", "customdata": "<f4"}
+"""Columns of a trace that are numbers, and as which; times in milliseconds need all the digits."""
 ROW_HEIGHT = 132
 PARTLY_READ, COMPLETE = 0.5, 0.9
 """Shares of a window's points that were read: below the first it is mostly missing, from the second on it is read."""
@@ -128,6 +131,30 @@ def with_gaps(times_ms: Int64, values: Float64, interval_ms: int) -> tuple[list[
     ys = known.astype(object)
     ys[~np.isfinite(known)] = None
     return xs.tolist(), ys.tolist()
+
+
+def with_typed_arrays(figure: Figure) -> Figure:
+    """The same figure with the long columns of its traces as bytes, which plotly.js reads as they are.
+
+    Numbers as text are a third of what a page costs the server.
+
+    >>> short = {"data": [{"x": [0, 1], "y": [2.0, None]}], "layout": {}}
+    >>> with_typed_arrays(short) == short
+    True
+    """
+    traces = [
+        {name: _typed(name, values) if name in TYPED else values for name, values in trace.items()}
+        for trace in figure["data"]
+    ]
+    return {**figure, "data": traces}
+
+
+def _typed(name: str, values: Any) -> Any:
+    """A column as little-endian numbers in base64, see ``typed arrays`` in Plotly's documentation; NaN is what None was."""
+    if len(values) < LONG_COLUMN:
+        return values
+    numbers = np.array(values, dtype=TYPED[name])
+    return {"dtype": numbers.dtype.str[1:], "bdata": base64.b64encode(numbers.tobytes()).decode()}
 
 
 def _shown(values: Float64) -> Float64:

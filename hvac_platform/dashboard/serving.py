@@ -14,6 +14,7 @@ from hvac_platform.config import Settings
 from hvac_platform.dashboard.app import make_app
 from hvac_platform.dashboard.front import LONGEST_BODY
 from hvac_platform.dashboard.log_lines import log_bounded
+from hvac_platform.garbage import look_for_garbage_seldom
 from hvac_platform.hosts import is_loopback_name
 from hvac_platform.runtime.port_owner import port_owner
 
@@ -66,6 +67,7 @@ def serve(settings: Settings, host: str, port: int, *, debug: bool = False) -> N
             # The check for newer versions would ask a server elsewhere.
             app.run(host=host, port=str(port), debug=True, dev_tools_disable_version_check=True)
         else:
+            look_for_garbage_seldom()
             waitress.serve(
                 app.server,
                 host=host,

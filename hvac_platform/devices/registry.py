@@ -379,7 +379,7 @@ def added_types() -> list[str]:
 
 def device_type(name: str) -> DeviceType | None:
     """The type of that name or alias; None when there is none, and the device is then judged by what is learned."""
-    return load_device_types(_extra_folders()).get(canonical_type(name))
+    return _device_type(name, os.environ.get(DEVICE_TYPES_VARIABLE, ""))
 
 
 def canonical_type(name: str) -> str:
@@ -455,8 +455,18 @@ def _known_type(name: str) -> DeviceType:
     return found
 
 
+@lru_cache(maxsize=4096)
+def _device_type(name: str, folders: str) -> DeviceType | None:
+    extra = _folders_in(folders)
+    return _load(extra).get(_canonical_type(name, extra))
+
+
 def _extra_folders() -> tuple[Path, ...]:
-    return tuple(Path(folder) for folder in os.environ.get(DEVICE_TYPES_VARIABLE, "").split(os.pathsep) if folder)
+    return _folders_in(os.environ.get(DEVICE_TYPES_VARIABLE, ""))
+
+
+def _folders_in(variable: str) -> tuple[Path, ...]:
+    return tuple(Path(folder) for folder in variable.split(os.pathsep) if folder)
 
 
 @lru_cache(maxsize=16)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,7 +121,8 @@ def may_be_urgent(
         if declared is None:
             continue
         names = declared.metric_names
-        read = np.array([[row.get(metric, np.nan) for metric in names] for _, row in rows], dtype=np.float64)
+        unread, values_of = dict.fromkeys(names, np.nan), itemgetter(*names)
+        read = np.array([values_of({**unread, **row}) for _, row in rows], dtype=np.float64).reshape(len(rows), -1)
         apart = np.arange(len(rows), dtype=np.int64) * 2 * GAP_WINDOWS * window_ms  # so that no row is another's past
         count = np.isfinite(read).astype(np.int64)
         together = SnapshotSeries("", name, apart, names, read, count, read, read, read, window_ms)

@@ -6,6 +6,8 @@ A newer Dagster may change any of it without a word, so its version is pinned: b
 
 from __future__ import annotations
 
+import multiprocessing
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -36,6 +38,7 @@ __all__ = [
     "WorkerStatus",
     "code_server_of",
     "event_log_folder",
+    "fork_runs_from_a_process_that_imported",
     "has_process",
     "output_folder",
     "run_dev",
@@ -65,6 +68,26 @@ def has_process(code_server: DagsterGrpcClient, run_id: str) -> bool:
     """
     answer = code_server.can_cancel_execution(CanCancelExecutionRequest(run_id=run_id), timeout=10)
     return dg.deserialize_value(answer, CanCancelExecutionResult).can_cancel
+
+
+def fork_runs_from_a_process_that_imported(module: str) -> None:
+    """Have this process, if it is a code server, start its runs so; on Linux alone, where libraries bear a fork.
+
+    Dagster starts each in an interpreter of its own that imports everything anew. The process that they are forked from is
+    started with the first run, has no thread, and ends with the code server.
+    """
+    code_server: Any = sys.modules.get("dagster._grpc.server")
+    if code_server is None or sys.platform != "linux":
+        return
+    prepared = multiprocessing.get_context("forkserver")
+    prepared.set_forkserver_preload([module])
+    start_run = code_server.DagsterApiServer.StartRun
+
+    def start_forked(server: Any, request: Any, context: Any) -> Any:
+        server._mp_ctx = prepared
+        return start_run(server, request, context)
+
+    code_server.DagsterApiServer.StartRun = start_forked
 
 
 # -- storage -----------------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
@@ -86,7 +85,8 @@ def column_blocks(
 
 def spans_json(spans: Mapping[str, tuple[int, int]]) -> str:
     """Spans as :func:`of_spans` takes them."""
-    return json.dumps([[device_id, *map(int, span)] for device_id, span in sorted(spans.items())])
+    rows = [(device_id, *span) for device_id, span in sorted(spans.items())]
+    return msgspec.json.encode(rows, enc_hook=int).decode()
 
 
 def of_spans(columns: Sequence[str], table_name: str, order: Sequence[str]) -> str:

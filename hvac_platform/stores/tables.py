@@ -88,7 +88,8 @@ def _table(name: str, entry: dict[str, Any]) -> Table:
 @cache
 def tables() -> dict[str, Table]:
     """Every table of the catalogue by name."""
-    document = yaml.safe_load((SCHEMA_DIRECTORY / "tables.yaml").read_text(encoding="utf-8"))
+    fast = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # every process reads it at its start
+    document = yaml.load((SCHEMA_DIRECTORY / "tables.yaml").read_text(encoding="utf-8"), Loader=fast)
     return {name: _table(name, entry) for name, entry in document["tables"].items()}
 
 

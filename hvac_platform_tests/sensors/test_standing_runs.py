@@ -193,6 +193,8 @@ def test_the_detection_of_another_home_in_the_same_dagster_storage_holds_nothing
 
 
 def test_a_backlog_is_shared_by_a_run_for_each_partition(instance, platform, monkeypatch):
+    monkeypatch.setenv("HVAC_RUN_MINUTES", "15")
+    monkeypatch.setattr(standing, "IDLE_SECONDS", 2.0)
     monkeypatch.setenv("HVAC_MAX_MESSAGES_PER_RUN", "1000")
     many = [r for d in ("RTU-001", "MAU-001") for r in readings(d, MIDNIGHT_MS, 90)]
     platform.log.append(platform.topic, many)

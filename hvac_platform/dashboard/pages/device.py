@@ -42,6 +42,7 @@ from hvac_platform.dashboard.figures import (
     metrics_figure,
     score_figure,
     strips_figure,
+    with_typed_arrays,
 )
 from hvac_platform.dashboard.formatting import (
     age,
@@ -611,6 +612,11 @@ UNCHANGED = DeviceView(*[no_update] * len(fields(DeviceView)))
 """Nothing new anywhere."""
 
 
+def _sent(figure: Any) -> Any:
+    """A figure as it is sent; a patch and ``no_update`` as they are."""
+    return with_typed_arrays(figure) if isinstance(figure, dict) else figure
+
+
 def _height(figure: Any) -> Any:
     return {"height": f"{figure['layout']['height']}px"} if isinstance(figure, dict) else no_update
 
@@ -929,8 +935,8 @@ def register(app: Dash, source: Source) -> None:
             return view.head, message, True, *[no_update] * 11, None, plain, no_update
         heights = view.heights
         return (
-            *(view.head, message, False, view.scores, heights[0], view.strips, heights[1]),
-            *(view.metrics, heights[2], view.marks),
+            *(view.head, message, False, _sent(view.scores), heights[0], view.strips, heights[1]),
+            *(_sent(view.metrics), heights[2], view.marks),
             *(view.urgent, view.newest, view.tables, view.options, view.shown, plain),
             view.replay,
         )
