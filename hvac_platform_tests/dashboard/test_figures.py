@@ -21,6 +21,7 @@ from hvac_platform.dashboard.figures import (
     sparkline,
     strips_figure,
     with_gaps,
+    with_typed_arrays,
 )
 from hvac_platform.stores.series import VerdictSeries
 
@@ -55,6 +56,22 @@ def test_a_gap_breaks_the_line() -> None:
     times = np.r_[TIMES[:10], TIMES[30:40]]
     _, ys = with_gaps(times, np.ones(20), MINUTE)
     assert ys.count(None) == 1
+
+
+def test_long_columns_are_sent_as_bytes_in_which_a_gap_is_no_number() -> None:
+    values = np.where(np.arange(200) == 7, np.nan, np.linspace(-3.0, 60.0, 200))
+    times = TIMES[:200] + 1_790_000_000_000
+    plain = metrics_figure(times, [Line("power", "kW", values), Line("end", "kW", values, ahead=([1], [2.0]))], **AXIS)
+    sent = with_typed_arrays(plain)
+    go.Figure(sent)
+    (line, _, end), (sent_line, _, sent_end) = plain["data"], sent["data"]
+    times_sent = np.frombuffer(base64.b64decode(sent_line["x"]["bdata"]), sent_line["x"]["dtype"])
+    values_sent = np.frombuffer(base64.b64decode(sent_line["y"]["bdata"]), sent_line["y"]["dtype"])
+    assert times_sent.tolist() == line["x"], "to the millisecond"
+    assert np.isnan(values_sent).tolist() == [y is None for y in line["y"]]
+    np.testing.assert_allclose(values_sent, np.array(line["y"], dtype=float), rtol=1e-6)
+    assert sent_end == end, "a refresh replaces it point by point"
+    assert sent["layout"] == plain["layout"]
 
 
 def test_metrics_of_one_unit_are_drawn_over_each_other_where_that_is_asked_for() -> None:

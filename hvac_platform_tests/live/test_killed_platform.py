@@ -155,3 +155,25 @@ def test_parts_of_dagster_that_die_or_stall_are_noticed_and_ingestion_goes_on(ho
 
 def running(platform: subprocess.Popen[bytes], part: str) -> list[int]:
     return [pid for pid in family(platform.pid) if part in command_of(pid)]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere each run is an interpreter of its own")
+def test_runs_end_with_the_process_that_they_were_forked_from_and_the_next_ones_go_on(home: Path, port: int) -> None:
+    """The code server takes them for ended, so they must not go on unseen."""
+    settings = load_settings()
+    log, topic, store = open_log(settings), settings.kafka_topic, open_store(settings)
+    platform = up(home, port)
+    begin_ms = now_ms() // MINUTE_MS * MINUTE_MS - 30 * MINUTE_MS
+    sent = readings("RTU-001", begin_ms, 5)
+    try:
+        log.append(topic, sent)
+        wait_for(lambda: store.count("device_metrics_raw", "RTU-001") == len(sent), "nothing came in")
+        prepared, *runs = running(platform, "multiprocessing.forkserver")
+        assert runs, "a run stands"
+        os.kill(prepared, signal.SIGKILL)
+        wait_for(lambda: not any(alive(pid) for pid in runs), "a run goes on unseen")
+        log.append(topic, readings("RTU-001", begin_ms + 5 * MINUTE_MS, 5))
+        wait_for(lambda: store.count("device_metrics_raw", "RTU-001") == 2 * len(sent), "no other run went on")
+    finally:
+        platform.send_signal(signal.SIGINT)
+        platform.wait(120)
