@@ -25,15 +25,7 @@ from hvac_platform.dashboard.components import (
     table,
 )
 from hvac_platform.dashboard.device_states import FleetBoards
-from hvac_platform.dashboard.formatting import (
-    device_href,
-    incident_href,
-    number,
-    span_words,
-    state_words,
-    type_title,
-    visible,
-)
+from hvac_platform.dashboard.formatting import device_href, incident_href, number, span_words, state_words, type_title
 from hvac_platform.dashboard.paging import pager_outputs, pager_state, register_pager
 from hvac_platform.dashboard.reading import (
     INCIDENT_DAYS,
@@ -48,6 +40,7 @@ from hvac_platform.monitoring import lifecycle
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.records import Incident, IncidentHandling
 from hvac_platform.timestamps import DAY_MS, iso
+from hvac_platform.visible_text import visible
 
 PAGE = 25
 
