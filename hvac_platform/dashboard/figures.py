@@ -7,7 +7,9 @@ They are for a light ground, and saved pictures keep them; on a dark page the st
 from __future__ import annotations
 
 import base64
+import html
 import itertools
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from hvac_platform.dashboard.formatting import in_figure
 from hvac_platform.detection import methods
 from hvac_platform.stores.series import VerdictSeries
+from hvac_platform.visible_text import visible
 
 Figure = dict[str, Any]
 Int64 = NDArray[np.int64]
@@ -35,6 +38,8 @@ SEVERITY_COLOURS = {"critical": VERMILION, "warning": ORANGE, "info": BLUE}
 MOST_POINTS = 1200
 MOST_SPANS = 150
 DIGITS = 7
+TITLE_CHARACTERS = 48
+"""Of a line of a title: so many fit a phone 390 px wide."""
 ROW_HEIGHT = 132
 PARTLY_READ, COMPLETE = 0.5, 0.9
 """Shares of a window's points that were read: below the first it is mostly missing, from the second on it is read."""
@@ -256,13 +261,13 @@ def metrics_figure(
             "nticks": 5,
             "automargin": False,
         }
-        title = in_figure(line.title) + (f", {in_figure(line.unit)}" if line.unit else "")
+        title = f"{line.title}, {line.unit}" if line.unit else line.title
         if len(members) > 1:
-            title = in_figure(line.unit) or "without a unit"
+            title = line.unit or "without a unit"
         title += "" if shown_range is None else " (some readings are impossible, and off the scale)"
         annotations.append(
             {
-                "text": title,
+                "text": title_lines(title),
                 "xref": "paper",
                 "yref": "paper",
                 "x": 0,
@@ -312,6 +317,16 @@ def metrics_figure(
         if line.ahead is not None:
             traces.append(_ahead_trace(line, name, colour))
     return {"data": traces, "layout": {**layout, "shapes": shapes, "annotations": annotations}}
+
+
+def title_lines(title: str) -> str:
+    """A title that fits a phone: on two lines where it is long, which is what there is room for above a row.
+
+    >>> title_lines("condenser water supply temperature, °F (some readings are off the scale)")
+    'condenser water supply temperature, °F (some<br>readings are off the scale)'
+    """
+    wrapped = textwrap.wrap(visible(title, 120), TITLE_CHARACTERS, max_lines=2, placeholder=" …")
+    return "<br>".join(map(html.escape, wrapped))
 
 
 def _rows(lines: Sequence[Line], *, overlaid: bool) -> list[list[int]]:
