@@ -165,7 +165,7 @@ def merged(times_ms: Sequence[int], window_ms: int, most: int = MOST_SPANS) -> l
 def _base(height: int, *, revision: str, legend: bool) -> Figure:
     return {
         "height": height,
-        "margin": {"l": 56, "r": 16, "t": 30, "b": 46},
+        "margin": {"l": 56, "r": 16, "t": 34, "b": 46},
         "paper_bgcolor": "white",
         "plot_bgcolor": "white",
         "font": {"family": "system-ui, sans-serif", "size": 12, "color": INK},
@@ -235,13 +235,12 @@ def metrics_figure(
     rows = _rows(lines, overlaid=overlaid)
     n = max(1, len(rows))
     legend_height = LEGEND_HEIGHT if len(rows) < len(lines) else 0
-    height = ROW_HEIGHT * n + 70 + legend_height
-    gap = 34 / (height - 66 - legend_height)
+    height = ROW_HEIGHT * n + 74 + legend_height
+    gap = 34 / (height - 70 - legend_height)
     row = (1 - gap * (n - 1)) / n
     layout = _base(height, revision=revision, legend=bool(legend_height))
     if legend_height:
         layout["margin"]["t"] += legend_height
-        layout["legend"]["y"] = 1 + 20 / (ROW_HEIGHT * n)
     layout["hoversubplots"] = "axis"
     layout["xaxis"] = _time_axis(start_ms, end_ms, anchor="y" if n == 1 else f"y{n}")
     shapes, annotations, traces = _marks(spans), [], []
@@ -264,7 +263,7 @@ def metrics_figure(
         title = f"{line.title}, {line.unit}" if line.unit else line.title
         if len(members) > 1:
             title = line.unit or "without a unit"
-        title += "" if shown_range is None else " (some readings are impossible, and off the scale)"
+        title += "" if shown_range is None else " (impossible readings off the scale)"
         annotations.append(
             {
                 "text": title_lines(title),
@@ -274,6 +273,7 @@ def metrics_figure(
                 "y": top,
                 "xanchor": "left",
                 "yanchor": "bottom",
+                "align": "left",
                 "showarrow": False,
                 "font": {"size": 12, "color": INK},
             }
@@ -316,14 +316,16 @@ def metrics_figure(
     for line, name, colour in zip(lines, axes, colours, strict=True):
         if line.ahead is not None:
             traces.append(_ahead_trace(line, name, colour))
+    if legend_height and annotations:  # above the first title, which may have two lines
+        layout["legend"]["y"] = 1 + (36 if "<br>" in annotations[0]["text"] else 20) / (ROW_HEIGHT * n)
     return {"data": traces, "layout": {**layout, "shapes": shapes, "annotations": annotations}}
 
 
 def title_lines(title: str) -> str:
     """A title that fits a phone: on two lines where it is long, which is what there is room for above a row.
 
-    >>> title_lines("condenser water supply temperature, °F (some readings are off the scale)")
-    'condenser water supply temperature, °F (some<br>readings are off the scale)'
+    >>> title_lines("condenser water supply temperature, °F (impossible readings off the scale)")
+    'condenser water supply temperature, °F<br>(impossible readings off the scale)'
     """
     wrapped = textwrap.wrap(visible(title, 120), TITLE_CHARACTERS, max_lines=2, placeholder=" …")
     return "<br>".join(map(html.escape, wrapped))

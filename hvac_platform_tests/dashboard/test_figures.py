@@ -54,8 +54,8 @@ def test_a_week_is_thinned_and_keeps_its_spikes_in_order() -> None:
 
 def test_a_long_title_has_two_lines_and_no_html() -> None:
     assert title_lines("power, kW") == "power, kW"
-    long = title_lines("chilled water supply temperature, °F (some readings are impossible, and off the scale)")
-    assert long == "chilled water supply temperature, °F (some<br>readings are impossible, and off the scale)"
+    long = title_lines("chilled water supply temperature, °F (impossible readings off the scale)")
+    assert long == "chilled water supply temperature, °F (impossible<br>readings off the scale)"
     assert title_lines("<img src=x>") == "&lt;img src=x&gt;"
     assert title_lines("word " * 40).count("<br>") == 1
 

@@ -40,7 +40,7 @@ def layout() -> Content:
         [
             html.H1("Plants"),
             html.P(
-                "What feeds what, from left to right, and how each device is. A fault that goes on into what is fed is one "
+                "What feeds what, level by level, and how each device is. A fault that goes on into what is fed is one "
                 "incident, of the device that it began with.",
                 className="small",
             ),
