@@ -73,7 +73,9 @@ def require_acting(person: Person) -> None:
             "a platform without users is for reading: hvac users add NAME --role operator, or hvac incidents --help"
         )
     if person.role not in (Role.OPERATOR, Role.ADMIN):
-        raise RoleError(f"{person.name} is a viewer, who reads; an operator acts (hvac users add NAME --role operator)")
+        raise RoleError(
+            f"you are here as {person.name}, a viewer, who reads; an operator acts (hvac users add NAME --role operator)"
+        )
 
 
 class Runs(Protocol):

@@ -13,6 +13,7 @@ from hvac_platform.monitoring.lifecycle import PLATFORM, find_incident
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.records import Incident
 from hvac_platform.timestamps import iso, parse_instant
+from hvac_platform.visible_text import visible
 
 Devices = Annotated[
     list[str] | None,
@@ -44,9 +45,9 @@ def chosen_devices(store: Store, wanted: list[str] | None) -> list[Device]:
     names = [name for listed in wanted for name in _names(listed, registered)]
     unknown = [name for name in names if name not in registered]
     if unknown:
-        known = ", ".join(list(registered)[:20]) or "none"
+        known = ", ".join(visible(name, None) for name in list(registered)[:20]) or "none"
         are = "is" if len(unknown) == 1 else "are"
-        raise typer.BadParameter(f"{', '.join(unknown)} {are} not registered; known devices: {known}")
+        raise typer.BadParameter(f"{visible(', '.join(unknown))} {are} not registered; known devices: {known}")
     return [registered[name] for name in names]
 
 

@@ -19,6 +19,7 @@ from hvac_platform.runtime.connections import make_encoders, open_store
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.records import WHOLE_DEVICE, read_points
 from hvac_platform.timestamps import day_windows, divides_day, now_ms
+from hvac_platform.visible_text import visible
 
 devices = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
@@ -232,4 +233,6 @@ def _require_point(store: Store, device_id: str, point: str) -> None:
     known = [found.metric for found in read_points(store, device_id)[0]]
     if point not in known:
         listed = ", ".join(known) or "none that was learned yet: hvac profiles build"
-        raise typer.BadParameter(f"{device_id} has no point {point!r}; it has {listed}", param_hint="--point")
+        raise typer.BadParameter(
+            f"{visible(device_id)} has no point {point!r}; it has {visible(listed, None)}", param_hint="--point"
+        )

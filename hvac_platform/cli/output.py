@@ -16,9 +16,11 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from hvac_platform.ingestion.messages import format_timestamp
 from hvac_platform.timestamps import iso
+from hvac_platform.visible_text import visible, visible_lines
 
 WIDTH_WITHOUT_TERMINAL = 200
 """Unless COLUMNS says another."""
@@ -28,13 +30,22 @@ SMALLEST = 1e-9
 FEW_COLUMNS = 6  # so few columns fold legibly
 LEAST_WIDTH = 8  # a column that is cut shorter says nothing
 
-console = Console(
+
+class VisibleConsole(Console):
+    """A console on which names from messages and people hide nothing: what can't be seen is written out."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """What is printed of a text, a cell of a table too."""
+        return super().render_str(visible_lines(text), **options)
+
+
+console = VisibleConsole(
     highlight=False,
     markup=False,
     soft_wrap=True,
     width=None if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit() else WIDTH_WITHOUT_TERMINAL,
 )
-errors = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
+errors = VisibleConsole(stderr=True, highlight=False, markup=False, soft_wrap=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +212,8 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return in_precision(value)
     if isinstance(value, list | tuple):
-        return "; ".join(str(item) for item in value)
-    return "-" if value is None else str(value)
+        return visible("; ".join(str(item) for item in value), None)
+    return "-" if value is None else visible(value, None)
 
 
 def in_precision(value: float) -> str:

@@ -16,7 +16,7 @@ from hvac_platform.config import load_settings
 from hvac_platform.runtime.connections import open_store
 from hvac_platform.timestamps import now_ms
 
-users = typer.Typer(no_args_is_help=True)
+users = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 Name = Annotated[str, typer.Argument(help="Name of the user, such as ana or ana@example.com.", metavar="NAME")]
 

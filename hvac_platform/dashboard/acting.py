@@ -9,13 +9,13 @@ from dash import Dash, Input, Output, State, ctx, dcc, html, no_update
 from hvac_platform.access.acting import Acting, RoleError, require_acting
 from hvac_platform.access.users import Person
 from hvac_platform.dashboard.components import Content, named
-from hvac_platform.dashboard.formatting import visible
 from hvac_platform.dashboard.source import Source
 from hvac_platform.monitoring import lifecycle
 from hvac_platform.monitoring.incident_actions import ACTIONS, LONGEST_NAME, LONGEST_NOTE, Action, possible
 from hvac_platform.stores.base import StoreError
 from hvac_platform.stores.records import IncidentHandling
 from hvac_platform.timestamps import now_ms
+from hvac_platform.visible_text import visible
 
 HOUR_MS = 3_600_000
 SNOOZES = {"1 hour": 1, "4 hours": 4, "1 day": 24, "3 days": 72, "1 week": 168}

@@ -21,7 +21,6 @@ from hvac_platform.config import Settings
 from hvac_platform.dashboard import launching, log_in, maintaining, mapping
 from hvac_platform.dashboard.components import Content, empty_state, named
 from hvac_platform.dashboard.device_states import FleetBoard, FleetBoards
-from hvac_platform.dashboard.formatting import visible
 from hvac_platform.dashboard.front import Front
 from hvac_platform.dashboard.log_in import current_person
 from hvac_platform.dashboard.pages import device, fleet, incident, incidents, ingestion, methods, plant, replay, what_if
@@ -31,6 +30,7 @@ from hvac_platform.hosts import Address, parse_address
 from hvac_platform.runtime.device_runs import DeviceRuns
 from hvac_platform.runtime.request_guard import RequestGuard
 from hvac_platform.timestamps import iso, now_ms
+from hvac_platform.visible_text import visible
 
 logger = logging.getLogger(__name__)
 REFRESH_SECONDS = 5
@@ -128,7 +128,9 @@ def make_app(
     log_in.register(app.server, source)
     _protect(app)
     server: Any = app.server
-    server.wsgi_app = Front(server.wsgi_app, RequestGuard([*settings.allowed_hosts, *_own_address(host)]))
+    methods_of = server.url_map.bind("").allowed_methods
+    guard = RequestGuard([*settings.allowed_hosts, *_own_address(host)])
+    server.wsgi_app = Front(server.wsgi_app, guard, methods_of)
     return app
 
 

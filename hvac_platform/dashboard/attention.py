@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dash import dcc, html
 
 from hvac_platform.dashboard.components import Content, named, severity_badge
-from hvac_platform.dashboard.formatting import incident_href, number, span_words, state_words, visible
+from hvac_platform.dashboard.formatting import incident_href, number, span_words, state_words
 from hvac_platform.dashboard.known_of_incidents import KnownOfIncidents
 from hvac_platform.dashboard.reading import incidents_of
 from hvac_platform.detection.urgency import points_in_order
@@ -16,6 +16,7 @@ from hvac_platform.monitoring import lifecycle
 from hvac_platform.monitoring.worth import short_cost
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.records import Incident, IncidentHandling
+from hvac_platform.visible_text import visible
 
 SHOWN, READ = 5, 15
 """So many are shown, chosen among so many: what nobody has seen yet comes before what somebody has taken on."""

@@ -14,9 +14,10 @@ from dash import dcc, html
 
 from hvac_platform.dashboard.device_states import Status
 from hvac_platform.dashboard.figures import Figure, with_typed_arrays
-from hvac_platform.dashboard.formatting import device_href, number, visible
+from hvac_platform.dashboard.formatting import device_href, number
 from hvac_platform.dashboard.source import Source
 from hvac_platform.stores.base import Store
+from hvac_platform.visible_text import visible
 
 Content = Any
 """A Dash component, a text, or a list of these."""

@@ -7,7 +7,9 @@ They are for a light ground, and saved pictures keep them; on a dark page the st
 from __future__ import annotations
 
 import base64
+import html
 import itertools
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from hvac_platform.dashboard.formatting import in_figure
 from hvac_platform.detection import methods
 from hvac_platform.stores.series import VerdictSeries
+from hvac_platform.visible_text import visible
 
 Figure = dict[str, Any]
 Int64 = NDArray[np.int64]
@@ -38,6 +41,8 @@ DIGITS = 7
 LONG_COLUMN = 50
 TYPED = {"x": "<f8", "y": "<f4", "customdata": "<f4"}
 """Columns of a trace that are numbers, and as which; times in milliseconds need all the digits."""
+TITLE_CHARACTERS = 48
+"""Of a line of a title: so many fit a phone 390 px wide."""
 ROW_HEIGHT = 132
 PARTLY_READ, COMPLETE = 0.5, 0.9
 """Shares of a window's points that were read: below the first it is mostly missing, from the second on it is read."""
@@ -187,7 +192,7 @@ def merged(times_ms: Sequence[int], window_ms: int, most: int = MOST_SPANS) -> l
 def _base(height: int, *, revision: str, legend: bool) -> Figure:
     return {
         "height": height,
-        "margin": {"l": 56, "r": 16, "t": 30, "b": 46},
+        "margin": {"l": 56, "r": 16, "t": 34, "b": 46},
         "paper_bgcolor": "white",
         "plot_bgcolor": "white",
         "font": {"family": "system-ui, sans-serif", "size": 12, "color": INK},
@@ -257,13 +262,12 @@ def metrics_figure(
     rows = _rows(lines, overlaid=overlaid)
     n = max(1, len(rows))
     legend_height = LEGEND_HEIGHT if len(rows) < len(lines) else 0
-    height = ROW_HEIGHT * n + 70 + legend_height
-    gap = 34 / (height - 66 - legend_height)
+    height = ROW_HEIGHT * n + 74 + legend_height
+    gap = 34 / (height - 70 - legend_height)
     row = (1 - gap * (n - 1)) / n
     layout = _base(height, revision=revision, legend=bool(legend_height))
     if legend_height:
         layout["margin"]["t"] += legend_height
-        layout["legend"]["y"] = 1 + 20 / (ROW_HEIGHT * n)
     layout["hoversubplots"] = "axis"
     layout["xaxis"] = _time_axis(start_ms, end_ms, anchor="y" if n == 1 else f"y{n}")
     shapes, annotations, traces = _marks(spans), [], []
@@ -283,19 +287,20 @@ def metrics_figure(
             "nticks": 5,
             "automargin": False,
         }
-        title = in_figure(line.title) + (f", {in_figure(line.unit)}" if line.unit else "")
+        title = f"{line.title}, {line.unit}" if line.unit else line.title
         if len(members) > 1:
-            title = in_figure(line.unit) or "without a unit"
-        title += "" if shown_range is None else " (some readings are impossible, and off the scale)"
+            title = line.unit or "without a unit"
+        title += "" if shown_range is None else " (impossible readings off the scale)"
         annotations.append(
             {
-                "text": title,
+                "text": title_lines(title),
                 "xref": "paper",
                 "yref": "paper",
                 "x": 0,
                 "y": top,
                 "xanchor": "left",
                 "yanchor": "bottom",
+                "align": "left",
                 "showarrow": False,
                 "font": {"size": 12, "color": INK},
             }
@@ -338,7 +343,19 @@ def metrics_figure(
     for line, name, colour in zip(lines, axes, colours, strict=True):
         if line.ahead is not None:
             traces.append(_ahead_trace(line, name, colour))
+    if legend_height and annotations:  # above the first title, which may have two lines
+        layout["legend"]["y"] = 1 + (36 if "<br>" in annotations[0]["text"] else 20) / (ROW_HEIGHT * n)
     return {"data": traces, "layout": {**layout, "shapes": shapes, "annotations": annotations}}
+
+
+def title_lines(title: str) -> str:
+    """A title that fits a phone: on two lines where it is long, which is what there is room for above a row.
+
+    >>> title_lines("condenser water supply temperature, °F (impossible readings off the scale)")
+    'condenser water supply temperature, °F<br>(impossible readings off the scale)'
+    """
+    wrapped = textwrap.wrap(visible(title, 120), TITLE_CHARACTERS, max_lines=2, placeholder=" …")
+    return "<br>".join(map(html.escape, wrapped))
 
 
 def _rows(lines: Sequence[Line], *, overlaid: bool) -> list[list[int]]:

@@ -10,24 +10,9 @@ from zoneinfo import ZoneInfo
 from hvac_platform.devices.display_units import Display, display_of, show_value
 from hvac_platform.devices.registry import device_type
 from hvac_platform.timestamps import iso, to_datetime
+from hvac_platform.visible_text import visible
 
-LONGEST_TEXT = 300
 MOST_BYTES = 240
-
-
-def visible(text: object, most: int = LONGEST_TEXT) -> str:
-    r"""Text from outside with what can't be seen written out, and cut where it is long.
-
-    Control characters and marks that turn the direction of writing become escapes.
-
-    >>> visible("RTU\u202e-1\n"), visible("abcdef", 3)
-    ('RTU\\u202e-1\\n', 'abc…')
-    """
-    whole = str(text)
-    cut = whole[:most]
-    if not cut.isprintable():
-        cut = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in cut)
-    return cut + ("…" if len(whole) > most else "")
 
 
 def in_figure(text: object) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
+from http import HTTPStatus
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -26,21 +27,33 @@ LONGER_TEXTS = {"what-if-rules": 20_001}
 
 
 class Front:
-    """A WSGI application that passes on what the guard and the bounds allow."""
+    """A WSGI application that passes on what the guard and the bounds allow.
 
-    def __init__(self, app: WSGIApplication, guard: RequestGuard) -> None:
+    Args:
+        app: what answers then.
+        guard: decides by the headers.
+        methods_of: methods that a path of the API takes; any other is answered as such, whatever its body is.
+    """
+
+    def __init__(self, app: WSGIApplication, guard: RequestGuard, methods_of: Callable[[str], Collection[str]]) -> None:
         self._app = app
         self._guard = guard
+        self._methods_of = methods_of
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Answer, or refuse."""
         refusal = self._guard.refusal(_request(environ))
+        if refusal is not None and refusal.status != HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
+            return _refuse(environ, refusal.status, refusal.reason)(environ, start_response)
+        length = _length(environ)
+        if length > LONGEST_BODY:
+            return _refuse(environ, 413, f"a body may be {LONGEST_BODY:,} bytes long")(environ, start_response)
+        method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO", "")
+        if path.startswith(PREFIX) and method not in self._methods_of(path):
+            return self._app(environ, start_response)  # which says what the path takes
         if refusal is not None:
             return _refuse(environ, refusal.status, refusal.reason)(environ, start_response)
-        if environ["REQUEST_METHOD"] == "POST":
-            length = _length(environ)
-            if length > LONGEST_BODY:
-                return _refuse(environ, 413, f"a body may be {LONGEST_BODY:,} bytes long")(environ, start_response)
+        if method == "POST":
             body = environ["wsgi.input"].read(length)
             try:
                 check_bounds(json.loads(body))

@@ -12,11 +12,12 @@ from hvac_platform.access.acting import Acting, RoleError, require_acting
 from hvac_platform.access.users import Person
 from hvac_platform.config import Settings
 from hvac_platform.dashboard.components import Content, Heading, note, table
-from hvac_platform.dashboard.formatting import span_words, visible
+from hvac_platform.dashboard.formatting import span_words
 from hvac_platform.dashboard.source import Source
 from hvac_platform.runtime.device_runs import DAYS, PROFILE, WORKS, DeviceRun, DeviceRuns, RunsError
 from hvac_platform.stores.base import StoreError
 from hvac_platform.timestamps import day_of, days_before, iso, now_ms
+from hvac_platform.visible_text import visible
 
 DO_PROFILE, DO_DAYS, SAID = "device-run-profile", "device-run-days", "device-run-said"
 LISTED, GOING = "device-runs", "device-runs-going"

@@ -22,9 +22,9 @@ from hvac_platform.access.roles import Role
 from hvac_platform.access.sessions import LASTS_SECONDS, Session, Sessions
 from hvac_platform.access.users import ANYBODY, LONGEST_NAME, Person, person, user_of_token, users
 from hvac_platform.api.problems import PREFIX, problem_answer
-from hvac_platform.dashboard.formatting import visible
 from hvac_platform.dashboard.source import Remembered, Source
 from hvac_platform.stores.records import User
+from hvac_platform.visible_text import visible
 
 logger = logging.getLogger(__name__)
 COOKIE = "hvac_session"

@@ -9,12 +9,12 @@ from dash import Dash, Input, Output, State, dcc, html, no_update
 from hvac_platform.access.acting import Acting, RoleError, require_acting
 from hvac_platform.access.users import Person
 from hvac_platform.dashboard.components import Content, Heading, named, table
-from hvac_platform.dashboard.formatting import visible
 from hvac_platform.dashboard.source import Source
 from hvac_platform.monitoring.incident_actions import LONGEST_NOTE
 from hvac_platform.stores.base import Store, StoreError
 from hvac_platform.stores.records import MaintenanceSpan
 from hvac_platform.timestamps import iso, now_ms, parse_instant
+from hvac_platform.visible_text import visible
 
 HOUR_MS = 3_600_000
 DO, SAID = "device-maintenance-do", "device-maintenance-said"

@@ -10,11 +10,11 @@ from dash import Dash, Input, Output, State, dcc, html, no_update
 from hvac_platform.config import Settings
 from hvac_platform.dashboard.components import Content, empty_state, graph, guarded
 from hvac_platform.dashboard.figures import state_map_figure
-from hvac_platform.dashboard.formatting import visible
 from hvac_platform.dashboard.source import Source
 from hvac_platform.monitoring.state_map import StateMap, state_map
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.timestamps import iso
+from hvac_platform.visible_text import visible
 
 OPEN, DRAWN = "device-map-open", "device-map"
 

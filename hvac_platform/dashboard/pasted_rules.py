@@ -6,10 +6,10 @@ from functools import lru_cache
 
 import yaml
 
-from hvac_platform.dashboard.formatting import visible
 from hvac_platform.dashboard.front import LONGER_TEXTS
 from hvac_platform.devices.registry import DeviceType, DeviceTypeError, parse_other_rules
-from hvac_platform.monitoring.what_if import OfScores
+from hvac_platform.monitoring.what_if import Limits, OfScores
+from hvac_platform.visible_text import visible
 
 FIELD = "what-if-rules"
 """Element that they are pasted into."""
@@ -50,14 +50,15 @@ def parse_pasted(text: str) -> DeviceType | None:
 
 
 def require_few_windows(tried: OfScores, span_ms: int, window_ms: int) -> None:
-    """Refuse to compute other rules for more windows than a page does.
+    """Refuse to compute other rules or fixed limits for more windows than a page does.
 
     Raises:
         PastedRulesError: there are more.
     """
-    if tried.rules is not None and span_ms // window_ms > MOST_WINDOWS:
+    if (tried.rules is not None or tried.fixed != Limits()) and span_ms // window_ms > MOST_WINDOWS:
         raise PastedRulesError(
-            f"{span_ms // window_ms:,} windows, and other rules are computed for {MOST_WINDOWS:,}: choose a shorter range"
+            f"{span_ms // window_ms:,} windows, and a page computes rules and fixed limits for {MOST_WINDOWS:,}: "
+            "choose a shorter range"
         )
 
 

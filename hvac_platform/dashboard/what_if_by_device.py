@@ -15,18 +15,22 @@ from dash import dcc, html
 
 from hvac_platform.config import Settings
 from hvac_platform.dashboard.components import Content, Heading, empty_state, note, table
-from hvac_platform.dashboard.formatting import device_href, number, visible
+from hvac_platform.dashboard.formatting import device_href, number
 from hvac_platform.dashboard.pasted_rules import PastedRulesError, require_few_windows
+from hvac_platform.embedding.learned import Encoders
 from hvac_platform.monitoring.passes import Span
 from hvac_platform.monitoring.what_if import (
     Compared,
+    Limits,
     OfScores,
     TooFewScoresError,
     what_scores_say,
     without_a_judged_window,
 )
+from hvac_platform.runtime.connections import make_encoders
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.timestamps import DAY_MS
+from hvac_platform.visible_text import visible
 
 STEP_SECONDS = 0.4
 MOST_DEVICES = 200
@@ -95,6 +99,11 @@ def _is_of(device: Device, tried: OfScores) -> bool:
     return tried.rules is not None and device.device_type == tried.rules.name
 
 
+def encoders_for(tried: OfScores, store: Store, settings: Settings) -> Encoders | None:
+    """The encoders of all devices where fixed limits are tried, which need them."""
+    return None if tried.fixed == Limits() else make_encoders(settings, store)
+
+
 def next_answers(
     store: Store, settings: Settings, tried: OfScores, span: tuple[int, int], so_far: Mapping[str, Any]
 ) -> tuple[Content, dict[str, Any] | None]:
@@ -117,13 +126,14 @@ def next_answers(
     asked = devices[:MOST_DEVICES]
     answers, read = sent_answers(so_far.get("rows")), so_far.get("read")
     done = min(max(read, 0), len(asked)) if isinstance(read, int) else 0
+    encoders = encoders_for(tried, store, settings)
     deadline = time.monotonic() + STEP_SECONDS
     while done < len(asked):
         device = asked[done]
         done += 1
         try:
             require_few_windows(tried, span[1] - span[0], device.window(settings))
-            found = what_scores_say(store, settings, Span(device, *span), tried)
+            found = what_scores_say(store, settings, Span(device, *span), tried, encoders)
             answers.append(answer_of(found, device.window(settings)))
         except (PastedRulesError, TooFewScoresError) as error:
             answers.append(DeviceAnswer(device.device_id, [0.0] * len(NAMES), said=str(error)))

@@ -12,6 +12,8 @@ from typing import Any
 
 import yaml
 
+from hvac_platform.devices.yaml_faults import fault_of
+
 MOST_BYTES = 1_048_576
 MOST_NODES = 50_000
 DEEPEST = 30
@@ -52,8 +54,8 @@ class _Bounded:
             self._refuse(f"more than {MOST_NODES} values", event)
 
     def _refuse(self, problem: str, event: yaml.Event) -> None:
-        line = event.start_mark.line + 1 if event.start_mark is not None else 1
-        raise yaml.constructor.ConstructorError(None, None, f"{problem}, line {line}")
+        place: Any = event.start_mark  # libyaml has a class of its own for it
+        raise yaml.constructor.ConstructorError(None, None, problem, place)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         """A mapping; plain YAML silently keeps the last of two equal keys."""
@@ -73,6 +75,14 @@ class _BoundedLoader(_Bounded, yaml.SafeLoader):
     def __init__(self, stream: str) -> None:
         yaml.SafeLoader.__init__(self, stream)
         self._sizes = {}
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """A value; 2026-02-31 and a number of thousands of digits are none."""
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, OverflowError):
+            problem = "no date or number that there can be: put it in quotes if it is a text"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
 
 
 _Loader: Any = _BoundedLoader
@@ -105,9 +115,7 @@ def load_yaml(text: str) -> Any:
     try:
         return yaml.load(text, Loader=_BoundedLoader)  # what is wrong with it, in words and with its place
     except yaml.YAMLError as error:
-        raise TextRefusedError(f"not valid YAML: {' '.join(str(error).split())}") from None
-    except (ValueError, OverflowError) as error:  # a number of thousands of digits, a date that doesn't exist
-        raise TextRefusedError(f"not valid YAML: {' '.join(str(error).split())}") from None
+        raise TextRefusedError(f"not valid YAML: {fault_of(error, text)}") from None
 
 
 def read_text(path: Path, most_bytes: int = MOST_BYTES) -> str:

@@ -60,3 +60,22 @@ def test_programs_read_lengths_of_time_as_seconds_under_a_name_that_says_so(caps
     (row,) = json.loads(capsys.readouterr().out)
     assert row["age_seconds"] == 90
     assert "age" not in row
+
+
+def test_names_from_messages_hide_nothing(capsys):
+    row = {"device": "RTU\u202e1-\x1b[31m", "listed": ["a\u202eb", "two\nlines"], "building": "Köln 7"}
+    print_rows([row], as_json=False, title="Devices of \u2066x")
+    output.console.print("RTU\u202e-1 is retired\nand so is \x1b]0;title\x07")
+    output.errors.print("no device \u202e")
+    said = capsys.readouterr()
+    assert not set(said.out + said.err) & set("\u202e\u2066\x1b\x07")
+    assert "RTU\\u202e1-\\x1b[31m" in said.out
+    assert "a\\u202eb; two\\nlines" in said.out
+    assert "Köln 7" in said.out
+    assert "RTU\\u202e-1 is retired\nand so is" in said.out
+    assert "no device \\u202e" in said.err
+
+
+def test_programs_read_names_as_they_are(capsys):
+    print_rows([{"device": "RTU\u202e-1"}], as_json=True)
+    assert json.loads(capsys.readouterr().out) == [{"device": "RTU\u202e-1"}]

@@ -145,7 +145,7 @@ def test_who_may_read_alone_changes_nothing_and_is_told_who_may(app: Any, store:
     assert "hvac users add NAME --role operator" in answer.json["detail"]
     ben = visitor(app, store, "ben", Role.VIEWER)
     assert post(ben, incident, action="resolve").status_code == 403
-    assert "ben is a viewer" in press(ben, incident, "resolve")
+    assert "you are here as ben, a viewer" in press(ben, incident, "resolve")
     assert anybody.post(path, json={"action": "resolve"}).status_code == 401, "there are users by now"
     assert handling(store) == before
 
@@ -198,8 +198,8 @@ def test_the_page_of_who_reads_alone_hides_the_buttons_and_says_who_may_act(app:
     where = {"where__pathname": "/incident/CH-001/1"}
     ana = visitor(app, store, "ana", Role.OPERATOR)
     ben = visitor(app, store, "ben", Role.VIEWER)
-    assert "ben is a viewer" not in ana.text("page.children", **where)
-    assert "Ben is a viewer" in ben.text("page.children", **where)
+    assert "as ben, a viewer" not in ana.text("page.children", **where)
+    assert "You are here as ben, a viewer, who reads" in ben.text("page.children", **where)
 
 
 def enter(who: Visitor, device: str, start: str, until: str, note: str = "") -> str:

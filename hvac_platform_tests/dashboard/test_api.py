@@ -144,9 +144,32 @@ def test_what_is_wrong_is_told_as_a_problem(client: Any, path: str, status: int,
     assert said in problem["detail"]
 
 
-def test_nothing_is_changed_through_it(client: Any) -> None:
-    for method in (client.post, client.put, client.patch, client.delete):
-        assert method(f"{API}/incidents", json={}).status_code in (403, 405, 415)
+@pytest.mark.parametrize("path", ["/incidents", "/devices/CH-001", "/openapi.json"])
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE"])
+@pytest.mark.parametrize("body", [{}, {"json": {}}, {"data": b"x", "content_type": "text/plain"}, {"data": b"["}])
+def test_a_method_that_a_path_does_not_take_is_told_whatever_its_body(
+    client: Any, path: str, method: str, body: dict[str, Any]
+) -> None:
+    answer = client.open(API + path, method=method, **body)
+    assert (answer.status_code, answer.content_type) == (405, "application/problem+json")
+    assert set(answer.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
+
+
+def test_actions_take_json_by_post_alone(client: Any) -> None:
+    path = f"{API}/incidents/CH-001/1/actions"
+    assert client.post(path, data=b"x", content_type="text/plain").status_code == 415
+    answer = client.delete(path)
+    assert (answer.status_code, "POST" in answer.headers["Allow"]) == (405, True)
+
+
+def test_no_body_is_longer_than_a_million_bytes_whatever_the_method(client: Any) -> None:
+    for method, kind in (("POST", "text/plain"), ("POST", "application/json"), ("PUT", "text/plain"), ("GET", "x/y")):
+        answer = client.open(f"{API}/devices", method=method, data=b"1" * 1_000_001, content_type=kind)
+        assert (answer.status_code, answer.content_type) == (413, "application/problem+json"), (method, kind)
+
+
+def test_a_metric_that_nobody_has_sent_has_no_readings(client: Any) -> None:
+    assert get(client, "/devices/CH-001/readings", metric_name="nobodys") == {"items": [], "next": None}
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -144,11 +144,17 @@ def test_every_page_opens_in_a_browser(served: str, tmp_path: Path) -> None:
                 # Callables and not strings: the pages forbid the evaluation of strings.
                 assert page.evaluate("() => document.documentElement.scrollWidth") <= width, f"{path} is too wide"
                 assert page.locator(".failure").count() == 0
-                if width < 800:  # a table is a list there, and no part of it is off the screen
-                    beyond = page.evaluate(
-                        "() => [...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth).length"
-                    )
-                    assert beyond == 0, f"{path} has tables that are scrolled sideways"
+                # Where there is no room for it, a table is a list: no part of it is off the screen.
+                beyond = page.evaluate(
+                    "() => [...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth).length"
+                )
+                assert beyond == 0, f"{path} has tables that are scrolled sideways at {width}"
+                cut = page.evaluate(
+                    """() => [...document.querySelectorAll('.js-plotly-plot .annotation-text')].filter(e =>
+                        e.getBoundingClientRect().right > e.closest('.js-plotly-plot').getBoundingClientRect().right
+                    ).map(e => e.textContent)"""
+                )
+                assert cut == [], f"{path} cuts titles of figures at {width}"
                 page.close()
     assert wrong == []
 

@@ -20,6 +20,7 @@ from hvac_platform.dashboard.figures import (
     score_figure,
     sparkline,
     strips_figure,
+    title_lines,
     with_gaps,
     with_typed_arrays,
 )
@@ -50,6 +51,14 @@ def test_a_week_is_thinned_and_keeps_its_spikes_in_order() -> None:
     assert {50.0, -50.0} <= set(kept.tolist())
     figure = metrics_figure(TIMES, [Line("power", "kW", values)], **AXIS)
     assert None not in figure["data"][0]["y"], "thinning is no gap"
+
+
+def test_a_long_title_has_two_lines_and_no_html() -> None:
+    assert title_lines("power, kW") == "power, kW"
+    long = title_lines("chilled water supply temperature, °F (impossible readings off the scale)")
+    assert long == "chilled water supply temperature, °F (impossible<br>readings off the scale)"
+    assert title_lines("<img src=x>") == "&lt;img src=x&gt;"
+    assert title_lines("word " * 40).count("<br>") == 1
 
 
 def test_a_gap_breaks_the_line() -> None:

@@ -173,7 +173,7 @@ def test_no_run_is_launched_or_told_of_for_who_may_not(app: Any, store: Embedded
     ana = visitor(app, store, "ana", Role.OPERATOR)
     rebuild(ana, "CH-001")
     viewer, part = visitor(app, store, "kim", Role.VIEWER), visitor(app, store, "ben", Role.OPERATOR, [SOUTH])
-    assert "kim is a viewer" in rebuild(viewer, "CH-001")
+    assert "as kim, a viewer" in rebuild(viewer, "CH-001")
     assert "no such device" in rebuild(part, "CH-001")
     assert "no such device" in judge(part, "CH-001", YESTERDAY, YESTERDAY)
     assert "no such device" in rebuild(ana, "CH-999")

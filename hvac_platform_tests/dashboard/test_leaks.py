@@ -107,12 +107,20 @@ GIVEN: dict[str, list[Any]] = {
     "what-if-agreeing.value": ["any method"],
     "what-if-span.value": ["7 days", "30 days"],
     "what-if-budget.value": ["", "0.5"],
+    "what-if-similarity.value": ["", "0.9"],
+    "what-if-sigma.value": ["", "3"],
     "what-if-rules.value": ["", "name: chiller"],
     "what-if-try.n_clicks": [1],
     "what-if-fill.n_clicks": [1],
     "what-if-next.data": [
-        {"until": 10**13, "read": 0, "rows": [], "fields": ["0.5", [], "", "30 days", ""], "rules": {"value": rules}}
-        for rules in (None, "name: chiller")
+        {
+            "until": 10**13,
+            "read": 0,
+            "rows": [],
+            "fields": ["0.5", [], "", "30 days", "", fixed, ""],
+            "rules": {"value": rules},
+        }
+        for rules, fixed in ((None, "0.9"), ("name: chiller", ""))
     ],
 }
 """What callbacks are asked with, by 'id.property' of an input or a state: the first value while another one is tried."""

@@ -313,7 +313,11 @@ def test_an_incident_says_why_what_and_how_much(browser: Browser) -> None:
     assert "turned out to be" in text
     for words in ("acknowledged by kim, since", "alex", "opened as warning", "acknowledged by kim: &lt;b&gt;on my way"):
         assert words.replace("&lt;", "<").replace("&gt;", ">") in text
-    assert "no such incident" in browser.text("incident-content.children", incident_id__data=["CH-001", 5])
+    answer = browser.ask("incident-content.children", incident_id__data=["CH-001", 5])
+    assert "no such incident" in str(answer["incident-content.children"])
+    assert (answer["incident-lead.children"], answer["incident-acting.hidden"]) == ("", True)
+    page = browser.text("page.children", where__pathname="/incident/CH-001/5")
+    assert "Replay it" not in page
 
 
 def test_methods_are_shown_by_day_and_device(browser: Browser) -> None:
@@ -413,7 +417,7 @@ def test_what_comes_from_outside_is_text_and_never_html_or_a_foreign_link(browse
         href = component["props"].get("href")
         if href is not None:
             seen += 1
-            assert href.startswith(("/device/", "/incident/"))
+            assert href.startswith(("/device/", "/incident/", "/replay/"))
             assert not set(href) & set("<>\"' ")
     assert seen > 5
     figure = answers[1]["device-figure.figure"]

@@ -29,7 +29,8 @@ from hvac_platform.dashboard.pasted_rules import (
 from hvac_platform.detection.methods import method_names
 from hvac_platform.devices.registry import BUILT_IN_FOLDER, device_type, device_types
 from hvac_platform.monitoring.passes import Span
-from hvac_platform.monitoring.what_if import OfScores, what_scores_say
+from hvac_platform.monitoring.what_if import Limits, OfScores, what_scores_say
+from hvac_platform.runtime.connections import make_encoders
 from hvac_platform.stores.base import Device
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.records import Verdict
@@ -135,6 +136,26 @@ def test_each_answer_takes_a_moment_and_the_next_goes_on_from_it(
     stepwise = by_device(browser, what_if_times__value="2")
     assert (at_once[1], stepwise[1]) == (1, 3)
     assert cells(stepwise[0]) == cells(at_once[0])
+
+
+def test_fixed_limits_are_tried_as_the_command_does(filled: Path, browser: Browser) -> None:
+    said, _ = by_device(browser, what_if_similarity__value="0.999")
+    store, settings, now = EmbeddedStore(filled / "store.db"), settings_of(filled), now_ms()
+    tried, encoders = OfScores(fixed=Limits(similarity=0.999)), make_encoders(settings_of(filled), store)
+    for device in store.devices():
+        found = what_scores_say(store, settings, Span(device, now - 7 * DAY_MS, now), tried, encoders)
+        if found.windows:
+            (row,) = [row for row in cells(said) if row[0] == device.device_id]
+            assert row[2:5] == [f"{len(n):,}" for n in (found.recorded, found.replayed, found.won)]
+    assert any(row[3] != row[2] for row in cells(said)), "hardly a window is so alike"
+    assert "as tried" in shown(browser, what_if_device__value="CH-001", what_if_sigma__value="2")
+
+
+def test_fixed_limits_are_numbers_and_no_question_beside_a_budget(browser: Browser) -> None:
+    for text in ("alike", "1.1", "-2", "nan"):
+        assert "Fixed similarity: a number from -1 to 1, such as 0.85" in shown(browser, what_if_similarity__value=text)
+    assert "Fixed sigma: a number from 0.1 to 1000000" in shown(browser, what_if_sigma__value="0")
+    assert "ask them apart" in shown(browser, what_if_sigma__value="3", what_if_budget__value="0.5")
 
 
 def test_a_budget_is_a_number(browser: Browser) -> None:
@@ -288,10 +309,14 @@ def test_a_type_that_is_too_large_for_a_page_is_refused_before_anything_is_compu
         {},
         {"fields": 3},
         {"fields": ["2"], "rules": {}},
-        {"fields": ["2", None, None, None, None], "rules": 3},
-        {"fields": ["2", {}, [], 7, {}], "rules": {"value": 7}, "read": -5, "rows": [7, {}], "until": "soon"},
-        {"fields": ["2", None, "", "", ""], "rules": {}, "read": 10**9, "until": 10**400},
-        {"fields": ["2", None, "", "", ""], "rules": {}, "rows": [{"device_id": "x", "counts": [1e308], "days": 1}]},
+        {"fields": ["2", None, None, None, None, None, None], "rules": 3},
+        {"fields": ["2", {}, [], 7, {}, [], 7], "rules": {"value": 7}, "read": -5, "rows": [7, {}], "until": "soon"},
+        {"fields": ["2", None, "", "", "", "", ""], "rules": {}, "read": 10**9, "until": 10**400},
+        {
+            "fields": ["2", None, "", "", "", "", ""],
+            "rules": {},
+            "rows": [{"device_id": "x", "counts": [1e308], "days": 1}],
+        },
     ],
 )
 def test_what_no_page_sends_to_go_on_from_breaks_nothing(browser: Browser, sent: Any) -> None:

@@ -404,7 +404,7 @@ class StoreContract:
             device=st.none() | st.sampled_from("abcz"),
             start=st.none() | st.integers(0, 40),
             length=st.none() | st.integers(0, 40),
-            metric=st.none() | st.sampled_from("xy"),
+            metric=st.none() | st.sampled_from("xyz"),
             batch_rows=st.integers(1, 70),
         )
         @self.properties()

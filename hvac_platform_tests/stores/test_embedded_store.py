@@ -126,6 +126,14 @@ def test_purge_removes_what_was_written_longer_ago_than_its_time_to_live(store, 
     assert store.purge(now) == {}
 
 
+def test_readings_of_a_metric_that_nobody_has_sent_are_asked_for_without_reading_any(store, monkeypatch):
+    store.upsert("device_metrics_raw", raw("d", [T0 + 1_000 * i for i in range(100)], [1.0] * 100))
+    monkeypatch.setattr("hvac_platform.stores.packed.readings.PackedReadings.unpack", None)  # whatever is read fails
+    assert rows(store, "device_metrics_raw", "timestamp", equals=(("metric_name", "nobody's"),)) == []
+    with pytest.raises(TypeError):
+        rows(store, "device_metrics_raw", "timestamp")
+
+
 # -- devices that report what has changed ------------------------------------------------------------------------------
 
 
@@ -146,6 +154,8 @@ def test_other_metrics_at_each_instant_come_back_and_take_no_list_each(store, mo
     found = rows(store, "device_metrics_raw", "timestamp", "metric_name", "metric_value")
     assert {(at, name): value for at, name, value in found} == sent
     assert store.count("device_metrics_raw") == len(sent)
+    of_one = rows(store, "device_metrics_raw", "timestamp", "metric_value", equals=(("metric_name", "point_07"),))
+    assert of_one == [(at, value) for (at, name), value in sorted(sent.items()) if name == "point_07"]
     ((lists,),) = store.connection.execute("SELECT count(*) FROM vocabulary")
     ((taken,),) = store.connection.execute("SELECT sum(length(cells)) FROM device_metrics_raw")
     say(f"{lists} lists, {taken / len(sent):.1f} bytes a reading")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from hvac_platform.alerts.messages import Message
 from hvac_platform.alerts.receivers.answers import Answer, DeliveryError, Sender
 from hvac_platform.alerts.tree import Receiver
+from hvac_platform.visible_text import visible_lines
 
 __all__ = ["Answer", "DeliveryError", "Sender", "make_sender"]
 
@@ -43,7 +44,7 @@ class _Console:
     def send(self, message: Message) -> Answer:
         """Title and text."""
         body = "\n".join(f"  {line}" for line in message.text().splitlines())
-        self._write(f"{message.title}\n{body}")
+        self._write(visible_lines(f"{message.title}\n{body}"))
         return Answer()
 
     def close(self) -> None:

@@ -58,7 +58,6 @@ from hvac_platform.dashboard.formatting import (
     replay_href,
     span_words,
     type_title,
-    visible,
 )
 from hvac_platform.dashboard.front import LONGEST_LIST, texts_once
 from hvac_platform.dashboard.log_in import current_person
@@ -110,6 +109,7 @@ from hvac_platform.stores.records import (
 )
 from hvac_platform.stores.series import read_series
 from hvac_platform.timestamps import DAY_MS, day_of, iso, now_ms, parse_instant
+from hvac_platform.visible_text import visible
 
 RANGES = {"1 h": HOUR_MS, "6 h": 6 * HOUR_MS, "24 h": DAY_MS, "7 d": 7 * DAY_MS}
 CUSTOM, OVERLAID = "custom", "overlaid"

@@ -40,7 +40,6 @@ from hvac_platform.dashboard.formatting import (
     metric_value,
     number,
     type_title,
-    visible,
 )
 from hvac_platform.dashboard.front import texts_once
 from hvac_platform.dashboard.known_of_incidents import KnownOfIncidents
@@ -48,6 +47,7 @@ from hvac_platform.dashboard.paging import pager_outputs, pager_state, register_
 from hvac_platform.dashboard.reading import DeviceState, Ingestion
 from hvac_platform.dashboard.shared_readings import SharedReadings
 from hvac_platform.stores.base import Device, Store
+from hvac_platform.visible_text import visible
 
 CARDS, ROWS = 24, 50
 METRICS = 6

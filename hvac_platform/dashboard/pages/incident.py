@@ -39,7 +39,6 @@ from hvac_platform.dashboard.formatting import (
     span_words,
     state_words,
     type_title,
-    visible,
 )
 from hvac_platform.dashboard.known_of_incidents import KnownOfIncidents
 from hvac_platform.dashboard.log_in import current_person
@@ -74,6 +73,7 @@ from hvac_platform.stores.base import Store
 from hvac_platform.stores.records import Incident, IncidentHandling, IncidentTransition
 from hvac_platform.stores.series import read_series
 from hvac_platform.timestamps import DAY_MS, iso, now_ms
+from hvac_platform.visible_text import visible
 
 METRICS = 6
 LEAST_SPREADS = 0.5
@@ -88,8 +88,7 @@ def layout(device_id: str, name: str) -> Content:
         [
             html.H1(["Incident on ", dcc.Link(visible(device_id, 128), href=device_href(device_id))]),
             html.Div(id="incident-lead"),
-            html.P(dcc.Link("Replay it: see it come up, moment by moment", href=replay_href(device_id, name))),
-            acting_on_it.panel(current_person()),
+            html.Div(acting_on_it.panel(current_person()), id="incident-acting"),
             html.Div(note("reading …"), id="incident-content"),
             dcc.Store(id="incident-id", data=[device_id, name]),
         ]
@@ -110,6 +109,7 @@ def lead(
         timezone: IANA name, of its building.
     """
     active = lifecycle.state_of(handling, at_ms) in lifecycle.ACTIVE
+    played = replay_href(incident.device_id, incident.incident_id.rpartition("/")[2])
     return html.Section(
         [
             html.P(
@@ -120,6 +120,7 @@ def lead(
             ),
             *what_is_wrong(incident, cost, over=not active),
             *([facts([("Saved since it was resolved", visible(saved, 400))])] if saved else []),
+            html.P(dcc.Link("Replay it: see it come up, moment by moment", href=played)),
         ],
         className="attention" if active else "attention over",
         **named("In short"),
@@ -437,7 +438,7 @@ class IncidentKey:
 
 @dataclass(frozen=True, slots=True)
 class IncidentView:
-    """What a refresh shows: what is read first, the rest, and which buttons are off."""
+    """What a refresh shows: what is read first, nothing where there is no incident; the rest; which buttons are off."""
 
     lead: Content
     content: Content
@@ -483,17 +484,20 @@ def register(app: Dash, source: Source, acting: Acting) -> None:
     @app.callback(
         Output("incident-content", "children"),
         Output("incident-lead", "children"),
+        Output("incident-acting", "hidden"),
         *acting_on_it.buttons_off(),
         Input("tick", "n_intervals"),
         Input(acting_on_it.SAID, "children"),
         State("incident-id", "data"),
     )
     def refresh(_tick: int, _said: Content, key: tuple[str, str]) -> tuple[Content, ...]:
-        shown = IncidentView("", "", [True] * len(ACTIONS))
+        shown, missing = IncidentView("", "", [True] * len(ACTIONS)), False
 
         def read(store: Store) -> Content:
-            nonlocal shown
+            nonlocal shown, missing
             shown = render(store, IncidentKey(str(key[0]), str(key[1])), known, source.settings)
+            missing = not shown.lead
             return shown.content
 
-        return guarded(source, read), shown.lead, *shown.off
+        content = guarded(source, read)
+        return content, shown.lead, missing, *shown.off

@@ -25,15 +25,7 @@ from hvac_platform.dashboard.components import (
     table,
 )
 from hvac_platform.dashboard.device_states import FleetBoards
-from hvac_platform.dashboard.formatting import (
-    device_href,
-    incident_href,
-    number,
-    span_words,
-    state_words,
-    type_title,
-    visible,
-)
+from hvac_platform.dashboard.formatting import device_href, incident_href, number, span_words, state_words, type_title
 from hvac_platform.dashboard.paging import pager_outputs, pager_state, register_pager
 from hvac_platform.dashboard.reading import (
     INCIDENT_DAYS,
@@ -48,6 +40,7 @@ from hvac_platform.monitoring import lifecycle
 from hvac_platform.stores.base import Store
 from hvac_platform.stores.records import Incident, IncidentHandling
 from hvac_platform.timestamps import DAY_MS, iso
+from hvac_platform.visible_text import visible
 
 PAGE = 25
 
@@ -93,21 +86,29 @@ def incident_rows(
     return [
         [
             dcc.Link(iso(row.started_at), href=incident_href(row.incident_id)),
-            dcc.Link(visible(row.device_id, 60), href=device_href(row.device_id)),
-            type_title(types.get(row.device_id, "")),
+            _device(row.device_id, types.get(row.device_id, "")),
             severity_cell(row.severity),
-            number(row.urgency, 0),
-            state_words(lifecycle.state_of(handling, at_ms)),
-            visible(handling.assignee, 40) if handling is not None and handling.assignee else "–",
-            span_words(row.ended_at - row.started_at),
-            number(row.peak_score, 2),
-            visible((row.reasons or ["–"])[0], 160),
+            html.Td(visible((row.reasons or ["–"])[0], 160), className="why"),
             _likeliest(row),
+            _state(handling, at_ms),
+            number(row.urgency, 0),
+            span_words(row.ended_at - row.started_at),
             number(row.excess_kwh, 1),
         ]
         for row in incidents
         for handling in [handlings.get(row.incident_id)]
     ]
+
+
+def _device(device_id: str, kind: str) -> Content:
+    """A device, and what it is."""
+    return html.Span([dcc.Link(visible(device_id, 60), href=device_href(device_id)), f" {type_title(kind)}"])
+
+
+def _state(handling: IncidentHandling | None, at_ms: int) -> str:
+    """Where an incident stands, and who takes care of it."""
+    state = state_words(lifecycle.state_of(handling, at_ms))
+    return f"{state}, {visible(handling.assignee, 40)}" if handling is not None and handling.assignee else state
 
 
 def _likeliest(row: Incident) -> Content:
@@ -122,11 +123,8 @@ def _likeliest(row: Incident) -> Content:
 
 
 HEADINGS = (
-    *(Heading("started (UTC)"), Heading("device"), Heading("type"), Heading("severity")),
-    *(Heading("urgency", True), Heading("state")),
-    Heading("assigned to"),
-    *(Heading("duration", True), Heading("peak score", True), Heading("why")),
-    *(Heading("likely"), Heading("excess kWh", True)),
+    *(Heading("started (UTC)"), Heading("device"), Heading("severity"), Heading("why"), Heading("likely")),
+    *(Heading("state"), Heading("urgency", True), Heading("duration", True), Heading("excess kWh", True)),
 )
 
 

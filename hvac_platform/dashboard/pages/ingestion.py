@@ -22,7 +22,7 @@ from hvac_platform.dashboard.components import (
     pager,
     table,
 )
-from hvac_platform.dashboard.formatting import age, device_href, escaped_bytes, number, type_title, visible
+from hvac_platform.dashboard.formatting import age, device_href, escaped_bytes, number, type_title
 from hvac_platform.dashboard.paging import pager_outputs, pager_state, register_pager
 from hvac_platform.dashboard.reading import (
     DEAD_LETTER_DAYS,
@@ -39,6 +39,7 @@ from hvac_platform.ingestion.proof import RangeProof
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.records import BacklogDay
 from hvac_platform.timestamps import iso, now_ms
+from hvac_platform.visible_text import visible
 
 PAGE = 20
 SHOWN_BACKLOG = 25

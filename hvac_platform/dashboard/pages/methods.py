@@ -24,12 +24,13 @@ from hvac_platform.dashboard.components import (
     table,
 )
 from hvac_platform.dashboard.figures import bars_by_day
-from hvac_platform.dashboard.formatting import device_href, number, visible
+from hvac_platform.dashboard.formatting import device_href, number
 from hvac_platform.dashboard.paging import pager_outputs, pager_state, register_pager
 from hvac_platform.dashboard.reading import DayReport, day_reports, today
 from hvac_platform.dashboard.source import Source
 from hvac_platform.detection.methods import method_names
 from hvac_platform.stores.base import Store
+from hvac_platform.visible_text import visible
 
 PAGE = 25
 SPANS = {"7 days": 7, "30 days": 30}

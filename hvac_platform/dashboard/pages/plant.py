@@ -19,13 +19,14 @@ from hvac_platform.dashboard.components import (
     status_badge,
 )
 from hvac_platform.dashboard.device_states import Fleet, FleetBoards
-from hvac_platform.dashboard.formatting import age, device_href, incident_href, type_title, visible
+from hvac_platform.dashboard.formatting import age, device_href, incident_href, type_title
 from hvac_platform.dashboard.reading import SEVERITIES
 from hvac_platform.dashboard.source import Source
 from hvac_platform.devices.topology import NO_TOPOLOGY, Topology
 from hvac_platform.monitoring.site_topology import topology_of_site
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.records import Incident
+from hvac_platform.visible_text import visible
 
 MOST_DEVICES = 500
 """Of a plant with more, those are shown that have an incident, and what they feed or are fed by directly."""
@@ -39,7 +40,7 @@ def layout() -> Content:
         [
             html.H1("Plants"),
             html.P(
-                "What feeds what, from left to right, and how each device is. A fault that goes on into what is fed is one "
+                "What feeds what, level by level, and how each device is. A fault that goes on into what is fed is one "
                 "incident, of the device that it began with.",
                 className="small",
             ),

@@ -39,7 +39,6 @@ from hvac_platform.dashboard.formatting import (
     metric_title,
     replay_time,
     span_words,
-    visible,
 )
 from hvac_platform.dashboard.front import texts_once
 from hvac_platform.dashboard.known_of_incidents import KnownOfIncidents
@@ -62,6 +61,7 @@ from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.records import AnomalyEvent, Incident
 from hvac_platform.stores.series import read_series
 from hvac_platform.timestamps import DAY_MS, iso, now_ms, parse_instant
+from hvac_platform.visible_text import visible
 
 SPEEDS = (1, 10, 60, 600)
 USUAL_SPEED = 60

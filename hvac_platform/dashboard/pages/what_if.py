@@ -25,7 +25,7 @@ from hvac_platform.dashboard.components import (
 )
 from hvac_platform.dashboard.figures import GREEN, ORANGE, Figure, score_figure
 from hvac_platform.dashboard.figures import Span as Mark
-from hvac_platform.dashboard.formatting import device_href, number, span_words, visible
+from hvac_platform.dashboard.formatting import device_href, number, span_words
 from hvac_platform.dashboard.front import LONGER_TEXTS
 from hvac_platform.dashboard.pasted_rules import (
     FIELD,
@@ -35,19 +35,23 @@ from hvac_platform.dashboard.pasted_rules import (
     rules_as_text,
 )
 from hvac_platform.dashboard.source import Source
-from hvac_platform.dashboard.what_if_by_device import next_answers
+from hvac_platform.dashboard.what_if_by_device import encoders_for, next_answers
 from hvac_platform.detection.methods import method_names
 from hvac_platform.devices.registry import device_type
 from hvac_platform.monitoring.passes import Span
-from hvac_platform.monitoring.what_if import Compared, Episode, OfScores, TooFewScoresError, what_scores_say
+from hvac_platform.monitoring.what_if import Compared, Episode, Limits, OfScores, TooFewScoresError, what_scores_say
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.series import verdict_series
 from hvac_platform.timestamps import DAY_MS, iso, now_ms
+from hvac_platform.visible_text import visible
 
 SPANS = {"1 day": 1, "7 days": 7, "30 days": 30}
 TIMES = (0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0)
 AGREEING = {"any method": 1, "two methods": 2, "all three": 3}
 LEAST_BUDGET, LARGEST_BUDGET = 0.001, 1e4
+LEAST_SIGMA, LARGEST_SIGMA = 0.1, 1e6
+FIELDS = 7
+"""Fields of a question beside the device and the rules."""
 MOST_ROWS = 200
 NEXT = """(begun, soFar) => {
   const fresh = dash_clientside.callback_context.triggered.some((one) => one.prop_id === "what-if-begun.data");
@@ -64,15 +68,16 @@ def layout() -> Content:
             html.H1("What if"),
             html.P(
                 "Incidents on record beside those that other limits, another budget or other rules would have shown. "
-                "Nothing is written, and what you try here changes no limit. "
-                "hvac replay tries fixed limits of the profile too.",
+                "Nothing is written, and what you try here changes no limit.",
                 className="small",
             ),
             html.Div(
                 [
                     chooser("what-if-device", "Device", [], placeholder="all devices"),
                     _limits(),
-                    _budget(),
+                    _field("budget", "False alarms a day and device"),
+                    _field("similarity", "Fixed similarity"),
+                    _field("sigma", "Fixed sigma"),
                     chooser("what-if-methods", "Methods", [option(name) for name in method_names()], multi=True),
                     _radio("what-if-agreeing", "Anomalous where", list(AGREEING), "any method"),
                     _radio("what-if-span", "Range", list(SPANS), "7 days"),
@@ -93,9 +98,10 @@ def _limits() -> Content:
     return html.Div([html.Label("Times the limit", htmlFor="what-if-times"), drop_down], className="chooser")
 
 
-def _budget() -> Content:
-    field = dcc.Input(id="what-if-budget", type="text", debounce=True, maxLength=20, placeholder="as calibrated")
-    return html.Div([html.Label("False alarms a day and device", htmlFor="what-if-budget"), field], className="chooser")
+def _field(name: str, label: str) -> Content:
+    element = f"what-if-{name}"
+    field = dcc.Input(id=element, type="text", debounce=True, maxLength=20, placeholder="as calibrated")
+    return html.Div([html.Label(label, htmlFor=element), field], className="chooser")
 
 
 def _rules() -> Content:
@@ -158,45 +164,51 @@ def asked(device_id: object, fields: Sequence[object], rules: object = None) -> 
 
     Args:
         device_id: the device that was chosen.
-        fields: times the limit, methods, how many agree, range, budget.
+        fields: times the limit, methods, how many agree, range, budget, fixed similarity, fixed sigma.
         rules: what was pasted.
 
-    >>> asked("RTU-001", ["1.5", ["rules", 7], "two methods", "1 day", ""]).tried == OfScores(1.5, frozenset({"rules"}), 2)
+    >>> fields = ["1.5", ["rules", 7], "two methods", "1 day", "", "", ""]
+    >>> asked("RTU-001", fields).tried == OfScores(1.5, frozenset({"rules"}), 2)
     True
-    >>> asked("RTU-001", ["1", [], "any method", "1 day", "few"]).wrong
-    'false alarms a day and device are a number from 0.001 to 10000, such as 0.5'
+    >>> asked("RTU-001", ["1", [], "any method", "1 day", "few", "", ""]).wrong
+    'false alarms a day and device: a number from 0.001 to 10000, such as 0.5'
     """
-    times, methods, agreeing, span, budget = fields
+    times, methods, agreeing, span, budget, similarity, sigma = fields
     limits = {f"{n:g}": n for n in TIMES}
     chosen = [name for name in methods if name in method_names()] if isinstance(methods, list) else []
     counting, needed = len(chosen) or len(method_names()), AGREEING.get(str(agreeing), 1)
-    wrong, allowed, type_tried = "", None, None
+    wrong, allowed, fixed, type_tried = "", None, Limits(), None
     try:
-        allowed = _budget_of(budget)
+        allowed = _number_of(budget, "false alarms a day and device", LEAST_BUDGET, LARGEST_BUDGET, "0.5")
+        fixed = Limits(
+            _number_of(similarity, "fixed similarity", -1, 1, "0.85"),
+            _number_of(sigma, "fixed sigma", LEAST_SIGMA, LARGEST_SIGMA, "3"),
+        )
         type_tried = parse_pasted(rules) if isinstance(rules, str) else None
     except (ValueError, PastedRulesError) as error:
         wrong = str(error)
     if needed > counting:
         wrong = f"{needed} methods can't agree where {counting} count: choose more of them"
+    if allowed is not None and fixed != Limits():
+        wrong = "a budget sets limits, and so do fixed ones: ask them apart"
     return Asked(
         device_id if isinstance(device_id, str) and device_id else None,
         SPANS.get(str(span), 7),
-        OfScores(limits.get(str(times), 1.0), frozenset(chosen) or None, needed, allowed, type_tried),
+        OfScores(limits.get(str(times), 1.0), frozenset(chosen) or None, needed, allowed, type_tried, fixed),
         wrong,
     )
 
 
-def _budget_of(text: object) -> float | None:
+def _number_of(text: object, what: str, least: float, largest: float, example: str) -> float | None:
+    """What is in a field; None where that is empty."""
     if not isinstance(text, str) or not text.strip():
         return None
     try:
         value = float(text[:40])
     except ValueError:
         value = math.nan
-    if not LEAST_BUDGET <= value <= LARGEST_BUDGET:
-        raise ValueError(
-            f"false alarms a day and device are a number from {LEAST_BUDGET:g} to {LARGEST_BUDGET:.0f}, such as 0.5"
-        )
+    if not least <= value <= largest:
+        raise ValueError(f"{what}: a number from {least:g} to {largest:.0f}, such as {example}")
     return value
 
 
@@ -222,7 +234,7 @@ def _of_device(store: Store, settings: Settings, wanted: Asked, device: Device, 
         return empty_state(f"{visible(device.device_id, 80)} is no {tried.rules.title}, whose rules these are")
     try:
         require_few_windows(tried, span.end_ms - span.start_ms, window_ms)
-        found = what_scores_say(store, settings, span, tried)
+        found = what_scores_say(store, settings, span, tried, encoders_for(tried, store, settings))
     except PastedRulesError as error:
         return empty_state(str(error))
     except TooFewScoresError as error:
@@ -338,6 +350,8 @@ def register(app: Dash, source: Source) -> None:
         Input("what-if-agreeing", "value"),
         Input("what-if-span", "value"),
         Input("what-if-budget", "value"),
+        Input("what-if-similarity", "value"),
+        Input("what-if-sigma", "value"),
         Input("what-if-try", "n_clicks"),
         State(FIELD, "value"),
     )
@@ -408,6 +422,6 @@ def _sent_fields(sent: Any) -> tuple[list[Any] | None, Any]:
     """Fields and rules with which devices are compared; None where the browser asks for no more."""
     fields = sent.get("fields") if isinstance(sent, dict) else None
     rules = sent.get("rules") if isinstance(sent, dict) else None
-    if not isinstance(fields, list) or len(fields) != 5 or not isinstance(rules, dict):
+    if not isinstance(fields, list) or len(fields) != FIELDS or not isinstance(rules, dict):
         return None, None
     return fields, rules.get("value")

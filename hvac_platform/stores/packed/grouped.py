@@ -49,6 +49,10 @@ class Packing(Protocol):
         """How many members a row of this layout has."""
         ...
 
+    def layouts_with(self, member: str) -> str:
+        """The condition on ``layout``, in SQL, that each row with a member meets."""
+        ...
+
 
 class GroupedTable:
     """One such table of a file. Whoever writes holds the write lock.
@@ -134,7 +138,9 @@ class GroupedTable:
         for name in ("device_id", "date", self._time):
             if name in among:
                 asked[f"{name}=?"] = among.pop(name)
-        where = f" WHERE {' AND '.join(asked)}" if asked else ""
+        member = among.get(self._packing.member)
+        wanted = [*asked, *([] if member is None else [self._packing.layouts_with(member)])]
+        where = f" WHERE {' AND '.join(wanted)}" if wanted else ""
         found = self._connection.execute(
             f"SELECT device_id, {self._time}, layout, cells FROM {self._name}{where} ORDER BY device_id, {self._time}",
             tuple(asked.values()),

@@ -114,6 +114,11 @@ class PackedReadings:
         """How many readings a row of this layout has."""
         return -layout if layout < 0 else len(self._vocabulary.names(layout)) // 2
 
+    def layouts_with(self, member: str) -> str:
+        """The condition on ``layout``, in SQL, that each row with a metric meets; none does where nobody has sent it."""
+        numbers = self._vocabulary.naming(member)
+        return f"(layout < 0 OR layout IN ({', '.join(map(str, numbers))}))" if numbers else "FALSE"
+
     def _layout(self, pairs: Sequence[tuple[str, str]]) -> tuple[int, bytes]:
         """Layout of some metrics with their units, and what stands in front of their values."""
         number = self._vocabulary.number_if_room([*chain.from_iterable(pairs)])

@@ -84,6 +84,10 @@ class PackedVerdicts:
         """How many verdicts a row of this layout has."""
         return len(self._vocabulary.names(layout))
 
+    def layouts_with(self, member: str) -> str:
+        """The condition on ``layout``, in SQL, that each row with a method meets."""
+        return f"layout IN ({', '.join(map(str, self._vocabulary.naming(member)))})"
+
     def _row(self, layout: int, cells: bytes) -> dict[str, Verdict]:
         names = self._vocabulary.names(layout)
         fields = _fields(FIELDS, [len(names)], [cells])

@@ -74,6 +74,13 @@ class Vocabulary:
             return names
         raise ValueError(f"the vocabulary has no number {number}")
 
+    def naming(self, name: str) -> list[int]:
+        """Numbers of the lists that a name is in."""
+        sought = _encode(name).decode()
+        return [
+            int(n) for (n,) in self._connection.execute("SELECT id FROM vocabulary WHERE instr(names, ?)", (sought,))
+        ]
+
     def forget(self) -> None:
         """After a rollback: numbers given within the transaction are gone."""
         self._full = False
