@@ -161,9 +161,10 @@ def look_for_change(
             return None
         if not any(spans):
             return LookedAt(_moved(known, ChangeState.OVER, PLATFORM, now_ms), nothing, nothing)
-        return LookedAt(known, nothing, (times >= known.since) & (known.state in NOT_LEARNED))
-    begins = [one.since for one in (known, noise) if one is not None]
-    since = begins[0] if begins else min(span[0] for span in spans if span is not None)
+        against = known.state in NOT_LEARNED or any(one["against"] for one in known.evidence)
+        return LookedAt(known, nothing, (times >= known.since) & against)
+    begins = [one.since for one in (known, noise) if one is not None] + [span[0] for span in spans[:1] if span]
+    since = begins[0]
     if end_ms - since < TOLD_AFTER_MS:
         return None
     rows = flagged & usable & (times >= since)
