@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from hvac_platform.config import Settings
 from hvac_platform.detection.evaluation import score_faults
 from hvac_platform.devices.fleet import FleetDevice
-from hvac_platform.monitoring.judging import judgement_batches, ready_to_judge
+from hvac_platform.monitoring.judging import Judgement, judgement_batches, ready_to_judge
 from hvac_platform.monitoring.passes import IncidentsPass, LearningOptions, LearningPass, Span, write_pass
 from hvac_platform.runtime.connections import make_encoders
 from hvac_platform.simulation import makeup_air_unit
@@ -133,8 +133,8 @@ def changed(device: FleetDevice, seed: int, days: float, what: str, from_row: in
 
 def worked(
     machine: Machine, days: int, settings: Settings, folder: Path, *, learn_last: bool = True
-) -> Iterator[tuple[int, NDArray[np.bool_], EmbeddedStore]]:
-    """Each day after the learned ones: its number, which windows are flagged, and the store after the night that follows."""
+) -> Iterator[tuple[int, Judgement, EmbeddedStore]]:
+    """Each day after the learned ones: its number, what was said of it, and the store after the night that follows."""
     store = EmbeddedStore(folder / "store.db")
     encoders = make_encoders(settings, store)
     kind = machine.device
@@ -185,7 +185,7 @@ def worked(
                 write_pass(IncidentsPass(store, settings, [Span(device_at(day + 1), begin, end)], now_ms=end))
             if learn_last:
                 night(day + 1)
-            yield day - LEARNED_DAYS, judgement.anomalous, store
+            yield day - LEARNED_DAYS, judgement, store
     finally:
         store.close()
 
@@ -263,18 +263,21 @@ def one_case(what: str, case: int) -> dict[str, object]:
         machine = simulated(device, seed, LEARNED_DAYS + days)
     settings = Settings(_env_file=None, hvac_window_seconds=WINDOW_MS // 1000)  # type: ignore[call-arg]
     shares: list[float] = []
+    ruled: list[float] = []
     alarms: list[int] = []
     said: list[str] = []
     points: list[float] = []
     with tempfile.TemporaryDirectory(dir=ARGS.folder) as folder:
-        for day, flagged, store in worked(machine, days, settings, Path(folder)):
+        for day, judgement, store in worked(machine, days, settings, Path(folder)):
+            flagged = judgement.anomalous
             times = START_MS + (LEARNED_DAYS + day) * DAY_MS + np.arange(len(flagged), dtype=np.int64) * WINDOW_MS
             shares.append(round(float(flagged.mean()), 4))
+            ruled.append(round(float(judgement.verdicts["rules"].anomalous.mean()), 4))
             alarms.append(score_faults(times, flagged, [], window_ms=WINDOW_MS).false_alarms)
             said = notices(store)
             if ARGS.incidents:
                 points = [i.urgency or 0.0 for i in Incident.read(store) if i.parent_id is None]
-    return told | {"share": shares, "alarms": alarms, "notices": said, "urgency": points}
+    return told | {"share": shares, "by_rules": ruled, "alarms": alarms, "notices": said, "urgency": points}
 
 
 def summary(what: str, rows: list[dict[str, object]]) -> str:
@@ -288,10 +291,12 @@ def summary(what: str, rows: list[dict[str, object]]) -> str:
     if what in ("changes", "noise"):
         seen = shares[:, :2].max(axis=1) > QUIET_SHARE
         quiet = shares[:, 3] <= QUIET_SHARE  # the change comes within the first day: the fourth is its third whole day
+        ruled = np.array([row["by_rules"] for row in rows], dtype=np.float64)[:, 3] > QUIET_SHARE  # never learned
+        once = np.mean([len(row["notices"]) == 1 for row in rows])  # type: ignore[arg-type]
         return (
             f"{what}: {len(rows)}, seen {int(seen.sum())}, quiet on the third whole day {quiet.mean():.2f} "
-            f"(of those seen {quiet[seen].mean():.2f}), told of once {np.mean([len(r['notices']) == 1 for r in rows]):.2f}; "  # type: ignore[arg-type]
-            f"alarms a day {', '.join(f'{day:.1f}' for day in alarms.mean(axis=0))}"
+            f"(of those seen {quiet[seen].mean():.2f}, where no rule fires {quiet[seen & ~ruled].mean():.2f}), "
+            f"told of once {once:.2f}; alarms a day {', '.join(f'{day:.1f}' for day in alarms.mean(axis=0))}"
         )
     if what == "faults":
         seen = shares[:, 1] > ALARMING_SHARE

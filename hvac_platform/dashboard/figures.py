@@ -344,7 +344,7 @@ def metrics_figure(
         if line.ahead is not None:
             traces.append(_ahead_trace(line, name, colour))
     if legend_height and annotations:  # above the first title, which may have two lines
-        layout["legend"]["y"] = 1 + (36 if "<br>" in annotations[0]["text"] else 20) / (ROW_HEIGHT * n)
+        layout["legend"]["y"] = 1 + (36 if "<br>" in str(annotations[0]["text"]) else 20) / (ROW_HEIGHT * n)
     return {"data": traces, "layout": {**layout, "shapes": shapes, "annotations": annotations}}
 
 

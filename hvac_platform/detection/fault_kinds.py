@@ -111,7 +111,6 @@ def sensor_evidence(
     share = (values**2).sum(axis=0) / max(total, 1e-12)
     share[_binary(sigmas.columns, device_type)] = 0.0
     suspect = int(share.argmax())
-    implied = values[:, [suspect]] * (precision[suspect] / (root * root[suspect]))
     wrong = _impossible(readings[list(sigmas.columns)], device_type)
     frozen = (reasons == "frozen").to_numpy()
     if wrong.any(axis=1).mean() >= LEAST_SHARE:
@@ -120,14 +119,27 @@ def sensor_evidence(
         metric = str(top_metrics[frozen].mode().iloc[0])
     else:
         metric = str(sigmas.columns[suspect])
-    observed, expected = (np.arcsinh(v).mean(axis=0) for v in (values, implied))
     return SensorEvidence(
         metric,
         impossible=float(wrong.any(axis=1).mean()),
         frozen=float(frozen.mean()),
         single=float(np.clip(share[suspect], 0.0, 1.0)),
-        alone=float(observed @ expected / max(np.linalg.norm(observed) * np.linalg.norm(expected), 1e-12)),
+        alone=alone(values, precision, suspect),
     )
+
+
+def alone(sigmas: Float64, precision: Float64, sensor: int) -> float:
+    """Cosine of the signature of n rows to that of one sensor being wrong, where each metric shows what that makes of it.
+
+    Args:
+        sigmas: float64 [n, m], conditional deviations.
+        precision: float64 [m, m].
+        sensor: which of the m.
+    """
+    root = np.sqrt(np.diag(precision))
+    implied = sigmas[:, [sensor]] * (precision[sensor] / (root * root[sensor]))
+    observed, expected = (np.arcsinh(v).mean(axis=0) for v in (sigmas, implied))
+    return float(observed @ expected / max(np.linalg.norm(observed) * np.linalg.norm(expected), 1e-12))
 
 
 def known_kinds() -> frozenset[str]:

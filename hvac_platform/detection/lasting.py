@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from hvac_platform.devices.registry import DeviceType
 
 if TYPE_CHECKING:
-    from hvac_platform.detection.fault_kinds import LikelyKind, SensorEvidence
+    from hvac_platform.detection.fault_kinds import LikelyKind
 
 Float64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]
@@ -33,14 +33,17 @@ RULE_SHARE = 0.05
 LIKE_FAULT, LIKE_FAULT_SETPOINT = 0.8, 0.88
 """Similarity to a kind of fault that speaks against learning; a setpoint that was moved resembles some kinds a little."""
 RARE = 0.1
-ALONE = 0.93
-"""Cosine to the signature of one wrong sensor from which on the sensor is what has changed, and not the machine."""
+ALONE, EXCHANGED = 0.93, 0.85
+"""Cosine to the signature of one wrong sensor from which on the sensor is what has changed, and not the machine; of a sensor
+that paused when the change began."""
 EXCHANGE_WINDOWS, EXCHANGE_MS = 2, 5 * 60_000
 """So many windows, and so long, without a reading of a sensor when a change begins say that the sensor was exchanged."""
 WORSE_ENERGY, IDLE_ENERGY, ENERGY_KNOWN = 0.05, -0.5, 0.3
 """Shares of more and of less energy that speak against: half of it missing is a machine that doesn't do its work."""
 GROWTH = 1.3
-"""A deviation that is so much larger on the last day than on the one before grows: wear, not a change."""
+"""A deviation that is so much larger on the last day than on the one before grows: to learn it now would be to follow it."""
+ALL_DAY = 0.25
+"""Of its deviation in the flagged windows, a sensor that is off has so much in the others too: it is off all the time."""
 BEYOND_SHARE = 0.5
 """Share of the flagged windows with weather that was not learned from which on weather leads."""
 TIGHT, MOVED, LARGEST_MOVE = 0.1, 0.75, 0.15
@@ -50,6 +53,9 @@ CONTROLLED_UNITS = frozenset({"°F", "°C", "psig", "psi", "bar", "kPa", "Pa", "
 """Temperatures and pressures are what controls hold; currents and flows are what they use to do so."""
 HUNTING, UNMOVED = 1.5, 1.2
 """A metric that moves so much more from window to window swings; the others don't where none moves so much more."""
+NOISIER = 1.6
+"""A sensor is noisier that scatters so many times as much about what the others imply as in any quarter of a day before."""
+BLOCK_MS, DAY_BLOCKS, LEAST_STEPS = DAY_MS // 4, 4, 20
 LEAST_ROWS = 30
 
 
@@ -58,7 +64,7 @@ class Evidence:
     """One thing that was looked at.
 
     Attributes:
-        about: rule, label, kind, sensor, energy, trend, swing, noise, setpoint or weather.
+        about: rule, label, kind, sensor, energy, growth, trend, swing, noise, setpoint, weather or gate.
         against: whether it speaks against learning the change; else it explains the change.
         said: what was found, in a sentence.
         value: the figure that it rests on.
@@ -109,8 +115,10 @@ def same_way(one: Float64, other: Float64) -> float:
     return float(one @ other) / length if length else 0.0
 
 
-def trend_evidence(earlier: Float64, later: Float64) -> list[Evidence]:
+def growth_evidence(earlier: Float64, later: Float64) -> list[Evidence]:
     """Whether a deviation grows from one day to the next.
+
+    It says nothing for good: what wears goes on and shows itself in time, the deviation in a warmer week stops growing.
 
     Args:
         earlier: float64 [m], mean of asinh of the conditional deviations in the flagged windows of the day before the last.
@@ -118,23 +126,71 @@ def trend_evidence(earlier: Float64, later: Float64) -> list[Evidence]:
     """
     before, after = float(np.linalg.norm(earlier)), float(np.linalg.norm(later))
     if before and after / before >= GROWTH and same_way(earlier, later) >= SAME_WAY:
-        said = f"the deviation grew by {after / before - 1:.0%} in a day: wear goes on, a change does not"
-        return [Evidence("trend", True, said, after / before)]
+        said = f"the deviation grew by {after / before - 1:.0%} in a day: it is not learned while it grows"
+        return [Evidence("growth", True, said, after / before)]
     return []
 
 
-def sensor_evidence_of(found: SensorEvidence, missing_at_start: int, window_ms: int) -> list[Evidence]:
-    """Whether one sensor has changed and not the machine: exchanged where its readings were missing when it began."""
-    if found.alone < ALONE:
+def longest_pause(known: Bool) -> int:
+    """Most windows in a row without a reading.
+
+    >>> longest_pause(np.array([True, False, False, True, False]))
+    2
+    """
+    read = np.flatnonzero(np.r_[True, known, True])
+    return int(np.diff(read).max()) - 1
+
+
+def was_exchanged(at_start: Bool, before: Bool, window_ms: int) -> int:
+    """For how many windows a sensor paused when a change began, longer than it ever did before; 0 where it didn't.
+
+    Args:
+        at_start: whether the sensor was read, bool [n], in windows around the begin in which others were.
+        before: the same, bool [k], of what was learned.
+        window_ms: their length.
+    """
+    pause = longest_pause(at_start)
+    long = pause >= EXCHANGE_WINDOWS and pause * window_ms >= EXCHANGE_MS
+    return pause if long and pause > longest_pause(before) else 0
+
+
+def sensor_evidence_of(metric: str, alone: float, paused: int, *, all_day: bool) -> list[Evidence]:
+    """Whether one sensor has changed and not the machine: exchanged where its readings paused when it began.
+
+    Args:
+        metric: the sensor.
+        alone: cosine of the change's signature to that of this one sensor being wrong.
+        paused: for so many windows when the change began, see :func:`was_exchanged`.
+        all_day: whether it departs in windows that are not flagged too, see :func:`departs_all_day`.
+    """
+    if alone < (EXCHANGED if paused else ALONE):
         return []
-    if missing_at_start >= EXCHANGE_WINDOWS and missing_at_start * window_ms >= EXCHANGE_MS:
+    if paused:
         said = (
-            f"{found.metric} alone departs, and sent nothing for {missing_at_start} windows when it began: "
+            f"{metric} alone departs, and sent nothing for {paused} windows when it began: "
             "the sensor was exchanged or set anew"
         )
-        return [Evidence("sensor", False, said, found.alone)]
-    said = f"{found.metric} alone departs from what all others imply, without a pause in its readings: a sensor that is off"
-    return [Evidence("sensor", True, said, found.alone)]
+        return [Evidence("sensor", False, said, alone)]
+    if not all_day:
+        return []
+    said = f"{metric} alone departs from what all others imply, without a pause in its readings: a sensor that is off"
+    return [Evidence("sensor", True, said, alone)]
+
+
+def departs_all_day(flagged: Float64, others: Float64) -> bool:
+    """Whether a sensor departs in windows of a change that are not flagged as well: what is off is off all the time.
+
+    A machine that does what it never did for some hours of the day may look like one wrong sensor in these hours.
+
+    Args:
+        flagged: float64 [n], conditional deviations in the flagged windows.
+        others: float64 [k], those in the others; few of them say nothing.
+    """
+    others = others[np.isfinite(others)]
+    if len(others) < max(LEAST_ROWS, len(flagged) / 4):
+        return True
+    usual, now = float(np.median(others)), float(np.nanmedian(flagged))
+    return bool(usual * np.sign(now) >= ALL_DAY * abs(now))
 
 
 def setpoint_evidence(
@@ -220,46 +276,89 @@ def energy_evidence(excess: Float64, expected: Float64, *, moved_setpoint: bool)
 
 
 @dataclass(frozen=True, slots=True)
-class Swing:
-    """A metric that moves more from window to window than it did.
+class Noise:
+    """A sensor that has become noisier.
 
     Attributes:
         metric: which of the m.
-        ratio: by which factor.
-        alone: whether no other metric does: its sensor has become noisier, for a loop that hunts moves others too.
+        ratio: by which factor it scatters more about what the other metrics imply.
+        since: when it began, to a quarter of a day.
     """
 
     metric: int
     ratio: float
-    alone: bool
+    since: int
 
 
-def swinging(before: Float64, after: Float64) -> Swing | None:
-    """The metric that swings most from window to window as it never did; None where none does.
+def noisier(times_ms: Int64, values: Float64, residuals: Float64, learned: Bool, end_ms: int) -> Noise | None:
+    """The one sensor that has been noisier for the last day of a history at least; None where none has.
+
+    What counts is how far a reading scatters from window to window about what the other metrics imply of it, against the
+    most of any quarter of a day that was learned. On the whole it is where it was: a fault of the machine moves it one way.
+    The other metrics themselves move as before: a loop that hunts moves them.
 
     Args:
+        times_ms: int64 [n], in order.
+        values: float64 [n, m], readings.
+        residuals: float64 [n, m], their conditional deviations; NaN where there is no reading.
+        learned: bool [n], windows that were learned from.
+        end_ms: end of the history.
+    """
+    block = (end_ms - 1 - times_ms) // BLOCK_MS  # 0 is the last one
+    last = block < DAY_BLOCKS
+    if min(int(last.sum()), int((learned & ~last).sum())) < LEAST_ROWS:
+        return None
+    earlier = [_scatter(residuals[learned & (block == k)]) for k in np.unique(block[learned & ~last])]
+    usual = np.nan_to_num(earlier).max(axis=0)
+    ratio = np.divide(_scatter(residuals[last]), usual, out=np.full(len(usual), np.nan), where=usual > 0)
+    if np.isnan(ratio).all():
+        return None
+    j = int(np.nanargmax(ratio))
+    moved = np.nan_to_num(_scatter(values[last]) / _scatter(values[learned & ~last]))
+    shift = abs(np.nanmedian(residuals[last, j]) - np.nanmedian(residuals[learned & ~last, j]))
+    if ratio[j] < NOISIER or shift > ratio[j] or np.delete(moved, j).max(initial=0.0) >= UNMOVED:
+        return None
+    blocks = 0
+    while _scatter(residuals[block == blocks])[j] >= UNMOVED * usual[j]:
+        blocks += 1
+    return Noise(j, float(ratio[j]), end_ms - blocks * BLOCK_MS) if blocks else None
+
+
+def _scatter(values: Float64) -> Float64:
+    """Standard deviation of the steps from row to row, float64 [m]; NaN where there are too few, or none moves."""
+    steps = np.diff(values, axis=0)
+    if len(steps) < LEAST_STEPS:
+        return np.full(values.shape[1], np.nan)
+    known = np.isfinite(steps)
+    count = known.sum(axis=0)
+    spread = np.sqrt((np.where(known, steps, 0.0) ** 2).sum(axis=0) / np.maximum(count, 1))
+    return np.where((count >= LEAST_STEPS) & (spread > 0), spread, np.nan)
+
+
+def noise_evidence(names: Sequence[str], noise: Noise | None) -> list[Evidence]:
+    """Whether a sensor has become noisier."""
+    if noise is None:
+        return []
+    said = (
+        f"{names[noise.metric]} alone scatters {noise.ratio:.1f} times as much as it did: its sensor has become noisier"
+    )
+    return [Evidence("noise", False, said, noise.ratio)]
+
+
+def swing_evidence(names: Sequence[str], before: Float64, after: Float64) -> list[Evidence]:
+    """Whether a control loop hunts: a metric moves more from window to window than it did, and others do too.
+
+    Args:
+        names: the m metrics.
         before: float64 [n, m], readings that were learned from.
         after: float64 [k, m], readings of the change.
     """
-    if min(len(before), len(after)) < LEAST_ROWS:
-        return None
-    usual, now = (np.nanstd(np.diff(values, axis=0), axis=0) for values in (before, after))
-    ratio = np.where((usual > 0) & np.isfinite(now), now / np.maximum(usual, 1e-12), 0.0)
+    ratio = np.nan_to_num(_scatter(after) / _scatter(before))
     j = int(ratio.argmax())
-    if ratio[j] < HUNTING:
-        return None
-    return Swing(j, float(ratio[j]), bool(np.delete(ratio, j).max(initial=0.0) < UNMOVED))
-
-
-def swing_evidence(names: Sequence[str], swing: Swing | None) -> list[Evidence]:
-    """Whether a control loop hunts, or a sensor has become noisier."""
-    if swing is None:
+    if ratio[j] < HUNTING or np.delete(ratio, j).max(initial=0.0) < UNMOVED:
         return []
-    moves = f"moves {swing.ratio:.1f} times as much from window to window as it did"
-    if swing.alone:
-        said = f"{names[swing.metric]} alone {moves}: its sensor has become noisier"
-        return [Evidence("noise", False, said, swing.ratio)]
-    return [Evidence("swing", True, f"{names[swing.metric]} {moves}", swing.ratio)]
+    said = f"{names[j]} moves {ratio[j]:.1f} times as much from window to window as it did"
+    return [Evidence("swing", True, said, float(ratio[j]))]
 
 
 def weather_evidence(

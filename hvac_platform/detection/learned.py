@@ -10,10 +10,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from hvac_platform.detection.alarms import PERSISTENCE_WINDOWS
+from hvac_platform.detection.attribution import conditional_sigmas
 from hvac_platform.detection.detector import Examination, FittedDetector
 from hvac_platform.detection.detector.judge import examine_rows
 from hvac_platform.detection.detector.side_by_side import examine_side_by_side
-from hvac_platform.detection.observations import observations_of
+from hvac_platform.detection.observations import Stretch, carried_forward, observations_of
 from hvac_platform.detection.reasons import Deviation, deviations_of, titled, told, value_shown
 from hvac_platform.detection.reference import Memory
 from hvac_platform.detection.verdicts import Verdicts
@@ -195,6 +196,18 @@ def values_of(series: SnapshotSeries, names: Sequence[str]) -> Float64:
     there = [j for j, name in enumerate(names) if name in place]
     values[:, there] = series.mean[:, [place[names[j]] for j in there]]
     return values
+
+
+def residuals_of(series: SnapshotSeries, detector: FittedDetector) -> Float64:
+    """How far each reading is from what the others imply, float64 [n, m] in conditional deviations; NaN where there is none.
+
+    Of the readings as they are, without what is remembered of those before.
+    """
+    values = values_of(series, detector.metric_names)
+    whole = (Stretch(0, len(values), None),)
+    z = detector.scale.apply(carried_forward(values, whole, detector.carry))
+    sigmas = conditional_sigmas(detector.levels.deviations(np.nan_to_num(z)), detector.levels.precision)
+    return np.where(np.isfinite(values), sigmas, np.nan)
 
 
 def _learned(examined: Examination, values: Float64) -> Learned:

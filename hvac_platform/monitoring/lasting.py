@@ -4,7 +4,7 @@ Windows that are anomalous are not learned from. So whatever moves a machine for
 another sensor) would alarm for ever, and the more it alarms the less of it would be learned. Each night the flagged windows
 of the last days are looked at: where they go on from day to day, in one direction, that is a lasting change, with the
 evidence that :mod:`hvac_platform.detection.lasting` gives. What a rule, a label, a likeness to a fault, a sensor that is
-off, more energy at equal load or a growing deviation speaks against is held: it goes on alarming until somebody says that it
+off, more energy at equal load or slow wear speaks against is held: it goes on alarming until somebody says that it
 is expected, and nothing of its span is learned, flagged or not.
 """
 
@@ -21,17 +21,21 @@ from numpy.typing import NDArray
 from hvac_platform.detection.lasting import (
     SAME_WAY,
     Evidence,
+    Noise,
     change_span,
+    departs_all_day,
     energy_evidence,
+    growth_evidence,
     kind_evidence,
+    noise_evidence,
+    noisier,
     rule_evidence,
     same_way,
     sensor_evidence_of,
     setpoint_evidence,
     speaks_against,
     swing_evidence,
-    swinging,
-    trend_evidence,
+    was_exchanged,
     weather_evidence,
 )
 from hvac_platform.detection.profile import Profile
@@ -50,16 +54,22 @@ from hvac_platform.stores.records import (
 from hvac_platform.timestamps import DAY_MS, iso
 
 if TYPE_CHECKING:
+    from hvac_platform.detection.detector import FittedDetector
+    from hvac_platform.detection.fault_kinds import SensorEvidence
     from hvac_platform.detection.learned import Learned
 
 Bool = NDArray[np.bool_]
 
 LASTING = "lasting"
 """What stands in place of a method's name in the incident that tells of one."""
-TOLD_AFTER_MS, LEARNED_AFTER_MS = round(0.9 * DAY_MS), round(1.95 * DAY_MS)
+TOLD_AFTER_MS, LEARNED_AFTER_MS = round(0.9 * DAY_MS), round(1.9 * DAY_MS)
 ODD, LEAST_ODD = 1.0, 0.5
 """One normal window in ten has a surprise of 1; of the flagged windows of a change at least half have."""
 MOST_EXAMINED = 2880
+OVER_AFTER_DAYS = 3
+"""So many quiet days end a change: what shows now and then only goes on meanwhile."""
+AROUND_BEGIN_MS, STRAY = 2 * 3_600_000, 0.1
+"""An exchanged sensor pauses about when the change begins; a tenth of the flagged windows may be stray ones before."""
 URGENT = 3
 MOST_METRICS = 6
 EXPECTED_LABEL = "expected"
@@ -128,23 +138,40 @@ def look_for_change(
         end_ms: end of the history.
         now_ms: the present.
     """
+    from hvac_platform.detection.learned import residuals_of, values_of
+
+    assert present.detector is not None
+    assert present.fit is not None
     known = going_on(store, device.device_id)
-    span = change_span(series.times_ms[usable], flagged[usable], end_ms)
-    nothing = np.zeros(len(series), dtype=np.bool_)
-    if span is None:
+    times, nothing = series.times_ms, np.zeros(len(series), dtype=np.bool_)
+    residuals = residuals_of(series, present.detector)
+    noise = noisier(
+        times[usable],
+        values_of(series, present.detector.metric_names)[usable],
+        residuals[usable],
+        (~flagged & (times < present.fit.end_ms))[usable],
+        end_ms,
+    )
+    spans = [
+        change_span(times[usable], flagged[usable], end_ms - quiet * DAY_MS)
+        for quiet in range(1 if known is None else OVER_AFTER_DAYS)
+    ]
+    if spans[0] is None and noise is None:
         if known is None:
             return None
-        return LookedAt(_moved(known, ChangeState.OVER, PLATFORM, now_ms), nothing, nothing)
-    since, shares = span
-    if known is not None:
-        since = known.since
+        if not any(spans):
+            return LookedAt(_moved(known, ChangeState.OVER, PLATFORM, now_ms), nothing, nothing)
+        against = known.state in NOT_LEARNED or any(one["against"] for one in known.evidence)
+        return LookedAt(known, nothing, (times >= known.since) & against)
+    begins = [one.since for one in (known, noise) if one is not None] + [span[0] for span in spans[:1] if span]
+    since = begins[0]
     if end_ms - since < TOLD_AFTER_MS:
         return None
-    rows = flagged & usable & (series.times_ms >= since)
+    rows = flagged & usable & (times >= since)
     found, evidence, direction = _evidence(
-        store, device, series, flagged, usable, against_rules, rows, present, since, end_ms
+        store, device, series, flagged, usable, against_rules, rows, present, residuals, noise, since, end_ms
     )
-    whole = series.times_ms >= since
+    whole = times >= since
     if found is None:  # what is held stays so on a night that shows nothing clear, unless somebody expects it
         if known is None or known.state not in NOT_LEARNED or said_of(store, known)[0] is ChangeState.EXPECTED:
             return None
@@ -158,7 +185,7 @@ def look_for_change(
         seen_until=end_ms,
         state=ChangeState.WAITING if known is None else known.state,
         windows=int(rows.sum()),
-        share=shares[0],
+        share=round(float(flagged[usable & (times >= end_ms - DAY_MS)].mean()), 4),
         metrics=names[:MOST_METRICS],
         signature=direction,
         evidence=[_stored(one) for one in evidence],
@@ -173,7 +200,9 @@ def look_for_change(
             return LookedAt(_moved(change, said, by, now_ms), nothing, whole)
         return LookedAt(_moved(change, ChangeState.LEARNED, by, now_ms), rows & ~against_rules, nothing)
     against = change.state == ChangeState.HELD or speaks_against(evidence)
-    if change.state == ChangeState.HELD or end_ms - since < LEARNED_AFTER_MS:
+    # What grows isn't learned while it does; wear shows itself in time, and a warmer week stops growing.
+    grows_only = against and not speaks_against([one for one in evidence if one.about != "growth"])
+    if change.state == ChangeState.HELD or grows_only or end_ms - since < LEARNED_AFTER_MS:
         return LookedAt(change, nothing, whole if against else nothing)
     if against:
         return LookedAt(_moved(change, ChangeState.HELD, PLATFORM, now_ms), nothing, whole)
@@ -274,6 +303,8 @@ def _evidence(
     against_rules: Bool,
     rows: Bool,
     present: Profile,
+    residuals: NDArray[np.float64],
+    noise: Noise | None,
     since: int,
     end_ms: int,
 ) -> tuple[Learned | None, list[Evidence], dict[str, float]]:
@@ -297,10 +328,9 @@ def _evidence(
     after = usable & (series.times_ms >= since)
     before = usable & ~flagged & (series.times_ms < since)
     values = values_of(series, names)
-    swing = swinging(values[before], values[after])
     moved_by = learned.sigmas
-    if swing is not None and swing.alone:  # both ways: the way it went up stands for both
-        moved_by = np.where(learned.sigmas[:, [swing.metric]] < 0.0, -1.0, 1.0) * learned.sigmas
+    if noise is not None:  # both ways: the way it went up stands for both
+        moved_by = np.where(learned.sigmas[:, [noise.metric]] < 0.0, -1.0, 1.0) * learned.sigmas
     size = np.arcsinh(moved_by)
     last = learned.times_ms >= end_ms - DAY_MS
     earlier = (learned.times_ms < end_ms - DAY_MS) & (learned.times_ms >= end_ms - 2 * DAY_MS)
@@ -328,12 +358,9 @@ def _evidence(
         pd.Series(np.array(names, dtype=object)[learned.top]),
         device.device_type,
     )
-    at_start = (series.times_ms >= since - 2 * 3_600_000) & (series.times_ms < since + 2 * 3_600_000)
-    missing = 0
-    if sensor.metric in series.metric_names:
-        others = np.isfinite(series.mean[at_start]).mean(axis=1) >= 0.5
-        missing = int((np.isnan(series.column(sensor.metric)[at_start]) & others).sum())
-    of_sensor = sensor_evidence_of(sensor, missing, series.window_ms)
+    of_sensor = _of_a_sensor(series, detector, learned, residuals, rows, after & ~flagged, since, sensor)
+    if noise is not None:
+        of_sensor = [one for one in of_sensor if not one.against]
     exchanged = any(not one.against for one in of_sensor)
     found += of_sensor
     if not of_sensor:
@@ -341,17 +368,54 @@ def _evidence(
     by_setpoint = bool(moved) and not of_sensor
     kinds = likely_kinds(looks, device.device_type, evidence=sensor)
     if not exchanged:
-        found += kind_evidence(kinds, moved_setpoint=by_setpoint, share=float(flagged[after].mean()))
+        if noise is None:
+            found += kind_evidence(kinds, moved_setpoint=by_setpoint, share=float(flagged[after].mean()))
         found += _energy(series, after, device, present, moved_setpoint=by_setpoint)
-        found += swing_evidence(names, swing)
-        if len(days) == 2 and since < end_ms - 1.5 * DAY_MS:
-            found += trend_evidence(*days)
+        found += noise_evidence(names, noise) or swing_evidence(names, values[before], values[after])
+        if noise is None and len(days) == 2 and since < end_ms - 1.5 * DAY_MS:
+            found += growth_evidence(*days)
     found += _wear(store, device, names, looks)
     found += weather_evidence(names, values[before], learned.observed, declared)
-    if swing is not None and swing.alone:
+    if noise is not None:
         looks = signature(pd.DataFrame(moved_by, columns=names))
     direction = {str(name): round(float(value), 6) for name, value in looks.items()}
     return learned, found, direction
+
+
+def _of_a_sensor(
+    series: SnapshotSeries,
+    detector: FittedDetector,
+    learned: Learned,
+    residuals: NDArray[np.float64],
+    rows: Bool,
+    unflagged: Bool,
+    since: int,
+    likely: SensorEvidence,
+) -> list[Evidence]:
+    """Whether one sensor has changed: the one that paused when the change began, else the one that most speaks for it.
+
+    Of sensors that nearly say the same, such as humidities, any looks wrong where one is; the pause tells which.
+    """
+    from hvac_platform.detection.fault_kinds import alone
+    from hvac_platform.detection.learned import values_of
+
+    times, names = series.times_ms, list(detector.metric_names)
+    begun = int(times[rows][int(STRAY * rows.sum())])
+    heard = np.isfinite(series.mean).mean(axis=1) >= 0.5
+    begin = heard & (times >= since - AROUND_BEGIN_MS) & (times < begun + AROUND_BEGIN_MS)
+    before = heard & (times < since - AROUND_BEGIN_MS)
+    read = np.isfinite(values_of(series, names))
+    found: list[Evidence] = []
+    for j, name in enumerate(names):
+        pause = was_exchanged(read[begin, j], read[before, j], series.window_ms)
+        if pause:
+            likeness = alone(learned.sigmas, detector.levels.precision, j)
+            found += sensor_evidence_of(name, likeness, pause, all_day=True)
+    if found:
+        return [max(found, key=lambda one: one.value)]
+    j = names.index(likely.metric)
+    all_day = departs_all_day(residuals[rows, j], residuals[unflagged & (times >= begun), j])
+    return sensor_evidence_of(likely.metric, likely.alone, 0, all_day=all_day)
 
 
 def _labels(store: Store, device: Device, since: int, end_ms: int) -> list[Evidence]:

@@ -6,19 +6,22 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hvac_platform.detection.fault_kinds import LikelyKind, SensorEvidence
+from hvac_platform.detection.fault_kinds import LikelyKind
 from hvac_platform.detection.lasting import (
     DAY_MS,
     change_span,
+    departs_all_day,
     energy_evidence,
+    growth_evidence,
     kind_evidence,
+    noise_evidence,
+    noisier,
     rule_evidence,
     sensor_evidence_of,
     setpoint_evidence,
     speaks_against,
     swing_evidence,
-    swinging,
-    trend_evidence,
+    was_exchanged,
     weather_evidence,
 )
 from hvac_platform.detection.promotion import Trial, judge_candidate
@@ -65,11 +68,27 @@ def test_one_that_is_let_go_or_is_moved_far_was_not():
 
 
 def test_a_sensor_that_paused_when_the_change_began_was_exchanged_and_one_that_did_not_is_off():
-    alone = SensorEvidence("cop", impossible=0.0, frozen=0.0, single=1.0, alone=0.99)
-    assert [e.against for e in sensor_evidence_of(alone, 12, MINUTE_MS)] == [False]
-    assert [e.against for e in sensor_evidence_of(alone, 1, MINUTE_MS)] == [True]
-    others_moved = SensorEvidence("cop", impossible=0.0, frozen=0.0, single=1.0, alone=0.6)
-    assert sensor_evidence_of(others_moved, 0, MINUTE_MS) == []
+    assert [e.against for e in sensor_evidence_of("cop", 0.99, 12, all_day=True)] == [False]
+    assert [e.against for e in sensor_evidence_of("cop", 0.9, 12, all_day=True)] == [False]
+    assert [e.against for e in sensor_evidence_of("cop", 0.99, 0, all_day=True)] == [True]
+    assert sensor_evidence_of("cop", 0.9, 0, all_day=True) == [], "others have moved too"
+
+
+def test_a_pause_is_several_windows_in_a_row_and_longer_than_any_before():
+    read = np.ones(240, dtype=bool)
+    paused, now_and_then = read.copy(), read.copy()
+    paused[100:112] = False
+    now_and_then[::3] = False
+    assert was_exchanged(paused, read, MINUTE_MS) == 12
+    assert was_exchanged(now_and_then, read, MINUTE_MS) == 0
+    assert was_exchanged(paused, paused, MINUTE_MS) == 0, "it pauses like that at times"
+
+
+def test_a_sensor_that_is_off_is_off_all_day_and_not_in_the_flagged_windows_alone():
+    flagged, usual = 5.0 + RNG.normal(size=100), RNG.normal(size=100)
+    assert not departs_all_day(flagged, usual)
+    assert departs_all_day(flagged, 3.0 + usual)
+    assert departs_all_day(flagged, usual[:5]), "hardly any window is not flagged"
 
 
 def test_a_likeness_to_a_fault_speaks_against_and_less_so_where_a_setpoint_was_moved():
@@ -88,23 +107,50 @@ def test_more_power_at_equal_load_speaks_against_and_less_does_not():
     assert energy_evidence(np.full(100, np.nan), expected, moved_setpoint=False) == []
 
 
-def test_what_grows_from_day_to_day_is_wear_and_what_stays_is_a_change():
+def test_a_deviation_that_grows_from_day_to_day_is_not_learned_yet():
     direction = np.array([2.0, -1.0])
-    assert trend_evidence(direction, 1.5 * direction)[0].against
-    assert trend_evidence(direction, 1.1 * direction) == []
+    assert growth_evidence(direction, 1.5 * direction)[0].against
+    assert growth_evidence(direction, 1.1 * direction) == []
 
 
-def test_a_loop_that_hunts_speaks_against_and_one_noisier_sensor_does_not():
-    wild = readings(44.0)
-    wild[:, 1] += 40.0 * (np.arange(400) % 2)
+def test_a_loop_that_hunts_moves_other_metrics_too_and_speaks_against():
     steady = np.column_stack([readings(44.0)[:, 0], 200.0 + RNG.normal(size=400)])
-    noisier = steady.copy()
-    noisier[:, 1] += 4.0 * RNG.normal(size=400)
-    hunting = np.column_stack([steady[:, 0] + 2.0 * (np.arange(400) % 2) * np.ptp(steady[:, 0]), wild[:, 1]])
-    assert swing_evidence(NAMES, swinging(steady, hunting))[0].against
-    assert swinging(steady, steady + 1.0) is None
-    (noise,) = swing_evidence(NAMES, swinging(steady, noisier))
-    assert (noise.about, noise.against) == ("noise", False)
+    hunts = 40.0 * (np.arange(400) % 2)
+    (found,) = swing_evidence(NAMES, steady, steady + np.column_stack([0.02 * hunts, hunts]))
+    assert found.against
+    assert swing_evidence(NAMES, steady, steady + 1.0) == []
+    assert swing_evidence(NAMES, steady, steady + np.column_stack([0.0 * hunts, hunts])) == []
+
+
+def four_days(noise=0.0, swing=0.0, shift=0.0):
+    """Two metrics that move together, windows of five minutes; for a day and a half the second is noisier, or both swing."""
+    rng = np.random.default_rng(5)
+    times = np.arange(4 * 288, dtype=np.int64) * 5 * MINUTE_MS
+    late = times >= 2.5 * DAY_MS
+    load = (
+        np.sin(times / DAY_MS * 2 * np.pi)
+        + 0.1 * rng.normal(size=len(times))
+        + late * swing * (-1.0) ** np.arange(len(times))
+    )
+    residuals = rng.normal(size=(len(times), 2))
+    residuals[:, 1] = residuals[:, 1] * np.where(late, 1.0 + noise, 1.0) + late * shift
+    return times, load[:, None] + 0.01 * residuals, residuals, times < 2 * DAY_MS
+
+
+def test_a_sensor_that_scatters_more_about_what_the_others_imply_is_noisier_since_then():
+    found = noisier(*four_days(noise=2.0), 4 * DAY_MS)
+    assert found is not None
+    assert (found.metric, found.since) == (1, 2.5 * DAY_MS)
+    assert 2.0 < found.ratio < 4.0
+    (said,) = noise_evidence(NAMES, found)
+    assert (said.about, said.against) == ("noise", False)
+
+
+def test_nothing_is_noisier_where_readings_scatter_as_ever_others_swing_too_or_the_metric_has_moved():
+    assert noisier(*four_days(), 4 * DAY_MS) is None
+    assert noisier(*four_days(noise=2.0, swing=1.0), 4 * DAY_MS) is None
+    assert noisier(*four_days(noise=2.0, shift=9.0), 4 * DAY_MS) is None, "that is a fault, or another sensor"
+    assert noise_evidence(NAMES, None) == []
 
 
 def test_weather_beyond_what_was_learned_leads_and_then_a_likeness_to_a_fault_says_nothing():
