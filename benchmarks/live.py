@@ -51,24 +51,28 @@ START_SECONDS = 90
 # -- the producer: a process of its own ----------------------------------------------------------------------------------
 
 
-def produce(devices: int, interval_ms: int, until_ms: int) -> None:
-    """Send ticks; print when each was appended, and which device is wrong in which window, a JSON line each."""
+def produce(devices: int, interval_ms: int, until_ms: int, *, learned: bool) -> None:
+    """Send ticks; print when each was appended, and which device is wrong in which window, a JSON line each.
+
+    Devices that are learned go on as they were: the first ones are simulated, the others are copies of them.
+    """
     settings = load_settings()
     fleet = fleet_of_size(devices)
-    log, simulation = open_log(settings), FleetSimulation(fleet, seed=5)
+    log, simulation = open_log(settings), FleetSimulation(fleet[:LEARNED] if learned else fleet, seed=5)
     window_ms = settings.window_ms
     following = -(-now_ms() // interval_ms) * interval_ms
     while following < until_ms:
-        readings = simulation.advance(np.array([following], dtype=np.int64))
+        readings = list(simulation.advance(np.array([following], dtype=np.int64)))
         window = following - following % window_ms
         wrong = fleet[window // window_ms % min(devices, WATCHED)].device_id
         records = []
-        for r in readings:
-            values = r.values
-            if r.device.device_id == wrong:
+        for number, device in enumerate(fleet):
+            like = readings[number % len(readings)]
+            values = like.values
+            if device.device_id == wrong:
                 values = values.copy()
                 values[:, 0] = IMPOSSIBLE
-            records += encode_readings(r.device, r.times_ms, r.metric_names, r.units, values)
+            records += encode_readings(device, like.times_ms, like.metric_names, like.units, values)
         time.sleep(max(0.0, (following - now_ms()) / 1000))
         log.append(settings.kafka_topic, records)
         print(json.dumps({"tick": following, "at": now_ms(), "messages": len(records), "wrong": wrong}), flush=True)
@@ -247,7 +251,7 @@ def main() -> None:
     arguments = parser.parse_args()
     interval_ms = round(arguments.interval * 1000)
     if arguments.produce_until:
-        produce(arguments.devices, interval_ms, arguments.produce_until)
+        produce(arguments.devices, interval_ms, arguments.produce_until, learned=arguments.learned)
         return
     base = empty_dagster(arguments.empty_seconds) if arguments.empty_seconds else 0.0
     if base:
@@ -272,6 +276,7 @@ def main() -> None:
             wait_for(board, "healthz", up)
             until = now_ms() + round(1000 * (START_SECONDS + 60 * arguments.minutes))
             options = ["--devices", str(arguments.devices), "--interval", str(arguments.interval)]
+            options += ["--learned"] if arguments.learned else []
             root = str(Path(__file__).resolve().parent.parent)
             producer = subprocess.Popen(
                 [sys.executable, "-m", "benchmarks.live", *options, "--produce-until", str(until)],
