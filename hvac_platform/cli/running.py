@@ -314,7 +314,7 @@ def _live(
     import hvac_platform.execution as execution
     from hvac_platform.lost_runs import end_runs_of_a_dead_platform
     from hvac_platform.resources import PlatformResource
-    from hvac_platform.runtime.dagster_health import DagsterParts, dagster_trouble
+    from hvac_platform.runtime.dagster_health import DAGSTER_BEARS_SECONDS, DagsterParts, dagster_trouble
     from hvac_platform.runtime.live import (
         HOST,
         LiveError,
@@ -344,7 +344,8 @@ def _live(
         return start_dagster(folder, WORKSPACE_FILE, port, environment, log)
 
     try:
-        services.append(service("Dagster", begin_dagster, log, lambda: dagster_trouble(port), DagsterParts().gone))
+        trouble, gone = lambda: dagster_trouble(port), DagsterParts().gone
+        services.append(service("Dagster", begin_dagster, log, trouble, gone, DAGSTER_BEARS_SECONDS))
         if simulator is not None:
             command = [sys.executable, "-m", "hvac_platform.cli", "simulate", *simulator]
             output = settings.hvac_home / "simulator.log"

@@ -24,6 +24,10 @@ QUESTION = """{
   instance { daemonHealth { allDaemonStatuses { daemonType required lastHeartbeatTime } } }
 }"""
 
+DAGSTER_BEARS_SECONDS = 25.0
+"""After a pause of the whole machine of half a minute its code servers take those that ask them for gone: they go on
+answering, and start no run any more until the last one has ended."""
+
 
 def dagster_trouble(port: int) -> str | None:
     """What is wrong with the Dagster whose pages are on a port of loopback, in one line; None when nothing is."""

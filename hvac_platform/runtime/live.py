@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import signal
@@ -217,6 +218,7 @@ class Service:
         ends: when it ended by itself lately, by the monotonic clock.
         in_trouble_since: when trouble was first seen, by the monotonic clock.
         looked_at: when it was last asked for.
+        bears_seconds: a pause of the whole machine that is longer, as of a laptop that slept, it doesn't survive whole.
     """
 
     name: str
@@ -228,6 +230,7 @@ class Service:
     ends: list[float] = field(default_factory=list)
     in_trouble_since: float | None = None
     looked_at: float = 0.0
+    bears_seconds: float = math.inf
 
 
 def service(
@@ -236,9 +239,10 @@ def service(
     log: Path,
     trouble: Callable[[], str | None] = lambda: None,
     gone: Callable[[int], str | None] = lambda _: None,
+    bears_seconds: float = math.inf,
 ) -> Service:
     """Start something that is to be started again when it or a part of it ends, or is in trouble for a while."""
-    return Service(name, begin, log, begin(), trouble, gone)
+    return Service(name, begin, log, begin(), trouble, gone, bears_seconds=bears_seconds)
 
 
 def watch(services: Sequence[Service], tell: Callable[[str], object]) -> None:
@@ -251,16 +255,26 @@ def watch(services: Sequence[Service], tell: Callable[[str], object]) -> None:
     Raises:
         LiveError: one has ended too often within ten minutes.
     """
+    paused = 0.0
     with suppress(KeyboardInterrupt):
         while True:
             for one in services:
-                if one.process.process.poll() is not None:
+                if paused > one.bears_seconds:
+                    _start_again(one, f"stood still for {paused:.0f} s with the whole machine", tell)
+                elif one.process.process.poll() is not None:
                     _start_again(one, f"ended with code {one.process.process.returncode}", tell)
                 elif ended := one.gone(one.process.process.pid):
                     _start_again(one, f"can't go on ({ended})", tell)
                 elif lasting := _lasting_trouble(one):
                     _start_again(one, f"is in trouble ({lasting})", tell)
-            time.sleep(1)
+            paused = _pause()
+
+
+def _pause() -> float:
+    """Sleep a second; how long that took by the clock, which goes on while the machine sleeps."""
+    began = time.time()
+    time.sleep(1)
+    return time.time() - began
 
 
 def _lasting_trouble(one: Service) -> str | None:

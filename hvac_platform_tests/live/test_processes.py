@@ -133,6 +133,32 @@ def test_what_ends_again_and_again_is_given_up_with_the_end_of_its_log(tmp_path:
         watch([one], lambda _: None)
 
 
+def test_what_does_not_survive_a_pause_of_the_machine_is_started_again_after_one(tmp_path: Path, monkeypatch) -> None:
+    pauses = iter([1.0, 24.0, 26.0])
+    monkeypatch.setattr("hvac_platform.runtime.live._pause", lambda: next(pauses))
+    command = [sys.executable, "-c", "import time; time.sleep(300)"]
+
+    def begin():
+        return start("s", command, tmp_path, {}, tmp_path / "log")
+
+    one, other = (
+        service("Dagster", begin, tmp_path / "log", bears_seconds=25.0),
+        service("pages", begin, tmp_path / "log"),
+    )
+    first, stays = one.process.process.pid, other.process.process.pid
+    told: list[str] = []
+    try:
+        with pytest.raises(StopIteration):
+            watch([one, other], told.append)
+        assert [line.partition(";")[0] for line in told] == [
+            "Dagster stood still for 26 s with the whole machine and is started again in 1 s"
+        ]
+        assert not alive(first)
+        assert (one.process.process.poll(), other.process.process.pid) == (None, stays)
+    finally:
+        stop([one.process, other.process])
+
+
 def test_what_runs_and_is_in_trouble_for_a_while_is_started_again(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("hvac_platform.runtime.live.LOOK_SECONDS", 0)
     monkeypatch.setattr("hvac_platform.runtime.live.TROUBLE_SECONDS", 2)
