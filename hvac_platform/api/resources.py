@@ -21,6 +21,7 @@ from hvac_platform.ingestion.messages import format_timestamp
 from hvac_platform.ingestion.proof import newest_proofs
 from hvac_platform.log.base import MessageLog, UnknownTopicError
 from hvac_platform.monitoring import lifecycle
+from hvac_platform.monitoring.incident_actions import UnusableActionError
 from hvac_platform.monitoring.notifying import urgency_now
 from hvac_platform.monitoring.points import states_now
 from hvac_platform.monitoring.similar import NoSnapshotError, similar_states
@@ -274,6 +275,8 @@ def act(request: Request) -> dict[str, Any]:
         raise ProblemError(HTTPStatus.NOT_FOUND, f"{error}: /api/v1/incidents has them") from None
     except TooOftenError as error:
         raise ProblemError(HTTPStatus.TOO_MANY_REQUESTS, str(error), retry_seconds=error.wait_seconds) from None
+    except UnusableActionError as error:
+        raise ProblemError(HTTPStatus.BAD_REQUEST, str(error)) from None
     except lifecycle.NotAllowedError as error:
         raise ProblemError(HTTPStatus.CONFLICT, str(error)) from None
     return {**incident(replace(request, path={"incident": done.incident_id})), "parts": done.parts}
@@ -288,6 +291,9 @@ def _incident(store: Store, key: Incident, handling: IncidentHandling | None, no
     kind = table(Incident.TABLE)
     rows = TableSlice(kind.name, shown_columns(kind), key.device_id, key.started_at, key.started_at + 1)
     document = next((one for batch in store.scan(rows, batch_rows=1) for one in documents(kind, batch)), {})
+    document["similar"] = [
+        {**one, "started_at": format_timestamp(one["started_at"])} for one in document.get("similar") or []
+    ]
     return {**document, "state": str(lifecycle.state_of(handling, now)), "handling": _handling(handling)}
 
 

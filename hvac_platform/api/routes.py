@@ -110,7 +110,7 @@ def register(server: Flask, source: Source, acting: Acting) -> None:
         answer = partial(_answer, source, acting, route)
         server.add_url_rule(PREFIX + route.path, f"api-{route.name}", answer, methods=[route.method])
     server.add_url_rule(f"{PREFIX}/openapi.json", "api-openapi", lambda: _json(openapi()), methods=["GET"])
-    server.add_url_rule(f"{PREFIX}/<path:_other>", "api-other", _no_such_path, methods=["GET"])
+    server.before_request(_not_a_page)
     server.register_error_handler(HTTPStatus.NOT_FOUND, _not_found)
     server.register_error_handler(HTTPStatus.METHOD_NOT_ALLOWED, _no_such_method)
 
@@ -142,14 +142,21 @@ def _json(document: Mapping[str, Any]) -> Response:
     return answer.make_conditional(request)  # type: ignore[return-value]
 
 
-def _no_such_path(_other: str) -> Response:
+def _no_such_path() -> Response:
     paths = ", ".join(PREFIX + route.path.replace("<path:", "<") for route in ROUTES)
     return problem_answer(HTTPStatus.NOT_FOUND, f"no such path; there are {paths} and {PREFIX}/openapi.json")
 
 
+def _not_a_page() -> Response | None:
+    """What begins like a path of the API and is none: Dash, which has a page for every path, would answer it."""
+    if request.endpoint is None or request.endpoint.startswith("api-") or not request.path.startswith(PREFIX):
+        return None
+    return _no_such_path()
+
+
 def _not_found(error: NotFound) -> Any:
     """What no rule takes, such as a path with a line end in it."""
-    return _no_such_path("") if request.path.startswith(PREFIX) else error
+    return _no_such_path() if request.path.startswith(PREFIX) else error
 
 
 def _no_such_method(error: MethodNotAllowed) -> Any:

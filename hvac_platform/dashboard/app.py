@@ -123,9 +123,9 @@ def make_app(
     _register_shell(app)
     _serve_health(app, source)
     _serve_metrics(app, shared)
-    routes.register(app.server, source, acting)
     _refuse_what_no_page_sends(app)
     log_in.register(app.server, source)
+    routes.register(app.server, source, acting)  # who may not come in is told that first
     _protect(app)
     server: Any = app.server
     methods_of = server.url_map.bind("").allowed_methods

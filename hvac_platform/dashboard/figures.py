@@ -138,6 +138,28 @@ def with_gaps(times_ms: Int64, values: Float64, interval_ms: int) -> tuple[list[
     return xs.tolist(), ys.tolist()
 
 
+def with_moving_time_axis(figure: Figure) -> Figure:
+    """The same figure with a time axis whose range may move at a refresh, without what somebody zoomed into being lost.
+
+    Plotly keeps a zoom only where the range that is sent stays as it was; limits of a range that it finds itself may change.
+
+    >>> still = {"data": [{"x": [0, 1]}], "layout": {"xaxis": {"type": "date", "range": [0, 5]}}}
+    >>> with_moving_time_axis(still)["layout"]["xaxis"]
+    {'type': 'date', 'autorangeoptions': {'minallowed': 0, 'maxallowed': 5}}
+    """
+    layout = figure["layout"]
+    if not any(len(trace["x"]) for trace in figure["data"]):
+        return figure  # nothing from which Plotly could begin to find a range
+    axis = {name: value for name, value in layout["xaxis"].items() if name != "range"}
+    axis["autorangeoptions"] = moving_range(*layout["xaxis"]["range"])
+    return {**figure, "layout": {**layout, "xaxis": axis}}
+
+
+def moving_range(start_ms: int, end_ms: int) -> Figure:
+    """What says the range of such an axis."""
+    return {"minallowed": start_ms, "maxallowed": end_ms}
+
+
 def with_typed_arrays(figure: Figure) -> Figure:
     """The same figure with the long columns of its traces as bytes, which plotly.js reads as they are.
 

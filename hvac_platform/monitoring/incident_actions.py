@@ -27,6 +27,10 @@ LONGEST_NOTE, LONGEST_NAME = 2_000, 128
 LONGEST_SNOOZE_MS = 366 * 86_400_000
 
 
+class UnusableActionError(NotAllowedError):
+    """An action can be done to no incident, however it stands: something of it is missing, too long or past; says what."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Action:
     """What is to be done.
@@ -72,7 +76,8 @@ def perform(
         Number of the parts that it was done to.
 
     Raises:
-        NotAllowedError: the incident is in a state in which that can't be done, or something is missing; says what.
+        UnusableActionError: it can be done to no incident, because something of it is missing or too long; says what.
+        NotAllowedError: the incident is in a state in which that can't be done; says which.
     """
     _require(action, at_ms)
     _do(store, incident, action, by, at_ms)
@@ -88,16 +93,18 @@ def perform(
 
 def _require(action: Action, at_ms: int) -> None:
     if action.name not in ACTIONS:
-        raise NotAllowedError(f"no action {action.name[:60]!r}: {', '.join(ACTIONS)}")
+        raise UnusableActionError(f"no action {action.name[:60]!r}: {', '.join(ACTIONS)}")
     if action.name == "comment" and not action.note.strip():
-        raise NotAllowedError("a comment says something: note is empty")
+        raise UnusableActionError("a comment says something: note is empty")
     if len(action.note) > LONGEST_NOTE:
-        raise NotAllowedError(f"a note has at most {LONGEST_NOTE:,} characters, this one {len(action.note):,}")
+        raise UnusableActionError(f"a note has at most {LONGEST_NOTE:,} characters, this one {len(action.note):,}")
     for name, text in (("to", action.to), ("label", action.label)):
         if len(text) > LONGEST_NAME or not text.isprintable():
-            raise NotAllowedError(f"{name}: at most {LONGEST_NAME} characters of one line")
+            raise UnusableActionError(f"{name}: at most {LONGEST_NAME} characters of one line")
+    if action.name == "snooze" and (action.until_ms is None or action.until_ms <= at_ms):
+        raise UnusableActionError("a snooze ends later than now")
     if action.name == "snooze" and action.until_ms is not None and action.until_ms > at_ms + LONGEST_SNOOZE_MS:
-        raise NotAllowedError("a snooze lasts at most 366 days")
+        raise UnusableActionError("a snooze lasts at most 366 days")
 
 
 def _do(store: Store, incident: Incident, action: Action, by: str, at_ms: int) -> IncidentHandling:

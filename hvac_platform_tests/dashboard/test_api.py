@@ -110,6 +110,12 @@ def test_lists_are_restricted_as_asked(client: Any) -> None:
     assert [step["transition"] for step in history] == ["opened", "acknowledged", "assigned"]
 
 
+def test_times_of_similar_incidents_are_written_as_all_times_are(client: Any) -> None:
+    similar = [one for each in get(client, "/incidents")["items"] for one in each["similar"]]
+    assert similar
+    assert all(re.fullmatch(r"20\d\d-\d\d-\d\dT[\d:]+(\.\d+)?Z", one["started_at"]) for one in similar)
+
+
 def test_a_device_of_any_name_is_found(client: Any) -> None:
     assert get(client, f"/devices/{quote(EVIL, safe='')}")["device_id"] == EVIL
     assert len(get(client, f"/devices/{quote(EVIL, safe='')}/readings")["items"]) == 89
@@ -133,6 +139,9 @@ def test_an_answer_that_the_client_has_is_not_sent_again(client: Any) -> None:
         ("/devices/CH-9", 404, "no device 'CH-9': /api/v1/devices has them"),
         ("/incidents/CH-9/1", 404, "no incident 'CH-9/1'"),
         ("/machines", 404, "no such path; there are /api/v1/health"),
+        ("", 404, "no such path; there are /api/v1/health"),
+        ("/", 404, "no such path; there are /api/v1/health"),
+        ("//devices", 404, "no such path; there are /api/v1/health"),
         ("/devices%0A", 404, "no such path; there are /api/v1/health"),
     ],
 )

@@ -4,7 +4,7 @@ import numpy as np
 from dash import no_update
 
 from hvac_platform.dashboard.app import make_app
-from hvac_platform.dashboard.pages.device import Asked, render
+from hvac_platform.dashboard.pages.device import Asked, render, sent
 from hvac_platform.dashboard.reading import open_window, with_open_window
 from hvac_platform.ingestion import standing as standing_module
 from hvac_platform.stores.base import Device
@@ -81,7 +81,7 @@ def test_a_refresh_brings_only_what_is_new(platform, monkeypatch):
     changes = {tuple(o["location"]): o["params"]["value"] for o in second.metrics.to_plotly_json()["operations"]}
     place = [trace["name"] for trace in first.metrics["data"]].index("supply air temperature, still open")
     assert changes["data", place, "y"][-1] == 64.25
-    assert changes["layout", "xaxis", "range"][1] == start + 10_000
+    assert changes["layout", "xaxis", "autorangeoptions"]["maxallowed"] == start + 10_000
     assert "64.2" in str(second.newest)
     unchanged = (second.message, second.marks, second.tables, second.options, second.shown)
     assert all(part is no_update for part in unchanged)
@@ -90,6 +90,23 @@ def test_a_refresh_brings_only_what_is_new(platform, monkeypatch):
     monkeypatch.setattr(standing_module, "now_ms", lambda: now + 2 * MINUTE_MS)
     take_all(one)
     assert isinstance(page(first.shown).metrics, dict), "the window is complete"
+
+
+def test_a_refresh_leaves_the_axes_so_that_a_zoom_is_kept(platform):
+    now = now_ms()
+    start = now - now % MINUTE_MS
+    platform.log.append(platform.topic, readings("RTU-001", start - 5 * MINUTE_MS, 3))
+    take_all(standing(platform))
+    first, later, wider = (
+        render(platform.store, "RTU-001", platform.settings, Asked(span), at_ms=at)
+        for span, at in (("1 h", start), ("1 h", start + MINUTE_MS), ("6 h", start))
+    )
+    assert later.shown["axes"] == first.shown["axes"] != wider.shown["axes"]
+    for figure in (later.strips, later.metrics):
+        assert sent(figure, again=False)["layout"]["xaxis"].keys() >= {"autorangeoptions"}
+        places = {tuple(o["location"]) for o in sent(figure, again=True).to_plotly_json()["operations"]}
+        assert {("data",), ("layout", "xaxis", "autorangeoptions")} <= places
+        assert not places & {("layout",), ("layout", "xaxis"), ("layout", "xaxis", "range"), ("layout", "yaxis2")}
 
 
 def test_what_the_browser_sends_back_is_not_trusted(platform):

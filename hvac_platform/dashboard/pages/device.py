@@ -35,13 +35,16 @@ from hvac_platform.dashboard.figures import (
     PURPLE,
     SEVERITY_COLOURS,
     VERMILION,
+    Figure,
     Line,
     Span,
     interval_of,
     merged,
     metrics_figure,
+    moving_range,
     score_figure,
     strips_figure,
+    with_moving_time_axis,
     with_typed_arrays,
 )
 from hvac_platform.dashboard.formatting import (
@@ -612,9 +615,44 @@ UNCHANGED = DeviceView(*[no_update] * len(fields(DeviceView)))
 """Nothing new anywhere."""
 
 
-def _sent(figure: Any) -> Any:
-    """A figure as it is sent; a patch and ``no_update`` as they are."""
-    return with_typed_arrays(figure) if isinstance(figure, dict) else figure
+def sent(figure: Any, *, again: bool) -> Any:
+    """A figure as it is sent; a patch and ``no_update`` as they are.
+
+    Args:
+        figure: of a view.
+        again: the browser has one with the same axes; these stay, because Dash writes into them what somebody zoomed into.
+    """
+    if not isinstance(figure, dict):
+        return figure
+    whole = with_typed_arrays(figure)
+    if not again:
+        return whole
+    patch = Patch()
+    patch["data"] = whole["data"]
+    for name, value in whole["layout"].items():
+        if name not in _axes(whole):
+            patch["layout"][name] = value
+        elif "range" in value:
+            patch["layout"][name]["range"] = value["range"]
+        elif "autorangeoptions" in value:
+            patch["layout"][name]["autorangeoptions"] = value["autorangeoptions"]
+    return patch
+
+
+def _axes(figure: Figure) -> dict[str, Figure]:
+    return {name: value for name, value in figure["layout"].items() if name.startswith(("xaxis", "yaxis"))}
+
+
+def _same_axes(figures: Sequence[Figure]) -> str:
+    """Equal for figures of which one may replace the other on its axes."""
+    parts = [
+        (
+            one["layout"]["uirevision"],
+            [(name, "range" in axis, axis.get("domain")) for name, axis in _axes(one).items()],
+        )
+        for one in figures
+    ]
+    return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
 
 
 def _height(figure: Any) -> Any:
@@ -723,7 +761,7 @@ def _ahead_of(store: Store, newest: _Now, top: Content, shown: Mapping[str, Any]
     units = units_sent(store, device, newest.window_ms) if device_type(device.device_type) is None else {}
     scores, strips, figure = Patch(), Patch(), Patch()
     for patch in (scores, strips, figure):
-        patch["layout"]["xaxis"]["range"] = list(newest.span)
+        patch["layout"]["xaxis"]["autorangeoptions"] = moving_range(*newest.span)
     for i, (metric, end) in enumerate(zip(metrics, drawn, strict=True)):
         display = metric_display(newest.device.device_type, metric, units)
         xs, ys = _ahead(display.end(end), display.maybe(newest.live.get(metric)), newest.open_ms)
@@ -789,25 +827,33 @@ def _whole(store: Store, newest: _Now, asked: Asked, top: Content, state: str) -
     last = dict(zip(known, series.mean[-1].tolist(), strict=True))
     if is_open and len(snapshots):
         last = {**dict(zip(snapshots.metric_names, snapshots.mean[-1].tolist(), strict=True)), **newest.live}
+    drawn = [
+        with_moving_time_axis(one)
+        for one in (
+            score_figure(scores, **axis),
+            strips_figure(
+                snapshots.times_ms,
+                windows_by_mode(store, snapshots),
+                completeness_of(store, snapshots),
+                window_ms=snapshots.window_ms if len(snapshots) else window_ms,
+                start_ms=start_ms,
+                end_ms=end_ms,
+                revision=axis["revision"],
+            ),
+            metrics_figure(
+                snapshots.times_ms,
+                lines,
+                **{**axis, "revision": f"{axis['revision']} {asked.overlaid}"},
+                overlaid=asked.overlaid,
+            ),
+        )
+    ]
     return DeviceView(
         top,
         html.P(f"{shown_span}: {judged}.", className="small"),
-        score_figure(scores, **axis),
-        strips_figure(
-            snapshots.times_ms,
-            windows_by_mode(store, snapshots),
-            completeness_of(store, snapshots),
-            window_ms=snapshots.window_ms if len(snapshots) else window_ms,
-            start_ms=start_ms,
-            end_ms=end_ms,
-            revision=axis["revision"],
-        ),
-        metrics_figure(
-            snapshots.times_ms,
-            lines,
-            **{**axis, "revision": f"{axis['revision']} {asked.overlaid}"},
-            overlaid=asked.overlaid,
-        ),
+        drawn[0],
+        drawn[1],
+        drawn[2],
         marks_words(spans),
         urgent_section(newest),
         newest_values(kind, last, int(series.times_ms[-1]), units),
@@ -824,7 +870,7 @@ def _whole(store: Store, newest: _Now, asked: Asked, top: Content, state: str) -
             ]
         ),
         [option(m, metric_title(kind, m)) for m in key_metrics(kind, known, MOST_OPTIONS)],
-        {"state": state, "metrics": wanted, "ends": ends if is_open else None},
+        {"state": state, "metrics": wanted, "ends": ends if is_open else None, "axes": _same_axes(drawn)},
         replay_href(device_id, span=(max(start_ms, end_ms - LONGEST_REPLAY_MS), end_ms)),
     )
 
@@ -931,12 +977,14 @@ def register(app: Dash, source: Source) -> None:
         message = guarded(source, read)
         plain = chosen != CUSTOM
         view = views[0] if views else DeviceView(no_update, message)
+        again = known is not None and isinstance(view.shown, dict) and known.get("axes") == view.shown["axes"]
         if view.scores is None or view.metrics is None:
             return view.head, message, True, *[no_update] * 11, None, plain, no_update
         heights = view.heights
         return (
-            *(view.head, message, False, _sent(view.scores), heights[0], view.strips, heights[1]),
-            *(_sent(view.metrics), heights[2], view.marks),
+            *(view.head, message, False, sent(view.scores, again=again), heights[0]),
+            *(sent(view.strips, again=again), heights[1]),
+            *(sent(view.metrics, again=again), heights[2], view.marks),
             *(view.urgent, view.newest, view.tables, view.options, view.shown, plain),
             view.replay,
         )
