@@ -151,23 +151,25 @@ def replay(
         if untold:
             raise typer.Exit(1)
         return
-    print_rows(
-        [_row(one, one.device.window(settings)) for one in found if one.windows],
-        as_json=False,
-        title="Incidents on record, and with these limits",
-        empty="no window in that span: hvac verify shows what there is",
-        narrow=(
-            "device",
-            "recorded",
-            "replayed",
-            "won",
-            "lost",
-            "in_several_parts",
-            "several_in_one",
-            "earlier",
-            "later",
-        ),
-    )
+    rows = [_row(one, one.device.window(settings)) for one in found if one.windows]
+    if rows or not untold:  # of what couldn't be told the reason is told above
+        print_rows(
+            rows,
+            as_json=False,
+            title="Incidents on record, and with these limits",
+            empty="no window in that span: hvac verify shows what there is",
+            narrow=(
+                "device",
+                "recorded",
+                "replayed",
+                "won",
+                "lost",
+                "in_several_parts",
+                "several_in_one",
+                "earlier",
+                "later",
+            ),
+        )
     for one in found:
         for word, episodes in (("won", one.won), ("lost", one.lost)):
             for episode in episodes:
