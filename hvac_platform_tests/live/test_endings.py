@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,8 +96,15 @@ def up(tmp_path: Path) -> Iterator[Up]:
         )
     os.close(other_end)
     running = Up(tmp_path, port, process, terminal)
+    os.set_blocking(terminal, False)
+
+    def ready() -> bool:
+        with suppress(BlockingIOError):
+            os.read(terminal, 65_536)  # a terminal that nobody reads is full some day, and who writes to it waits
+        return "Ctrl-C stops" in told.read_text() or process.poll() is not None
+
     try:
-        wait_for("hvac up", lambda: "Ctrl-C stops" in told.read_text() or process.poll() is not None, 300)
+        wait_for("hvac up", ready, 300)
         assert process.poll() is None, told.read_text()
         wait_for("the simulator", running.written, 60)
         yield running
