@@ -118,7 +118,7 @@ def test_the_address_remembers_what_is_chosen_of_the_fleet(served: str) -> None:
         page.keyboard.press("ArrowRight")
         page.locator("#fleet-cards table").wait_for(timeout=60_000)
         page.get_by_label("Search").focus()
-        page.keyboard.insert_text("ch-0")  # at once: a busy machine would take a pause between two keys for the end
+        page.keyboard.type("ch-0")
         page.wait_for_function("() => location.search === '?view=table&search=ch-0'")
         page.wait_for_function("() => document.querySelectorAll('#fleet-cards tbody tr').length === 1")
         page.reload()

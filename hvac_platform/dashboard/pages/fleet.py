@@ -105,7 +105,7 @@ def layout(*, query: Mapping[str, str] = MappingProxyType({})) -> Content:
                                 id="fleet-search",
                                 type="search",
                                 value=asked["search"],
-                                debounce=0.3,
+                                debounce=False,  # with it Dash moves the caret while somebody types on a busy page
                                 placeholder="part of a name",
                             ),
                         ],
