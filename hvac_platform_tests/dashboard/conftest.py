@@ -13,6 +13,7 @@ import apsw
 import pytest
 import waitress
 from dash import Dash
+from waitress import wasyncore
 
 from devtools import PROJECT_ROOT
 from hvac_platform.config import Settings
@@ -191,8 +192,12 @@ class Served:
         return self.url
 
     def __exit__(self, *_: object) -> None:
-        self.server.close()
-        self.server.task_dispatcher.shutdown()
+        # Answers first, and the sockets by the thread that waits on them: what writes to a closed descriptor
+        # writes to whatever has that number next, such as another test's server or browser.
+        self.server.task_dispatcher.shutdown(timeout=120)
+        self.server.trigger.pull_trigger(lambda: wasyncore.close_all(self.server._map))
+        self.thread.join(120)
+        assert not self.thread.is_alive()
 
 
 class BrokenStore:

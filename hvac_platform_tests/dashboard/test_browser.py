@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import re
 import shutil
@@ -104,8 +105,20 @@ def chromium() -> Iterator[Any]:
             return page
 
         browser.new_page = patient_page
-        yield browser
+        try:
+            yield browser
+        except BaseException:
+            tell_what_was_there(browser)
+            raise
         browser.close()
+
+
+def tell_what_was_there(browser: Any) -> None:
+    """The pages as they are read when a test fails, and what each thread of a server in this process does."""
+    for context in browser.contexts:
+        for page in context.pages:
+            print(f"{page.url} shows:\n{page.locator('body').inner_text(timeout=10_000)}")
+    faulthandler.dump_traceback(sys.stderr.fileno(), all_threads=True)
 
 
 def test_the_address_remembers_what_is_chosen_of_the_fleet(served: str) -> None:
