@@ -20,6 +20,13 @@ KINDS: Mapping[str, dict[str, Any]] = {
     "json": {},
     "map": {"type": "object", "additionalProperties": {"type": "number"}},
 }
+NESTED_TIMES: Mapping[tuple[str, str], Mapping[str, str]] = {
+    ("device_profiles", "fit"): {"start_ms": "start", "end_ms": "end"},
+    ("incidents", "similar"): {"started_at": "started_at"},
+    ("incident_transitions", "details"): {"until": "until"},
+}
+"""Instants within columns of JSON, which are stored as epoch milliseconds: by table and column, what is stored and what
+documents call it."""
 
 
 def shown_columns(table: Table) -> tuple[str, ...]:
@@ -35,9 +42,30 @@ def documents(table: Table, batch: Mapping[str, Sequence[Any]]) -> Iterator[dict
         batch: columns of a scan.
     """
     names = [name for name in shown_columns(table) if name in batch]
-    columns = [[plain(table.columns[name], value) for value in batch[name]] for name in names]
+    columns = [
+        [plain(table.columns[name], with_times(table.name, name, value)) for value in batch[name]] for name in names
+    ]
     for values in zip(*columns, strict=True):
         yield dict(zip(names, values, strict=True))
+
+
+def with_times(table: str, column: str, value: Any) -> Any:
+    """A cell of JSON with its instants as RFC 3339.
+
+    >>> with_times("device_profiles", "fit", {"count": 9, "start_ms": 0})
+    {'count': 9, 'start': '1970-01-01T00:00:00Z'}
+    """
+    named = NESTED_TIMES.get((table, column))
+    if named is None:
+        return value
+    if isinstance(value, list):
+        return [with_times(table, column, item) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    return {
+        named.get(name, name): format_timestamp(item) if name in named and isinstance(item, int) else item
+        for name, item in value.items()
+    }
 
 
 def plain(column: Column, value: Any) -> Any:
@@ -67,5 +95,14 @@ def schema_of(table: Table) -> dict[str, Any]:
         kind = dict(KINDS[column.type])
         if "type" in kind and name not in table.key:
             kind["type"] = [kind["type"], "null"]
-        properties[name] = {**kind, "description": column.description}
+        properties[name] = {**kind, **_nested(table.name, name), "description": column.description}
     return {"type": "object", "description": table.description, "properties": properties}
+
+
+def _nested(table: str, column: str) -> dict[str, Any]:
+    """What is known of the instants within a column of JSON."""
+    named = NESTED_TIMES.get((table, column))
+    if named is None:
+        return {}
+    shape = {"properties": {name: {"type": "string", "format": "date-time"} for name in named.values()}}
+    return {**shape, "items": shape}  # each holds where the cell is an object, or a list of them

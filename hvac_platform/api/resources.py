@@ -10,7 +10,7 @@ from typing import Any
 from hvac_platform.access.acting import Acting, NoIncidentError, RoleError, TooOftenError
 from hvac_platform.access.users import Person
 from hvac_platform.api.actions import action_of
-from hvac_platform.api.documents import documents, plain, shown_columns
+from hvac_platform.api.documents import documents, plain, shown_columns, with_times
 from hvac_platform.api.lists import Page, page_by_time, page_of
 from hvac_platform.api.paging import Asked
 from hvac_platform.api.problems import ProblemError
@@ -254,7 +254,7 @@ def _history(transitions: Sequence[IncidentTransition]) -> list[dict[str, Any]]:
             "at": format_timestamp(one.at),
             "actor": one.actor,
             "note": one.note,
-            "details": one.details,
+            "details": with_times(IncidentTransition.TABLE, "details", one.details),
         }
         for one in transitions
     ]
@@ -291,9 +291,7 @@ def _incident(store: Store, key: Incident, handling: IncidentHandling | None, no
     kind = table(Incident.TABLE)
     rows = TableSlice(kind.name, shown_columns(kind), key.device_id, key.started_at, key.started_at + 1)
     document = next((one for batch in store.scan(rows, batch_rows=1) for one in documents(kind, batch)), {})
-    document["similar"] = [
-        {**one, "started_at": format_timestamp(one["started_at"])} for one in document.get("similar") or []
-    ]
+    document["similar"] = document.get("similar") or []
     return {**document, "state": str(lifecycle.state_of(handling, now)), "handling": _handling(handling)}
 
 

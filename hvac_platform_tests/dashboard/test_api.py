@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hvac_platform.dashboard.app import make_app
-from hvac_platform.monitoring.lifecycle import device_of
+from hvac_platform.monitoring.lifecycle import device_of, snooze
 from hvac_platform.stores.embedded import EmbeddedStore
-from hvac_platform.stores.records import Incident, Reading
+from hvac_platform.stores.records import Incident, Reading, StoredProfile
 from hvac_platform_tests.conftest import HOUR_MS, MINUTE_MS
-from hvac_platform_tests.dashboard.conftest import EVIL, START_MS, settings_of
+from hvac_platform_tests.dashboard.conftest import EVIL, START_MS, copy_databases, settings_of
 
 API = "/api/v1"
 
@@ -114,6 +114,33 @@ def test_times_of_similar_incidents_are_written_as_all_times_are(client: Any) ->
     similar = [one for each in get(client, "/incidents")["items"] for one in each["similar"]]
     assert similar
     assert all(re.fullmatch(r"20\d\d-\d\d-\d\dT[\d:]+(\.\d+)?Z", one["started_at"]) for one in similar)
+
+
+def test_every_time_is_written_as_rfc_3339_however_deep_it_is(client: Any, document: Any, filled: Path) -> None:
+    """Columns of JSON have instants too: what the detector was fitted on, until when an incident was snoozed."""
+    fit = get(client, "/devices/CH-001/profile")["fit"]
+    (stored,) = [one for one in StoredProfile.read(EmbeddedStore(filled / "store.db")) if one.device_id == "CH-001"]
+    assert stored.fit is not None
+    assert (fit["start"], fit["end"]) == (_rfc(stored.fit["start_ms"]), _rfc(stored.fit["end_ms"]))
+    assert fit["count"] == stored.fit["count"]
+    described = document["components"]["schemas"]["device_profiles"]["properties"]["fit"]["properties"]
+    assert {one["format"] for one in described.values()} == {"date-time"}
+    for path in document["paths"]:
+        if "{" not in path:
+            assert not re.search(r": 1[6-9]\d{11}\b", json.dumps(get(client, path.removeprefix(API)))), path
+    for path in ("profile", "points", "snapshots", "events", "verdicts"):
+        assert not re.search(r": 1[6-9]\d{11}\b", json.dumps(get(client, f"/devices/CH-001/{path}"))), path
+
+
+def test_the_end_of_a_snooze_in_a_history_is_a_time(filled: Path, tmp_path: Path) -> None:
+    copy_databases(filled, tmp_path)
+    store = EmbeddedStore(tmp_path / "store.db")
+    (incident, *_) = Incident.read(store, "CH-001")
+    snooze(store, incident, incident.ended_at + 2 * HOUR_MS, by="kim", at_ms=incident.ended_at + HOUR_MS)
+    store.close()
+    server: Any = make_app(settings_of(tmp_path)).server
+    history = get(server.test_client(), f"/incidents/{incident.incident_id}")["history"]
+    assert history[-1]["details"] == {"until": _rfc(incident.ended_at + 2 * HOUR_MS)}
 
 
 def test_a_device_of_any_name_is_found(client: Any) -> None:
