@@ -16,6 +16,7 @@ from hvac_platform.monitoring.what_if import (
     Limits,
     OfScores,
     TooFewScoresError,
+    budget_in_words,
     without_a_judged_window,
 )
 from hvac_platform.resources import PlatformResource
@@ -77,6 +78,10 @@ class WhatIfConfig(dg.Config):
         return until
 
 
+def _budget_words(budget: float, platform: PlatformResource) -> str:
+    return budget_in_words(budget, platform.settings.hvac_false_alarms_per_day)
+
+
 def _refused(why: str) -> dg.Failure:
     return dg.Failure(why, allow_retries=False)
 
@@ -131,6 +136,7 @@ def what_if(
             "devices": len(judged),
             "devices_without_an_answer": len(untold),
             "devices_without_a_judged_window": unjudged or "none",
+            **({} if config.budget is None else {"budget": _budget_words(config.budget, platform)}),
             "incidents_on_record": sum(len(one.recorded) for one in judged),
             "incidents_as_tried": sum(len(one.replayed) for one in judged),
             "won": sum(len(one.won) for one in judged),

@@ -23,6 +23,7 @@ from hvac_platform.monitoring.what_if import (
     Limits,
     OfScores,
     TooFewScoresError,
+    budget_in_words,
     without_a_judged_window,
 )
 from hvac_platform.runtime.connections import open_store
@@ -170,6 +171,8 @@ def replay(
                 "later",
             ),
         )
+    if rows and budget is not None:
+        console.print(f"{budget_in_words(budget, settings.hvac_false_alarms_per_day)}.")
     for one in found:
         for word, episodes in (("won", one.won), ("lost", one.lost)):
             for episode in episodes:

@@ -24,6 +24,7 @@ from hvac_platform.monitoring.what_if import (
     Limits,
     OfScores,
     TooFewScoresError,
+    budget_in_words,
     what_scores_say,
     without_a_judged_window,
 )
@@ -139,14 +140,15 @@ def next_answers(
             answers.append(DeviceAnswer(device.device_id, [0.0] * len(NAMES), said=str(error)))
         if time.monotonic() > deadline:
             break
-    shown = _shown(answers, done, len(asked), len(devices))
+    why = "" if tried.budget is None else budget_in_words(tried.budget, settings.hvac_false_alarms_per_day)
+    shown = _shown(answers, done, len(asked), len(devices), why)
     if done == len(asked):
         return shown, None
     return shown, {"read": done, "rows": [asdict(answer) for answer in answers]}
 
 
-def _shown(answers: list[DeviceAnswer], done: int, asked: int, all_of_them: int) -> Content:
-    """The table, the sums above it, and of which devices nothing can be said."""
+def _shown(answers: list[DeviceAnswer], done: int, asked: int, all_of_them: int, why: str) -> Content:
+    """The table, the sums above it with why there are more or fewer, and of which devices nothing can be said."""
     told = [answer for answer in answers if not answer.said and answer.counts[0]]
     unjudged = [visible(answer.device_id, 80) for answer in answers if not answer.said and not answer.counts[0]]
     untold = [answer for answer in answers if answer.said]
@@ -179,6 +181,7 @@ def _shown(answers: list[DeviceAnswer], done: int, asked: int, all_of_them: int)
         [
             html.H2("By device"),
             html.P(f"{words}.", role=finished),
+            note(f"{why}.") if why and told else None,
             table(headings, rows, label="What other limits would have shown, by device", empty="", tall=True),
             note(f"{without_a_judged_window(unjudged)}.") if unjudged else None,
             *(note(f"{visible(one.device_id, 80)}: {visible(one.said, 300)}.") for one in untold[:10]),

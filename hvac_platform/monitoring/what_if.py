@@ -176,6 +176,26 @@ def without_a_judged_window(devices: Sequence[str]) -> str:
     return f"{count} no judged window in that time: {named}"
 
 
+def budget_in_words(budget: float, calibrated: float) -> str:
+    """What another budget of false alarms does to limits and so to incidents: not what the word leads one to expect.
+
+    Args:
+        budget: false alarms a day that are tried.
+        calibrated: those that limits hold.
+
+    >>> budget_in_words(1, 1)
+    'Limits are calibrated to that budget, 1 false alarms a day, so they stay as they are'
+    >>> budget_in_words(2, 1).partition(" (")[0]
+    'A larger budget lowers the limits: more windows are anomalous, so more incidents come'
+    """
+    beside = f"({budget:g} false alarms a day in place of {calibrated:g}, to which limits are calibrated)"
+    if budget > calibrated:
+        return f"A larger budget lowers the limits: more windows are anomalous, so more incidents come {beside}"
+    if budget < calibrated:
+        return f"A smaller budget raises the limits: fewer windows are anomalous, so fewer incidents come {beside}"
+    return f"Limits are calibrated to that budget, {budget:g} false alarms a day, so they stay as they are"
+
+
 def judged_again(
     store: Store, encoders: Encoders, settings: Settings, span: Span, fixed: Limits, now_ms: int
 ) -> Compared:

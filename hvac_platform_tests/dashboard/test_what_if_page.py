@@ -179,9 +179,17 @@ def test_a_budget_needs_a_day_of_scores_and_says_by_how_much_limits_differ(fille
     ]
     store.upsert(Verdict.TABLE, Verdict.columns(earlier))
     store.close()
-    said = shown(Browser(make_app(settings_of(tmp_path))), **asked)
+    browser = Browser(make_app(settings_of(tmp_path)))
+    said = shown(browser, **asked)
     assert "limits, beside those that windows had" in said
     assert "profile × " in said
+    assert "A smaller budget raises the limits: fewer windows are anomalous, so fewer incidents come" in said
+    larger = (
+        "A larger budget lowers the limits: more windows are anomalous, so more incidents come (50 false alarms a day"
+    )
+    assert larger in shown(browser, **{**asked, "what_if_budget__value": "50"})
+    assert larger in by_device(browser, what_if_budget__value="50")[0]
+    assert "budget" not in by_device(browser, what_if_times__value="0.5")[0], "the multiple of a limit says it itself"
 
 
 def test_other_rules_and_parameters_are_tried(filled: Path, browser: Browser) -> None:

@@ -39,7 +39,15 @@ from hvac_platform.dashboard.what_if_by_device import encoders_for, next_answers
 from hvac_platform.detection.methods import method_names
 from hvac_platform.devices.registry import device_type
 from hvac_platform.monitoring.passes import Span
-from hvac_platform.monitoring.what_if import Compared, Episode, Limits, OfScores, TooFewScoresError, what_scores_say
+from hvac_platform.monitoring.what_if import (
+    Compared,
+    Episode,
+    Limits,
+    OfScores,
+    TooFewScoresError,
+    budget_in_words,
+    what_scores_say,
+)
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.series import verdict_series
 from hvac_platform.timestamps import DAY_MS, iso, now_ms
@@ -260,6 +268,7 @@ def _of_device(store: Store, settings: Settings, wanted: Asked, device: Device, 
         [
             html.H2(dcc.Link(visible(device.device_id, 80), href=device_href(device.device_id))),
             facts(_facts(found, window_ms, tried)),
+            _why_of_budget(tried, settings),
             graph(figure, label="Scores of the methods, incidents on record and as tried"),
             note(
                 "Orange: on record. Green: as tried. Lines are the scores on record; dashed: the limit as it was"
@@ -270,6 +279,13 @@ def _of_device(store: Store, settings: Settings, wanted: Asked, device: Device, 
             _incidents(found),
         ]
     )
+
+
+def _why_of_budget(tried: OfScores, settings: Settings) -> Content:
+    """Why another budget shows more incidents, or fewer; nothing where none is tried."""
+    if tried.budget is None:
+        return None
+    return note(f"{budget_in_words(tried.budget, settings.hvac_false_alarms_per_day)}.")
 
 
 def _draw_limit(figure: Figure, times_limit: float) -> None:
