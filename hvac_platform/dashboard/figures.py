@@ -138,26 +138,34 @@ def with_gaps(times_ms: Int64, values: Float64, interval_ms: int) -> tuple[list[
     return xs.tolist(), ys.tolist()
 
 
-def with_moving_time_axis(figure: Figure) -> Figure:
-    """The same figure with a time axis whose range may move at a refresh, without what somebody zoomed into being lost.
+def with_moving_axes(figure: Figure) -> Figure:
+    """The same figure with axes whose ranges may move at a refresh, without what somebody zoomed into being lost.
 
-    Plotly keeps a zoom only where the range that is sent stays as it was; limits of a range that it finds itself may change.
+    Plotly keeps a zoom only where no range is sent; limits of a range that it finds itself say the same, and may change.
 
-    >>> still = {"data": [{"x": [0, 1]}], "layout": {"xaxis": {"type": "date", "range": [0, 5]}}}
-    >>> with_moving_time_axis(still)["layout"]["xaxis"]
+    >>> still = {"data": [{"x": [0, 1], "y": [2.0, None]}], "layout": {"xaxis": {"type": "date", "range": [0, 5]}}}
+    >>> with_moving_axes(still)["layout"]["xaxis"]
     {'type': 'date', 'autorangeoptions': {'minallowed': 0, 'maxallowed': 5}}
     """
-    layout = figure["layout"]
-    if not any(len(trace["x"]) for trace in figure["data"]):
-        return figure  # nothing from which Plotly could begin to find a range
-    axis = {name: value for name, value in layout["xaxis"].items() if name != "range"}
-    axis["autorangeoptions"] = moving_range(*layout["xaxis"]["range"])
-    return {**figure, "layout": {**layout, "xaxis": axis}}
+    drawn = [trace for trace in figure["data"] if any(value is not None for value in trace["y"])]
+    used = {_axis_name(trace.get(f"{letter}axis", letter)) for trace in drawn for letter in "xy"}
+    layout = dict(figure["layout"])
+    for name in used & layout.keys():  # on another one there is nothing from which Plotly could begin to find a range
+        axis = layout[name]
+        if "range" in axis and not axis.get("fixedrange"):
+            layout[name] = {key: value for key, value in axis.items() if key != "range"}
+            layout[name]["autorangeoptions"] = moving_range(*axis["range"])
+    return {**figure, "layout": layout}
 
 
-def moving_range(start_ms: int, end_ms: int) -> Figure:
+def _axis_name(of_trace: str) -> str:
+    """Name in a layout of the axis that a trace calls x, y or y2."""
+    return f"{of_trace[0]}axis{of_trace[1:]}"
+
+
+def moving_range(low: float, high: float) -> Figure:
     """What says the range of such an axis."""
-    return {"minallowed": start_ms, "maxallowed": end_ms}
+    return {"minallowed": low, "maxallowed": high}
 
 
 def with_typed_arrays(figure: Figure) -> Figure:

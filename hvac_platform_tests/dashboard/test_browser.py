@@ -20,6 +20,7 @@ from urllib.parse import quote
 import pytest
 
 from hvac_platform.dashboard.app import make_app
+from hvac_platform.dashboard.pages import device
 from hvac_platform.demo import place_tariffs
 from hvac_platform.demo_alerts import OPERATOR, operator_path
 from hvac_platform.monitoring import lifecycle
@@ -182,6 +183,49 @@ def test_every_page_opens_in_a_browser(served: str, tmp_path: Path) -> None:
                 assert cut == [], f"{path} cuts titles of figures at {width}"
                 page.close()
     assert wrong == []
+
+
+RANGES = """() => Object.fromEntries([...document.querySelectorAll('.js-plotly-plot')].map(plot =>
+    [plot.closest('[id]').id, [plot._fullLayout.xaxis, plot._fullLayout.yaxis].map(axis => axis.range.map(String))]))"""
+
+
+@pytest.mark.parametrize(
+    ("path", "zoomed"),
+    [
+        ("/device/CH-001", ["device-scores", "device-figure"]),
+        (f"/incident/CH-001/{START_MS + 20 * HOUR_MS}", ["incident-scores", "incident-figure"]),
+    ],
+)
+def test_what_somebody_zooms_into_stays_at_refreshes_on_both_axes(
+    filled: Path, monkeypatch: pytest.MonkeyPatch, path: str, zoomed: list[str]
+) -> None:
+    """Axes that have a range and axes that find theirs, at refreshes that draw everything anew."""
+    monkeypatch.setattr(device, "HOLD_MS", 1)
+    with Served(make_app(settings_of(filled))) as url, chromium() as browser:
+        page = browser.new_page(viewport={"width": 1280, "height": 2400})
+        page.goto(f"{url}{path}")
+        for graph in zoomed:
+            area = page.locator(f"#{graph} .nsewdrag[data-subplot='xy']")
+            if graph.endswith("figure"):
+                area = page.locator(f"#{graph} .nsewdrag").first
+            area.wait_for()
+            whole = page.evaluate(RANGES)[graph]
+            box = area.bounding_box()
+            assert box is not None
+            page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 0.2 * box["height"])
+            page.mouse.down()
+            page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + 0.8 * box["height"], steps=8)
+            page.mouse.up()
+            page.wait_for_timeout(500)
+            assert all(now != before for now, before in zip(page.evaluate(RANGES)[graph], whole, strict=True))
+        was = page.evaluate(RANGES)
+        for _ in range(3):
+            with page.expect_response(lambda answer: f"{zoomed[0]}.figure" in (answer.request.post_data or "")):
+                pass
+        page.wait_for_timeout(500)
+        now = page.evaluate(RANGES)
+        assert {graph: now[graph] for graph in zoomed} == {graph: was[graph] for graph in zoomed}
+        page.close()
 
 
 def elsewhere(url: str, served: str) -> list[str]:

@@ -40,7 +40,8 @@ NORTH, SOUTH = "tower north", "tower south"
 MARK, NUMBER = "northmark", 731_911.5
 """Words and a number that stand in every kind of row of the device in the north, and nowhere else."""
 NORTHERN, UNKNOWN = "CH-001", "CH-999"
-SECRETS = re.compile(rf"{NORTHERN}|{NORTH}|north roof|{MARK}|731[.,]?91[12]|kim|alex")
+# The number stands alone: somewhere among the digits of a score there may be any six.
+SECRETS = re.compile(rf"{NORTHERN}|{NORTH}|north roof|{MARK}|(?<![\d.])731[.,]?91[12](?!\d)|kim|alex")
 OPENED_AT = START_MS + 20 * 3_600_000
 TAKEN_BACK = START_MS + 9 * 3_600_000
 """Starts of incidents in the north, of which the second has no rows any more."""
@@ -65,6 +66,7 @@ GIVEN: dict[str, list[Any]] = {
     "where.search": [None, f"?search={NORTHERN}&building={NORTH}", "?from=2026-01-31&until=2026-02-01"],
     "fleet-shown.data": [[NORTHERN]],
     "device-id.data": [NORTHERN],
+    "incident-axes.data": [None],
     "device-range.value": ["24 h", "7 d", "custom"],
     "device-from.value": [YESTERDAY],
     "device-until.value": [f"{YESTERDAY}T23:59"],

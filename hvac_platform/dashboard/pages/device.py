@@ -14,7 +14,6 @@ from dash import Dash, Input, Output, Patch, State, dcc, html, no_update
 from hvac_platform.config import Settings
 from hvac_platform.dashboard import launching, maintaining, mapping
 from hvac_platform.dashboard.components import (
-    GRAPH_CONFIG,
     Content,
     Heading,
     chooser,
@@ -23,7 +22,6 @@ from hvac_platform.dashboard.components import (
     facts,
     guarded,
     lines_cell,
-    named,
     note,
     nothing_registered,
     option,
@@ -35,7 +33,6 @@ from hvac_platform.dashboard.figures import (
     PURPLE,
     SEVERITY_COLOURS,
     VERMILION,
-    Figure,
     Line,
     Span,
     interval_of,
@@ -44,8 +41,7 @@ from hvac_platform.dashboard.figures import (
     moving_range,
     score_figure,
     strips_figure,
-    with_moving_time_axis,
-    with_typed_arrays,
+    with_moving_axes,
 )
 from hvac_platform.dashboard.formatting import (
     age,
@@ -63,6 +59,7 @@ from hvac_platform.dashboard.formatting import (
     type_title,
 )
 from hvac_platform.dashboard.front import LONGEST_LIST, texts_once
+from hvac_platform.dashboard.kept_zoom import height_of, kept_graph, same_axes, sent
 from hvac_platform.dashboard.log_in import current_person
 from hvac_platform.dashboard.reading import (
     HOUR_MS,
@@ -193,12 +190,12 @@ def layout(device_id: str) -> Content:
             html.Div(
                 [
                     html.H2("Scores of the methods"),
-                    _graph("device-scores", "Scores of rules, profile similarity and vector search over time"),
+                    kept_graph("device-scores", "Scores of rules, profile similarity and vector search over time"),
                     html.H2("Operating mode and data"),
-                    _graph("device-strips", "Operating mode and share of points read over time"),
+                    kept_graph("device-strips", "Operating mode and share of points read over time"),
                     html.H2("Metrics"),
                     html.P(id="device-marks", className="small"),
-                    _graph("device-figure", "Metrics over time with their normal bands"),
+                    kept_graph("device-figure", "Metrics over time with their normal bands"),
                     mapping.panel(),
                     html.Div(id="device-newest"),
                     html.Div(id="device-tables"),
@@ -209,13 +206,6 @@ def layout(device_id: str) -> Content:
             dcc.Store(id="device-shown"),
             dcc.Store(id="device-id", data=device_id),
         ]
-    )
-
-
-def _graph(graph_id: str, label: str) -> Content:
-    figure: Any = {"data": [], "layout": {"height": 250}}
-    return html.Div(
-        dcc.Graph(id=graph_id, figure=figure, config=GRAPH_CONFIG), className="figure", role="group", **named(label)
     )
 
 
@@ -608,55 +598,11 @@ class DeviceView:
     @property
     def heights(self) -> tuple[Any, Any, Any]:
         """Styles of the figures."""
-        return _height(self.scores), _height(self.strips), _height(self.metrics)
+        return height_of(self.scores), height_of(self.strips), height_of(self.metrics)
 
 
 UNCHANGED = DeviceView(*[no_update] * len(fields(DeviceView)))
 """Nothing new anywhere."""
-
-
-def sent(figure: Any, *, again: bool) -> Any:
-    """A figure as it is sent; a patch and ``no_update`` as they are.
-
-    Args:
-        figure: of a view.
-        again: the browser has one with the same axes; these stay, because Dash writes into them what somebody zoomed into.
-    """
-    if not isinstance(figure, dict):
-        return figure
-    whole = with_typed_arrays(figure)
-    if not again:
-        return whole
-    patch = Patch()
-    patch["data"] = whole["data"]
-    for name, value in whole["layout"].items():
-        if name not in _axes(whole):
-            patch["layout"][name] = value
-        elif "range" in value:
-            patch["layout"][name]["range"] = value["range"]
-        elif "autorangeoptions" in value:
-            patch["layout"][name]["autorangeoptions"] = value["autorangeoptions"]
-    return patch
-
-
-def _axes(figure: Figure) -> dict[str, Figure]:
-    return {name: value for name, value in figure["layout"].items() if name.startswith(("xaxis", "yaxis"))}
-
-
-def _same_axes(figures: Sequence[Figure]) -> str:
-    """Equal for figures of which one may replace the other on its axes."""
-    parts = [
-        (
-            one["layout"]["uirevision"],
-            [(name, "range" in axis, axis.get("domain")) for name, axis in _axes(one).items()],
-        )
-        for one in figures
-    ]
-    return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
-
-
-def _height(figure: Any) -> Any:
-    return {"height": f"{figure['layout']['height']}px"} if isinstance(figure, dict) else no_update
 
 
 @dataclass(frozen=True, slots=True)
@@ -828,7 +774,7 @@ def _whole(store: Store, newest: _Now, asked: Asked, top: Content, state: str) -
     if is_open and len(snapshots):
         last = {**dict(zip(snapshots.metric_names, snapshots.mean[-1].tolist(), strict=True)), **newest.live}
     drawn = [
-        with_moving_time_axis(one)
+        with_moving_axes(one)
         for one in (
             score_figure(scores, **axis),
             strips_figure(
@@ -870,7 +816,7 @@ def _whole(store: Store, newest: _Now, asked: Asked, top: Content, state: str) -
             ]
         ),
         [option(m, metric_title(kind, m)) for m in key_metrics(kind, known, MOST_OPTIONS)],
-        {"state": state, "metrics": wanted, "ends": ends if is_open else None, "axes": _same_axes(drawn)},
+        {"state": state, "metrics": wanted, "ends": ends if is_open else None, "axes": same_axes(drawn)},
         replay_href(device_id, span=(max(start_ms, end_ms - LONGEST_REPLAY_MS), end_ms)),
     )
 

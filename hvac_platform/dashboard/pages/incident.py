@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dash import Dash, Input, Output, State, dcc, html
+from dash import Dash, Input, Output, State, dcc, html, no_update
 
 from hvac_platform.access.acting import Acting
 from hvac_platform.config import Settings
@@ -17,14 +17,22 @@ from hvac_platform.dashboard.components import (
     Heading,
     empty_state,
     facts,
-    graph,
     guarded,
     named,
     note,
     severity_badge,
     table,
 )
-from hvac_platform.dashboard.figures import SEVERITY_COLOURS, Line, Span, interval_of, metrics_figure, score_figure
+from hvac_platform.dashboard.figures import (
+    SEVERITY_COLOURS,
+    Figure,
+    Line,
+    Span,
+    interval_of,
+    metrics_figure,
+    score_figure,
+    with_moving_axes,
+)
 from hvac_platform.dashboard.formatting import (
     at_site,
     device_href,
@@ -40,6 +48,7 @@ from hvac_platform.dashboard.formatting import (
     state_words,
     type_title,
 )
+from hvac_platform.dashboard.kept_zoom import height_of, kept_graph, same_axes, sent
 from hvac_platform.dashboard.known_of_incidents import KnownOfIncidents
 from hvac_platform.dashboard.log_in import current_person
 from hvac_platform.dashboard.pages.device import lines_of, marks, marks_words
@@ -90,6 +99,18 @@ def layout(device_id: str, name: str) -> Content:
             html.Div(id="incident-lead"),
             html.Div(acting_on_it.panel(current_person()), id="incident-acting"),
             html.Div(note("reading …"), id="incident-content"),
+            html.Div(
+                [
+                    html.H2("Metrics around it"),
+                    html.P(id="incident-marks", className="small"),
+                    kept_graph("incident-figure", "Metrics around the incident"),
+                    html.H2("Scores of the methods"),
+                    kept_graph("incident-scores", "Scores of the methods around the incident"),
+                ],
+                id="incident-figures",
+                hidden=True,
+            ),
+            dcc.Store(id="incident-axes"),
             dcc.Store(id="incident-id", data=[device_id, name]),
         ]
     )
@@ -292,7 +313,9 @@ def likely(incident: Incident) -> Content:
     return html.Section(
         [
             html.H2("Likely kinds of fault"),
-            html.P("A similarity of 1 is equal.", className="small"),
+            html.P(
+                "How alike its signs are to those of each kind: 1 is the most, 0 is no likeness.", className="small"
+            ),
             table(
                 [Heading("kind"), Heading("similarity", True)],
                 rows,
@@ -379,13 +402,22 @@ def departures(course: NormalCourse, kind: str) -> Content:
     )
 
 
-def figures(store: Store, incident: Incident, kind: str, course: NormalCourse | None) -> Sequence[Content]:
-    """Scores and metrics around the incident, with what would have been normal."""
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """Figures of an incident: metrics with what would have been normal, scores, and what is marked in them."""
+
+    metrics: Figure
+    scores: Figure
+    marked: str
+
+
+def figures(store: Store, incident: Incident, kind: str, course: NormalCourse | None) -> Drawn | None:
+    """Scores and metrics around the incident; None where no snapshot is left of that time."""
     device_id = incident.device_id
     start_ms, end_ms = around(incident)
     series = read_series(store, device_id, kind, start_ms, end_ms)
     if not len(series):
-        return [note("The snapshots around it are no longer kept.")]
+        return None
     events = device_events(store, device_id, start_ms, end_ms)
     maintenance = maintenance_within(store, device_id, start_ms, end_ms)
     spans = marks(events, [], maintenance, series.window_ms, end_ms)
@@ -408,13 +440,11 @@ def figures(store: Store, incident: Incident, kind: str, course: NormalCourse | 
         lines = [with_normal(line, metric, kind, course, series) for line, metric in zip(lines, shown, strict=True)]
     told = marks_words(spans) + ("" if course is None else " Dashed: what would have been normal.")
     scores = method_scores(store, device_id, start_ms, end_ms)
-    return [
-        html.H2("Metrics around it"),
-        html.P(told, className="small"),
-        graph(metrics_figure(series.times_ms, lines, **axis), label="Metrics around the incident"),
-        html.H2("Scores of the methods"),
-        graph(score_figure(scores, **axis), label="Scores of the methods around the incident"),
-    ]
+    return Drawn(
+        with_moving_axes(metrics_figure(series.times_ms, lines, **axis)),
+        with_moving_axes(score_figure(scores, **axis)),
+        told,
+    )
 
 
 def with_normal(line: Line, metric: str, kind: str, course: NormalCourse, series: SnapshotSeries) -> Line:
@@ -438,11 +468,12 @@ class IncidentKey:
 
 @dataclass(frozen=True, slots=True)
 class IncidentView:
-    """What a refresh shows: what is read first, nothing where there is no incident; the rest; which buttons are off."""
+    """What a refresh shows: what is read first, nothing where there is no incident; the rest; buttons off; figures."""
 
     lead: Content
     content: Content
     off: list[bool]
+    drawn: Drawn | None = None
 
 
 def render(store: Store, key: IncidentKey, known: KnownOfIncidents, settings: Settings) -> IncidentView:
@@ -461,6 +492,7 @@ def render(store: Store, key: IncidentKey, known: KnownOfIncidents, settings: Se
     like = incidents_of(store, [(past["device_id"], past["started_at"]) for past in incident.similar])
     kept = {one.incident_id: one for one in like}
     timezone = timezone_of(settings.hvac_alerts, device.building_id if device is not None else incident.building_id)
+    drawn = figures(store, incident, kind, course)
     content = html.Div(
         [
             summary(incident, kind, handling, at_ms, timezone),
@@ -469,11 +501,11 @@ def render(store: Store, key: IncidentKey, known: KnownOfIncidents, settings: Se
             why(incident, kind),
             *([] if course is None else [departures(course, kind)]),
             *([] if lost else [html.Div([likely(incident), similar(incident, kept)], className="columns")]),
-            *figures(store, incident, kind, course),
+            *([note("The snapshots around it are no longer kept.")] if drawn is None else []),
         ]
     )
     first = lead(incident, handling, at_ms, short_cost(worth), saved, timezone)
-    return IncidentView(first, content, acting_on_it.impossible(handling, at_ms))
+    return IncidentView(first, content, acting_on_it.impossible(handling, at_ms), drawn)
 
 
 def register(app: Dash, source: Source, acting: Acting) -> None:
@@ -485,12 +517,20 @@ def register(app: Dash, source: Source, acting: Acting) -> None:
         Output("incident-content", "children"),
         Output("incident-lead", "children"),
         Output("incident-acting", "hidden"),
+        Output("incident-figures", "hidden"),
+        Output("incident-marks", "children"),
+        Output("incident-figure", "figure"),
+        Output("incident-figure", "style"),
+        Output("incident-scores", "figure"),
+        Output("incident-scores", "style"),
+        Output("incident-axes", "data"),
         *acting_on_it.buttons_off(),
         Input("tick", "n_intervals"),
         Input(acting_on_it.SAID, "children"),
         State("incident-id", "data"),
+        State("incident-axes", "data"),
     )
-    def refresh(_tick: int, _said: Content, key: tuple[str, str]) -> tuple[Content, ...]:
+    def refresh(_tick: int, _said: Content, key: tuple[str, str], axes: str | None) -> tuple[Any, ...]:
         shown, missing = IncidentView("", "", [True] * len(ACTIONS)), False
 
         def read(store: Store) -> Content:
@@ -500,4 +540,18 @@ def register(app: Dash, source: Source, acting: Acting) -> None:
             return shown.content
 
         content = guarded(source, read)
-        return content, shown.lead, missing, *shown.off
+        return content, shown.lead, missing, *_sent_figures(shown.drawn, axes), *shown.off
+
+
+def _sent_figures(drawn: Drawn | None, axes: object) -> tuple[Any, ...]:
+    """Outputs of the figures: whether they are hidden, what is marked in them, each with its height, and their axes.
+
+    Args:
+        drawn: the figures.
+        axes: of those that the browser has.
+    """
+    if drawn is None:
+        return True, *[no_update] * 5, None
+    now = same_axes([drawn.metrics, drawn.scores])
+    parts = [part for one in (drawn.metrics, drawn.scores) for part in (sent(one, again=axes == now), height_of(one))]
+    return False, drawn.marked, *parts, now
