@@ -270,4 +270,6 @@ def print_costs(settings: Settings, store: Store, span: tuple[int, int], console
         table.add_row(incident.incident_id, likely, short_cost(worth))
     console.print(table, soft_wrap=False)
     if settings.hvac_tariffs is not None:
-        console.print(f"Prices are those of {settings.hvac_tariffs}; of the others it isn't known, or may be nothing.")
+        console.print(f"Prices are those of {settings.hvac_tariffs}.")
+    if others := len(found) - len(dear):
+        console.print(f"What the other {others} cost isn't known, or may be nothing; the page of each says why.")

@@ -8,6 +8,7 @@ from http import HTTPStatus
 from flask import Response
 
 PREFIX = "/api/v1"
+PROBLEM = "application/problem+json"
 
 
 class ProblemError(Exception):
@@ -27,7 +28,7 @@ class ProblemError(Exception):
 def problem_answer(status: int, detail: str, retry_seconds: float | None = None) -> Response:
     """The answer that says it, with ``Retry-After`` (RFC 9110, 10.2.3) where it helps to wait."""
     document = {"type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "detail": detail}
-    answer = Response(json.dumps(document), status, content_type="application/problem+json")
+    answer = Response(json.dumps(document), status, content_type=PROBLEM)
     if retry_seconds is not None:
         answer.headers["Retry-After"] = str(int(retry_seconds) + 1)
     return answer

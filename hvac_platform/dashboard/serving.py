@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import resource
 import socket
@@ -9,7 +10,9 @@ import socket
 import waitress
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError, TransferEncodingNotImplemented
+from waitress.task import ErrorTask
 
+from hvac_platform.api.problems import PROBLEM
 from hvac_platform.config import Settings
 from hvac_platform.dashboard.app import make_app
 from hvac_platform.dashboard.front import LONGEST_BODY
@@ -50,6 +53,22 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
             raise ParsingError(str(error)) from None
 
 
+class RefusalTask(ErrorTask):  # type: ignore[misc]
+    """Answers what could not even be read, such as headers that are too long, as the API answers what is wrong."""
+
+    def execute(self) -> None:
+        """Write the answer and end the connection."""
+        error = self.request.error
+        told = " ".join(str(error.body).split())[:300]
+        document = {"type": "about:blank", "title": error.reason, "status": error.code, "detail": told}
+        body = json.dumps(document).encode()
+        self.status = f"{error.code} {error.reason}"
+        self.response_headers.append(("Content-Type", PROBLEM))
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.write(body)
+
+
 def serve(settings: Settings, host: str, port: int, *, debug: bool = False) -> None:
     """Serve until interrupted.
 
@@ -60,7 +79,7 @@ def serve(settings: Settings, host: str, port: int, *, debug: bool = False) -> N
         raise DashboardError("--debug lets who reaches the port run code: use it on 127.0.0.1 only")
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a page asks several things at once, which is no news
     log_bounded()
-    HTTPChannel.parser_class = Parser
+    HTTPChannel.parser_class, HTTPChannel.error_task_class = Parser, RefusalTask
     app = make_app(settings, host=host)
     try:
         if debug:

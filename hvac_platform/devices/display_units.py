@@ -88,6 +88,15 @@ def preferred() -> str:
     return os.environ.get(UNITS_VARIABLE, "").strip().upper()
 
 
+def degree_hours_words(kelvin_hours: float) -> str:
+    """Degree-hours, which are kept in K·h, as people prefer to see them.
+
+    >>> degree_hours_words(2.0)
+    '2.0 K·h'
+    """
+    return f"{1.8 * kelvin_hours:.1f} °F·h" if preferred() == IP else f"{kelvin_hours:.1f} K·h"
+
+
 def display_of(declared: DeviceType | None, metric: str, unit: str) -> Display:
     """How values of a metric, stored in a unit, are shown."""
     return _display(declared, metric, unit, preferred())

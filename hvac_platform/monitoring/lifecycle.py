@@ -380,9 +380,9 @@ def _refusal(handling: IncidentHandling, action: Transition) -> str:
         State.TAKEN_BACK: f"was taken back at {since}: its windows are not anomalous after all",
         State.PAST: "was over when it was found, and nobody was told: reopen it first",
     }
-    return (
-        f"{handling.incident_id} {said.get(state, f'is {state} already')} ({action.replace('_', ' ')} is not possible)"
-    )
+    done = {Transition.FALSE_ALARM: "called a false alarm", Transition.COMMENTED: "commented on"}
+    not_done = f"it can't be {done.get(action, action.replace('_', ' '))} as it stands"
+    return f"{handling.incident_id} {said.get(state, f'is {state} already')} ({not_done})"
 
 
 # -- on the store: what people do raises as after_action does ------------------------------------------------------------

@@ -28,6 +28,7 @@ from hvac_platform.detection.worth import (
     maintenance_parts,
     savings,
 )
+from hvac_platform.devices.display_units import degree_hours_words
 from hvac_platform.devices.registry import DeviceType, device_type
 from hvac_platform.monitoring.data_loss import DATA_LOSS
 from hvac_platform.monitoring.lifecycle import PLATFORM, State, handling_of, state_of
@@ -390,7 +391,7 @@ def comfort_words(worth: Worth) -> str:
     """How much discomfort there is, or why that isn't known."""
     if worth.degree_hours is None:
         return f"not known: {worth.comfort_unknown}"
-    return f"{worth.comfort:g} of 10: {worth.degree_hours:.1f} K·h beyond its setpoint in its last 24 h"
+    return f"{worth.comfort:g} of 10: {degree_hours_words(worth.degree_hours)} beyond its setpoint in its last 24 h"
 
 
 def maintenance_words(worth: Worth) -> str:

@@ -78,6 +78,17 @@ def test_other_hosts_and_other_pages_are_refused(served: Served) -> None:
     assert served.ask("POST", UPDATE, b"{}", Content_Type="text/plain")[0] == 415
 
 
+def test_what_can_not_even_be_read_is_told_as_a_problem_too(served: Served) -> None:
+    connection = http.client.HTTPConnection(HOST, served.port, timeout=60)
+    connection.request("GET", "/api/v1/devices", headers={"X-Long": "x" * 40_000})
+    answer = connection.getresponse()
+    said = json.loads(answer.read())
+    connection.close()
+    assert (answer.status, answer.getheader("Content-Type")) == (431, "application/problem+json")
+    assert (said["status"], said["title"]) == (431, "Request Header Fields Too Large")
+    assert said["detail"]
+
+
 def test_the_address_that_it_listens_on_is_known(filled: Path) -> None:
     client = make_app(settings_of(filled), host="10.1.2.3").server.test_client()
     assert client.get("/healthz", headers={"Host": "10.1.2.3:8050"}).status_code == 200
