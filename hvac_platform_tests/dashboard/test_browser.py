@@ -26,6 +26,7 @@ from hvac_platform.demo_alerts import OPERATOR, operator_path
 from hvac_platform.monitoring import lifecycle
 from hvac_platform.runtime.live import start_dashboard, stop, wait_until_ready
 from hvac_platform.stores.records import Incident
+from hvac_platform.timestamps import iso
 from hvac_platform_tests.conftest import HOUR_MS
 from hvac_platform_tests.dashboard.conftest import EVIL, START_MS, Served, settings_of
 from hvac_platform_tests.dashboard.story import DEVICE, LATER, NOTICED, RESOLVED, Clock, Story, story
@@ -225,6 +226,31 @@ def test_what_somebody_zooms_into_stays_at_refreshes_on_both_axes(
         page.wait_for_timeout(500)
         now = page.evaluate(RANGES)
         assert {graph: now[graph] for graph in zoomed} == {graph: was[graph] for graph in zoomed}
+        page.close()
+
+
+def test_what_is_typed_in_a_hurry_on_a_slow_browser_stays_in_order_and_counts_when_it_is_entered(served: str) -> None:
+    """By Enter, or when the field is left."""
+    with chromium() as browser:
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.goto(f"{served}/device/CH-001")
+        page.locator("#device-figure .main-svg").first.wait_for()
+        page.get_by_label("custom").check()
+        page.get_by_text("Enter both times").wait_for()
+        page.context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": 6})
+        for label, text in (("From (UTC)", iso(START_MS)[:16]), ("Until (UTC)", iso(START_MS + HOUR_MS)[:16])):
+            page.get_by_label(label).click()
+            page.keyboard.type(text)
+            assert page.get_by_label(label).input_value() == text
+        page.get_by_text("Enter both times").wait_for()
+        page.keyboard.press("Enter")
+        page.get_by_text(f"{iso(START_MS)} to {iso(START_MS + HOUR_MS)}").wait_for()
+        page.goto(f"{served}/what-if")
+        page.get_by_label("False alarms a day and device").click()
+        page.keyboard.type("0,1250")
+        page.keyboard.press("Tab")
+        page.get_by_text("such as 0.5").wait_for()
+        assert page.get_by_label("False alarms a day and device").input_value() == "0,1250"
         page.close()
 
 

@@ -139,7 +139,7 @@ def test_each_answer_takes_a_moment_and_the_next_goes_on_from_it(
 
 
 def test_fixed_limits_are_tried_as_the_command_does(filled: Path, browser: Browser) -> None:
-    said, _ = by_device(browser, what_if_similarity__value="0.999")
+    said, _ = by_device(browser, what_if_similarity_entered__data="0.999")
     store, settings, now = EmbeddedStore(filled / "store.db"), settings_of(filled), now_ms()
     tried, encoders = OfScores(fixed=Limits(similarity=0.999)), make_encoders(settings_of(filled), store)
     for device in store.devices():
@@ -148,28 +148,30 @@ def test_fixed_limits_are_tried_as_the_command_does(filled: Path, browser: Brows
             (row,) = [row for row in cells(said) if row[0] == device.device_id]
             assert row[2:5] == [f"{len(n):,}" for n in (found.recorded, found.replayed, found.won)]
     assert any(row[3] != row[2] for row in cells(said)), "hardly a window is so alike"
-    assert "as tried" in shown(browser, what_if_device__value="CH-001", what_if_sigma__value="2")
+    assert "as tried" in shown(browser, what_if_device__value="CH-001", what_if_sigma_entered__data="2")
 
 
 def test_fixed_limits_are_numbers_and_no_question_beside_a_budget(browser: Browser) -> None:
     for text in ("alike", "1.1", "-2", "nan"):
-        assert "Fixed similarity: a number from -1 to 1, such as 0.85" in shown(browser, what_if_similarity__value=text)
-    assert "Fixed sigma: a number from 0.1 to 1000000" in shown(browser, what_if_sigma__value="0")
-    assert "ask them apart" in shown(browser, what_if_sigma__value="3", what_if_budget__value="0.5")
+        assert "Fixed similarity: a number from -1 to 1, such as 0.85" in shown(
+            browser, what_if_similarity_entered__data=text
+        )
+    assert "Fixed sigma: a number from 0.1 to 1000000" in shown(browser, what_if_sigma_entered__data="0")
+    assert "ask them apart" in shown(browser, what_if_sigma_entered__data="3", what_if_budget_entered__data="0.5")
 
 
 def test_a_budget_is_a_number(browser: Browser) -> None:
     for text in ("few", "0", "-1", "nan", "1e9", "1,5"):
-        assert "such as 0.5" in shown(browser, what_if_budget__value=text)
+        assert "such as 0.5" in shown(browser, what_if_budget_entered__data=text)
     for text in ("", "  "):
-        assert "Choose a device" in shown(browser, what_if_budget__value=text)
+        assert "Choose a device" in shown(browser, what_if_budget_entered__data=text)
 
 
 def test_a_budget_needs_a_day_of_scores_and_says_by_how_much_limits_differ(filled: Path, tmp_path: Path) -> None:
     browser = Browser(make_app(settings_of(filled)))
-    asked = {"what_if_device__value": "CH-001", "what_if_budget__value": "0.01"}
+    asked = {"what_if_device__value": "CH-001", "what_if_budget_entered__data": "0.01"}
     assert "is needed to say what another budget does: choose a longer range" in shown(browser, **asked)
-    assert "is needed to say what another budget does" in by_device(browser, what_if_budget__value="0.01")[0]
+    assert "is needed to say what another budget does" in by_device(browser, what_if_budget_entered__data="0.01")[0]
 
     copy_databases(filled, tmp_path)
     store = EmbeddedStore(tmp_path / "store.db")
@@ -187,8 +189,8 @@ def test_a_budget_needs_a_day_of_scores_and_says_by_how_much_limits_differ(fille
     larger = (
         "A larger budget lowers the limits: more windows are anomalous, so more incidents come (50 false alarms a day"
     )
-    assert larger in shown(browser, **{**asked, "what_if_budget__value": "50"})
-    assert larger in by_device(browser, what_if_budget__value="50")[0]
+    assert larger in shown(browser, **{**asked, "what_if_budget_entered__data": "50"})
+    assert larger in by_device(browser, what_if_budget_entered__data="50")[0]
     assert "budget" not in by_device(browser, what_if_times__value="0.5")[0], "the multiple of a limit says it itself"
 
 

@@ -79,6 +79,7 @@ from hvac_platform.dashboard.reading import (
     with_open_window,
 )
 from hvac_platform.dashboard.source import Source
+from hvac_platform.dashboard.typed_fields import entered, register_fields, typed_field
 from hvac_platform.devices.display_units import Display
 from hvac_platform.devices.local_time import timezone_of
 from hvac_platform.devices.registry import device_type
@@ -164,10 +165,8 @@ def layout(device_id: str) -> Content:
                     ),
                     html.Div(
                         [
-                            html.Label("From (UTC)", htmlFor="device-from"),
-                            dcc.Input(id="device-from", type="text", debounce=True, placeholder="2026-01-31T06:00"),
-                            html.Label("Until (UTC)", htmlFor="device-until"),
-                            dcc.Input(id="device-until", type="text", debounce=True, placeholder="2026-01-31T18:00"),
+                            *typed_field("device-from", "From (UTC)", placeholder="2026-01-31T06:00"),
+                            *typed_field("device-until", "Until (UTC)", placeholder="2026-01-31T18:00"),
                         ],
                         id="device-custom",
                         hidden=True,
@@ -874,6 +873,7 @@ def newest_values(kind: str, values: Mapping[str, float], window_start_ms: int, 
 
 def register(app: Dash, source: Source) -> None:
     """Callbacks of the page."""
+    register_fields(app, ("device-from", "device-until"))
 
     @app.callback(
         Output("device-head", "children"),
@@ -895,8 +895,8 @@ def register(app: Dash, source: Source) -> None:
         Output("device-replay", "href"),
         Input("tick", "n_intervals"),
         Input("device-range", "value"),
-        Input("device-from", "value"),
-        Input("device-until", "value"),
+        entered("device-from"),
+        entered("device-until"),
         Input("device-metrics", "value"),
         Input("device-overlay", "value"),
         State("device-id", "data"),

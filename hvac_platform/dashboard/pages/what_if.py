@@ -35,6 +35,7 @@ from hvac_platform.dashboard.pasted_rules import (
     rules_as_text,
 )
 from hvac_platform.dashboard.source import Source
+from hvac_platform.dashboard.typed_fields import entered, register_fields, typed_field
 from hvac_platform.dashboard.what_if_by_device import encoders_for, next_answers
 from hvac_platform.detection.methods import method_names
 from hvac_platform.devices.registry import device_type
@@ -107,9 +108,8 @@ def _limits() -> Content:
 
 
 def _field(name: str, label: str) -> Content:
-    element = f"what-if-{name}"
-    field = dcc.Input(id=element, type="text", debounce=True, maxLength=20, placeholder="as calibrated")
-    return html.Div([html.Label(label, htmlFor=element), field], className="chooser")
+    fields = typed_field(f"what-if-{name}", label, maxLength=20, placeholder="as calibrated")
+    return html.Div(fields, className="chooser")
 
 
 def _rules() -> Content:
@@ -355,6 +355,7 @@ def _episode(episode: Episode | None) -> str:
 
 def register(app: Dash, source: Source) -> None:
     """Callbacks of the page; it does not refresh by itself, since the past doesn't change."""
+    register_fields(app, ("what-if-budget", "what-if-similarity", "what-if-sigma"))
 
     @app.callback(
         Output("what-if-content", "children"),
@@ -365,9 +366,9 @@ def register(app: Dash, source: Source) -> None:
         Input("what-if-methods", "value"),
         Input("what-if-agreeing", "value"),
         Input("what-if-span", "value"),
-        Input("what-if-budget", "value"),
-        Input("what-if-similarity", "value"),
-        Input("what-if-sigma", "value"),
+        entered("what-if-budget"),
+        entered("what-if-similarity"),
+        entered("what-if-sigma"),
         Input("what-if-try", "n_clicks"),
         State(FIELD, "value"),
     )
