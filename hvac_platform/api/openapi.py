@@ -149,16 +149,9 @@ def _operation(route: Route) -> dict[str, Any]:
         "responses": {
             "200": {"description": "The answer.", "content": {"application/json": {"schema": document}}},
             "304": {"description": "The same as the client has, by If-None-Match."},
-            **({"415": _NO_JSON} if route.takes_body else {}),
             "default": {"description": "What is wrong.", "content": problem},
         },
     }
-
-
-_NO_JSON = {
-    "description": "The body isn't sent as application/json.",
-    "content": {"text/plain": {"schema": {"type": "string"}}},
-}
 
 
 def _body() -> dict[str, Any]:

@@ -11,6 +11,7 @@ import waitress
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser, ParsingError, TransferEncodingNotImplemented
 from waitress.task import ErrorTask
+from waitress.utilities import RequestHeaderFieldsTooLarge
 
 from hvac_platform.api.problems import PROBLEM
 from hvac_platform.config import Settings
@@ -60,6 +61,8 @@ class RefusalTask(ErrorTask):  # type: ignore[misc]
         """Write the answer and end the connection."""
         error = self.request.error
         told = " ".join(str(error.body).split())[:300]
+        if isinstance(error, RequestHeaderFieldsTooLarge):
+            told = f"the headers are longer than {LONGEST_HEADERS:,} bytes"
         document = {"type": "about:blank", "title": error.reason, "status": error.code, "detail": told}
         body = json.dumps(document).encode()
         self.status = f"{error.code} {error.reason}"

@@ -86,7 +86,7 @@ def test_what_can_not_even_be_read_is_told_as_a_problem_too(served: Served) -> N
     connection.close()
     assert (answer.status, answer.getheader("Content-Type")) == (431, "application/problem+json")
     assert (said["status"], said["title"]) == (431, "Request Header Fields Too Large")
-    assert said["detail"]
+    assert said["detail"] == "the headers are longer than 32,768 bytes"
 
 
 def test_the_address_that_it_listens_on_is_known(filled: Path) -> None:

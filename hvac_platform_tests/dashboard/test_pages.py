@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 import pytest
 
 from hvac_platform.config import Settings
 from hvac_platform.dashboard.app import make_app, route
 from hvac_platform.dashboard.formatting import at_site
+from hvac_platform.dashboard.pages.incident import why
 from hvac_platform.dashboard.source import Source
 from hvac_platform.detection.methods import method_names
 from hvac_platform.monitoring import lifecycle
 from hvac_platform.monitoring.data_loss import DataLoss
 from hvac_platform.monitoring.incidents import data_loss_incident
+from hvac_platform.monitoring.normal_course import Departure, NormalCourse
 from hvac_platform.stores.base import Store, StoreError
 from hvac_platform.stores.embedded import EmbeddedStore
 from hvac_platform.stores.records import DevicePoint, Incident, StoredGrade
@@ -500,3 +503,14 @@ def test_an_incident_says_what_it_is_worth_in_energy_with_prices_in_money_and_wh
     said = page(hvac_tariffs=tariffs)
     assert "tariffs.yaml: line 1: price: is missing" in said, "a file that is wrong is told, and the energy is there"
     assert " kWh (" in said
+
+
+def test_the_direction_in_which_a_metric_moved_is_that_of_the_table_below(filled: Path) -> None:
+    """Of a state far from anything seen the signature has the other sign: what it says of one metric rests on all others."""
+    (row,) = Incident.read(EmbeddedStore(filled / "store.db"), "CH-001")
+    assert row.signature["power_consumption"] > 0
+    lower = (Departure("power_consumption", 20.0, 60.0, -9.0), Departure("cop", 5.0, 5.01, -0.1))
+    course = NormalCourse(np.zeros(0, dtype=np.int64), (), np.zeros((0, 0)), lower)
+    assert "power (down), coefficient of performance" in str(why(row, "chiller", course))
+    assert "performance (down)" not in str(why(row, "chiller", course)), "about as usual is no direction"
+    assert "power (up), coefficient of performance (down)" in str(why(row, "chiller"))

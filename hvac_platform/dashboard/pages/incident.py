@@ -273,9 +273,14 @@ def gone(store: Store, incident_id: str, settings: Settings) -> Content:
     return html.Div([stands, said, history(left, timezone_of(settings.hvac_alerts, building))])
 
 
-def why(incident: Incident, kind: str) -> Content:
-    """Reasons, rules, and the metrics that moved with their direction."""
+def why(incident: Incident, kind: str, course: NormalCourse | None = None) -> Content:
+    """Reasons, rules, and the metrics that moved with their direction: that of the page's table, where it has one.
+
+    The signature tells what is left where each metric is compared with all others; far from anything seen, its sign may
+    be the other one.
+    """
     signature = incident.signature
+    directions = dict(signature) if course is None else spread_directions(course)
     moved = incident.metrics or sorted(signature, key=lambda m: -abs(signature[m]))
     parts: list[Content] = [
         html.H2("Why"),
@@ -288,9 +293,14 @@ def why(incident: Incident, kind: str) -> Content:
             html.P(["Rules that fired, most frequent first: ", ", ".join(_rule_words(kind, r) for r in incident.rules)])
         )
     if moved:
-        told = [f"{metric_title(kind, m)}{_direction(signature.get(m))}" for m in moved]
+        told = [f"{metric_title(kind, m)}{_direction(directions.get(m))}" for m in moved]
         parts.append(html.P(["Metrics that moved, most important first: ", ", ".join(told)]))
     return html.Section(parts)
+
+
+def spread_directions(course: NormalCourse) -> dict[str, float]:
+    """How far from normal each metric was that was not about normal, in spreads."""
+    return {one.metric: one.spreads for one in course.departures if abs(one.spreads) >= LEAST_SPREADS}
 
 
 def _rule_words(kind: str, rule_id: str) -> str:
@@ -498,7 +508,7 @@ def render(store: Store, key: IncidentKey, known: KnownOfIncidents, settings: Se
             summary(incident, kind, handling, at_ms, timezone),
             worth_of_it(worth, urgency_now(store, incident, worth)),
             history(lifecycle.history_of(store, incident), timezone),
-            why(incident, kind),
+            why(incident, kind, course),
             *([] if course is None else [departures(course, kind)]),
             *([] if lost else [html.Div([likely(incident), similar(incident, kept)], className="columns")]),
             *([note("The snapshots around it are no longer kept.")] if drawn is None else []),
