@@ -179,8 +179,9 @@ def register(app: Dash, source: Source, acting: Acting, runs: DeviceRuns) -> Non
         State("device-id", "data"),
         State(GOING, "data"),
     )
-    def look(_tick: int, _said: Content, device_id: Any, going: Any) -> Any:
-        if going is False and ctx.triggered_id != SAID:  # all that were seen are over
+    def look(_tick: int, said: Content, device_id: Any, going: Any) -> Any:
+        told = f"{SAID}.children" in ctx.triggered_prop_ids  # beside a tick too
+        if going is False and not told:  # all that were seen are over
             return no_update, no_update
         try:
             require_acting(source.person())
@@ -189,10 +190,10 @@ def register(app: Dash, source: Source, acting: Acting, runs: DeviceRuns) -> Non
                 return "", False
             found = runs.of(str(device_id))
         except RunsError as error:
-            if ctx.triggered_id == SAID:  # which has said it
-                return no_update, False
-            said = visible(error, 400)
-            return note(f"{said[:1].upper()}{said[1:]}."), False
+            if told:  # which has said it where nothing started; what did is looked for until Dagster has the time
+                return no_update, isinstance(said, str)
+            why = visible(error, 400)
+            return note(f"{why[:1].upper()}{why[1:]}."), going is True
         except StoreError:
             return "", False
         pages = (settings.hvac_dagster_pages_url or settings.hvac_dagster_url) if source.buildings() is None else None

@@ -169,6 +169,23 @@ def test_runs_are_listed_with_how_far_they_are_and_where_to_look(
     assert "Started" in judge(ben, "CH-001", YESTERDAY, YESTERDAY)
 
 
+def test_a_run_that_was_started_is_looked_for_until_dagster_has_the_time_to_answer(
+    app: Any, store: EmbeddedStore, dagster: PlayedDagster
+) -> None:
+    ana = visitor(app, store, "ana", Role.OPERATOR)
+    asked = {"device_id__data": "CH-001", "device_runs_going__data": False}
+    judge(ana, "CH-001", YESTERDAY, YESTERDAY)
+    dagster.status = 503
+    said = ana.ask("device-runs.children", device_run_said__children="Started: run 00000001.", **asked)
+    assert said == {"device-runs-going.data": True}
+    said = ana.ask("device-runs.children", tick__n_intervals=2, **{**asked, "device_runs_going__data": True})
+    assert "answered 503" in str(said["device-runs.children"])
+    assert said["device-runs-going.data"] is True
+    dagster.status = 200
+    said = ana.ask("device-runs.children", tick__n_intervals=3, **{**asked, "device_runs_going__data": True})
+    assert "1 of 5 steps done" in str(said["device-runs.children"])
+
+
 def test_no_run_is_launched_or_told_of_for_who_may_not(app: Any, store: EmbeddedStore, dagster: PlayedDagster) -> None:
     ana = visitor(app, store, "ana", Role.OPERATOR)
     rebuild(ana, "CH-001")

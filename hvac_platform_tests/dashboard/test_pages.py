@@ -246,7 +246,9 @@ def test_a_custom_range_that_shows_nothing_says_why(
     browser: Browser, start: str | None, until: str | None, says: str
 ) -> None:
     asked = {"device_id__data": "CH-001", "device_range__value": "custom"}
-    answer = browser.ask("device-message.children", **asked, device_from__value=start, device_until__value=until)
+    answer = browser.ask(
+        "device-message.children", **asked, device_from_entered__data=start, device_until_entered__data=until
+    )
     assert says.lower() in str(answer["device-message.children"]).lower()
     assert answer["device-body.hidden"] is True
     assert answer["device-custom.hidden"] is False
@@ -257,8 +259,8 @@ def test_a_custom_range_is_shown(browser: Browser) -> None:
     answer = browser.ask(
         "device-message.children",
         **asked,
-        device_from__value=f"{YESTERDAY}T02:00",
-        device_until__value=f"{YESTERDAY}T03:00",
+        device_from_entered__data=f"{YESTERDAY}T02:00",
+        device_until_entered__data=f"{YESTERDAY}T03:00",
     )
     assert "60 windows of 60 s" in str(answer["device-message.children"])
 
@@ -307,7 +309,7 @@ def test_times_of_an_incident_and_a_device_are_told_by_the_clock_of_the_building
 def test_an_incident_says_why_what_and_how_much(browser: Browser) -> None:
     text = browser.text("incident-content.children", incident_id__data=["CH-001", START_MS + 20 * HOUR_MS])
     similar = f"/incident/CH-001/{START_MS + 20 * HOUR_MS - DAY_MS}"
-    for words in ("far from its usual", "ch-1 (", "power (up)", "fouled condenser", "0.91", "42.5 kWh", similar):
+    for words in ("far from its usual", "ch-1 (", "fouled condenser", "0.91", "42.5 kWh", similar):
         assert words in text
     assert "this incident" in text
     assert "What was not normal" in text
@@ -514,3 +516,12 @@ def test_the_direction_in_which_a_metric_moved_is_that_of_the_table_below(filled
     assert "power (down), coefficient of performance" in str(why(row, "chiller", course))
     assert "performance (down)" not in str(why(row, "chiller", course)), "about as usual is no direction"
     assert "power (up), coefficient of performance (down)" in str(why(row, "chiller"))
+
+
+def test_the_page_of_a_device_that_there_is_not_has_nothing_to_choose_or_to_do(filled: Path) -> None:
+    browser = Browser(make_app(settings_of(filled)))
+    asked = {"device_range__value": "24 h"}
+    assert browser.ask("device-head.children", device_id__data="CH-001", **asked)["device-tools.hidden"] is False
+    gone = browser.ask("device-head.children", device_id__data="CH-999", **asked)
+    assert gone["device-tools.hidden"] is True
+    assert "No device of this name is registered" in str(gone["device-message.children"])

@@ -167,13 +167,16 @@ def test_what_would_have_been_normal_is_computed_once_for_a_span(filled: Path) -
 def test_an_address_names_the_span_and_a_device_leads_to_its_own(browser: Browser) -> None:
     """The page of a device leads to the range that it shows, of which a replay plays the last seven days."""
     asked = {"device_id__data": "CH-001", "device_range__value": "custom"}
-    day = {"device_from__value": YESTERDAY, "device_until__value": f"{YESTERDAY}T18:00"}
+    day = {"device_from_entered__data": YESTERDAY, "device_until_entered__data": f"{YESTERDAY}T18:00"}
     href = browser.ask("device-replay.href", **asked, **day)["device-replay.href"]
     assert href == f"/replay/CH-001?from={YESTERDAY}T00:00:00&until={YESTERDAY}T18:00:00"
     path, _, search = href.partition("?")
     page = browser.ask("page.children", where__pathname=path, where__search=f"?{search}")
     assert [f"{YESTERDAY}T{hour}:00:00" in json.dumps(page) for hour in ("00", "18")] == [True, True]
-    longer = {"device_from__value": iso(START_MS - 20 * DAY_MS), "device_until__value": f"{YESTERDAY}T18:00"}
+    longer = {
+        "device_from_entered__data": iso(START_MS - 20 * DAY_MS),
+        "device_until_entered__data": f"{YESTERDAY}T18:00",
+    }
     href = browser.ask("device-replay.href", **asked, **longer)["device-replay.href"]
     assert f"from={iso(START_MS + 18 * HOUR_MS - 7 * DAY_MS)[:10]}T18:00:00&" in href
 

@@ -152,37 +152,42 @@ def layout(device_id: str) -> Content:
         [
             html.H1(visible(device_id, 128)),
             html.Div(id="device-head"),
-            maintaining.panel(current_person(), now_ms()),
-            launching.panel(current_person(), now_ms()),
             html.Div(
                 [
-                    html.Fieldset(
-                        [
-                            html.Legend("Range"),
-                            dcc.RadioItems(id="device-range", options=ranges, value="24 h", inline=True),
-                        ],
-                        className="chooser wide",
-                    ),
+                    maintaining.panel(current_person(), now_ms()),
+                    launching.panel(current_person(), now_ms()),
                     html.Div(
                         [
-                            *typed_field("device-from", "From (UTC)", placeholder="2026-01-31T06:00"),
-                            *typed_field("device-until", "Until (UTC)", placeholder="2026-01-31T18:00"),
+                            html.Fieldset(
+                                [
+                                    html.Legend("Range"),
+                                    dcc.RadioItems(id="device-range", options=ranges, value="24 h", inline=True),
+                                ],
+                                className="chooser wide",
+                            ),
+                            html.Div(
+                                [
+                                    *typed_field("device-from", "From (UTC)", placeholder="2026-01-31T06:00"),
+                                    *typed_field("device-until", "Until (UTC)", placeholder="2026-01-31T18:00"),
+                                ],
+                                id="device-custom",
+                                hidden=True,
+                                className="chooser wide",
+                            ),
+                            chooser("device-metrics", "Metrics", [], [], multi=True, placeholder="the key ones"),
+                            html.Fieldset(
+                                [
+                                    html.Legend("Those of one unit"),
+                                    dcc.Checklist(id="device-overlay", options=overlay, value=[], inline=True),
+                                ],
+                                className="chooser",
+                            ),
+                            dcc.Link("Replay this span", href=replay_href(device_id), id="device-replay"),
                         ],
-                        id="device-custom",
-                        hidden=True,
-                        className="chooser wide",
+                        className="controls",
                     ),
-                    chooser("device-metrics", "Metrics", [], [], multi=True, placeholder="the key ones"),
-                    html.Fieldset(
-                        [
-                            html.Legend("Those of one unit"),
-                            dcc.Checklist(id="device-overlay", options=overlay, value=[], inline=True),
-                        ],
-                        className="chooser",
-                    ),
-                    dcc.Link("Replay this span", href=replay_href(device_id), id="device-replay"),
                 ],
-                className="controls",
+                id="device-tools",
             ),
             html.Div(note("reading …"), id="device-message"),
             html.Div(id="device-urgent"),
@@ -893,6 +898,7 @@ def register(app: Dash, source: Source) -> None:
         Output("device-shown", "data"),
         Output("device-custom", "hidden"),
         Output("device-replay", "href"),
+        Output("device-tools", "hidden"),
         Input("tick", "n_intervals"),
         Input("device-range", "value"),
         entered("device-from"),
@@ -923,14 +929,15 @@ def register(app: Dash, source: Source) -> None:
         message = guarded(source, read)
         plain = chosen != CUSTOM
         view = views[0] if views else DeviceView(no_update, message)
+        unknown = bool(views) and view.head is None  # then there is nothing to choose or to do
         again = known is not None and isinstance(view.shown, dict) and known.get("axes") == view.shown["axes"]
         if view.scores is None or view.metrics is None:
-            return view.head, message, True, *[no_update] * 11, None, plain, no_update
+            return view.head, message, True, *[no_update] * 11, None, plain, no_update, unknown
         heights = view.heights
         return (
             *(view.head, message, False, sent(view.scores, again=again), heights[0]),
             *(sent(view.strips, again=again), heights[1]),
             *(sent(view.metrics, again=again), heights[2], view.marks),
             *(view.urgent, view.newest, view.tables, view.options, view.shown, plain),
-            view.replay,
+            *(view.replay, unknown),
         )
