@@ -4,10 +4,12 @@ import numpy as np
 from dash import no_update
 
 from hvac_platform.dashboard.app import make_app
-from hvac_platform.dashboard.pages.device import Asked, render, sent
+from hvac_platform.dashboard.kept_zoom import sent
+from hvac_platform.dashboard.pages.device import Asked, render
 from hvac_platform.dashboard.reading import open_window, with_open_window
 from hvac_platform.ingestion import standing as standing_module
 from hvac_platform.stores.base import Device
+from hvac_platform.stores.records import MaintenanceSpan
 from hvac_platform.stores.series import read_series
 from hvac_platform.timestamps import now_ms
 from hvac_platform_tests.conftest import MINUTE_MS, reading, readings
@@ -85,6 +87,10 @@ def test_a_refresh_brings_only_what_is_new(platform, monkeypatch):
     assert "64.2" in str(second.newest)
     unchanged = (second.message, second.marks, second.tables, second.options, second.shown)
     assert all(part is no_update for part in unchanged)
+    work = MaintenanceSpan("RTU-001", start, start + 60 * MINUTE_MS, "coil cleaning", 0)
+    platform.store.upsert(MaintenanceSpan.TABLE, MaintenanceSpan.columns([work]))
+    assert "coil cleaning" in str(page(first.shown).tables), "who has entered it sees it"
+    platform.store.delete(MaintenanceSpan.TABLE, MaintenanceSpan.columns([work]))
     assert isinstance(page({**first.shown, "state": "of another page"}).metrics, dict)
     assert isinstance(page(first.shown, at_ms=start + MINUTE_MS).metrics, dict), "a minute later in any case"
     monkeypatch.setattr(standing_module, "now_ms", lambda: now + 2 * MINUTE_MS)

@@ -698,7 +698,8 @@ def _state(store: Store, newest: _Now, asked: Asked, now: int) -> str:
     written = max((d.snapshots_written_at or 0 for d in days), default=0)
     recently = (newest.open_ms - RECENT_WINDOWS * newest.window_ms, None)
     judged = max(Verdict.times(store, device_id, recently).tolist(), default=0)
-    parts = (device_id, asked, newest.open_ms if newest.live else None, written, judged, now // HOLD_MS)
+    work = MaintenanceSpan.read(store, device_id)  # who has entered some looks for it
+    parts = (device_id, asked, newest.open_ms if newest.live else None, written, judged, work, now // HOLD_MS)
     return hashlib.blake2b(repr(parts).encode(), digest_size=16).hexdigest()
 
 
