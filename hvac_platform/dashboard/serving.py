@@ -40,7 +40,13 @@ class DashboardError(Exception):
 
 
 class Parser(HTTPRequestParser):  # type: ignore[misc]
-    """Reads requests as waitress does; a transfer coding that it doesn't know is a fault of who sent it (400), not 501."""
+    """Reads requests as waitress does; a transfer coding that it doesn't know is a fault of who sent it (400), not 501.
+
+    Attributes:
+        path: of the request; empty where it couldn't be read, which waitress looks at when who sent it has gone.
+    """
+
+    path = ""
 
     def parse_header(self, header_plus: bytes) -> None:
         """Read the first line and the headers.

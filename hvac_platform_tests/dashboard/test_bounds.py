@@ -16,11 +16,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waitress.adjustments import Adjustments
 
 from hvac_platform.dashboard.app import make_app
 from hvac_platform.dashboard.front import LONGEST_BODY, LONGEST_LIST, LONGEST_TEXT
 from hvac_platform.dashboard.log_lines import LONGEST_LINE
 from hvac_platform.dashboard.pages.device import MOST_METRICS
+from hvac_platform.dashboard.serving import Parser
 from hvac_platform.runtime.live import StartedProcess, start_dashboard, stop, wait_until_ready
 from hvac_platform_tests.dashboard.conftest import Browser, settings_of
 from hvac_platform_tests.live.conftest import free_port
@@ -203,3 +205,8 @@ def test_a_port_in_use_is_told_with_the_process_that_has_it(served: Served, fill
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
     assert f"process {served.started.process.pid} (" in done.stderr
+
+
+def test_a_request_that_could_not_be_read_has_a_path_for_who_writes_to_the_log() -> None:
+    """The server names the path where who sent a request has gone before its answer, of headers that are too long too."""
+    assert Parser(Adjustments()).path == ""
