@@ -43,9 +43,13 @@ def profile_of(stored: StoredProfile) -> Profile:
         span_start=stored.span_start,
         span_end=stored.span_end,
         detector=_detector_of(stored.detector) if stored.detector else None,
-        fit=Fit(**stored.fit) if stored.fit else None,
+        fit=_fit_of(stored.fit) if stored.fit else None,
         energy=_energy_of(stored.energy) if stored.energy else None,
     )
+
+
+def _fit_of(stored: StoredFit) -> Fit:
+    return Fit(**{**stored, "standing": tuple(stored.get("standing", ()))})  # type: ignore[arg-type]
 
 
 def _energy_of(document: Mapping[str, object]) -> EnergyModel:
