@@ -50,7 +50,7 @@ from hvac_platform.monitoring.profile_versions import (
     rests_until,
     versions_of,
 )
-from hvac_platform.monitoring.profiles import load_profile, stored_profile
+from hvac_platform.monitoring.profiles import judging_type_of, load_profile, stored_profile
 from hvac_platform.monitoring.unjudged import Unjudged, judge_unjudged
 from hvac_platform.monitoring.wide_devices import choose_by_sample, readable_from
 from hvac_platform.snapshots import SnapshotSeries, select
@@ -245,9 +245,8 @@ def read_history(
     )
     if not len(series):
         return History(series, {})
-    present = load_profile(store, device.device_id)
     declared = device_type(device.device_type)
-    rules = evaluate_rules(series, declared if present is None else present.judging_type(declared))
+    rules = evaluate_rules(series, judging_type_of(store, device.device_id, declared))
     impossible = impossible_readings(series, declared)
     series = without_readings(series, impossible)
     paces = learn_paces(series)
