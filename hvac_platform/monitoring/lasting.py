@@ -155,7 +155,7 @@ def look_for_change(
     noise = noisier(
         times[usable],
         values_of(series, present.detector.metric_names)[usable],
-        residuals[usable],
+        np.where(_setpoints(present.detector.metric_names, device_type(device.device_type)), np.nan, residuals)[usable],
         (~flagged & (times < present.fit.end_ms))[usable],
         end_ms,
     )
@@ -175,9 +175,24 @@ def look_for_change(
     if end_ms - since < TOLD_AFTER_MS:
         return None
     rows = flagged & usable & (times >= since)
+    incident_id = f"{device.device_id}/{since}{LASTING_ENDING}" if known is None else known.incident_id
     found, evidence, direction, new_rules = _evidence(
-        store, device, series, flagged, usable, against_rules, rows, present, residuals, noise, since, end_ms
+        store,
+        device,
+        series,
+        flagged,
+        usable,
+        against_rules,
+        rows,
+        present,
+        residuals,
+        noise,
+        since,
+        end_ms,
+        incident_id,
     )
+    if speaks_against(evidence):
+        evidence = [one for one in evidence if one.about != GOES_ON]
     whole = times >= since
     if found is None:  # what is held stays so on a night that shows nothing clear, unless somebody expects it
         if known is None or known.state not in NOT_LEARNED or said_of(store, known)[0] is ChangeState.EXPECTED:
@@ -323,6 +338,12 @@ def spans_of_faults(store: Store, device_id: str) -> list[tuple[int, int]]:
     return [(one.since, one.seen_until) for one in found if one.state == ChangeState.FAULT]
 
 
+def evidence_line(evidence: StoredEvidence) -> str:
+    """One piece of evidence, and which way it speaks."""
+    way = "against" if evidence["against"] else "beside" if evidence["about"] == GOES_ON else "for"
+    return f"{way}: {evidence['said']}"
+
+
 def sentence_of(change: LastingChange) -> str:
     """What is told of a change, in a sentence."""
     since = iso(change.since)[:16] + "Z"
@@ -347,6 +368,12 @@ def _moved(change: LastingChange, state: ChangeState, by: str, now_ms: int) -> L
     if change.state == state:
         return change
     return replace(change, state=str(state), decided_at=now_ms, decided_by=by)
+
+
+def _setpoints(names: Sequence[str], declared: DeviceType | None) -> Bool:
+    """Which of m metrics are setpoints, bool [m]: no sensor of theirs becomes noisier."""
+    classes = [declared.point(n).brick or "" if declared is not None and n in declared.index else "" for n in names]
+    return np.array([name.endswith("Setpoint") for name in classes], dtype=np.bool_)
 
 
 def _stored(evidence: Evidence) -> StoredEvidence:
@@ -383,6 +410,7 @@ def _evidence(
     noise: Noise | None,
     since: int,
     end_ms: int,
+    incident_id: str,
 ) -> tuple[Learned | None, list[Evidence], dict[str, float], dict[str, Bool]]:
     """What the flagged windows of a change show, and where rules that began with it fire, bool [n] each.
 
@@ -438,7 +466,7 @@ def _evidence(
     exchanged = any(not one.against for one in of_sensor)
     began = rules_of_change(series, declared, before, after)
     found += _of_rules(
-        series, device, declared, began, learned, names, name if exchanged else "", after, against_rules, since
+        series, incident_id, declared, began, learned, names, name if exchanged else "", after, against_rules
     )
     found += of_sensor
     if not of_sensor:
@@ -462,7 +490,7 @@ def _evidence(
 
 def _of_rules(
     series: SnapshotSeries,
-    device: Device,
+    incident_id: str,
     declared: DeviceType | None,
     began: list[RuleOfChange],
     learned: Learned,
@@ -470,7 +498,6 @@ def _of_rules(
     exchanged: str,
     after: Bool,
     against_rules: Bool,
-    since: int,
 ) -> list[Evidence]:
     """What rules say: those that an exchanged sensor explains stand for it, others speak against learning, or go on."""
     found: list[Evidence] = []
@@ -497,8 +524,8 @@ def _of_rules(
         titles = ", ".join(f"{one.rule.id} ({one.rule.title})" for one in going)
         share = max(one.share for one in going)
         said = (
-            f"{titles} fires in {share:.0%} of the windows since, and goes on when the change is learned: if it is as it "
-            f"should be, hvac incidents label {device.device_id}/{since}{LASTING_ENDING} {EXPECTED_LABEL}"
+            f"{titles} fires in {share:.0%} of the windows since, and goes on when the change is learned. If it is as it "
+            f"should be: hvac incidents label {incident_id} {EXPECTED_LABEL}"
         )
         found.append(Evidence(GOES_ON, False, said, share, ids))
     return found
