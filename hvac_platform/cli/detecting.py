@@ -41,7 +41,7 @@ from hvac_platform.monitoring.comparing import compare_device
 from hvac_platform.monitoring.counted import count_judged
 from hvac_platform.monitoring.degradation import HISTORY_DAYS, LEAST_DAYS, metric_unit
 from hvac_platform.monitoring.judging import Judgement
-from hvac_platform.monitoring.lasting import ChangeState, sentence_of
+from hvac_platform.monitoring.lasting import ChangeState, evidence_line, sentence_of
 from hvac_platform.monitoring.learning import Lesson, mode_calibration, told_counts, told_metrics
 from hvac_platform.monitoring.passes import (
     DegradationPass,
@@ -197,7 +197,7 @@ def history(name: OneName = None, option: OneDevice = None, as_json: AsJson = Fa
         for change in reversed(changes):
             console.print(sentence_of(change))
             for one in change.evidence:
-                console.print(f"  {'against' if one['against'] else 'for'}: {one['said']}")
+                console.print(f"  {evidence_line(one)}")
 
 
 @profiles.command("rollback")

@@ -8,13 +8,15 @@ is stated, one piece of evidence after the other, and what speaks against learni
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hvac_platform.devices.registry import DeviceType
+from hvac_platform.detection.rules import URGENT_LEVEL, rule_firings
+from hvac_platform.devices.registry import DeviceType, Rule
+from hvac_platform.snapshots import SnapshotSeries
 
 if TYPE_CHECKING:
     from hvac_platform.detection.fault_kinds import LikelyKind
@@ -57,6 +59,8 @@ NOISIER = 1.6
 """A sensor is noisier that scatters so many times as much about what the others imply as in any quarter of a day before."""
 BLOCK_MS, DAY_BLOCKS, LEAST_STEPS = DAY_MS // 4, 4, 20
 LEAST_ROWS = 30
+BEFORE_SHARE, EXPLAINED = 0.1, 0.1
+"""A rule began with a change where it fired a tenth as often before; an offset explains it that leaves a tenth of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +68,18 @@ class Evidence:
     """One thing that was looked at.
 
     Attributes:
-        about: rule, label, kind, sensor, energy, growth, trend, swing, noise, setpoint, weather or gate.
+        about: rule, standing, goes on, label, kind, sensor, energy, growth, trend, swing, noise, setpoint, weather or gate.
         against: whether it speaks against learning the change; else it explains the change.
         said: what was found, in a sentence.
         value: the figure that it rests on.
+        rules: ids of the rules that it speaks of.
     """
 
     about: str
     against: bool
     said: str
     value: float = float("nan")
+    rules: tuple[str, ...] = ()
 
 
 def change_span(
@@ -395,6 +401,74 @@ def rule_evidence(share: float, rules: Sequence[str]) -> list[Evidence]:
     if share < RULE_SHARE:
         return []
     return [Evidence("rule", True, f"{', '.join(rules[:3]) or 'a rule'} fires in {share:.0%} of the windows", share)]
+
+
+@dataclass(frozen=True, slots=True)
+class RuleOfChange:
+    """A rule of level 3 or 4 that fires since a change, and hardly did before.
+
+    Attributes:
+        rule: that.
+        fired: bool [n], where, in the history.
+        share: of the windows of the change.
+    """
+
+    rule: Rule
+    fired: Bool
+    share: float
+
+
+def rules_of_change(
+    series: SnapshotSeries, declared: DeviceType | None, before: Bool, after: Bool
+) -> list[RuleOfChange]:
+    """Rules that began with a change; those of level 1 and 2 and hard limits are never part of one.
+
+    Args:
+        series: n snapshots.
+        declared: the device type.
+        before: bool [n], windows that were learned from before it.
+        after: bool [n], windows since.
+    """
+    if declared is None or not before.any() or not after.any():
+        return []
+    found = [(f.rule, f.fired) for f in rule_firings(series, declared) if f.rule is not None and f.level > URGENT_LEVEL]
+    return [
+        RuleOfChange(rule, fired, share)
+        for rule, fired in found
+        if (share := float(fired[after].mean())) >= LEAST_SHARE and fired[before].mean() <= BEFORE_SHARE * share
+    ]
+
+
+def explained_by_offset(
+    rules: Sequence[RuleOfChange],
+    series: SnapshotSeries,
+    declared: DeviceType,
+    metric: str,
+    offset: float,
+    after: Bool,
+) -> list[RuleOfChange]:
+    """Those rules that would be silent if a sensor that was exchanged read what the one before did.
+
+    Args:
+        rules: that fire since.
+        series: n snapshots.
+        declared: the device type.
+        metric: the sensor.
+        offset: how far it is off, in its unit.
+        after: bool [n], windows since.
+    """
+    j = series.metric_names.index(metric)
+    moved = np.zeros_like(series.mean)
+    moved[after, j] = offset
+    as_before = replace(
+        series,
+        mean=series.mean - moved,
+        minimum=series.minimum - moved,
+        maximum=series.maximum - moved,
+        last=series.last - moved,
+    )
+    left = {f.rule.id: float(f.fired[after].mean()) for f in rule_firings(as_before, declared) if f.rule is not None}
+    return [one for one in rules if left.get(one.rule.id, 0.0) <= EXPLAINED * one.share]
 
 
 def speaks_against(evidence: Sequence[Evidence]) -> bool:

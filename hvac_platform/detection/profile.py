@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from hvac_platform.detection.alarms import budget_limit, counted_limit, margin_for_variation, persistent_level
 from hvac_platform.detection.calibration import exceedance_for, persistent, tail_limit
 from hvac_platform.detection.reasons import Deviation, deviations_of, digits_apart, told
+from hvac_platform.detection.rules import without_rules
 from hvac_platform.detection.verdicts import Verdicts
 from hvac_platform.devices.registry import DeviceType
 from hvac_platform.snapshots import SnapshotSeries
@@ -92,6 +93,7 @@ class Fit:
         end_ms: end of the last one.
         reason: why it was fitted anew.
         window_ms: length of their windows; None in profiles of versions in which all windows of a store had one length.
+        standing: ids of rules that are a standing condition of the device since a change was learned: they are not judged.
     """
 
     count: int
@@ -99,6 +101,7 @@ class Fit:
     end_ms: int
     reason: str
     window_ms: int | None = None
+    standing: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +137,15 @@ class Profile:
     energy: EnergyModel | None = None
     fixed: bool = False
     _version: int | None = field(default=None, init=False, compare=False, repr=False)
+
+    @property
+    def standing(self) -> tuple[str, ...]:
+        """Rules that are not judged on this device, see :class:`Fit`."""
+        return () if self.fit is None else self.fit.standing
+
+    def judging_type(self, declared: DeviceType | None) -> DeviceType | None:
+        """The device type without the rules that are a standing condition of this device."""
+        return without_rules(declared, self.standing) if declared is not None and self.standing else declared
 
     @property
     def provisional(self) -> bool:

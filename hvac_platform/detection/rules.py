@@ -174,6 +174,18 @@ def urgent_part(device_type: DeviceType, *, at_once: bool = False) -> DeviceType
     return replace(device_type, rules=tuple(rules))
 
 
+@lru_cache(maxsize=1024)
+def without_rules(device_type: DeviceType, standing: tuple[str, ...]) -> DeviceType:
+    """The device type as it judges a device on which some rules are a standing condition: without these.
+
+    Args:
+        device_type: a type.
+        standing: ids of rules; those of level 1 and 2 stay.
+    """
+    rules = tuple(rule for rule in device_type.rules if rule.level <= URGENT_LEVEL or rule.id not in standing)
+    return replace(device_type, rules=rules)
+
+
 def rule_firings(series: SnapshotSeries, device_type: DeviceType | None) -> list[Firing]:
     """Relationships and hard limits that fired anywhere in a series, of n snapshots as for :func:`evaluate_rules`."""
     return [

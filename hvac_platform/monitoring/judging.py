@@ -265,6 +265,7 @@ def ready_to_judge(
     profile = own.profile if own is not None else current_profile(store, device, encoders, settings)
     if profile is not None:
         profile = profile.with_limits(similarity_threshold, sigma_threshold)
+        declared = profile.judging_type(declared)
     limits = completeness_limits(store, [device], settings, now_ms) if common is None else common.limits
     limit = limits[device.device_id]
     first_ms, left_open, changed = start_ms, 0, np.zeros(0, dtype=np.int64)

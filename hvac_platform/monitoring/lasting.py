@@ -22,14 +22,17 @@ from hvac_platform.detection.lasting import (
     SAME_WAY,
     Evidence,
     Noise,
+    RuleOfChange,
     change_span,
     departs_all_day,
     energy_evidence,
+    explained_by_offset,
     growth_evidence,
     kind_evidence,
     noise_evidence,
     noisier,
     rule_evidence,
+    rules_of_change,
     same_way,
     sensor_evidence_of,
     setpoint_evidence,
@@ -40,7 +43,7 @@ from hvac_platform.detection.lasting import (
 )
 from hvac_platform.detection.profile import Profile
 from hvac_platform.detection.rules import rule_firings
-from hvac_platform.devices.registry import device_type
+from hvac_platform.devices.registry import DeviceType, device_type
 from hvac_platform.monitoring.lifecycle import LASTING_ENDING, PLATFORM, State
 from hvac_platform.snapshots import SnapshotSeries, select
 from hvac_platform.stores.base import Device, Store
@@ -71,6 +74,8 @@ OVER_AFTER_DAYS = 3
 AROUND_BEGIN_MS, STRAY = 2 * 3_600_000, 0.1
 """An exchanged sensor pauses about when the change begins; a tenth of the flagged windows may be stray ones before."""
 URGENT = 3
+STANDING, GOES_ON = "standing", "goes on"
+"""Evidence about rules that began with a change: they stand for it once it is learned, or they don't."""
 MOST_METRICS = 6
 EXPECTED_LABEL = "expected"
 """The label by which somebody says that a change is expected; any other one says what fault it is."""
@@ -100,12 +105,14 @@ class LookedAt:
     Attributes:
         change: as it is to be stored.
         accepted: bool [n], flagged windows of the history that are learned from now on.
+        standing: ids of rules that are a standing condition of the device once it is learned.
         spoken_against: bool [n], all windows of it, flagged or not, where something or somebody speaks against learning it.
     """
 
     change: LastingChange
     accepted: Bool
     spoken_against: Bool
+    standing: tuple[str, ...] = ()
 
     @property
     def learns(self) -> bool:
@@ -148,7 +155,7 @@ def look_for_change(
     noise = noisier(
         times[usable],
         values_of(series, present.detector.metric_names)[usable],
-        residuals[usable],
+        np.where(_setpoints(present.detector.metric_names, device_type(device.device_type)), np.nan, residuals)[usable],
         (~flagged & (times < present.fit.end_ms))[usable],
         end_ms,
     )
@@ -168,9 +175,24 @@ def look_for_change(
     if end_ms - since < TOLD_AFTER_MS:
         return None
     rows = flagged & usable & (times >= since)
-    found, evidence, direction = _evidence(
-        store, device, series, flagged, usable, against_rules, rows, present, residuals, noise, since, end_ms
+    incident_id = f"{device.device_id}/{since}{LASTING_ENDING}" if known is None else known.incident_id
+    found, evidence, direction, new_rules = _evidence(
+        store,
+        device,
+        series,
+        flagged,
+        usable,
+        against_rules,
+        rows,
+        present,
+        residuals,
+        noise,
+        since,
+        end_ms,
+        incident_id,
     )
+    if speaks_against(evidence):
+        evidence = [one for one in evidence if one.about != GOES_ON]
     whole = times >= since
     if found is None:  # what is held stays so on a night that shows nothing clear, unless somebody expects it
         if known is None or known.state not in NOT_LEARNED or said_of(store, known)[0] is ChangeState.EXPECTED:
@@ -195,10 +217,10 @@ def look_for_change(
         decided_by=PLATFORM if known is None else known.decided_by,
     )
     said, by = said_of(store, change)
-    if said is not None:
-        if said is ChangeState.FAULT:
-            return LookedAt(_moved(change, said, by, now_ms), nothing, whole)
-        return LookedAt(_moved(change, ChangeState.LEARNED, by, now_ms), rows & ~against_rules, nothing)
+    if said is ChangeState.FAULT:
+        return LookedAt(_moved(change, said, by, now_ms), nothing, whole)
+    if said is ChangeState.EXPECTED:
+        return _learned(change, by, rows, against_rules, new_rules, tuple(new_rules), now_ms)
     against = change.state == ChangeState.HELD or speaks_against(evidence)
     # What grows isn't learned while it does; wear shows itself in time, and a warmer week stops growing.
     grows_only = against and not speaks_against([one for one in evidence if one.about != "growth"])
@@ -206,7 +228,65 @@ def look_for_change(
         return LookedAt(change, nothing, whole if against else nothing)
     if against:
         return LookedAt(_moved(change, ChangeState.HELD, PLATFORM, now_ms), nothing, whole)
-    return LookedAt(_moved(change, ChangeState.LEARNED, PLATFORM, now_ms), rows & ~against_rules, nothing)
+    return _learned(change, PLATFORM, rows, against_rules, new_rules, standing_rules(change), now_ms)
+
+
+def _learned(
+    change: LastingChange,
+    by: str,
+    rows: Bool,
+    against_rules: Bool,
+    new_rules: dict[str, Bool],
+    standing: tuple[str, ...],
+    now_ms: int,
+) -> LookedAt:
+    """A change that is learned, with the windows that only rules speak against which stand from now on."""
+    evidence = list(change.evidence)
+    others = [rule for rule in standing if rule not in standing_rules(change)]
+    if others:
+        evidence = [one for one in evidence if one["about"] != GOES_ON]
+        said = f"{', '.join(others)} began with it and {'are' if len(others) > 1 else 'is'} expected, as {by} said"
+        evidence.append({"about": STANDING, "against": False, "said": said, "value": 0.0, "rules": others})
+    moved = _moved(replace(change, evidence=evidence), ChangeState.LEARNED, by, now_ms)
+    accepted = rows & ~_against(against_rules, new_rules, standing)
+    return LookedAt(moved, accepted, np.zeros_like(rows), standing)
+
+
+def _against(against_rules: Bool, new_rules: dict[str, Bool], standing: Sequence[str]) -> Bool:
+    """Windows that something other than standing rules speaks against."""
+    stand, others = np.zeros_like(against_rules), np.zeros_like(against_rules)
+    for rule, fired in new_rules.items():
+        if rule in standing:
+            stand |= fired
+        else:
+            others |= fired
+    return against_rules & (others | ~stand)
+
+
+def standing_rules(change: LastingChange) -> tuple[str, ...]:
+    """Rules that a change makes a standing condition of its device."""
+    return tuple(rule for one in change.evidence if one["about"] == STANDING for rule in one.get("rules", ()))
+
+
+def rules_that_go_on(change: LastingChange) -> tuple[str, ...]:
+    """Rules that go on firing when a change is learned."""
+    return tuple(rule for one in change.evidence if one["about"] == GOES_ON for rule in one.get("rules", ()))
+
+
+def expected_since(store: Store, device_id: str, now_ms: int) -> list[LastingChange]:
+    """Changes that were learned, and of which somebody has said since that they are expected, their rules with them."""
+    found = []
+    for change in LastingChange.read(store, device_id):
+        rules = rules_that_go_on(change)
+        if change.state != ChangeState.LEARNED or not rules:
+            continue
+        said, by = said_of(store, change)
+        if said is ChangeState.EXPECTED:
+            nothing = np.zeros(0, dtype=np.bool_)
+            whole = (*standing_rules(change), *rules)
+            learned = _learned(change, by, nothing, nothing, {}, whole, now_ms).change
+            found.append(replace(learned, decided_at=now_ms, decided_by=by))
+    return found
 
 
 def going_on(store: Store, device_id: str) -> LastingChange | None:
@@ -216,11 +296,11 @@ def going_on(store: Store, device_id: str) -> LastingChange | None:
 
 
 def part_of_change(change: LastingChange | None, incident: Incident) -> bool:
-    """Whether an incident is the same that a lasting change was told for; one with a rule of its own is not."""
+    """Whether an incident is the same that a lasting change was told for; one with another rule is not."""
     if change is None or incident.ended_at <= change.since or not incident.signature:
         return False
     ruled = any(one["about"] == "rule" and one["against"] for one in change.evidence)
-    if incident.rules and not ruled:
+    if not ruled and not set(incident.rules) <= {*standing_rules(change), *rules_that_go_on(change)}:
         return False
     alike = same_way(_vector(change.signature, incident.signature), _values(incident.signature))
     both_ways = any(one["about"] == "noise" for one in change.evidence)
@@ -258,15 +338,24 @@ def spans_of_faults(store: Store, device_id: str) -> list[tuple[int, int]]:
     return [(one.since, one.seen_until) for one in found if one.state == ChangeState.FAULT]
 
 
+def evidence_line(evidence: StoredEvidence) -> str:
+    """One piece of evidence, and which way it speaks."""
+    way = "against" if evidence["against"] else "beside" if evidence["about"] == GOES_ON else "for"
+    return f"{way}: {evidence['said']}"
+
+
 def sentence_of(change: LastingChange) -> str:
     """What is told of a change, in a sentence."""
     since = iso(change.since)[:16] + "Z"
     told = f"operates differently since {since}"
     moved = ", ".join(change.metrics[:3])
     told += f" ({moved})" if moved else ""
+    stand, on = standing_rules(change), rules_that_go_on(change)
+    rest = f"; {', '.join(stand)} {'stand' if len(stand) > 1 else 'stands'} for it and no longer fires" if stand else ""
+    rest += f"; but {', '.join(on)} {'go' if len(on) > 1 else 'goes'} on until somebody says expected" if on else ""
     ending = {
         ChangeState.WAITING: "expected or a fault? It is learned two days after it began unless somebody says fault",
-        ChangeState.LEARNED: f"learned as normal, decided by {change.decided_by}",
+        ChangeState.LEARNED: f"learned as normal, decided by {change.decided_by}{rest}",
         ChangeState.EXPECTED: f"expected, as {change.decided_by} said: it is learned tonight",
         ChangeState.HELD: "not learned, for something speaks against it: expected or a fault?",
         ChangeState.FAULT: f"a fault, as {change.decided_by} said: it is not learned",
@@ -281,9 +370,23 @@ def _moved(change: LastingChange, state: ChangeState, by: str, now_ms: int) -> L
     return replace(change, state=str(state), decided_at=now_ms, decided_by=by)
 
 
+def _setpoints(names: Sequence[str], declared: DeviceType | None) -> Bool:
+    """Which of m metrics are setpoints, bool [m]: no sensor of theirs becomes noisier."""
+    classes = [declared.point(n).brick or "" if declared is not None and n in declared.index else "" for n in names]
+    return np.array([name.endswith("Setpoint") for name in classes], dtype=np.bool_)
+
+
 def _stored(evidence: Evidence) -> StoredEvidence:
     value = evidence.value if np.isfinite(evidence.value) else 0.0
-    return {"about": evidence.about, "against": evidence.against, "said": evidence.said, "value": round(value, 4)}
+    stored: StoredEvidence = {
+        "about": evidence.about,
+        "against": evidence.against,
+        "said": evidence.said,
+        "value": round(value, 4),
+    }
+    if evidence.rules:
+        stored["rules"] = list(evidence.rules)
+    return stored
 
 
 def _values(direction: dict[str, float]) -> NDArray[np.float64]:
@@ -307,8 +410,12 @@ def _evidence(
     noise: Noise | None,
     since: int,
     end_ms: int,
-) -> tuple[Learned | None, list[Evidence], dict[str, float]]:
-    """What the flagged windows of a change show; (None, …) where its days don't go the same way."""
+    incident_id: str,
+) -> tuple[Learned | None, list[Evidence], dict[str, float], dict[str, Bool]]:
+    """What the flagged windows of a change show, and where rules that began with it fire, bool [n] each.
+
+    (None, …) where its days don't go the same way.
+    """
     import pandas as pd
 
     from hvac_platform.detection.fault_kinds import likely_kinds, sensor_evidence
@@ -320,10 +427,10 @@ def _evidence(
     chosen = np.zeros(len(series), dtype=np.bool_)
     chosen[np.flatnonzero(rows)[-MOST_EXAMINED:]] = True
     if chosen.sum() < 2:
-        return None, [], {}
+        return None, [], {}, {}
     learned, _ = examine_windows(series, chosen, detector)
     if (learned.anomalous | (learned.surprise > ODD)).mean() < LEAST_ODD:
-        return None, [], {}  # rules alone speak: to learn what is normal anyway would not quieten them
+        return None, [], {}, {}  # rules alone speak: to learn what is normal anyway would not quieten them
     names = list(detector.metric_names)
     after = usable & (series.times_ms >= since)
     before = usable & ~flagged & (series.times_ms < since)
@@ -336,18 +443,13 @@ def _evidence(
     earlier = (learned.times_ms < end_ms - DAY_MS) & (learned.times_ms >= end_ms - 2 * DAY_MS)
     days = [size[part].mean(axis=0) for part in (earlier, last) if part.sum() >= 2]
     if len(days) == 2 and same_way(*days) < SAME_WAY:
-        return None, [], {}
+        return None, [], {}, {}
     sigmas = pd.DataFrame(learned.sigmas, columns=names)
     try:
         looks = signature(sigmas)
     except ValueError:
-        return None, [], {}
+        return None, [], {}, {}
     found: list[Evidence] = []
-    share = float(against_rules[after].mean())
-    fired = [f for f in rule_firings(select(series, after), declared) if f.level <= URGENT and f.fired.any()]
-    found += rule_evidence(
-        share, list(dict.fromkeys(f.rule.id if f.rule is not None else "a hard limit" for f in fired))
-    )
     found += _labels(store, device, since, end_ms)
     moved = setpoint_evidence(names, values[before], values[after], declared)
     sensor = sensor_evidence(
@@ -358,10 +460,14 @@ def _evidence(
         pd.Series(np.array(names, dtype=object)[learned.top]),
         device.device_type,
     )
-    of_sensor = _of_a_sensor(series, detector, learned, residuals, rows, after & ~flagged, since, sensor)
+    of_sensor, name = _of_a_sensor(series, detector, learned, residuals, rows, after & ~flagged, since, sensor)
     if noise is not None:
         of_sensor = [one for one in of_sensor if not one.against]
     exchanged = any(not one.against for one in of_sensor)
+    began = rules_of_change(series, declared, before, after)
+    found += _of_rules(
+        series, incident_id, declared, began, learned, names, name if exchanged else "", after, against_rules
+    )
     found += of_sensor
     if not of_sensor:
         found += moved
@@ -379,7 +485,50 @@ def _evidence(
     if noise is not None:
         looks = signature(pd.DataFrame(moved_by, columns=names))
     direction = {str(name): round(float(value), 6) for name, value in looks.items()}
-    return learned, found, direction
+    return learned, found, direction, {one.rule.id: one.fired for one in began}
+
+
+def _of_rules(
+    series: SnapshotSeries,
+    incident_id: str,
+    declared: DeviceType | None,
+    began: list[RuleOfChange],
+    learned: Learned,
+    names: Sequence[str],
+    exchanged: str,
+    after: Bool,
+    against_rules: Bool,
+) -> list[Evidence]:
+    """What rules say: those that an exchanged sensor explains stand for it, others speak against learning, or go on."""
+    found: list[Evidence] = []
+    explained: list[RuleOfChange] = []
+    if exchanged and began and declared is not None:
+        j = names.index(exchanged)
+        offset = float(np.nanmedian(learned.observed[:, j] - learned.expected[:, j]))
+        explained = explained_by_offset(began, series, declared, exchanged, offset, after)
+        if explained:
+            ids, point = tuple(one.rule.id for one in explained), declared.point(exchanged)
+            said = (
+                f"{', '.join(ids)} would not fire, did {exchanged} read {abs(offset):.2g} {point.unit or ''}".rstrip()
+                + f" {'less' if offset > 0 else 'more'}, as the sensor before did"
+            )
+            found.append(Evidence(STANDING, False, said, offset, ids))
+    left = _against(against_rules, {one.rule.id: one.fired for one in began}, [one.rule.id for one in explained])
+    stand = {one.rule.id for one in explained}
+    fired = [f for f in rule_firings(select(series, after), declared) if f.level <= URGENT and f.fired.any()]
+    ids_fired = dict.fromkeys(f.rule.id if f.rule is not None else "a hard limit" for f in fired)
+    found += rule_evidence(float(left[after].mean()), [one for one in ids_fired if one not in stand])
+    going = [one for one in began if one.rule.id not in stand and one.rule.level > URGENT]
+    if going:
+        ids = tuple(one.rule.id for one in going)
+        titles = ", ".join(f"{one.rule.id} ({one.rule.title})" for one in going)
+        share = max(one.share for one in going)
+        said = (
+            f"{titles} fires in {share:.0%} of the windows since, and goes on when the change is learned. If it is as it "
+            f"should be: hvac incidents label {incident_id} {EXPECTED_LABEL}"
+        )
+        found.append(Evidence(GOES_ON, False, said, share, ids))
+    return found
 
 
 def _of_a_sensor(
@@ -391,8 +540,8 @@ def _of_a_sensor(
     unflagged: Bool,
     since: int,
     likely: SensorEvidence,
-) -> list[Evidence]:
-    """Whether one sensor has changed: the one that paused when the change began, else the one that most speaks for it.
+) -> tuple[list[Evidence], str]:
+    """Whether one sensor has changed, and which: that paused when the change began, else that most speaks for it.
 
     Of sensors that nearly say the same, such as humidities, any looks wrong where one is; the pause tells which.
     """
@@ -405,17 +554,18 @@ def _of_a_sensor(
     begin = heard & (times >= since - AROUND_BEGIN_MS) & (times < begun + AROUND_BEGIN_MS)
     before = heard & (times < since - AROUND_BEGIN_MS)
     read = np.isfinite(values_of(series, names))
-    found: list[Evidence] = []
+    found: list[tuple[Evidence, str]] = []
     for j, name in enumerate(names):
         pause = was_exchanged(read[begin, j], read[before, j], series.window_ms)
         if pause:
             likeness = alone(learned.sigmas, detector.levels.precision, j)
-            found += sensor_evidence_of(name, likeness, pause, all_day=True)
+            found += [(one, name) for one in sensor_evidence_of(name, likeness, pause, all_day=True)]
     if found:
-        return [max(found, key=lambda one: one.value)]
+        most, name = max(found, key=lambda one: one[0].value)
+        return [most], name
     j = names.index(likely.metric)
     all_day = departs_all_day(residuals[rows, j], residuals[unflagged & (times >= begun), j])
-    return sensor_evidence_of(likely.metric, likely.alone, 0, all_day=all_day)
+    return sensor_evidence_of(likely.metric, likely.alone, 0, all_day=all_day), likely.metric
 
 
 def _labels(store: Store, device: Device, since: int, end_ms: int) -> list[Evidence]:

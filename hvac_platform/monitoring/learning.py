@@ -23,18 +23,21 @@ from hvac_platform.detection.profile import (
 )
 from hvac_platform.detection.promotion import Ruling, judge_candidate
 from hvac_platform.detection.rule_review import RuleReview, often_fired, rules_to_review
-from hvac_platform.detection.rules import evaluate_rules
+from hvac_platform.detection.rules import evaluate_rules, rule_firings
 from hvac_platform.devices.local_time import timezone_of
 from hvac_platform.devices.registry import DeviceType, device_type
 from hvac_platform.embedding.base import Encoder
 from hvac_platform.embedding.learned import Encoders, LearnedEncoder
 from hvac_platform.ingestion.snapshotting import EmbeddingCounts
 from hvac_platform.monitoring.lasting import (
+    OVER_AFTER_DAYS,
     ChangeState,
     LookedAt,
     called_fault_since,
+    expected_since,
     look_for_change,
     spans_of_faults,
+    standing_rules,
 )
 from hvac_platform.monitoring.maintenance import in_maintenance, within
 from hvac_platform.monitoring.points import learned_points
@@ -47,7 +50,7 @@ from hvac_platform.monitoring.profile_versions import (
     rests_until,
     versions_of,
 )
-from hvac_platform.monitoring.profiles import load_profile, stored_profile
+from hvac_platform.monitoring.profiles import judging_type_of, load_profile, stored_profile
 from hvac_platform.monitoring.unjudged import Unjudged, judge_unjudged
 from hvac_platform.monitoring.wide_devices import choose_by_sample, readable_from
 from hvac_platform.snapshots import SnapshotSeries, select
@@ -114,6 +117,7 @@ class Lesson:
         change: what is new on the device and lasts, as it now stands; None where nothing is.
         cleared: int64 [k], starts of flagged windows that are learned as normal from now on.
         unlearned: changes that were learned, and that somebody has called a fault since.
+        expected: changes that were learned, whose rules somebody has said since are expected too.
     """
 
     profile: Profile
@@ -131,11 +135,12 @@ class Lesson:
     change: LastingChange | None = None
     cleared: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     unlearned: tuple[LastingChange, ...] = ()
+    expected: tuple[LastingChange, ...] = ()
 
     @property
     def changes(self) -> tuple[LastingChange, ...]:
         """Lasting changes as they now stand."""
-        return (*self.unlearned, *((self.change,) if self.change is not None else ()))
+        return (*self.unlearned, *self.expected, *((self.change,) if self.change is not None else ()))
 
     @property
     def left_out_count(self) -> int:
@@ -173,12 +178,10 @@ class History:
         """The history with some snapshots unfit for one more reason."""
         return replace(self, unfit={**self.unfit, reason: self.unfit.get(reason, np.zeros_like(mask)) | mask})
 
-    def with_learned(self, accepted: NDArray[np.bool_]) -> History:
-        """The history with the flags of some snapshots not counted."""
-        unfit = {
-            reason: mask & ~accepted if reason in (FLAGGED, JUDGED_NOW, CALLED_FAULT) else mask
-            for reason, mask in self.unfit.items()
-        }
+    def with_learned(self, accepted: NDArray[np.bool_], *, by_rules_too: bool = False) -> History:
+        """The history with the flags of some snapshots not counted, nor rules that are a standing condition from now on."""
+        not_counted = (FLAGGED, JUDGED_NOW, CALLED_FAULT, *((BY_RULE,) if by_rules_too else ()))
+        unfit = {reason: mask & ~accepted if reason in not_counted else mask for reason, mask in self.unfit.items()}
         return replace(self, unfit=unfit)
 
     def left_out(self) -> dict[str, int]:
@@ -243,7 +246,7 @@ def read_history(
     if not len(series):
         return History(series, {})
     declared = device_type(device.device_type)
-    rules = evaluate_rules(series, declared)
+    rules = evaluate_rules(series, judging_type_of(store, device.device_id, declared))
     impossible = impossible_readings(series, declared)
     series = without_readings(series, impossible)
     paces = learn_paces(series)
@@ -303,7 +306,9 @@ def learn_profile(
     start_ms = end_ms - round(span_days * DAY_MS)
     common = None if encoders.learned else encoders.common.method
     present = load_profile(store, device.device_id)
-    declared = device_type(device.device_type)
+    every_rule = declared = device_type(device.device_type)
+    if present is not None:
+        declared = present.judging_type(declared)
     read, every = choose_by_sample(store, device, declared, start_ms, end_ms)
     if read is not None:
         read |= frozenset(() if present is None or present.detector is None else present.detector.metric_names)
@@ -329,7 +334,7 @@ def learn_profile(
             history = history.without(CALLED_FAULT, within(history.series.times_ms, [(fault.since, fault.seen_until)]))
         looked = _lasting(store, device, history, present, end_ms, now)
         if looked is not None and looked.learns:
-            history = history.with_learned(looked.accepted)
+            history = history.with_learned(looked.accepted, by_rules_too=bool(looked.standing))
         if looked is not None and not refit and looked.spoken_against.any():
             # Its windows that are not flagged show the fault too: with them learned, the fault would become quiet.
             # Where less than a day is left without them they still count for the statistics, and the encoder stays.
@@ -414,6 +419,10 @@ def learn_profile(
             looked = replace(looked, change=change, accepted=np.zeros_like(looked.accepted))
     if gate is not None and not gate["promoted"]:
         note = f"{note}; {gate['said']}" if note else gate["said"]
+    accepted_now = expected_since(store, device.device_id, now)
+    if fitted is not None:
+        standing = _standing(present, looked, accepted_now, unlearned, whole, every_rule)
+        fitted = replace(fitted, standing=standing)
     profile, normal, unknown = built(detector, fitted)
     if unknown:
         left_out[NOT_EMBEDDED] = unknown
@@ -433,7 +442,33 @@ def learn_profile(
         None if looked is None else looked.change,
         whole.times_ms[looked.accepted] if looked is not None else np.zeros(0, dtype=np.int64),
         tuple(unlearned),
+        tuple(accepted_now),
     )
+
+
+def _standing(
+    present: Profile | None,
+    looked: LookedAt | None,
+    expected: Sequence[LastingChange],
+    unlearned: Sequence[LastingChange],
+    whole: SnapshotSeries,
+    declared: DeviceType | None,
+) -> tuple[str, ...]:
+    """Rules that are a standing condition of a device from now on.
+
+    Those of the profile at hand, and of what is learned or expected now; not of what somebody calls a fault, nor what has
+    been silent for three days: when it fires again, it is something new.
+    """
+    before = () if present is None else present.standing
+    lately = select(whole, whole.times_ms >= int(whole.times_ms[-1]) - OVER_AFTER_DAYS * DAY_MS)
+    fired = {f.rule.id for f in rule_firings(lately, declared) if f.rule is not None} if before else set()
+    found = dict.fromkeys(rule for rule in before if rule in fired)
+    for change in expected:
+        found |= dict.fromkeys(standing_rules(change))
+    if looked is not None and looked.learns:
+        found |= dict.fromkeys(looked.standing)
+    faulty = {rule for change in unlearned for rule in standing_rules(change)}
+    return tuple(rule for rule in found if rule not in faulty)
 
 
 def _lasting(

@@ -8,7 +8,7 @@ from dataclasses import replace
 from hvac_platform.config import Settings
 from hvac_platform.monitoring.incident_history import history_batches
 from hvac_platform.monitoring.incidents import IncidentChanges, blank_incident
-from hvac_platform.monitoring.lasting import LASTING, ChangeState, sentence_of
+from hvac_platform.monitoring.lasting import LASTING, ChangeState, evidence_line, sentence_of
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.batches import TableBatch
 from hvac_platform.stores.records import Incident, LastingChange
@@ -37,7 +37,7 @@ def notice_batches(
 def notice_of(device: Device, change: LastingChange, now_ms: int) -> Incident:
     """The incident of a change: urgent where something speaks against learning it."""
     held = change.state in (ChangeState.HELD, ChangeState.FAULT)
-    evidence = [f"{'against' if e['against'] else 'for'}: {e['said']}" for e in change.evidence]
+    evidence = [evidence_line(one) for one in change.evidence]
     made = blank_incident(device, change.since + BESIDE_MS, change.seen_until, URGENT if held else NORMAL_PRIORITY)
     return replace(
         made,

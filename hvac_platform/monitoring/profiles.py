@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from hvac_platform.config import Settings
 from hvac_platform.detection.profile import Calibration, Fit, MetricStatistics, Profile, provisional_profile
-from hvac_platform.devices.registry import device_type
+from hvac_platform.detection.rules import without_rules
+from hvac_platform.devices.registry import DeviceType, device_type
 from hvac_platform.embedding.base import EncoderUnavailableError
 from hvac_platform.embedding.learned import Encoders
 from hvac_platform.snapshots import EMBEDDING_DIMENSION, SnapshotSeries
@@ -31,6 +32,13 @@ def load_profile(store: Store, device_id: str) -> Profile | None:
     return None if stored is None else profile_of(stored)
 
 
+def judging_type_of(store: Store, device_id: str, declared: DeviceType | None) -> DeviceType | None:
+    """A device's type without the rules that are a standing condition of the device."""
+    stored = StoredProfile.first(store, device_id, only=("fit",))
+    standing = tuple(stored.fit.get("standing", ())) if stored is not None and stored.fit else ()
+    return without_rules(declared, standing) if declared is not None and standing else declared
+
+
 def profile_of(stored: StoredProfile) -> Profile:
     """The profile to judge by, of a stored one."""
     return Profile(
@@ -43,9 +51,13 @@ def profile_of(stored: StoredProfile) -> Profile:
         span_start=stored.span_start,
         span_end=stored.span_end,
         detector=_detector_of(stored.detector) if stored.detector else None,
-        fit=Fit(**stored.fit) if stored.fit else None,
+        fit=_fit_of(stored.fit) if stored.fit else None,
         energy=_energy_of(stored.energy) if stored.energy else None,
     )
+
+
+def _fit_of(stored: StoredFit) -> Fit:
+    return Fit(**{**stored, "standing": tuple(stored.get("standing", ()))})  # type: ignore[arg-type]
 
 
 def _energy_of(document: Mapping[str, object]) -> EnergyModel:

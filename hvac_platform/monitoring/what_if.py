@@ -25,7 +25,7 @@ from hvac_platform.embedding.learned import Encoders
 from hvac_platform.monitoring.judging import ready_to_judge
 from hvac_platform.monitoring.maintenance import in_maintenance
 from hvac_platform.monitoring.passes import Span, days_of
-from hvac_platform.monitoring.profiles import current_profile
+from hvac_platform.monitoring.profiles import current_profile, judging_type_of
 from hvac_platform.monitoring.wide_devices import metrics_to_read
 from hvac_platform.stores.base import Device, Store
 from hvac_platform.stores.records import AnomalyEvent, MaintenanceSpan
@@ -339,6 +339,7 @@ def what_scores_say(
 
 def _rules_say(store: Store, span: Span, rules: DeviceType, window_ms: int, judged: VerdictSeries) -> VerdictSeries:
     """Verdicts of a type's rules on the windows that were judged by others."""
+    rules = judging_type_of(store, span.device.device_id, rules) or rules
     low = span.start_ms - rule_lookback_ms(rules, window_ms)
     series = read_series(store, span.device.device_id, rules.name, low, span.end_ms)
     rows = np.flatnonzero(np.isin(series.times_ms, judged.times_ms))

@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 
 from hvac_platform.config import load_settings
+from hvac_platform.detection.rules import without_rules
 from hvac_platform.devices.fleet import FleetDevice
+from hvac_platform.devices.registry import device_type
 from hvac_platform.ingestion.snapshotting import EmbeddingCounts
 from hvac_platform.monitoring import lifecycle
 from hvac_platform.monitoring.judging import judgement_batches, ready_to_judge
-from hvac_platform.monitoring.lasting import LASTING, ChangeState
+from hvac_platform.monitoring.lasting import LASTING, ChangeState, expected_since, sentence_of, standing_rules
 from hvac_platform.monitoring.passes import IncidentsPass, LearningOptions, LearningPass, Span, write_pass
 from hvac_platform.monitoring.profile_versions import (
     VersionError,
@@ -23,6 +25,7 @@ from hvac_platform.monitoring.profile_versions import (
     unpacked_profile,
     versions_of,
 )
+from hvac_platform.monitoring.profiles import load_profile
 from hvac_platform.runtime.connections import make_encoders
 from hvac_platform.simulation.faults import Fault
 from hvac_platform.simulation.fleet_simulation import FleetSimulation
@@ -318,6 +321,106 @@ def test_a_noisier_sensor_is_told_once_and_learned_after_two_days_though_it_depa
     assert change.state == ChangeState.LEARNED
     assert any(one["about"] == "noise" for one in change.evidence)
     assert (shares[1] > 0.01, shares[3] <= 0.01) == (True, True), shares
+
+
+def exchanged_sensor(days):
+    """The chiller with a condenser water sensor that is exchanged at the change: the new one reads 1.2 °F less."""
+    names, values = chiller(days)
+    j = names.index("condenser_water_supply_temp")
+    values[BEFORE:, j] -= 1.2
+    values[BEFORE : BEFORE + 8, j] = np.nan
+    return names, values
+
+
+HEAT_BALANCE = "ch-7"
+
+
+def rules_of(site, day):
+    """Share of a day's windows in which a rule fired, when the day was judged."""
+    begin = MIDNIGHT_MS + day * DAY_MS
+    said = [v for v in Verdict.read(site.store, "CH-001", (begin, begin + DAY_MS)) if v.method == "rules"]
+    return sum(v.anomalous for v in said) / len(said)
+
+
+@pytest.fixture(scope="module")
+def exchanged_told(tmp_path_factory):
+    """A store in which a sensor was exchanged, and a rule fires since then that its offset explains."""
+    path = tmp_path_factory.mktemp("exchanged") / "store.db"
+    site = learned_site(path, exchanged_sensor(LEARNED_DAYS + 4))
+    site.day(LEARNED_DAYS)
+    site.day(LEARNED_DAYS + 1)
+    site.store.close()
+    return path
+
+
+@pytest.fixture
+def exchanged(exchanged_told, tmp_path):
+    shutil.copy(exchanged_told, tmp_path / "store.db")
+    site = Site(EmbeddedStore(tmp_path / "store.db"), *exchanged_sensor(LEARNED_DAYS + 4))
+    yield site
+    site.store.close()
+
+
+def test_a_rule_that_an_exchanged_sensor_explains_stands_for_it_once_the_change_is_learned(exchanged):
+    (change,) = exchanged.changes
+    assert change.state == ChangeState.LEARNED
+    assert standing_rules(change) == (HEAT_BALANCE,)
+    assert "stands for it and no longer fires" in sentence_of(change)
+    assert any("as the sensor before did" in reason for reason in exchanged.notices[0].reasons)
+    assert rules_of(exchanged, LEARNED_DAYS + 1) > 0.1
+    assert exchanged.day(LEARNED_DAYS + 2) < 0.01
+    assert current(exchanged).standing == (HEAT_BALANCE,)
+
+
+def test_a_standing_rule_fires_again_where_somebody_calls_its_change_a_fault(exchanged):
+    (notice,) = exchanged.notices
+    lifecycle.label(exchanged.store, notice, ["bad sensor"], by="kim", at_ms=notice.ended_at)
+    exchanged.learn(LEARNED_DAYS + 2)
+    assert current(exchanged).standing == ()
+    assert exchanged.day(LEARNED_DAYS + 2) > 0.9
+    assert rules_of(exchanged, LEARNED_DAYS + 2) > 0.1
+
+
+def test_a_standing_rule_that_is_silent_for_three_days_is_something_new_when_it_fires_again(exchanged):
+    put_back = exchanged.names.index("condenser_water_supply_temp")
+    later = (LEARNED_DAYS + 2) * DAY_MS // WINDOW_MS
+    exchanged.values = np.concatenate([exchanged.values, exchanged.values[-2 * DAY_MS // WINDOW_MS :]])
+    exchanged.values[later:, put_back] += 1.2
+    for day in range(LEARNED_DAYS + 2, LEARNED_DAYS + 6):
+        exchanged.put(day, day + 1)
+        exchanged.learn(day + 1)
+    assert current(exchanged).standing == ()
+
+
+def test_of_a_rule_that_goes_on_the_notice_says_so_and_what_ends_it(exchanged):
+    (change,) = exchanged.changes
+    stands = next(one for one in change.evidence if one["about"] == "standing")
+    goes_on = [*(one for one in change.evidence if one is not stands), {**stands, "about": "goes on"}]
+    write_change(exchanged.store, replace(change, evidence=goes_on))
+    assert "but ch-7 goes on until somebody says expected" in sentence_of(exchanged.changes[0])
+    assert expected_since(exchanged.store, "CH-001", change.seen_until) == []
+    (notice,) = exchanged.notices
+    lifecycle.label(exchanged.store, notice, ["expected"], by="kim", at_ms=notice.ended_at)
+    exchanged.learn(LEARNED_DAYS + 2)
+    (change,) = exchanged.changes
+    assert standing_rules(change) == (HEAT_BALANCE,)
+    assert exchanged.day(LEARNED_DAYS + 2) < 0.01
+
+
+def current(site):
+    """The profile that judges the chiller."""
+    return load_profile(site.store, "CH-001")
+
+
+def write_change(store, change):
+    store.upsert(LastingChange.TABLE, LastingChange.columns([change]))
+
+
+def test_rules_of_level_1_and_2_and_hard_limits_are_never_a_standing_condition():
+    declared = device_type("chiller")
+    left = without_rules(declared, tuple(rule.id for rule in declared.rules))
+    assert left.rules == tuple(rule for rule in declared.rules if rule.level <= 2)
+    assert left.rules
 
 
 def test_windows_that_a_rule_alone_speaks_against_are_no_lasting_change(tmp_path):

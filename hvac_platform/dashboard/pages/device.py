@@ -86,6 +86,7 @@ from hvac_platform.devices.registry import device_type
 from hvac_platform.devices.topology import NO_TOPOLOGY
 from hvac_platform.monitoring.data_loss import spelled
 from hvac_platform.monitoring.degradation import FORESEEN_DAYS
+from hvac_platform.monitoring.lasting import evidence_line
 from hvac_platform.monitoring.learning import mode_calibration
 from hvac_platform.monitoring.operating_modes import windows_by_mode
 from hvac_platform.monitoring.profile_versions import told_gate
@@ -461,7 +462,7 @@ def changes_section(changes: Sequence[LastingChange]) -> Content:
             dcc.Link(iso(change.since), href=incident_href(change.incident_id)),
             visible(change.state, 20),
             ", ".join(visible(name, 40) for name in change.metrics[:3]),
-            lines_cell([f"{'against' if e['against'] else 'for'}: {e['said']}" for e in change.evidence]),
+            lines_cell([evidence_line(one) for one in change.evidence]),
             f"{visible(change.decided_by, 40)}, {iso(change.decided_at)[:16]}",
         ]
         for change in changes[:SHOWN_EVENTS]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from hvac_platform.stores.records.record import Record
 
@@ -36,12 +36,13 @@ class StoredGate(TypedDict):
 
 
 class StoredEvidence(TypedDict):
-    """One thing that was looked at before something new was learned."""
+    """One thing that was looked at before something new was learned; ``rules`` are ids of those that it speaks of."""
 
     about: str
     against: bool
     said: str
     value: float
+    rules: NotRequired[list[str]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
@@ -26,7 +27,8 @@ class StoredCalibration(TypedDict, total=False):
 class StoredFit(TypedDict):
     """What a detector was fitted on: snapshots from one instant to another, and why it was fitted anew.
 
-    ``window_ms`` is missing in profiles from before devices had windows of their own length.
+    ``window_ms`` is missing in profiles from before devices had windows of their own length, ``standing`` in those from
+    before rules could be a standing condition of a device.
     """
 
     count: int
@@ -34,6 +36,7 @@ class StoredFit(TypedDict):
     end_ms: int
     reason: str
     window_ms: NotRequired[int | None]
+    standing: NotRequired[Sequence[str]]
 
 
 class StoredMode(TypedDict):
