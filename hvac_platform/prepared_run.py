@@ -35,7 +35,6 @@ def _end_with_the_process_that_forked() -> None:
 os.register_at_fork(after_in_child=_end_with_the_process_that_forked)
 
 
-
 def _rehearse() -> None:
     """A run of nothing, on a home that is thrown away: what Dagster makes at its first run, such as statements, is kept."""
 
