@@ -308,10 +308,11 @@ def _is_free(port: int) -> bool:
 
 
 _ports = random.SystemRandom()  # other processes look for ports as well, and may have the same seed
+_given: set[int] = set()
 
 
 def free_port() -> int:
-    """A port that nothing listens on at the moment.
+    """A port that nothing listens on at the moment, and that this process was not given before.
 
     Below the ports that the system gives to clients: one that knocks at a killed server's port could otherwise be given
     that very port, connect to itself, and keep the server from having it again.
@@ -320,7 +321,9 @@ def free_port() -> int:
         port = _ports.randrange(20_000, 32_768)
         with socket.socket() as probe, suppress(OSError):
             probe.bind((HOST, port))
-            return port
+            if port not in _given:  # whoever has one may not listen on it yet
+                _given.add(port)
+                return port
 
 
 def fill_in(template: Path, target: Path, **words: object) -> None:

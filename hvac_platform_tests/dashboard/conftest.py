@@ -183,7 +183,13 @@ class Served:
     """A dashboard in a thread."""
 
     def __init__(self, app: Dash) -> None:
-        self.server: Any = waitress.create_server(app.server, host="127.0.0.1", port=0, threads=4)
+        self.server: Any = waitress.create_server(
+            app.server,
+            host="127.0.0.1",
+            port=0,
+            threads=4,
+            asyncore_use_poll=True,  # as the platform's; select ends at descriptor 1,024, and a worker of pytest has many
+        )
         self.url = f"http://127.0.0.1:{self.server.effective_port}"
         self.thread = threading.Thread(target=self.server.run, daemon=True)
 

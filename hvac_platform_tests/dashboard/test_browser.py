@@ -117,10 +117,12 @@ def chromium() -> Iterator[Any]:
 
 def tell_what_was_there(browser: Any) -> None:
     """The pages as they are read when a test fails, and what each thread of a server in this process does."""
-    for context in browser.contexts:
-        for page in context.pages:
+    faulthandler.dump_traceback(2, all_threads=True)
+    for page in [page for context in browser.contexts for page in context.pages]:
+        try:
             print(f"{page.url} shows:\n{page.locator('body').inner_text(timeout=10_000)}")
-    faulthandler.dump_traceback(sys.stderr.fileno(), all_threads=True)
+        except Exception as error:
+            print(f"{page.url} shows nothing: {error}")
 
 
 def test_the_address_remembers_what_is_chosen_of_the_fleet(served: str) -> None:
@@ -295,7 +297,7 @@ def test_an_operator_walks_from_the_card_to_what_the_repair_has_saved(
         short = page.get_by_role("region", name="In short")
         short.get_by_text("Check first: compare the stage's command with its status").wait_for()
         short.get_by_text("Costs about").wait_for()
-        page.locator("#incident-content .main-svg").first.wait_for()
+        page.locator("#incident-figures .main-svg").first.wait_for()
         look("2-incident")
         click(page.get_by_role("button", name="Acknowledge"))
         page.get_by_text(f"Acknowledge: done by {OPERATOR}").wait_for()
@@ -320,7 +322,7 @@ def test_an_operator_walks_from_the_card_to_what_the_repair_has_saved(
         saved.get_by_text("kWh").wait_for()
         assert re.match(r"[\d.]+ USD \([\d.]+ to [\d.]+\)", saved.inner_text())
         assert short.get_by_text("Costs about").count() == 0, "it is over"
-        page.locator("#incident-content .main-svg").first.wait_for()
+        page.locator("#incident-figures .main-svg").first.wait_for()
         look("5-savings")
         click(page.get_by_role("link", name="Fleet"))
         page.get_by_role("region", name="Needs attention").wait_for()

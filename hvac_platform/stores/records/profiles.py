@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NotRequired, TypedDict
 
@@ -36,7 +35,7 @@ class StoredFit(TypedDict):
     end_ms: int
     reason: str
     window_ms: NotRequired[int | None]
-    standing: NotRequired[Sequence[str]]
+    standing: NotRequired[list[str]]
 
 
 class StoredMode(TypedDict):
