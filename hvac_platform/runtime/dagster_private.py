@@ -16,6 +16,7 @@ from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import dagster as dg
 import sqlalchemy as sa
@@ -162,11 +163,13 @@ class _Events(SqliteEventLogStorage):
         content, newest = empty_event_log()
         file = Path(str(engine.url.database))
         if not file.exists():
-            with tempfile.NamedTemporaryFile(dir=file.parent, suffix=".new") as written:
-                written.write(content)
-                written.flush()
-                with suppress(FileExistsError):  # another process was sooner
-                    os.link(written.name, file)
+            written = file.with_suffix(f".{uuid4().hex}")
+            with suppress(
+                OSError
+            ):  # another process was sooner; without links or room Dagster makes it, or says why not
+                written.write_bytes(content)
+                os.link(written, file)
+            written.unlink(missing_ok=True)
         with engine.connect() as connection:
             revision = MigrationContext.configure(connection).get_current_revision()
         if revision != newest:

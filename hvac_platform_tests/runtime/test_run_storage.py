@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import sqlite3
 import time
 import uuid
 
 import dagster as dg
 import pytest
+from dagster._core.storage.event_log.sqlite import SqliteEventLogStorage
 
 from hvac_platform.execution import ingest_everything, run_job
+from hvac_platform.runtime.dagster_private import KeptEnginesStorage
 from hvac_platform.runtime.run_storage import STRAY_SECONDS, delete_runs, expired_runs, run_files, size_of, stray_files
 from hvac_platform_tests.conftest import NOON_MS, readings
 
@@ -89,3 +93,28 @@ def test_storage_that_has_no_files_of_runs_is_left_alone():
     with dg.DagsterInstance.ephemeral() as instance:
         assert stray_files(instance) == []
         assert run_files(instance, str(uuid.uuid4())) == []
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_the_event_log_of_a_run_is_made_as_dagster_makes_it_even_where_files_cannot_be_linked(
+    tmp_path, monkeypatch, links
+):
+    def refused(*_):
+        raise OSError(errno.EPERM, "no links on this file system")
+
+    if not links:
+        monkeypatch.setattr(os, "link", refused)
+    ours = KeptEnginesStorage(str(tmp_path / "ours")).event_log_storage
+    theirs = SqliteEventLogStorage(str(tmp_path / "theirs"))
+    looked_at = []
+    for storage in (ours, theirs):
+        assert storage.get_logs_for_run("r1") == []
+        file = storage.path_for_shard("r1")
+        with sqlite3.connect(file) as connection:
+            schema = sorted(connection.execute("SELECT type, name, sql FROM sqlite_master"))
+            revision = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+            mode = connection.execute("PRAGMA journal_mode").fetchall()
+        connection.close()
+        looked_at.append((schema, revision, mode, os.stat(file).st_mode))
+        assert {name.partition(".")[2] for name in os.listdir(os.path.dirname(file))} <= {"db", "db-wal", "db-shm"}
+    assert looked_at[0] == looked_at[1]
