@@ -5,6 +5,7 @@ Everything is real: the embedded log and store in a temporary folder, Dagster's 
 
 from __future__ import annotations
 
+import fcntl
 import json
 import multiprocessing
 import os
@@ -102,10 +103,12 @@ def store(tmp_path):
 
 
 def open_dagster(home):
-    """The Dagster instance of a home folder; several processes may open it."""
+    """The Dagster instance of a home folder. Several processes may open it; they make its storage one after the other."""
     folder = home / ".dagster"
     folder.mkdir(exist_ok=True)
-    return dg.DagsterInstance.local_temp(str(folder), overrides={"telemetry": {"enabled": False}})
+    with (folder / "opening.lock").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        return dg.DagsterInstance.local_temp(str(folder), overrides={"telemetry": {"enabled": False}})
 
 
 processes = multiprocessing.get_context("forkserver")  # children start with the imports done and nothing open
